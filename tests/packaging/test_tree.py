@@ -1,0 +1,128 @@
+"""Rules about the tree itself: who imports whom, how long a file is, which versions siblings ask for."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+PACKAGES = ["ultra-blocks", "ultra-core", "ultra-optim", "ultra-train"]
+
+
+def project(path: Path) -> dict:
+    return tomllib.loads((path / "pyproject.toml").read_text())["project"]
+
+
+def requirements(path: Path) -> list[Requirement]:
+    table = project(path)
+    extras = [r for group in table.get("optional-dependencies", {}).values() for r in group]
+    return [Requirement(text) for text in table["dependencies"] + extras]
+
+
+def tracked(root: Path) -> list[Path]:
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=root, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [root / line for line in listing.stdout.splitlines() if (root / line).exists()]
+
+
+def test_the_four_packages_are_there(packages):
+    assert [path.name for path in packages] == PACKAGES
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_package_is_complete(root, name):
+    path = root / "packages" / name
+    module = path / "src" / name.replace("-", "_")
+    for needed in (path / "README.md", path / "CHANGELOG.md", path / "LICENSE", module / "py.typed"):
+        assert needed.exists(), f"{needed.relative_to(root)} is missing"
+    assert project(path)["version"] in (path / "CHANGELOG.md").read_text(), "the changelog lacks this version"
+    assert project(path)["requires-python"] == ">=3.11"
+
+
+def test_sibling_requirements_have_both_bounds_and_hold(packages):
+    versions = {path.name: project(path)["version"] for path in packages}
+    checked = 0
+    for path in packages:
+        for requirement in requirements(path):
+            if requirement.name in versions:
+                signs = {s.operator for s in requirement.specifier}
+                assert signs >= {">=", "<"}, f"{path.name}: {requirement} lacks a bound"
+                held = versions[requirement.name]
+                assert held in requirement.specifier, f"{path.name}: {requirement}, but the tree has {held}"
+                checked += 1
+    assert checked >= 5
+
+
+def test_nvml_comes_from_the_maintained_distribution(packages):
+    names = {r.name.lower() for path in packages for r in requirements(path)}
+    assert "nvidia-ml-py" in names
+    assert "pynvml" not in names
+
+
+def test_no_source_file_is_longer_than_400_lines(packages):
+    lengths = {f: len(f.read_text().splitlines()) for p in packages for f in p.rglob("src/**/*.py")}
+    assert lengths
+    assert not {str(f): n for f, n in lengths.items() if n > 400}
+
+
+def test_package_inits_have_no_logic(packages):
+    for path in packages:
+        for init in path.rglob("src/**/__init__.py"):
+            assert len(init.read_text().splitlines()) < 40, f"{init} is long for an __init__.py"
+
+
+def test_layers_hold(root):
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports; raise SystemExit(lint_imports())"],
+        cwd=root, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 kept, 0 broken" in done.stdout
+
+
+GROUPS = {
+    "ultra.blocks": ("mixers", "tests/blocks/mixers"),
+    "ultra.norms": ("norms", "tests/blocks/norms"),
+    "ultra.ffns": ("ffn", "tests/blocks/ffn"),
+    "ultra.positions": ("positions", "tests/blocks/positions"),
+    "ultra.optimizers": ("", "tests/optim"),
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_name_is_a_file_and_a_test_file(root, group):
+    folder, tests = GROUPS[group]
+    owner = "ultra-optim" if group == "ultra.optimizers" else "ultra-blocks"
+    points = project(root / "packages" / owner)["entry-points"][group]
+    assert list(points) == sorted(points)
+    for name, target in points.items():
+        module = target.partition(":")[0]
+        parts = [owner.replace("-", "_"), *([folder] if folder else []), name]
+        assert module == ".".join(parts), f"{group} {name} stands in {module}"
+        source = root / "packages" / owner / "src" / Path(*parts)
+        assert source.with_suffix(".py").exists(), f"{name} has no source file"
+        assert (root / tests / f"test_{name}.py").exists(), f"{name} has no test file {tests}/test_{name}.py"
+
+
+def test_every_reference_is_imported_by_a_test(root, packages):
+    tests = "\n".join(f.read_text() for f in (root / "tests").rglob("*.py"))
+    for path in packages:
+        for reference in path.rglob("src/*/reference/[a-z]*.py"):
+            package = reference.parents[1].name
+            used = re.search(rf"{package}\.reference(\.{reference.stem}\b| import [^\n]*\b{reference.stem}\b)", tests)
+            assert used, f"no test imports {reference.relative_to(root)}"
+
+
+def test_the_tree_names_no_registry_and_no_lock_file(root):
+    files = tracked(root)
+    assert not [f for f in files if f.name == "uv.lock"]
+    host = re.compile(r"https?://[^\s\"']*/simple\b|(index-url|find-links)\s*=\s*[\"']?(https?:|/)")
+    for file in files:
+        if file.suffix in {".py", ".toml", ".md", ".yaml", ".yml", ".cfg", ""} and file.is_file():
+            text = file.read_text(errors="ignore")
+            assert not host.search(text), f"{file.relative_to(root)} names a package registry"
