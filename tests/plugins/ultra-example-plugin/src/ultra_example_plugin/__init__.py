@@ -1,0 +1,1 @@
+"""A block, a norm, an optimizer and a hook for ultra."""
