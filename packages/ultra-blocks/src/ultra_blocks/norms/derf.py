@@ -1,0 +1,62 @@
+"""Derf: a shifted error function in place of a norm."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from ultra_blocks.norms.base import Norm, Place, like
+from ultra_blocks.norms.dynamic_tanh import initial_alpha
+from ultra_core.options import Range
+
+
+class Derf(Norm):
+    """``y = weight * erf(alpha * x + shift) + bias`` with learnt scalars ``alpha`` and ``shift``.
+
+    No statistics are taken, so that the output depends on the scale of ``x``; the erf is at least fp32.
+
+    Args:
+        hidden_size: width D.
+        place: where the norm stands; sets where ``alpha`` starts.
+        alpha_init: where ``alpha`` starts. None: 0.5, and ``0.5 * sqrt(D)`` after the embeddings.
+        shift_init: where ``shift`` starts.
+
+    Shapes:
+        x, y: ``(..., D)``; alpha and shift are ``(1,)``.
+
+    Paper: Chen et al. 2025, "Stronger Normalization-Free Transformers", arXiv:2512.10938.
+    Differs from the paper: ``alpha`` starts higher after the embeddings, for the reason given at
+    :func:`~ultra_blocks.norms.dynamic_tanh.initial_alpha`.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        place: Place = "mixer",
+        alpha_init: Annotated[float, Range(gt=0)] | None = None,
+        shift_init: float = 0.0,
+    ) -> None:
+        super().__init__(hidden_size, place=place)
+        self.alpha_init = initial_alpha(place, hidden_size) if alpha_init is None else alpha_init
+        self.shift_init = shift_init
+        self.weight = nn.Parameter(torch.empty(hidden_size))
+        self.bias = nn.Parameter(torch.empty(hidden_size))
+        self.alpha = nn.Parameter(torch.empty(1))
+        self.shift = nn.Parameter(torch.empty(1))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set gain 1, shift of the output 0, slope ``alpha_init``, shift of the input ``shift_init``."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+        nn.init.constant_(self.alpha, self.alpha_init)
+        nn.init.constant_(self.shift, self.shift_init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Squash every element."""
+        wide = torch.promote_types(x.dtype, torch.float32)
+        inner = torch.addcmul(self.shift.to(wide), self.alpha.to(wide), x.to(wide))
+        return torch.addcmul(like(self.bias, x), like(self.weight, x), torch.erf(inner).to(x.dtype))

@@ -1,0 +1,56 @@
+"""Layer normalisation over the width."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultra_blocks.norms.base import Norm, Place, like
+from ultra_core.options import Range
+
+
+class LayerNorm(Norm):
+    """``y = weight * (x - mean) / sqrt(var + eps) + bias`` over the last dimension, ``var`` biased.
+
+    Statistics are at least fp32 whatever the dtype of ``x``.
+
+    Args:
+        hidden_size: width D.
+        place: where the norm stands; this norm is the same everywhere.
+        eps: added to the variance (BERT has 1e-12).
+        bias: whether there is a shift.
+
+    Shapes:
+        x, y: ``(..., D)``.
+
+    Paper: Ba, Kiros, Hinton 2016, "Layer Normalization", arXiv:1607.06450.
+    Differs from the paper: nothing.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        place: Place = "mixer",
+        eps: Annotated[float, Range(gt=0)] = 1e-5,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(hidden_size, place=place)
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(hidden_size))
+        self.bias = nn.Parameter(torch.empty(hidden_size)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the gain to 1 and the shift to 0."""
+        nn.init.ones_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last dimension."""
+        bias = None if self.bias is None else like(self.bias, x)
+        return F.layer_norm(x, (self.hidden_size,), like(self.weight, x), bias, self.eps)

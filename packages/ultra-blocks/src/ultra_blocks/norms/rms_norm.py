@@ -1,0 +1,50 @@
+"""Root-mean-square normalisation over the width."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultra_blocks.norms.base import Norm, Place, like
+from ultra_core.options import Range
+
+
+class RMSNorm(Norm):
+    """``y = weight * x / sqrt(mean(x**2) + eps)`` over the last dimension.
+
+    The mean is at least fp32 whatever the dtype of ``x``. There is no shift.
+
+    Args:
+        hidden_size: width D.
+        place: where the norm stands; this norm is the same everywhere.
+        eps: added to the mean square.
+
+    Shapes:
+        x, y: ``(..., D)``.
+
+    Paper: Zhang, Sennrich 2019, "Root Mean Square Layer Normalization", arXiv:1910.07467.
+    Differs from the paper: ``eps`` under the root, as in T5 and Llama.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        place: Place = "mixer",
+        eps: Annotated[float, Range(gt=0)] = 1e-6,
+    ) -> None:
+        super().__init__(hidden_size, place=place)
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(hidden_size))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the gain to 1."""
+        nn.init.ones_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last dimension."""
+        return F.rms_norm(x, (self.hidden_size,), like(self.weight, x), self.eps)
