@@ -1,0 +1,69 @@
+"""Keys of ``training`` about data: where texts come from, how they are cut, batched and masked."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from ultra_train.config.keys import Count, Fraction, Natural, Positive, key
+
+MLM = ("mlm",)
+EMBEDDED = "ultra:es-commands"
+
+
+@attrs.frozen(kw_only=True)
+class DatasetSource:
+    """One source of texts."""
+
+    source: str = key(
+        help="a file, folder or glob (.txt, .jsonl, .parquet, .csv), a Hugging Face data set, "
+        "or the embedded ultra:es-commands"
+    )
+    split: str = key("train", "split of a Hugging Face data set")
+    column: str = key("text", "column that holds the text")
+    weight: Positive = key(1.0, "passes over it in an epoch: 2.0 takes every document twice, 0.5 every second one")
+    name: str | None = key(None, "configuration name of a Hugging Face data set")
+
+
+@attrs.frozen(kw_only=True)
+class MaskPolicy:
+    """What is chosen for prediction and what the model sees there; the rest is left as it is."""
+
+    policy: Literal["token", "whole_word"] = key("token", "what is chosen: tokens, or all tokens of a word")
+    mask_rate: Fraction = key(0.8, "share of the chosen tokens that becomes the mask token")
+    random_rate: Fraction = key(0.1, "share of them that becomes a random token")
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class DataKeys:
+    """Where the texts come from and what a batch of them is."""
+
+    dataset: str | DatasetSource | tuple[str | DatasetSource, ...] | None = key(
+        None, f"source of the texts, or a list of sources; {EMBEDDED} when nothing names one"
+    )
+    local_parquet_dir: str | None = key(None, "folder of parquet files that is read instead of the data set")
+    prefer_local_cache: bool = key(True, "read local_parquet_dir when it is there")
+    stream_local_parquet: bool = key(True, "read parquet row group by row group", later=True)
+    cache_dir: str = key("./temp_data/v2_dataset_cache", "folder of the tokenised shards")
+    max_samples: Count = key(20_000_000, "the run ends after this many documents")
+    dataset_batch_size: Count = key(25_000, "documents that are tokenised at a time", tasks=MLM)
+    num_workers: Natural = key(8, "processes that tokenise", tasks=MLM)
+    dataloader_workers: Natural = key(2, "processes that make batches")
+    batch_size: Count = key(4, "documents in a forward pass")
+    max_length: Count = key(512, "tokens in a document, special tokens included; longer ones are cut up", tasks=MLM)
+    batching: Literal["length", "packed"] | None = key(
+        None,
+        "rows of one document and like length, or several documents in a row; by the device when left out",
+        tasks=MLM,
+    )
+    mlm_probability: Fraction = key(0.15, "share of the tokens that are predicted", tasks=MLM)
+    mask_policy: MaskPolicy = key(help="what is chosen for prediction and what the model sees there", factory=MaskPolicy, tasks=MLM)
+    join_temp_data_context_window: Natural = key(
+        0, "join cached chunks of a document up to this many tokens; 0 leaves them", tasks=MLM, later=True
+    )
+    join_temp_data_min_remainder_tokens: Natural = key(
+        128, "shortest rest that joining keeps", tasks=MLM, later=True
+    )
+    eval_fraction: Fraction = key(0.01, "share of the documents kept for evaluation, below 1; 0 for none")
+    seed: Natural = key(42, "seed of initial weights, order and masks")

@@ -1,0 +1,28 @@
+"""Keys of ``training`` about what may go wrong: numbers that are not finite, and heat."""
+
+from __future__ import annotations
+
+import attrs
+
+from ultra_train.config.keys import Celsius, Count, Natural, Positive, key
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class GuardKeys:
+    """When a run drops an update, pauses, goes back, or stops."""
+
+    inf_post_clip_threshold: Positive = key(
+        100.0, "gradient norm before clipping above which an update is dropped", later=True
+    )
+    max_nan_retries: Natural = key(
+        3, "updates dropped in a row before the run goes back to its last checkpoint", later=True
+    )
+    nan_check_interval: Count = key(10, "updates between scans of all weights", later=True)
+    gpu_temp_guard_enabled: bool = key(True, "pause while the GPU is too hot", later=True)
+    gpu_temp_pause_threshold_c: Celsius = key(90, "pause at this temperature (C)", later=True)
+    gpu_temp_resume_threshold_c: Celsius = key(80, "go on below this one", later=True)
+    gpu_temp_critical_threshold_c: Celsius | None = key(
+        None, "checkpoint and stop at this one", later=True
+    )
+    gpu_temp_poll_interval_seconds: Positive = key(30, "seconds between readings", later=True)
+    switch_on_thermal: bool = key(False, "go on with the next device instead of pausing", later=True)

@@ -1,0 +1,113 @@
+"""Keys of ``training`` about the optimizer, in both spellings of the seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import attrs
+
+from ultra_core.options import Range
+from ultra_core.params import SEED_ROLES
+from ultra_train.config.keys import Count, NonNegative, key
+
+Beta = Annotated[float, Range(min=0, lt=1)]
+Betas = tuple[Beta, Beta]
+
+FLAT_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "lr": {
+        "embeddings": 1e-6,
+        "norms": 5e-6,
+        "ode": 1e-7,
+        "retnet": 5e-6,
+        "mamba": 2e-6,
+        "attention": 3e-6,
+        "other": 2e-6,
+    },
+    "wd": {role: 0.001 if role == "norms" else 0.01 for role in SEED_ROLES},
+    "betas": {role: (0.9, 0.95) for role in SEED_ROLES},
+    "eps": {role: 1e-8 for role in SEED_ROLES},
+}
+"""What the flat spelling means by a rate, decay, betas or eps that it leaves out."""
+
+
+@attrs.frozen(kw_only=True)
+class OptimizerConfig:
+    """An optimizer plugin and its prefixed parameters; the canonical spelling."""
+
+    optimizer_class: str = key(help="name of an optimizer plugin")
+    parameters: dict[str, Any] = key(
+        help="<optimizer>-<hyperparameter> or <optimizer>-<hyperparameter>_<role>", factory=dict
+    )
+
+
+def _flat(hyperparameter: str, role: str) -> Any:
+    words = {"lr": "learning rate", "wd": "weight decay", "betas": "betas", "eps": "eps"}[hyperparameter]
+    value = FLAT_DEFAULTS[hyperparameter][role]
+    value = list(value) if isinstance(value, tuple) else value
+    return key(None, f"{words} of the {role} parameters; {value} when another flat key is there", spelling=True)
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class OptimizerKeys:
+    """The optimizer; the flat spelling means AdamW, or GaLore-AdamW with ``use_galore``."""
+
+    optimizer: OptimizerConfig | None = key(None, "optimizer plugin and its parameters")
+    lr_embeddings: NonNegative | None = _flat("lr", "embeddings")
+    lr_norms: NonNegative | None = _flat("lr", "norms")
+    lr_ode: NonNegative | None = _flat("lr", "ode")
+    lr_retnet: NonNegative | None = _flat("lr", "retnet")
+    lr_mamba: NonNegative | None = _flat("lr", "mamba")
+    lr_attention: NonNegative | None = _flat("lr", "attention")
+    lr_other: NonNegative | None = _flat("lr", "other")
+    wd_embeddings: NonNegative | None = _flat("wd", "embeddings")
+    wd_norms: NonNegative | None = _flat("wd", "norms")
+    wd_ode: NonNegative | None = _flat("wd", "ode")
+    wd_retnet: NonNegative | None = _flat("wd", "retnet")
+    wd_mamba: NonNegative | None = _flat("wd", "mamba")
+    wd_attention: NonNegative | None = _flat("wd", "attention")
+    wd_other: NonNegative | None = _flat("wd", "other")
+    betas_embeddings: Betas | None = _flat("betas", "embeddings")
+    betas_norms: Betas | None = _flat("betas", "norms")
+    betas_ode: Betas | None = _flat("betas", "ode")
+    betas_retnet: Betas | None = _flat("betas", "retnet")
+    betas_mamba: Betas | None = _flat("betas", "mamba")
+    betas_attention: Betas | None = _flat("betas", "attention")
+    betas_other: Betas | None = _flat("betas", "other")
+    eps_embeddings: NonNegative | None = _flat("eps", "embeddings")
+    eps_norms: NonNegative | None = _flat("eps", "norms")
+    eps_ode: NonNegative | None = _flat("eps", "ode")
+    eps_retnet: NonNegative | None = _flat("eps", "retnet")
+    eps_mamba: NonNegative | None = _flat("eps", "mamba")
+    eps_attention: NonNegative | None = _flat("eps", "attention")
+    eps_other: NonNegative | None = _flat("eps", "other")
+    use_galore: bool | None = key(None, "low-rank gradients (the optimizer galore_adamw)", spelling=True)
+    galore_rank: Count | None = key(None, "rank of the projection; 64 when left out", spelling=True)
+    galore_update_interval: Count | None = key(
+        None, "updates between projections; 1 when left out", spelling=True
+    )
+    galore_scale: NonNegative | None = key(None, "scale of projected updates; 1.0 when left out", spelling=True)
+    galore_max_dim: Count | None = key(None, "largest side projected; 4096 when left out", spelling=True)
+
+
+GALORE_DEFAULTS: Mapping[str, Any] = {"rank": 64, "update_interval": 1, "scale": 1.0, "max_dim": 4096}
+RATE_KEYS: tuple[str, ...] = tuple(f"{h}_{role}" for h in FLAT_DEFAULTS for role in SEED_ROLES)
+GALORE_KEYS: tuple[str, ...] = tuple(f"galore_{name}" for name in GALORE_DEFAULTS)
+
+
+def from_flat(keys: OptimizerKeys) -> OptimizerConfig | None:
+    """Return the canonical spelling of the flat keys, or None when no flat key names an optimizer."""
+    galore = bool(keys.use_galore)
+    if not galore and all(getattr(keys, name) is None for name in RATE_KEYS):
+        return None
+    name = "galore_adamw" if galore else "adamw"
+    parameters: dict[str, Any] = {}
+    for hyperparameter, defaults in FLAT_DEFAULTS.items():
+        for role, default in defaults.items():
+            given = getattr(keys, f"{hyperparameter}_{role}")
+            parameters[f"{name}-{hyperparameter}_{role}"] = default if given is None else given
+    if galore:
+        for option, default in GALORE_DEFAULTS.items():
+            given = getattr(keys, f"galore_{option}")
+            parameters[f"{name}-{option}"] = default if given is None else given
+    return OptimizerConfig(optimizer_class=name, parameters=parameters)

@@ -1,0 +1,152 @@
+"""The sections of a preset for sparse encoders (SPLADE, inference-free SPLADE, CSR)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import attrs
+
+from ultra_core.options import Range
+from ultra_train.config.keys import Count, Fraction, Natural, NonNegative, Positive, key
+
+Architecture = Literal["inference-free-splade", "splade", "csr"]
+OpenFraction = Annotated[float, Range(gt=0, lt=1)]
+
+
+@attrs.frozen(kw_only=True)
+class SparseModel:
+    """``model`` of a sparse preset."""
+
+    base_model: str = key(help="hub id or path")
+    architecture: Architecture = key(help="what is built on it")
+    pooling_strategy: Literal["max", "sum"] = key("max", "how SPLADE pools over tokens")
+    use_router: bool | None = key(None, "queries and documents have their own encoders; inference-free-splade does")
+    freeze_static_embedding: bool = key(False, "keep the query weights as they are")
+    csr_k: Count = key(256, "active latents of a text")
+    csr_k_aux: Count = key(512, "latents of the auxiliary loss")
+    csr_hidden_dim: Count | None = key(None, "latents; four times the width of the base model when left out")
+
+
+@attrs.frozen(kw_only=True)
+class SparseTraining:
+    """``training`` of a sparse preset: names of sentence-transformers' training arguments."""
+
+    output_dir: str | None = key(None, "folder of the run")
+    num_train_epochs: Positive = key(1, "passes over the data")
+    max_steps: int = key(-1, "updates; -1 for num_train_epochs")
+    per_device_train_batch_size: Count = key(16, "texts in a forward pass")
+    per_device_eval_batch_size: Count = key(16, "the same in evaluation")
+    gradient_accumulation_steps: Count = key(1, "forward passes in an update")
+    learning_rate: Positive = key(2e-5, "learning rate")
+    query_learning_rate: Positive | None = key(None, "learning rate of the static query weights")
+    warmup_ratio: Fraction = key(0.1, "share of the updates that warms up")
+    weight_decay: NonNegative = key(0.0, "weight decay")
+    max_grad_norm: NonNegative = key(1.0, "global norm to which gradients are clipped")
+    fp16: bool = key(False, "mixed precision in fp16")
+    bf16: bool = key(False, "mixed precision in bf16")
+    torch_compile: bool = key(False, "torch.compile the model")
+    max_seq_length: Count = key(256, "tokens in a text")
+    batch_sampler: Literal["batch_sampler", "no_duplicates", "no_duplicates_hashed", "group_by_label"] = key(
+        "no_duplicates", "how batches are drawn"
+    )
+    eval_strategy: Literal["no", "steps", "epoch"] = key("steps", "when to evaluate")
+    eval_steps: Count = key(500, "updates between evaluations")
+    logging_steps: Count = key(100, "updates between log lines")
+    save_strategy: Literal["no", "steps", "epoch", "best"] = key("steps", "when to save")
+    save_steps: Count = key(500, "updates between checkpoints")
+    save_total_limit: Count | None = key(2, "checkpoints that are kept")
+    load_best_model_at_end: bool = key(False, "end with the best checkpoint")
+    metric_for_best_model: str | None = key(None, "metric that says which one is best")
+    greater_is_better: bool | None = key(None, "whether more of it is better")
+    logging_dir: str | None = key(None, "folder of TensorBoard files")
+    push_to_hub: bool = key(False, "upload the model")
+    hub_model_id: str | None = key(None, "where to")
+    hub_strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] = key("every_save", "when to upload")
+    hub_private_repo: bool | None = key(None, "keep it private")
+    run_name: str | None = key(None, "name of the run")
+    report_to: str | tuple[str, ...] = key(("tensorboard",), "logging integrations of transformers")
+    dataloader_num_workers: Natural = key(0, "processes that make batches")
+    dataloader_pin_memory: bool = key(True, "page-locked batches")
+    dataloader_prefetch_factor: Count | None = key(None, "batches that a process makes ahead")
+
+
+@attrs.frozen(kw_only=True)
+class SparseLoss:
+    """``loss`` of a sparse preset."""
+
+    type: Literal["splade_loss", "csr_loss"] = key("splade_loss", "the loss")
+    inner_loss: str | None = key(None, "the ranking loss inside; sparse multiple negatives when left out")
+    query_regularizer_weight: NonNegative = key(0.0, "weight of the FLOPS regulariser of queries")
+    document_regularizer_weight: NonNegative = key(3e-3, "weight of the FLOPS regulariser of documents")
+    aux_loss_weight: NonNegative = key(0.1, "weight of the auxiliary loss of CSR")
+
+
+@attrs.frozen(kw_only=True)
+class SparseDataset:
+    """One data set of a sparse preset; ``nli``, ``scandi_qa`` and ``ddsc`` are known, any other has a ``source``."""
+
+    enabled: bool = key(True, "whether it takes part")
+    source: str | None = key(None, "a Hugging Face data set, a file or a folder")
+    languages: tuple[str, ...] = key((), "languages that are taken")
+    split_ratio: OpenFraction | None = key(None, "share that is trained on; the rest evaluates")
+    tasks: tuple[str, ...] = key((), "tasks of ddsc")
+    use_norquad: bool = key(True, "part of scandi_qa")
+    use_openbookqa: bool = key(True, "part of scandi_qa")
+    use_scandiqa: bool = key(True, "part of scandi_qa")
+    use_supervised_da: bool = key(True, "part of scandi_qa")
+    use_paws: bool = key(True, "part of scandi_qa")
+    scandiqa_languages: tuple[str, ...] = key((), "languages of its ScandiQA part")
+
+
+DATASET_KEYS: dict[str, frozenset[str]] = {
+    "nli": frozenset({"enabled", "source", "languages", "split_ratio"}),
+    "scandi_qa": frozenset(
+        {
+            "enabled",
+            "use_norquad",
+            "use_openbookqa",
+            "use_scandiqa",
+            "use_supervised_da",
+            "use_paws",
+            "scandiqa_languages",
+        }
+    ),
+    "ddsc": frozenset({"enabled", "languages", "tasks", "split_ratio"}),
+}
+"""The keys of the known data sets; any other takes those of ``nli`` and needs a ``source``."""
+
+
+@attrs.frozen(kw_only=True)
+class SparseEvaluation:
+    """``evaluation`` of a sparse preset."""
+
+    evaluator: str = key("sparse_nanobeir", "evaluator during training")
+    nanobeir_datasets: tuple[str, ...] = key(("msmarco", "nfcorpus"), "NanoBEIR sets it runs on")
+    mteb_tasks: tuple[str, ...] = key((), "MTEB tasks afterwards")
+    track_sparsity: bool = key(True, "log the active dimensions")
+    log_decoded_samples: bool | Natural = key(False, "log the words that some texts activate")
+
+
+@attrs.frozen(kw_only=True)
+class SparseRouter:
+    """``router`` of a sparse preset."""
+
+    mapping: dict[str, Literal["query", "document"]] = key(help="column -> query or document", factory=dict)
+    learning_rate_patterns: dict[str, Positive] = key(
+        help="regular expression over parameter names -> learning rate", factory=dict
+    )
+
+
+@attrs.frozen(kw_only=True)
+class SparseHardware:
+    """``hardware`` of a sparse preset."""
+
+    device: Literal["cuda", "mps", "cpu"] | None = key(None, "where to train; the best there is when left out")
+    gradient_checkpointing: bool = key(False, "recompute activations in the backward pass to save memory")
+    tf32: bool = key(False, "TF32 matrix products")
+    distributed: bool = key(False, "several devices")
+    world_size: Count = key(1, "how many")
+
+
+ModelCard = dict[str, Any]
+"""``model_card``: fields of sentence-transformers' model card, as they are."""
