@@ -1,0 +1,47 @@
+"""Boolean attention masks: which key a query may see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def key_mask(mask: Tensor) -> Tensor:
+    """Return the mask ``(B, 1, 1, T)`` that hides padding keys from every query.
+
+    A row without a real token sees everything, so that no softmax is taken over nothing; whoever uses the
+    mask writes zeros at padding queries anyway.
+
+    Shapes: mask ``(B, T)`` bool.
+    """
+    return (mask | ~mask.any(1, keepdim=True))[:, None, None, :]
+
+
+def pair_mask(
+    mask: Tensor,
+    documents: Tensor,
+    positions: Tensor,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+) -> Tensor:
+    """Return the mask ``(B, 1, T, T)`` of pairs: real, of one document, not ahead, near enough.
+
+    A padding query sees itself alone, so that no softmax is taken over nothing.
+
+    Args:
+        mask: ``(B, T)`` bool, True at real tokens.
+        documents: ``(B, T)`` document ids.
+        positions: ``(B, T)`` positions within the document; only the window reads them.
+        causal: hide what comes later in reading order.
+        window: encoder: ``|p_i - p_j| <= window // 2``; causal: ``p_i - p_j <= window``. None: no limit.
+    """
+    length = mask.shape[1]
+    seen = mask[:, None, :] & (documents[:, :, None] == documents[:, None, :])
+    if window is not None:
+        distance = positions[:, :, None] - positions[:, None, :]
+        seen = seen & (distance <= window if causal else distance.abs() <= window // 2)
+    if causal:
+        seen = seen & torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
+    itself = torch.eye(length, dtype=torch.bool, device=mask.device)
+    return (seen | (itself & ~mask[:, :, None]))[:, None]

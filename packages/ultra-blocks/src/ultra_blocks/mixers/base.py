@@ -1,0 +1,174 @@
+"""Mixer: what every block that mixes tokens shares, and Traits: what a block says it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from ultra_blocks.layout import Layout
+from ultra_blocks.positions import PositionCode, PositionSpec, build
+from ultra_core.params import ParamInfo
+
+LinearFactory = Callable[..., nn.Module]
+"""``linear(in_features, out_features, bias=...)``: a module with ``weight`` ``(out, in)``, maybe ``bias``."""
+
+NORM_TYPES = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
+
+
+@attrs.frozen(kw_only=True)
+class Traits:
+    """What a block declares; the conformance kit checks that it is true and that the rest raises.
+
+    Attributes:
+        bidirectional: works with ``causal=False``.
+        causal: works with ``causal=True``.
+        full_context: every token reaches every other one of its document (in one layer, default options).
+        recurrent_step: a causal block has ``init_state(batch)`` and ``step(x_t, state)``.
+        positions: kinds of position codes it applies: "rotate", "bias", "scores". Empty: it takes none.
+        relative: the output stays when all positions move by one number.
+        symmetric: with no position code (or "nope"), reversing the input reverses the bidirectional output.
+        linear_time: multiply-adds grow linearly with the length.
+    """
+
+    bidirectional: bool = True
+    causal: bool = True
+    full_context: bool = True
+    recurrent_step: bool = False
+    positions: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    relative: bool = True
+    symmetric: bool = False
+    linear_time: bool = False
+
+
+class Mixer(nn.Module):
+    """Base of the blocks: ``mixer(x, layout)`` maps ``(B, T, D)`` to ``(B, T, D)``, the branch value alone.
+
+    A subclass sets ``role`` and ``traits``, calls :meth:`reset_parameters` at the end of its constructor,
+    starts ``forward`` with :meth:`enter` and ends it with :meth:`leave`.
+
+    Raises:
+        ValueError: ``causal`` asks for a direction that the traits do not declare.
+    """
+
+    role: ClassVar[str] = "other"
+    traits: ClassVar[Traits] = Traits()
+    output_projection: ClassVar[str] = "out_proj"
+    """The child whose weight starts smaller, by ``residual_scale``."""
+
+    def __init__(self, hidden_size: int, *, causal: bool = False) -> None:
+        super().__init__()
+        if not (self.traits.causal if causal else self.traits.bidirectional):
+            raise ValueError(
+                f"{type(self).__name__}: causal={causal} was asked for, but its traits declare only "
+                f"{'bidirectional' if causal else 'causal'} use; choose another block for this model"
+            )
+        self.hidden_size = hidden_size
+        self.causal = causal
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        """Return the branch value ``(B, T, D)``; None means no padding and one document a row."""
+        raise TypeError(f"{type(self).__name__} has no forward; a block must define it")
+
+    def init_state(self, batch: int) -> Any:
+        """Return the state before the first token of ``batch`` rows, for :meth:`step`.
+
+        Raises:
+            ValueError: the block does not declare ``recurrent_step``.
+        """
+        raise ValueError(
+            f"{type(self).__name__} does not declare recurrent_step: it has no state to start from"
+        )
+
+    def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Return the output ``(B, D)`` of the next token ``x_t`` ``(B, D)``, and the state after it.
+
+        Raises:
+            ValueError: the block does not declare ``recurrent_step``.
+        """
+        raise ValueError(
+            f"{type(self).__name__} does not declare recurrent_step: it cannot decode token by token"
+        )
+
+    def require_causal(self) -> None:
+        """Raise unless the block is causal; ``init_state`` of a block that has steps calls this.
+
+        Raises:
+            ValueError: the block was built with ``causal=False``.
+        """
+        if not self.causal:
+            raise ValueError(f"{type(self).__name__}: decoding token by token needs causal=True")
+
+    @staticmethod
+    def enter(x: Tensor, layout: Layout | None) -> Tensor:
+        """Return ``x`` with zeros at padding: NaN there must reach no sum, in forward or gradient."""
+        return x if layout is None else layout.zero_padding(x)
+
+    leave = enter
+    """The same at the end: outputs at padding are exact zeros."""
+
+    def build_positions(self, spec: PositionSpec, *, head_dim: int, num_heads: int) -> PositionCode:
+        """Build the position code that a preset names and check that this block can apply it.
+
+        Codes of kind "embed" and "none" are accepted by every block, which then does nothing with them.
+
+        Raises:
+            ValueError: the kind of the code is not among the block's traits.
+        """
+        code = build(
+            spec, head_dim=head_dim, num_heads=num_heads, hidden_size=self.hidden_size, causal=self.causal
+        )
+        allowed = self.traits.positions | {"embed", "none"}
+        if code.kind not in allowed:
+            raise ValueError(
+                f"{type(self).__name__} cannot apply the position code {type(code).__name__} of kind "
+                f"{code.kind!r}; it takes kinds {', '.join(sorted(allowed))}"
+            )
+        return code
+
+    def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the heights of the matrices that fused projections stack, by dotted parameter name."""
+        return {}
+
+    def parameter_info(self) -> dict[str, ParamInfo]:
+        """Describe the parameters below this block that no module inside describes itself.
+
+        Tensors of two or more dimensions are matrices of the block's role; vectors (biases, gates) are
+        never decayed; norms are left to the rule of their type.
+        """
+        blocks = self.row_blocks()
+        info = {}
+        for path, module in self.named_modules():
+            if isinstance(module, NORM_TYPES) or (module is not self and hasattr(module, "parameter_info")):
+                continue
+            for name, parameter in module.named_parameters(recurse=False):
+                dotted = f"{path}.{name}" if path else name
+                matrix = parameter.ndim >= 2
+                info[dotted] = ParamInfo(
+                    role=self.role,
+                    kind="matrix" if matrix else "vector",
+                    decay=matrix,
+                    row_blocks=blocks.get(dotted, ()),
+                )
+        return info
+
+    @torch.no_grad()
+    def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
+        """Draw new weights: projections N(0, std^2), biases 0; the output projection with a scaled std.
+
+        The encoder calls it again with its own ``std``, and with 1/sqrt(2 num_layers num_loops) as scale.
+        Children that have a ``reset_parameters`` and are not projections reset themselves.
+        """
+        for name, module in self.named_modules():
+            if module is self:
+                continue
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, Tensor) and weight.ndim == 2:
+                weight.normal_(0.0, std * (residual_scale if name == self.output_projection else 1.0))
+                if isinstance(bias := getattr(module, "bias", None), Tensor):
+                    bias.zero_()
+            elif callable(reset := getattr(module, "reset_parameters", None)):
+                reset()

@@ -1,0 +1,115 @@
+"""PositionCode: the base of position codes, and ``build``: from a preset's spec to a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ultra_blocks.layout import Layout
+from ultra_core import positions as registry
+from ultra_core.options import bind
+
+Kind = Literal["rotate", "bias", "scores", "embed", "none"]
+
+PositionSpec = str | Mapping[str, Mapping[str, Any]] | Callable[..., Any]
+"""``"rope"``, ``{"rope": {"base": 1e5}}``, or a class or factory that is called with what it names."""
+
+
+class PositionCode(nn.Module):
+    """A position code; ``kind`` says which one of the methods it has and when it is called.
+
+    ===========  ==================================  =========================================================
+    kind         method                              called by
+    ===========  ==================================  =========================================================
+    "rotate"     ``rotate(q, k, layout)``            the block, on q and k ``(B, H, T, d)``, before the scores
+    "bias"       ``bias(layout, dtype)``             the block, which adds ``(B or 1, H, T, T)`` to the scores
+    "scores"     ``scores(q, k, layout)``            the block, instead of ``q k^T`` (unscaled)
+    "embed"      ``embed(layout)``                   the encoder, which adds ``(B, T, D)`` to the embeddings
+    "none"       nothing                             nobody
+    ===========  ==================================  =========================================================
+
+    Positions are whole numbers and angles at least fp32, whatever the activations are. Tables are computed
+    from Python numbers in forward: a buffer that is not saved would be garbage after a model is loaded over
+    the meta device.
+
+    Attributes:
+        relative: scores depend on differences of positions only.
+        symmetric: scores stay when all positions change their sign.
+    """
+
+    kind: ClassVar[Kind] = "none"
+    relative: ClassVar[bool] = True
+    symmetric: ClassVar[bool] = False
+
+    def rotate(self, q: Tensor, k: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Return q and k ``(B, H, T, d)`` turned by their positions; k may have fewer heads."""
+        raise self._wrong("rotate")
+
+    def bias(self, layout: Layout, dtype: torch.dtype) -> Tensor:
+        """Return what is added to the scores, ``(B or 1, H, T, T)``."""
+        raise self._wrong("bias")
+
+    def scores(self, q: Tensor, k: Tensor, layout: Layout) -> Tensor:
+        """Return the scores ``(B, H, T, T)`` before scaling and masks."""
+        raise self._wrong("scores")
+
+    def embed(self, layout: Layout) -> Tensor:
+        """Return what is added to the embeddings, ``(B, T, D)``."""
+        raise self._wrong("embed")
+
+    def _wrong(self, method: str) -> ValueError:
+        return ValueError(f"{type(self).__name__} is of kind {self.kind!r}; it has no {method}()")
+
+
+def build(
+    spec: PositionSpec,
+    *,
+    head_dim: int,
+    num_heads: int,
+    hidden_size: int,
+    causal: bool = False,
+    model: Mapping[str, Any] | None = None,
+) -> PositionCode:
+    """Build the position code that a spec names; each gets those arguments that its constructor names.
+
+    Args:
+        spec: a registered name, ``{name: options}``, or a class or factory.
+        head_dim: width of a head, d.
+        num_heads: query heads, H.
+        hidden_size: width of the stream, D.
+        causal: whether the block is causal.
+        model: fields of the model config, for parameters annotated ``FromModel(field)``.
+
+    Raises:
+        ValueError: the spec is none of these.
+        PluginError: the name is unknown, or an option is not one of the code's.
+    """
+    options: Mapping[str, Any] = {}
+    if isinstance(spec, Mapping):
+        if len(spec) != 1:
+            raise ValueError(f"positions: one name with its options is expected; given {dict(spec)!r}")
+        ((spec, options),) = spec.items()
+    plugin = registry.get(spec) if isinstance(spec, str) else spec
+    if not callable(plugin):
+        raise ValueError(f"positions: a name, {{name: options}} or a factory is expected; given {spec!r}")
+    supplied = {
+        "head_dim": head_dim,
+        "num_heads": num_heads,
+        "hidden_size": hidden_size,
+        "causal": causal,
+    }
+    code: PositionCode = plugin(**bind(plugin, options or {}, supplied=supplied, model=model or {}))
+    return code
+
+
+def real_positions(layout: Layout) -> Tensor:
+    """Return the positions as ``(B, T)``, or as ``(1, T)`` where one row serves all.
+
+    Right at real tokens only; padding may hold any position.
+    """
+    if layout.indexed:
+        return torch.arange(layout.mask.shape[1], device=layout.mask.device)[None]
+    return layout.positions
