@@ -1,0 +1,103 @@
+"""The peers of ``mlm.py``: what run_mlm trains, with transformers' own Trainer, models and collators."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Sequence
+
+import torch
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    DataCollatorForLanguageModeling,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+HIDDEN, LAYERS, HEADS, LENGTH, RATE = 256, 4, 4, 512, 0.15
+MLP_WIDTH, GLU_WIDTH = 1152, 768  # 2 x 1152 = 3 x 768: the same multiply-adds in every FFN
+
+
+def bert(vocab_size: int) -> PreTrainedModel:
+    return BertForMaskedLM(
+        BertConfig(
+            vocab_size=vocab_size, hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+            intermediate_size=MLP_WIDTH, max_position_embeddings=LENGTH, pad_token_id=0,
+        )
+    )  # fmt: skip
+
+
+def modernbert(vocab_size: int) -> PreTrainedModel:
+    return ModernBertForMaskedLM(
+        ModernBertConfig(
+            vocab_size=vocab_size, hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+            intermediate_size=GLU_WIDTH, max_position_embeddings=LENGTH, sparse_prediction=True,
+            pad_token_id=0, bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3,
+        )
+    )  # fmt: skip
+
+
+class Stopwatch(TrainerCallback):
+    """Takes the time from the end of the first update, which warms up, to the end of the last."""
+
+    def __init__(self) -> None:
+        self.marks: list[float] = []
+
+    def on_step_end(self, args, state, control, **kwargs):  # noqa: ANN001
+        self.marks.append(time.perf_counter())
+
+    @property
+    def seconds(self) -> float:
+        return self.marks[-1] - self.marks[0]
+
+
+class Counting:
+    """A collator that counts the real tokens that went through it."""
+
+    def __init__(self, collator) -> None:  # noqa: ANN001
+        self.collator = collator
+        self.batches: list[int] = []
+
+    def __call__(self, features):  # noqa: ANN001, ANN204
+        self.batches.append(sum(len(f["input_ids"]) for f in features))
+        return self.collator(features)
+
+
+def group_texts(documents: Sequence[Sequence[int]], length: int) -> list[list[int]]:
+    """Concatenate the documents and cut full rows, as run_mlm does."""
+    stream = list(itertools.chain.from_iterable(documents))
+    return [stream[i : i + length] for i in range(0, len(stream) - length + 1, length)]
+
+
+class PeerSide:
+    """One peer: every call trains a few updates and returns real tokens a second of the timed ones."""
+
+    def __init__(self, model, tokenizer, rows, *, batch_size: int, accumulation: int, updates: int) -> None:  # noqa: ANN001
+        self.model, self.tokenizer, self.rows = model, tokenizer, rows
+        self.batch_size, self.accumulation, self.updates = batch_size, accumulation, updates
+        self.seed = 0
+
+    def __call__(self) -> float:
+        collator = Counting(DataCollatorForLanguageModeling(self.tokenizer, mlm_probability=RATE))
+        watch = Stopwatch()
+        self.seed += 1
+        arguments = TrainingArguments(
+            output_dir=tempfile.mkdtemp(), use_cpu=True, max_steps=self.updates + 1, seed=self.seed,
+            per_device_train_batch_size=self.batch_size, gradient_accumulation_steps=self.accumulation,
+            learning_rate=1e-4, max_grad_norm=1.0, optim="adamw_torch_fused", report_to=[], save_strategy="no",
+            logging_strategy="no", disable_tqdm=True, dataloader_num_workers=0, remove_unused_columns=False,
+        )  # fmt: skip
+        rows = [{"input_ids": row} for row in self.rows]
+        Trainer(self.model, arguments, train_dataset=rows, data_collator=collator, callbacks=[watch]).train()
+        timed = collator.batches[self.accumulation : self.accumulation * (self.updates + 1)]
+        return sum(timed) / watch.seconds
+
+
+def parameters(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
