@@ -1,0 +1,84 @@
+"""What the dense FFNs share: activations, padding, first weights, and what their weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultra_blocks.layout import Layout
+from ultra_core.params import ParamInfo
+
+Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "relu2"]
+
+
+def _squared_relu(x: Tensor) -> Tensor:
+    return F.relu(x).square()
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
+    "relu": F.relu,
+    "relu2": _squared_relu,
+}
+"""``gelu`` is the exact x Phi(x), as in BERT; each maps 0 to 0, so that without biases zeros stay zeros."""
+
+
+class FeedForward(nn.Module):
+    """Base of the dense FFNs; the last projection is called ``down``.
+
+    Raises:
+        ValueError: a width below 1, an unknown activation, or a dropout outside [0, 1).
+    """
+
+    def __init__(
+        self, hidden_size: int, ffn_hidden_size: int, *, activation: Activation, dropout: float, bias: bool
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if min(hidden_size, ffn_hidden_size) < 1:
+            raise ValueError(f"{name}: widths must be 1 or more, given {hidden_size} and {ffn_hidden_size}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"{name}: activation must be one of {list(ACTIVATIONS)}, given {activation!r}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"{name}: dropout must be at least 0 and below 1, given {dropout}")
+        self.hidden_size = hidden_size
+        self.ffn_hidden_size = ffn_hidden_size
+        self.activation = activation
+        self.has_bias = bias
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+
+    def enter(self, x: Tensor, layout: Layout | None) -> Tensor:
+        """Return ``x`` with zeros at padding: NaN there must not reach the gradients of the weights."""
+        return x if layout is None else layout.zero_padding(x)
+
+    def leave(self, y: Tensor, layout: Layout | None) -> Tensor:
+        """Return ``y`` with zeros at padding, where they are already unless a bias was added."""
+        return layout.zero_padding(y) if layout is not None and self.has_bias else y
+
+    def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the heights of the matrices that fused projections stack, by dotted parameter name."""
+        return {}
+
+    def parameter_info(self) -> dict[str, ParamInfo]:
+        """Describe every parameter: matrices of the role ``other``, biases never decayed."""
+        blocks = self.row_blocks()
+        return {
+            name: ParamInfo(row_blocks=blocks.get(name, ()))
+            if parameter.ndim > 1
+            else ParamInfo(kind="vector", decay=False)
+            for name, parameter in self.named_parameters()
+        }
+
+    def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
+        """Draw weights from N(0, std^2), those of ``down`` times ``residual_scale``; biases 0."""
+        for name, parameter in self.named_parameters():
+            if parameter.ndim > 1:
+                nn.init.normal_(parameter, 0.0, std * (residual_scale if name == "down.weight" else 1.0))
+            else:
+                nn.init.zeros_(parameter)

@@ -1,0 +1,61 @@
+"""The gated feed-forward network: SwiGLU, GeGLU, ReGLU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from torch import Tensor, nn
+
+from ultra_blocks.ffn.base import ACTIVATIONS, Activation, FeedForward
+from ultra_blocks.layout import Layout
+from ultra_blocks.linear import LinearFactory, fused_linear
+from ultra_core.options import FromModel, Range
+
+
+class GLU(FeedForward):
+    """``y = W_down (act(W_gate x) * W_up x)``, token by token.
+
+    ``activation: silu`` is SwiGLU, ``gelu`` GeGLU, ``relu`` ReGLU. ``W_gate`` and ``W_up`` are one fused
+    projection ``gate_up`` whose first F rows are the gate. ``ffn_hidden_size`` is used as it is given: three
+    matrices of width F cost what an MLP of width 3F/2 costs, so for the parameters of an MLP of 3072 write
+    2048.
+
+    Args:
+        hidden_size: width D of the stream.
+        ffn_hidden_size: inner width F.
+        activation: of the gate.
+        dropout: of the gated activations, in training; the layer has its own on the branch.
+        bias: whether the projections add a shift.
+        linear: what projections are made of.
+
+    Shapes:
+        x, y: ``(B, T, D)``; y is exactly zero at padding.
+
+    Paper: Shazeer 2020, "GLU Variants Improve Transformer", arXiv:2002.05202.
+    Differs from the paper: the width is not shrunk to 2/3 behind the user's back.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        ffn_hidden_size: int,
+        *,
+        activation: Annotated[Activation, FromModel("ffn_activation")] = "silu",
+        dropout: Annotated[float, Range(min=0, lt=1)] = 0.0,
+        bias: bool = False,
+        linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
+    ) -> None:
+        super().__init__(hidden_size, ffn_hidden_size, activation=activation, dropout=dropout, bias=bias)
+        self.gate_up = fused_linear(linear, hidden_size, (ffn_hidden_size, ffn_hidden_size), bias=bias)
+        self.down = linear(ffn_hidden_size, hidden_size, bias=bias)
+        self.reset_parameters()
+
+    def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
+        """Return where gate and up begin in the fused projection."""
+        return {"gate_up.weight": (self.ffn_hidden_size, self.ffn_hidden_size)}
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        """Return the branch value ``(B, T, D)``."""
+        gate, up = self.gate_up(self.enter(x, layout)).chunk(2, dim=-1)
+        return self.leave(self.down(self.dropout(ACTIVATIONS[self.activation](gate) * up)), layout)

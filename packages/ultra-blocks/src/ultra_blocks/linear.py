@@ -1,0 +1,125 @@
+"""Linear maps that a preset can swap: full precision, or ternary weights and 8-bit activations (b1.58)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LinearFactory = Callable[..., nn.Module]
+"""``linear(in_features, out_features, bias=...)``: a module with ``weight`` ``(out, in)``, maybe ``bias``."""
+
+SMALLEST_SCALE = 1e-5
+
+
+class BitLinear(nn.Linear):
+    """Linear map with ternary weights and 8-bit activations; latent weights stay full precision.
+
+    ::
+
+        x^  = x / sqrt(mean(x**2) + eps)                    per token, no gain
+        s_x = max |x^| per token,  s_w = mean |W| per logical matrix, both at least 1e-5
+        x_q = round(127 x^ / s_x) in [-128, 127],  W_q = clip(round(W / s_w), -1, 1)
+        y   = (s_x s_w / 127) x_q W_q^T + bias
+
+    Rounding is a straight-through estimate: gradients are those of ``x^ W^T`` with quantised factors. The
+    whole numbers of ``x_q`` and ``W_q`` are exact in bfloat16, so that autocast costs nothing but the sum.
+    It replaces projections of blocks and FFNs only, never embeddings, heads, routers, norms, gates. It saves
+    no memory in training: the optimizer sees the latent weights.
+
+    Args:
+        in_features: width of the input.
+        out_features: width of the output.
+        bias: whether a full-precision shift is added.
+        row_blocks: heights of the matrices that a fused projection stacks; each has its own ``s_w``.
+        eps: added to the mean square.
+
+    Shapes:
+        x ``(..., in_features)`` -> y ``(..., out_features)``.
+
+    Raises:
+        ValueError: ``row_blocks`` do not add up to ``out_features``.
+
+    Paper: Ma et al. 2024, "The Era of 1-bit LLMs", arXiv:2402.17764.
+    Differs from the paper: the input norm has no gain (every block is pre-norm already), and stacked
+    projections are scaled one by one.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        row_blocks: Sequence[int] = (),
+        eps: float = 1e-6,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(in_features, out_features, bias, **kwargs)
+        self.eps = eps
+        self.row_blocks = tuple(row_blocks) or (out_features,)
+
+    @property
+    def row_blocks(self) -> tuple[int, ...]:
+        """Heights of the logical matrices in ``weight``."""
+        return self._row_blocks
+
+    @row_blocks.setter
+    def row_blocks(self, heights: Sequence[int]) -> None:
+        if sum(heights) != self.out_features:
+            raise ValueError(
+                f"BitLinear: row_blocks {tuple(heights)} add up to {sum(heights)}, not to out_features "
+                f"{self.out_features}"
+            )
+        self._row_blocks = tuple(heights)
+
+    def quantised_weight(self) -> tuple[Tensor, Tensor]:
+        """Return ternary weights ``(out, in)``, rounded straight through, and ``s_w`` ``(out,)``."""
+        wide = torch.promote_types(self.weight.dtype, torch.float32)
+        weight = self.weight.to(wide)
+        with torch.no_grad():
+            means = [block.abs().mean().clamp(min=SMALLEST_SCALE) for block in weight.split(self.row_blocks)]
+            heights = torch.tensor(self.row_blocks, device=weight.device)
+            scale = torch.stack(means).repeat_interleave(heights, output_size=self.out_features)
+        return _straight_through(weight / scale[:, None], -1, 1), scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map the last dimension."""
+        wide = torch.promote_types(x.dtype, torch.float32)
+        normed = F.rms_norm(x.to(wide), (self.in_features,), None, self.eps)
+        scale = normed.detach().abs().amax(-1, keepdim=True).clamp(min=SMALLEST_SCALE) / 127
+        activations = _straight_through(normed / scale, -128, 127)
+        weight, weight_scale = self.quantised_weight()
+        y = F.linear(activations.to(x.dtype), weight.to(x.dtype))
+        y = (y * (scale * weight_scale)).to(y.dtype)
+        return y if self.bias is None else y + self.bias.to(y.dtype)
+
+
+def _straight_through(x: Tensor, low: int, high: int) -> Tensor:
+    """Round and clip, with the gradient of the identity."""
+    return x + (x.round().clamp(low, high) - x).detach()
+
+
+def linear_factory(use_bitnet: bool) -> LinearFactory:
+    """Return what blocks and FFNs build their projections with: :class:`BitLinear` or ``nn.Linear``."""
+    return BitLinear if use_bitnet else nn.Linear
+
+
+def fused_linear(
+    linear: LinearFactory, in_features: int, heights: Sequence[int], *, bias: bool = False
+) -> nn.Module:
+    """Build one projection that stacks several, telling those that quantise where each begins.
+
+    Args:
+        linear: the factory of the model.
+        in_features: width of the input.
+        heights: output widths of the stacked projections.
+        bias: whether there is a shift.
+    """
+    module = linear(in_features, sum(heights), bias=bias)
+    if isinstance(module, BitLinear):
+        module.row_blocks = tuple(heights)
+    return module
