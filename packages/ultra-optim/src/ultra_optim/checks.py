@@ -1,0 +1,178 @@
+"""What every optimizer of ours refuses: wrong hyperparameters, foreign state, sparse or complex tensors."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_core.options import Range, mismatch, read_options
+
+INFINITY = float("inf")
+
+LearningRate = Annotated[float, Range(min=0, lt=INFINITY)]
+WeightDecay = Annotated[float, Range(min=0, lt=INFINITY)]
+Beta = Annotated[float, Range(min=0, lt=1)]
+Epsilon = Annotated[float, Range(min=0, lt=INFINITY)]
+
+
+class Checked:
+    """Mixin before a ``torch.optim.Optimizer``: its constructor signature says what a group may hold.
+
+    A group, a state dict or a gradient that is refused leaves parameters and state as they were.
+    """
+
+    param_groups: list[dict[str, Any]]
+    defaults: dict[str, Any]
+    state_names: ClassVar[frozenset[str]]
+    """Names that the state of a parameter may have; those of another optimizer are refused."""
+    factored: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that need not have the parameter's shape."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group after checking it.
+
+        Raises:
+            ValueError: a hyperparameter outside the range that the constructor's signature gives, a
+                parameter that is listed twice, or one that is complex.
+        """
+        check_hyperparameters(type(self), {**self.defaults, **param_group})
+        (group,) = materialized([param_group])
+        seen: set[int] = set()
+        for tensor in tensors_in([group]):
+            label = f"{type(self).__name__}: a parameter of shape {tuple(tensor.shape)}"
+            if id(tensor) in seen:
+                raise ValueError(f"{label} is listed twice in one group")
+            if tensor.is_complex():
+                raise ValueError(f"{label} is complex; only real parameters are supported")
+            seen.add(id(tensor))
+        super().add_param_group(group)  # type: ignore[misc]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load a state dict of the same optimizer over the same parameters, dtypes of the state included.
+
+        Raises:
+            ValueError: groups, names or shapes differ from this optimizer's; nothing is loaded then.
+        """
+        tensors = check_state_dict(self, state_dict)
+        super().load_state_dict(state_dict)  # type: ignore[misc]
+        for parameter, saved in tensors:
+            for key, value in saved.items():
+                if isinstance(value, Tensor):  # torch casts to the parameter's dtype; state may be wider
+                    self.state[parameter][key] = value.to(self.state[parameter][key].device)  # type: ignore[attr-defined]
+
+
+def check_hyperparameters(cls: type, given: Mapping[str, Any]) -> None:
+    """Compare values with the signature of an optimizer class.
+
+    Raises:
+        ValueError: naming the first that does not fit, and what would.
+    """
+    for name, option in read_options(cls).items():
+        if (
+            option.settable
+            and name in given
+            and (problem := mismatch(given[name], option.type, option.range))
+        ):
+            raise ValueError(f"{cls.__name__}: {name} is {given[name]!r}; {problem}")
+
+
+def materialized(params: Any) -> Any:
+    """Return the argument of an optimizer with its iterators as lists, so that it can be read twice."""
+    if isinstance(params, Tensor):
+        return params  # torch explains why a single tensor is not accepted
+    return [
+        {**item, "params": item["params"] if isinstance(item["params"], Tensor) else list(item["params"])}
+        if isinstance(item, dict)
+        else item
+        for item in params
+    ]
+
+
+def tensors_in(params: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a materialized argument of an optimizer."""
+    for item in [params] if isinstance(params, Tensor) else params:
+        if isinstance(item, dict):
+            yield from tensors_in(item["params"])
+        else:
+            yield item[1] if isinstance(item, tuple) else item
+
+
+def check_gradients(optimizer: Any) -> None:
+    """Refuse sparse gradients before anything is changed.
+
+    Raises:
+        ValueError: naming the parameter.
+    """
+    for group in optimizer.param_groups:
+        for index, parameter in enumerate(group["params"]):
+            if parameter.grad is not None and parameter.grad.layout != torch.strided:
+                raise ValueError(
+                    f"{type(optimizer).__name__}: the gradient of {_label(group, index)} is sparse; "
+                    "use nn.Embedding(..., sparse=False)"
+                )
+
+
+def check_state_dict(optimizer: Any, state_dict: Mapping[str, Any]) -> list[tuple[Tensor, dict[str, Any]]]:
+    """Compare a state dict with an optimizer's groups; return each parameter with the state saved for it.
+
+    Raises:
+        ValueError: it belongs to another optimizer or to other parameters.
+    """
+    who = type(optimizer).__name__
+    if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
+        raise ValueError(
+            f"{who}: not an optimizer's state dict: expected the keys 'state' and 'param_groups'"
+        )
+    groups, saved = optimizer.param_groups, state_dict["param_groups"]
+    sizes, saved_sizes = ([len(g["params"]) for g in side] for side in (groups, saved))
+    if sizes != saved_sizes:
+        raise ValueError(f"{who}: the groups hold {sizes} parameters, those of the state dict {saved_sizes}")
+    for group, other in zip(groups, saved, strict=True):
+        missing = (optimizer.defaults.keys() & read_options(type(optimizer)).keys()) - other.keys()
+        if missing:
+            raise ValueError(f"{who}: the state dict is another optimizer's; it has no {sorted(missing)}")
+        check_hyperparameters(type(optimizer), other)
+        for key in ("param_names", "kind", "role"):
+            if key in group and key in other and group[key] != other[key]:
+                raise ValueError(f"{who}: {key} is {group[key]}, in the state dict {other[key]}")
+    pairs = []
+    for group, other in zip(groups, saved, strict=True):
+        for index, (parameter, key) in enumerate(zip(group["params"], other["params"], strict=True)):
+            entry = state_dict["state"].get(key, {})
+            _check_entry(optimizer, _label(group, index), parameter, entry)
+            pairs.append((parameter, entry))
+    unknown = state_dict["state"].keys() - set(itertools.chain.from_iterable(g["params"] for g in saved))
+    if unknown:
+        raise ValueError(
+            f"{who}: the state dict has state for parameters in none of its groups: {sorted(unknown)}"
+        )
+    return pairs
+
+
+def _check_entry(optimizer: Any, label: str, parameter: Tensor, entry: Mapping[str, Any]) -> None:
+    who = type(optimizer).__name__
+    foreign = entry.keys() - optimizer.state_names
+    if foreign:
+        raise ValueError(
+            f"{who}: the state dict is another optimizer's; it keeps {sorted(foreign)} of {label}"
+        )
+    for key, value in entry.items():
+        same = not isinstance(value, Tensor) or value.ndim == 0 or value.shape == parameter.shape
+        if not same and key not in optimizer.factored:
+            raise ValueError(
+                f"{who}: {key} of {label} has shape {tuple(value.shape)} in the state dict, "
+                f"the parameter {tuple(parameter.shape)}"
+            )
+
+
+def _label(group: Mapping[str, Any], index: int) -> str:
+    shape = tuple(group["params"][index].shape)
+    return (
+        f"{group['param_names'][index]} {shape}"
+        if "param_names" in group
+        else f"a parameter of shape {shape}"
+    )

@@ -1,0 +1,61 @@
+"""An optimizer by name over the parameter groups of a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.optim import Optimizer
+
+from ultra_core import optimizers
+from ultra_core.errors import PluginError, UltraError, did_you_mean, listed
+from ultra_core.options import check_options, read_options
+from ultra_optim.groups import Modules, RoleOptions, param_groups
+from ultra_optim.traits import traits_of
+
+
+def build(
+    name: str | type[Optimizer],
+    model: Modules,
+    *,
+    lr: float | None = None,
+    roles: RoleOptions | None = None,
+    **options: Any,
+) -> Optimizer:
+    """Build an optimizer over any module, its parameters sorted by role and kind.
+
+    ::
+
+        optimizer = ultra_optim.build("muon", model, lr=1e-3, roles={"embeddings": {"lr": 3e-4}})
+
+    Args:
+        name: a registered name (``ultra_core.optimizers.names()``) or an optimizer class.
+        model: a module, or a sequence of modules (a model and losses that own parameters).
+        lr: learning rate of the roles that set none; None takes the optimizer's default.
+        roles: absolute values per role, e.g. ``{"norms": {"lr": 1e-4, "weight_decay": 0.001}}``.
+        **options: the optimizer's own options; ``total_steps`` is dropped by those that do not take it.
+
+    Raises:
+        UltraError: an unknown optimizer, option or role, a value out of range, nothing to train.
+    """
+    cls = optimizers.get(name) if isinstance(name, str) else name
+    label = name if isinstance(name, str) else cls.__name__
+    signature = read_options(cls)
+    if "total_steps" not in signature:
+        options.pop("total_steps", None)
+    if lr is not None:
+        options["lr"] = lr
+    for key in options:
+        if key not in signature:
+            raise PluginError(
+                f"{label} has no option {key!r}.{did_you_mean(key, signature)} "
+                f"Its options: {listed([n for n, o in signature.items() if o.settable])}"
+            )
+    for role, own in (roles or {}).items():
+        for message in check_options(label, cls, own).values():
+            raise UltraError(f"role {role}: {message}")
+    if traits_of(cls).one_lr and any("lr" in own for own in (roles or {}).values()):
+        raise UltraError(f"{label} has one learning rate for all parameters; rates per role are not possible")
+    try:
+        return cls(param_groups(model, roles=roles), **options)
+    except ValueError as error:
+        raise UltraError(str(error)) from error

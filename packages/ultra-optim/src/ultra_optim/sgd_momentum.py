@@ -1,0 +1,75 @@
+"""SGD with momentum: torch's own."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+
+from ultra_optim.adamw import can_fuse
+from ultra_optim.checks import (
+    Beta,
+    Checked,
+    LearningRate,
+    WeightDecay,
+    check_gradients,
+    materialized,
+    tensors_in,
+)
+from ultra_optim.traits import OptimizerTraits
+
+
+class SGDMomentum(Checked, torch.optim.SGD):
+    """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013), by ``torch.optim.SGD``.
+
+    g <- g + wd p;  b <- momentum b + (1 - dampening) g, b = g at the first step;  p <- p - lr b
+    with ``nesterov``: p <- p - lr (g + momentum b)
+
+    The weight decay is coupled: it is part of the gradient that the momentum averages.
+
+    Differs from the paper: Sutskever et al. multiply the gradient by the learning rate before it enters
+    the momentum; here, as in torch, after.
+
+    Args:
+        params: parameters or groups.
+        lr: learning rate.
+        momentum: decay rate of the momentum.
+        dampening: part of the gradient that does not enter the momentum.
+        weight_decay: coupled L2 term.
+        nesterov: look ahead; needs momentum and no dampening.
+        fused: one kernel for the whole update; None takes it where all parameters allow it.
+
+    Raises:
+        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
+            sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        decay="coupled", gradient_scale="linear", state_per_element=1
+    )
+    state_names: ClassVar[frozenset[str]] = frozenset({"momentum_buffer"})
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-2,
+        momentum: Beta = 0.9,
+        dampening: Beta = 0.0,
+        weight_decay: WeightDecay = 0.0,
+        nesterov: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        params = materialized(params)
+        if fused is None:
+            fused = can_fuse(tensors_in(params))
+        super().__init__(
+            params,
+            lr=lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+            fused=fused,
+        )
+        self.register_step_pre_hook(lambda optimizer, args, kwargs: check_gradients(optimizer))

@@ -1,0 +1,52 @@
+"""What the trainer and the conformance kit must know of an optimizer before they use it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+
+MATRIX_KINDS = frozenset({"matrix", "expert"})
+"""Kinds of parameters that matrix optimizers treat; all others go to their AdamW part."""
+
+
+@attrs.frozen(kw_only=True)
+class OptimizerTraits:
+    """Facts about an optimizer class, in its attribute ``traits``; the defaults promise nothing special.
+
+    Attributes:
+        decay: ``decoupled``: p <- (1 - lr wd) p, apart from the gradient; ``coupled``: wd p is added to
+            the gradient; ``inside``: it passes through the method's own normalisation; ``none``.
+        gradient_scale: how the update answers when all gradients are multiplied by c: ``invariant`` (up to
+            eps), ``linear``, or ``other``.
+        linear_in_lr: one step without decay is proportional to the learning rate.
+        state_per_element: numbers kept per parameter element, for parameters that the method itself
+            treats; None when it depends on the shape.
+        matrix: the method treats kinds ``matrix`` and ``expert`` and hands the rest to its AdamW part; it
+            needs groups that say ``kind``.
+        max_update_rms: bound on rms(update) / lr after ten steps without decay, or None.
+        needs_total_steps: the constructor takes ``total_steps``.
+        eval_weights: ``eval()`` and ``train()`` swap two sets of weights.
+        needs_curvature: the trainer must give an extra backward pass now and then.
+        one_lr: different rates per group are not allowed.
+        idle_first_step: the first step moves nothing.
+        changes_gradients: ``step()`` writes to ``p.grad``.
+    """
+
+    decay: Literal["decoupled", "coupled", "inside", "none"] = "decoupled"
+    gradient_scale: Literal["invariant", "linear", "other"] = "other"
+    linear_in_lr: bool = True
+    state_per_element: int | None = None
+    matrix: bool = False
+    max_update_rms: float | None = None
+    needs_total_steps: bool = False
+    eval_weights: bool = False
+    needs_curvature: bool = False
+    one_lr: bool = False
+    idle_first_step: bool = False
+    changes_gradients: bool = False
+
+
+def traits_of(optimizer: Any) -> OptimizerTraits:
+    """Return the traits of an optimizer or its class; a third party's without traits has the defaults."""
+    return getattr(optimizer, "traits", None) or OptimizerTraits()
