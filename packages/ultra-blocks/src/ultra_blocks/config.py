@@ -1,0 +1,208 @@
+"""UltraConfig: what an encoder is made of, as the ``model`` section of a preset says it; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import attrs
+
+from ultra_core.errors import UltraError
+from ultra_core.options import Range
+
+Spec = str | dict[str, dict[str, Any] | None]
+"""NAME of a plugin, or ``{NAME: {options}}``."""
+
+Path = tuple[str | int, ...]
+"""Where in a config something stands: ``("layer_pattern", 2, "retnet", "chunk_size")``."""
+
+Count = Annotated[int, Range(min=1)]
+
+
+class ModelConfigError(UltraError, ValueError):
+    """A model config that contradicts itself or the installed plugins.
+
+    Attributes:
+        faults: every (path, message).
+    """
+
+    def __init__(self, faults: list[tuple[Path, str]]) -> None:
+        self.faults = faults
+        lines = [f"  {'.'.join(map(str, path))}: {message}" for path, message in faults]
+        super().__init__("\n".join([f"{len(faults)} fault(s) in the model config:", *lines]))
+
+
+def split_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
+    """Return name and options of a spec that is a NAME or ``{NAME: {options}}``.
+
+    Raises:
+        ValueError: a mapping with another number of names than one.
+    """
+    if isinstance(spec, str):
+        return spec, {}
+    if not isinstance(spec, Mapping) or len(spec) != 1:
+        raise ValueError(f"expected NAME or {{NAME: {{options}}}}, given {spec!r}")
+    ((name, options),) = spec.items()
+    return name, dict(options or {})
+
+
+def short(name: str) -> str:
+    """Return the name without the distribution that ``distribution:name`` picks."""
+    return name.rpartition(":")[2]
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+@attrs.frozen(kw_only=True)
+class UltraConfig:
+    """Every field of an encoder; the defaults are those of the seeds.
+
+    ``use_moe``, ``ffn_activation`` and ``use_hope`` are shorthand for ``ffn`` and ``positions``. None means
+    that neither is said: then the seeds' defaults hold (``use_moe: true``, ``ffn_activation: gelu``,
+    ``use_hope: true``) unless ``ffn`` or ``positions`` says otherwise. A shorthand that is set and disagrees
+    with what it abbreviates is a fault.
+
+    Building one checks nothing; :meth:`faults` lists what is wrong and :meth:`check` raises it.
+    """
+
+    vocab_size: Count = attrs.field(default=50_000, metadata={"help": "rows of the embedding table"})
+    hidden_size: Count = attrs.field(default=768, metadata={"help": "width of the stream"})
+    num_layers: Count = attrs.field(default=12, metadata={"help": "physical layers"})
+    num_loops: Count = attrs.field(
+        default=1, metadata={"help": "times that the stack is run over its own output, with the same weights"}
+    )
+    num_heads: Count = attrs.field(default=12, metadata={"help": "attention heads"})
+    num_kv_heads: Count | None = attrs.field(
+        default=None, metadata={"help": "key and value heads of grouped attention; the block's own when null"}
+    )
+    retention_heads: Count = attrs.field(default=12, metadata={"help": "retention heads"})
+    num_experts: Count = attrs.field(default=4, metadata={"help": "experts of a mixture"})
+    top_k_experts: Count = attrs.field(default=2, metadata={"help": "experts that a token is sent to"})
+    dropout: Annotated[float, Range(min=0, lt=1)] = attrs.field(
+        default=0.1, metadata={"help": "of embeddings, branches and attention weights"}
+    )
+    layer_pattern: tuple[Spec, ...] = attrs.field(
+        default=("standard_attn",),
+        metadata={"help": "blocks, cycled over num_layers: NAME or {NAME: {options}}"},
+        converter=_tuple,
+    )
+    ode_solver: Literal["rk4", "euler", "midpoint", "heun"] = attrs.field(
+        default="rk4", metadata={"help": "integrator of the ode block"}
+    )
+    ode_steps: Count = attrs.field(default=2, metadata={"help": "integration steps of the ode block"})
+    use_bitnet: bool = attrs.field(
+        default=False, metadata={"help": "ternary weights in the projections of blocks and FFNs"}
+    )
+    norm_type: Spec = attrs.field(
+        default="layer_norm", metadata={"help": "norm plugin: NAME or {NAME: {options}}"}
+    )
+    use_factorized_embedding: bool = attrs.field(
+        default=False, metadata={"help": "embed in factorized_embedding_dim, then project to hidden_size"}
+    )
+    factorized_embedding_dim: Count = attrs.field(
+        default=128, metadata={"help": "width of factorized embeddings"}
+    )
+    use_embedding_conv: bool = attrs.field(
+        default=False, metadata={"help": "convolve the embeddings over time, channel by channel"}
+    )
+    embedding_conv_kernel: Count = attrs.field(
+        default=3, metadata={"help": "width of that convolution in tokens"}
+    )
+    embedding_norm: bool = attrs.field(
+        default=True, metadata={"help": "normalise the embeddings before the first layer"}
+    )
+    hope_base: Annotated[float, Range(gt=1)] = attrs.field(
+        default=10_000.0, metadata={"help": "base of the frequencies of HoPE"}
+    )
+    hope_damping: Annotated[float, Range(min=0)] = attrs.field(
+        default=0.01, metadata={"help": "damping of HoPE"}
+    )
+    use_hope: bool | None = attrs.field(
+        default=None,
+        metadata={"help": "HoPE in the blocks whose own position code it is; false gives them RoPE [true]"},
+    )
+    use_moe: bool | None = attrs.field(
+        default=None, metadata={"help": "wrap the FFN in moe with num_experts and top_k_experts [true]"}
+    )
+    ffn_hidden_size: Count = attrs.field(
+        default=3072, metadata={"help": "inner width of the FFN, used as it is by glu too"}
+    )
+    ffn_activation: Literal["silu", "gelu"] | None = attrs.field(
+        default=None, metadata={"help": "activation of the FFN [gelu]"}
+    )
+    ffn: Spec | None = attrs.field(
+        default=None, metadata={"help": "FFN plugin: NAME or {NAME: {options}} [mlp]"}
+    )
+    positions: Spec | None = attrs.field(
+        default=None, metadata={"help": "position code of every block that takes one; their own when null"}
+    )
+    max_positions: Count = attrs.field(
+        default=512, metadata={"help": "longest document; a limit only where positions are learnt"}
+    )
+    causal: bool = attrs.field(default=False, metadata={"help": "blocks see what came before only"})
+    tie_embeddings: bool = attrs.field(
+        default=True, metadata={"help": "the head decodes with the embedding table"}
+    )
+    initializer_range: Annotated[float, Range(gt=0)] = attrs.field(
+        default=0.02, metadata={"help": "standard deviation of new weights"}
+    )
+
+    def faults(self) -> list[tuple[Path, str]]:
+        """Return every (path, message) at which the config contradicts itself or the installed plugins.
+
+        Imports a plugin only where its options, directions or head counts must be looked at.
+        """
+        from ultra_blocks.validation import faults
+
+        return faults(self)
+
+    def check(self) -> UltraConfig:
+        """Return self.
+
+        Raises:
+            ModelConfigError: there are :meth:`faults`; it lists all of them.
+        """
+        if found := self.faults():
+            raise ModelConfigError(found)
+        return self
+
+    def layers(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return (block name, options) of every physical layer."""
+        pattern = [split_spec(spec) for spec in self.layer_pattern]
+        return [pattern[i % len(pattern)] for i in range(self.num_layers)]
+
+    def norm(self) -> tuple[str, dict[str, Any]]:
+        """Return (norm name, options)."""
+        return split_spec(self.norm_type)
+
+    def resolved_ffn(self) -> tuple[str, dict[str, Any]]:
+        """Return (FFN name, options) with the shorthands worked in.
+
+        A mixture comes out as ``("moe", {"expert": {NAME: {options}}, ...})``.
+        """
+        name, options = split_spec("mlp" if self.ffn is None else self.ffn)
+        activation = self.ffn_activation or ("gelu" if self.ffn is None else None)
+        if short(name) == "moe":
+            if activation is not None:
+                inner, inner_options = split_spec(options.get("expert", "mlp"))
+                options["expert"] = {inner: {"activation": activation, **inner_options}}
+            return name, options
+        if activation is not None:
+            options = {"activation": activation, **options}
+        wrap = self.ffn is None if self.use_moe is None else self.use_moe
+        return ("moe", {"expert": {name: options}}) if wrap else (name, options)
+
+    def positions_for(self, default: Spec) -> Spec:
+        """Return the position code of a block whose own default is given."""
+        if self.positions is not None:
+            return self.positions
+        if self.use_hope is False and isinstance(default, str) and short(default) == "hope":
+            return "rope"
+        return default
+
+    def canonical(self) -> UltraConfig:
+        """Return the same model with ``ffn`` in place of its shorthands."""
+        name, options = self.resolved_ffn()
+        return attrs.evolve(self, ffn={name: options}, use_moe=None, ffn_activation=None)

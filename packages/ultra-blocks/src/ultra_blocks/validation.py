@@ -1,0 +1,186 @@
+"""What the fields of an UltraConfig demand of each other and of the installed plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_type_hints
+
+import attrs
+
+from ultra_blocks.config import Path, UltraConfig, short, split_spec
+from ultra_core import blocks, ffns, norms, positions
+from ultra_core.errors import PluginError, UltraError
+from ultra_core.options import check_options, mismatch, read_options
+from ultra_core.registry import Registry
+
+Found = Iterator[tuple[Path, str]]
+Layer = tuple[int, str, dict[str, Any]]
+
+
+def faults(config: UltraConfig) -> list[tuple[Path, str]]:
+    """Return every fault; types and ranges alone when some are wrong, since the rest builds on them."""
+    return list(_types(config)) or list(_contradictions(config))
+
+
+def _types(config: UltraConfig) -> Found:
+    hints = get_type_hints(UltraConfig, include_extras=True)
+    for field in attrs.fields(UltraConfig):
+        value = getattr(config, field.name)
+        if problem := mismatch(value, hints[field.name]):
+            yield (field.name,), f"{field.name} is {value!r}; {problem}"
+    if isinstance(config.layer_pattern, tuple) and not config.layer_pattern:
+        yield ("layer_pattern",), "layer_pattern is empty; name at least one block"
+    for path, spec in _specs(config):
+        if isinstance(spec, Mapping) and len(spec) != 1:
+            yield path, f"expected NAME or {{NAME: {{options}}}}, found {len(spec)} names: {', '.join(spec)}"
+
+
+def _specs(config: UltraConfig) -> Iterator[tuple[Path, Any]]:
+    if isinstance(config.layer_pattern, tuple):
+        yield from ((("layer_pattern", i), spec) for i, spec in enumerate(config.layer_pattern))
+    yield from (((name,), getattr(config, name)) for name in ("norm_type", "ffn", "positions"))
+
+
+def _contradictions(config: UltraConfig) -> Found:
+    yield from _plugin(norms, config.norm_type, ("norm_type",))
+    yield from _ffn(config)
+    yield from _shorthands(config)
+    if config.positions is not None:
+        yield from _plugin(positions, config.positions, ("positions",))
+    known = []
+    for i, spec in enumerate(config.layer_pattern):
+        found = list(_plugin(blocks, spec, ("layer_pattern", i)))
+        yield from found
+        if not found:
+            known.append((i, *split_spec(spec)))
+    yield from _heads(config, known)
+    yield from _directions(config, known)
+    yield from _position_kinds(config, known)
+
+
+def _plugin(registry: Registry, spec: Any, path: Path) -> Found:
+    """Yield a fault for an unknown name, a plugin that cannot be imported, and every wrong option."""
+    name, options = split_spec(spec)
+    where = path if isinstance(spec, str) else (*path, name)
+    try:
+        registry.entry(name)
+        if options:
+            for key, message in check_options(name, registry.get(name), options).items():
+                yield (*where, key), message
+    except UltraError as error:
+        yield where, str(error)
+
+
+def _ffn(config: UltraConfig) -> Found:
+    if config.ffn is not None:
+        yield from _plugin(ffns, config.ffn, ("ffn",))
+    name, options = config.resolved_ffn()
+    if short(name) == "moe":
+        if name not in ffns and not _names_moe(config):
+            said = "use_moe is true" if config.use_moe else "use_moe is true unless it is set"
+            yield ("use_moe",), f"{said}, and no installed package offers the ffn 'moe'; set use_moe: false"
+        if config.top_k_experts > config.num_experts:
+            yield (
+                ("top_k_experts",),
+                f"top_k_experts is {config.top_k_experts} but num_experts is {config.num_experts}; "
+                "a token cannot be sent to more experts than there are",
+            )
+        expert = options.get("expert", "mlp")
+        if _names_moe(config):
+            yield from _plugin(ffns, expert, ("ffn", name, "expert"))
+        name, options = split_spec(expert)
+    if config.ffn_activation is not None and config.ffn is not None and name in ffns:
+        for _, message in _plugin(ffns, {name: {"activation": options["activation"]}}, ()):
+            yield ("ffn_activation",), message
+
+
+def _names_moe(config: UltraConfig) -> bool:
+    return config.ffn is not None and short(split_spec(config.ffn)[0]) == "moe"
+
+
+def _shorthands(config: UltraConfig) -> Found:
+    if config.ffn is not None:
+        _, options = split_spec(config.ffn)
+        if _names_moe(config):
+            _, options = split_spec(options.get("expert", "mlp"))
+            if config.use_moe is False:
+                yield ("use_moe",), "use_moe is false but ffn is moe; leave use_moe out, or name another ffn"
+        said = options.get("activation")
+        if config.ffn_activation is not None and said not in (None, config.ffn_activation):
+            given = repr(config.ffn_activation)
+            yield (
+                ("ffn_activation",),
+                f"ffn_activation is {given} but ffn says activation {said!r}; leave one out",
+            )
+    if config.positions is not None and config.use_hope is not None:
+        code = short(split_spec(config.positions)[0])
+        if config.use_hope != (code == "hope"):
+            value = str(config.use_hope).lower()
+            yield ("use_hope",), f"use_hope is {value} but positions is {code!r}; leave use_hope out"
+
+
+def _heads(config: UltraConfig, known: list[Layer]) -> Found:
+    """Yield a fault for a head count that some block of the pattern takes from the model and cannot use."""
+    for whole, part in (
+        ("hidden_size", "num_heads"),
+        ("hidden_size", "retention_heads"),
+        ("num_heads", "num_kv_heads"),
+    ):
+        total, heads = getattr(config, whole), getattr(config, part)
+        if heads is not None and total % heads:
+            users = [name for _, name, options in known if _takes(name, options, part)]
+            if users:
+                who = ", ".join(dict.fromkeys(users))
+                yield (part,), f"{whole} {total} is not a multiple of {part} {heads}, which {who} needs"
+
+
+def _takes(name: str, options: Mapping[str, Any], field: str) -> bool:
+    return any(o.from_model == field and key not in options for key, o in _signature(name).items())
+
+
+def _signature(name: str) -> Mapping[str, Any]:
+    """Return the options of a block, none when it cannot be imported: building it says why."""
+    try:
+        return read_options(blocks.get(name))
+    except PluginError:
+        return {}
+
+
+def _directions(config: UltraConfig, known: list[Layer]) -> Found:
+    if not config.causal:
+        return  # a block that is causal alone says so when it is built
+    for i, name, _ in known:
+        try:
+            traits = getattr(blocks.get(name), "traits", None)
+        except PluginError as error:
+            yield ("layer_pattern", i), str(error)
+            continue
+        if not getattr(traits, "causal", True):
+            yield (
+                ("layer_pattern", i),
+                f"the block {name} cannot be causal; choose another or set causal: false",
+            )
+
+
+def _position_kinds(config: UltraConfig, known: list[Layer]) -> Found:
+    """Yield a fault for a block that cannot apply the position code that is set for it."""
+    for i, name, options in known:
+        spec = options.get("positions", config.positions)
+        own = "positions" in options
+        if spec is None or "positions" not in (signature := _signature(name)):
+            continue
+        if not own and signature["positions"].from_model is None:
+            continue
+        path: Path = ("layer_pattern", i, name, "positions") if own else ("positions",)
+        try:
+            code, _ = split_spec(spec)
+            kind = getattr(positions.get(code), "kind", None)
+            traits = getattr(blocks.get(name), "traits", None)
+        except (UltraError, ValueError) as error:
+            if own:
+                yield path, str(error)
+            continue
+        if kind == "embed" and own:
+            yield path, f"{code} is added to the embeddings; set model.positions instead of this layer's"
+        elif kind not in {"embed", "none", *getattr(traits, "positions", {kind})}:
+            yield path, f"the block {name} cannot apply the position code {code}, which is of kind {kind!r}"
