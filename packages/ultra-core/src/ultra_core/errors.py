@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
+
+Path = tuple[str | int, ...]
+"""Where a value stands in a preset: ``("model", "layer_pattern", 0)``."""
 
 
 class UltraError(Exception):
@@ -20,6 +24,51 @@ class UnknownNameError(PluginError):
 
 class NameClashError(PluginError):
     """A name that two distributions offer."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong in a preset.
+
+    Attributes:
+        file: the file as the user named it, or ``--set KEY`` for an override.
+        line: first line of the value or key, counted from 1.
+        column: its column, counted from 1.
+        path: the keys that lead to it.
+        message: what was expected, what was found, what is close.
+    """
+
+    file: str
+    line: int
+    column: int
+    path: Path
+    message: str
+
+    @property
+    def key(self) -> str:
+        """The path as one word, ``model.layer_pattern[0]``; empty at the top of the file."""
+        return key_of(self.path)
+
+    def __str__(self) -> str:
+        where = self.file if self.file.startswith("--set ") else f"{self.file}:{self.line}:{self.column}"
+        return f"{where}: {self.key}: {self.message}" if self.path else f"{where}: {self.message}"
+
+
+class ConfigError(UltraError):
+    """A preset with faults: all of them, in the order of the file, each once."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        overridden = str.startswith
+        self.faults: tuple[Fault, ...] = tuple(
+            sorted(dict.fromkeys(faults), key=lambda f: (overridden(f.file, "--set "), f.line, f.column))
+        )
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+def key_of(path: Path) -> str:
+    """Return a path as one word: ``("model", "layer_pattern", 0)`` is ``model.layer_pattern[0]``."""
+    word = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return word.removeprefix(".")
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:

@@ -162,7 +162,9 @@ class Registry:
         _check_name(name, self.noun, source)
         source = _normal(source)
         if any(e.name == name and e.distribution == source for e in self._entries()):
-            raise NameClashError(f"{self.noun} {name!r} is already offered by {source}; nothing is overwritten")
+            raise NameClashError(
+                f"{self.noun} {name!r} is already offered by {source}; nothing is overwritten"
+            )
         if isinstance(target, str):
             self._added.append(Entry(name, source, "", target))
         else:

@@ -1,0 +1,344 @@
+"""YAML text to a plain tree of dicts, lists and scalars in which every key and value has a position.
+
+Scalars follow the core schema of YAML 1.2: ``1e-6`` is a number, ``yes`` is a text. Anchors and aliases
+work; tags, merge keys, duplicate keys, keys that are not texts, numbers that are not finite and several
+documents are faults. Whatever the bytes are, the outcome is a `Source` or a `ConfigError`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path as FilePath
+from typing import Any
+
+import attrs
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+from ultra_core.errors import ConfigError, Fault, Path
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 40
+MAX_NODES = 100_000
+
+Scalar = str | int | float | bool | None
+
+_WORDS: dict[str, Scalar] = {
+    **dict.fromkeys(("null", "Null", "NULL", "~", ""), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
+_FLOAT = re.compile(
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+    re.ASCII,
+)
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+
+
+@attrs.define(eq=False)
+class Node:
+    """One value of the file: a scalar, a dict of nodes or a list of nodes, and where it stands."""
+
+    value: Scalar | dict[str, Node] | list[Node]
+    file: str
+    line: int
+    column: int
+    key_lines: dict[str, tuple[str, int, int]] = attrs.field(factory=dict)
+    """For a mapping: file, line and column of each key."""
+    size: int = 1
+    depth: int = 1
+
+    def plain(self) -> Any:
+        """Return the value without positions."""
+        if isinstance(self.value, dict):
+            return {key: child.plain() for key, child in self.value.items()}
+        if isinstance(self.value, list):
+            return [child.plain() for child in self.value]
+        return self.value
+
+
+class Source:
+    """A preset as it was written: its plain ``tree``, positions, and the ``faults`` of the writing itself."""
+
+    def __init__(self, file: str, root: Node, faults: list[Fault]) -> None:
+        self.file = file
+        self.root = root
+        self.faults = faults
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The content as plain dicts, lists and scalars; a fresh copy."""
+        return self.root.plain()
+
+    def get(self, path: Path, default: Any = None) -> Any:
+        """Return the plain value at a path, or the default when nothing is written there."""
+        node = self.root
+        for part in path:
+            child = _child(node, part)
+            if child is None:
+                return default
+            node = child
+        return node.plain()
+
+    def position(self, path: Path, *, key: bool = False) -> tuple[int, int]:
+        """Return line and column of the value at a path, or of its key.
+
+        A path that is not in the file has the position of the nearest key above it.
+        """
+        return self._mark(path, key)[1:]
+
+    def fault(self, path: Path, message: str, *, key: bool = False) -> Fault:
+        """Return a fault at a path, for rules that types cannot say; ``key`` blames the key, not its value."""
+        return Fault(*self._mark(path, key), tuple(path), message)
+
+    def _mark(self, path: Path, key: bool) -> tuple[str, int, int]:
+        node, key_mark = self.root, (self.root.file, 1, 1)
+        for part in path:
+            child = _child(node, part)
+            if child is None:
+                return key_mark
+            key_mark = node.key_lines.get(str(part), (child.file, child.line, child.column))
+            node = child
+        return key_mark if key or not path else (node.file, node.line, node.column)
+
+
+def _child(node: Node, part: str | int) -> Node | None:
+    if isinstance(node.value, dict) and isinstance(part, str):
+        return node.value.get(part)
+    if isinstance(node.value, list) and isinstance(part, int) and 0 <= part < len(node.value):
+        return node.value[part]
+    return None
+
+
+def read_bytes(file: FilePath | str) -> bytes:
+    """Read a preset file.
+
+    Raises:
+        ConfigError: it is missing, a folder, unreadable or far too large to be a preset.
+    """
+    try:
+        with open(file, "rb") as handle:
+            data = handle.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError([Fault(str(file), 1, 1, (), "no such file")]) from None
+    except IsADirectoryError:
+        raise ConfigError([Fault(str(file), 1, 1, (), "is a folder; expected a YAML file")]) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError([Fault(str(file), 1, 1, (), f"cannot be read: {error}")]) from error
+    if len(data) > MAX_BYTES:
+        message = f"is larger than {MAX_BYTES} bytes; expected a preset, a short YAML file"
+        raise ConfigError([Fault(str(file), 1, 1, (), message)])
+    return data
+
+
+def parse(data: str | bytes, file: str = "<text>") -> tuple[Node | None, list[Fault]]:
+    """Parse one YAML document into nodes; None when there is no document.
+
+    Returns:
+        The root and the faults that did not stop the reading (duplicate keys, tags, ...).
+
+    Raises:
+        ConfigError: the text is no YAML; one fault, where reading stopped.
+    """
+    text = _decode(data, file)
+    builder = _Builder(file)
+    # a fresh object every time: after an error ruamel's parser keeps half of the old state
+    try:
+        for event in YAML(typ="safe", pure=True).parse(text):
+            builder.take(event)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        message = "not valid YAML: " + " ".join(str(s) for s in (error.context, error.problem) if s)
+        raise ConfigError([*builder.faults, Fault(file, line, column, (), message)]) from error
+    except (YAMLError, ValueError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        # ruamel lets a few plain exceptions escape for malformed directives and escapes
+        message = f"not valid YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        raise ConfigError([*builder.faults, Fault(file, *builder.last, (), message)]) from error
+    return builder.root, builder.faults
+
+
+def _decode(data: str | bytes, file: str) -> str:
+    if isinstance(data, bytes):
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line, column = _line_column(data[: error.start].decode("utf-8"))
+            message = f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8 text"
+            raise ConfigError([Fault(file, line, column, (), message)]) from error
+    else:
+        text = data
+    text = text.removeprefix("\ufeff")
+    if found := _FORBIDDEN.search(text):
+        line, column = _line_column(text[: found.start()])
+        message = f"character U+{ord(found[0]):04X} is not allowed in YAML; is this a text file?"
+        raise ConfigError([Fault(file, line, column, (), message)])
+    return text
+
+
+def _line_column(before: str) -> tuple[int, int]:
+    return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+
+
+def resolve(text: str) -> Scalar:
+    """Return what a plain (unquoted) scalar means in the core schema of YAML 1.2.
+
+    Raises:
+        ValueError: a number that is not finite, or a whole number beyond 64 bits.
+    """
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        number = int(text, base) if len(text) < 40 else 1 << 64
+        if not -(1 << 63) <= number < 1 << 63:
+            raise ValueError("the whole number does not fit into 64 bits")
+        return number
+    if _FLOAT.fullmatch(text):
+        value = float(re.sub(r"(?i)\.(inf|nan)$", r"\1", text))
+        if not math.isfinite(value):
+            raise ValueError(f"{text} is not a finite number")
+        return value
+    return text
+
+
+class _Builder:
+    """Builds nodes from parser events without recursion, so that no nesting can exhaust the stack."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.root: Node | None = None
+        self.faults: list[Fault] = []
+        self.last = (1, 1)
+        self._documents = 0
+        self._open: list[tuple[Node, str | None]] = []  # collections being filled, with the anchor of each
+        self._keys: list[str | None] = []  # the key that waits for its value, one for each open collection
+        self._path: list[str | int] = []
+        self._anchors: dict[str, Node | None] = {}  # None while the anchored collection is still open
+
+    def take(self, event: Any) -> None:
+        mark = event.start_mark
+        self.last = (mark.line + 1, mark.column + 1)
+        if isinstance(event, DocumentStartEvent):
+            self._document(event)
+        elif isinstance(event, (MappingEndEvent, SequenceEndEvent)):
+            self._close()
+        elif isinstance(event, (ScalarEvent, AliasEvent, MappingStartEvent, SequenceStartEvent)):
+            self._value(event)
+
+    def _stop(self, message: str) -> None:
+        raise ConfigError([*self.faults, Fault(self.file, *self.last, tuple(self._path), message)])
+
+    def _note(self, message: str) -> None:
+        self.faults.append(Fault(self.file, *self.last, tuple(self._path), message))
+
+    def _document(self, event: Any) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            self._stop("a second document starts here; a preset is one document, remove the '---'")
+        if event.version or event.tags:
+            self._note("directives (lines that start with %) are not supported; presets are YAML 1.2")
+
+    def _value(self, event: Any) -> None:
+        top = self._open[-1][0] if self._open else None
+        if top is not None and isinstance(top.value, dict) and self._keys[-1] is None:
+            self._key(event, top)
+            return
+        if top is not None and isinstance(top.value, list):
+            self._path[-1] = len(top.value)
+        if isinstance(event, AliasEvent):
+            self._attach(self._alias(event))
+            return
+        if event.tag is not None:
+            self._note(f"the tag {event.tag} is not supported; write plain YAML values")
+        if isinstance(event, ScalarEvent):
+            node = Node(self._scalar(event), self.file, *self.last)
+            if event.anchor:
+                self._anchors[event.anchor] = node
+            self._attach(node)
+            return
+        if len(self._open) >= MAX_DEPTH:
+            self._stop(f"nested deeper than {MAX_DEPTH} levels")
+        node = Node({} if isinstance(event, MappingStartEvent) else [], self.file, *self.last)
+        if event.anchor:
+            self._anchors[event.anchor] = None
+        self._open.append((node, event.anchor))
+        self._keys.append(None)
+        self._path.append(0)
+
+    def _scalar(self, event: ScalarEvent) -> Scalar:
+        if not event.implicit[0]:  # quoted, a block text, or tagged
+            return str(event.value)
+        try:
+            return resolve(event.value)
+        except ValueError as error:
+            self._note(f"{error}")
+            return None
+
+    def _key(self, event: Any, mapping: Node) -> None:
+        if not isinstance(event, ScalarEvent):
+            self._stop("a key must be a text, not a list, a mapping or an alias")
+        key = str(event.value)
+        self._path[-1] = key
+        if event.tag is not None:
+            self._note(f"the tag {event.tag} is not supported; write plain YAML keys")
+        elif key == "<<" and event.implicit[0]:
+            self._note("merge keys (<<) are not supported; write the keys out")
+        elif event.implicit[0]:
+            try:
+                is_text = isinstance(resolve(key), str)
+            except ValueError:
+                is_text = False
+            if not is_text:
+                self._note(f"a key must be a text; put {key or 'the empty key'} in quotes")
+        if key in mapping.key_lines:
+            self._note(f"the key is here twice; the first is in line {mapping.key_lines[key][1]}")
+        mapping.key_lines[key] = (self.file, *self.last)
+        self._keys[-1] = key
+
+    def _alias(self, event: Any) -> Node:
+        if event.anchor not in self._anchors:
+            self._stop(f"the alias *{event.anchor} has no anchor &{event.anchor} above it")
+        target = self._anchors[event.anchor]
+        if target is None:
+            self._stop(f"the alias *{event.anchor} stands inside its own anchor")
+        assert target is not None
+        if len(self._open) + target.depth > MAX_DEPTH:
+            self._stop(f"nested deeper than {MAX_DEPTH} levels")
+        return target
+
+    def _attach(self, node: Node) -> None:
+        if not self._open:
+            self.root = node
+            return
+        parent, _ = self._open[-1]
+        parent.size += node.size
+        parent.depth = max(parent.depth, 1 + node.depth)
+        if parent.size > MAX_NODES:
+            self._stop(f"more than {MAX_NODES} values; expected a preset, a short YAML file")
+        if isinstance(parent.value, dict):
+            key = self._keys[-1]
+            assert key is not None
+            parent.value[key] = node
+            self._keys[-1] = None
+        elif isinstance(parent.value, list):
+            parent.value.append(node)
+
+    def _close(self) -> None:
+        node, anchor = self._open.pop()
+        self._keys.pop()
+        self._path.pop()
+        if anchor:
+            self._anchors[anchor] = node
+        self._attach(node)
