@@ -7,7 +7,7 @@ from copy import copy
 import attrs
 
 from ultra_core.errors import ConfigError, Fault, Path, key_of
-from ultra_core.yaml_source import Node, parse
+from ultra_core.yaml_source import MAX_DEPTH, Node, parse
 
 
 def apply(root: Node, override: str) -> list[Fault]:
@@ -20,7 +20,7 @@ def apply(root: Node, override: str) -> list[Fault]:
     key = key.strip()
     origin = f"--set {key or override}"
     parts = key.split(".")
-    if not equals or not all(parts):
+    if not equals or not all(parts) or len(parts) > MAX_DEPTH:
         return [
             Fault(origin, 1, 1, (), f"expected KEY=VALUE such as training.batch_size=8, found {override!r}")
         ]

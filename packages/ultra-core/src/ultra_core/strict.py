@@ -57,12 +57,16 @@ def make_converter() -> Converter:
     made = Converter(detailed_validation=True, forbid_extra_keys=True)
     for scalar in SCALARS:
         made.register_structure_hook(scalar, _leaf)
-    made.register_structure_hook_func(lambda hint: get_origin(hint) is Literal, _leaf)
-    made.register_structure_hook_factory(attrs.has, _section)
-    made.register_structure_hook_factory(lambda hint: _origin(hint) in LISTS, _list)
-    made.register_structure_hook_factory(lambda hint: _origin(hint) in MAPPINGS, _mapping)
-    made.register_structure_hook_factory(_is_union, _union)
-    made.register_structure_hook_factory(lambda hint: get_origin(hint) is Annotated, _annotated)
+    made.register_structure_hook_func(_is(Literal), _leaf)
+    factories: list[tuple[Callable[[Any], bool], Any]] = [
+        (attrs.has, _section),
+        (_is(*LISTS), _list),
+        (_is(*MAPPINGS), _mapping),
+        (_is(Union, types.UnionType), _union),
+        (_is(Annotated), _annotated),
+    ]
+    for fits, factory in factories:
+        made.register_structure_hook_factory(fits)(factory)
     return made
 
 
@@ -73,8 +77,8 @@ def _origin(hint: Any) -> Any:
     return get_origin(hint) or hint
 
 
-def _is_union(hint: Any) -> bool:
-    return get_origin(hint) in (Union, types.UnionType)
+def _is(*origins: Any) -> Callable[[Any], bool]:
+    return lambda hint: _origin(hint) in origins
 
 
 def _leaf(value: Any, hint: Any) -> Any:
@@ -129,12 +133,8 @@ def _list(hint: Any, made: Converter) -> Hook:
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, (list, tuple)) or (fixed and len(value) != len(args)):
             raise Mismatch(f"expected {describe(hint)}, found {found(value)}")
-        pairs = zip(
-            value,
-            hooks if fixed else hooks * len(value),
-            args if fixed else args[:1] * len(value),
-            strict=True,
-        )
+        times = 1 if fixed else len(value)
+        pairs = zip(value, hooks * times, args[: len(hooks)] * times, strict=True)
         return origin(_each(hint, [(index, *pair) for index, pair in enumerate(pairs)]))
 
     return structure
@@ -193,8 +193,7 @@ def _is_opaque(part: Any) -> bool:
     return not (
         part in SCALARS
         or part is Any
-        or origin in (*LISTS, *MAPPINGS, Literal, Annotated)
-        or _is_union(part)
+        or origin in (*LISTS, *MAPPINGS, Literal, Annotated, Union, types.UnionType)
         or attrs.has(part)
     )
 
@@ -227,7 +226,7 @@ def problems(error: BaseException, path: Path = ()) -> Iterator[Problem]:
             yield Problem((*path, key), f"unknown key.{hint}", blames_key=True)
     elif isinstance(error, KeyError) and path and error.args == (path[-1],):
         yield Problem(path, "this key is required and is missing")
-    elif isinstance(error, (ValueError, TypeError)):
+    elif isinstance(error, (ValueError, TypeError, ArithmeticError)):
         yield Problem(path, str(error))
     else:
         raise error

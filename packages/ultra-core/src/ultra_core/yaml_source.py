@@ -99,7 +99,7 @@ class Source:
         return self._mark(path, key)[1:]
 
     def fault(self, path: Path, message: str, *, key: bool = False) -> Fault:
-        """Return a fault at a path, for rules that types cannot say; ``key`` blames the key, not its value."""
+        """Return a fault at a path, for rules that types cannot say; ``key`` blames the key."""
         return Fault(*self._mark(path, key), tuple(path), message)
 
     def _mark(self, path: Path, key: bool) -> tuple[str, int, int]:
