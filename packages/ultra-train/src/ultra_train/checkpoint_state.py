@@ -1,0 +1,91 @@
+"""Optimizer and random states as safetensors plus JSON: no pickles, and bit for bit what they were."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from ultra_train.checkpoints import CheckpointError
+
+
+def save_tree(stem: Path, tree: Any) -> None:
+    """Write nested dicts, lists and tuples to ``stem.json``, the tensors in them to ``stem.safetensors``.
+
+    Raises:
+        CheckpointError: a value is neither a tensor nor plain, so it could not be read back safely.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    shape = _encode(tree, tensors, stem.name)
+    save_file(tensors, stem.with_suffix(".safetensors"))
+    stem.with_suffix(".json").write_text(json.dumps(shape), "utf-8")
+
+
+def load_tree(stem: Path) -> Any:
+    """Read back what :func:`save_tree` wrote, tensors on the CPU and in memory of their own."""
+    tensors = load_file(stem.with_suffix(".safetensors"))
+    shape = json.loads(stem.with_suffix(".json").read_text("utf-8"))
+    return _decode(shape, {name: tensor.clone() for name, tensor in tensors.items()})
+
+
+def _encode(value: Any, tensors: dict[str, torch.Tensor], where: str) -> Any:
+    if isinstance(value, torch.Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        return {"dict": [[_key(k, where), _encode(v, tensors, f"{where}[{k!r}]")] for k, v in value.items()]}
+    if isinstance(value, (list, tuple)):
+        items = [_encode(v, tensors, f"{where}[{i}]") for i, v in enumerate(value)]
+        return {"tuple" if isinstance(value, tuple) else "list": items}
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    raise CheckpointError(
+        f"{where} is a {type(value).__name__}; a state that is saved holds tensors, numbers, texts, lists "
+        "and dicts only. This is a fault of the optimizer or schedule plugin."
+    )
+
+
+def _key(key: Any, where: str) -> Any:
+    if type(key) not in (int, str):
+        raise CheckpointError(f"{where} has the key {key!r}; keys of a state are texts or whole numbers")
+    return key
+
+
+def _decode(shape: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if not isinstance(shape, dict):
+        return shape
+    ((kind, content),) = shape.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {k: _decode(v, tensors) for k, v in content}
+    items = [_decode(v, tensors) for v in content]
+    return tuple(items) if kind == "tuple" else items
+
+
+def random_state() -> dict[str, Any]:
+    """Return the state of every global random generator: Python, NumPy, torch, and each GPU."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
+        "cpu": torch.random.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Set every global random generator to a state from :func:`random_state`."""
+    random.setstate(state["python"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.random.set_rng_state(state["cpu"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

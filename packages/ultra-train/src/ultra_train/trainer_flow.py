@@ -1,0 +1,67 @@
+"""What the trainer does at the end of every update: dropped ones leave no trace, the best are kept."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ultra_train import checkpoints
+from ultra_train.guards import GoBack, all_finite
+
+
+class FlowCallback(TrainerCallback):
+    """Runs right after transformers' own flow callback, so that others see what it decided.
+
+    Args:
+        trainer: an ``UltraTrainerMixin``.
+    """
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Take back the count of an update that fp16's gradient scaler skipped."""
+        trainer = self.trainer
+        if trainer.objection is None and trainer.accelerator.optimizer_step_was_skipped:
+            trainer.objection = "fp16 overflow; the gradient scaler lowers its scale"
+            state.global_step -= 1
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Undo what a dropped update would trigger, scan the weights, and say where the run stands."""
+        trainer, guard = self.trainer, self.trainer.settings.guard
+        trainer.training_seconds += time.perf_counter() - trainer.window_started
+        state.epoch = trainer.settings.stream.epochs
+        if trainer.objection is not None:
+            control.should_log = control.should_evaluate = control.should_save = False
+            if guard.exhausted:
+                last = f"the last because {trainer.objection}"
+                raise GoBack(f"{guard.in_a_row} updates in a row were dropped; {last}")
+        elif state.global_step % guard.scan_every == 0 and not trainer.sharded:
+            self._scan()
+
+    def _scan(self) -> None:
+        if not all_finite(self.trainer.model.parameters()):
+            raise GoBack("weights are not finite")
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Remember the result, and save a checkpoint that would be among the best."""
+        trainer, keeping = self.trainer, self.trainer.settings.keeping
+        trainer.last_evaluation = (state.global_step, dict(metrics or {}))
+        value = (metrics or {}).get(keeping.metric)
+        if not trainer.is_in_train or not isinstance(value, (int, float)):
+            return
+        if keeping.would_rank(float(value), checkpoints.found(trainer.checkpoint_root)):
+            control.should_save = True

@@ -1,0 +1,190 @@
+"""Checkpoints of the trainer: everything that the next update depends on, and nothing pickled."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers.trainer_callback import ExportableState
+from transformers.utils import logging as transformers_logging
+
+from ultra_train import checkpoints
+from ultra_train.checkpoint_state import load_tree, random_state, restore_random_state, save_tree
+from ultra_train.checkpoints import CheckpointError
+from ultra_train.trainer_settings import TrainerSettings, bare, evaluation_weights
+
+logger = logging.getLogger(__name__)
+
+PROGRESS = "progress.json"
+TRAINING_WEIGHTS = "training_weights.safetensors"
+
+
+class SavingMixin:
+    """Replaces how transformers' Trainer writes and reads checkpoints; a part of ``UltraTrainerMixin``.
+
+    Sharded training (FSDP, DeepSpeed) keeps transformers' own way, which gathers or shards as it must.
+    """
+
+    settings: TrainerSettings
+    tokens_seen: int
+    last_evaluation: tuple[int, Mapping[str, Any]]
+
+    @property
+    def sharded(self: Any) -> bool:
+        """Whether parameters are spread over devices, so that no process holds them all."""
+        sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
+        return bool(sharded or self.is_distributed_loading_by_transformers)
+
+    @property
+    def checkpoint_root(self: Any) -> Path:
+        """Folder of the run's checkpoints."""
+        return Path(self.args.output_dir)
+
+    def _save_checkpoint(self: Any, model: nn.Module, trial: Any) -> None:
+        """Write the checkpoint of the present step, whole or not at all, and let old ones go."""
+        if self.sharded:
+            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            return
+        generators = gather_object([random_state()]) if self.args.world_size > 1 else [random_state()]
+        if self.args.should_save:
+            step, settings = self.state.global_step, self.settings
+            checkpoints.clean(self.checkpoint_root)
+            checkpoints.make_room(
+                self.checkpoint_root,
+                self.checkpoint_bytes(),
+                settings.keeping,
+                budget=settings.storage_budget,
+                used=settings.run_folder,
+            )
+            evaluated, metrics = self.last_evaluation
+            facts = {**settings.facts, "metrics": dict(metrics) if evaluated == step else {}}
+            saved = checkpoints.write(
+                self.checkpoint_root, step, lambda folder: self._fill_checkpoint(folder, generators), facts
+            )
+            checkpoints.rotate(self.checkpoint_root, settings.keeping)
+            settings.on_saved(saved.path)
+        self.accelerator.wait_for_everyone()
+
+    def checkpoint_bytes(self: Any) -> int:
+        """Estimate the next checkpoint: as large as the last one, else weights and optimizer state."""
+        if previous := checkpoints.found(self.checkpoint_root):
+            return previous[0].size()
+        weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        state = bare(self.optimizer).state if self.optimizer is not None else {}
+        tensors = [t for s in state.values() for t in s.values() if torch.is_tensor(t)]
+        moments = sum(t.numel() * t.element_size() for t in tensors)
+        return weights + moments + 4_000_000  # tokenizer, random states, JSON
+
+    def _fill_checkpoint(self: Any, folder: Path, generators: list[Any]) -> None:
+        with evaluation_weights(self.optimizer) as training:
+            self._save(str(folder))
+        if training:  # what resumes exactly is not what evaluates
+            names = {n: training[id(p)] for n, p in self.model.named_parameters() if id(p) in training}
+            save_file(names, folder / TRAINING_WEIGHTS)
+        save_tree(folder / "optimizer", bare(self.optimizer).state_dict())
+        save_tree(folder / "schedule", self.lr_scheduler.state_dict())
+        if self.accelerator.scaler is not None:
+            save_tree(folder / "scaler", self.accelerator.scaler.state_dict())
+        save_tree(folder / "random", generators)
+        progress = {
+            "step": self.state.global_step,
+            "position": self.settings.stream.position,
+            "tokens_seen": self.tokens_seen,
+            "dropped_updates": self.settings.guard.dropped,
+            "data": self.settings.facts.get("data"),
+        }
+        (folder / PROGRESS).write_text(json.dumps(progress, indent=1), "utf-8")
+        for name, text in self.settings.files.items():
+            (folder / name).write_text(text, "utf-8")
+        for callback in [*self.callback_handler.callbacks, self.control]:
+            if isinstance(callback, ExportableState):
+                self.state.stateful_callbacks[type(callback).__name__] = callback.state()
+        self.state.save_to_json(str(folder / "trainer_state.json"))
+
+    def _save(self: Any, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Write model and tokenizer; the pickled arguments that transformers adds are left out."""
+        with _no_progress_bar():
+            super()._save(output_dir, state_dict)  # type: ignore[misc]
+        Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
+
+    def _load_from_checkpoint(self: Any, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Read weights, position in the data and counters.
+
+        Raises:
+            CheckpointError: the checkpoint was made on other data.
+        """
+        super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+        folder = Path(resume_from_checkpoint)
+        if (folder / TRAINING_WEIGHTS).exists():
+            self.model.load_state_dict(load_file(folder / TRAINING_WEIGHTS), strict=False)
+        if not (folder / PROGRESS).exists():
+            logger.warning("%s was not written by ultra: the data starts from its beginning", folder)
+            return
+        progress = json.loads((folder / PROGRESS).read_text("utf-8"))
+        here, there = self.settings.facts.get("data"), progress["data"]
+        if here != there:
+            raise CheckpointError(
+                f"{folder} was trained on other data than this run has now ({there}, now {here}): "
+                "its position means nothing here. Restore the data, tokenizer, training.max_length, "
+                "training.seed and training.eval_fraction, or start a new run."
+            )
+        epoch, index = progress["position"]
+        self.settings.stream.move_to((epoch, index))
+        self.tokens_seen = progress["tokens_seen"]
+        self.settings.guard.dropped = progress["dropped_updates"]
+
+    def _issue_warnings_after_load(self: Any, load_result: Any) -> None:
+        """Refuse weights that do not fit; tied ones are stored once and are not missing."""
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        missing = set(load_result.missing_keys)
+        loaded = {id(p) for name, p in parameters.items() if name not in missing}
+        missing = {n for n in missing if n not in parameters or id(parameters[n]) not in loaded}
+        if missing or load_result.unexpected_keys:
+            raise CheckpointError(
+                f"the checkpoint does not fit this model: missing {sorted(missing)[:5]}, unexpected "
+                f"{sorted(load_result.unexpected_keys)[:5]}. Resume with the preset of the run."
+            )
+
+    def _load_optimizer_and_scheduler(self: Any, checkpoint: str | None) -> None:
+        folder = Path(checkpoint or "")
+        if checkpoint is None or not (folder / "optimizer.json").exists():
+            super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+            return
+        bare(self.optimizer).load_state_dict(load_tree(folder / "optimizer"))
+        self.lr_scheduler.load_state_dict(load_tree(folder / "schedule"))
+
+    def _load_scaler(self: Any, checkpoint: str | None) -> None:
+        stem = Path(checkpoint or "") / "scaler"
+        if checkpoint is None or self.accelerator.scaler is None or not stem.with_suffix(".json").exists():
+            super()._load_scaler(checkpoint)  # type: ignore[misc]
+            return
+        self.accelerator.scaler.load_state_dict(load_tree(stem))
+
+    def _load_rng_state(self: Any, checkpoint: str | None) -> None:
+        stem = Path(checkpoint or "") / "random"
+        if checkpoint is None or not stem.with_suffix(".json").exists():
+            super()._load_rng_state(checkpoint)  # type: ignore[misc]
+            return
+        generators = load_tree(stem)
+        if self.args.process_index < len(generators):
+            restore_random_state(generators[self.args.process_index])
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep ``save_pretrained`` from drawing a bar for every checkpoint."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
