@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from ultra_train.config.keys import Count, Fraction, Natural, Positive, key
+from ultra_train.config.keys import Count, Fraction, Natural, Positive, Share, key
 
 MLM = ("mlm",)
 EMBEDDED = "ultra:es-commands"
@@ -22,7 +22,7 @@ class DatasetSource:
     )
     split: str = key("train", "split of a Hugging Face data set")
     column: str = key("text", "column that holds the text")
-    weight: Positive = key(1.0, "passes over it in an epoch: 2.0 takes every document twice, 0.5 every second one")
+    weight: Positive = key(1.0, "passes over it in an epoch: 2.0 takes every document twice")
     name: str | None = key(None, "configuration name of a Hugging Face data set")
 
 
@@ -51,14 +51,18 @@ class DataKeys:
     num_workers: Natural = key(8, "processes that tokenise", tasks=MLM)
     dataloader_workers: Natural = key(2, "processes that make batches")
     batch_size: Count = key(4, "documents in a forward pass")
-    max_length: Count = key(512, "tokens in a document, special tokens included; longer ones are cut up", tasks=MLM)
+    max_length: Count = key(
+        512, "tokens in a document, special ones included; longer ones are cut", tasks=MLM
+    )
     batching: Literal["length", "packed"] | None = key(
         None,
         "rows of one document and like length, or several documents in a row; by the device when left out",
         tasks=MLM,
     )
-    mlm_probability: Fraction = key(0.15, "share of the tokens that are predicted", tasks=MLM)
-    mask_policy: MaskPolicy = key(help="what is chosen for prediction and what the model sees there", factory=MaskPolicy, tasks=MLM)
+    mlm_probability: Share = key(0.15, "share of the tokens that are predicted", tasks=MLM)
+    mask_policy: MaskPolicy = key(
+        help="what is chosen for prediction and what the model sees there", factory=MaskPolicy, tasks=MLM
+    )
     join_temp_data_context_window: Natural = key(
         0, "join cached chunks of a document up to this many tokens; 0 leaves them", tasks=MLM, later=True
     )

@@ -21,8 +21,6 @@ class GuardKeys:
     gpu_temp_guard_enabled: bool = key(True, "pause while the GPU is too hot", later=True)
     gpu_temp_pause_threshold_c: Celsius = key(90, "pause at this temperature (C)", later=True)
     gpu_temp_resume_threshold_c: Celsius = key(80, "go on below this one", later=True)
-    gpu_temp_critical_threshold_c: Celsius | None = key(
-        None, "checkpoint and stop at this one", later=True
-    )
+    gpu_temp_critical_threshold_c: Celsius | None = key(None, "checkpoint and stop at this one", later=True)
     gpu_temp_poll_interval_seconds: Positive = key(30, "seconds between readings", later=True)
     switch_on_thermal: bool = key(False, "go on with the next device instead of pausing", later=True)

@@ -25,8 +25,8 @@ FLAT_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "other": 2e-6,
     },
     "wd": {role: 0.001 if role == "norms" else 0.01 for role in SEED_ROLES},
-    "betas": {role: (0.9, 0.95) for role in SEED_ROLES},
-    "eps": {role: 1e-8 for role in SEED_ROLES},
+    "betas": dict.fromkeys(SEED_ROLES, (0.9, 0.95)),
+    "eps": dict.fromkeys(SEED_ROLES, 1e-08),
 }
 """What the flat spelling means by a rate, decay, betas or eps that it leaves out."""
 
@@ -45,7 +45,9 @@ def _flat(hyperparameter: str, role: str) -> Any:
     words = {"lr": "learning rate", "wd": "weight decay", "betas": "betas", "eps": "eps"}[hyperparameter]
     value = FLAT_DEFAULTS[hyperparameter][role]
     value = list(value) if isinstance(value, tuple) else value
-    return key(None, f"{words} of the {role} parameters; {value} when another flat key is there", spelling=True)
+    return key(
+        None, f"{words} of the {role} parameters; {value} when another flat key is there", spelling=True
+    )
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -86,7 +88,9 @@ class OptimizerKeys:
     galore_update_interval: Count | None = key(
         None, "updates between projections; 1 when left out", spelling=True
     )
-    galore_scale: NonNegative | None = key(None, "scale of projected updates; 1.0 when left out", spelling=True)
+    galore_scale: NonNegative | None = key(
+        None, "scale of projected updates; 1.0 when left out", spelling=True
+    )
     galore_max_dim: Count | None = key(None, "largest side projected; 4096 when left out", spelling=True)
 
 
@@ -105,7 +109,8 @@ def from_flat(keys: OptimizerKeys) -> OptimizerConfig | None:
     for hyperparameter, defaults in FLAT_DEFAULTS.items():
         for role, default in defaults.items():
             given = getattr(keys, f"{hyperparameter}_{role}")
-            parameters[f"{name}-{hyperparameter}_{role}"] = default if given is None else given
+            value = default if given is None else given
+            parameters[f"{name}-{hyperparameter}_{role}"] = list(value) if isinstance(value, tuple) else value
     if galore:
         for option, default in GALORE_DEFAULTS.items():
             given = getattr(keys, f"galore_{option}")

@@ -16,10 +16,14 @@ class ScheduleKeys:
     scheduler_type: str = key("cosine", "name of a schedule plugin")
     scheduler_total_steps: Count = key(10_000, "updates over which the schedule runs")
     scheduler_warmup_ratio: Fraction = key(0.1, "share of them that warms up")
-    max_steps: Count | None = key(None, "the run ends after this many updates; scheduler_total_steps when left out")
+    max_steps: Count | None = key(
+        None, "the run ends after this many updates; scheduler_total_steps when left out"
+    )
     num_epochs: Count | None = key(None, "the run ends after this many passes over the data")
     gradient_accumulation_steps: Count = key(4, "forward passes in an update")
-    grad_clip_max_norm: NonNegative = key(5.0, "global norm to which gradients are clipped; 0 for no clipping")
+    grad_clip_max_norm: NonNegative = key(
+        5.0, "global norm to which gradients are clipped; 0 for no clipping"
+    )
 
 
 @attrs.frozen(kw_only=True, slots=False)

@@ -18,7 +18,9 @@ class SbertConfig:
     dataset_type: Literal["paired_similarity", "triplets", "qa"] = key(
         "paired_similarity", "what its columns are"
     )
-    columns: dict[str, str] = key(help="what the task calls a column -> the data set's name for it", factory=dict)
+    columns: dict[str, str] = key(
+        help="what the task calls a column -> the data set's name for it", factory=dict
+    )
     query_prefix: str = key("", "put before every query")
     document_prefix: str = key("", "put before every document")
     output_dir: str | None = key(None, "folder of the finished model; model/ in the folder of the run")

@@ -21,7 +21,9 @@ class TokenizerTraining:
     vocab_size: Count = key(help="pieces, special tokens and bytes included")
     model_type: Literal["unigram", "bpe"] = key("unigram", "SentencePiece algorithm")
     lowercase: bool = key(False, "fold case")
-    character_coverage: Fraction = key(0.9999, "share of the characters that get their own piece; the rest is bytes")
+    character_coverage: Fraction = key(
+        0.9999, "share of the characters that get their own piece; the rest is bytes"
+    )
     max_texts: Count = key(2_000_000, "most texts that are read for it")
     data: str | DatasetSource | tuple[str | DatasetSource, ...] | None = key(
         None, "texts to train on; the run's own data when left out"

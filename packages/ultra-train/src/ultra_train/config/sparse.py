@@ -20,7 +20,9 @@ class SparseModel:
     base_model: str = key(help="hub id or path")
     architecture: Architecture = key(help="what is built on it")
     pooling_strategy: Literal["max", "sum"] = key("max", "how SPLADE pools over tokens")
-    use_router: bool | None = key(None, "queries and documents have their own encoders; inference-free-splade does")
+    use_router: bool | None = key(
+        None, "queries and documents have their own encoders; inference-free-splade does"
+    )
     freeze_static_embedding: bool = key(False, "keep the query weights as they are")
     csr_k: Count = key(256, "active latents of a text")
     csr_k_aux: Count = key(512, "latents of the auxiliary loss")
@@ -61,7 +63,9 @@ class SparseTraining:
     logging_dir: str | None = key(None, "folder of TensorBoard files")
     push_to_hub: bool = key(False, "upload the model")
     hub_model_id: str | None = key(None, "where to")
-    hub_strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] = key("every_save", "when to upload")
+    hub_strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] = key(
+        "every_save", "when to upload"
+    )
     hub_private_repo: bool | None = key(None, "keep it private")
     run_name: str | None = key(None, "name of the run")
     report_to: str | tuple[str, ...] = key(("tensorboard",), "logging integrations of transformers")
@@ -83,7 +87,7 @@ class SparseLoss:
 
 @attrs.frozen(kw_only=True)
 class SparseDataset:
-    """One data set of a sparse preset; ``nli``, ``scandi_qa`` and ``ddsc`` are known, any other has a ``source``."""
+    """One data set; ``nli``, ``scandi_qa`` and ``ddsc`` are known, any other has a ``source``."""
 
     enabled: bool = key(True, "whether it takes part")
     source: str | None = key(None, "a Hugging Face data set, a file or a folder")
@@ -141,7 +145,9 @@ class SparseRouter:
 class SparseHardware:
     """``hardware`` of a sparse preset."""
 
-    device: Literal["cuda", "mps", "cpu"] | None = key(None, "where to train; the best there is when left out")
+    device: Literal["cuda", "mps", "cpu"] | None = key(
+        None, "where to train; the best there is when left out"
+    )
     gradient_checkpointing: bool = key(False, "recompute activations in the backward pass to save memory")
     tf32: bool = key(False, "TF32 matrix products")
     distributed: bool = key(False, "several devices")

@@ -1,0 +1,130 @@
+"""The command ``ultra-train``: a group that imports a command when it is used, and shows errors plainly."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ultra_core.errors import UltraError
+
+COMMANDS = {
+    "run": "ultra_train.cli.run:run",
+    "train": "ultra_train.cli.run:train",
+    "fill-mask": "ultra_train.cli.fill_mask:fill_mask",
+    "list": "ultra_train.cli.listing:list_plugins",
+    "describe": "ultra_train.cli.describe:describe",
+    "validate": "ultra_train.cli.validate:validate",
+    "show": "ultra_train.cli.show:show",
+    "schema": "ultra_train.cli.schema:schema",
+    "plugin": "ultra_train.cli.plugin:plugin",
+    "tokenizer": "ultra_train.cli.tokenizer:tokenizer",
+}
+INTERRUPTED = 130
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Fault(click.ClickException):
+    """An error that the user can mend: printed on stderr, exit code 2, no traceback."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """Print it."""
+        click.echo(f"error: {self.message}", err=True)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are named here and imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        return load(cmd_name) if cmd_name in COMMANDS else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command and turn what a user can mend into a plain message."""
+        try:
+            return super().invoke(ctx)
+        except UltraError as error:
+            if debugging(ctx):
+                raise
+            raise Fault(str(error)) from error
+        except KeyboardInterrupt:
+            if debugging(ctx):
+                raise
+            click.echo("\nInterrupted. A run goes on from its last checkpoint with --resume.", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except OSError as error:
+            if debugging(ctx) or error.errno not in FULL_DISK:
+                raise
+            where = f" while writing {error.filename}" if error.filename else ""
+            raise Fault(
+                f"the disk is full{where}; free some space, then --resume goes on from the last checkpoint"
+            ) from error
+
+
+def load(name: str) -> click.Command:
+    """Import a command by its name."""
+    module, _, attribute = COMMANDS[name].partition(":")
+    command = getattr(import_module(module), attribute)
+    assert isinstance(command, click.Command)
+    return command
+
+
+def debugging(ctx: click.Context) -> bool:
+    """Whether tracebacks are wanted: ``--debug`` or ``ULTRA_DEBUG=1``."""
+    return bool(ctx.params.get("debug")) or os.environ.get("ULTRA_DEBUG", "") not in ("", "0")
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"ultra-train {version('ultra-train')}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks (also ULTRA_DEBUG=1).")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version)
+def cli(debug: bool) -> None:
+    """Pre-train and adapt text encoders from one YAML preset.
+
+    A first run that needs nothing but this machine: ultra-train run quickstart
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 for findings, 2 for errors, 130 interrupted."""
+    try:
+        cli.main(args=None if arguments is None else list(arguments), prog_name="ultra-train")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0
+
+
+def train(arguments: Sequence[str]) -> Path:
+    """Run the command ``train`` from Python: exceptions instead of exit codes, and the run's folder back."""
+    arguments = list(arguments)
+    if arguments[:1] == ["train"]:
+        del arguments[0]
+    try:
+        folder = load("train").main(args=arguments, prog_name="ultra-train train", standalone_mode=False)
+    except click.Abort as interrupted:
+        raise KeyboardInterrupt from interrupted
+    except click.ClickException as error:
+        raise UltraError(error.format_message()) from error
+    return Path(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

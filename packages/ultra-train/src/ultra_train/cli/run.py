@@ -1,0 +1,100 @@
+"""``ultra-train run PRESET``, and ``ultra-train train --config FILE``, which is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+GUARDS = {
+    "gpu_temp_guard": "gpu_temp_guard_enabled",
+    "gpu_temp_pause_threshold_c": "gpu_temp_pause_threshold_c",
+    "gpu_temp_resume_threshold_c": "gpu_temp_resume_threshold_c",
+    "gpu_temp_critical_threshold_c": "gpu_temp_critical_threshold_c",
+    "gpu_temp_poll_interval_seconds": "gpu_temp_poll_interval_seconds",
+    "switch_on_thermal": "switch_on_thermal",
+}
+"""Options of the command line -> keys of ``training`` that they set."""
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that ``run`` and ``train`` share."""
+    options = [
+        click.option(
+            "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key: training.seed=7."
+        ),
+        click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint of the run."),
+        click.option("--name", help="Name of the run; the preset's name when left out."),
+        click.option("--output-dir", type=click.Path(path_type=Path), help="Folder of runs [runs]."),
+        click.option("--device", help="cpu, cuda, cuda:1, mps; the best there is when left out."),
+        click.option("--gpu-temp-guard/--no-gpu-temp-guard", default=None, help="Pause a hot GPU."),
+        click.option("--gpu-temp-pause-threshold-c", type=float, help="Pause at this temperature (C)."),
+        click.option("--gpu-temp-resume-threshold-c", type=float, help="Go on below this one (C)."),
+        click.option("--gpu-temp-critical-threshold-c", type=float, help="Save and stop at this one (C)."),
+        click.option("--gpu-temp-poll-interval-seconds", type=float, help="Seconds between readings."),
+        click.option("--switch-on-thermal/--no-switch-on-thermal", default=None, help="Change device."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _start(
+    preset: str,
+    overrides: tuple[str, ...],
+    resume: bool,
+    name: str | None,
+    output_dir: Path | None,
+    device: str | None,
+    guards: dict[str, Any],
+) -> Path:
+    from ultra_train.config import load_preset
+
+    flags = [f"training.{GUARDS[k]}={_yaml(v)}" for k, v in guards.items() if v is not None]
+    loaded = load_preset(preset, [*overrides, *flags])
+    for notice in loaded.notices:
+        click.echo(f"notice: {notice}", err=True)
+    from ultra_train.run import execute
+
+    return execute(loaded, resume=resume, name=name, output_dir=output_dir, device=device)
+
+
+def _yaml(value: bool | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+
+
+@click.command()
+@click.argument("preset")
+@run_options
+def run(
+    preset: str,
+    overrides: tuple[str, ...],
+    resume: bool,
+    name: str | None,
+    output_dir: Path | None,
+    device: str | None,
+    **guards: Any,
+) -> Path:
+    """Train what PRESET says: the name of an installed preset, or a YAML file.
+
+    Leaves the model, metrics and checkpoints in runs/NAME.
+    """
+    return _start(preset, overrides, resume, name, output_dir, device, guards)
+
+
+@click.command()
+@click.option("--config", required=True, metavar="FILE", help="A preset file or name.")
+@run_options
+def train(
+    config: str,
+    overrides: tuple[str, ...],
+    resume: bool,
+    name: str | None,
+    output_dir: Path | None,
+    device: str | None,
+    **guards: Any,
+) -> Path:
+    """Train what a preset says; the same as run PRESET."""
+    return _start(config, overrides, resume, name, output_dir, device, guards)

@@ -1,0 +1,62 @@
+"""``ultra-train tokenizer train``: a SentencePiece tokenizer from any data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+
+@click.group()
+def tokenizer() -> None:
+    """Train tokenizers."""
+
+
+@tokenizer.command()
+@click.option("--data", required=True, multiple=True, help="File, folder, glob or data set.")
+@click.option(
+    "--vocab-size", required=True, type=click.IntRange(min=1), help="Size, special tokens included."
+)
+@click.option("--output-dir", default="tokenizer", show_default=True, type=click.Path(path_type=Path))
+@click.option("--model-type", default="unigram", show_default=True, type=click.Choice(["unigram", "bpe"]))
+@click.option(
+    "--max-length", default=512, show_default=True, type=click.IntRange(min=1), help="Tokens a text."
+)
+@click.option("--lowercase", is_flag=True, help="Fold case.")
+@click.option(
+    "--character-coverage",
+    default=0.9999,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+)
+@click.option(
+    "--max-texts", default=2_000_000, show_default=True, type=click.IntRange(min=1), help="Most texts."
+)
+@click.option("--column", default="text", show_default=True, help="Column of tables that holds the text.")
+def train(
+    data: tuple[str, ...],
+    vocab_size: int,
+    output_dir: Path,
+    model_type: Literal["unigram", "bpe"],
+    max_length: int,
+    lowercase: bool,
+    character_coverage: float,
+    max_texts: int,
+    column: str,
+) -> None:
+    """Train a tokenizer and save it as a fast Hugging Face tokenizer plus the SentencePiece model."""
+    from ultra_train.data.sources import documents
+    from ultra_train.tokenizer import train_tokenizer
+
+    trained = train_tokenizer(
+        documents([{"source": source, "column": column} for source in data]),
+        vocab_size=vocab_size,
+        model_type=model_type,
+        output_dir=output_dir,
+        max_length=max_length,
+        lowercase=lowercase,
+        character_coverage=character_coverage,
+        max_texts=max_texts,
+    )
+    click.echo(f"{len(trained)} tokens in {output_dir}")

@@ -1,0 +1,164 @@
+"""From the name of a preset or a file to a checked preset; all faults in one report."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path as FilePath
+from typing import Any, TypeVar
+
+import attrs
+
+from ultra_core import presets
+from ultra_core.config import ConfigError, Fault, Source, collect, from_tree, load_source, raise_faults
+from ultra_train.config import rules, sparse_rules
+from ultra_train.config.canonical import finish, finish_sparse, with_model
+from ultra_train.config.notices import notices
+from ultra_train.config.preset import Preset, PresetFile, SparseFile, SparsePreset
+
+Path = tuple[str | int, ...]
+T = TypeVar("T")
+
+ROUNDS = 20
+"""Most attempts to set faulty values aside; each finds what the one before it hid."""
+
+
+def load_preset(name_or_path: str | FilePath, overrides: Iterable[str] = ()) -> Preset:
+    """Load a preset that trains an encoder or continues a base model.
+
+    Args:
+        name_or_path: the name of an installed preset, or a YAML file.
+        overrides: ``KEY=VALUE`` settings, checked like the file: ``training.batch_size=8``.
+
+    Raises:
+        ConfigError: anything is wrong with it; every fault, each with its place.
+        UnknownNameError: neither a file nor an installed preset.
+    """
+    source = open_preset(name_or_path, overrides)
+    preset = from_source(source, _stem(name_or_path))
+    if isinstance(preset, SparsePreset):
+        message = "this preset is for a sparse encoder; there is no task here that trains one from it"
+        raise ConfigError([source.fault(("model", "architecture"), message)])
+    return preset
+
+
+def load_any(name_or_path: str | FilePath, overrides: Iterable[str] = ()) -> Preset | SparsePreset:
+    """Load any preset, sparse ones too; see `load_preset`."""
+    return from_source(open_preset(name_or_path, overrides), _stem(name_or_path))
+
+
+def open_preset(name_or_path: str | FilePath, overrides: Iterable[str] = ()) -> Source:
+    """Read an installed preset or a file; anything with a dot or a slash in it is a file."""
+    name = str(name_or_path)
+    separators = tuple(filter(None, (os.sep, os.altsep, ".")))
+    if isinstance(name_or_path, FilePath) or any(s in name for s in separators) or FilePath(name).is_file():
+        return load_source(name, overrides)
+    return load_source(presets.get(name), overrides)
+
+
+def _stem(name_or_path: str | FilePath) -> str:
+    return FilePath(str(name_or_path)).stem.rpartition(":")[2]
+
+
+def from_source(source: Source, name: str) -> Preset | SparsePreset:
+    """Check what was read and bring it into canonical form.
+
+    Raises:
+        ConfigError: all faults of types and all contradictions between keys.
+    """
+    model = source.tree.get("model")
+    if isinstance(model, dict) and "architecture" in model:
+        given = paths(source.tree)
+        sparse = _checked(source, SparseFile, lambda value: sparse_rules.faults(value, given))
+        return finish_sparse(sparse, name)
+    return _dense(source, name)
+
+
+def _dense(source: Source, name: str) -> Preset:
+    given = paths(source.tree)
+
+    def contradictions(value: PresetFile) -> Iterator[tuple[Path, str]]:
+        yield from rules.faults(value, given)
+        complete = with_model(value, given)
+        if complete.model is not None:
+            yield from ((("model", *path), message) for path, message in complete.model.faults())
+
+    preset = with_model(_checked(source, PresetFile, contradictions), given)
+    return finish(preset, name, notices(preset, given))
+
+
+def _checked(source: Source, cls: type[T], contradictions: Callable[[T], Iterable[tuple[Path, str]]]) -> T:
+    """Return the whole file as an instance of ``cls``, or raise all faults of types and contradictions."""
+    value, faults = collect(source, cls)
+    readable = value if value is not None else _set_aside(source, cls, faults)
+    if readable is not None:
+        shadows = [_Shadow.of(fault) for fault in faults]
+        found = [source.fault(path, message) for path, message in contradictions(readable)]
+        faults = faults + [fault for fault in found if not any(s.covers(fault) for s in shadows)]
+    raise_faults(source, faults)
+    assert value is not None
+    return value
+
+
+def _set_aside(source: Source, cls: type[T], faults: list[Fault]) -> T | None:
+    """Return the file without its faulty values, so that the rest can be checked; None if hopeless."""
+    tree = source.tree
+    for _ in range(ROUNDS):
+        for fault in faults:
+            _remove(tree, fault.path)
+        value, faults = collect(from_tree(tree), cls)
+        if value is not None:
+            return value
+    return None
+
+
+def _remove(tree: dict[str, Any], path: Path) -> None:
+    """Remove the key at a path; what is missing or an item of a list takes the section around it along."""
+    while path:
+        parent: Any = tree
+        for part in path[:-1]:
+            inside = isinstance(parent, dict) and part in parent
+            inside = inside or (isinstance(parent, list) and isinstance(part, int) and part < len(parent))
+            if not inside:
+                return  # removed already, with something around it
+            parent = parent[part]
+        if isinstance(parent, dict) and path[-1] in parent:
+            del parent[path[-1]]
+            return
+        path = path[:-1]
+
+
+@attrs.frozen
+class _Shadow:
+    """Keys whose own fault explains a contradiction that would go away with it."""
+
+    path: Path
+    names: frozenset[str]
+
+    @classmethod
+    def of(cls, fault: Fault) -> _Shadow:
+        suggested = re.findall(r"'(\w+)'", fault.message) if "Did you mean" in fault.message else []
+        own = [str(fault.path[-1])] if fault.path else []
+        return cls(fault.path, frozenset([*own, *suggested]))
+
+    def covers(self, fault: Fault) -> bool:
+        length = min(len(self.path), len(fault.path))
+        if self.path[:length] == fault.path[:length] and length:
+            return True
+        words = {str(part) for part in fault.path[-1:]} | set(re.findall(r"\w+", fault.message))
+        return bool(self.names & words)
+
+
+def paths(tree: Any, path: Path = ()) -> frozenset[Path]:
+    """Return the paths of all keys of a plain tree whose value is not null."""
+    items: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(tree, dict):
+        items = tree.items()
+    elif isinstance(tree, list):
+        items = enumerate(tree)
+    found: set[Path] = set()
+    for key, value in items:
+        if value is not None:
+            found |= {(*path, key)} | paths(value, (*path, key))
+    return frozenset(found)

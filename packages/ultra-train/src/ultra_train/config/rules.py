@@ -1,0 +1,181 @@
+"""What keys of a preset demand of each other, beyond their types; checked before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ultra_blocks.config import split_spec
+from ultra_core import models, schedules, tasks
+from ultra_core.errors import UltraError
+from ultra_core.registry import Registry
+from ultra_train.config.optimizer import RATE_KEYS, OptimizerConfig, from_flat
+from ultra_train.config.optimizer_rules import optimizer_faults, traits
+from ultra_train.config.training import TrainingConfig
+
+if TYPE_CHECKING:
+    from ultra_train.config.preset import PresetFile
+
+Path = tuple[str | int, ...]
+Found = Iterator[tuple[Path, str]]
+
+ROUNDING = 256
+"""A model may have up to this many more embedding rows than its tokenizer has pieces."""
+
+
+def faults(preset: PresetFile, given: frozenset[Path]) -> Found:
+    """Yield every (key path, message) at which a preset contradicts itself or the installed plugins.
+
+    Args:
+        preset: the preset as written, its types already checked.
+        given: the paths of all keys that the file sets.
+    """
+    yield from _source_of_the_model(preset, given)
+    yield from _vocabulary(preset, given)
+    training = preset.training
+    yield from name_fault(tasks, training.task, ("training", "task"))
+    yield from name_fault(schedules, training.scheduler_type, ("training", "scheduler_type"))
+    yield from _optimizer(preset)
+    yield from _sbert(preset)
+    yield from _thresholds(training)
+    yield from _data(training)
+    if training.use_amp and training.precision == "fp32":
+        yield (
+            ("training", "precision"),
+            "use_amp: true asks for mixed precision and precision for fp32; remove one of the two",
+        )
+
+
+def name_fault(registry: Registry, name: str, path: Path) -> Found:
+    """Yield a fault when a registry does not know a name, or knows two of it."""
+    try:
+        registry.entry(name)
+    except UltraError as error:
+        yield path, str(error)
+
+
+def _source_of_the_model(preset: PresetFile, given: frozenset[Path]) -> Found:
+    own = [key for key in ("model_class", "model") if (key,) in given]
+    if preset.base_model is not None and own:
+        yield (
+            ("base_model",),
+            f"base_model continues a finished model and excludes {' and '.join(own)}; keep one of the two",
+        )
+    elif preset.base_model is None and not own:
+        yield (
+            (),
+            "a preset needs model_class with model (a new encoder) or base_model (a hub id or path)",
+        )
+    elif preset.base_model is None and preset.model_class is None:
+        yield ("model",), f"model needs a model_class beside it, one of {', '.join(models.names())}"
+    if preset.model_class is not None:
+        yield from name_fault(models, preset.model_class, ("model_class",))
+
+
+def _vocabulary(preset: PresetFile, given: frozenset[Path]) -> Found:
+    tokenizer = preset.tokenizer
+    train = tokenizer.train if tokenizer is not None else None
+    if preset.base_model is not None and preset.training.task == "mlm":
+        if train is not None:
+            yield (
+                ("tokenizer", "train"),
+                "a base model keeps the tokenizer that it was trained with; "
+                "set tokenizer.name_or_path instead of tokenizer.train",
+            )
+        elif tokenizer is None or tokenizer.name_or_path is None:
+            yield (
+                ("tokenizer", "name_or_path"),
+                f"mlm with base_model needs tokenizer.name_or_path, for example {preset.base_model!r}",
+            )
+    if train is None or preset.model is None or ("model", "vocab_size") not in given:
+        return
+    rows, pieces = preset.model.vocab_size, train.vocab_size
+    if not pieces <= rows < pieces + ROUNDING:
+        yield (
+            ("model", "vocab_size"),
+            f"model.vocab_size is {rows} but tokenizer.train.vocab_size is {pieces}; make them equal, "
+            f"or leave model.vocab_size out (rounding it up by less than {ROUNDING} is fine)",
+        )
+
+
+def _optimizer(preset: PresetFile) -> Found:
+    training = preset.training
+    flat = [key for key in RATE_KEYS if getattr(training, key) is not None]
+    flat += ["use_galore"] if training.use_galore else []
+    if training.optimizer is not None and flat:
+        more = f" (and {len(flat) - 1} more flat keys)" if len(flat) > 1 else ""
+        yield (
+            ("training", flat[0]),
+            f"{flat[0]}{more} is the flat spelling and training.optimizer the other one; use one of the two",
+        )
+        flat = []
+    chosen = training.optimizer or from_flat(training)
+    if chosen is None:
+        if training.task == "mlm":
+            yield (
+                ("training", "optimizer"),
+                "mlm needs training.optimizer: {optimizer_class, parameters}, or a flat key such as lr_other",
+            )
+        return
+    path: Path = ("training",) if flat else ("training", "optimizer")
+    yield from optimizer_faults(chosen, path, flat=bool(flat), pattern=layer_names(preset))
+    if training.scheduler_type != "constant" and traits(chosen).eval_weights:
+        yield (
+            ("training", "scheduler_type"),
+            f"{chosen.optimizer_class} replaces a schedule and warms up inside; set scheduler_type: constant",
+        )
+
+
+def layer_names(preset: PresetFile) -> tuple[str, ...]:
+    """Return the names of the blocks in the pattern of a preset; empty for a base model."""
+    pattern = preset.model.layer_pattern if preset.model is not None else ()
+    return tuple(split_spec(item)[0] for item in pattern)
+
+
+def _sbert(preset: PresetFile) -> Found:
+    training = preset.training
+    if training.task == "sbert":
+        if training.sbert is None:
+            yield ("training", "sbert"), "the task sbert needs the section training.sbert"
+        if preset.base_model is None:
+            yield ("base_model",), "the task sbert needs base_model, a hub id or path"
+    optimizer: OptimizerConfig | None = training.sbert.optimizer if training.sbert else None
+    if optimizer is not None:
+        yield from optimizer_faults(optimizer, ("training", "sbert", "optimizer"), flat=False, pattern=())
+
+
+def _thresholds(training: TrainingConfig) -> Found:
+    pause, resume = training.gpu_temp_pause_threshold_c, training.gpu_temp_resume_threshold_c
+    critical = training.gpu_temp_critical_threshold_c
+    if not resume < pause:
+        yield (
+            ("training", "gpu_temp_resume_threshold_c"),
+            f"gpu_temp_resume_threshold_c ({resume:g}) must be below gpu_temp_pause_threshold_c ({pause:g})",
+        )
+    if critical is not None and not pause < critical:
+        yield (
+            ("training", "gpu_temp_critical_threshold_c"),
+            f"gpu_temp_critical_threshold_c ({critical:g}) must be above the pause threshold ({pause:g})",
+        )
+
+
+def _data(training: TrainingConfig) -> Found:
+    if training.eval_fraction >= 1:
+        yield (
+            ("training", "eval_fraction"),
+            "eval_fraction must be below 1; the rest of the data is trained on",
+        )
+    policy = training.mask_policy
+    if policy.mask_rate + policy.random_rate > 1 + 1e-9:
+        yield (
+            ("training", "mask_policy"),
+            f"mask_rate ({policy.mask_rate:g}) and random_rate ({policy.random_rate:g}) exceed 1 together",
+        )
+    if isinstance(training.dataset, tuple) and not training.dataset:
+        yield ("training", "dataset"), "the list of sources is empty; name a file, a folder or a data set"
+    specs = training.dataset if isinstance(training.dataset, tuple) else (training.dataset,)
+    for index, spec in enumerate(specs):
+        source = spec if isinstance(spec, str) or spec is None else spec.source
+        if source is not None and not source.strip():
+            path: Path = ("training", "dataset", index) if len(specs) > 1 else ("training", "dataset")
+            yield path, "the source is empty; name a file, a folder or a data set"
