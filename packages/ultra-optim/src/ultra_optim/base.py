@@ -12,8 +12,11 @@ from torch import Tensor
 from ultra_optim.checks import Checked, check_gradients
 from ultra_optim.traits import OptimizerTraits
 
-SLICE = 1 << 16
-"""Elements per slice on a CPU: six such fp32 tensors fit a second-level cache of 2 MiB."""
+SLICE = 1 << 19
+"""Elements per slice on a CPU: a few such fp32 tensors fit a last-level cache; smaller ones cost more calls."""
+
+BATCH = 1 << 24
+"""Elements of scratch space that a step may take at a time."""
 
 Update = Callable[..., None]
 
@@ -123,3 +126,17 @@ def _sliceable(tensor: Tensor) -> bool:
 
 def _columns(rows: list[tuple[Tensor, ...]]) -> list[list[Tensor]]:
     return [list(column) for column in zip(*rows, strict=True)]
+
+
+def batches(params: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield the parameters in order, in lists of at most :data:`BATCH` elements or of one parameter."""
+    batch: list[Tensor] = []
+    filled = 0
+    for p in params:
+        if batch and filled + p.numel() > BATCH:
+            yield batch
+            batch, filled = [], 0
+        batch.append(p)
+        filled += p.numel()
+    if batch:
+        yield batch

@@ -136,7 +136,7 @@ def check_state_dict(optimizer: Any, state_dict: Mapping[str, Any]) -> list[tupl
         if missing:
             raise ValueError(f"{who}: the state dict is another optimizer's; it has no {sorted(missing)}")
         check_hyperparameters(type(optimizer), other)
-        for key in ("param_names", "kind", "role"):
+        for key in ("param_names", "kind", "role", "row_blocks", "expert_dim"):
             if key in group and key in other and group[key] != other[key]:
                 raise ValueError(f"{who}: {key} is {group[key]}, in the state dict {other[key]}")
     pairs = []

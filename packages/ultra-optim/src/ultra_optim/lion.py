@@ -1,0 +1,80 @@
+"""Lion: the sign of an interpolated momentum."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.checks import Beta, LearningRate, WeightDecay
+from ultra_optim.traits import OptimizerTraits
+
+
+class Lion(Optimizer):
+    """Lion (Chen et al. 2023, arXiv 2302.06675).
+
+    p <- (1 - lr wd) p - lr sign(b1 m + (1 - b1) g);  m <- b2 m + (1 - b2) g
+
+    Every element moves by exactly lr: take a rate 3 to 10 times smaller than AdamW's and a weight decay
+    larger by as much.
+
+    Differs from the paper: nothing.
+
+    Args:
+        params: parameters or groups.
+        lr: learning rate.
+        betas: weight of the momentum in the update, and its decay rate.
+        weight_decay: decoupled, multiplied by the learning rate.
+
+    Raises:
+        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
+            sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        gradient_scale="invariant", state_per_element=1, max_update_rms=1.0
+    )
+    state_names: ClassVar[frozenset[str]] = frozenset({"exp_avg"})
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-4,
+        betas: tuple[Beta, Beta] = (0.9, 0.99),
+        weight_decay: WeightDecay = 0.0,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters of the group."""
+        beta1, beta2 = group["betas"]
+        elementwise(
+            lion_update,
+            params,
+            self.zeros(params, "exp_avg"),
+            lr=group["lr"],
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=group["weight_decay"],
+        )
+
+
+def lion_update(
+    params: list[Tensor],
+    grads: list[Tensor],
+    momenta: list[Tensor],
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    weight_decay: float,
+) -> None:
+    """Apply the formula of :class:`Lion` to parameters and momenta in place; any shapes, equal in a row."""
+    directions = torch._foreach_lerp(momenta, grads, 1 - beta1)
+    torch._foreach_sign_(directions)
+    torch._foreach_mul_(params, 1 - lr * weight_decay)
+    torch._foreach_add_(params, directions, alpha=-lr)
+    torch._foreach_lerp_(momenta, grads, 1 - beta2)

@@ -1,0 +1,216 @@
+"""Muon for hidden matrices and AdamW for everything else, in one optimizer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from ultra_core.options import Range
+from ultra_core.params import KINDS
+from ultra_optim.adamw import can_fuse
+from ultra_optim.base import Optimizer, batches, elementwise, wide_dtype
+from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.orthogonal import QUINTIC, AdjustLR, matrices_in, orthogonalize_
+from ultra_optim.traits import MATRIX_KINDS, OptimizerTraits
+
+
+class Muon(Optimizer):
+    """Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; arXiv 2502.16982).
+
+    Groups of kind ``matrix`` and ``expert``, with G the gradient of one logical matrix (r, c):
+
+    B <- mu B + (1 - mu) G;  D = mu B + (1 - mu) G with Nesterov, else B
+    W <- (1 - lr wd) W - lr s(r, c) NS(D), NS the Newton-Schulz iteration towards U V^T of D = U S V^T
+
+    The scale s is 0.2 sqrt(max(r, c)) (``match_rms_adamw``), sqrt(max(1, r / c)) (``original``) or
+    sqrt(r / c) (``spectral``).
+
+    Each row block of a fused projection and each expert of a stacked weight is a matrix of its own; equal
+    shapes go through one batched iteration, in bfloat16 on GPUs that have it and in float32 elsewhere.
+    All other groups (embeddings, heads, norms, biases, gates, routers, convolutions) take AdamW.
+
+    Differs from the paper: the momentum is an average (mu B + (1 - mu) G) instead of a sum, which the
+    normalisation makes the same; the default scale is Moonshot's, whose updates have AdamW's size, so that
+    both parts share one learning rate (``original`` wants about 0.02 and ``adamw_lr``).
+
+    Args:
+        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
+            ``ultra_optim.build("muon", model)`` does both.
+        lr: learning rate.
+        weight_decay: decoupled, multiplied by the learning rate, in both parts.
+        momentum: decay rate mu of the momentum.
+        nesterov: look ahead.
+        ns_steps: Newton-Schulz iterations.
+        ns_coefficients: their a, b, c.
+        adjust_lr_fn: the scale s.
+        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        betas: decay rates of AdamW's moments.
+        eps: added to AdamW's denominator.
+
+    Raises:
+        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
+            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        gradient_scale="invariant", state_per_element=1, matrix=True, max_update_rms=1.1
+    )
+    state_names: ClassVar[frozenset[str]] = frozenset(
+        {"momentum_buffer", "exp_avg", "exp_avg_sq", "adam_step"}
+    )
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-3,
+        weight_decay: WeightDecay = 0.1,
+        momentum: Beta = 0.95,
+        nesterov: bool = True,
+        ns_steps: Annotated[int, Range(min=1, max=30)] = 5,
+        ns_coefficients: tuple[float, float, float] = QUINTIC,
+        adjust_lr_fn: AdjustLR = "match_rms_adamw",
+        adamw_lr: LearningRate | None = None,
+        betas: tuple[Beta, Beta] = (0.9, 0.95),
+        eps: Epsilon = 1e-8,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "ns_steps": ns_steps,
+            "ns_coefficients": ns_coefficients,
+            "adjust_lr_fn": adjust_lr_fn,
+            "adamw_lr": adamw_lr,
+            "betas": betas,
+            "eps": eps,
+        }
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group that says ``kind``.
+
+        Raises:
+            ValueError: it does not, or a parameter of kind ``matrix`` or ``expert`` is no matrix.
+        """
+        kind = param_group.get("kind")
+        if kind not in KINDS:
+            raise ValueError(
+                f"{type(self).__name__} must know which parameters are hidden matrices, but a group has "
+                f"kind {kind!r}. Pass ultra_optim.param_groups(model), use ultra_optim.build('muon', model), "
+                f"or give each group a 'kind', one of {', '.join(KINDS)}"
+            )
+        if kind not in MATRIX_KINDS and self.defaults["adamw_lr"] is not None:
+            param_group = {"lr": self.defaults["adamw_lr"], **param_group}
+        super().add_param_group(param_group)
+        if kind in MATRIX_KINDS:
+            try:
+                for p in self.param_groups[-1]["params"]:
+                    check_matrix(p, *matrix_layout(self.param_groups[-1])[p])
+            except ValueError:
+                self.param_groups.pop()
+                raise
+
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters of the group, by Muon or AdamW according to its kind."""
+        if group["kind"] not in MATRIX_KINDS:
+            self._adamw(group, params)
+            return
+        layout = matrix_layout(group)
+        for batch in batches(params):
+            directions = [torch.empty_like(p, dtype=wide_dtype(p)) for p in batch]
+            elementwise(
+                momentum_update,
+                batch,
+                self.zeros(batch, "momentum_buffer"),
+                directions,
+                momentum=group["momentum"],
+                nesterov=group["nesterov"],
+            )
+            orthogonalize_(
+                [m for p, d in zip(batch, directions, strict=True) for m in matrices_in(d, *layout[p])],
+                steps=group["ns_steps"],
+                coefficients=group["ns_coefficients"],
+                adjust_lr_fn=group["adjust_lr_fn"],
+            )
+            elementwise(descend, batch, directions, lr=group["lr"], weight_decay=group["weight_decay"])
+
+    def _adamw(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        for p in params:
+            self.state[p].setdefault("adam_step", torch.zeros((), device=p.device))
+        wide = [p.to(wide_dtype(p)) for p in params]
+        beta1, beta2 = group["betas"]
+        adamw(
+            wide,
+            [p.grad.to(w.dtype) for p, w in zip(params, wide, strict=True) if p.grad is not None],
+            self.zeros(params, "exp_avg"),
+            self.zeros(params, "exp_avg_sq"),
+            [],
+            [self.state[p]["adam_step"] for p in params],
+            fused=can_fuse(params),
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+        for p, w in zip(params, wide, strict=True):
+            if w is not p:
+                p.copy_(w)
+
+
+def momentum_update(
+    params: list[Tensor],
+    grads: list[Tensor],
+    momenta: list[Tensor],
+    directions: list[Tensor],
+    *,
+    momentum: float,
+    nesterov: bool,
+) -> None:
+    """Update the momenta in place and write D of :class:`Muon` to ``directions``."""
+    torch._foreach_lerp_(momenta, grads, 1 - momentum)
+    torch._foreach_copy_(directions, grads if nesterov else momenta)
+    if nesterov:
+        torch._foreach_lerp_(directions, momenta, momentum)
+
+
+def descend(
+    params: list[Tensor], grads: list[Tensor], directions: list[Tensor], *, lr: float, weight_decay: float
+) -> None:
+    """p <- (1 - lr wd) p - lr d, in place."""
+    torch._foreach_mul_(params, 1 - lr * weight_decay)
+    torch._foreach_add_(params, directions, alpha=-lr)
+
+
+def matrix_layout(group: dict[str, Any]) -> dict[Tensor, tuple[list[int], int | None]]:
+    """Return (row blocks, expert dimension) of each parameter of a group; stacked experts come first."""
+    params = group["params"]
+    blocks = group.get("row_blocks") or [[] for _ in params]
+    experts = group.get("expert_dim") or [
+        0 if p.ndim == 3 and group["kind"] == "expert" else None for p in params
+    ]
+    return {p: (b, e) for p, b, e in zip(params, blocks, experts, strict=True)}
+
+
+def check_matrix(parameter: Tensor, row_blocks: list[int], expert_dim: int | None) -> None:
+    """Refuse a parameter that is not one matrix, or one per expert, with the given row blocks.
+
+    Raises:
+        ValueError: saying which shapes are accepted.
+    """
+    shape = tuple(parameter.shape)
+    matrix = [size for dim, size in enumerate(shape) if dim != expert_dim]
+    if len(matrix) != 2:
+        raise ValueError(
+            f"a parameter of kind matrix has shape {shape}; it must have two dimensions, or three of which "
+            "expert_dim counts experts. Give other tensors the kind vector, embedding, conv, ..."
+        )
+    if row_blocks and sum(row_blocks) != matrix[0]:
+        raise ValueError(f"row blocks {row_blocks} do not add up to the {matrix[0]} rows of shape {shape}")
