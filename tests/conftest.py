@@ -16,7 +16,9 @@ hypothesis.settings.register_profile(
     max_examples=25,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
-hypothesis.settings.register_profile("nightly", parent=hypothesis.settings.get_profile("ci"), max_examples=200)
+hypothesis.settings.register_profile(
+    "nightly", parent=hypothesis.settings.get_profile("ci"), max_examples=200
+)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

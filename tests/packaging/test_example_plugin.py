@@ -43,7 +43,9 @@ class Environment:
         self.folder = folder
         # Nothing of the outer environment may be importable inside.
         self.variables = {
-            k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "VIRTUAL_ENV", "ULTRA_DISABLE_PLUGINS"}
+            k: v
+            for k, v in os.environ.items()
+            if k not in {"PYTHONPATH", "VIRTUAL_ENV", "ULTRA_DISABLE_PLUGINS"}
         }
         self.variables |= {"HF_HUB_OFFLINE": "1", "VIRTUAL_ENV": str(folder / "env")}
 
@@ -67,7 +69,9 @@ def environment(root, tmp_path_factory):
         subprocess.run(
             [uv, "build", "--wheel", "--no-sources", "-q", "--out-dir", folder / "dist", package], check=True
         )
-    frozen = subprocess.run([uv, "pip", "freeze"], cwd=root, capture_output=True, text=True, check=True).stdout
+    frozen = subprocess.run(
+        [uv, "pip", "freeze"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout
     pinned = [line for line in frozen.splitlines() if "==" in line and not line.startswith("ultra-")]
     (folder / "constraints.txt").write_text("\n".join(pinned))
     stranger = Environment(folder)
@@ -92,7 +96,9 @@ def test_its_names_are_listed_with_their_origin(environment):
 
 
 def test_it_passes_the_kit_that_ours_pass(environment):
-    environment.run("uv", "pip", "install", "-q", "-c", "constraints.txt", "pytest", "hypothesis", "safetensors")
+    environment.run(
+        "uv", "pip", "install", "-q", "-c", "constraints.txt", "pytest", "hypothesis", "safetensors"
+    )
     for name in ("average_attn", "signum"):
         environment.run("ultra-train", "plugin", "check", name)
 
@@ -116,9 +122,7 @@ def test_switched_off_it_is_an_unknown_name_and_its_checkpoint_says_what_is_miss
     assert "average_attn" in message
     assert "preset.yaml:" in message
     assert "Traceback" not in message
-    loading = (
-        "import ultra_blocks.hf; from transformers import AutoModel; AutoModel.from_pretrained('runs/stranger/model')"
-    )
+    loading = "import ultra_blocks.hf; from transformers import AutoModel; AutoModel.from_pretrained('runs/stranger/model')"
     message = environment.run("python", "-c", loading, code=1, **off)
     assert "ultra-example-plugin" in message
     assert "pip install" in message

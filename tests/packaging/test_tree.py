@@ -114,7 +114,9 @@ def test_every_reference_is_imported_by_a_test(root, packages):
     for path in packages:
         for reference in path.rglob("src/*/reference/[a-z]*.py"):
             package = reference.parents[1].name
-            used = re.search(rf"{package}\.reference(\.{reference.stem}\b| import [^\n]*\b{reference.stem}\b)", tests)
+            used = re.search(
+                rf"{package}\.reference(\.{reference.stem}\b| import [^\n]*\b{reference.stem}\b)", tests
+            )
             assert used, f"no test imports {reference.relative_to(root)}"
 
 
