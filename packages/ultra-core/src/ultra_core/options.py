@@ -82,7 +82,7 @@ def read_options(plugin: Callable[..., Any]) -> dict[str, Option]:
     Raises:
         PluginError: the signature has ``**kwargs`` or an annotation that cannot be resolved.
     """
-    function = plugin.__init__ if inspect.isclass(plugin) else plugin  # type: ignore[misc]
+    function = plugin.__init__ if inspect.isclass(plugin) else plugin
     where = f"{getattr(plugin, '__module__', '?')}:{getattr(plugin, '__qualname__', plugin)}"
     try:
         hints = get_type_hints(function, include_extras=True)
@@ -187,7 +187,7 @@ def describe(hint: Any) -> str:
         return f"a list of {len(args)} values ({', '.join(describe(a) for a in args)})"
     if origin in (dict, collections.abc.Mapping):
         return f"a mapping to {describe(args[1])}"
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    names = {Any: "anything", int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     return "null" if hint in (None, type(None)) else names.get(hint, getattr(hint, "__name__", str(hint)))
 
 
@@ -198,7 +198,8 @@ def check_options(name: str, plugin: Callable[..., Any], given: Mapping[str, Any
     for key, value in given.items():
         if key not in options:
             faults[key] = (
-                f"{name} has no option {key!r}.{did_you_mean(key, options)} Its options: {listed(list(options))}"
+                f"{name} has no option {key!r}.{did_you_mean(key, options)} "
+                f"Its options: {listed(list(options))}"
             )
         elif problem := mismatch(value, options[key].type, options[key].range):
             faults[key] = f"{name}: {key} is {value!r}; {problem}"

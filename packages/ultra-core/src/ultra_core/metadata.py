@@ -1,0 +1,116 @@
+"""Entry points of the installed distributions, read once for all groups; nothing is imported."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import Distribution, EntryPoint, distributions
+from typing import Any
+
+from ultra_core.errors import PluginError
+
+BUILT_IN = frozenset({"ultra-core", "ultra-blocks", "ultra-optim", "ultra-train"})
+
+_NAME = re.compile(r"^Name:[ \t]*(\S+)", re.MULTILINE | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a name comes from; made from metadata alone.
+
+    Attributes:
+        name: the name in YAML.
+        distribution: the distribution that offers it, in normal form (``my-plugin``).
+        version: the version of that distribution; empty for names added at run time.
+        target: ``module:attribute``, or the file of a preset.
+        value: the object itself, for names added at run time.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    target: str
+    value: Any = field(default=None, repr=False, compare=False)
+
+    def load(self) -> Any:
+        """Import and return what the entry points at.
+
+        Raises:
+            PluginError: the import fails; the reason is chained.
+        """
+        if self.value is not None:
+            return self.value
+        module, _, attribute = self.target.partition(":")
+        try:
+            found = import_module(module.strip())
+            for part in filter(None, attribute.split(".")):
+                found = getattr(found, part.strip())
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a module may even call sys.exit() when it is imported
+            raise PluginError(
+                f"{self.name!r} of {self.distribution} {self.version} cannot be imported from {self.target}: "
+                f"{type(error).__name__}: {error}. Repair or uninstall {self.distribution}, or switch it off "
+                f"with ULTRA_DISABLE_PLUGINS={self.distribution}"
+            ) from error
+        return found
+
+
+def normal(distribution: str) -> str:
+    """Return the name of a distribution in normal form: ``My_Plugin`` is ``my-plugin``."""
+    return re.sub(r"[-_.]+", "-", distribution.strip()).lower()
+
+
+def disabled(distribution: str) -> bool:
+    """Whether ``ULTRA_DISABLE_PLUGINS`` (``a,b`` or ``*``) switches this distribution off; never our own."""
+    names = {normal(n) for n in os.environ.get("ULTRA_DISABLE_PLUGINS", "").split(",") if n.strip()}
+    return distribution not in BUILT_IN and ("*" in names or distribution in names)
+
+
+def installed_entries(group: str) -> list[Entry]:
+    """Return the entries of a group over all installed, enabled distributions."""
+    return [entry for entry in _scan(tuple(sys.path)).get(group, []) if not disabled(entry.distribution)]
+
+
+def refresh() -> None:
+    """Forget what was read, after a distribution was installed or removed while this process runs."""
+    importlib.invalidate_caches()
+    _scan.cache_clear()
+
+
+@lru_cache(maxsize=2)
+def _scan(_path: tuple[str, ...]) -> dict[str, list[Entry]]:
+    """Read every distribution on ``sys.path`` once; the first of a name is the one that imports."""
+    groups: dict[str, list[Entry]] = {}
+    seen: set[str] = set()
+    for dist in distributions():
+        name = _name(dist)
+        if not name or name in seen:
+            continue
+        seen.add(name)
+        if "[ultra." not in (dist.read_text("entry_points.txt") or ""):
+            continue
+        for point in _points(dist):
+            if point.group.startswith("ultra."):
+                entry = Entry(point.name, name, dist.version or "", point.value)
+                groups.setdefault(point.group, []).append(entry)
+    return groups
+
+
+def _name(dist: Distribution) -> str:
+    # `dist.name` parses the whole of the metadata, a millisecond for each of some hundred distributions
+    text = dist.read_text("METADATA") or dist.read_text("PKG-INFO") or ""
+    found = _NAME.search(text)
+    return normal(found[1]) if found else ""
+
+
+def _points(dist: Distribution) -> list[EntryPoint]:
+    try:
+        return list(dist.entry_points)
+    except Exception:  # a file that is no entry-point file at all says nothing about names
+        return []
