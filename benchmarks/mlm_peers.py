@@ -29,6 +29,7 @@ def bert(vocab_size: int) -> PreTrainedModel:
         BertConfig(
             vocab_size=vocab_size, hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
             intermediate_size=MLP_WIDTH, max_position_embeddings=LENGTH, pad_token_id=0,
+            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
         )
     )  # fmt: skip
 
@@ -49,7 +50,7 @@ class Stopwatch(TrainerCallback):
     def __init__(self) -> None:
         self.marks: list[float] = []
 
-    def on_step_end(self, args, state, control, **kwargs):  # noqa: ANN001
+    def on_step_end(self, args, state, control, **kwargs):
         self.marks.append(time.perf_counter())
 
     @property
@@ -60,11 +61,11 @@ class Stopwatch(TrainerCallback):
 class Counting:
     """A collator that counts the real tokens that went through it."""
 
-    def __init__(self, collator) -> None:  # noqa: ANN001
+    def __init__(self, collator) -> None:
         self.collator = collator
         self.batches: list[int] = []
 
-    def __call__(self, features):  # noqa: ANN001, ANN204
+    def __call__(self, features):
         self.batches.append(sum(len(f["input_ids"]) for f in features))
         return self.collator(features)
 
@@ -78,7 +79,7 @@ def group_texts(documents: Sequence[Sequence[int]], length: int) -> list[list[in
 class PeerSide:
     """One peer: every call trains a few updates and returns real tokens a second of the timed ones."""
 
-    def __init__(self, model, tokenizer, rows, *, batch_size: int, accumulation: int, updates: int) -> None:  # noqa: ANN001
+    def __init__(self, model, tokenizer, rows, *, batch_size: int, accumulation: int, updates: int) -> None:
         self.model, self.tokenizer, self.rows = model, tokenizer, rows
         self.batch_size, self.accumulation, self.updates = batch_size, accumulation, updates
         self.seed = 0
@@ -90,8 +91,9 @@ class PeerSide:
         arguments = TrainingArguments(
             output_dir=tempfile.mkdtemp(), use_cpu=True, max_steps=self.updates + 1, seed=self.seed,
             per_device_train_batch_size=self.batch_size, gradient_accumulation_steps=self.accumulation,
-            learning_rate=1e-4, max_grad_norm=1.0, optim="adamw_torch_fused", report_to=[], save_strategy="no",
-            logging_strategy="no", disable_tqdm=True, dataloader_num_workers=0, remove_unused_columns=False,
+            learning_rate=1e-4, max_grad_norm=1.0, optim="adamw_torch_fused", report_to=[],
+            save_strategy="no", logging_strategy="no", disable_tqdm=True, dataloader_num_workers=0,
+            remove_unused_columns=False,
         )  # fmt: skip
         rows = [{"input_ids": row} for row in self.rows]
         Trainer(self.model, arguments, train_dataset=rows, data_collator=collator, callbacks=[watch]).train()

@@ -122,7 +122,10 @@ def test_switched_off_it_is_an_unknown_name_and_its_checkpoint_says_what_is_miss
     assert "average_attn" in message
     assert "preset.yaml:" in message
     assert "Traceback" not in message
-    loading = "import ultra_blocks.hf; from transformers import AutoModel; AutoModel.from_pretrained('runs/stranger/model')"
+    loading = (
+        "import ultra_blocks.hf; from transformers import AutoModel as A; "
+        "A.from_pretrained('runs/stranger/model')"
+    )
     message = environment.run("python", "-c", loading, code=1, **off)
     assert "ultra-example-plugin" in message
     assert "pip install" in message

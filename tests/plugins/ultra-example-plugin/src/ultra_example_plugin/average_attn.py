@@ -12,8 +12,8 @@ from ultra_blocks.mixers.base import Mixer, Traits
 class AverageAttention(Mixer):
     r"""Gated average of the document.
 
-    Computes $y_t = W_o\,(\sigma(W_g x_t) \odot \operatorname{mean}_s W_v x_s)$ over the real tokens $s$ of the
-    document of $t$; in causal form over $s \le t$.
+    Computes $y_t = W_o\,(\sigma(W_g x_t) \odot \operatorname{mean}_s W_v x_s)$ over the real tokens
+    $s$ of the document of $t$; in causal form over $s \le t$.
 
     Shapes: x (B, T, hidden_size); returns (B, T, hidden_size).
     Reference: Zhang, Xiong and Su 2018, https://arxiv.org/abs/1805.00631.
