@@ -1,0 +1,248 @@
+"""The encoder: embeddings, a pre-norm stack of mixers and FFNs run once or several times, a final norm."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import attrs
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ultra_blocks.config import Spec, UltraConfig, split_spec
+from ultra_blocks.embeddings import Embeddings
+from ultra_blocks.layout import Layout
+from ultra_blocks.linear import linear_factory
+from ultra_blocks.norms.base import Place
+from ultra_blocks.positions import PositionCode, build
+from ultra_core import blocks, ffns, norms, positions
+from ultra_core.options import bind, read_options
+
+__all__ = ["Encoder", "EncoderLayer", "EncoderOutput", "UltraConfig", "build_norm"]
+
+Losses = dict[str, Tensor]
+
+
+class EncoderOutput(NamedTuple):
+    """What an encoder returns.
+
+    ``hidden (B, T, D)`` is zero at padding; ``losses`` holds auxiliary losses by name, summed over layers;
+    ``states`` the output of the embeddings and of every layer, when it was asked for.
+    """
+
+    hidden: Tensor
+    losses: Losses
+    states: tuple[Tensor, ...] = ()
+
+
+class EncoderLayer(nn.Module):
+    """``x += dropout(mixer(norm(x)))``, then ``x += dropout(ffn(norm(x)))``.
+
+    Args:
+        mixer_norm: norm before the mixer.
+        mixer: block that mixes tokens, called as ``mixer(x, layout)``.
+        ffn_norm: norm before the FFN.
+        ffn: network of each token, called as ``ffn(x, layout)``.
+        dropout: of both branches, in training.
+
+    Shapes:
+        x ``(B, T, D)`` -> ``(B, T, D)`` and the auxiliary losses of mixer and FFN.
+    """
+
+    def __init__(
+        self, mixer_norm: nn.Module, mixer: nn.Module, ffn_norm: nn.Module, ffn: nn.Module, dropout: float
+    ) -> None:
+        super().__init__()
+        self.mixer_norm = mixer_norm
+        self.mixer = mixer
+        self.ffn_norm = ffn_norm
+        self.ffn = ffn
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+
+    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Losses]:
+        """Return the stream after both branches and the losses that they added."""
+        mixed, losses = _branch(self.mixer(self.mixer_norm(x), layout))
+        x = x + self.dropout(mixed)
+        fed, more = _branch(self.ffn(self.ffn_norm(x), layout))
+        return x + self.dropout(fed), _added(losses, more)
+
+
+class Encoder(nn.Module):
+    """A stack of :class:`EncoderLayer` between embeddings and a final norm, as an :class:`UltraConfig` says.
+
+    ``num_loops`` runs the stack over its own output with the same weights; projections that write to the
+    stream start at ``initializer_range / sqrt(2 num_layers num_loops)``. Set ``gradient_checkpointing`` to
+    recompute activations in the backward pass.
+
+    Args:
+        config: what it is made of.
+
+    Raises:
+        ModelConfigError: the config has faults; all are listed.
+        PluginError: a plugin cannot be imported.
+    """
+
+    def __init__(self, config: UltraConfig) -> None:
+        super().__init__()
+        self.config = config.check()
+        fields = {field.name: getattr(config, field.name) for field in attrs.fields(UltraConfig)}
+        fields["linear"] = linear_factory(config.use_bitnet)
+        self.embeddings = Embeddings(
+            config.vocab_size,
+            config.hidden_size,
+            factor=config.factorized_embedding_dim if config.use_factorized_embedding else None,
+            conv_kernel=config.embedding_conv_kernel if config.use_embedding_conv else None,
+            causal=config.causal,
+            positions=_embedded_positions(config, fields),
+            norm=build_norm(config, "embedding") if config.embedding_norm else None,
+            dropout=config.dropout,
+        )
+        self.layers = nn.ModuleList(
+            EncoderLayer(
+                build_norm(config, "mixer"),
+                _mixer(config, name, options, fields),
+                build_norm(config, "ffn"),
+                _ffn(config, fields),
+                config.dropout,
+            )
+            for name, options in config.layers()
+        )
+        self.norm = build_norm(config, "final")
+        self.gradient_checkpointing = False
+        self._gradient_checkpointing_func: Callable[..., Any] = partial(checkpoint, use_reentrant=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new weights everywhere, from torch's global generator."""
+        std = self.config.initializer_range
+        scale = 1 / math.sqrt(2 * self.config.num_layers * self.config.num_loops)
+        for module in self._parts():
+            reset = getattr(module, "reset_parameters", None)
+            if reset is not None:
+                known = inspect.signature(reset).parameters
+                given = {"std": std, "residual_scale": scale}
+                reset(**{name: value for name, value in given.items() if name in known})
+
+    def _parts(self) -> Iterator[nn.Module | None]:
+        yield from (self.embeddings, self.embeddings.positions, self.embeddings.norm, self.norm)
+        for layer in self.layers:
+            yield from layer.children()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        layout: Layout | None = None,
+        inputs_embeds: Tensor | None = None,
+        *,
+        collect: bool = False,
+    ) -> EncoderOutput:
+        """Encode a batch.
+
+        Args:
+            input_ids: ``(B, T)`` token ids; any values at padding.
+            layout: which tokens are real and which document each is of; None: all real, one document a row.
+            inputs_embeds: ``(B, T, D)`` instead of ids (``(B, T, R)`` when the embeddings are factorized).
+            collect: return the output of the embeddings and of every layer too.
+
+        Raises:
+            ValueError: neither ids nor embeddings are given.
+        """
+        if layout is None:
+            given = input_ids if input_ids is not None else inputs_embeds
+            if given is None:
+                raise ValueError("Encoder: input_ids or inputs_embeds is needed; both are None")
+            layout = Layout.full(given.shape[0], given.shape[1], given.device)
+        x = self.embeddings(input_ids, layout, inputs_embeds)
+        losses: Losses = {}
+        states = []
+        for _ in range(self.config.num_loops):
+            for layer in self.layers:
+                if collect:
+                    states.append(layout.zero_padding(x))
+                if self.gradient_checkpointing and self.training:
+                    x, more = self._gradient_checkpointing_func(layer.__call__, x, layout)
+                else:
+                    x, more = layer(x, layout)
+                losses = _added(losses, more)
+        x = layout.zero_padding(self.norm(x))
+        return EncoderOutput(x, losses, (*states, x) if collect else ())
+
+
+def _branch(output: Tensor | tuple[Tensor, Losses]) -> tuple[Tensor, Losses]:
+    return output if isinstance(output, tuple) else (output, {})
+
+
+def _added(losses: Losses, more: Losses) -> Losses:
+    total = dict(losses) if more else losses
+    for name, loss in more.items():
+        total[name] = total[name] + loss if name in total else loss
+    return total
+
+
+def build_norm(config: UltraConfig, place: Place, width: int | None = None) -> nn.Module:
+    """Build the norm of a config for a place; its width is that of the stream unless given."""
+    name, options = config.norm()
+    cls = norms.get(name)
+    supplied = {"hidden_size": width or config.hidden_size, "place": place}
+    return cls(**bind(cls, options, supplied=supplied, model=attrs.asdict(config, recurse=False)))
+
+
+def _mixer(
+    config: UltraConfig, name: str, options: Mapping[str, Any], fields: Mapping[str, Any]
+) -> nn.Module:
+    cls = blocks.get(name)
+    options, model = dict(options), dict(fields)
+    own = read_options(cls).get("positions")
+    if own is not None:
+        if "positions" in options:
+            options["positions"] = _position_factory(options["positions"], fields)
+        elif _is_embedded(config.positions):
+            model["positions"] = "nope"
+        else:
+            model["positions"] = _position_factory(config.positions_for(own.default), fields)
+    supplied = {"hidden_size": config.hidden_size, "causal": config.causal}
+    return cls(**bind(cls, options, supplied=supplied, model=model))
+
+
+def _ffn(config: UltraConfig, fields: Mapping[str, Any]) -> nn.Module:
+    name, options = config.resolved_ffn()
+    cls = ffns.get(name)
+    supplied = {"hidden_size": config.hidden_size, "ffn_hidden_size": config.ffn_hidden_size}
+    return cls(**bind(cls, options, supplied=supplied, model=fields))
+
+
+def _is_embedded(spec: Spec | None) -> bool:
+    """Whether a position code is added to the embeddings once, instead of being applied by blocks."""
+    return spec is not None and getattr(positions.get(split_spec(spec)[0]), "kind", None) == "embed"
+
+
+def _embedded_positions(config: UltraConfig, fields: Mapping[str, Any]) -> PositionCode | None:
+    if config.positions is None or not _is_embedded(config.positions):
+        return None
+    factory = _position_factory(config.positions, fields)
+    heads = config.num_heads
+    return factory(
+        head_dim=config.hidden_size // heads,
+        num_heads=heads,
+        hidden_size=config.hidden_size,
+        causal=config.causal,
+    )
+
+
+def _position_factory(spec: Any, fields: Mapping[str, Any]) -> Callable[..., PositionCode]:
+    """Return what a block builds its position code with, so that the code sees the fields of the model."""
+
+    def factory(*, head_dim: int, num_heads: int, hidden_size: int, causal: bool) -> PositionCode:
+        return build(
+            spec,
+            head_dim=head_dim,
+            num_heads=num_heads,
+            hidden_size=hidden_size,
+            causal=causal,
+            model=fields,
+        )
+
+    return factory
