@@ -1,0 +1,195 @@
+"""Multi-scale retention: attention whose softmax is replaced by a fixed exponential decay a head."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultra_blocks.functional.retention import (
+    ChunkDecays,
+    DecayInit,
+    RotationGrid,
+    chunk_decays,
+    log_decays,
+    retention,
+    rotate,
+    rotation_table,
+)
+from ultra_blocks.layout import Layout
+from ultra_blocks.linear import LinearFactory, fused_linear
+from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_blocks.positions import real_positions
+from ultra_core.options import FromModel, Range
+
+
+class RetentionState(NamedTuple):
+    """What a causal block remembers: ``memory`` ``(B, H, d_k, d_v)`` at least fp32, ``position`` ``(B,)``."""
+
+    memory: Tensor
+    position: Tensor
+
+
+class RetNet(Mixer):
+    """Multi-scale retention, bidirectional or causal, in time linear in the length.
+
+    ``y_n = d_k^{-1/2} sum_m gamma_h^{|n-m|} (q~_n . k~_m) v_m`` for each head h (causal: over m <= n), where
+    ``q~, k~`` are turned by their positions; then ``out = W_O (swish(x W_G) * y / rms(y))``, the root mean
+    square taken over each head. Decays are fixed: ``gamma_h = 1 - 2^{-5-h}``.
+
+    Args:
+        hidden_size: width D of the stream.
+        num_heads: heads H; D must be a multiple, and D / H even where keys are rotated.
+        causal: read the past alone; then ``init_state`` and ``step`` decode token by token.
+        value_expansion: width of values and gate over D; 2 in the paper.
+        decay_init: "powers" is the paper's; "linspace" spreads ``1 - gamma`` from 1/32 to 1/512 over the
+            heads, however many there are.
+        rotation: frequencies by which positions turn queries and keys: "torchscale" (the authors' code),
+            "rope" (those of rotary embeddings, on neighbouring pairs), or "none".
+        chunk_size: tokens that are multiplied with each other directly; states connect the chunks. It changes
+            speed, not the result.
+        eps: added to the mean square of the head.
+        linear: makes the projections.
+
+    Shapes:
+        x ``(B, T, D)`` -> ``(B, T, D)``. Positions and decays count real tokens (``layout.positions``).
+
+    Raises:
+        ValueError: ``hidden_size`` does not divide into heads, or into pairs to rotate.
+
+    Paper: Sun et al. 2023, "Retentive Network", arXiv:2307.08621.
+    Differs from the paper: bidirectional unless ``causal``; RMS norm a head instead of GroupNorm and no
+    divisions by the row sums of decays and scores, both as in or equal to the authors' code, since the norm
+    takes out every scale.
+    """
+
+    role: ClassVar[str] = "retnet"
+    traits: ClassVar[Traits] = Traits(recurrent_step=True, linear_time=True)
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        num_heads: Annotated[int, FromModel("retention_heads"), Range(min=1)] = 8,
+        causal: bool = False,
+        value_expansion: Annotated[int, Range(min=1)] = 2,
+        decay_init: DecayInit = "powers",
+        rotation: RotationGrid = "torchscale",
+        chunk_size: Annotated[int, Range(min=1)] = 128,
+        eps: Annotated[float, Range(gt=0)] = 1e-6,
+        linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
+    ) -> None:
+        super().__init__(hidden_size, causal=causal)
+        self.key_dim, rest = divmod(hidden_size, num_heads)
+        if rest:
+            raise ValueError(
+                f"RetNet: hidden_size {hidden_size} is not a multiple of its {num_heads} heads; "
+                "set num_heads (retention_heads in a preset) to a divisor"
+            )
+        if rotation != "none" and self.key_dim % 2:
+            raise ValueError(
+                f"RetNet: hidden_size {hidden_size} over {num_heads} heads gives heads of {self.key_dim}, "
+                "which do not fall into pairs to rotate; change num_heads or set rotation: none"
+            )
+        self.num_heads = num_heads
+        self.rotation: RotationGrid = rotation
+        self.chunk_size = chunk_size
+        self.eps = eps
+        self.log_gammas = log_decays(num_heads, decay_init)
+        value_size = value_expansion * hidden_size
+        self.widths = (hidden_size, hidden_size, value_size, value_size)  # queries, keys, values, gate
+        self.in_proj = fused_linear(linear, hidden_size, self.widths)
+        self.out_proj = linear(value_size, hidden_size, bias=False)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
+        """Draw new weights, Xavier uniform: gain ``2^-2.5``, of the output ``2^-1 residual_scale``.
+
+        ``std`` does not act: scores are products of three projections, so that the paper's gain matters.
+        """
+        del std
+        for block in self.in_proj.get_parameter("weight").split(self.widths):
+            nn.init.xavier_uniform_(block, gain=2**-2.5)
+        nn.init.xavier_uniform_(self.out_proj.get_parameter("weight"), gain=2**-1 * residual_scale)
+
+    def row_blocks(self) -> dict[str, tuple[int, ...]]:
+        """Return the heights of the projections that ``in_proj`` stacks: queries, keys, values, gate."""
+        return {"in_proj.weight": self.widths}
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        """Mix the tokens ``(B, T, D)`` of each document."""
+        if layout is None:
+            layout = Layout.full(x.shape[0], x.shape[1], x.device)
+        q, k, v, gate = self._project(self.enter(x, layout), self._shared_turns(layout, _exact(x)))
+        y = retention(q, k, v, self._shared_decays(layout, _exact(x)), causal=self.causal)
+        return self.leave(self._read_out(y, gate), layout)
+
+    def init_state(self, batch: int) -> RetentionState:
+        """Return the empty memory before the first token of ``batch`` rows."""
+        self.require_causal()
+        weight = self.out_proj.get_parameter("weight")
+        value_dim = self.widths[2] // self.num_heads
+        return RetentionState(
+            weight.new_zeros(batch, self.num_heads, self.key_dim, value_dim, dtype=_exact(weight)),
+            torch.zeros(batch, dtype=torch.long, device=weight.device),
+        )
+
+    def step(self, x_t: Tensor, state: RetentionState) -> tuple[Tensor, RetentionState]:
+        """Return the output ``(B, D)`` of the next token: ``S <- gamma S + k^T v``, ``y = q S``."""
+        memory, position = state
+        turns = self._turns(position[:, None], memory.dtype)
+        q, k, v, gate = self._project(x_t[:, None], turns)
+        gamma = torch.tensor(self.log_gammas, dtype=memory.dtype, device=memory.device).exp()
+        k, v = k.squeeze(1).to(memory.dtype), v.squeeze(1).to(memory.dtype)
+        memory = gamma[:, None, None] * memory + k[..., :, None] * v[..., None, :]
+        y = (q.squeeze(1).to(memory.dtype)[..., None, :] * memory.transpose(-1, -2)).sum(-1)
+        return self._read_out(y[:, None], gate).squeeze(1), RetentionState(memory, position + 1)
+
+    def _project(self, x: Tensor, turns: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Queries, keys ``(B, T, H, d_k)`` turned, values ``(B, T, H, d_v)``, gate ``(B, T, D_v)``."""
+        q, k, v, gate = self.in_proj(x).split(self.widths, -1)
+        q, k, v = (y.unflatten(-1, (self.num_heads, -1)) for y in (q, k, v))
+        if turns is not None:
+            q, k = rotate(q, turns).to(v.dtype), rotate(k, turns).to(v.dtype)
+        return q, k, v, gate
+
+    def _read_out(self, y: Tensor, gate: Tensor) -> Tensor:
+        """``W_O (swish(gate) * y / rms(y))``; the d_k^{-1/2} that y lacks stands in eps instead."""
+        normed = F.rms_norm(y, y.shape[-1:], eps=self.eps * self.key_dim)
+        return self.out_proj(F.silu(gate) * normed.flatten(-2).to(gate.dtype))
+
+    def _turns(self, positions: Tensor, dtype: torch.dtype) -> Tensor | None:
+        if self.rotation == "none":
+            return None
+        return rotation_table(positions, self.key_dim, self.rotation, dtype)
+
+    def _shared_turns(self, layout: Layout, dtype: torch.dtype) -> Tensor | None:
+        """The rotation of a batch, made once for all layers that need the same."""
+        key = ("retention rotation", self.rotation, self.key_dim, dtype)
+        return layout.remember(key, lambda: self._turns(real_positions(layout), dtype))
+
+    def _shared_decays(self, layout: Layout, dtype: torch.dtype) -> ChunkDecays:
+        """The decays of a batch, made once for all layers that need the same."""
+        columns = layout.indexed and not layout.packed  # then no table a row: padding adds zeros
+        key = ("retention decays", self.log_gammas, self.chunk_size, self.causal, dtype)
+        return layout.remember(
+            key,
+            lambda: chunk_decays(
+                self.log_gammas,
+                layout.mask.shape[1],
+                self.chunk_size,
+                causal=self.causal,
+                dtype=dtype,
+                device=layout.mask.device,
+                documents=None if columns else layout.documents,
+                positions=None if columns else layout.positions,
+            ),
+        )
+
+
+def _exact(x: Tensor) -> torch.dtype:
+    """What states, decays and angles are computed in."""
+    return torch.promote_types(x.dtype, torch.float32)
