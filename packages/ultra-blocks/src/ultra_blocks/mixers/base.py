@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import attrs
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ultra_blocks.layout import Layout
+from ultra_blocks.linear import LinearFactory
 from ultra_blocks.positions import PositionCode, PositionSpec, build
 from ultra_core.params import ParamInfo
 
-LinearFactory = Callable[..., nn.Module]
-"""``linear(in_features, out_features, bias=...)``: a module with ``weight`` ``(out, in)``, maybe ``bias``."""
+__all__ = ["LinearFactory", "Mixer", "Traits"]
 
 NORM_TYPES = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
 
@@ -38,7 +38,7 @@ class Traits:
     causal: bool = True
     full_context: bool = True
     recurrent_step: bool = False
-    positions: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    positions: frozenset[str] = frozenset()
     relative: bool = True
     symmetric: bool = False
     linear_time: bool = False

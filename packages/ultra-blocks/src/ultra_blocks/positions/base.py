@@ -44,6 +44,9 @@ class PositionCode(nn.Module):
     relative: ClassVar[bool] = True
     symmetric: ClassVar[bool] = False
 
+    def __init__(self) -> None:  # without the open signature of nn.Module, which hides a code's options
+        super().__init__()
+
     def rotate(self, q: Tensor, k: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         """Return q and k ``(B, H, T, d)`` turned by their positions; k may have fewer heads."""
         raise self._wrong("rotate")
@@ -84,7 +87,7 @@ def build(
         model: fields of the model config, for parameters annotated ``FromModel(field)``.
 
     Raises:
-        ValueError: the spec is none of these.
+        ValueError: the spec is none of these, or its options set what the model gives.
         PluginError: the name is unknown, or an option is not one of the code's.
     """
     options: Mapping[str, Any] = {}
@@ -101,6 +104,8 @@ def build(
         "hidden_size": hidden_size,
         "causal": causal,
     }
+    if taken := supplied.keys() & (options or {}):
+        raise ValueError(f"positions: {', '.join(sorted(taken))} of {spec!r} is given by the model, not set")
     code: PositionCode = plugin(**bind(plugin, options or {}, supplied=supplied, model=model or {}))
     return code
 

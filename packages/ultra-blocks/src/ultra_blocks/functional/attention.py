@@ -1,0 +1,134 @@
+"""Softmax attention: which kernel computes it, and the explicit form for what no kernel offers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ultra_blocks.layout import Layout
+
+
+def _ragged_kernel() -> Callable[..., Any] | None:
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:  # torch < 2.10
+        return None
+    known = inspect.signature(varlen_attn).parameters
+    return varlen_attn if {"window_size", "enable_gqa"} <= set(known) else None
+
+
+RAGGED_KERNEL = _ragged_kernel()
+"""``varlen_attn`` where this torch has it in the form that is used here, else None."""
+
+
+def kernel_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    layout: Layout,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    bias: Tensor | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Return ``softmax(q k^T / sqrt(d) + bias) v`` over the keys that each query may see.
+
+    Ragged kernel on a CUDA device in half precision where there is padding or packing and no more than a
+    direction to heed; ``scaled_dot_product_attention`` otherwise, without a mask where none is needed.
+
+    Args:
+        q: ``(B, H, T, d)``.
+        k: ``(B, G, T, d)``, G dividing H: each key head serves ``H/G`` neighbouring query heads.
+        v: ``(B, G, T, d)``.
+        layout: who is real, and who belongs together.
+        causal: hide what comes later.
+        window: see :meth:`Layout.attention_mask`.
+        bias: ``(B or 1, H, T, T)``, added to the scaled scores.
+        dropout: probability that a weight is dropped.
+
+    Shapes:
+        returns ``(B, H, T, d)``; what stands at padding queries is of no use, but finite.
+    """
+    plain = window is None and bias is None
+    if plain and dropout == 0.0 and not layout.dense and can_be_ragged(q) and layout.max_seqlen:
+        return ragged_attention(q, k, v, layout, causal=causal)
+    # padding on the right is in the future of every real query: the causal kernel needs no mask for it
+    triangle = causal and plain and layout.indexed
+    mask = None if triangle else layout.attention_mask(causal, window)
+    if bias is not None:
+        mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=triangle, enable_gqa=k.shape[1] != q.shape[1]
+    )
+
+
+def can_be_ragged(q: Tensor) -> bool:
+    """Whether the ragged kernel is there and takes this device and dtype."""
+    return RAGGED_KERNEL is not None and q.is_cuda and q.dtype in (torch.float16, torch.bfloat16)
+
+
+def ragged_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    layout: Layout,
+    *,
+    causal: bool = False,
+    kernel: Callable[..., Any] | None = RAGGED_KERNEL,
+) -> Tensor:
+    """Return what :func:`kernel_attention` does, computed on the real tokens only; zeros at padding."""
+    batch, heads, length, width = q.shape
+    real, borders, longest = layout.segments
+    assert kernel is not None, "ask can_be_ragged first"
+    q, k, v = (x.transpose(1, 2).flatten(0, 1)[real] for x in (q, k, v))
+    sides = (-1, 0) if causal else (-1, -1)
+    gqa = k.shape[1] != heads
+    y = kernel(q, k, v, borders, borders, longest, longest, window_size=sides, enable_gqa=gqa)
+    scattered = y.new_zeros(batch * length, heads, width).index_copy(0, real, y)
+    return scattered.view(batch, length, heads, width).transpose(1, 2)
+
+
+def explicit_attention(
+    scores: Tensor,
+    v: Tensor,
+    *,
+    mask: Tensor | None = None,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Return ``softmax(cap(scores) + bias) v`` with the scores in memory and their softmax in at least fp32.
+
+    Args:
+        scores: ``(B, H, T, S)``, already scaled.
+        v: ``(B, G, S, d)``, G dividing H.
+        mask: bool, broadcastable to the scores, True = may attend; no row of it may be empty.
+        bias: broadcastable to the scores; added after the cap, so that distance is not capped.
+        softcap: ``cap(s) = softcap tanh(s / softcap)``; None: no cap.
+        dropout: probability that a weight is dropped.
+
+    Shapes:
+        returns ``(B, H, T, d)``.
+    """
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    if bias is not None:
+        scores = scores + bias
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    weights = scores.softmax(-1)
+    if dropout:
+        weights = F.dropout(weights, dropout)
+    return weights.to(v.dtype) @ repeat_heads(v, scores.shape[1])
+
+
+def repeat_heads(x: Tensor, heads: int) -> Tensor:
+    """Return ``x`` ``(B, G, T, d)`` with each head repeated in place until there are ``heads``."""
+    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)

@@ -1,0 +1,161 @@
+"""What standard_attn and gqa_attn share: projections, positions, the choice of kernel, decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ultra_blocks.functional.attention import explicit_attention, kernel_attention, repeat_heads
+from ultra_blocks.layout import Layout
+from ultra_blocks.linear import LinearFactory, fused_linear
+from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_blocks.norms.rms_norm import RMSNorm
+from ultra_blocks.positions import PositionSpec
+
+
+class KVCache(NamedTuple):
+    """Keys and values ``(B, G, t, d)`` of the tokens so far (a window keeps its last), and their number."""
+
+    keys: Tensor
+    values: Tensor
+    length: int
+
+
+class SoftmaxAttention(Mixer):
+    """Softmax attention with G key heads for H query heads; see its two faces for the formula.
+
+    The projections of q, k and v are one matrix ``qkv_proj`` of ``(H + 2 G) d`` rows.
+
+    Raises:
+        ValueError: heads that do not divide, a position code of a kind that attention cannot apply, or an
+            option outside its range.
+    """
+
+    role = "attention"
+    traits: ClassVar[Traits] = Traits(
+        recurrent_step=True, positions=frozenset({"rotate", "bias", "scores"}), symmetric=True
+    )
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        num_heads: int,
+        num_kv_heads: int,
+        causal: bool,
+        positions: PositionSpec,
+        qk_norm: bool,
+        window: int | None,
+        softcap: float | None,
+        dropout: float,
+        bias: bool,
+        linear: LinearFactory,
+    ) -> None:
+        super().__init__(hidden_size, causal=causal)
+        name = type(self).__name__
+        if num_heads < 1 or hidden_size % num_heads:
+            raise ValueError(f"{name}: num_heads={num_heads} does not divide hidden_size={hidden_size}")
+        if num_kv_heads < 1 or num_heads % num_kv_heads:
+            raise ValueError(f"{name}: num_kv_heads={num_kv_heads} does not divide num_heads={num_heads}")
+        if window is not None and window < 1:
+            raise ValueError(f"{name}: window must be 1 or more, or null for none; given {window}")
+        if softcap is not None and not softcap > 0:
+            raise ValueError(f"{name}: softcap must be above 0, or null for none; given {softcap}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"{name}: dropout must be at least 0 and below 1; given {dropout}")
+        self.num_heads = num_heads
+        self.num_kv_heads = num_kv_heads
+        self.head_dim = hidden_size // num_heads
+        self.window = window
+        self.softcap = softcap
+        self.dropout = dropout
+        self.heights = tuple(h * self.head_dim for h in (num_heads, num_kv_heads, num_kv_heads))
+        self.qkv_proj = fused_linear(linear, hidden_size, self.heights, bias=bias)
+        self.out_proj = linear(hidden_size, hidden_size, bias=bias)
+        self.q_norm = RMSNorm(self.head_dim) if qk_norm else None
+        self.k_norm = RMSNorm(self.head_dim) if qk_norm else None
+        self.positions = self.build_positions(positions, head_dim=self.head_dim, num_heads=num_heads)
+        self.reset_parameters()
+
+    def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the heights of q, k and v in ``qkv_proj``."""
+        return {"qkv_proj.weight": self.heights}
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        """Return the attention branch ``(B, T, D)`` of ``x`` ``(B, T, D)``; zeros at padding."""
+        if layout is None:
+            layout = Layout.full(x.shape[0], x.shape[1], x.device)
+        q, k, v = self._project(self.enter(x, layout))
+        if self.positions.kind == "rotate":
+            q, k = self.positions.rotate(q, k, layout)
+        bias = self.positions.bias(layout, v.dtype) if self.positions.kind == "bias" else None
+        dropout = self.dropout if self.training else 0.0
+        if self.softcap is None and self.positions.kind != "scores":
+            q, k = q.to(v.dtype), k.to(v.dtype)
+            y = kernel_attention(
+                q, k, v, layout, causal=self.causal, window=self.window, bias=bias, dropout=dropout
+            )
+        else:
+            mask = layout.attention_mask(self.causal, self.window)
+            y = explicit_attention(
+                self._scores(q, k, layout), v, mask=mask, bias=bias, softcap=self.softcap, dropout=dropout
+            )
+        return self.leave(self.out_proj(y.transpose(1, 2).flatten(2)), layout)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return q ``(B, H, T, d)``, k and v ``(B, G, T, d)``, views of one projection."""
+        heads = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
+        qkv = self.qkv_proj(x).unflatten(-1, (sum(heads), self.head_dim))
+        q, k, v = (part.transpose(1, 2) for part in qkv.split(heads, dim=2))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        return q, k, v
+
+    def _scores(self, q: Tensor, k: Tensor, layout: Layout) -> Tensor:
+        """Return the scaled scores ``(B, H, T, S)``."""
+        k = repeat_heads(k, self.num_heads)
+        if self.positions.kind == "scores":
+            return self.positions.scores(q, k, layout) * self.head_dim**-0.5
+        return (q * self.head_dim**-0.5) @ k.transpose(-1, -2)
+
+    def init_state(self, batch: int) -> KVCache:
+        """Return the empty cache of ``batch`` rows.
+
+        Raises:
+            ValueError: the block is not causal.
+        """
+        self.require_causal()
+        empty = next(self.parameters()).new_empty(batch, self.num_kv_heads, 0, self.head_dim)
+        return KVCache(empty, empty, 0)
+
+    def step(self, x_t: Tensor, state: KVCache) -> tuple[Tensor, KVCache]:
+        """Return the output ``(B, D)`` of the next token of every row, and the cache with it.
+
+        The cache takes 2 t G d numbers a row. Codes of kind "bias" and "scores" are asked for the whole
+        square of the cached tokens, of which the last row is used. Dropout is not applied.
+        """
+        self.require_causal()
+        q, k, v = self._project(x_t[:, None])
+        kind = self.positions.kind
+        if kind == "rotate":
+            q, k = self.positions.rotate(q, k, _columns(x_t, state.length, 1))
+        keys, values = torch.cat([state.keys, k], 2), torch.cat([state.values, v], 2)
+        if self.window is not None:
+            keys, values = keys[:, :, -self.window - 1 :], values[:, :, -self.window - 1 :]
+        seen = keys.shape[2]
+        layout = _columns(x_t, state.length + 1 - seen, seen)
+        bias = self.positions.bias(layout, v.dtype)[:, :, -1:] if kind == "bias" else None
+        q = q.expand(-1, -1, seen, -1) if kind == "scores" else q
+        scores = self._scores(q, keys, layout)[:, :, -1:]
+        y = explicit_attention(scores, values, bias=bias, softcap=self.softcap)
+        y = self.out_proj(y.transpose(1, 2).flatten(2)).squeeze(1)
+        return y, KVCache(keys, values, state.length + 1)
+
+
+def _columns(like: Tensor, first: int, length: int) -> Layout:
+    """Return the layout of ``length`` real tokens in every row, from position ``first`` on."""
+    whole = Layout.full(len(like), length, like.device)
+    return Layout(whole.mask, whole.documents, whole.positions + first, padded=False, packed=False)

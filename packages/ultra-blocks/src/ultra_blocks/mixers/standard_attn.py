@@ -1,0 +1,76 @@
+"""Multi-head softmax attention."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from torch import nn
+
+from ultra_blocks.linear import LinearFactory
+from ultra_blocks.mixers.softmax import SoftmaxAttention
+from ultra_blocks.positions import PositionSpec
+from ultra_core.options import FromModel, Range
+
+
+class StandardAttention(SoftmaxAttention):
+    """Multi-head softmax attention, bidirectional or causal, computed by fused kernels.
+
+    Per head, over the keys of the query's own document::
+
+        S = Q K^T / sqrt(d) + bias,   A = softmax(S),   Y = [A V over heads] W_O
+
+    Args:
+        hidden_size: width D of the stream.
+        num_heads: heads H; each is ``d = D / H`` wide.
+        causal: a token sees itself and what comes before.
+        positions: position code; without one an encoder cannot tell the order of its tokens.
+        qk_norm: RMS norm with gain over d of each query and key, before the position code.
+        window: local attention: encoders see ``|p_i - p_j| <= window // 2``, causal blocks ``window`` back.
+        softcap: scores become ``softcap * tanh(S / softcap)``, before masks and biases; keeps the scores in
+            memory, which fused kernels avoid.
+        dropout: probability that a weight of A is dropped in training.
+        bias: whether the projections have shifts.
+        linear: factory of the projections.
+
+    Shapes:
+        x, y ``(B, T, D)``. Parameters: ``qkv_proj.weight`` ``(3D, D)``, ``out_proj.weight`` ``(D, D)``.
+        Decoding state: 2 D numbers a token (with a window, for its last ``window + 1`` tokens).
+
+    Raises:
+        ValueError: ``num_heads`` does not divide D, an option is out of range, or the position code is of a
+            kind that attention cannot apply.
+
+    Paper: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762; QK-norm: Henry et al. 2020,
+    arXiv:2010.04245; softcap: Gemma Team 2024, arXiv:2408.00118; window: Beltagy et al. 2020,
+    arXiv:2004.05150.
+    Differs from the paper: no shifts in the projections and rotary positions by default; QK-norm is an RMS
+    norm with gain and keeps the factor 1/sqrt(d).
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        causal: bool = False,
+        positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
+        qk_norm: bool = False,
+        window: Annotated[int, Range(min=1)] | None = None,
+        softcap: Annotated[float, Range(gt=0)] | None = None,
+        dropout: Annotated[float, FromModel("dropout"), Range(min=0, lt=1)] = 0.0,
+        bias: bool = False,
+        linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            num_heads=num_heads,
+            num_kv_heads=num_heads,
+            causal=causal,
+            positions=positions,
+            qk_norm=qk_norm,
+            window=window,
+            softcap=softcap,
+            dropout=dropout,
+            bias=bias,
+            linear=linear,
+        )

@@ -1,0 +1,74 @@
+"""Learned absolute positions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from ultra_blocks.layout import Layout
+from ultra_blocks.positions.base import PositionCode
+from ultra_core.options import FromModel, Range
+from ultra_core.params import ParamInfo
+
+
+class Learned(PositionCode):
+    """A vector for each position, added to the token embeddings: ``x_i + P[p_i]``.
+
+    Positions start from 0 in every document, whatever padding stands before it.
+
+    Args:
+        hidden_size: width D of the stream.
+        max_positions: rows of the table; a longer document is an error.
+
+    Shapes:
+        embed: ``(B, T, D)``; what it holds at padding is of no use.
+
+    Raises:
+        ValueError: ``max_positions`` is below 1; in forward, a position beyond the table.
+
+    Paper: Devlin et al. 2018, "BERT", arXiv:1810.04805; Gehring et al. 2017, arXiv:1705.03122.
+    Differs from the paper: nothing.
+    """
+
+    kind = "embed"
+    relative = False
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        max_positions: Annotated[int, FromModel("max_positions"), Range(min=1)] = 512,
+    ) -> None:
+        super().__init__()
+        if max_positions < 1:
+            raise ValueError(f"Learned: max_positions must be 1 or more, given {max_positions}")
+        self.max_positions = max_positions
+        self.table = nn.Embedding(max_positions, hidden_size)
+        self.reset_parameters()
+
+    def reset_parameters(self, *, std: float = 0.02) -> None:
+        """Draw the table from N(0, std^2)."""
+        nn.init.normal_(self.table.weight, 0.0, std)
+
+    def parameter_info(self) -> dict[str, ParamInfo]:
+        """Describe the table as an embedding."""
+        return {"table.weight": ParamInfo(role="embeddings", kind="embedding")}
+
+    def embed(self, layout: Layout) -> Tensor:
+        """Return the vector of each token's position."""
+        self._check(layout)
+        return self.table(layout.positions)
+
+    def _check(self, layout: Layout) -> None:
+        if layout.mask.shape[1] <= self.max_positions and layout.indexed:
+            return  # nothing to look for, and no synchronisation
+        if torch.compiler.is_compiling():
+            return  # a graph cannot look at values; the lookup itself reports an index beyond the table
+        longest = int(layout.remember("longest", layout.positions.max)) + 1
+        if longest > self.max_positions:
+            raise ValueError(
+                f"Learned: a document has {longest} positions but the table has {self.max_positions}; "
+                "cut documents to that length, or raise max_positions (a trained table cannot grow)"
+            )

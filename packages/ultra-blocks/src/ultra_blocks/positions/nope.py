@@ -1,0 +1,21 @@
+"""No position code."""
+
+from __future__ import annotations
+
+from ultra_blocks.positions.base import PositionCode
+
+
+class NoPE(PositionCode):
+    """Does nothing: ``score(i, j) = <q_i, k_j>``.
+
+    A causal model still learns where it is from what it can see. An encoder of softmax attention alone does
+    not: without a position code its output for a bag of tokens is the same in any order. Give it other
+    layers that know the order.
+
+    Paper: Kazemnejad et al. 2023, "The Impact of Positional Encoding on Length Generalization in
+    Transformers", arXiv:2305.19466.
+    Differs from the paper: nothing.
+    """
+
+    kind = "none"
+    symmetric = True
