@@ -12,12 +12,12 @@ class GuardKeys:
     """When a run drops an update, pauses, goes back, or stops."""
 
     inf_post_clip_threshold: Positive = key(
-        100.0, "gradient norm before clipping above which an update is dropped", later=True
+        100.0, "gradient norm before clipping above which an update is dropped"
     )
     max_nan_retries: Natural = key(
-        3, "updates dropped in a row before the run goes back to its last checkpoint", later=True
+        3, "updates dropped in a row before the run goes back to its last checkpoint"
     )
-    nan_check_interval: Count = key(10, "updates between scans of all weights", later=True)
+    nan_check_interval: Count = key(10, "updates between scans of all weights")
     gpu_temp_guard_enabled: bool = key(True, "pause while the GPU is too hot", later=True)
     gpu_temp_pause_threshold_c: Celsius = key(90, "pause at this temperature (C)", later=True)
     gpu_temp_resume_threshold_c: Celsius = key(80, "go on below this one", later=True)

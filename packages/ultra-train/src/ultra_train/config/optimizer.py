@@ -8,27 +8,11 @@ from typing import Annotated, Any
 import attrs
 
 from ultra_core.options import Range
-from ultra_core.params import SEED_ROLES
+from ultra_optim.preset import FLAT_DEFAULTS, FLAT_NAMES
 from ultra_train.config.keys import Count, NonNegative, key
 
 Beta = Annotated[float, Range(min=0, lt=1)]
 Betas = tuple[Beta, Beta]
-
-FLAT_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "lr": {
-        "embeddings": 1e-6,
-        "norms": 5e-6,
-        "ode": 1e-7,
-        "retnet": 5e-6,
-        "mamba": 2e-6,
-        "attention": 3e-6,
-        "other": 2e-6,
-    },
-    "wd": {role: 0.001 if role == "norms" else 0.01 for role in SEED_ROLES},
-    "betas": dict.fromkeys(SEED_ROLES, (0.9, 0.95)),
-    "eps": dict.fromkeys(SEED_ROLES, 1e-08),
-}
-"""What the flat spelling means by a rate, decay, betas or eps that it leaves out."""
 
 
 @attrs.frozen(kw_only=True)
@@ -42,9 +26,10 @@ class OptimizerConfig:
 
 
 def _flat(hyperparameter: str, role: str) -> Any:
-    words = {"lr": "learning rate", "wd": "weight decay", "betas": "betas", "eps": "eps"}[hyperparameter]
-    value = FLAT_DEFAULTS[hyperparameter][role]
+    option = FLAT_NAMES[hyperparameter]
+    value = FLAT_DEFAULTS[role][option]
     value = list(value) if isinstance(value, tuple) else value
+    words = option.replace("lr", "learning rate").replace("_", " ")
     return key(
         None, f"{words} of the {role} parameters; {value} when another flat key is there", spelling=True
     )
@@ -95,24 +80,36 @@ class OptimizerKeys:
 
 
 GALORE_DEFAULTS: Mapping[str, Any] = {"rank": 64, "update_interval": 1, "scale": 1.0, "max_dim": 4096}
-RATE_KEYS: tuple[str, ...] = tuple(f"{h}_{role}" for h in FLAT_DEFAULTS for role in SEED_ROLES)
+RATE_KEYS: tuple[str, ...] = tuple(f"{h}_{role}" for h in FLAT_NAMES for role in FLAT_DEFAULTS)
 GALORE_KEYS: tuple[str, ...] = tuple(f"galore_{name}" for name in GALORE_DEFAULTS)
 
 
 def from_flat(keys: OptimizerKeys) -> OptimizerConfig | None:
-    """Return the canonical spelling of the flat keys, or None when no flat key names an optimizer."""
+    """Return the canonical spelling of the flat keys, or None when no flat key names an optimizer.
+
+    The values of ``other`` become those of the optimizer, so that they also hold for the roles of plugins.
+    """
     galore = bool(keys.use_galore)
     if not galore and all(getattr(keys, name) is None for name in RATE_KEYS):
         return None
     name = "galore_adamw" if galore else "adamw"
     parameters: dict[str, Any] = {}
-    for hyperparameter, defaults in FLAT_DEFAULTS.items():
-        for role, default in defaults.items():
-            given = getattr(keys, f"{hyperparameter}_{role}")
-            value = default if given is None else given
-            parameters[f"{name}-{hyperparameter}_{role}"] = list(value) if isinstance(value, tuple) else value
+    for short, option in FLAT_NAMES.items():
+        for role, defaults in FLAT_DEFAULTS.items():
+            given = getattr(keys, f"{short}_{role}")
+            value = defaults[option] if given is None else given
+            suffix = "" if role == "other" else f"_{role}"
+            parameters[f"{name}-{short}{suffix}"] = list(value) if isinstance(value, tuple) else value
     if galore:
         for option, default in GALORE_DEFAULTS.items():
             given = getattr(keys, f"galore_{option}")
             parameters[f"{name}-{option}"] = default if given is None else given
     return OptimizerConfig(optimizer_class=name, parameters=parameters)
+
+
+def flat_key(key: str) -> str:
+    """Return the flat key from which `from_flat` made a parameter."""
+    rest = key.partition("-")[2]
+    if rest in GALORE_DEFAULTS:
+        return f"galore_{rest}"
+    return f"{rest}_other" if rest in FLAT_NAMES else rest

@@ -32,13 +32,13 @@ class CheckpointKeys:
 
     checkpoint_every_n_steps: Count = key(500, "updates between checkpoints")
     max_rolling_checkpoints: Count = key(3, "newest checkpoints that are kept")
-    num_best_checkpoints: Count = key(2, "best checkpoints that are kept", later=True)
+    num_best_checkpoints: Count = key(2, "best checkpoints that are kept")
     eval_every_n_steps: Count | None = key(
         None, "updates between evaluations; checkpoint_every_n_steps when left out"
     )
     best_metric: str = key("eval_loss", "metric that says which checkpoint is best")
     hf_output_dir: str | None = key(None, "folder of the finished model; model/ in the folder of the run")
-    storage_budget_gb: Positive | None = key(None, "disk space that the run may take", later=True)
+    storage_budget_gb: Positive | None = key(None, "disk space that the run may take")
     push_to_hub: bool = key(False, "upload the finished model", later=True)
     hub_model_id: str | None = key(None, "where to", later=True)
 
