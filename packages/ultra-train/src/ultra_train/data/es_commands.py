@@ -1,0 +1,152 @@
+"""The embedded data: what people say to a smart home, in Spanish and four more languages.
+
+The sentences are expanded at run time from the templates of the pip package `home-assistant-intents`
+(Apache-2.0), which the extra ``ultra-train[es-commands]`` installs; nothing of them is stored in ultra. The
+result depends on the versions of that package and of the language files alone.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from importlib import metadata, resources
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+from ultra_train.data.errors import DataError
+from ultra_train.data.expand import Expander
+from ultra_train.data.grammar import Grammar
+
+LANGUAGES = ("es", "nb", "da", "sv", "en")
+
+_FORMAT = 1
+_PACKAGES = ("home-assistant-intents", "hassil")
+_SENTENCES_A_TEMPLATE = 90
+_SENTENCES_AN_INTENT = 1500
+_VAIN_DRAWS = 80  # in a row, after which a template is taken to have no more to say
+
+
+class Sentence(NamedTuple):
+    """A sentence, and the template that it was expanded from."""
+
+    text: str
+    template: str
+
+
+def sentences(language: str, *, cache_dir: str | Path | None = None) -> list[Sentence]:
+    """Return the commands of a language, without repetitions, in an order that is always the same.
+
+    Args:
+        language: One of `LANGUAGES`.
+        cache_dir: Where they are kept once they are built; None keeps nothing.
+
+    Raises:
+        DataError: The package with the templates is not installed.
+    """
+    key = hashlib.sha256(json.dumps(versions(language)).encode()).hexdigest()[:16]
+    path = None if cache_dir is None else Path(cache_dir).expanduser() / f"{language}-commands-{key}.json.gz"
+    if path is not None and path.is_file():
+        try:
+            with gzip.open(path, "rt", encoding="utf-8") as stream:
+                return [Sentence(*pair) for pair in json.load(stream)]
+        except (OSError, EOFError, ValueError, TypeError):
+            path.unlink(missing_ok=True)  # cut short by a full disk or a kill: build it again
+    built = list(_built(language))
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        with gzip.open(partial, "wt", encoding="utf-8") as stream:
+            json.dump(built, stream, ensure_ascii=False)
+        partial.replace(path)
+    return built
+
+
+def versions(language: str) -> dict[str, object]:
+    """Return what the sentences of a language depend on.
+
+    Raises:
+        DataError: The package with the templates is not installed.
+    """
+    try:
+        packages = {name: metadata.version(name) for name in _PACKAGES}
+    except metadata.PackageNotFoundError as error:
+        raise DataError(
+            f"ultra:{language}-commands is built from the package {error.name}, which is not installed. "
+            "Install it with: pip install 'ultra-train[es-commands]'"
+        ) from error
+    return {"format": _FORMAT, "file": hashlib.sha256(_language_file(language)).hexdigest(), **packages}
+
+
+def _language_file(language: str) -> bytes:
+    return resources.files("ultra_train.data").joinpath(f"languages/{language}.yaml").read_bytes()
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def _language(language: str) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe", pure=True).load(_language_file(language))
+
+
+def _built(language: str) -> Iterator[Sentence]:
+    import home_assistant_intents
+
+    path = resources.files(home_assistant_intents).joinpath(f"data/{language}.json")
+    package = json.loads(path.read_text(encoding="utf-8"))
+    own = _language(language)
+    slots: Mapping[str, Mapping[str, list[object]]] = own["slots"]
+    values = {name: [str(value) for group in by.values() for value in group] for name, by in slots.items()}
+    grammar = Grammar(own.get("grammar", {}), _heads(slots), values["area"] + values["floor"])
+    listed = {
+        name: [value["in"] for value in entry.get("values", [])] for name, entry in package["lists"].items()
+    }
+    expander = Expander({**package["expansion_rules"], **own.get("rules", {})}, {**listed, **values})
+    skipped = tuple(own.get("skip", []))
+    seen: set[str] = set()
+    for intent, entry in package["intents"].items():
+        left = _SENTENCES_AN_INTENT
+        blocks = [
+            (template, _names(block, values))
+            for block in entry["data"]
+            for template in block["sentences"]
+            if not any(part in template for part in skipped)
+        ]
+        if not blocks:
+            continue
+        quota = max(3, min(_SENTENCES_A_TEMPLATE, left // len(blocks)))
+        for template, names in blocks:
+            # Every template has a stream of its own, so that one changed template changes no other's
+            # sentences.
+            random = Random(f"{language}/{intent}/{template}/{sorted(names)}")
+            tried: set[str] = set()
+            found = vain = 0
+            while found < quota and vain < _VAIN_DRAWS:
+                text = expander.draw(template, random, {"name": names})
+                vain += 1
+                if not text or " " not in text or text in tried or text in seen:
+                    continue
+                tried.add(text)
+                if grammar.accepts(text):
+                    seen.add(text)
+                    found, vain = found + 1, 0
+                    yield Sentence(text, template)
+
+
+def _names(block: Mapping[str, Any], values: Mapping[str, list[str]]) -> list[str]:
+    """Return the devices, rooms or people that ``{name}`` may mean in a block of templates."""
+    domains = block.get("requires_context", {}).get("domain", [])
+    wanted = [domains] if isinstance(domains, str) else domains
+    return [value for domain in wanted for value in values.get(f"name {domain}", [])]
+
+
+def _heads(slots: Mapping[str, Mapping[str, list[object]]]) -> dict[str, list[str]]:
+    heads: dict[str, list[str]] = {}
+    for by in slots.values():
+        for kind, group in by.items():
+            heads.setdefault(kind, []).extend(str(value) for value in group)
+    return heads

@@ -1,0 +1,109 @@
+"""Random sentences of the template grammar of `hassil`, which parses the templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Any
+
+Lists = Mapping[str, Sequence[str]]
+_Draw = Callable[[Random, Lists], str]
+_SPACES = re.compile(r"\s+")
+
+
+class NoValuesError(LookupError):
+    """A template that refers to a rule or list for which there is nothing."""
+
+
+class Expander:
+    """Draws sentences from templates.
+
+    Expanding a template in full is out of the question: some of them mean millions of sentences. A draw takes
+    one way through the parsed template: one of several alternatives, an optional part or not, any order of a
+    permutation.
+
+    Args:
+        rules: Templates by the name that ``<name>`` refers to.
+        lists: Values by the name that ``{name}`` refers to; a value may be a template itself.
+    """
+
+    def __init__(self, rules: Mapping[str, str], lists: Lists) -> None:
+        self._rules = rules
+        self._lists = lists
+        self._compiled: dict[str, _Draw] = {}
+
+    def draw(self, template: str, random: Random, lists: Lists | None = None) -> str | None:
+        """Return a random sentence of a template, or None when it refers to a list without values.
+
+        Args:
+            template: The template.
+            random: Where the choices come from.
+            lists: Values that hold for this draw only.
+        """
+        try:
+            return _SPACES.sub(" ", self._template(template)(random, lists or {})).strip()
+        except NoValuesError:
+            return None
+
+    def _template(self, template: str) -> _Draw:
+        from hassil.parse_expression import parse_sentence
+
+        if template not in self._compiled:
+            self._compiled[template] = self._compile(parse_sentence(template).expression)
+        return self._compiled[template]
+
+    def _compile(self, part: Any) -> _Draw:
+        from hassil import expression as grammar
+
+        match part:
+            case grammar.TextChunk():
+                return _constant(str(part.original_text))
+            case grammar.RuleReference():
+                return self._rule(part.rule_name)
+            case grammar.ListReference():
+                return self._list(part.list_name)
+            case grammar.Alternative():
+                return _one_of([self._compile(item) for item in part.items])
+            case grammar.Permutation():
+                return _all_of([self._compile(item) for item in part.items], shuffled=True)
+            case _:
+                return _all_of([self._compile(item) for item in part.items], shuffled=False)
+
+    def _rule(self, name: str) -> _Draw:
+        def draw(random: Random, lists: Lists) -> str:
+            if name not in self._rules:
+                raise NoValuesError(name)
+            return self._template(self._rules[name])(random, lists)
+
+        return draw
+
+    def _list(self, name: str) -> _Draw:
+        def draw(random: Random, lists: Lists) -> str:
+            values = lists.get(name) or self._lists.get(name)
+            if not values:
+                raise NoValuesError(name)
+            return self._template(values[int(random.random() * len(values))])(random, lists)
+
+        return draw
+
+
+def _constant(text: str) -> _Draw:
+    return lambda random, lists: text
+
+
+def _one_of(parts: list[_Draw]) -> _Draw:
+    count = len(parts)
+    return lambda random, lists: parts[int(random.random() * count)](random, lists)
+
+
+def _all_of(parts: list[_Draw], *, shuffled: bool) -> _Draw:
+    if len(parts) == 1:
+        return parts[0]
+    if not shuffled:
+        return lambda random, lists: "".join([part(random, lists) for part in parts])
+
+    def draw(random: Random, lists: Lists) -> str:
+        return "".join([part(random, lists) for part in sorted(parts, key=lambda _: random.random())])
+
+    return draw

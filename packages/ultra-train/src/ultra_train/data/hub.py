@@ -1,0 +1,55 @@
+"""Data sets of the Hugging Face hub, through the library `datasets`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from ultra_train.data.errors import DataError
+from ultra_train.data.readers import missing_column, usable
+
+_ROWS_AT_ONCE = 1000
+
+
+def texts(dataset: str, name: str | None, split: str, column: str) -> Iterator[str]:
+    """Yield the texts of one column of a data set.
+
+    Args:
+        dataset: Its name on the hub, such as ``owner/name``.
+        name: Its configuration, or None for the default one.
+        split: The split, such as ``train`` or ``train[:1%]``.
+        column: The column that holds the text.
+
+    Raises:
+        DataError: The data set cannot be had, or lacks the column.
+    """
+    table = _load(dataset, name, split)
+    if column not in table.column_names:
+        raise missing_column(dataset, column, table.column_names)
+    row = 0
+    for batch in table.select_columns([column]).iter(batch_size=_ROWS_AT_ONCE):
+        for value in batch[column]:
+            row += 1
+            yield from usable(value, f"{dataset}: row {row}", column)
+
+
+def fingerprint(dataset: str, name: str | None, split: str) -> str:
+    """Return the fingerprint that `datasets` gives to the loaded data."""
+    return str(_load(dataset, name, split)._fingerprint)
+
+
+@lru_cache(maxsize=8)
+def _load(dataset: str, name: str | None, split: str) -> Any:
+    import datasets
+
+    try:
+        return datasets.load_dataset(dataset, name, split=split)
+    except Exception as error:  # the hub client raises errors of many libraries
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"{dataset}: there is no file or folder of this name, and as a data set of the Hugging Face hub "
+            f"it cannot be loaded ({type(error).__name__}: {reason}). Check the name, its configuration "
+            f"(`name:`), the split ({split!r}) and the connection; without one, give a file, a folder or "
+            "ultra:es-commands."
+        ) from error

@@ -1,0 +1,198 @@
+"""Sources of text: files, folders, globs, data sets of the Hugging Face hub, and the embedded `ultra:*` sets.
+
+A source is written as a string or a mapping, several as a list::
+
+    dataset:
+      - {source: "corpus/*.txt.gz", weight: 2}
+      - {source: answers.jsonl, column: answer}
+      - ultra:es-commands
+
+What a string means is decided in this order: `ultra:NAME` is an embedded set; a path that exists is read; a
+pattern with ``*``, ``?`` or ``[`` is a glob; something that looks like a path is a missing file; the rest is
+a data set of the hub.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import attrs
+
+from ultra_core.errors import did_you_mean, listed
+from ultra_train.data import es_commands, hub
+from ultra_train.data.errors import DataError
+from ultra_train.data.readers import SUFFIXES, read_file, suffix
+
+_EMBEDDED = "ultra:"
+
+
+class Record(NamedTuple):
+    """A text, and what must stay together when a part is held out for evaluation (its own text when None)."""
+
+    text: str
+    group: str | None = None
+
+
+@attrs.frozen
+class Source:
+    """Where texts come from.
+
+    Attributes:
+        source: Path of a file or folder, glob, `ultra:NAME`, or name of a data set of the hub.
+        split: The split of a data set of the hub; files have none.
+        column: The column that holds the text, where there are columns.
+        weight: How often an epoch passes over this source: 2 shows each document twice, 0.5 another half of
+            them in every epoch.
+        name: The configuration of a data set of the hub, such as a language.
+    """
+
+    source: str
+    split: str = "train"
+    column: str = "text"
+    weight: float = 1.0
+    name: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if not self.source.strip():
+            raise DataError(
+                "A data source is empty; give a file, a folder, a glob, a data set or ultra:es-commands."
+            )
+        if not (0 < self.weight < float("inf")):
+            raise DataError(f"{self.source}: weight is {self.weight}, but it must be a number above 0.")
+
+
+SourceSpec = str | Mapping[str, object] | Source | Sequence["str | Mapping[str, object] | Source"]
+
+
+def read_sources(spec: SourceSpec) -> list[Source]:
+    """Return the sources that a preset's `dataset` means.
+
+    Raises:
+        DataError: An empty list, or a mapping with an unknown or missing key.
+    """
+    if isinstance(spec, str | Mapping | Source):
+        return [_read_source(spec)]
+    sources = [_read_source(item) for item in spec]
+    if not sources:
+        raise DataError("The list of data sources is empty; give at least one.")
+    return sources
+
+
+def _read_source(item: str | Mapping[str, object] | Source) -> Source:
+    if isinstance(item, Source):
+        return item
+    if isinstance(item, str):
+        return Source(item)
+    allowed = [field.name for field in attrs.fields(Source)]
+    for key in item:
+        if key not in allowed:
+            raise DataError(
+                f"A data source has the unknown key {key!r}; allowed are {listed(allowed)}."
+                f"{did_you_mean(str(key), allowed)}"
+            )
+    if not isinstance(item.get("source"), str):
+        raise DataError("A data source needs the key 'source' with a text as its value.")
+    return Source(**item)  # type: ignore[arg-type]
+
+
+def documents(spec: SourceSpec, *, cache_dir: str | Path | None = None) -> Iterator[str]:
+    """Yield the texts of one or several sources, in order.
+
+    Args:
+        spec: What `read_sources` reads.
+        cache_dir: Where an embedded set is kept once it is built; None builds it in memory.
+
+    Raises:
+        DataError: See `records`.
+    """
+    for source in read_sources(spec):
+        for record in records(source, cache_dir=cache_dir):
+            yield record.text
+
+
+def records(source: Source, *, cache_dir: str | Path | None = None) -> Iterator[Record]:
+    """Yield the records of one source.
+
+    Raises:
+        DataError: The source is missing, empty, binary, not UTF-8, broken, lacks the column, or has no usable
+        text.
+    """
+    count = 0
+    if source.source.startswith(_EMBEDDED):
+        sentences = es_commands.sentences(_language(source), cache_dir=cache_dir)
+        pairs = (Record(sentence.text, sentence.template) for sentence in sentences)
+    elif (paths := _paths(source)) is not None:
+        pairs = (Record(text) for path in paths for text in read_file(path, source.column))
+    else:
+        pairs = (Record(text) for text in hub.texts(source.source, source.name, source.split, source.column))
+    for record in pairs:
+        count += 1
+        yield record
+    if not count:
+        raise DataError(f"{source.source}: has no usable text; every line or row of it is blank.")
+
+
+def identity(source: Source) -> dict[str, object]:
+    """Return what says whether the source's texts are the same as last time (not its weight).
+
+    Files by absolute path, size and time of change; an embedded set by the versions that build it; a data set
+    of the hub by the fingerprint that `datasets` gives it.
+    """
+    about: dict[str, object] = {"source": source.source, "column": source.column}
+    if source.source.startswith(_EMBEDDED):
+        return {**about, "versions": es_commands.versions(_language(source))}
+    paths = _paths(source)
+    if paths is None:
+        fingerprint = hub.fingerprint(source.source, source.name, source.split)
+        return {**about, "name": source.name, "split": source.split, "fingerprint": fingerprint}
+    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return {**about, "files": files}
+
+
+def _language(source: Source) -> str:
+    known = {f"{_EMBEDDED}{language}-commands": language for language in es_commands.LANGUAGES}
+    if source.source not in known:
+        raise DataError(
+            f"There is no embedded data set {source.source!r}; there are {listed(list(known))}."
+            f"{did_you_mean(source.source, known)}"
+        )
+    return known[source.source]
+
+
+def _paths(source: Source) -> list[Path] | None:
+    """Return the files of a source on disk, or None when it can only be a data set of the hub."""
+    path = Path(source.source).expanduser()
+    if path.is_file():
+        if path.stat().st_size == 0:
+            raise DataError(f"{source.source}: is an empty file.")
+        if not suffix(path):
+            raise DataError(
+                f"{source.source}: is of no known format; the name must end in one of {listed(SUFFIXES)}."
+            )
+        return [path]
+    if path.is_dir():
+        return _filled((entry for entry in path.rglob("*")), f"{source.source}: the folder")
+    if any(sign in source.source for sign in "*?["):
+        found = glob.glob(str(path), recursive=True)
+        return _filled((Path(entry) for entry in found), f"{source.source}: the pattern")
+    if suffix(path) or path.is_absolute() or source.source.startswith((".", "~")):
+        near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError(
+            f"{source.source}: there is no such file or folder (looked in {path.parent.resolve()})."
+            f"{did_you_mean(path.name, near)}"
+        )
+    return None
+
+
+def _filled(entries: Iterator[Path], what: str) -> list[Path]:
+    """Return the non-empty files of a known format, sorted: the file system's order is chance."""
+    known = sorted(entry for entry in entries if entry.is_file() and suffix(entry))
+    if not known:
+        raise DataError(f"{what} holds no file whose name ends in one of {listed(SUFFIXES)}.")
+    filled = [entry for entry in known if entry.stat().st_size]
+    if not filled:
+        raise DataError(f"{what} holds only empty files.")
+    return filled
