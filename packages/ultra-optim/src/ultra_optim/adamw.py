@@ -8,16 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_optim.checks import (
-    Beta,
-    Checked,
-    Epsilon,
-    LearningRate,
-    WeightDecay,
-    check_gradients,
-    materialized,
-    tensors_in,
-)
+from ultra_optim.checks import Beta, Checked, Epsilon, LearningRate, WeightDecay, materialized, tensors_in
 from ultra_optim.traits import OptimizerTraits
 
 FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
@@ -69,9 +60,23 @@ class AdamW(Checked, torch.optim.AdamW):
         super().__init__(
             params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, fused=fused
         )
-        self.register_step_pre_hook(lambda optimizer, args, kwargs: check_gradients(optimizer))
+        self.watch_steps()
+
+    def prepare(self) -> None:
+        """Refuse sparse gradients; leave the fused kernel where it would be wrong."""
+        super().prepare()
+        for group in self.param_groups:
+            group["fused"] = group["fused"] and same_layout(group["params"])
 
 
 def can_fuse(tensors: Iterable[Tensor]) -> bool:
     """Whether torch has a fused kernel for all of these."""
     return all(t.is_floating_point() and t.device.type in FUSED_DEVICES for t in tensors)
+
+
+def same_layout(params: Iterable[Tensor]) -> bool:
+    """Whether every gradient lies in memory as its parameter does.
+
+    torch's fused kernels for the CPU take that for granted and pair the wrong elements otherwise.
+    """
+    return all(p.grad is None or p.grad.stride() == p.stride() for p in params)

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_optim.checks import Checked, check_gradients
+from ultra_optim.checks import Checked
 from ultra_optim.traits import OptimizerTraits
 
 SLICE = 1 << 19
-"""Elements per slice on a CPU: a few such fp32 tensors fit a last-level cache; smaller ones cost more calls."""
+"""Elements per slice on a CPU: a few such tensors fit a last-level cache, and calls are few enough."""
 
 BATCH = 1 << 24
 """Elements of scratch space that a step may take at a time."""
@@ -49,7 +49,7 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        check_gradients(self)
+        self.prepare()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None and p.numel() > 0]
             if params:

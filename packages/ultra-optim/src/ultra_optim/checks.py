@@ -32,6 +32,32 @@ class Checked:
     factored: ClassVar[frozenset[str]] = frozenset()
     """Those of them that need not have the parameter's shape."""
 
+    def watch_steps(self) -> None:
+        """Call :meth:`prepare` in each ``step()`` of a wrapped torch optimizer, after its closure."""
+
+        def before(optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            closure = args[1] if len(args) > 1 else kwargs.get("closure")
+            if closure is None:
+                optimizer.prepare()
+                return None
+
+            def prepared() -> Any:
+                loss = closure()
+                optimizer.prepare()
+                return loss
+
+            return (optimizer, prepared), {}
+
+        self.register_step_pre_hook(before)  # type: ignore[attr-defined]
+
+    def prepare(self) -> None:
+        """Look at the gradients before anything is changed.
+
+        Raises:
+            ValueError: one is sparse.
+        """
+        check_gradients(self)
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group after checking it.
 

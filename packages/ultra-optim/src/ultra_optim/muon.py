@@ -10,7 +10,7 @@ from torch.optim.adamw import adamw
 
 from ultra_core.options import Range
 from ultra_core.params import KINDS
-from ultra_optim.adamw import can_fuse
+from ultra_optim.adamw import can_fuse, same_layout
 from ultra_optim.base import Optimizer, batches, elementwise, wide_dtype
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.orthogonal import QUINTIC, AdjustLR, matrices_in, orthogonalize_
@@ -151,7 +151,7 @@ class Muon(Optimizer):
             self.zeros(params, "exp_avg_sq"),
             [],
             [self.state[p]["adam_step"] for p in params],
-            fused=can_fuse(params),
+            fused=can_fuse(params) and same_layout(params),
             amsgrad=False,
             beta1=beta1,
             beta2=beta2,

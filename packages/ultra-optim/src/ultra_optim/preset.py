@@ -99,7 +99,8 @@ def parse_parameters(
 def parse_flat(parameters: Mapping[str, Any]) -> Parsed:
     """Read the older keys ``lr_embeddings``, ``wd_norms``, ``betas_ode``, ``eps_other``: AdamW per role.
 
-    What the preset leaves out takes the value of :data:`FLAT_DEFAULTS`.
+    What the preset leaves out takes the value of :data:`FLAT_DEFAULTS`. ``options`` are those of the role
+    ``other``, so that they also hold for roles that the flat spelling does not know.
 
     Args:
         parameters: flat keys only; any other key is a fault.
@@ -118,6 +119,7 @@ def parse_flat(parameters: Mapping[str, Any]) -> Parsed:
             parsed.faults.append((key, message))
         else:
             parsed.roles[role][option] = _plain(value)
+    parsed.options = dict(parsed.roles["other"])
     return parsed
 
 
@@ -129,16 +131,11 @@ def _strip(
     if dash and given == prefix:
         return bare, None
     bare = bare if dash else key
-    shown = f"{prefix}-{bare}"
-    if dash and _split(bare, hyperparameters, roles):
-        return bare, f"the prefix must be the optimizer's name {prefix!r}: write {shown!r}"
-    if not dash and _split(bare, hyperparameters, roles):
-        return bare, f"keys start with the optimizer's name: write {shown!r}"
-    return bare, (
-        f"keys are {prefix}-HYPERPARAMETER or {prefix}-HYPERPARAMETER_ROLE, but this one has "
-        + (f"the prefix {given!r}" if dash else "no prefix")
-        + f". Hyperparameters: {listed(sorted(hyperparameters))}"
-    )
+    if _split(bare, hyperparameters, roles):
+        advice = f"write '{prefix}-{bare}'"
+    else:
+        advice = f"the hyperparameters of {prefix} are {listed(sorted(hyperparameters))}"
+    return bare, f"keys start with the name of the optimizer, '{prefix}-'; {advice}"
 
 
 def _split(bare: str, hyperparameters: Collection[str], roles: Collection[str]) -> tuple[str, str] | None:

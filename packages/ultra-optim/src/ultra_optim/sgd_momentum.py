@@ -6,16 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ultra_optim.adamw import can_fuse
-from ultra_optim.checks import (
-    Beta,
-    Checked,
-    LearningRate,
-    WeightDecay,
-    check_gradients,
-    materialized,
-    tensors_in,
-)
+from ultra_optim.checks import Beta, Checked, LearningRate, WeightDecay
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -30,6 +21,9 @@ class SGDMomentum(Checked, torch.optim.SGD):
     Differs from the paper: Sutskever et al. multiply the gradient by the learning rate before it enters
     the momentum; here, as in torch, after.
 
+    torch's fused kernel is not used: in 2.13 it fails on parameters whose first gradient comes late, and
+    on a CPU it leaves bfloat16 parameters where they are.
+
     Args:
         params: parameters or groups.
         lr: learning rate.
@@ -37,7 +31,6 @@ class SGDMomentum(Checked, torch.optim.SGD):
         dampening: part of the gradient that does not enter the momentum.
         weight_decay: coupled L2 term.
         nesterov: look ahead; needs momentum and no dampening.
-        fused: one kernel for the whole update; None takes it where all parameters allow it.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -58,11 +51,7 @@ class SGDMomentum(Checked, torch.optim.SGD):
         dampening: Beta = 0.0,
         weight_decay: WeightDecay = 0.0,
         nesterov: bool = False,
-        fused: bool | None = None,
     ) -> None:
-        params = materialized(params)
-        if fused is None:
-            fused = can_fuse(tensors_in(params))
         super().__init__(
             params,
             lr=lr,
@@ -70,6 +59,5 @@ class SGDMomentum(Checked, torch.optim.SGD):
             dampening=dampening,
             weight_decay=weight_decay,
             nesterov=nesterov,
-            fused=fused,
         )
-        self.register_step_pre_hook(lambda optimizer, args, kwargs: check_gradients(optimizer))
+        self.watch_steps()

@@ -1,0 +1,16 @@
+"""The conformance kit: what an optimizer promises, as functions that plugin authors can call.
+
+::
+
+    import pytest
+    from ultra_optim.testing import cases, check_optimizer
+
+    @pytest.mark.parametrize(("name", "rule"), cases(["my_optimizer"]))
+    def test_conformance(name, rule):
+        check_optimizer(name, rule)
+"""
+
+from ultra_optim.testing.kit import RULES, Rule, cases, check_optimizer
+from ultra_optim.testing.subject import Subject
+
+__all__ = ["RULES", "Rule", "Subject", "cases", "check_optimizer"]

@@ -1,0 +1,177 @@
+"""Rules about where an optimizer goes: that it learns, is itself, and obeys rate, decay and scale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from ultra_core import optimizers
+from ultra_core.params import ParamInfo
+from ultra_optim.testing.subject import (
+    Bag,
+    Subject,
+    displacement,
+    drive,
+    error,
+    gradients,
+    seeded_net,
+    train,
+    treated,
+)
+
+SHAPES = ((6, 10), (12, 4), (7,))
+
+
+def _start(dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in SHAPES]
+
+
+def is_itself(subject: Subject) -> None:
+    """Twenty steps lead elsewhere than those of every other optimizer that is known."""
+    start = _start()[:2]
+    steps = gradients(start, 20)
+    own = torch.cat([d.flatten() for d in displacement(subject, start, steps, lr=1e-2, weight_decay=0.0)])
+    for name, rival, options in _rivals(subject):
+        tensors = [nn.Parameter(t.clone()) for t in start]
+        if rival.__module__.startswith("torch."):
+            optimizer = rival(tensors, lr=1e-2, **options)
+        else:
+            bag = Bag(tensors)
+            tensors = bag.tensors()
+            optimizer = Subject(name, rival).build(bag, lr=1e-2, weight_decay=0.0)
+        drive(optimizer, tensors, steps)
+        other = torch.cat([(p.detach() - t).flatten() for p, t in zip(tensors, start, strict=True)])
+        likeness = float(torch.cosine_similarity(own, other, dim=0))
+        assert likeness < 0.9999, (
+            f"it goes where {name} goes (cosine {likeness:.6f}): it is not its own method"
+        )
+
+
+def _rivals(subject: Subject) -> list[tuple[str, Any, dict[str, Any]]]:
+    found: list[tuple[str, Any, dict[str, Any]]] = [
+        ("torch.optim.AdamW", torch.optim.AdamW, {"weight_decay": 0.0}),
+        ("torch.optim.SGD", torch.optim.SGD, {}),
+        ("torch.optim.SGD with momentum", torch.optim.SGD, {"momentum": 0.9}),
+    ]
+    found += [(name, optimizers.get(name), {}) for name in optimizers.names() if name != subject.name]
+    return [(name, cls, options) for name, cls, options in found if not issubclass(subject.cls, cls)]
+
+
+def moves_everything(subject: Subject) -> None:
+    """No parameter that gets gradients stays where it was, whatever its shape and initial value."""
+    model = seeded_net()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    train(model, subject.build(model, lr=1e-3), 10)
+    still = [
+        name
+        for name, p in model.named_parameters()
+        if float((p.detach() - before[name]).abs().max()) < 1e-6 * 1e-3
+    ]
+    assert not still, f"these parameters did not move in ten steps: {still}"
+
+
+def reduces_the_loss(subject: Subject) -> None:
+    """With one of three rates, 150 steps halve the loss of a small regression."""
+    best = float("inf")
+    for lr in (1e-3, 1e-2, 1e-1):
+        model = seeded_net()
+        losses = train(model, subject.build(model, lr=lr, weight_decay=0.0), 150)
+        best = min(best, losses[-1] / losses[0])
+        if best < 0.5:
+            return
+    raise AssertionError(f"the loss only fell to {best:.2f} of its first value")
+
+
+def obeys_the_gradient_scale(subject: Subject) -> None:
+    """Multiplying all gradients by c changes the update as the traits say: not at all, or by c."""
+    start = _start()
+    base = displacement(subject, start, gradients(start, 5, scale=1e4), lr=1e-3, weight_decay=0.0)
+    for c in (1e-3, 1e3):
+        scaled = gradients(start, 5, scale=1e4 * c)
+        moved = displacement(subject, start, scaled, lr=1e-3, weight_decay=0.0)
+        factor = c if subject.traits.gradient_scale == "linear" else 1.0
+        worst = max(error(m, factor * b) for m, b in zip(moved, base, strict=True))
+        assert worst < 1e-3, f"gradients times {c:g}: the update differs from the expected one by {worst:.1e}"
+
+
+def is_linear_in_the_rate(subject: Subject) -> None:
+    """Twice the learning rate, twice the first displacement."""
+    start = _start()
+    steps = gradients(start, 2 if subject.traits.idle_first_step else 1)
+    once = displacement(subject, start, steps, lr=1e-3, weight_decay=0.0)
+    twice = displacement(subject, start, steps, lr=2e-3, weight_decay=0.0)
+    worst = max(error(t, 2 * o) for t, o in zip(twice, once, strict=True))
+    assert worst < 1e-6, f"the displacement is not proportional to lr: {worst:.1e}"
+
+
+def decays_what_it_should(subject: Subject) -> None:
+    """Weight decay acts as the traits say, and never where ``decay`` is False."""
+    start = _start()
+    infos = {"p1": ParamInfo(kind="matrix", decay=False), "p2": ParamInfo(kind="vector", decay=False)}
+
+    def moved(weight_decay: float) -> list[Tensor]:
+        bag = Bag([t.clone() for t in start], infos)
+        optimizer = subject.build(bag, lr=0.01, weight_decay=weight_decay)
+        drive(optimizer, bag.tensors(), gradients(start, 2 if subject.traits.idle_first_step else 1))
+        return [p.detach() - t for p, t in zip(bag.tensors(), start, strict=True)]
+
+    plain, decayed = moved(0.0), moved(0.5)
+    for index in (1, 2):
+        assert torch.equal(plain[index], decayed[index]), "a parameter with decay False was decayed"
+    difference = decayed[0] - plain[0]
+    if subject.traits.decay == "decoupled" and not subject.traits.idle_first_step:
+        worst = error(difference, -0.01 * 0.5 * start[0])
+        assert worst < 1e-7, f"decoupled decay must subtract lr * weight_decay * p; off by {worst:.1e}"
+    else:
+        assert float(difference.abs().max()) > 0, "weight_decay has no effect"
+
+
+def bounds_its_updates(subject: Subject) -> None:
+    """After ten steps rms(update) / lr is at most what the traits promise."""
+    start = _start()
+    bag = Bag([t.clone() for t in start])
+    optimizer = subject.build(bag, lr=1e-3, weight_decay=0.0)
+    drive(optimizer, bag.tensors(), gradients(start, 10))
+    before = [p.detach().clone() for p in bag.tensors()]
+    drive(optimizer, bag.tensors(), gradients(start, 1, seed=5))
+    bound = subject.traits.max_update_rms or float("inf")
+    for p, old in zip(bag.tensors(), before, strict=True):
+        rms = float((p.detach() - old).square().mean().sqrt()) / 1e-3
+        assert rms <= bound * (1 + 1e-6), f"rms(update) / lr is {rms:.2f}, promised at most {bound}"
+
+
+def follows_the_schedule(subject: Subject) -> None:
+    """The rate of a group counts at the next step, whoever wrote it; at rate 0 nothing moves."""
+    start = _start()
+    steps = gradients(start, 3)
+
+    def prepared() -> tuple[Bag, torch.optim.Optimizer]:
+        bag = Bag([t.clone() for t in start])
+        optimizer = subject.build(bag, lr=1e-2, weight_decay=0.0)
+        drive(optimizer, bag.tensors(), steps)
+        return bag, optimizer
+
+    bag, optimizer = prepared()
+    schedule = LambdaLR(optimizer, lambda step: 1.0 if step == 0 else 0.0)
+    drive(optimizer, bag.tensors(), gradients(start, 1, seed=6))
+    schedule.step()
+    before = [p.detach().clone() for p in bag.tensors()]
+    drive(optimizer, bag.tensors(), gradients(start, 1, seed=7))
+    for p, old in zip(bag.tensors(), before, strict=True):
+        assert torch.equal(p.detach(), old), "a parameter moved although the schedule had set lr to 0"
+    moves = []
+    for factor in (1.0, 0.5):
+        bag, optimizer = prepared()
+        before = [p.detach().clone() for p in treated(subject, optimizer)]
+        for group in optimizer.param_groups:
+            group["lr"] *= factor
+        drive(optimizer, bag.tensors(), gradients(start, 1, seed=8))
+        moves.append([p.detach() - old for p, old in zip(treated(subject, optimizer), before, strict=True)])
+    for whole, half in zip(*moves, strict=True):
+        assert not torch.equal(whole, half), "an edited group['lr'] was ignored"
+        if subject.traits.linear_in_lr:
+            assert error(half, 0.5 * whole) < 1e-6, "half the rate must give half the step"

@@ -1,0 +1,184 @@
+"""Rules about what an optimizer keeps: resuming, grouping, skipping, memory."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ultra_optim.testing.subject import (
+    Bag,
+    Subject,
+    displacement,
+    drive,
+    error,
+    gradients,
+    seeded_net,
+    train,
+    treated,
+)
+
+
+def _through_torch(state: dict[str, Any]) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)
+
+
+def _through_safetensors(state: dict[str, Any]) -> dict[str, Any]:
+    from safetensors.torch import load, save
+
+    tensors = {
+        f"{index}/{key}": value.contiguous()
+        for index, entry in state["state"].items()
+        for key, value in entry.items()
+        if isinstance(value, Tensor)
+    }
+    plain = {
+        "state": [
+            [index, {k: v for k, v in entry.items() if not isinstance(v, Tensor)}]
+            for index, entry in state["state"].items()
+        ],
+        "param_groups": state["param_groups"],
+    }
+    plain, tensors = json.loads(json.dumps(plain)), load(save(tensors))
+    found: dict[int, Any] = {index: dict(entry) for index, entry in plain["state"]}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition("/")
+        found[int(index)][key] = tensor
+    return {"state": found, "param_groups": plain["param_groups"]}
+
+
+def resumes_exactly(subject: Subject) -> None:
+    """Five steps, a saved and loaded state, five more: bit for bit the same weights as ten steps."""
+    for dtype in (torch.float32, torch.float64):
+        for passage in (_through_torch, _through_safetensors):
+            whole, halved, resumed = (seeded_net(3, dtype) for _ in range(3))
+            options = {"lr": 1e-2, "roles": {"norms": {"lr": 3e-3}}}
+            if subject.traits.one_lr:
+                del options["roles"]
+            reference = subject.build(whole, **options)
+            train(whole, reference, 10)
+            first = subject.build(halved, **options)
+            train(halved, first, 5)
+            second = subject.build(resumed, **options)
+            second.load_state_dict(passage(copy.deepcopy(first.state_dict())))
+            resumed.load_state_dict(halved.state_dict())
+            train(resumed, second, 5, start=5)
+            for (name, a), b in zip(whole.named_parameters(), resumed.parameters(), strict=True):
+                assert torch.equal(a, b), f"{name} differs after resuming from the saved state"
+            _same_groups(reference, second)
+
+
+def _same_groups(one: Optimizer, other: Optimizer) -> None:
+    for a, b in zip(one.state_dict()["param_groups"], other.state_dict()["param_groups"], strict=True):
+        plain_a, plain_b = json.loads(json.dumps(a)), json.loads(json.dumps(b))
+        assert plain_a == plain_b, f"a group differs after resuming: {plain_a} and {plain_b}"
+
+
+def ignores_how_groups_are_cut(subject: Subject) -> None:
+    """The same parameters in one group or in three move alike, bit for bit."""
+    start = [torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((4, 6), (6, 6), (9, 5))]
+    steps = gradients(start, 8)
+    together, apart = Bag([t.clone() for t in start]), Bag([t.clone() for t in start])
+    joined = subject.build(together, lr=1e-2)
+    group = subject.build(apart, lr=1e-2).param_groups[0]
+    plain = {k: v for k, v in group.items() if not isinstance(v, list)}
+    options = dict(subject.options) | ({"total_steps": 100} if subject.has("total_steps") else {})
+    cut = subject.cls([{**plain, "params": [p]} for p in apart.tensors()], **options)
+    drive(joined, together.tensors(), steps)
+    drive(cut, apart.tensors(), steps)
+    for a, b in zip(together.tensors(), apart.tensors(), strict=True):
+        assert torch.equal(a, b), "the update depends on which parameters share a group"
+
+
+def ignores_the_order(subject: Subject) -> None:
+    """The order of the parameters does not matter."""
+    start = [
+        torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((4, 6), (6, 4), (5,), (8, 6))
+    ]
+    steps = gradients(start, 6)
+    forth = displacement(subject, start, steps, lr=1e-2)
+    back = displacement(subject, start[::-1], [grads[::-1] for grads in steps], lr=1e-2)[::-1]
+    for a, b in zip(forth, back, strict=True):
+        assert error(a, b) < 1e-5, "the update depends on the order of the parameters"
+
+
+def skips_missing_gradients(subject: Subject) -> None:
+    """A parameter without gradient keeps its value and gets no state; zero gradients stay finite."""
+    start = [torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((4, 6), (6, 4), (5,))]
+    bag = Bag([t.clone() for t in start])
+    optimizer = subject.build(bag, lr=1e-2)
+    used, unused = bag.tensors()[1:], bag.tensors()[0]
+    drive(optimizer, used, gradients(used, 3))
+    assert torch.equal(unused.detach(), start[0]), "a parameter without gradient moved"
+    assert not optimizer.state.get(unused), "a parameter without gradient got state"
+    drive(optimizer, bag.tensors(), [[torch.zeros_like(t) for t in start]] * 3)
+    finite = all(bool(torch.isfinite(p).all()) for p in bag.tensors())
+    assert finite, "zero gradients made a parameter infinite or NaN"
+
+
+def skips_a_dropped_step(subject: Subject) -> None:
+    """``step()`` after the gradients were dropped changes neither weights nor state nor counters."""
+    model = seeded_net(4)
+    optimizer = subject.build(model, lr=1e-2)
+    train(model, optimizer, 3)
+    before = copy.deepcopy(optimizer.state_dict())
+    weights = copy.deepcopy(model.state_dict())
+    optimizer.zero_grad(set_to_none=True)
+    optimizer.step()
+    after = optimizer.state_dict()
+    for index, entry in before["state"].items():
+        for key, value in entry.items():
+            now = after["state"][index][key]
+            same = torch.equal(now, value) if isinstance(value, Tensor) else now == value
+            assert same, f"state {key!r} changed in a step without gradients"
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, weights[name]), f"{name} changed in a step without gradients"
+
+
+def refuses_sparse_gradients(subject: Subject) -> None:
+    """A sparse gradient is refused with the word, before anything is changed."""
+    bag = Bag([torch.ones(5, 4), torch.ones(3)])
+    optimizer = subject.build(bag, lr=1e-2)
+    dense, sparse = bag.tensors()[1], bag.tensors()[0]
+    dense.grad = torch.ones(3)
+    sparse.grad = torch.ones(5, 4).to_sparse()
+    try:
+        optimizer.step()
+    except (ValueError, RuntimeError) as problem:
+        message = str(problem)
+    else:
+        raise AssertionError("a sparse gradient was accepted")
+    assert "sparse" in message, f"the message does not say that the gradient is sparse: {message}"
+    assert torch.equal(dense.detach(), torch.ones(3)), "a parameter moved although the step was refused"
+
+
+def keeps_as_much_as_declared(subject: Subject) -> None:
+    """The state of what the method treats has ``state_per_element`` numbers an element."""
+    bag = Bag([torch.ones(6, 10), torch.ones(12, 4), torch.ones(7)])
+    optimizer = subject.build(bag, lr=1e-2)
+    drive(optimizer, bag.tensors(), gradients(bag.tensors(), 2))
+    for p in treated(subject, optimizer):
+        kept = sum(v.numel() for v in optimizer.state[p].values() if isinstance(v, Tensor) and v.ndim > 0)
+        expected = (subject.traits.state_per_element or 0) * p.numel()
+        assert kept == expected, f"{kept} numbers kept for {tuple(p.shape)}, declared {expected}"
+
+
+def keeps_plain_state(subject: Subject) -> None:
+    """State and groups are tensors and plain numbers, texts and lists of them."""
+    model = seeded_net(4)
+    optimizer = subject.build(model, lr=1e-2)
+    train(model, optimizer, 2)
+    state = optimizer.state_dict()
+    for entry in state["state"].values():
+        for key, value in entry.items():
+            plain = isinstance(value, (Tensor, bool, int, float))
+            assert plain, f"state {key!r} is a {type(value).__name__}"
+    json.dumps(state["param_groups"])

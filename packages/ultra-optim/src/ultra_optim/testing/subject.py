@@ -1,0 +1,163 @@
+"""The optimizer under test, and the small models on which it is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ultra_core.options import read_options
+from ultra_core.params import ParamInfo
+from ultra_optim.factory import build
+from ultra_optim.traits import MATRIX_KINDS, OptimizerTraits, traits_of
+
+
+@attrs.frozen
+class Subject:
+    """An optimizer class with the options that its author wants to be judged by."""
+
+    name: str
+    cls: type[Optimizer]
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def traits(self) -> OptimizerTraits:
+        """What the class promises."""
+        return traits_of(self.cls)
+
+    def has(self, option: str) -> bool:
+        """Whether the constructor takes this option."""
+        return option in read_options(self.cls)
+
+    def build(self, model: nn.Module, *, roles: Any = None, **options: Any) -> Optimizer:
+        """Build it over a model's groups; ``weight_decay`` is dropped where it is not an option."""
+        options = {**self.options, **options}
+        options.setdefault("total_steps", 100)
+        if not self.has("weight_decay"):
+            options.pop("weight_decay", None)
+        return build(self.cls, model, roles=roles, **options)
+
+    def over(self, tensors: Sequence[Tensor], **options: Any) -> Optimizer:
+        """Build it over tensors that are to be treated as hidden matrices where they have two dimensions."""
+        return self.build(Bag(tensors), **options)
+
+
+class Bag(nn.Module):
+    """Tensors as parameters of one module, which says of each what it is."""
+
+    def __init__(self, tensors: Iterable[Tensor], infos: Mapping[str, ParamInfo] | None = None) -> None:
+        super().__init__()
+        for index, tensor in enumerate(tensors):
+            tensor = tensor.detach()
+            self.register_parameter(f"p{index}", nn.Parameter(tensor, requires_grad=True))
+        self.infos = dict(infos or {})
+
+    def parameter_info(self) -> dict[str, ParamInfo]:
+        """Two dimensions are a matrix, three are stacked experts, others are vectors; ``infos`` overrides."""
+        kinds = {2: "matrix", 3: "expert"}
+        return {
+            name: self.infos.get(name, ParamInfo(kind=kinds.get(p.ndim, "vector")))  # type: ignore[arg-type]
+            for name, p in self.named_parameters()
+        }
+
+    def tensors(self) -> list[nn.Parameter]:
+        """The parameters in order."""
+        return list(self.parameters())
+
+
+class Net(nn.Module):
+    """Embedding, two linear layers, a norm: every role and kind that a small model has."""
+
+    def __init__(self, width: int = 12) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(11, width)
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 2 * width)
+        self.down = nn.Linear(2 * width, width)
+        self.zero = nn.Linear(width, width, bias=False)
+        nn.init.zeros_(self.zero.weight)
+        self.targets: Tensor
+        self.register_buffer("targets", torch.randn(11, width))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Ids (batch,) to the mean squared error of a regression on fixed targets, a scalar."""
+        x = self.norm(self.embed(ids))
+        y = self.down(torch.tanh(self.up(x))) + self.zero(x)
+        return (y - self.targets[ids]).square().mean()
+
+
+def seeded_net(seed: int = 0, dtype: torch.dtype = torch.float64) -> Net:
+    """The same model for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Net().to(dtype)
+
+
+def gradients(tensors: Sequence[Tensor], steps: int, seed: int = 1, scale: float = 1.0) -> list[list[Tensor]]:
+    """Fixed random gradients, one list a step."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        [
+            (torch.randn(t.shape, generator=generator, dtype=torch.float64) * scale).to(t.dtype)
+            for t in tensors
+        ]
+        for _ in range(steps)
+    ]
+
+
+def drive(
+    optimizer: Optimizer,
+    tensors: Sequence[Tensor],
+    steps: Sequence[Sequence[Tensor]],
+    after: Callable[[int], None] | None = None,
+) -> None:
+    """Take one step for each list of gradients."""
+    for index, grads in enumerate(steps):
+        for tensor, grad in zip(tensors, grads, strict=True):
+            tensor.grad = grad.clone()
+        optimizer.step()
+        if after is not None:
+            after(index)
+
+
+def train(model: Net, optimizer: Optimizer, steps: int, start: int = 0) -> list[float]:
+    """Train on batches that depend on the step alone; return the losses on all ids before each step."""
+    everything = torch.arange(11)
+    losses = []
+    for step in range(start, start + steps):
+        losses.append(float(model(everything).detach()))
+        ids = torch.randint(0, 11, (16,), generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        model(ids).backward()
+        optimizer.step()
+    return losses
+
+
+def displacement(
+    subject: Subject, start: Sequence[Tensor], steps: Sequence[Sequence[Tensor]], **options: Any
+) -> list[Tensor]:
+    """How far each tensor moves under the given gradients."""
+    bag = Bag([t.clone() for t in start])
+    drive(subject.build(bag, **options), bag.tensors(), steps)
+    return [p.detach() - t for p, t in zip(bag.tensors(), start, strict=True)]
+
+
+def treated(subject: Subject, optimizer: Optimizer) -> list[Tensor]:
+    """The parameters that the method itself treats: all, or the matrices of a matrix optimizer."""
+    return [
+        p
+        for group in optimizer.param_groups
+        if not subject.traits.matrix or group["kind"] in MATRIX_KINDS
+        for p in group["params"]
+    ]
+
+
+def error(actual: Tensor, expected: Tensor) -> float:
+    """Largest difference, relative to the largest expected value."""
+    if actual.numel() == 0:
+        return 0.0
+    return float((actual - expected).abs().max() / (expected.abs().max() + 1e-300))

@@ -1,0 +1,129 @@
+"""Rules about tensors: shapes, layouts, dtypes, ownership, closures."""
+
+from __future__ import annotations
+
+import hypothesis
+import torch
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from ultra_core.params import ParamInfo
+from ultra_optim.testing.subject import Bag, Subject, displacement, drive, error, gradients, treated
+
+
+def treats_elements_alike(subject: Subject) -> None:
+    """All at once or one by one, fused or not, in one long vector or in pieces: the same result."""
+    start = [
+        torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((4, 6), (6, 6), (6, 4), (9,))
+    ]
+    steps = gradients(start, 5)
+    together = displacement(subject, start, steps, lr=1e-2)
+    for index, t in enumerate(start):
+        (alone,) = displacement(subject, [t], [[grads[index]] for grads in steps], lr=1e-2)
+        assert error(alone, together[index]) < 1e-6, f"{tuple(t.shape)} moves otherwise when it is alone"
+    if subject.has("fused"):
+        for a, b in zip(together, displacement(subject, start, steps, lr=1e-2, fused=False), strict=True):
+            assert error(a, b) < 1e-5, "the fused update differs from the plain one"
+    long = torch.randn(600_000, generator=torch.Generator().manual_seed(3))
+    long_steps = gradients([long], 2)
+    (whole,) = displacement(subject, [long], long_steps, lr=1e-2)
+    cut = [g[0].split(300_000) for g in long_steps]
+    pieces = displacement(subject, long.split(300_000), cut, lr=1e-2)
+    assert error(torch.cat(pieces), whole) < 1e-6, "a long vector moves otherwise than its pieces"
+
+
+def leaves_others_alone(subject: Subject) -> None:
+    """Gradients stay as they were, unless declared; nothing but parameters and state is written."""
+    buffer = torch.full((64,), 7.0)
+    views = [buffer[4:28].view(4, 6), buffer[32:37]]
+    model = Bag([])
+    for index, view in enumerate(views):
+        model.register_parameter(f"p{index}", nn.Parameter(view))
+    optimizer = subject.build(model, lr=1e-2)
+    steps = gradients(views, 3)
+    for grads in steps:
+        held = [g.clone() for g in grads]
+        for p, g in zip(model.tensors(), held, strict=True):
+            p.grad = g
+        optimizer.step()
+        for p, g, original in zip(model.tensors(), held, grads, strict=True):
+            assert p.grad is g, "step() replaced p.grad"
+            if not subject.traits.changes_gradients:
+                assert torch.equal(g, original), "step() wrote to p.grad"
+    untouched = torch.cat([buffer[:4], buffer[28:32], buffer[37:]])
+    assert bool((untouched == 7.0).all()), "memory beside a parameter was written"
+    for p, view in zip(model.tensors(), views, strict=True):
+        assert p.data_ptr() == view.data_ptr(), "a parameter was moved to other memory"
+
+
+def supports_closures(subject: Subject) -> None:
+    """``step(closure)`` evaluates it with gradients enabled and returns its value."""
+    bag = Bag([torch.ones(4, 3)])
+    optimizer = subject.build(bag, lr=1e-2)
+    enabled = []
+
+    def closure() -> Tensor:
+        enabled.append(torch.is_grad_enabled())
+        optimizer.zero_grad()
+        loss = sum((p.square().sum() for p in bag.parameters()), torch.zeros(()))
+        loss.backward()
+        return loss
+
+    for _ in range(2):
+        with torch.no_grad():
+            value = optimizer.step(closure)  # type: ignore[arg-type]
+    assert enabled == [True, True], "the closure was not called with gradients enabled"
+    assert value is not None, "step(closure) must return the loss"
+    assert all(p.requires_grad and p.grad_fn is None for p in bag.parameters()), (
+        "a parameter is no leaf any more"
+    )
+
+
+@st.composite
+def _tensors(draw: st.DrawFn) -> list[Tensor]:
+    size = st.integers(1, 6)
+    shapes = st.one_of(
+        st.just(()), st.just((0,)), st.tuples(size), st.tuples(st.just(1), size), st.tuples(size, st.just(1)),
+        st.tuples(size, size), st.tuples(size, size, size), st.tuples(size, size, size, size),
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))
+    tensors = [torch.randn(s, generator=generator) for s in draw(st.lists(shapes, min_size=1, max_size=4))]
+    return [t.movedim(0, -1) if t.ndim > 1 and draw(st.booleans()) else t for t in tensors]
+
+
+def takes_every_shape(subject: Subject) -> None:
+    """Scalars, empty tensors, rows, columns, stacked experts, convolutions, transposed memory: all finite."""
+
+    @hypothesis.settings(deadline=None, derandomize=True, max_examples=25, database=None)
+    @hypothesis.given(tensors=_tensors())
+    def fuzz(tensors: list[Tensor]) -> None:
+        infos = {f"p{i}": ParamInfo(kind="conv") for i, t in enumerate(tensors) if t.ndim == 4}
+        moved = []
+        for layout in (lambda t: t, torch.Tensor.contiguous):
+            bag = Bag([layout(t.clone()) for t in tensors], infos)
+            drive(subject.build(bag, lr=1e-2), bag.tensors(), gradients(tensors, 3))
+            moved.append([p.detach() for p in bag.tensors()])
+        for mine, plain, t in zip(*moved, tensors, strict=True):
+            assert bool(torch.isfinite(mine).all()), f"shape {tuple(t.shape)} became infinite or NaN"
+            worst = error(mine, plain)
+            assert worst < 1e-4, (
+                f"shape {tuple(t.shape)}, strides {t.stride()}: differs from contiguous by {worst:.0e}"
+            )
+
+    fuzz()
+
+
+def takes_low_precision(subject: Subject) -> None:
+    """bfloat16 parameters stay bfloat16 and move, at first, about as far as float32 ones."""
+    start = [torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((8, 12), (12, 8), (9,))]
+    start = [t.bfloat16().float() for t in start]
+    steps = gradients(start, 4)
+    wide = displacement(subject, start, steps, lr=0.1, weight_decay=0.0)
+    bag = Bag([t.bfloat16() for t in start])
+    optimizer = subject.build(bag, lr=0.1, weight_decay=0.0)
+    drive(optimizer, bag.tensors(), [[g.bfloat16() for g in grads] for grads in steps])
+    assert treated(subject, optimizer)
+    for p, t, expected in zip(bag.tensors(), start, wide, strict=True):
+        assert p.dtype == torch.bfloat16, "the dtype of a parameter changed"
+        distance = float((p.detach().float() - t - expected).norm() / expected.norm())
+        assert distance < 0.1, f"the bfloat16 run went elsewhere: {distance:.2f} of the way"
