@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import collections.abc
-import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import attrs
 from cattrs import Converter
@@ -19,11 +17,16 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn
 
 from ultra_core.errors import Path, did_you_mean, listed
-from ultra_core.options import Range, describe, mismatch
-
-SCALARS = (bool, int, float, str, type(None))
-LISTS = (list, tuple, collections.abc.Sequence)
-MAPPINGS = (dict, collections.abc.Mapping)
+from ultra_core.plain_types import (
+    LISTS,
+    MAPPINGS,
+    SCALARS,
+    UNIONS,
+    Range,
+    is_writable,
+    mismatch,
+    words,
+)
 
 
 @attrs.frozen
@@ -60,9 +63,9 @@ def make_converter() -> Converter:
     made.register_structure_hook_func(_is(Literal), _leaf)
     factories: list[tuple[Callable[[Any], bool], Any]] = [
         (attrs.has, _section),
-        (_is(*LISTS), _list),
+        (_is(*LISTS, tuple), _list),
         (_is(*MAPPINGS), _mapping),
-        (_is(Union, types.UnionType), _union),
+        (_is(*UNIONS), _union),
         (_is(Annotated), _annotated),
     ]
     for fits, factory in factories:
@@ -132,7 +135,7 @@ def _list(hint: Any, made: Converter) -> Hook:
 
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, (list, tuple)) or (fixed and len(value) != len(args)):
-            raise Mismatch(f"expected {describe(hint)}, found {found(value)}")
+            raise Mismatch(f"expected {words(hint)}, found {found(value)}")
         times = 1 if fixed else len(value)
         pairs = zip(value, hooks * times, args[: len(hooks)] * times, strict=True)
         return origin(_each(hint, [(index, *pair) for index, pair in enumerate(pairs)]))
@@ -146,7 +149,7 @@ def _mapping(hint: Any, made: Converter) -> Hook:
 
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, Mapping):
-            raise Mismatch(f"expected {describe(hint)}, found {found(value)}")
+            raise Mismatch(f"expected {words(hint)}, found {found(value)}")
         items = _each(hint, [(key, part, item, item_type) for key, part in value.items()])
         return dict(zip(value, items, strict=True))
 
@@ -169,7 +172,7 @@ def _each(hint: Any, items: list[tuple[Any, Any, Hook, Any]]) -> list[Any]:
 
 
 def _union(hint: Any, made: Converter) -> Hook:
-    parts = [part for part in get_args(hint) if not (callable(part) and _is_opaque(part))]
+    parts = [part for part in get_args(hint) if is_writable(part)]
     hooks = [(part, made.get_structure_hook(part)) for part in parts]
 
     def structure(value: Any, _: Any) -> Any:
@@ -182,20 +185,9 @@ def _union(hint: Any, made: Converter) -> Hook:
         shaped = [part for part in parts if _shape_fits(value, part)]
         if len(shaped) == 1:  # the only member that this kind of value can mean: its own problems say most
             raise errors[shaped[0]]
-        raise Mismatch(f"expected {describe(hint)}, found {found(value)}")
+        raise Mismatch(f"expected {words(hint)}, found {found(value)}")
 
     return structure
-
-
-def _is_opaque(part: Any) -> bool:
-    """Whether only Python can make such a value, a callable or module; YAML never can."""
-    origin = _origin(part)
-    return not (
-        part in SCALARS
-        or part is Any
-        or origin in (*LISTS, *MAPPINGS, Literal, Annotated, Union, types.UnionType)
-        or attrs.has(part)
-    )
 
 
 def _shape_fits(value: Any, part: Any) -> bool:
@@ -204,7 +196,7 @@ def _shape_fits(value: Any, part: Any) -> bool:
     if isinstance(value, Mapping):
         return attrs.has(part) or _origin(part) in MAPPINGS
     if isinstance(value, list):
-        return _origin(part) in LISTS
+        return _origin(part) in (*LISTS, tuple)
     if get_origin(part) is Literal:
         return any(type(value) is type(choice) for choice in get_args(part))
     return part in SCALARS and mismatch(value, part) is None
