@@ -38,7 +38,8 @@ class Layout:
         positions: ``(B, T)`` int64, position within the document over real tokens only; 0 at padding.
         padded: some token is padding.
         packed: some row holds more than one document.
-        indexed: at every real token the position is the column, so that one table serves all rows.
+        indexed: padding is on the right, one document a row, and positions are the columns: one table serves
+            all rows, and a causal mask hides the padding too.
         memo: what layers of this forward share (cosines, masks); not part of the pytree.
     """
 
@@ -96,7 +97,8 @@ class Layout:
         chosen = counted if positions is None else positions.long()
         chosen = torch.where(mask, chosen, 0)
         columns = torch.arange(mask.shape[1], device=mask.device)
-        checks += [(chosen >= 0).all(), mask.all(), (ids > 0).any(), ((chosen == columns) | ~mask).all()]
+        in_place = ((chosen == columns) & (counted == columns) | ~mask).all()
+        checks += [(chosen >= 0).all(), mask.all(), (ids > 0).any(), in_place]
         ordered, positive, every, packed, indexed = torch.stack(checks).tolist()  # the one synchronisation
         if not ordered:
             raise ValueError(

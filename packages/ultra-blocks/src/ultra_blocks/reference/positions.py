@@ -14,7 +14,8 @@ def rotation_matrix(position: float, head_dim: int, base: float = 10000.0) -> Te
     for j in range(head_dim // 2):
         angle = position * base ** (-2 * j / head_dim)
         cos, sin = math.cos(angle), math.sin(angle)
-        matrix[2 * j : 2 * j + 2, 2 * j : 2 * j + 2] = torch.tensor([[cos, -sin], [sin, cos]])
+        turn = torch.tensor([[cos, -sin], [sin, cos]], dtype=torch.float64)
+        matrix[2 * j : 2 * j + 2, 2 * j : 2 * j + 2] = turn
     return matrix
 
 
