@@ -1,0 +1,45 @@
+"""Calls the hooks of plugins that belong to training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ultra_core.errors import PluginError
+
+
+class HooksCallback(TrainerCallback):
+    """Adds what ``ultra_evaluate`` hooks measure to every evaluation.
+
+    Args:
+        run: the run, as hooks see it.
+        manager: the plugin manager.
+        write: gets the metrics of plugins.
+    """
+
+    def __init__(self, run: Any, manager: Any, write: Any) -> None:
+        self.run = run
+        self.manager = manager
+        self.write = write
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, Any] | None = None,
+        model: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Ask every plugin for its metrics and log them under their names."""
+        found: dict[str, float] = {}
+        for answer in self.manager.hook.ultra_evaluate(run=self.run, model=model):
+            if not isinstance(answer, dict):
+                raise PluginError(f"ultra_evaluate must return a mapping of names to numbers, not {answer!r}")
+            found |= {f"eval_{k.removeprefix('eval_')}": float(v) for k, v in answer.items()}
+        if found:
+            if metrics is not None:
+                metrics.update(found)
+            if state.is_world_process_zero:
+                self.write({"step": state.global_step, **found})

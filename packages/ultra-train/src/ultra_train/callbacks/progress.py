@@ -1,0 +1,104 @@
+"""Progress of a run: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+class ProgressCallback(TrainerCallback):
+    """Shows step, loss, tokens per second and the time left.
+
+    Args:
+        console: where to; a bar when it is a terminal.
+        seconds: least time between plain lines.
+    """
+
+    def __init__(self, console: Console, seconds: float = 5.0) -> None:
+        self.console = console
+        self.seconds = seconds
+        self.bar: Progress | None = None
+        self.task: Any = None
+        self.logs: dict[str, Any] = {}
+        self._said = 0.0
+        self._began = (0.0, 0)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the bar, or remember when the run began."""
+        if not state.is_world_process_zero:
+            return
+        self._began = (time.monotonic(), state.global_step)
+        self._said = time.monotonic()
+        if self.console.is_terminal and self.bar is None:
+            self.bar = Progress(
+                TextColumn("training"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[status]}"),
+                TimeRemainingColumn(),
+                console=self.console,
+            )
+            self.task = self.bar.add_task("", total=state.max_steps, completed=state.global_step, status="")
+            self.bar.start()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show the newest numbers."""
+        if not logs or not state.is_world_process_zero:
+            return
+        if "loss" in logs:
+            self.logs = logs
+            status = f"loss {logs['loss']:.3f}  {logs.get('tokens_per_second', 0):,.0f} tokens/s"
+            if self.bar is not None:
+                self.bar.update(self.task, status=status)
+            elif time.monotonic() - self._said >= self.seconds or state.global_step >= state.max_steps:
+                self._said = time.monotonic()
+                self._line(f"step {state.global_step}/{state.max_steps}  {status}  {self._left(state)}")
+        elif "eval_loss" in logs:
+            accuracy = f"  accuracy {logs['eval_accuracy']:.1%}" if "eval_accuracy" in logs else ""
+            self._line(
+                f"step {state.global_step}/{state.max_steps}  held-out loss {logs['eval_loss']:.3f}{accuracy}"
+            )
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False)
+
+    def _left(self, state: TrainerState) -> str:
+        began, first = self._began
+        done = state.global_step - first
+        if done <= 0:
+            return ""
+        seconds = (time.monotonic() - began) / done * (state.max_steps - state.global_step)
+        minutes, seconds = divmod(round(seconds), 60)
+        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Take the bar away."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the bar away, also after an error."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None

@@ -1,0 +1,143 @@
+"""What a masked language model puts into a blank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from ultra_core.errors import UltraError
+from ultra_train.run_folder import CHECKPOINTS, MODEL
+
+
+class FillMaskError(UltraError):
+    """A text without a blank, a text that is too long, or no model."""
+
+
+@attrs.frozen
+class Guess:
+    """A token for a blank and its probability."""
+
+    token: str
+    probability: float
+
+
+def fill_mask(
+    model: str | Path, texts: Sequence[str], top_k: int = 5, *, runs: str | Path = "runs"
+) -> list[list[list[Guess]]]:
+    """Return the likeliest tokens at every blank of every text.
+
+    Args:
+        model: folder of a run or of a model, name of a run below ``runs``, or hub id.
+        texts: each with one or more ``[MASK]``.
+        top_k: guesses for each blank.
+        runs: folder of runs.
+
+    Returns:
+        for every text, for every blank from left to right, the guesses, best first.
+
+    Raises:
+        FillMaskError: no model there, a text without a blank or longer than the model reads.
+    """
+    from ultra_train.tokenizer import load_tokenizer
+
+    folder = locate(model, Path(runs))
+    tokenizer = load_tokenizer(folder)
+    network = _load(folder)
+    return [guesses(network, tokenizer, text, top_k) for text in texts]
+
+
+def locate(model: str | Path, runs: Path) -> str:
+    """Return the folder that holds the model, or the hub id as it is.
+
+    Raises:
+        FillMaskError: a run that has no finished model and no checkpoint yet.
+    """
+    for folder in (Path(model), runs / model):
+        if (folder / "config.json").is_file():
+            return str(folder)
+        if (folder / MODEL / "config.json").is_file():
+            return str(folder / MODEL)
+        if (folder / CHECKPOINTS).is_dir():
+            from ultra_train.checkpoints import newest_whole
+
+            if (checkpoint := newest_whole(folder / CHECKPOINTS)) is not None:
+                return str(checkpoint.path)
+        if folder.is_dir():
+            raise FillMaskError(
+                f"{folder} holds neither a model nor a checkpoint yet. Give the folder of a run that has "
+                "trained, or of a model."
+            )
+    if "/" not in str(model) or str(model).startswith((".", "/", "~")):
+        there = sorted(p.parent.name for p in runs.glob(f"*/{MODEL}"))
+        raise FillMaskError(
+            f"{model} is neither a folder nor a run in {runs}. Runs there: {', '.join(there) or 'none'}."
+        )
+    return str(model)
+
+
+def _load(folder: str) -> Any:
+    from transformers import AutoModelForMaskedLM
+
+    import ultra_blocks.hf  # noqa: F401  registers our classes
+
+    try:
+        return AutoModelForMaskedLM.from_pretrained(folder).eval()
+    except (OSError, ValueError, KeyError) as error:
+        raise FillMaskError(f"{folder}: no masked language model can be loaded: {error}") from error
+
+
+@torch.no_grad()
+def guesses(network: Any, tokenizer: Any, text: str, top_k: int = 5) -> list[list[Guess]]:
+    """Return the guesses for every blank of one text, best first; blanks of one text are guessed on their own.
+
+    Raises:
+        FillMaskError: a text without a blank, or one longer than the model reads.
+    """
+    mask = tokenizer.mask_token
+    if mask is None:
+        raise FillMaskError("this model's tokenizer has no mask token; it is not a masked language model")
+    if mask not in text:
+        raise FillMaskError(f"there is no {mask} in {text!r}; write {mask} where a word is to be guessed")
+    encoded = tokenizer(text, return_tensors="pt", truncation=False)
+    length = encoded["input_ids"].shape[1]
+    if length > (longest := _longest(network, tokenizer)):
+        raise FillMaskError(
+            f"a text of {length} tokens is longer than the {longest} that this model reads: {text[:60]!r}..."
+        )
+    inputs = {k: v.to(network.device) for k, v in encoded.items() if k in ("input_ids", "attention_mask")}
+    was_training = network.training
+    logits = network.eval()(**inputs).logits[0].float()
+    network.train(was_training)
+    blanks = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().flatten().tolist()
+    logits[:, list(tokenizer.all_special_ids)] = -torch.inf
+    logits = logits[:, : len(tokenizer)]  # rows of the vocabulary that the tokenizer has no token for
+    best = torch.softmax(logits[blanks], -1).topk(min(top_k, logits.shape[-1]))
+    return [
+        [Guess(_readable(tokenizer, i), p) for i, p in zip(ids, probabilities, strict=True)]
+        for ids, probabilities in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+
+
+def _longest(network: Any, tokenizer: Any) -> int:
+    limits = [tokenizer.model_max_length]
+    for name in ("max_position_embeddings", "max_positions"):
+        if isinstance(limit := getattr(network.config, name, None), int):
+            limits.append(limit)
+    return min(limits)
+
+
+def _readable(tokenizer: Any, token: int) -> str:
+    return tokenizer.decode([token]).strip() or str(tokenizer.convert_ids_to_tokens(token))
+
+
+def as_text(texts: Iterable[str], filled: Iterable[list[list[Guess]]]) -> str:
+    """Return guesses as lines: the text, and below it each blank with its guesses."""
+    lines = []
+    for text, blanks in zip(texts, filled, strict=True):
+        lines.append(text)
+        lines += ["  " + ", ".join(f"{g.token} {g.probability:.0%}" for g in blank) for blank in blanks]
+    return "\n".join(lines)

@@ -1,0 +1,292 @@
+"""One run from a loaded preset to a finished model: ``execute(preset)``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from rich.console import Console
+from transformers import set_seed
+from transformers.utils import logging as transformers_logging
+
+from ultra_core import tasks
+from ultra_core.errors import UltraError
+from ultra_core.hooks import plugin_manager
+from ultra_train import run_folder
+from ultra_train.callbacks.hooks import HooksCallback
+from ultra_train.callbacks.interrupt import InterruptCallback
+from ultra_train.callbacks.metrics import MetricsCallback, MetricsFile
+from ultra_train.callbacks.progress import ProgressCallback
+from ultra_train.checkpoints import Checkpoint, Keeping, make_room, newest_whole, set_aside
+from ultra_train.config import Preset, load_preset, to_tree, to_yaml
+from ultra_train.guards import Guard, Rollbacks
+from ultra_train.report import write_report
+from ultra_train.run_arguments import Rate, changed_keys, describe_device, pick_device, training_arguments
+from ultra_train.run_card import write_card
+from ultra_train.tasks.base import Task
+from ultra_train.trainer_plugins import optimizer_builder, schedule
+from ultra_train.trainer_settings import TrainerSettings
+from ultra_train.trainer_stream import EndlessBatches
+
+PACKAGES = ("ultra-core", "ultra-blocks", "ultra-optim", "ultra-train", "torch", "transformers")
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that was stopped by a signal after saving a checkpoint."""
+
+
+@attrs.define(kw_only=True)
+class Run:
+    """What hooks and callbacks see of a run."""
+
+    path: Path
+    config: Preset
+    task: Task
+    model: Any = None
+    trainer: Any = None
+
+
+def execute(
+    preset: Preset,
+    *,
+    resume: bool = False,
+    name: str | None = None,
+    output_dir: str | Path | None = None,
+    device: str | None = None,
+) -> Path:
+    """Train what a preset says and return the folder of the run.
+
+    Args:
+        preset: from ``ultra_train.config.load_preset``.
+        resume: go on from the newest whole checkpoint of the run.
+        name: name of the run; the preset's when left out, numbered when that is taken.
+        output_dir: folder of runs; ``runs`` when left out.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; the best there is when left out.
+
+    Raises:
+        UltraError: whatever a user can mend.
+        KeyboardInterrupt: stopped by a signal; a checkpoint is saved.
+    """
+    runs = Path(output_dir or "runs")
+    console = Console(highlight=False, soft_wrap=True)
+    transformers_logging.set_verbosity_error()
+    where = pick_device(device)
+    manager = plugin_manager()
+    manager.hook.ultra_config_loaded(config=preset)
+    plugin = tasks.get(preset.training.task)
+    folder = run_folder.choose(runs, preset.name, name=name, resume=resume)
+    with run_folder.locked(folder):
+        task = plugin(preset, folder, device=where, say=lambda line: console.print(line, markup=False))
+        run = Run(path=folder, config=preset, task=task)
+        return _Execution(run, console, where, resume).go(manager)
+
+
+class _Execution:
+    """The stages of one run."""
+
+    def __init__(self, run: Run, console: Console, device: torch.device, resume: bool) -> None:
+        self.run = run
+        self.console = console
+        self.device = device
+        self.metrics = MetricsFile(run.path / run_folder.METRICS)
+        self.checkpoints = run.path / run_folder.CHECKPOINTS
+        self.checkpoint: Checkpoint | None = None
+        if resume:
+            self.checkpoint = newest_whole(self.checkpoints, self._say)
+        self.resume = resume
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False)
+
+    def go(self, manager: Any) -> Path:
+        """Prepare, train, evaluate, save, tell."""
+        run, preset = self.run, self.run.config
+        self._say(f"run: {run.path} on {describe_device(self.device)}")
+        self._record_config(preset)
+        run.task.prepare()
+        set_seed(preset.training.seed)
+        run.model = run.task.build_model()
+        manager.hook.ultra_model_built(model=run.model, config=preset)
+        self._say(f"model: {sum(p.numel() for p in run.model.parameters()):,} parameters")
+        interrupt = InterruptCallback(self._say)
+        progress = ProgressCallback(self.console)
+        trainer = run.trainer = self._trainer(manager, [interrupt, progress])
+        self._check_room(trainer)
+        began = time.monotonic()
+        try:
+            trainer.train(resume_from_checkpoint=self._start_point())
+        finally:
+            progress.stop()
+            interrupt.release()
+        if interrupt.received is not None and trainer.state.global_step < trainer.args.max_steps:
+            self._interrupted(trainer)
+        seconds = time.monotonic() - began
+        metrics = self._final_metrics(trainer)
+        run.task.save(trainer, self.model_folder)
+        if trainer.is_world_process_zero():
+            write_card(self.model_folder, preset, metrics, trainer)
+            write_report(run.path, self.metrics.read(), preset.name)
+        manager.hook.ultra_run_finished(run=run)
+        self._close(trainer, metrics, seconds)
+        return run.path
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the finished model goes."""
+        wanted = self.run.config.training.hf_output_dir
+        return Path(wanted) if wanted else self.run.path / run_folder.MODEL
+
+    def _record_config(self, preset: Preset) -> None:
+        path = self.run.path / run_folder.CONFIG
+        if path.exists():
+            before = to_tree(load_preset(path))
+            changed = [k for k in changed_keys(before, to_tree(preset)) if not k.startswith("meta.")]
+            if changed:
+                self._say(f"notice: other than when the run began: {', '.join(changed)}")
+        path.write_text(to_yaml(preset), "utf-8")
+
+    def _trainer(self, manager: Any, callbacks: list[Any]) -> Any:
+        run, training = self.run, self.run.config.training
+        evaluation = run.task.evaluation()
+        loader = run.task.loader()
+        arguments = training_arguments(
+            training,
+            device=self.device,
+            folder=self.checkpoints,
+            max_steps=run.task.steps(loader),
+            evaluates=evaluation is not None,
+        )
+        if arguments.world_size > 1:
+            ranks = {"rank": arguments.process_index, "num_replicas": arguments.world_size}
+            loader, evaluation = run.task.loader(**ranks), run.task.evaluation(**ranks)
+            arguments.max_steps = run.task.steps(loader, world_size=arguments.world_size)
+        rollbacks = Rollbacks.read(run.path / "rollbacks.json")
+        settings = TrainerSettings(
+            stream=EndlessBatches(loader, rollbacks.skipped),
+            build_optimizer=optimizer_builder(training),
+            schedule=schedule(training),
+            rollbacks=rollbacks,
+            run_folder=run.path,
+            guard=Guard(
+                threshold=training.inf_post_clip_threshold,
+                patience=training.max_nan_retries,
+                scan_every=training.nan_check_interval,
+            ),
+            keeping=Keeping(
+                newest=training.max_rolling_checkpoints,
+                best=training.num_best_checkpoints if evaluation is not None else 0,
+                metric=training.best_metric,
+                greater_is_better=not training.best_metric.endswith(("loss", "perplexity")),
+            ),
+            files={run_folder.CONFIG: to_yaml(self.run.config)},
+            facts={"packages": {p: version(p) for p in PACKAGES}, **run.task.facts()},
+            storage_budget=_bytes(training.storage_budget_gb),
+            on_event=self._event,
+            on_saved=lambda path: manager.hook.ultra_checkpoint_saved(run=run, path=path),
+        )
+        table = training.csv_log_path
+        tensorboard = run.path / "tensorboard" if "tensorboard" in training.report_to else None
+        writer = MetricsCallback(
+            self.metrics,
+            table=Path(table) if table else run.path / "metrics.csv",
+            rotate=training.csv_rotate_on_schema_change,
+            tensorboard=tensorboard,
+        )
+        plugins = [c for found in manager.hook.ultra_callbacks(run=run) for c in found]
+        hooks = HooksCallback(run, manager, self.metrics.write)
+        return run.task.trainer_class(
+            model=run.model,
+            args=arguments,
+            settings=settings,
+            eval_dataset=evaluation,
+            processing_class=run.task.processing_class,
+            callbacks=[hooks, writer, *plugins, *callbacks],
+            **run.task.trainer_options(),
+        )
+
+    def _event(self, event: Mapping[str, Any]) -> None:
+        self.metrics.write(event)
+        if event["event"] == "dropped_update":
+            self._say(
+                f"update {event['step']} was dropped: {event['reason']}; first in {event['module']} "
+                f"({event['in_a_row']} in a row)"
+            )
+        elif event["event"] == "rollback":
+            self._say(f"back to the checkpoint of step {event['to_step']}: {event['reason']}")
+
+    def _check_room(self, trainer: Any) -> None:
+        weights = sum(p.numel() * p.element_size() for p in self.run.model.parameters())
+        keeping = trainer.settings.keeping
+        make_room(
+            self.checkpoints, 3 * weights, keeping, budget=trainer.settings.storage_budget, used=self.run.path
+        )
+
+    def _start_point(self) -> str | None:
+        if not self.resume:
+            return None
+        if self.checkpoint is None:
+            self._say("no checkpoint was saved yet: the run starts again from its beginning, the same way")
+            return None
+        set_aside(self.checkpoints, newer_than=self.checkpoint.step)
+        self._say(f"resuming after update {self.checkpoint.step}")
+        return str(self.checkpoint.path)
+
+    def _interrupted(self, trainer: Any) -> None:
+        step, most = trainer.state.global_step, trainer.args.max_steps
+        raise Interrupted(
+            f"stopped after update {step} of {most}; a checkpoint is saved. Go on with: "
+            f"{self._command()} --resume"
+        )
+
+    def _command(self) -> str:
+        given = [a for a in sys.argv[1:] if a != "--resume"]
+        started_here = Path(sys.argv[0]).name.startswith("ultra-train") and given[:1] in (["run"], ["train"])
+        words = given if started_here else ["run", str(self.run.path / run_folder.CONFIG)]
+        named = [] if "--name" in words else ["--name", self.run.path.name]
+        return " ".join(["ultra-train", *words, *named])
+
+    def _final_metrics(self, trainer: Any) -> dict[str, float]:
+        if trainer.eval_dataset is None:
+            return {}
+        step, metrics = trainer.last_evaluation
+        if step != trainer.state.global_step:
+            metrics = trainer.evaluate()
+        return {k: float(v) for k, v in metrics.items() if isinstance(v, (int, float))}
+
+    def _close(self, trainer: Any, metrics: Mapping[str, float], seconds: float) -> None:
+        if not trainer.is_world_process_zero():
+            return
+        path = self.run.path
+        self._say(
+            f"\nTrained {trainer.state.global_step} updates: {Rate(tokens=trainer.tokens_seen, seconds=seconds)}"
+        )
+        if trainer.settings.guard.dropped:
+            self._say(
+                f"{trainer.settings.guard.dropped} updates were dropped; {path / run_folder.METRICS} says why"
+            )
+        for words in self.run.task.closing_words(trainer, metrics):
+            self.console.print(words, soft_wrap=isinstance(words, str))
+        for what, where in self._left_behind():
+            self._say(f"  {what:<12} {where}")
+        self._say(f'Try it: ultra-train fill-mask {path} "apaga la [MASK] del salón"')
+
+    def _left_behind(self) -> Iterator[tuple[str, Path]]:
+        path = self.run.path
+        yield "model", self.model_folder
+        yield "report", path / "report.html"
+        yield "metrics", path / run_folder.METRICS
+        yield "checkpoints", path / run_folder.CHECKPOINTS
+        yield "preset", path / run_folder.CONFIG
+
+
+def _bytes(gigabytes: float | None) -> int | None:
+    return None if gigabytes is None else int(gigabytes * 1e9)
+
+
+__all__ = ["Interrupted", "Run", "UltraError", "execute"]

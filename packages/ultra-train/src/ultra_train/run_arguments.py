@@ -1,0 +1,117 @@
+"""From a preset to transformers' ``TrainingArguments``, and the device a run uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from transformers import TrainingArguments
+
+from ultra_core.errors import UltraError, listed
+from ultra_train.config.training import TrainingConfig
+
+
+def pick_device(wanted: str | None) -> torch.device:
+    """Return the device that was asked for, or the best there is.
+
+    Raises:
+        UltraError: this machine has not got it.
+    """
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    there = [*cuda, *mps, "cpu"]
+    if wanted is None:
+        return torch.device(
+            f"cuda:{os.environ['LOCAL_RANK']}" if cuda and "LOCAL_RANK" in os.environ else there[0]
+        )
+    if wanted == "cuda" and cuda:
+        return torch.device("cuda:0")
+    if wanted not in there:
+        raise UltraError(f"device {wanted!r} is not on this machine; it has: {listed(there)}")
+    return torch.device(wanted)
+
+
+def training_arguments(
+    training: TrainingConfig, *, device: torch.device, folder: Path, max_steps: int, evaluates: bool
+) -> TrainingArguments:
+    """Return the arguments of the trainer; what ultra does itself is switched off in them.
+
+    Args:
+        training: keys of the preset.
+        device: where it trains.
+        folder: folder of the checkpoints.
+        max_steps: updates of the run.
+        evaluates: whether there are held-out texts.
+    """
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    every = training.eval_every_n_steps or training.checkpoint_every_n_steps
+    arguments: dict[str, Any] = {
+        "output_dir": str(folder),
+        "max_steps": max_steps,
+        "per_device_train_batch_size": training.batch_size,
+        "gradient_accumulation_steps": training.gradient_accumulation_steps,
+        "max_grad_norm": training.grad_clip_max_norm,
+        "logging_steps": min(training.telemetry_log_interval, max_steps),
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps",
+        "save_steps": training.checkpoint_every_n_steps,
+        "eval_strategy": "steps" if evaluates else "no",
+        "eval_steps": every if evaluates else None,
+        "seed": training.seed,
+        "use_cpu": device.type == "cpu",
+        "bf16": training.precision == "bf16",
+        "fp16": training.precision == "fp16",
+        "torch_compile": training.compile,
+        "report_to": [name for name in training.report_to if name != "tensorboard"],
+        "disable_tqdm": True,
+        "ignore_data_skip": True,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": False,
+    }
+    known = {field.name for field in TrainingArguments.__dataclass_fields__.values()}
+    recompute = (
+        "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    )
+    arguments[recompute] = training.activation_checkpointing
+    if training.precision == "fp16" and device.type == "cpu":
+        raise UltraError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
+    made = TrainingArguments(**arguments)
+    made._n_gpu = min(1, made.n_gpu)  # several GPUs are for torchrun, not for DataParallel
+    return made
+
+
+def describe_device(device: torch.device) -> str:
+    """Return the device in words."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)} ({device})"
+    if device.type == "cpu":
+        return f"CPU with {torch.get_num_threads()} threads"
+    return str(device)
+
+
+def changed_keys(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted keys whose values differ between two presets as plain data."""
+    found = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += changed_keys(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key}")
+    return found
+
+
+@attrs.frozen(kw_only=True)
+class Rate:
+    """Real tokens and seconds of a run, for its closing line."""
+
+    tokens: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.tokens:,} tokens in {self.seconds:.0f} s ({self.tokens / max(self.seconds, 1e-9):,.0f} a second)"

@@ -1,0 +1,100 @@
+"""The folder of a run: a new one for a new run, the same one to go on; two processes never share it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ultra_core.errors import UltraError, did_you_mean
+
+CHECKPOINTS = "checkpoints"
+CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+MODEL = "model"
+TOKENIZER = "tokenizer"
+LOCK = ".lock"
+
+
+class RunFolderError(UltraError):
+    """A folder that cannot be the folder of this run."""
+
+
+def choose(runs: Path, preset: str, *, name: str | None, resume: bool) -> Path:
+    """Return the folder of a run; nothing that is on disk is ever overwritten by a new run.
+
+    A new run of preset ``quickstart`` gets ``quickstart``, or ``quickstart-2`` when that is taken, and so
+    on. ``resume`` takes the newest of them, or exactly ``name``.
+
+    Raises:
+        RunFolderError: there is nothing to resume, or a name that was asked for is taken.
+    """
+    if name is not None and not re.fullmatch(r"[\w.][\w.+-]*", name):
+        raise RunFolderError(f"{name!r} cannot name a run: use letters, digits, '.', '_', '-' and '+'")
+    if resume:
+        folder = runs / name if name is not None else _newest(runs, preset)
+        if folder is None or not (folder / CONFIG).is_file():
+            there = sorted(p.parent.name for p in runs.glob(f"*/{CONFIG}"))
+            wanted = name or preset
+            raise RunFolderError(
+                f"there is no run {wanted!r} in {runs} to resume.{did_you_mean(wanted, there)} "
+                f"Runs there: {', '.join(there) or 'none'}. Start it without --resume."
+            )
+        return folder
+    if name is None:
+        return _free(runs, preset)
+    if (runs / name).exists() and any((runs / name).iterdir()):
+        raise RunFolderError(
+            f"{runs / name} exists already. Go on with it by --resume, choose another --name, or remove it."
+        )
+    return runs / name
+
+
+def _numbered(runs: Path, preset: str) -> Iterator[Path]:
+    number = 1
+    while True:
+        yield runs / (preset if number == 1 else f"{preset}-{number}")
+        number += 1
+
+
+def _free(runs: Path, preset: str) -> Path:
+    return next(p for p in _numbered(runs, preset) if not p.exists() or not any(p.iterdir()))
+
+
+def _newest(runs: Path, preset: str) -> Path | None:
+    newest = None
+    for folder in _numbered(runs, preset):
+        if not folder.exists():
+            return newest
+        newest = folder
+    return newest
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run's folder for this process; the lock goes when the process does, however it ends.
+
+    Raises:
+        RunFolderError: another process trains in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # no advisory locks on this system
+        yield
+        return
+    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise RunFolderError(
+                f"{folder} is in use: process {holder} trains in it. Wait for it, or choose another --name."
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,247 @@
+"""Masked language modelling: a new encoder, or the continued training of a finished one."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import attrs
+from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from ultra_core.errors import UltraError
+from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
+from ultra_train.data.batches import BatchPlan
+from ultra_train.data.build import prepare
+from ultra_train.data.loader import BatchLoader
+from ultra_train.data.masking import MLMCollator
+from ultra_train.data.shards import TokenShards
+from ultra_train.data.sources import Source, documents, read_sources
+from ultra_train.run_folder import TOKENIZER
+from ultra_train.tasks.base import Task
+from ultra_train.tasks.mlm_evaluation import MLMTrainer, PlannedBatches, most_frequent_token
+from ultra_train.tasks.mlm_guesses import guesses_table
+from ultra_train.tasks.sentence_modules import write_sentence_modules
+from ultra_train.tokenizer import load_tokenizer, train_tokenizer
+from ultra_train.trainer import UltraTrainerMixin
+
+
+class MLM(Task):
+    """Predicts masked tokens from both sides; the data is text.
+
+    Tokens are masked anew in every epoch; evaluation masks the same tokens every time and shows ``[MASK]`` at
+    each of them, so that its accuracy is that of guessing.
+    """
+
+    trainer_class: ClassVar[type[UltraTrainerMixin]] = MLMTrainer
+    tokenizer: PreTrainedTokenizerBase
+    train: TokenShards
+    held_out: TokenShards
+
+    def prepare(self) -> None:
+        """Load or train the tokenizer; tokenise the texts once into memory-mapped shards."""
+        training = self.preset.training
+        self.tokenizer = self._tokenizer()
+        self._check_vocabulary()
+        self.say(f"data: {', '.join(s.source for s in self.sources)}")
+        self.train, self.held_out = prepare(
+            self.sources,
+            self.tokenizer,
+            max_length=training.max_length,
+            cache_dir=training.cache_dir,
+            eval_fraction=training.eval_fraction,
+            seed=training.seed,
+            num_workers=training.num_workers,
+            documents_per_chunk=training.dataset_batch_size,
+        )
+        self.say(
+            f"      {len(self.train):,} documents with {self.train.num_tokens:,} tokens to train on, "
+            f"{len(self.held_out):,} held out"
+        )
+
+    @property
+    def sources(self) -> list[Source]:
+        """Where the texts come from."""
+        training = self.preset.training
+        local = training.local_parquet_dir
+        if local is not None and training.prefer_local_cache and Path(local).expanduser().is_dir():
+            return [Source(local)]
+        spec = training.dataset or ()
+        items = spec if isinstance(spec, tuple) else (spec,)
+        return read_sources([s if isinstance(s, str) else attrs.asdict(s) for s in items])
+
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        config = self.preset.tokenizer or TokenizerConfig()
+        path = config.name_or_path
+        if path is not None and (config.train is None or Path(path).is_dir()):
+            return load_tokenizer(path, use_fast=config.use_fast, trust_remote_code=config.trust_remote_code)
+        folder = Path(path) if path is not None else self.folder / TOKENIZER
+        if (folder / "tokenizer.json").is_file():
+            return load_tokenizer(folder)
+        if self.preset.model is None:
+            raise UltraError("a preset with base_model needs tokenizer.name_or_path")
+        wanted = config.train or TokenizerTraining(vocab_size=self.preset.model.vocab_size)
+        self.say(f"tokenizer: training {wanted.vocab_size:,} {wanted.model_type} pieces into {folder}")
+        return train_tokenizer(
+            documents(self.sources if wanted.data is None else wanted.data),  # type: ignore[arg-type]
+            vocab_size=wanted.vocab_size,
+            model_type=wanted.model_type,
+            output_dir=folder,
+            max_length=self.preset.training.max_length,
+            lowercase=wanted.lowercase,
+            character_coverage=wanted.character_coverage,
+            max_texts=wanted.max_texts,
+        )
+
+    def _check_vocabulary(self) -> None:
+        model = self.preset.model
+        if model is not None and len(self.tokenizer) > model.vocab_size:
+            raise UltraError(
+                f"the tokenizer has {len(self.tokenizer):,} tokens, but model.vocab_size is "
+                f"{model.vocab_size:,}; set model.vocab_size to {len(self.tokenizer)} or more"
+            )
+
+    @property
+    def processing_class(self) -> PreTrainedTokenizerBase:
+        """The tokenizer."""
+        return self.tokenizer
+
+    def build_model(self) -> PreTrainedModel:
+        """Return a fresh ``UltraForMaskedLM``, or the base model with its weights.
+
+        Raises:
+            UltraError: the base model cannot be loaded, or is too small for the tokenizer.
+        """
+        if self.preset.model is not None:
+            from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig
+
+            pad = self.tokenizer.pad_token_id
+            return UltraForMaskedLM(UltraHFConfig.from_ultra(self.preset.model, pad_token_id=pad))
+        import ultra_blocks.hf  # noqa: F401  registers our classes, which a base model may have
+
+        base = self.preset.base_model
+        trust = self.preset.tokenizer is not None and self.preset.tokenizer.trust_remote_code
+        try:
+            model = AutoModelForMaskedLM.from_pretrained(base, trust_remote_code=trust)
+        except (OSError, ValueError) as error:
+            raise UltraError(f"base_model {base!r} cannot be loaded: {error}") from error
+        if len(self.tokenizer) > model.get_input_embeddings().weight.shape[0]:
+            model.resize_token_embeddings(len(self.tokenizer), pad_to_multiple_of=64)
+        return model
+
+    def _plan(self, shards: TokenShards, *, rank: int, num_replicas: int, shuffle: bool = True) -> BatchPlan:
+        training = self.preset.training
+        return BatchPlan(
+            shards,
+            batch_size=training.batch_size,
+            max_length=training.max_length,
+            seed=training.seed,
+            mode=self.batching,
+            shuffle=shuffle,
+            rank=rank,
+            num_replicas=num_replicas,
+        )
+
+    @property
+    def batching(self) -> Literal["length", "packed"]:
+        """How documents become rows: packed on a GPU, whose kernels keep them apart; else by length."""
+        if self.preset.training.batching is not None:
+            return self.preset.training.batching
+        return "packed" if self.device.type == "cuda" and self.preset.model is not None else "length"
+
+    def loader(self, *, rank: int = 0, num_replicas: int = 1) -> BatchLoader:
+        """Return the training batches of this process."""
+        training = self.preset.training
+        collator = MLMCollator(
+            self.train,
+            self.tokenizer,
+            mlm_probability=training.mlm_probability,
+            seed=training.seed,
+            policy=training.mask_policy.policy,
+            mask_rate=training.mask_policy.mask_rate,
+            random_rate=training.mask_policy.random_rate,
+        )
+        return BatchLoader(
+            self._plan(self.train, rank=rank, num_replicas=num_replicas),
+            collator,
+            num_workers=training.dataloader_workers,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def evaluation(self, *, rank: int = 0, num_replicas: int = 1) -> PlannedBatches | None:
+        """Return the held-out batches with their fixed masks."""
+        if not len(self.held_out):
+            return None
+        training = self.preset.training
+        collator = MLMCollator(
+            self.held_out,
+            self.tokenizer,
+            mlm_probability=training.mlm_probability,
+            seed=training.seed,
+            policy=training.mask_policy.policy,
+            mask_rate=1.0,
+            random_rate=0.0,
+        )
+        plan = self._plan(self.held_out, rank=rank, num_replicas=num_replicas, shuffle=False)
+        return PlannedBatches(plan, collator)
+
+    def steps(self, loader: Any, *, world_size: int = 1) -> int:
+        """Return the updates until the first of ``max_steps``, ``num_epochs`` and ``max_samples``."""
+        training, plan = self.preset.training, loader.plan
+        window = training.gradient_accumulation_steps
+        steps = training.max_steps or training.scheduler_total_steps
+        if training.num_epochs is not None:
+            micro_batches = sum(plan.batches(epoch) for epoch in range(training.num_epochs))
+            steps = min(steps, math.ceil(micro_batches / window))
+        seen = 0
+        for epoch in range(training.num_epochs or training.max_samples):
+            batches = plan.batches(epoch)
+            done = sum(plan.batches(e) for e in range(epoch)) if training.num_epochs else epoch * batches
+            if done >= steps * window:
+                break
+            documents_here = len(self.train) if self.train.weights is None else int(self.train.weights.sum())
+            if seen + documents_here < training.max_samples:
+                seen += documents_here
+                continue
+            for index in range(batches):
+                seen += len(plan.batch(epoch, index).draws) * world_size
+                if seen >= training.max_samples:
+                    return max(1, min(steps, math.ceil((done + index + 1) / window)))
+        return steps
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return the fingerprint of the data and what its order depends on."""
+        training = self.preset.training
+        order = f"{self.batching}:{training.batch_size}:{training.max_length}:{training.seed}"
+        return {"data": f"{self.train.fingerprint}:{order}"}
+
+    def trainer_options(self) -> Mapping[str, Any]:
+        """Return the token that the unigram baseline always guesses."""
+        return {"frequent_token": most_frequent_token(self.train, self.tokenizer)}
+
+    def save(self, trainer: Any, folder: Path) -> None:
+        """Write the trained class itself, with tokenizer and what sentence-transformers reads."""
+        temporary = folder.with_name(f".{folder.name}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        trainer.save_model(str(temporary))
+        if (model := self.folder / TOKENIZER / "sentencepiece.model").is_file():
+            shutil.copy(model, temporary)
+        write_sentence_modules(
+            temporary, width=trainer.model.config.hidden_size, max_length=self.preset.training.max_length
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+
+    def closing_words(self, trainer: Any, metrics: Mapping[str, float]) -> Iterator[Any]:
+        """Say how good the guesses are on held-out texts, and show some."""
+        if "eval_accuracy" in metrics:
+            accuracy, baseline = metrics["eval_accuracy"], metrics["eval_unigram_accuracy"]
+            times = f", {accuracy / baseline:.1f} times as many" if baseline > 0 else ""
+            yield (
+                f"Held-out texts: {accuracy:.1%} of the masked tokens are guessed right; always guessing the "
+                f"commonest token gets {baseline:.1%} right{times}."
+            )
+        if any("ultra:es-commands" in source.source for source in self.sources):
+            yield guesses_table(trainer.model, self.tokenizer)

@@ -1,0 +1,92 @@
+"""Evaluation of masked language models: over tokens, not over batches, and beside the unigram baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput
+
+from ultra_train.data.batches import BatchPlan, PlannedBatch
+from ultra_train.data.shards import TokenShards
+from ultra_train.trainer import UltraTrainerMixin
+
+IGNORED = -100
+
+
+class PlannedBatches:
+    """The batches of epoch 0 of a plan, the same ones every time they are iterated over."""
+
+    def __init__(self, plan: BatchPlan, collator: Callable[[PlannedBatch], dict[str, Tensor]]) -> None:
+        self.plan = plan
+        self.collator = collator
+
+    def __len__(self) -> int:
+        return self.plan.batches(0)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for index in range(len(self)):
+            yield self.collator(self.plan.batch(0, index))
+
+
+class MLMTrainer(UltraTrainerMixin, Trainer):
+    """Trainer of masked language models.
+
+    ``eval_loss`` is the mean over masked tokens of -log p(token), whatever the batches are; beside it
+    ``eval_accuracy``, ``eval_perplexity`` and ``eval_unigram_accuracy``, the share that always guessing
+    ``frequent_token`` gets right.
+    """
+
+    def __init__(self, *args: Any, frequent_token: int, **kwargs: Any) -> None:
+        self.frequent_token = frequent_token
+        super().__init__(*args, **kwargs)
+
+    @torch.no_grad()
+    def evaluation_loop(
+        self: Any,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Sum losses and hits over all masked tokens of all processes."""
+        model = self.model.eval()
+        sums = torch.zeros(4, dtype=torch.float64, device=self.args.device)
+        for batch in dataloader:
+            inputs = self._prepare_inputs(batch)
+            with self.compute_loss_context_manager(), self.accelerator.autocast():
+                logits = model(**inputs).logits
+            labels = inputs["labels"]
+            targets = labels[labels != IGNORED]
+            if logits.dim() == 3:  # models that do not restrict their head to masked positions
+                logits = logits[labels != IGNORED]
+            loss = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+            hits = (logits.argmax(-1) == targets).sum()
+            frequent = (targets == self.frequent_token).sum()
+            sums += torch.stack([loss, hits, frequent, (labels != IGNORED).sum()]).to(sums.dtype)
+        total, hits, frequent, count = self.accelerator.reduce(sums, "sum").tolist()
+        loss = total / max(1.0, count)
+        values = {
+            "loss": loss,
+            "accuracy": hits / max(1.0, count),
+            "unigram_accuracy": frequent / max(1.0, count),
+            "perplexity": math.exp(loss) if loss < 700 else math.inf,
+        }
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=int(count))
+
+
+def most_frequent_token(shards: TokenShards, tokenizer: Any, sample: int = 100_000) -> int:
+    """Return the commonest ordinary token of (at most ``sample`` of) the training documents."""
+    counts = np.zeros(len(tokenizer), dtype=np.int64)
+    chosen = np.unique(np.linspace(0, len(shards) - 1, min(sample, len(shards))).astype(np.int64))
+    for part in np.array_split(chosen, -(-len(chosen) // 4096)):
+        counts += np.bincount(shards.gather(part)[0], minlength=len(counts))
+    counts[list(tokenizer.all_special_ids)] = 0
+    return int(counts.argmax())

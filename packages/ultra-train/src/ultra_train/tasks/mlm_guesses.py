@@ -1,0 +1,31 @@
+"""The five sentences that a run on the embedded Spanish commands shows at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from ultra_train.fill_mask import guesses
+
+SENTENCES = (
+    "abre la [MASK] del garaje",
+    "enciende la [MASK] de la cocina",
+    "¿qué [MASK] hace en el salón?",
+    "pon el volumen al 50 por [MASK]",
+    "cierra las [MASK] del dormitorio",
+)
+
+
+def guesses_table(
+    model: Any, tokenizer: Any, sentences: tuple[str, ...] = SENTENCES, top_k: int = 3
+) -> Table:
+    """Return a table of sentences with a blank and the model's best guesses for it."""
+    table = Table("sentence", "guesses")
+    for sentence in sentences:
+        best = guesses(model, tokenizer, sentence.replace("[MASK]", tokenizer.mask_token), top_k)[0]
+        table.add_row(
+            sentence.replace("[MASK]", f"[bold]\\[{best[0].token}][/bold]"),
+            ", ".join(f"{guess.token} {guess.probability:.0%}" for guess in best),
+        )
+    return table
