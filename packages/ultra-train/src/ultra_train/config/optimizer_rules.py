@@ -38,8 +38,13 @@ def optimizer_faults(
 
 def roles(pattern: tuple[str, ...]) -> frozenset[str]:
     """Return the roles that parameters of these blocks have, beside embeddings, norms and other."""
-    found = {getattr(blocks.get(name), "role", "other") for name in pattern if name in blocks}
-    return frozenset(found | {"embeddings", "norms", "other"})
+    found = {"embeddings", "norms", "other"}
+    for name in pattern:
+        try:
+            found.add(getattr(blocks.get(name), "role", "other"))
+        except UltraError:
+            continue  # the rule about the pattern says so
+    return frozenset(found)
 
 
 def traits(optimizer: OptimizerConfig) -> Any:

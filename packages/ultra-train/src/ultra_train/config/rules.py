@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ultra_blocks.config import split_spec
-from ultra_core import models, schedules, tasks
+from ultra_core import models, positions, schedules, tasks
 from ultra_core.errors import UltraError
 from ultra_core.registry import Registry
 from ultra_train.config.optimizer import RATE_KEYS, OptimizerConfig, from_flat
@@ -32,6 +32,7 @@ def faults(preset: PresetFile, given: frozenset[Path]) -> Found:
     """
     yield from _source_of_the_model(preset, given)
     yield from _vocabulary(preset, given)
+    yield from _longest_text(preset)
     training = preset.training
     yield from name_fault(tasks, training.task, ("training", "task"))
     yield from name_fault(schedules, training.scheduler_type, ("training", "scheduler_type"))
@@ -98,6 +99,24 @@ def _vocabulary(preset: PresetFile, given: frozenset[Path]) -> Found:
         )
 
 
+def _longest_text(preset: PresetFile) -> Found:
+    """Yield a fault when texts may be longer than the positions that the model learns."""
+    model, length = preset.model, preset.training.max_length
+    if model is None or model.positions is None or length <= model.max_positions:
+        return
+    try:
+        code, _ = split_spec(model.positions)
+        learns = getattr(positions.get(code), "kind", None) == "embed"
+    except (UltraError, ValueError):
+        return  # the rules of the model say so
+    if learns:
+        yield (
+            ("training", "max_length"),
+            f"max_length is {length} but the model learns {model.max_positions} positions; raise "
+            "model.max_positions or choose a position code without a limit, such as rope",
+        )
+
+
 def _optimizer(preset: PresetFile) -> Found:
     training = preset.training
     flat = [key for key in RATE_KEYS if getattr(training, key) is not None]
@@ -129,7 +148,7 @@ def _optimizer(preset: PresetFile) -> Found:
 def layer_names(preset: PresetFile) -> tuple[str, ...]:
     """Return the names of the blocks in the pattern of a preset; empty for a base model."""
     pattern = preset.model.layer_pattern if preset.model is not None else ()
-    return tuple(split_spec(item)[0] for item in pattern)
+    return tuple(name for item in pattern for name in ([item] if isinstance(item, str) else item))
 
 
 def _sbert(preset: PresetFile) -> Found:

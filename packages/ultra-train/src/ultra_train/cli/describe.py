@@ -1,0 +1,83 @@
+"""``ultra-train describe``: one plugin, imported: its options, defaults, ranges, cost, paper."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from ultra_core.errors import UnknownNameError, did_you_mean
+from ultra_core.kinds import KINDS, presets
+from ultra_core.metadata import Entry
+from ultra_train.cli.kinds import split
+
+
+@click.command()
+@click.argument("name")
+def describe(name: str) -> None:
+    """Show what NAME is, what its options are, and what it costs.
+
+    NAME is the name of a plugin, or kind:name (blocks:retnet), or distribution:name.
+    """
+    kinds, short = split(name)
+    found = [kind for kind in kinds if short in KINDS[kind]]
+    if not found:
+        every = {n for kind in kinds for n in KINDS[kind].names()}
+        raise UnknownNameError(
+            f"nothing installed is called {short!r}.{did_you_mean(short, every)} See: ultra-train list"
+        )
+    for index, kind in enumerate(found):
+        if index:
+            click.echo()
+        entry = KINDS[kind].entry(short)
+        click.echo(f"{KINDS[kind].noun} {entry.name} ({_origin(entry)})")
+        for line in _lines(kind, entry):
+            click.echo(line)
+
+
+def _origin(entry: Entry) -> str:
+    return f"{entry.distribution} {entry.version}, {entry.target}".replace(" ,", ",")
+
+
+def _lines(kind: str, entry: Entry) -> Iterator[str]:
+    if kind == "presets":
+        return _preset(entry)
+    plugin = entry.load()
+    if inspect.isclass(plugin) or inspect.isroutine(plugin):
+        return _plugin(plugin)
+    return _model(plugin)
+
+
+def _preset(entry: Entry) -> Iterator[str]:
+    for key, value in presets.meta(f"{entry.distribution}:{entry.name}").items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else value
+        yield f"  {key}: {text}"
+    yield f"  all of it: ultra-train show {entry.name}"
+
+
+def _model(plugin: Any) -> Iterator[str]:
+    yield f"  {getattr(plugin, 'summary', '') or plugin!r}"
+    yield f"  trains and saves: {getattr(plugin, 'model_class', '?')}"
+    for field, value in getattr(plugin, "defaults", {}).items():
+        yield f"  {field}: {value}"
+
+
+def _plugin(plugin: Any) -> Iterator[str]:
+    from ultra_core.describe import describe as in_words
+
+    said = in_words(plugin)
+    yield f"  {said.summary}"
+    yield from (f"  {line}".rstrip() for line in said.body.splitlines())
+    settable = [row for row in said.options if row.settable]
+    yield from ("", "  options:") if settable else ("", "  no options")
+    for row in settable:
+        source = f" or the model's {row.from_model}" if row.from_model else ""
+        yield f"    {row.name}: {row.type} [{row.default or 'required'}{source}]"
+        if row.doc:
+            yield f"        {row.doc}"
+    for title, text in said.sections.items():
+        yield ""
+        yield f"  {title}:"
+        yield from (f"    {line}".rstrip() for line in text.splitlines())

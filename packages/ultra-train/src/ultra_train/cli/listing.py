@@ -1,0 +1,83 @@
+"""``ultra-train list``: what is installed, and whose it is; nothing is imported."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+
+import click
+
+from ultra_core.kinds import KINDS, presets
+from ultra_core.metadata import Entry
+from ultra_train.cli.kinds import Kind
+
+NARROW = 40
+"""Columns that a summary has at least, however narrow the terminal is."""
+
+
+@click.command("list")
+@click.argument("kind", type=Kind(), required=False)
+@click.option(
+    "--check", is_flag=True, help="Import each in a process of its own; exit code 1 if one is broken."
+)
+@click.option("--guide", multiple=True, help="Presets in this guide: best_first_run, lowest_vram, ...")
+@click.option("--tag", multiple=True, help="Presets with this tag: p40_safe, low, ...")
+def list_plugins(kind: str | None, check: bool, guide: tuple[str, ...], tag: tuple[str, ...]) -> None:
+    """List installed plugins of one KIND or of all: name, package, version, what it is."""
+    if (guide or tag) and kind not in (None, "presets"):
+        raise click.UsageError("--guide and --tag choose presets; leave KIND out or say presets")
+    kinds = ["presets"] if guide or tag else [kind] if kind else list(KINDS)
+    shown = {
+        k: [e for e in KINDS[k].entries() if not (guide or tag) or matches(e, guide, tag)] for k in kinds
+    }
+    for name, entries in shown.items():
+        click.echo(f"{name}:" if entries else f"{name}: none")
+        for line in table([_row(name, entry) for entry in entries]):
+            click.echo(f"  {line}")
+    if check:
+        _report(shown)
+
+
+def _row(kind: str, entry: Entry) -> tuple[str, ...]:
+    columns = (", ".join(_tags(entry)),) if kind == "presets" else ()
+    return entry.name, _owner(entry), *columns, KINDS[kind].summary(entry)
+
+
+def _tags(entry: Entry) -> list[str]:
+    said = presets.meta(f"{entry.distribution}:{entry.name}")
+    return [str(said[key]) for key in ("vram", "stability") if said.get(key)]
+
+
+def matches(entry: Entry, guides: tuple[str, ...], tags: tuple[str, ...]) -> bool:
+    """Whether a preset is in all of these guides and has all of these tags (GPU memory or stability)."""
+    own = presets.meta(f"{entry.distribution}:{entry.name}").get("guides")
+    listed = own if isinstance(own, list) else []
+    return all(guide in listed for guide in guides) and all(tag in _tags(entry) for tag in tags)
+
+
+def _owner(entry: Entry) -> str:
+    return f"{entry.distribution} {entry.version}".rstrip()
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """Yield rows as aligned columns; the last one is cut at the edge of the terminal."""
+    if not rows:
+        return
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    room = max(NARROW, shutil.get_terminal_size((120, 24)).columns - sum(widths) - 2 * len(widths) - 3)
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        last = row[-1] if len(row[-1]) <= room else row[-1][: room - 3] + "..."
+        yield "  ".join([*cells, last]).rstrip()
+
+
+def _report(shown: dict[str, list[Entry]]) -> None:
+    from ultra_train.cli.checking import broken
+
+    faults = [(kind, entry, why) for kind in shown for entry, why in KINDS[kind].broken()]
+    faults += broken({kind: entries for kind, entries in shown.items() if kind != "presets"})
+    for kind, entry, why in faults:
+        click.echo(f"broken: {kind}:{entry.name} ({_owner(entry)}): {why}", err=True)
+    if faults:
+        raise click.exceptions.Exit(1)
+    click.echo("all of them import")
