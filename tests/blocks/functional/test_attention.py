@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -129,7 +130,7 @@ def loop_kernel(
             is_causal=window_size == (-1, 0),
             enable_gqa=enable_gqa,
         )[0].transpose(0, 1)
-        for a, b in zip(borders, borders[1:], strict=False)
+        for a, b in pairwise(borders)
     ]
     return torch.cat(pieces)
 

@@ -45,7 +45,7 @@ def test_faults() -> None:
         build({"rope": {}, "alibi": {}}, **SIZES)
     with pytest.raises(ValueError, match="a name"):
         build(3, **SIZES)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="num_heads .* is given by the model"):
+    with pytest.raises(ValueError, match=r"num_heads .* is given by the model"):
         build({"alibi": {"num_heads": 3}}, **SIZES)
 
 
