@@ -102,9 +102,20 @@ def mlm_loss(logits: Tensor, labels: Tensor, *, num_items: Tensor | int | None =
     """
     wide = torch.promote_types(logits.dtype, torch.float32)
     total = F.cross_entropy(logits.to(wide), labels, ignore_index=IGNORED, reduction="sum")
+    return total / _items(labels, num_items).to(total.dtype)
+
+
+def share_of_update(labels: Tensor, num_items: Tensor | int | None, dtype: torch.dtype) -> Tensor:
+    """Return which share of an update's labels is here: the weight of auxiliary losses, whose sum is 1."""
+    items = _items(labels, num_items).to(dtype)
+    return torch.ones_like(items) if num_items is None else (labels != IGNORED).sum() / items
+
+
+def _items(labels: Tensor, num_items: Tensor | int | None) -> Tensor:
+    """Return what a sum over labels is divided by, at least 1."""
     if num_items is None:
-        num_items = (labels != IGNORED).sum().clamp(min=1)
-    return total / num_items
+        num_items = (labels != IGNORED).sum()
+    return torch.as_tensor(num_items, device=labels.device).clamp(min=1)
 
 
 def masked_positions(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

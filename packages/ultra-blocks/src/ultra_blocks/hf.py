@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ultra_blocks.encoder import Encoder
-from ultra_blocks.heads import IGNORED, MLMHead, masked_positions, mlm_loss
+from ultra_blocks.heads import MLMHead, masked_positions, mlm_loss, share_of_update
 from ultra_blocks.hf_config import UltraHFConfig
 from ultra_blocks.layout import Layout
 
@@ -203,9 +203,9 @@ class UltraForMaskedLM(UltraPreTrainedModel):
             if self.config.sparse_prediction:
                 hidden, targets = masked_positions(hidden, labels)
             logits = self.head(hidden)
-            loss = mlm_loss(logits.reshape(len(targets), -1), targets, num_items=num_items_in_batch)
+            loss = mlm_loss(logits.flatten(0, -2), targets, num_items=num_items_in_batch)
             if encoded.losses:
-                share = 1.0 if num_items_in_batch is None else (targets != IGNORED).sum() / num_items_in_batch
+                share = share_of_update(targets, num_items_in_batch, loss.dtype)
                 loss = loss + share * torch.stack(list(encoded.losses.values())).sum()
         output = MaskedLMOutput(loss=loss, logits=logits, hidden_states=encoded.hidden_states)
         return _returned(self, output, return_dict)

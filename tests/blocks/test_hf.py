@@ -1,0 +1,388 @@
+import json
+import os
+import subprocess
+import sys
+
+import attrs
+import pytest
+import torch
+import transformers
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
+
+from ultra_blocks.config import UltraConfig
+from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig, UltraModel
+from ultra_core import blocks, ffns
+from ultra_core.errors import PluginError
+
+VARIANTS = [
+    {"layer_pattern": ["standard_attn", "retnet"]},
+    {"use_factorized_embedding": True, "factorized_embedding_dim": 6, "use_embedding_conv": True,
+     "embedding_conv_kernel": 4, "norm_type": "derf"},
+    {"tie_embeddings": False, "positions": "learned", "ffn": {"glu": {"bias": True}}},
+    {"use_bitnet": True, "num_loops": 2, "layer_pattern": [{"gqa_attn": {"num_kv_heads": 2}}]},
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet():
+    transformers.utils.logging.disable_progress_bar()
+
+
+def config(**fields):
+    small = {
+        "vocab_size": 40,
+        "hidden_size": 16,
+        "num_layers": 2,
+        "num_heads": 4,
+        "retention_heads": 4,
+        "ffn_hidden_size": 24,
+        "max_positions": 32,
+        "use_moe": False,
+        "dropout": 0.0,
+        "initializer_range": 0.2,
+    }
+    return UltraConfig(**{**small, **fields})
+
+
+def make(cls=UltraForMaskedLM, **fields):
+    torch.manual_seed(0)
+    return cls(UltraHFConfig.from_ultra(config(**fields))).eval()
+
+
+def batch():
+    generator = torch.Generator().manual_seed(2)
+    ids = torch.randint(40, (3, 8), generator=generator)
+    mask = torch.tensor([[1] * 8, [1] * 5 + [0] * 3, [0] * 2 + [1] * 6])
+    labels = torch.where((torch.rand(3, 8, generator=generator) < 0.4) & mask.bool(), ids, -100)
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+class TestConfig:
+    def test_one_list_of_fields(self):
+        theirs = UltraHFConfig()
+        for field in attrs.fields(UltraConfig):
+            assert getattr(theirs, field.name) == field.default
+        assert theirs.to_ultra() == UltraConfig()
+
+    @pytest.mark.parametrize("fields", VARIANTS)
+    def test_round_trip_through_a_file(self, fields, tmp_path):
+        ours = config(**fields)
+        UltraHFConfig.from_ultra(ours).save_pretrained(tmp_path)
+        loaded = AutoConfig.from_pretrained(tmp_path)
+        assert isinstance(loaded, UltraHFConfig)
+        assert loaded.to_ultra() == ours
+
+    def test_names_that_transformers_expects(self):
+        theirs = UltraHFConfig.from_ultra(config(tie_embeddings=False))
+        assert (theirs.num_hidden_layers, theirs.num_attention_heads, theirs.intermediate_size) == (2, 4, 24)
+        assert (theirs.max_position_embeddings, theirs.tie_word_embeddings) == (32, False)
+
+    def test_packages_are_recorded(self, tmp_path):
+        UltraHFConfig.from_ultra(config(positions="alibi")).save_pretrained(tmp_path)
+        saved = json.loads((tmp_path / "config.json").read_text())
+        names = {(p["kind"], p["name"], p["distribution"]) for p in saved["plugins"]}
+        assert names == {
+            ("block", "standard_attn", "ultra-blocks"),
+            ("norm", "layer_norm", "ultra-blocks"),
+            ("ffn", "mlp", "ultra-blocks"),
+            ("position code", "alibi", "ultra-blocks"),
+        }
+        assert all(p["version"] for p in saved["plugins"])
+
+    @pytest.mark.parametrize(
+        ("plugin", "message"),
+        [
+            ({"kind": "block", "name": "hyena", "distribution": "ultra-hyena", "version": "1.2"},
+             'pip install "ultra-hyena==1.2"'),
+            ({"kind": "block", "name": "retnet", "distribution": "other-retnet", "version": "2.0"},
+             "offered here by ultra-blocks, which is another one"),
+            ({"kind": "ffn", "name": "mine", "distribution": "local", "version": ""},
+             "add it again before loading"),
+        ],
+    )  # fmt: skip
+    def test_a_missing_package_is_named(self, tmp_path, plugin, message):
+        make().save_pretrained(tmp_path)
+        saved = json.loads((tmp_path / "config.json").read_text())
+        saved["plugins"].append(plugin)
+        (tmp_path / "config.json").write_text(json.dumps(saved))
+        with pytest.raises(PluginError) as caught:
+            AutoModelForMaskedLM.from_pretrained(tmp_path)
+        assert message in str(caught.value)
+
+
+class TestSavingAndLoading:
+    @pytest.mark.parametrize("fields", VARIANTS)
+    def test_logits_are_equal(self, fields, tmp_path):
+        model = make(**fields)
+        model.save_pretrained(tmp_path)
+        loaded = AutoModelForMaskedLM.from_pretrained(tmp_path).eval()
+        inputs = {k: v for k, v in batch().items() if k != "labels"}
+        assert type(loaded) is UltraForMaskedLM
+        assert torch.equal(loaded(**inputs).logits, model(**inputs).logits)
+        tied = loaded.head.decoder.weight is loaded.get_input_embeddings().weight
+        assert tied == model.config.tie_embeddings
+        base = AutoModel.from_pretrained(tmp_path).eval()
+        assert type(base) is UltraModel
+        assert torch.equal(base(**inputs).last_hidden_state, model.model(**inputs).last_hidden_state)
+
+    def test_a_checkpoint_without_a_head_gets_a_new_one_and_keeps_the_rest(self, tmp_path):
+        base = make(UltraModel)
+        base.save_pretrained(tmp_path)
+        loaded, report = UltraForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
+        for name, value in base.state_dict().items():
+            assert torch.equal(loaded.model.state_dict()[name], value)
+        assert "head.dense.weight" in report["missing_keys"]
+        assert loaded.head.dense.weight.std().item() == pytest.approx(0.2, rel=0.2)
+        assert torch.equal(loaded.head.norm.weight, torch.ones(16))
+        assert loaded.head.decoder.weight is loaded.get_input_embeddings().weight
+
+    def test_half_precision(self, tmp_path):
+        make().to(torch.bfloat16).save_pretrained(tmp_path)
+        loaded = AutoModelForMaskedLM.from_pretrained(tmp_path)
+        assert loaded.dtype is torch.bfloat16
+        assert torch.isfinite(loaded(**batch()).loss)
+
+    def test_building_draws_what_the_encoder_draws(self):
+        from ultra_blocks.encoder import Encoder
+
+        model = make()
+        torch.manual_seed(0)
+        encoder = Encoder(config())
+        assert all(
+            torch.equal(p, model.model.encoder.state_dict()[name]) for name, p in encoder.state_dict().items()
+        )
+
+    def test_remote_code_alone(self, tmp_path):
+        """In a process that never imported ultra_blocks; what it saves again is whole."""
+        model, inputs = make(**VARIANTS[1]), batch()
+        model.save_pretrained(tmp_path / "model")
+        assert (tmp_path / "model" / "modeling_ultra.py").is_file()
+        code = f"""
+import sys, torch, transformers
+assert "ultra_blocks" not in sys.modules
+path = {str(tmp_path)!r}
+model = transformers.AutoModelForMaskedLM.from_pretrained(path + "/model", trust_remote_code=True)
+model.save_pretrained(path + "/again")
+torch.save(model.eval()(torch.tensor({inputs["input_ids"].tolist()})).logits, path + "/logits.pt")
+"""
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "cache")}
+        subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+        assert torch.equal(torch.load(tmp_path / "logits.pt"), model(inputs["input_ids"]).logits)
+        assert sorted(p.name for p in (tmp_path / "again").iterdir()) == [
+            "config.json", "model.safetensors", "modeling_ultra.py",
+        ]  # fmt: skip
+        again = json.loads((tmp_path / "again" / "config.json").read_text())
+        assert again["auto_map"]["AutoModel"] == "modeling_ultra.UltraModel"
+
+    def test_sentence_transformer(self, tmp_path, tokenizer):
+        from sentence_transformers import SentenceTransformer
+
+        model = make()
+        model.save_pretrained(tmp_path)
+        tokenizer.save_pretrained(tmp_path)
+        encoder = SentenceTransformer(str(tmp_path), trust_remote_code=True, device="cpu")
+        texts = ["a b c", "d"]
+        vectors = torch.from_numpy(encoder.encode(texts))
+        inputs = tokenizer(texts, padding=True, return_tensors="pt")
+        with torch.no_grad():
+            hidden = model.model(**inputs).last_hidden_state
+        mean = hidden.sum(1) / inputs["attention_mask"].sum(1, keepdim=True)
+        torch.testing.assert_close(vectors, mean, rtol=0, atol=1e-5)
+
+    def test_fill_mask_pipeline(self, tokenizer):
+        fill = transformers.pipeline("fill-mask", model=make(), tokenizer=tokenizer, device="cpu")
+        assert len(fill("a [MASK] c", top_k=3)) == 3
+
+
+@pytest.fixture
+def tokenizer():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"]
+    raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]", mask_token="[MASK]", model_max_length=32
+    )
+
+
+class TestForward:
+    def test_pooler_output_is_the_first_real_token(self):
+        model, inputs = make(UltraModel), batch()
+        output = model(inputs["input_ids"], inputs["attention_mask"])
+        assert torch.equal(output.pooler_output, output.last_hidden_state[[0, 1, 2], [0, 0, 2]])
+        dense = model(inputs["input_ids"])
+        assert torch.equal(dense.pooler_output, dense.last_hidden_state[:, 0])
+
+    def test_padding_and_packing(self):
+        model, ids = make(UltraModel), batch()["input_ids"][:1]
+        alone = model(ids[:, 2:6]).last_hidden_state
+        mask = torch.tensor([[0, 0, 1, 1, 1, 1, 0, 0]])
+        padded = model(ids, mask).last_hidden_state
+        torch.testing.assert_close(padded[:, 2:6], alone, rtol=0, atol=1e-5)
+        packed = model(ids, document_ids=torch.tensor([[0, 0, 1, 1, 1, 1, 2, 2]])).last_hidden_state
+        torch.testing.assert_close(packed[:, 2:6], alone, rtol=0, atol=1e-5)
+        assert torch.equal(model(ids, torch.ones_like(ids)).last_hidden_state, model(ids).last_hidden_state)
+
+    def test_position_ids(self):
+        model, ids = make(UltraModel, positions="learned"), batch()["input_ids"]
+        counted = model(ids).last_hidden_state
+        assert torch.equal(model(ids, position_ids=torch.arange(8)[None]).last_hidden_state, counted)
+        assert not torch.equal(model(ids, position_ids=torch.arange(8)[None] + 3).last_hidden_state, counted)
+
+    def test_masked_positions_only_or_all(self):
+        model, inputs = make(), batch()
+        sparse = model(**inputs)
+        model.config.sparse_prediction = False
+        full = model(**inputs)
+        chosen = inputs["labels"] != -100
+        assert sparse.logits.shape == (int(chosen.sum()), 40)
+        assert full.logits.shape == (3, 8, 40)
+        torch.testing.assert_close(sparse.logits, full.logits[chosen], rtol=0, atol=1e-5)
+        torch.testing.assert_close(sparse.loss, full.loss, rtol=0, atol=1e-5)
+        expected = nn.functional.cross_entropy(full.logits[chosen], inputs["labels"][chosen])
+        torch.testing.assert_close(sparse.loss, expected, rtol=0, atol=1e-5)
+
+    def test_accumulation_gives_the_mean_over_tokens(self):
+        model, inputs = make().double(), batch()
+        count = (inputs["labels"] != -100).sum()
+        whole = torch.autograd.grad(model(**inputs).loss, list(model.parameters()))
+        loss = 0
+        for row in range(3):
+            part = {key: value[row : row + 1] for key, value in inputs.items()}
+            loss = loss + model(**part, num_items_in_batch=count).loss
+        parts = torch.autograd.grad(loss, list(model.parameters()))
+        assert all((a - b).abs().max() < 1e-12 for a, b in zip(whole, parts, strict=True))
+
+    def test_nothing_masked(self):
+        model, inputs = make(), batch()
+        inputs["labels"] = torch.full((3, 8), -100)
+        for extra in ({}, {"num_items_in_batch": torch.tensor(5)}):
+            loss = model(**inputs, **extra).loss
+            loss.backward()
+            assert loss.item() == 0
+            assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in model.parameters())
+
+    def test_hidden_states_tuples_and_what_is_not_supported(self):
+        model, inputs = make(num_loops=2), batch()
+        output = model(**inputs, output_hidden_states=True)
+        assert len(output.hidden_states) == 5
+        loss, logits = model(**inputs, return_dict=False)
+        assert loss.ndim == 0
+        assert logits.ndim == 2
+        with pytest.raises(ValueError, match="output_attentions is not supported"):
+            model(**inputs, output_attentions=True)
+        with pytest.raises(ValueError, match="both are None"):
+            model()
+        with pytest.raises(ValueError, match="for packed documents give document_ids"):
+            model(inputs["input_ids"], torch.ones(3, 1, 8, 8))
+        with pytest.raises(TypeError, match="atention_mask"):
+            model(inputs["input_ids"], atention_mask=inputs["attention_mask"])
+
+
+class Balanced(nn.Module):
+    """An FFN with an auxiliary loss, which is the mean square of its inputs over real tokens."""
+
+    def __init__(self, hidden_size: int, ffn_hidden_size: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(hidden_size))
+
+    def forward(self, x, layout):
+        return layout.zero_padding(x) * self.scale, {"balance": self.scale.square().sum()}
+
+
+def test_auxiliary_losses_do_not_grow_with_accumulation(monkeypatch):
+    monkeypatch.setattr(ffns, "_added", [])
+    ffns.add("balanced", Balanced)
+    model, inputs = make(ffn="balanced", use_moe=None).double(), batch()
+    whole = model(**inputs).loss
+    plain = nn.functional.cross_entropy(model(**inputs).logits, inputs["labels"][inputs["labels"] != -100])
+    torch.testing.assert_close(whole - plain, torch.tensor(32.0, dtype=torch.float64))
+    count = (inputs["labels"] != -100).sum()
+    parts = [
+        model(**{key: value[i : i + 1] for key, value in inputs.items()}, num_items_in_batch=count).loss
+        for i in range(3)
+    ]
+    torch.testing.assert_close(sum(parts), whole, rtol=0, atol=1e-12)
+    assert model.model(inputs["input_ids"]).losses["balance"].item() == 32.0
+
+
+class TestTransformersMachinery:
+    @pytest.mark.parametrize("fields", VARIANTS[:3])
+    @pytest.mark.parametrize("size", [45, 30])
+    def test_resizing_the_vocabulary(self, fields, size):
+        model, ids = make(**fields), batch()["input_ids"] % 30
+        before = model(ids).logits
+        model.resize_token_embeddings(size, mean_resizing=False)
+        after = model(ids).logits
+        shared = min(40, size)
+        assert after.shape[-1] == model.config.vocab_size == size
+        assert torch.equal(after[..., :shared], before[..., :shared])
+        assert (
+            model.head.decoder.weight is model.get_input_embeddings().weight
+        ) == model.config.tie_embeddings
+
+    def test_gradient_checkpointing(self):
+        model, inputs = make(dropout=0.1).train(), batch()
+        gradients = []
+        for recompute in (False, True):
+            if recompute:
+                model.activation_checkpointing_enable()
+            torch.manual_seed(3)
+            gradients.append(torch.autograd.grad(model(**inputs).loss, list(model.parameters())))
+        assert model.model.encoder.gradient_checkpointing
+        assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+    def test_trainer_counts_every_label_and_divides_by_them(self, tmp_path):
+        rows = [{key: value[i] for key, value in batch().items()} for i in range(3)]
+        arguments = transformers.TrainingArguments(
+            output_dir=str(tmp_path), per_device_train_batch_size=1, gradient_accumulation_steps=3,
+            max_steps=1, learning_rate=0.0, report_to=[], use_cpu=True, disable_tqdm=True, logging_steps=1,
+        )  # fmt: skip
+        model = make()
+        trainer = transformers.Trainer(model=model, args=arguments, train_dataset=rows)
+        assert trainer.model_accepts_loss_kwargs
+        assert trainer._loss_shifts_labels is False
+        result = trainer.train()
+        assert result.training_loss == pytest.approx(model(**batch()).loss.item(), rel=1e-4)
+
+    def test_parameters_are_counted_once_and_all_described(self):
+        from ultra_optim.groups import describe
+
+        model = make(**VARIANTS[1])
+        infos = describe(model)
+        assert set(infos) == {name for name, _ in model.named_parameters()}
+        roles = {name.removeprefix("model.encoder."): info.role for name, info in infos.items()}
+        assert roles["embeddings.tokens.weight"] == roles["embeddings.projection.weight"] == "embeddings"
+        assert roles["layers.0.mixer_norm.alpha"] == roles["head.norm.weight"] == "norms"
+        assert roles["layers.0.ffn.up.weight"] == "other"
+        assert "head.decoder.weight" not in roles
+        mixers = {role for name, role in roles.items() if ".mixer." in name}
+        assert mixers == {"attention"}
+
+
+def test_missing_transformers_says_what_to_install():
+    code = """
+import sys
+sys.modules["transformers"] = None
+try:
+    import ultra_blocks.hf
+except ImportError as error:
+    assert 'pip install "ultra-blocks[transformers]"' in str(error), error
+else:
+    raise AssertionError("imported")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_plugin_added_at_run_time_is_recorded_as_such(monkeypatch, tmp_path):
+    from ultra_blocks.mixers.standard_attn import StandardAttention
+
+    monkeypatch.setattr(blocks, "_added", [])
+    blocks.add("mine", StandardAttention)
+    make(layer_pattern=["mine"]).save_pretrained(tmp_path)
+    assert AutoModel.from_pretrained(tmp_path).config.layer_pattern == ["mine"]
+    monkeypatch.setattr(blocks, "_added", [])
+    with pytest.raises(PluginError, match="add it again before loading"):
+        AutoModel.from_pretrained(tmp_path)
