@@ -8,7 +8,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_optim.checks import Beta, Checked, Epsilon, LearningRate, WeightDecay, materialized, tensors_in
+from ultra_optim.checks import (
+    Beta,
+    Checked,
+    Epsilon,
+    LearningRate,
+    WeightDecay,
+    check_hyperparameters,
+    materialized,
+    tensors_in,
+)
 from ultra_optim.traits import OptimizerTraits
 
 FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
@@ -57,9 +66,15 @@ class AdamW(Checked, torch.optim.AdamW):
         params = materialized(params)
         if fused is None:
             fused = can_fuse(tensors_in(params))
-        super().__init__(
-            params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, fused=fused
-        )
+        options: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+        }
+        check_hyperparameters(AdamW, options)
+        super().__init__(params, fused=fused, **options)
         self.watch_steps()
 
     def prepare(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from ultra_core import optimizers
-from ultra_core.errors import PluginError, UltraError, did_you_mean, listed
+from ultra_core.errors import UltraError
 from ultra_core.options import check_options, read_options
 from ultra_optim.groups import Modules, RoleOptions, param_groups
 from ultra_optim.traits import traits_of
@@ -44,12 +44,8 @@ def build(
         options.pop("total_steps", None)
     if lr is not None:
         options["lr"] = lr
-    for key in options:
-        if key not in signature:
-            raise PluginError(
-                f"{label} has no option {key!r}.{did_you_mean(key, signature)} "
-                f"Its options: {listed([n for n, o in signature.items() if o.settable])}"
-            )
+    for message in check_options(label, cls, options).values():
+        raise UltraError(message)
     for role, own in (roles or {}).items():
         for message in check_options(label, cls, own).values():
             raise UltraError(f"role {role}: {message}")

@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ultra_core.errors import PluginError, UltraError, did_you_mean, listed
+from ultra_core.hooks import plugin_manager
 from ultra_core.params import SEED_ROLES, ParamInfo
-from ultra_optim.module_types import heads, infer, is_attention
+from ultra_optim.module_types import fused, heads, infer, is_attention
 
 Modules = nn.Module | Sequence[nn.Module]
 RoleOptions = Mapping[str, Mapping[str, Any]]
@@ -22,7 +23,7 @@ def describe(model: Modules) -> dict[str, ParamInfo]:
 
     Asked in this order, the first that answers wins:
 
-    1. the hook ``ultra_parameter_info(model)`` of installed plugins;
+    1. the hooks ``ultra_parameter_info(model)`` and, for the role alone, ``ultra_parameter_roles(model)``;
     2. ``parameter_info()`` of the modules, keyed by attribute name or by the dotted name of a descendant;
        the innermost module that describes a parameter wins;
     3. the output head that a transformers model declares;
@@ -48,7 +49,7 @@ def describe(model: Modules) -> dict[str, ParamInfo]:
             if id(parameter) not in seen:
                 aliases.setdefault(id(parameter), []).append(name)
         described = _describe_aliases(module, parameters)
-        hooked = _hook_answers(module, parameters)
+        hooked = _hook_answers(module, parameters, described)
         for first, *others in aliases.values():
             names = (first, *others)
             info = next((described[n] for n in names if described[n].kind == "embedding"), described[first])
@@ -134,6 +135,7 @@ def _describe_aliases(model: nn.Module, parameters: Mapping[str, nn.Parameter]) 
     """Answers 2 to 4 of :func:`describe` for every name, shared parameters under all of theirs."""
     by_type: dict[str, ParamInfo] = {}
     declared: dict[str, ParamInfo] = {}
+    blocks: dict[str, tuple[int, ...]] = {}
     attention: set[str] = set()
     for path, module in model.named_modules(remove_duplicate=False):
         parent = path.rpartition(".")[0]
@@ -142,6 +144,7 @@ def _describe_aliases(model: nn.Module, parameters: Mapping[str, nn.Parameter]) 
         dot = f"{path}." if path else ""
         for name, info in infer(module, attention=path in attention).items():
             by_type[dot + name] = info
+        blocks |= {dot + name: rows for name, rows in fused(module).items()}
         if callable(getattr(module, "parameter_info", None)):
             for name, info in module.parameter_info().items():
                 if dot + name not in parameters:
@@ -154,24 +157,34 @@ def _describe_aliases(model: nn.Module, parameters: Mapping[str, nn.Parameter]) 
     for name, parameter in parameters.items():
         if id(parameter) in outputs and by_type[name].kind != "embedding":
             by_type[name] = attrs.evolve(by_type[name], kind="head")
+    for name, rows in blocks.items():
+        by_type[name] = attrs.evolve(by_type[name], row_blocks=rows)
     return {**by_type, **declared}
 
 
-def _hook_answers(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> dict[str, ParamInfo]:
-    try:
-        from ultra_core.hooks import plugin_manager
-    except ModuleNotFoundError:
-        return {}
+def _hook_answers(
+    model: nn.Module, parameters: Mapping[str, nn.Parameter], described: Mapping[str, ParamInfo]
+) -> dict[str, ParamInfo]:
+    """What plugins say; the plugin that was registered last wins."""
+    hook = plugin_manager().hook
     answers: dict[str, ParamInfo] = {}
-    for answer in reversed(plugin_manager().hook.ultra_parameter_info(model=model)):
-        for name, info in answer.items():
-            if name not in parameters:
-                raise PluginError(
-                    f"a plugin's ultra_parameter_info() describes {name!r}, which the model has not."
-                    f"{did_you_mean(name, parameters)}"
-                )
+    for infos in reversed(hook.ultra_parameter_info(model=model)):
+        for name, info in infos.items():
+            _check_name("ultra_parameter_info", name, parameters)
             answers[name] = info
+    for roles in reversed(hook.ultra_parameter_roles(model=model)):
+        for name, role in roles.items():
+            _check_name("ultra_parameter_roles", name, parameters)
+            answers[name] = attrs.evolve(answers.get(name, described[name]), role=role)
     return answers
+
+
+def _check_name(hook: str, name: str, parameters: Mapping[str, nn.Parameter]) -> None:
+    if name not in parameters:
+        raise PluginError(
+            f"a plugin's {hook}() describes {name!r}, which the model has not."
+            f"{did_you_mean(name, parameters)}"
+        )
 
 
 def _checked(name: str, parameter: nn.Parameter, info: ParamInfo) -> ParamInfo:

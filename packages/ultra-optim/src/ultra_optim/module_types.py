@@ -15,6 +15,13 @@ _ATTENTION_CLASS = re.compile(r".*Attention\d*")
 _NORM_TYPES = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, _NormBase)
 
 
+FUSED: dict[str, dict[str, int]] = {
+    "ModernBertAttention": {"Wqkv.weight": 3},
+    "ModernBertMLP": {"Wi.weight": 2},
+}
+"""Classes of transformers that stack several equal matrices in one Linear, and how many."""
+
+
 def is_attention(module: nn.Module) -> bool:
     """Whether the class, or one that it derives from, is called ``...Attention`` as transformers does."""
     return any(_ATTENTION_CLASS.fullmatch(cls.__name__) for cls in type(module).__mro__)
@@ -72,6 +79,15 @@ def infer(module: nn.Module, *, attention: bool) -> dict[str, ParamInfo]:
         elif _is_linear(module) and name == "weight" and parameter.ndim == 2:
             info = ParamInfo(role=role, kind="matrix")
         found[name] = info
+    return found
+
+
+def fused(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Return the row blocks of the fused projections of a module, by dotted parameter name."""
+    found = {}
+    for name, count in FUSED.get(type(module).__name__, {}).items():
+        rows = module.get_parameter(name).shape[0]
+        found[name] = (rows // count,) * count
     return found
 
 

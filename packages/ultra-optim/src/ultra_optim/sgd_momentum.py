@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ultra_optim.checks import Beta, Checked, LearningRate, WeightDecay
+from ultra_optim.checks import Beta, Checked, LearningRate, WeightDecay, check_hyperparameters
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -52,12 +52,13 @@ class SGDMomentum(Checked, torch.optim.SGD):
         weight_decay: WeightDecay = 0.0,
         nesterov: bool = False,
     ) -> None:
-        super().__init__(
-            params,
-            lr=lr,
-            momentum=momentum,
-            dampening=dampening,
-            weight_decay=weight_decay,
-            nesterov=nesterov,
-        )
+        options: dict[str, Any] = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+        }
+        check_hyperparameters(SGDMomentum, options)
+        super().__init__(params, **options)
         self.watch_steps()
