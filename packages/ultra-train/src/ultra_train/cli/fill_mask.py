@@ -14,6 +14,7 @@ def fill_mask(model: str, texts: tuple[str, ...], top_k: int) -> None:
 
     MODEL is the folder of a run, the folder of a model, or the name of a run below runs/.
     """
+    from ultra_train.fill_mask import as_text
     from ultra_train.fill_mask import fill_mask as fill
 
-    click.echo(fill(model, list(texts), top_k))
+    click.echo(as_text(texts, fill(model, texts, top_k)))
