@@ -14,7 +14,7 @@ A class is an ordinary (frozen) attrs class. Its fields may be ``bool int float 
 ``Mapping[str, X]``, ``Sequence[X]``, other attrs classes, and ``Annotated[X, Range(...)]`` anywhere.
 Nothing is coerced: ``"false"`` is no bool, ``1`` is no bool, ``2.7`` is no int; an int fits a float.
 A field without a default is required. ``ValueError`` from an attrs validator or ``__attrs_post_init__``
-becomes a fault of that field or section. ``Any`` is left for the caller to check.
+becomes a fault of its section. ``Any`` is left for the caller to check.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def docstring_sections(docstring: str) -> tuple[str, dict[str, str]]:
             current = text
         current.append(line)
     joined = {title: inspect.cleandoc("\n".join(lines)).strip() for title, lines in sections.items()}
-    return "\n".join(text).strip(), joined
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(text)).strip(), joined
 
 
 def _continues(lines: list[str]) -> bool:

@@ -22,9 +22,9 @@ from ultra_core.plain_types import (
     MAPPINGS,
     SCALARS,
     UNIONS,
-    Range,
     is_writable,
     mismatch,
+    range_of,
     words,
 )
 
@@ -96,9 +96,11 @@ def _leaf(value: Any, hint: Any) -> Any:
 def _annotated(hint: Any, made: Converter) -> Hook:
     base, *extras = get_args(hint)
     inner = made.get_structure_hook(base)
-    bounds = next((extra for extra in extras if isinstance(extra, Range)), None)
+    bounds = range_of(tuple(extras))
 
     def structure(value: Any, _: Any) -> Any:
+        if base in SCALARS and (problem := mismatch(value, base, bounds)):
+            raise Mismatch(f"{problem}, found {found(value)}")
         result = inner(value, base)
         if bounds is not None and (problem := mismatch(result, base, bounds)):
             raise Mismatch(f"{problem}, found {found(value)}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import (
     AliasEvent,
     DocumentStartEvent,
@@ -157,13 +157,15 @@ def parse(data: str | bytes, file: str = "<text>") -> tuple[Node | None, list[Fa
     try:
         for event in YAML(typ="safe", pure=True).parse(text):
             builder.take(event)
+    except ConfigError:
+        raise
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         message = "not valid YAML: " + " ".join(str(s) for s in (error.context, error.problem) if s)
         raise ConfigError([*builder.faults, Fault(file, line, column, (), message)]) from error
-    except (YAMLError, ValueError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        # ruamel lets a few plain exceptions escape for malformed directives and escapes
+    except Exception as error:
+        # ruamel lets plain exceptions of many types escape for malformed directives and escapes
         message = f"not valid YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         raise ConfigError([*builder.faults, Fault(file, *builder.last, (), message)]) from error
     return builder.root, builder.faults
@@ -221,6 +223,7 @@ class _Builder:
         self.root: Node | None = None
         self.faults: list[Fault] = []
         self.last = (1, 1)
+        self._end: Any = None  # where the event before this one ended: the place of a value that is not there
         self._documents = 0
         self._open: list[tuple[Node, str | None]] = []  # collections being filled, with the anchor of each
         self._keys: list[str | None] = []  # the key that waits for its value, one for each open collection
@@ -228,8 +231,10 @@ class _Builder:
         self._anchors: dict[str, Node | None] = {}  # None while the anchored collection is still open
 
     def take(self, event: Any) -> None:
-        mark = event.start_mark
+        is_nothing = isinstance(event, ScalarEvent) and event.implicit[0] and not event.value
+        mark = self._end if is_nothing and self._end else event.start_mark
         self.last = (mark.line + 1, mark.column + 1)
+        self._end = event.end_mark
         if isinstance(event, DocumentStartEvent):
             self._document(event)
         elif isinstance(event, (MappingEndEvent, SequenceEndEvent)):
@@ -278,6 +283,9 @@ class _Builder:
         self._path.append(0)
 
     def _scalar(self, event: ScalarEvent) -> Scalar:
+        if found := _FORBIDDEN.search(event.value):  # by an escape in double quotes
+            self._note(f"character U+{ord(found[0]):04X} is not allowed in a text")
+            return None
         if not event.implicit[0]:  # quoted, a block text, or tagged
             return str(event.value)
         try:
@@ -293,6 +301,9 @@ class _Builder:
         self._path[-1] = key
         if event.tag is not None:
             self._note(f"the tag {event.tag} is not supported; write plain YAML keys")
+        elif _FORBIDDEN.search(key):
+            key = self._path[-1] = _FORBIDDEN.sub("?", key)
+            self._note("a key with characters that are not allowed in a text")
         elif key == "<<" and event.implicit[0]:
             self._note("merge keys (<<) are not supported; write the keys out")
         elif event.implicit[0]:
