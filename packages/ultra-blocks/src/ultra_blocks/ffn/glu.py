@@ -14,7 +14,7 @@ from ultra_core.options import FromModel, Range
 
 
 class GLU(FeedForward):
-    """``y = W_down (act(W_gate x) * W_up x)``, token by token.
+    """Gated feed-forward network (SwiGLU, GeGLU): ``y = W_down (act(W_gate x) * W_up x)``.
 
     ``activation: silu`` is SwiGLU, ``gelu`` GeGLU, ``relu`` ReGLU. ``W_gate`` and ``W_up`` are one fused
     projection ``gate_up`` whose first F rows are the gate. ``ffn_hidden_size`` is used as it is given: three

@@ -13,7 +13,7 @@ from ultra_core.options import FromModel, Range
 
 
 class MLP(FeedForward):
-    """``y = W_down act(W_up x)``, token by token.
+    """Two-matrix feed-forward network: ``y = W_down act(W_up x)``, token by token.
 
     Args:
         hidden_size: width D of the stream.

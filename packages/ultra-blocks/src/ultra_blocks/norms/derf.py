@@ -13,9 +13,10 @@ from ultra_core.options import Range
 
 
 class Derf(Norm):
-    """``y = weight * erf(alpha * x + shift) + bias`` with learnt scalars ``alpha`` and ``shift``.
+    """Shifted error function in place of a norm: every element squashed with one learnt slope.
 
-    No statistics are taken, so that the output depends on the scale of ``x``; the erf is at least fp32.
+    ``y = weight * erf(alpha * x + shift) + bias`` with learnt scalars ``alpha`` and ``shift``. No
+    statistics are taken, so that the output depends on the scale of ``x``; the erf is at least fp32.
 
     Args:
         hidden_size: width D.

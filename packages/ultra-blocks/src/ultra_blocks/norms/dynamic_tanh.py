@@ -22,9 +22,10 @@ def initial_alpha(place: Place, hidden_size: int) -> float:
 
 
 class DynamicTanh(Norm):
-    """``y = weight * tanh(alpha * x) + bias`` with one learnt scalar ``alpha`` for the whole layer.
+    """Dynamic tanh in place of a norm: every element squashed with one learnt slope.
 
-    No statistics are taken, so that the output depends on the scale of ``x``; the tanh is at least fp32.
+    ``y = weight * tanh(alpha * x) + bias`` with one scalar ``alpha`` for the whole layer. No statistics are
+    taken, so that the output depends on the scale of ``x``; the tanh is at least fp32.
 
     Args:
         hidden_size: width D.

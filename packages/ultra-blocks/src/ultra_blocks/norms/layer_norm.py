@@ -13,9 +13,10 @@ from ultra_core.options import Range
 
 
 class LayerNorm(Norm):
-    """``y = weight * (x - mean) / sqrt(var + eps) + bias`` over the last dimension, ``var`` biased.
+    """Layer normalisation: zero mean and unit variance over the width, then gain and shift.
 
-    Statistics are at least fp32 whatever the dtype of ``x``.
+    ``y = weight * (x - mean) / sqrt(var + eps) + bias`` over the last dimension, ``var`` biased. Statistics
+    are at least fp32 whatever the dtype of ``x``.
 
     Args:
         hidden_size: width D.

@@ -13,9 +13,10 @@ from ultra_core.options import Range
 
 
 class RMSNorm(Norm):
-    """``y = weight * x / sqrt(mean(x**2) + eps)`` over the last dimension.
+    """Root-mean-square normalisation: unit mean square over the width, then a gain.
 
-    The mean is at least fp32 whatever the dtype of ``x``. There is no shift.
+    ``y = weight * x / sqrt(mean(x**2) + eps)`` over the last dimension. The mean is at least fp32 whatever
+    the dtype of ``x``. There is no shift.
 
     Args:
         hidden_size: width D.
