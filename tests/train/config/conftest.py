@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ultra_core.config import ConfigError
-from ultra_train.config import load_any
+from ultra_core import tasks
+from ultra_core.config import ConfigError, Fault
+from ultra_train.config import Preset, SparsePreset, load_any
 
 MINIMAL = """\
 model_class: frankenstein
@@ -27,44 +28,85 @@ training:
       adamw-lr: 1e-3
 """
 
+BASE = """\
+base_model: some/encoder
+tokenizer:
+  name_or_path: some/encoder
+training:
+  optimizer:
+    optimizer_class: lion
+    parameters: {lion-lr: 1e-4}
+"""
+
+SPARSE = """\
+model:
+  base_model: ltg/norbert3-xs
+  architecture: inference-free-splade
+training:
+  learning_rate: 2e-5
+  query_learning_rate: 1e-3
+loss:
+  type: splade_loss
+  document_regularizer_weight: 3e-3
+datasets:
+  sampling_strategy: round_robin
+  nli: {enabled: true, source: some/nli, languages: [nb], split_ratio: 0.9}
+  scandi_qa: {enabled: true, use_norquad: true, scandiqa_languages: [da]}
+  ddsc: {enabled: false, languages: [da], tasks: [retrieval]}
+"""
+
+Load = Callable[..., Preset | SparsePreset]
+Problems = Callable[..., list[Fault]]
+
 
 @pytest.fixture
 def minimal() -> str:
-    """A small valid preset."""
+    """A small valid preset of an encoder from scratch."""
     return MINIMAL
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[[str], str]:
-    """Write a preset file and return its path."""
-
-    def written(text: str) -> str:
-        path = tmp_path / "preset.yaml"
-        path.write_text(textwrap.dedent(text), encoding="utf-8")
-        return str(path)
-
-    return written
+def base() -> str:
+    """A small valid preset that continues a base model."""
+    return BASE
 
 
 @pytest.fixture
-def load(write: Callable[[str], str]) -> Callable[..., object]:
+def sparse() -> str:
+    """A sparse preset; valid once its task is there."""
+    return SPARSE
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
     """Load a preset from its text."""
 
-    def loaded(text: str, *overrides: str) -> object:
-        return load_any(write(text), overrides)
+    def loaded(text: str, *overrides: str) -> Preset | SparsePreset:
+        path = tmp_path / "preset.yaml"
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return load_any(path, overrides)
 
     return loaded
 
 
 @pytest.fixture
-def problems(load: Callable[..., object]) -> Callable[..., list[str]]:
-    """Load a preset from its text and return its faults as ``line:column: path: message``, none if valid."""
+def problems(load: Load) -> Problems:
+    """Load a preset from its text and return its faults, none if it is valid."""
 
-    def found(text: str, *overrides: str) -> list[str]:
+    def found(text: str, *overrides: str) -> list[Fault]:
         try:
             load(text, *overrides)
         except ConfigError as error:
-            return [f"{f.line}:{f.column}: {f.path}: {f.message}" for f in error.faults]
+            return list(error.faults)
         return []
 
     return found
+
+
+@pytest.fixture
+def later_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the tasks that this release does not have yet."""
+    monkeypatch.setattr(tasks, "_added", [])
+    for name in ("sbert", "splade", "inference_free_splade", "csr"):
+        if name not in tasks:
+            tasks.add(name, object())

@@ -10,10 +10,11 @@ import attrs
 from ultra_blocks.config import UltraConfig
 from ultra_core import models
 from ultra_core.config import dump, unstructure
-from ultra_train.config.data import EMBEDDED, DatasetSource
+from ultra_train.config.data import EMBEDDED, DatasetSource, as_sources
 from ultra_train.config.optimizer import GALORE_KEYS, RATE_KEYS, from_flat
 from ultra_train.config.preset import Preset, PresetFile, SparseFile, SparsePreset
 from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
+from ultra_train.config.sparse import keys_of
 from ultra_train.config.training import TrainingConfig
 
 Path = tuple[str | int, ...]
@@ -55,18 +56,10 @@ def _training(training: TrainingConfig) -> TrainingConfig:
         training,
         **unset,
         optimizer=training.optimizer or from_flat(training),
-        dataset=sources(training.dataset) or (DatasetSource(source=EMBEDDED),),
+        dataset=as_sources(training.dataset) or (DatasetSource(source=EMBEDDED),),
         max_steps=training.max_steps or training.scheduler_total_steps,
         eval_every_n_steps=training.eval_every_n_steps or training.checkpoint_every_n_steps,
     )
-
-
-def sources(spec: Any) -> tuple[DatasetSource, ...]:
-    """Return the sources that a ``dataset`` key names, in its long form."""
-    if spec is None:
-        return ()
-    specs = spec if isinstance(spec, tuple) else (spec,)
-    return tuple(DatasetSource(source=item) if isinstance(item, str) else item for item in specs)
 
 
 def finish_sparse(preset: SparseFile, name: str) -> SparsePreset:
@@ -90,6 +83,10 @@ def to_tree(preset: Preset | SparsePreset) -> dict[str, Any]:
         _drop(tree["training"], FLAT)
         if tree["model"] is not None:
             _drop(tree["model"], FOLDED)
+    else:
+        for name, section in tree["datasets"].items():
+            if isinstance(section, dict):
+                tree["datasets"][name] = {key: section[key] for key in section if key in keys_of(name)}
     return {key: value for key, value in tree.items() if value is not None}
 
 

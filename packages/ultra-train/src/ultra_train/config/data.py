@@ -26,6 +26,18 @@ class DatasetSource:
     name: str | None = key(None, "configuration name of a Hugging Face data set")
 
 
+Dataset = str | DatasetSource | tuple[str | DatasetSource, ...]
+"""How a preset may write its data: a source, or a list of sources."""
+
+
+def as_sources(dataset: Dataset | None) -> tuple[DatasetSource, ...]:
+    """Return the sources that a ``dataset`` key names, in the long form."""
+    if dataset is None:
+        return ()
+    items = dataset if isinstance(dataset, tuple) else (dataset,)
+    return tuple(DatasetSource(source=item) if isinstance(item, str) else item for item in items)
+
+
 @attrs.frozen(kw_only=True)
 class MaskPolicy:
     """What is chosen for prediction and what the model sees there; the rest is left as it is."""
@@ -39,7 +51,7 @@ class MaskPolicy:
 class DataKeys:
     """Where the texts come from and what a batch of them is."""
 
-    dataset: str | DatasetSource | tuple[str | DatasetSource, ...] | None = key(
+    dataset: Dataset | None = key(
         None, f"source of the texts, or a list of sources; {EMBEDDED} when nothing names one"
     )
     local_parquet_dir: str | None = key(None, "folder of parquet files that is read instead of the data set")
@@ -71,3 +83,10 @@ class DataKeys:
     )
     eval_fraction: Fraction = key(0.01, "share of the documents kept for evaluation, below 1; 0 for none")
     seed: Natural = key(42, "seed of initial weights, order and masks")
+
+    @property
+    def sources(self) -> tuple[DatasetSource, ...]:
+        """What a run reads: ``local_parquet_dir`` where that is preferred, else ``dataset``."""
+        if self.local_parquet_dir is not None and self.prefer_local_cache:
+            return (DatasetSource(source=self.local_parquet_dir),)
+        return as_sources(self.dataset)

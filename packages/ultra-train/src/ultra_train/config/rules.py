@@ -36,7 +36,7 @@ def faults(preset: PresetFile, given: frozenset[Path]) -> Found:
     training = preset.training
     yield from name_fault(tasks, training.task, ("training", "task"))
     yield from name_fault(schedules, training.scheduler_type, ("training", "scheduler_type"))
-    yield from _optimizer(preset)
+    yield from _optimizer(preset, given)
     yield from _sbert(preset)
     yield from _thresholds(training)
     yield from _data(training)
@@ -117,7 +117,7 @@ def _longest_text(preset: PresetFile) -> Found:
         )
 
 
-def _optimizer(preset: PresetFile) -> Found:
+def _optimizer(preset: PresetFile, given: frozenset[Path]) -> Found:
     training = preset.training
     flat = [key for key in RATE_KEYS if getattr(training, key) is not None]
     flat += ["use_galore"] if training.use_galore else []
@@ -130,7 +130,7 @@ def _optimizer(preset: PresetFile) -> Found:
         flat = []
     chosen = training.optimizer or from_flat(training)
     if chosen is None:
-        if training.task == "mlm":
+        if training.task == "mlm" and not any(("training", key) in given for key in RATE_KEYS):
             yield (
                 ("training", "optimizer"),
                 "mlm needs training.optimizer: {optimizer_class, parameters}, or a flat key such as lr_other",

@@ -72,7 +72,9 @@ def _nullable(schema: Schema) -> Schema:
 def _fill_model(fields: dict[str, Schema]) -> None:
     fields["layer_pattern"] |= {"type": "array", "items": {"$ref": f"{DEFS}/block"}, "minItems": 1}
     for field, kind in (("norm_type", "norm"), ("ffn", "ffn"), ("positions", "position")):
-        kept = {word: fields[field][word] for word in ("description", "default") if word in fields[field]}
+        kept: Schema = {
+            word: fields[field][word] for word in ("description", "default") if word in fields[field]
+        }
         nullable = fields[field].get("default") is None
         reference = {"$ref": f"{DEFS}/{kind}"}
         fields[field] = {**kept, **(_nullable(reference) if nullable else reference)}
@@ -98,7 +100,7 @@ def _optimizer() -> Schema:
 
 
 def _parameters(name: str, options: Mapping[str, Schema]) -> Schema:
-    """Return the schema of ``<name>-<hyperparameter>`` and, by pattern, ``<name>-<hyperparameter>_<role>``."""
+    """Return the schema of ``<name>-<hyperparameter>`` and ``<name>-<hyperparameter>_<role>``."""
     spelled = {**options, **{short: options[full] for short, full in ALIASES.items() if full in options}}
     known = "|".join(sorted(roles(blocks.names()) | set(SEED_ROLES)))
     bare = {o: {k: v for k, v in schema.items() if k != "default"} for o, schema in spelled.items()}

@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from ultra_train.config.data import DatasetSource
+from ultra_train.config.data import Dataset
 from ultra_train.config.keys import Count, Fraction, key
 
 Guide = Literal["best_first_run", "lowest_vram", "fastest_sbert", "optimizer_benchmark"]
@@ -25,9 +25,7 @@ class TokenizerTraining:
         0.9999, "share of the characters that get their own piece; the rest is bytes"
     )
     max_texts: Count = key(2_000_000, "most texts that are read for it")
-    data: str | DatasetSource | tuple[str | DatasetSource, ...] | None = key(
-        None, "texts to train on; the run's own data when left out"
-    )
+    data: Dataset | None = key(None, "texts to train on; the run's own data when left out")
 
 
 @attrs.frozen(kw_only=True)

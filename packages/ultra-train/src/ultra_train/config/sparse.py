@@ -34,7 +34,7 @@ class SparseTraining:
     """``training`` of a sparse preset: names of sentence-transformers' training arguments."""
 
     output_dir: str | None = key(None, "folder of the run")
-    num_train_epochs: Positive = key(1, "passes over the data")
+    num_train_epochs: Positive = key(1.0, "passes over the data")
     max_steps: int = key(-1, "updates; -1 for num_train_epochs")
     per_device_train_batch_size: Count = key(16, "texts in a forward pass")
     per_device_eval_batch_size: Count = key(16, "the same in evaluation")
@@ -118,6 +118,11 @@ DATASET_KEYS: dict[str, frozenset[str]] = {
     "ddsc": frozenset({"enabled", "languages", "tasks", "split_ratio"}),
 }
 """The keys of the known data sets; any other takes those of ``nli`` and needs a ``source``."""
+
+
+def keys_of(name: str) -> frozenset[str]:
+    """Return the keys that a data set may have."""
+    return DATASET_KEYS.get(name, DATASET_KEYS["nli"])
 
 
 @attrs.frozen(kw_only=True)

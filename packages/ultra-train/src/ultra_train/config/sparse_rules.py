@@ -9,7 +9,7 @@ import attrs
 
 from ultra_core import tasks
 from ultra_core.errors import UltraError, did_you_mean, listed
-from ultra_train.config.sparse import DATASET_KEYS, SparseDataset
+from ultra_train.config.sparse import DATASET_KEYS, SparseDataset, keys_of
 
 if TYPE_CHECKING:
     from ultra_train.config.preset import SparseFile
@@ -70,7 +70,7 @@ def _datasets(preset: SparseFile, given: frozenset[Path]) -> Found:
         elif not isinstance(entry, SparseDataset):
             yield path, f"a data set is a section with enabled and its own keys; given {entry!r}"
         else:
-            allowed = DATASET_KEYS.get(name, DATASET_KEYS["nli"])
+            allowed = keys_of(name)
             for field in attrs.fields(SparseDataset):
                 if field.name not in allowed and (*path, field.name) in given:
                     hint = did_you_mean(field.name, allowed)

@@ -1,0 +1,64 @@
+"""Keys that are set and do nothing in this run are named once."""
+
+
+def test_a_plain_preset_has_no_notice(load, minimal, base):
+    assert load(minimal).notices == ()
+    assert load(base).notices == ()
+
+
+def test_keys_that_nothing_acts_on_yet_share_a_line(load, minimal):
+    (line,) = load(
+        minimal, "training.switch_on_thermal=true", "training.join_temp_data_context_window=8"
+    ).notices
+    assert line.startswith("accepted, but nothing acts on them yet: ")
+    assert "training.switch_on_thermal" in line
+    assert "training.join_temp_data_context_window" in line
+
+
+def test_switching_off_what_is_not_there_is_no_notice(load, minimal):
+    assert load(minimal, "training.switch_on_thermal=false", "training.hub_model_id=").notices == ()
+
+
+def test_seed_keys_without_effect_in_this_pattern(load, minimal):
+    preset = load(
+        minimal,
+        "training.optimizer.parameters.adamw-lr_mamba=1e-3",
+        "model.ode_steps=3",
+        "model.retention_heads=2",
+        "model.embedding_conv_kernel=5",
+        "training.galore_rank=8",
+        "training.hub_model_id=me/x",
+        "training.sbert={dataset_name: x/y}",
+    )
+    (line,) = [notice for notice in preset.notices if notice.startswith("no effect in this run: ")]
+    for key in (
+        "training.sbert",
+        "training.galore_rank",
+        "training.hub_model_id",
+        "training.optimizer.parameters.adamw-lr_mamba",
+        "model.ode_steps",
+        "model.retention_heads",
+        "model.embedding_conv_kernel",
+    ):
+        assert key in line.removeprefix("no effect in this run: ").split(", ")
+
+
+def test_flat_rates_of_absent_roles(load, minimal):
+    preset = load(minimal, "training.optimizer=", "training.lr_other=1e-3", "training.lr_ode=1e-7")
+    assert preset.notices == ("no effect in this run: training.lr_ode",)
+
+
+def test_the_same_keys_act_where_a_block_reads_them(load, minimal):
+    overrides = ["model.retention_heads=2", "training.optimizer.parameters.adamw-lr_retnet=1e-3"]
+    assert load(minimal, "model.layer_pattern=[standard_attn, retnet]", *overrides).notices == ()
+
+
+def test_one_learning_rate_is_said(load, minimal, monkeypatch):
+    import attrs
+
+    from ultra_optim.adamw import AdamW
+
+    traits = getattr(AdamW, "traits", None)
+    monkeypatch.setattr(AdamW, "traits", attrs.evolve(traits, one_lr=True))
+    (line,) = load(minimal, "training.optimizer.parameters.adamw-lr_norms=0.5").notices
+    assert "multipliers" in line
