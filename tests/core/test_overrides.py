@@ -24,8 +24,8 @@ def test_values_are_yaml():
 
 def test_collections_sections_and_items():
     changed = tree(
-        "training.names=[c, {d: {e: 2}}]", "training.names.1.d.e=3", "training.optimizer.optimizer_class=muon",
-        "new.deep.section=1", "training.names.0=z",
+        "training.names=[c, {d: {e: 2}}]", "training.names.1.d.e=3",
+        "training.optimizer.optimizer_class=muon", "new.deep.section=1", "training.names.0=z",
     )  # fmt: skip
     assert changed["training"]["names"] == ["z", {"d": {"e": 3}}]
     assert changed["training"]["optimizer"] == {"optimizer_class": "muon"}

@@ -191,7 +191,8 @@ def test_importing_the_core_imports_neither_torch_nor_yaml():
 def test_no_module_of_the_core_imports_torch():
     code = (
         "import pkgutil, sys, importlib, ultra_core\n"
-        "for m in pkgutil.iter_modules(ultra_core.__path__): importlib.import_module('ultra_core.' + m.name)\n"
+        "for m in pkgutil.iter_modules(ultra_core.__path__):\n"
+        "    importlib.import_module('ultra_core.' + m.name)\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -30,8 +30,10 @@ from ruamel.yaml.representer import SafeRepresenter
 
 from ultra_core.errors import ConfigError, Fault, Path
 from ultra_core.overrides import apply
+from ultra_core.scalars import resolve
+from ultra_core.source import Node, Source
 from ultra_core.strict import Problem, found, make_converter, problems
-from ultra_core.yaml_source import Node, Source, parse, read_bytes, resolve
+from ultra_core.yaml_parser import parse, read_bytes
 
 __all__ = [
     "ConfigError",

@@ -7,7 +7,8 @@ from copy import copy
 import attrs
 
 from ultra_core.errors import ConfigError, Fault, Path, key_of
-from ultra_core.yaml_source import MAX_DEPTH, Node, parse
+from ultra_core.source import Node
+from ultra_core.yaml_parser import MAX_DEPTH, parse
 
 
 def apply(root: Node, override: str) -> list[Fault]:

@@ -1,18 +1,15 @@
-"""YAML text to a plain tree of dicts, lists and scalars in which every key and value has a position.
+"""YAML text to nodes with positions.
 
 Scalars follow the core schema of YAML 1.2: ``1e-6`` is a number, ``yes`` is a text. Anchors and aliases
 work; tags, merge keys, duplicate keys, keys that are not texts, numbers that are not finite and several
-documents are faults. Whatever the bytes are, the outcome is a `Source` or a `ConfigError`.
+documents are faults. Whatever the bytes are, the outcome is nodes or a `ConfigError`.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from pathlib import Path as FilePath
 from typing import Any
 
-import attrs
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import (
@@ -25,100 +22,13 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from ultra_core.errors import ConfigError, Fault, Path
+from ultra_core.errors import ConfigError, Fault
+from ultra_core.scalars import FORBIDDEN, Scalar, resolve
+from ultra_core.source import Node
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
 MAX_NODES = 100_000
-
-Scalar = str | int | float | bool | None
-
-_WORDS: dict[str, Scalar] = {
-    **dict.fromkeys(("null", "Null", "NULL", "~", ""), None),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
-_FLOAT = re.compile(
-    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-    re.ASCII,
-)
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-
-
-@attrs.define(eq=False)
-class Node:
-    """One value of the file: a scalar, a dict of nodes or a list of nodes, and where it stands."""
-
-    value: Scalar | dict[str, Node] | list[Node]
-    file: str
-    line: int
-    column: int
-    key_lines: dict[str, tuple[str, int, int]] = attrs.field(factory=dict)
-    """For a mapping: file, line and column of each key."""
-    size: int = 1
-    depth: int = 1
-
-    def plain(self) -> Any:
-        """Return the value without positions."""
-        if isinstance(self.value, dict):
-            return {key: child.plain() for key, child in self.value.items()}
-        if isinstance(self.value, list):
-            return [child.plain() for child in self.value]
-        return self.value
-
-
-class Source:
-    """A preset as it was written: its plain ``tree``, positions, and the ``faults`` of the writing itself."""
-
-    def __init__(self, file: str, root: Node, faults: list[Fault]) -> None:
-        self.file = file
-        self.root = root
-        self.faults = faults
-
-    @property
-    def tree(self) -> dict[str, Any]:
-        """The content as plain dicts, lists and scalars; a fresh copy."""
-        return self.root.plain()
-
-    def get(self, path: Path, default: Any = None) -> Any:
-        """Return the plain value at a path, or the default when nothing is written there."""
-        node = self.root
-        for part in path:
-            child = _child(node, part)
-            if child is None:
-                return default
-            node = child
-        return node.plain()
-
-    def position(self, path: Path, *, key: bool = False) -> tuple[int, int]:
-        """Return line and column of the value at a path, or of its key.
-
-        A path that is not in the file has the position of the nearest key above it.
-        """
-        return self._mark(path, key)[1:]
-
-    def fault(self, path: Path, message: str, *, key: bool = False) -> Fault:
-        """Return a fault at a path, for rules that types cannot say; ``key`` blames the key."""
-        return Fault(*self._mark(path, key), tuple(path), message)
-
-    def _mark(self, path: Path, key: bool) -> tuple[str, int, int]:
-        node, key_mark = self.root, (self.root.file, 1, 1)
-        for part in path:
-            child = _child(node, part)
-            if child is None:
-                return key_mark
-            key_mark = node.key_lines.get(str(part), (child.file, child.line, child.column))
-            node = child
-        return key_mark if key or not path else (node.file, node.line, node.column)
-
-
-def _child(node: Node, part: str | int) -> Node | None:
-    if isinstance(node.value, dict) and isinstance(part, str):
-        return node.value.get(part)
-    if isinstance(node.value, list) and isinstance(part, int) and 0 <= part < len(node.value):
-        return node.value[part]
-    return None
 
 
 def read_bytes(file: FilePath | str) -> bytes:
@@ -182,7 +92,7 @@ def _decode(data: str | bytes, file: str) -> str:
     else:
         text = data
     text = text.removeprefix("\ufeff")
-    if found := _FORBIDDEN.search(text):
+    if found := FORBIDDEN.search(text):
         line, column = _line_column(text[: found.start()])
         message = f"character U+{ord(found[0]):04X} is not allowed in YAML; is this a text file?"
         raise ConfigError([Fault(file, line, column, (), message)])
@@ -191,28 +101,6 @@ def _decode(data: str | bytes, file: str) -> str:
 
 def _line_column(before: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-
-
-def resolve(text: str) -> Scalar:
-    """Return what a plain (unquoted) scalar means in the core schema of YAML 1.2.
-
-    Raises:
-        ValueError: a number that is not finite, or a whole number beyond 64 bits.
-    """
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INT.fullmatch(text):
-        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-        number = int(text, base) if len(text) < 40 else 1 << 64
-        if not -(1 << 63) <= number < 1 << 63:
-            raise ValueError("the whole number does not fit into 64 bits")
-        return number
-    if _FLOAT.fullmatch(text):
-        value = float(re.sub(r"(?i)\.(inf|nan)$", r"\1", text))
-        if not math.isfinite(value):
-            raise ValueError(f"{text} is not a finite number")
-        return value
-    return text
 
 
 class _Builder:
@@ -283,7 +171,7 @@ class _Builder:
         self._path.append(0)
 
     def _scalar(self, event: ScalarEvent) -> Scalar:
-        if found := _FORBIDDEN.search(event.value):  # by an escape in double quotes
+        if found := FORBIDDEN.search(event.value):  # by an escape in double quotes
             self._note(f"character U+{ord(found[0]):04X} is not allowed in a text")
             return None
         if not event.implicit[0]:  # quoted, a block text, or tagged
@@ -301,8 +189,8 @@ class _Builder:
         self._path[-1] = key
         if event.tag is not None:
             self._note(f"the tag {event.tag} is not supported; write plain YAML keys")
-        elif _FORBIDDEN.search(key):
-            key = self._path[-1] = _FORBIDDEN.sub("?", key)
+        elif FORBIDDEN.search(key):
+            key = self._path[-1] = FORBIDDEN.sub("?", key)
             self._note("a key with characters that are not allowed in a text")
         elif key == "<<" and event.implicit[0]:
             self._note("merge keys (<<) are not supported; write the keys out")
