@@ -2,10 +2,10 @@
 
     python benchmarks/mlm.py --text corpus.txt.gz
 
-Real tokens a second through the whole trainer step (data, forward, backward, clip, optimizer) of a 4-layer,
-256-wide, 4-head encoder over documents of real lengths, all sides in the same run, round after round, medians.
-Every side has the same vocabulary, mask rate, special tokens, real tokens an update, multiply-adds in its FFNs,
-no dropout, fused AdamW, and goes through its own trainer as its users would run it:
+Real tokens a second through the whole trainer step (data, forward, backward, clip, optimizer) of a
+4-layer, 256-wide, 4-head encoder over documents of real lengths, all sides in the same run, round after
+round, medians. Every side has the same vocabulary, mask rate, special tokens, real tokens an update,
+multiply-adds in its FFNs, no dropout, fused AdamW, and goes through its own trainer as its users would:
 
 * ``bert``: BertForMaskedLM, a collator that pads 32 documents to the longest;
 * ``modernbert``: ModernBertForMaskedLM(sparse_prediction=True) on concatenated full rows of 512 (run_mlm's
@@ -32,7 +32,7 @@ import torch
 
 from ultra_core.hooks import hookimpl, plugin_manager
 from ultra_train.config import load_preset
-from ultra_train.data.shards import prepare
+from ultra_train.data.build import prepare
 from ultra_train.data.sources import documents, read_sources
 from ultra_train.run import execute
 from ultra_train.tokenizer import load_tokenizer, train_tokenizer
@@ -147,17 +147,19 @@ def main() -> None:
     if not (folder / "tokenizer.json").exists():
         train_tokenizer(documents(options.text), vocab_size=options.vocab_size, output_dir=folder)
     tokenizer = load_tokenizer(folder)
+    sources = read_sources(options.text)
     shards, _ = prepare(
-        read_sources(options.text), tokenizer, max_length=peers.LENGTH, cache_dir=options.cache, eval_fraction=0.0
-    )  # fmt: skip
+        sources, tokenizer, max_length=peers.LENGTH, cache_dir=options.cache, eval_fraction=0.0
+    )
     order = torch.randperm(len(shards), generator=torch.Generator().manual_seed(0)).tolist()
     texts = [shards.document(i).tolist() for i in order[:60_000]]
     mean = sum(map(len, texts)) / len(texts)
     accumulation = max(1, round(options.tokens / (32 * mean)))
     rows = options.tokens // peers.LENGTH
     values = {
-        "vocab_size": options.vocab_size, "hidden": peers.HIDDEN, "layers": peers.LAYERS, "heads": peers.HEADS,
-        "width": peers.MLP_WIDTH, "length": peers.LENGTH, "rate": peers.RATE, "tokenizer": folder.resolve(),
+        "vocab_size": options.vocab_size, "hidden": peers.HIDDEN, "layers": peers.LAYERS,
+        "heads": peers.HEADS, "width": peers.MLP_WIDTH, "length": peers.LENGTH, "rate": peers.RATE,
+        "tokenizer": folder.resolve(),
         "text": Path(options.text).resolve() if Path(options.text).exists() else options.text,
         "cache": options.cache.resolve(), "batch_size": rows, "accumulation": 1,
         "steps": options.updates + 1, "compile": "false",
@@ -190,8 +192,9 @@ def main() -> None:
     medians = {side: harness.median(values) for side, values in figures.items()}
     square = sum(len(t) ** 2 for t in texts) / sum(map(len, texts))
     print(
-        f"{options.text}: {len(shards):,} documents of {mean:.1f} tokens on average; {options.tokens} real tokens "
-        f"an update, {options.threads} threads; matmul {peak / 1e9:.1f} G multiply-adds/s\n"
+        f"{options.text}: {len(shards):,} documents of {mean:.1f} tokens on average; "
+        f"{options.tokens} real tokens an update, {options.threads} threads; "
+        f"matmul {peak / 1e9:.1f} G multiply-adds/s\n"
     )
     table = []
     for side, rate in medians.items():
