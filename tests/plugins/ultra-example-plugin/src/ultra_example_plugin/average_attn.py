@@ -22,24 +22,22 @@ class AverageAttention(Mixer):
     """
 
     role = "attention"
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(symmetric=True)
 
     def __init__(self, hidden_size: int, *, causal: bool = False) -> None:
-        super().__init__()
-        self.causal = causal
+        super().__init__(hidden_size, causal=causal)
         self.value_gate = nn.Linear(hidden_size, 2 * hidden_size, bias=False)
         self.out_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.reset_parameters()
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Mix (B, T, D) into (B, T, D); zeros at padding."""
-        if layout is None:
-            layout = Layout.full(*x.shape[:2], device=x.device)
-        x = layout.zero_padding(x)
-        value, gate = self.value_gate(x).chunk(2, dim=-1)
+        layout = layout or Layout.full(x.shape[0], x.shape[1], x.device)
+        value, gate = self.value_gate(self.enter(x, layout)).chunk(2, dim=-1)
         visible = layout.attention_mask(causal=self.causal)
         if visible is None:
             mean = value.mean(dim=1, keepdim=True)
         else:
             weights = visible[:, 0].to(value.dtype)
             mean = weights @ value / weights.sum(-1, keepdim=True).clamp(min=1)
-        return layout.zero_padding(self.out_proj(torch.sigmoid(gate) * mean))
+        return self.leave(self.out_proj(torch.sigmoid(gate) * mean), layout)
