@@ -92,7 +92,7 @@ def _load(folder: str) -> Any:
 
 @torch.no_grad()
 def guesses(network: Any, tokenizer: Any, text: str, top_k: int = 5) -> list[list[Guess]]:
-    """Return the guesses for every blank of one text, best first; blanks of one text are guessed on their own.
+    """Return the guesses for every blank of one text, best first; each blank on its own.
 
     Raises:
         FillMaskError: a text without a blank, or one longer than the model reads.

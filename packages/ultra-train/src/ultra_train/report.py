@@ -108,9 +108,9 @@ def _events(records: Iterable[Mapping[str, Any]]) -> str:
     events = [r for r in records if "event" in r]
     if not events:
         return ""
-    rows = "".join(
-        f"<tr><td>{r['step']}</td><td>{html.escape(str(r['event']))}</td>"
-        f"<td>{html.escape(str(r.get('reason', '')))}</td><td>{html.escape(str(r.get('module', '')))}</td></tr>"
-        for r in events
-    )
-    return f"<h2>Events</h2><table><tr><th>step</th><th>event</th><th>reason</th><th>first in</th></tr>{rows}</table>"
+    columns = ("step", "event", "reason", "module")
+    rows = [f"<tr>{''.join(f'<th>{c}</th>' for c in columns)}</tr>"]
+    for event in events:
+        cells = "".join(f"<td>{html.escape(str(event.get(c, '')))}</td>" for c in columns)
+        rows.append(f"<tr>{cells}</tr>")
+    return f"<h2>Events</h2><table>{''.join(rows)}</table>"

@@ -19,15 +19,13 @@ from ultra_core import tasks
 from ultra_core.errors import UltraError
 from ultra_core.hooks import plugin_manager
 from ultra_train import run_folder
-from ultra_train.callbacks.hooks import HooksCallback
-from ultra_train.callbacks.interrupt import InterruptCallback
-from ultra_train.callbacks.metrics import MetricsCallback, MetricsFile
-from ultra_train.callbacks.progress import ProgressCallback
+from ultra_train.callbacks.metrics import MetricsFile
 from ultra_train.checkpoints import Checkpoint, Keeping, make_room, newest_whole, set_aside
 from ultra_train.config import Preset, load_preset, to_tree, to_yaml
 from ultra_train.guards import Guard, Rollbacks
 from ultra_train.report import write_report
 from ultra_train.run_arguments import Rate, changed_keys, describe_device, pick_device, training_arguments
+from ultra_train.run_callbacks import Callbacks, TooHot, add_callbacks
 from ultra_train.run_card import write_card
 from ultra_train.tasks.base import Task
 from ultra_train.trainer_plugins import optimizer_builder, schedule
@@ -114,18 +112,24 @@ class _Execution:
         run.model = run.task.build_model()
         manager.hook.ultra_model_built(model=run.model, config=preset)
         self._say(f"model: {sum(p.numel() for p in run.model.parameters()):,} parameters")
-        interrupt = InterruptCallback(self._say)
-        progress = ProgressCallback(self.console)
-        trainer = run.trainer = self._trainer(manager, [interrupt, progress])
+        trainer = run.trainer = self._trainer(manager)
+        callbacks = add_callbacks(
+            trainer,
+            run,
+            manager,
+            metrics=self.metrics,
+            console=self.console,
+            device=self.device,
+            say=self._say,
+        )
         self._check_room(trainer)
         began = time.monotonic()
         try:
             trainer.train(resume_from_checkpoint=self._start_point())
         finally:
-            progress.stop()
-            interrupt.release()
-        if interrupt.received is not None and trainer.state.global_step < trainer.args.max_steps:
-            self._interrupted(trainer)
+            callbacks.finish()
+        if trainer.state.global_step < trainer.args.max_steps:
+            self._stopped(trainer, callbacks)
         seconds = time.monotonic() - began
         metrics = self._final_metrics(trainer)
         run.task.save(trainer, self.model_folder)
@@ -151,7 +155,7 @@ class _Execution:
                 self._say(f"notice: other than when the run began: {', '.join(changed)}")
         path.write_text(to_yaml(preset), "utf-8")
 
-    def _trainer(self, manager: Any, callbacks: list[Any]) -> Any:
+    def _trainer(self, manager: Any) -> Any:
         run, training = self.run, self.run.config.training
         evaluation = run.task.evaluation()
         loader = run.task.loader()
@@ -190,23 +194,12 @@ class _Execution:
             on_event=self._event,
             on_saved=lambda path: manager.hook.ultra_checkpoint_saved(run=run, path=path),
         )
-        table = training.csv_log_path
-        tensorboard = run.path / "tensorboard" if "tensorboard" in training.report_to else None
-        writer = MetricsCallback(
-            self.metrics,
-            table=Path(table) if table else run.path / "metrics.csv",
-            rotate=training.csv_rotate_on_schema_change,
-            tensorboard=tensorboard,
-        )
-        plugins = [c for found in manager.hook.ultra_callbacks(run=run) for c in found]
-        hooks = HooksCallback(run, manager, self.metrics.write)
         return run.task.trainer_class(
             model=run.model,
             args=arguments,
             settings=settings,
             eval_dataset=evaluation,
             processing_class=run.task.processing_class,
-            callbacks=[hooks, writer, *plugins, *callbacks],
             **run.task.trainer_options(),
         )
 
@@ -237,12 +230,20 @@ class _Execution:
         self._say(f"resuming after update {self.checkpoint.step}")
         return str(self.checkpoint.path)
 
-    def _interrupted(self, trainer: Any) -> None:
+    def _stopped(self, trainer: Any, callbacks: Callbacks) -> None:
+        """Say how to go on with a run that was stopped; a plugin that stops it ends it as if it were done."""
+        reason = callbacks.reason_to_stop
+        if reason is None:
+            return
         step, most = trainer.state.global_step, trainer.args.max_steps
-        raise Interrupted(
-            f"stopped after update {step} of {most}; a checkpoint is saved. Go on with: "
+        message = (
+            f"{reason}: stopped after update {step} of {most}, and a checkpoint is saved. Go on with: "
             f"{self._command()} --resume"
         )
+        if callbacks.interrupt.received is None:
+            raise TooHot(message)
+        self._say(message)
+        raise Interrupted(message)
 
     def _command(self) -> str:
         given = [a for a in sys.argv[1:] if a != "--resume"]
@@ -260,12 +261,12 @@ class _Execution:
         return {k: float(v) for k, v in metrics.items() if isinstance(v, (int, float))}
 
     def _close(self, trainer: Any, metrics: Mapping[str, float], seconds: float) -> None:
+        first = trainer.tokens_at_start
         if not trainer.is_world_process_zero():
             return
         path = self.run.path
-        self._say(
-            f"\nTrained {trainer.state.global_step} updates: {Rate(tokens=trainer.tokens_seen, seconds=seconds)}"
-        )
+        rate = Rate(tokens=trainer.tokens_seen - first, seconds=seconds)
+        self._say(f"\nTrained {trainer.state.global_step} updates; {rate}")
         if trainer.settings.guard.dropped:
             self._say(
                 f"{trainer.settings.guard.dropped} updates were dropped; {path / run_folder.METRICS} says why"

@@ -114,4 +114,5 @@ class Rate:
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.tokens:,} tokens in {self.seconds:.0f} s ({self.tokens / max(self.seconds, 1e-9):,.0f} a second)"
+        rate = self.tokens / max(self.seconds, 1e-9)
+        return f"{self.tokens:,} tokens in {self.seconds:.0f} s ({rate:,.0f} a second)"

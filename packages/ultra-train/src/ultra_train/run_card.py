@@ -18,7 +18,8 @@ tags: [ultra, fill-mask]
 
 {summary}
 
-Trained with ultra-train from the preset `{name}`: {steps:,} updates, {tokens:,} tokens, {parameters:,} parameters.
+Trained with ultra-train from the preset `{name}`: {steps:,} updates, {tokens:,} tokens,
+{parameters:,} parameters.
 
 ## Data
 
@@ -37,8 +38,8 @@ fill = pipeline("fill-mask", model="PATH", trust_remote_code=True)
 ```
 
 It needs `pip install "ultra-blocks[transformers]"`. As an encoder of sentences:
-`SentenceTransformer("PATH", trust_remote_code=True)` takes the mean of the token states; it was not trained for
-similarity.
+`SentenceTransformer("PATH", trust_remote_code=True)` takes the mean of the token states; it was
+not trained for similarity.
 """
 
 

@@ -49,9 +49,12 @@ class UltraTrainerMixin(SavingMixin):
         self.settings = settings
         self.objection: str | None = None
         self.tokens_seen = 0
+        self.tokens_at_start = 0
         self.training_seconds = 0.0
         self.window_started = 0.0
         self.last_evaluation: tuple[int, Mapping[str, Any]] = (-1, {})
+        self.extra: dict[str, float] = {}
+        """What callbacks measure; goes into every line of training."""
         self._logged: tuple[int, float] = (0, 0.0)
         self._window: list[Any] = []
         self._window_positions: list[Position] = []
@@ -262,9 +265,14 @@ class UltraTrainerMixin(SavingMixin):
             logs["tokens_seen"] = self.tokens_seen
             logs["tokens_per_second"] = tokens / max(1e-9, seconds)
             logs["dropped_updates"] = self.settings.guard.dropped
-            self._logged = self._now()
+            logs |= self.extra
+            self.start_clock()
         super().log(logs, start_time)  # type: ignore[misc]
         del self.state.log_history[:-100]  # the run's metrics.jsonl has them all
+
+    def start_clock(self) -> None:
+        """Measure tokens per second from here."""
+        self._logged = self._now()
 
     def _now(self) -> tuple[int, float]:
         return self.tokens_seen, self.training_seconds

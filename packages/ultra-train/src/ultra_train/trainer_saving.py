@@ -138,7 +138,7 @@ class SavingMixin:
             )
         epoch, index = progress["position"]
         self.settings.stream.move_to((epoch, index))
-        self.tokens_seen = progress["tokens_seen"]
+        self.tokens_seen = self.tokens_at_start = progress["tokens_seen"]
         self.settings.guard.dropped = progress["dropped_updates"]
 
     def _issue_warnings_after_load(self: Any, load_result: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a task plugin answers: which model, which data, which collator and loss, which metrics, what to save."""
+"""What a task plugin answers: model, data, collator and loss, metrics, what to save."""
 
 from __future__ import annotations
 

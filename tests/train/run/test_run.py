@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import csv
+import json
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from ultra_core.errors import UltraError
+from ultra_core.hooks import build_manager, hookimpl
+from ultra_train import run as run_module
+from ultra_train.callbacks.metrics import MetricsFile
+from ultra_train.checkpoints import found
+from ultra_train.config import load_preset
+
+
+def test_a_run_leaves_everything(finished_run):
+    there = {p.name for p in finished_run.iterdir()}
+    assert {"config.yaml", "metrics.jsonl", "metrics.csv", "checkpoints", "model", "report.html", "tokenizer"} <= there
+    assert [c.step for c in found(finished_run / "checkpoints")] == [12, 8, 4]
+    assert not [p for p in finished_run.rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
+
+
+def test_the_resolved_preset_loads_to_itself(finished_run, tiny_preset):
+    assert load_preset(finished_run / "config.yaml") == load_preset(tiny_preset)
+
+
+def test_metrics_have_rates_norms_and_evaluation(finished_run):
+    records = MetricsFile(finished_run / "metrics.jsonl").read()
+    train = [r for r in records if "loss" in r]
+    assert [r["step"] for r in train] == list(range(1, 13))
+    assert {"lr_attention", "lr_embeddings", "lr_norms", "tokens_seen", "grad_norm", "grad_norm_attention"} <= set(
+        train[-1]
+    )
+    assert train[-1]["lr_norms"] != train[-1]["lr_attention"]
+    evaluated = [r for r in records if "eval_loss" in r]
+    assert [r["step"] for r in evaluated] == [4, 8, 12]
+    assert 0 <= evaluated[-1]["eval_unigram_accuracy"] <= 1
+    with (finished_run / "metrics.csv").open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == [str(i) for i in range(1, 13)]
+
+
+def test_the_report_needs_nothing_from_outside(finished_run):
+    page = (finished_run / "report.html").read_text()
+    assert page.count("<svg") >= 4
+    assert not re.search(r"(?:src|href)=|https?://", page)
+
+
+def test_the_model_loads_with_transformers_and_gives_the_trained_weights(finished_run):
+    from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+
+    model = AutoModelForMaskedLM.from_pretrained(finished_run / "model")
+    last = load_file(finished_run / "checkpoints" / "checkpoint-12" / "model.safetensors")
+    state = model.state_dict()
+    assert last
+    assert all(torch.equal(state[k], v) for k, v in last.items())
+    tokenizer = AutoTokenizer.from_pretrained(finished_run / "model")
+    encoded = tokenizer("abre la puerta", return_tensors="pt")
+    hidden = AutoModel.from_pretrained(finished_run / "model")(**encoded).last_hidden_state
+    assert hidden.shape[-1] == 16
+    assert "eval" not in (finished_run / "model" / "README.md").read_text().split("## Results")[0]
+
+
+def test_the_model_loads_as_a_sentence_transformer(finished_run):
+    from sentence_transformers import SentenceTransformer
+    from transformers import AutoModel, AutoTokenizer
+
+    texts = ["abre la puerta", "apaga la luz del salón"]
+    encoder = SentenceTransformer(str(finished_run / "model"), trust_remote_code=True, device="cpu")
+    vectors = encoder.encode(texts, convert_to_tensor=True)
+    model = AutoModel.from_pretrained(finished_run / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(finished_run / "model")
+    for text, vector in zip(texts, vectors, strict=True):
+        with torch.no_grad():
+            hidden = model(**tokenizer(text, return_tensors="pt")).last_hidden_state
+        torch.testing.assert_close(vector, hidden[0].mean(0))
+    assert encoder.max_seq_length == 24
+
+
+def test_a_second_run_gets_a_number_and_a_taken_name_is_an_error(run_tiny, finished_run):
+    short = "training.scheduler_total_steps=1"
+    second = run_tiny(finished_run.parent, short)
+    assert second.name == f"{finished_run.name}-2"
+    with pytest.raises(UltraError, match="exists already"):
+        run_tiny(finished_run.parent, short, name=finished_run.name)
+
+
+def test_resuming_what_is_not_there_says_what_is(run_tiny, finished_run):
+    with pytest.raises(UltraError, match="Did you mean 'tiny'"):
+        run_tiny(finished_run.parent, resume=True, name="tinny")
+
+
+def test_two_runs_never_share_a_folder(run_tiny, finished_run):
+    from ultra_train.run_folder import locked
+
+    with locked(finished_run), pytest.raises(UltraError, match="in use"):
+        run_tiny(finished_run.parent, resume=True, name=finished_run.name)
+
+
+def test_a_finished_run_resumes_to_the_same_model(run_tiny, tmp_path):
+    folder = run_tiny(tmp_path)
+    before = (folder / "model" / "model.safetensors").read_bytes()
+    lines = (folder / "metrics.jsonl").read_text()
+    assert run_tiny(tmp_path, resume=True) == folder
+    assert (folder / "model" / "model.safetensors").read_bytes() == before
+    assert (folder / "metrics.jsonl").read_text().startswith(lines)
+
+
+def test_the_run_ends_at_the_first_limit(run_tiny, tmp_path):
+    def steps(*overrides):
+        folder = run_tiny(tmp_path, "training.eval_fraction=0", *overrides)
+        return found(folder / "checkpoints")[0].step
+
+    assert steps("training.max_steps=3") == 3
+    # 216 texts of about 8 tokens in batches of 48 tokens, two batches an update
+    by_epoch = steps("training.num_epochs=1", "training.scheduler_total_steps=400")
+    by_samples = steps("training.max_samples=216", "training.scheduler_total_steps=400")
+    assert 12 < by_epoch == by_samples < 40
+    assert steps("training.max_samples=40") == pytest.approx(40 / 216 * by_epoch, abs=1.1)
+
+
+def test_a_vocabulary_larger_than_the_model_is_refused(run_tiny, tmp_path):
+    with pytest.raises(UltraError, match="vocab"):
+        run_tiny(tmp_path, "model.vocab_size=280")
+
+
+def test_a_full_disk_is_a_clear_error_and_leaves_nothing_half_written(run_tiny, tmp_path, monkeypatch):
+    import errno
+
+    from ultra_train import trainer_saving
+
+    original = trainer_saving.save_tree
+
+    def full(stem, tree):
+        if "-8-" in str(stem):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(stem, tree)
+
+    monkeypatch.setattr(trainer_saving, "save_tree", full)
+    with pytest.raises(UltraError, match=r"disk is full.*checkpoint-4 with --resume"):
+        run_tiny(tmp_path)
+    root = tmp_path / "tiny" / "checkpoints"
+    assert [p.name for p in root.iterdir()] == ["checkpoint-4"]
+    monkeypatch.undo()
+    folder = run_tiny(tmp_path, resume=True)
+    whole = run_tiny(tmp_path / "whole")
+    same = [(f / "model" / "model.safetensors").read_bytes() for f in (folder, whole)]
+    assert same[0] == same[1]
+
+
+def test_a_budget_that_is_too_small_is_said_before_training(run_tiny, tmp_path):
+    with pytest.raises(UltraError, match="storage_budget_gb"):
+        run_tiny(tmp_path, "training.storage_budget_gb=1e-6")
+
+
+def test_hooks_see_the_run(run_tiny, tmp_path, monkeypatch):
+    seen = []
+
+    class Plugin:
+        @hookimpl
+        def ultra_config_loaded(self, config):
+            seen.append("config")
+
+        @hookimpl
+        def ultra_model_built(self, model, config):
+            seen.append("model")
+
+        @hookimpl
+        def ultra_callbacks(self, run):
+            seen.append("callbacks")
+            return []
+
+        @hookimpl
+        def ultra_evaluate(self, run, model):
+            return {"loudness": 11.0}
+
+        @hookimpl
+        def ultra_checkpoint_saved(self, run, path):
+            assert (path / "manifest.json").is_file()
+            seen.append(path.name)
+
+        @hookimpl
+        def ultra_run_finished(self, run):
+            assert (run.path / "model" / "config.json").is_file()
+            seen.append("finished")
+
+    monkeypatch.setattr(run_module, "plugin_manager", lambda: build_manager([("test", Plugin())]))
+    folder = run_tiny(tmp_path, "training.best_metric=eval_loudness")
+    assert seen == ["config", "model", "callbacks", "checkpoint-4", "checkpoint-8", "checkpoint-12", "finished"]
+    assert any(r.get("eval_loudness") == 11.0 for r in MetricsFile(folder / "metrics.jsonl").read())
+    manifest = json.loads((folder / "checkpoints" / "checkpoint-12" / "manifest.json").read_text())
+    assert manifest["metrics"]["eval_loudness"] == 11.0
+    assert manifest["packages"]["ultra-train"]
