@@ -1,0 +1,102 @@
+"""What the kit draws: the shape of a batch, never its numbers, which follow from a seed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ultra_blocks.layout import Layout
+
+Padding = Literal["none", "left", "right", "inside"]
+
+FILLS = (float("nan"), float("inf"), -1e4, 1.0)
+"""What may stand under padding; 1.0 stands for ordinary random numbers."""
+
+
+@attrs.frozen
+class Batch:
+    """A batch to be made: lengths of the documents of each row, where padding goes, and seeds."""
+
+    rows: tuple[tuple[int, ...], ...]
+    padding: Padding
+    extra: int
+    seed: int
+    dtype: torch.dtype
+    fill: float = float("nan")
+
+    @property
+    def width(self) -> int:
+        """Columns T: the longest row, and extra padding where there is any."""
+        return max(1, max(sum(row) for row in self.rows) + (0 if self.padding == "none" else self.extra))
+
+    def generator(self, salt: int = 0) -> torch.Generator:
+        """Return a generator whose numbers follow from the seed."""
+        return torch.Generator().manual_seed(1000 * self.seed + salt)
+
+    def layout(self) -> Layout:
+        """Return the layout, with padding where it was drawn."""
+        mask = torch.zeros(len(self.rows), self.width, dtype=torch.bool)
+        documents = torch.zeros(mask.shape, dtype=torch.long)
+        g = self.generator(1)
+        for b, row in enumerate(self.rows):
+            free = self.width - sum(row)
+            if self.padding == "inside":
+                columns = torch.randperm(self.width, generator=g)[: sum(row)].sort().values
+            else:
+                columns = torch.arange(sum(row)) + (free if self.padding == "left" else 0)
+            mask[b, columns] = True
+            documents[b, columns] = torch.arange(len(row)).repeat_interleave(
+                torch.tensor(row, dtype=torch.long)
+            )
+        return Layout.from_mask(mask, documents)
+
+    def tokens(self, hidden_size: int) -> list[Tensor]:
+        """Return the real tokens ``(n, D)`` of each document, in reading order."""
+        g = self.generator(2)
+        drawn = [torch.randn(n, hidden_size, generator=g) for row in self.rows for n in row]
+        return [x.to(self.dtype).requires_grad_() for x in drawn]
+
+    def place(
+        self, tokens: list[Tensor], layout: Layout, hidden_size: int, fill: float | None = None
+    ) -> Tensor:
+        """Return ``(B, T, D)`` with the tokens at real places and rubbish at padding."""
+        noise = torch.randn(*layout.mask.shape, hidden_size, generator=self.generator(3))
+        x = (noise * (self.fill if fill is None else fill)).to(self.dtype)
+        if tokens:
+            x[layout.mask] = torch.cat(tokens)
+        return x
+
+
+def batches(
+    *,
+    rows: tuple[int, int] = (1, 3),
+    documents: tuple[int, int] = (1, 1),
+    paddings: tuple[Padding, ...] = ("left", "right", "inside"),
+    dtypes: tuple[torch.dtype, ...] = (torch.float64,),
+    longest: int = 19,
+) -> st.SearchStrategy[Batch]:
+    """Return batches with that many rows, and documents a row; a row of zero documents is padding."""
+    lengths = st.integers(1, longest)
+    row = st.lists(lengths, min_size=documents[0], max_size=documents[1]).map(tuple)
+    return st.builds(
+        Batch,
+        rows=st.lists(row, min_size=rows[0], max_size=rows[1]).map(tuple),
+        padding=st.sampled_from(paddings),
+        extra=st.integers(1, 9),
+        seed=st.integers(0, 999),
+        dtype=st.sampled_from(dtypes),
+        fill=st.sampled_from(FILLS),
+    )
+
+
+def relative_error(got: Tensor, wanted: Tensor, scale: Tensor | None = None) -> float:
+    """Return ``max |got - wanted| / max |wanted|``, NaN read as infinite."""
+    if not wanted.numel():
+        return 0.0
+    largest = (wanted if scale is None else scale).detach().abs().max().double()
+    error = (got.detach().double() - wanted.detach().double()).abs().max() / (largest + 1e-30)
+    return float(torch.nan_to_num(error, nan=float("inf")))

@@ -1,0 +1,115 @@
+"""Which plugins are tried on which rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import ultra_core
+from ultra_blocks.mixers.base import Traits
+from ultra_blocks.norms.base import PLACES
+from ultra_blocks.testing import numerics, parameters, traits  # noqa: F401 - their rules join BLOCK_RULES
+from ultra_blocks.testing.cases import BlockCase, Case, FFNCase, NormCase, PositionCase
+from ultra_blocks.testing.exactness import BLOCK_RULES
+from ultra_blocks.testing.kinds import FFN_RULES, NORM_RULES, POSITION_RULES
+from ultra_blocks.testing.rules import Rule, Rules
+
+RULES = BLOCK_RULES
+"""The rules of blocks by id, in order; each is called with a :class:`BlockCase`."""
+
+
+def block_cases(
+    names: Iterable[Any] | None = None, *, options: Mapping[str, Any] | None = None, hidden_size: int = 16
+) -> Iterator[BlockCase]:
+    """Yield blocks, by registered name or as classes, once for each direction that they declare."""
+    for name, cls in _plugins(ultra_core.blocks, names):
+        declared: Traits = getattr(cls, "traits", Traits())
+        for causal in (False, True):
+            if declared.causal if causal else declared.bidirectional:
+                yield BlockCase(
+                    name=name, cls=cls, options=options or {}, hidden_size=hidden_size, causal=causal
+                )
+
+
+def norm_cases(names: Iterable[Any] | None = None) -> Iterator[NormCase]:
+    """Yield norms, by registered name or as classes, once for each place."""
+    for name, cls in _plugins(ultra_core.norms, names):
+        yield from (NormCase(name=name, cls=cls, place=place) for place in PLACES)
+
+
+def ffn_cases(names: Iterable[Any] | None = None) -> Iterator[FFNCase]:
+    """Yield FFNs, by registered name or as classes."""
+    for name, cls in _plugins(ultra_core.ffns, names):
+        yield FFNCase(name=name, cls=cls)
+
+
+def position_cases(names: Iterable[Any] | None = None) -> Iterator[PositionCase]:
+    """Yield position codes, by registered name or as classes."""
+    for name, cls in _plugins(ultra_core.positions, names):
+        yield PositionCase(name=name, cls=cls)
+
+
+def _plugins(registry: Any, names: Iterable[Any] | None) -> Iterator[tuple[str, Any]]:
+    for name in registry.names() if names is None else names:
+        yield (name, registry.get(name)) if isinstance(name, str) else (name.__name__, name)
+
+
+def rules_of(case: Case) -> Rules:
+    """Return the rules for plugins of this case's kind."""
+    rules = {BlockCase: BLOCK_RULES, NormCase: NORM_RULES, FFNCase: FFN_RULES, PositionCase: POSITION_RULES}
+    return rules[type(case)]
+
+
+def check(case: Case, rules: Iterable[str] | None = None) -> list[str]:
+    """Try a case on the rules that apply to it, or on those named; return their ids.
+
+    Raises:
+        RuleBroken: the first rule that is broken.
+    """
+    chosen = rules_of(case).chosen(case, rules)
+    for rule in chosen:
+        rule(case)
+    return [rule.id for rule in chosen]
+
+
+def check_block(
+    block: Any,
+    *,
+    options: Mapping[str, Any] | None = None,
+    rules: Iterable[str] | None = None,
+    hidden_size: int = 16,
+) -> None:
+    """Try a block on the rules, in each direction that it declares.
+
+    Args:
+        block: a registered name or a class.
+        options: keyword arguments of its constructor, where the defaults do not fit a width of 16.
+        rules: ids to try; None: all but the slow ones (``B13c``, ``B13d``, which compile).
+        hidden_size: width at which to try it.
+
+    Raises:
+        RuleBroken: the first rule that is broken; the message states it.
+    """
+    named = None if rules is None else list(rules)
+    for case in block_cases([block], options=options, hidden_size=hidden_size):
+        check(case, named)
+
+
+def pytest_params(cases: Iterable[Case] | None = None, rules: Iterable[str] | None = None) -> list[Any]:
+    """Return ``pytest.param(case, rule)`` for every case and every rule that applies to it.
+
+    ::
+
+        @pytest.mark.parametrize(("case", "rule"), pytest_params(block_cases(["my_block"])))
+        def test_conformance(case, rule):
+            rule(case)
+
+    None: every registered block, norm, FFN and position code.
+    """
+    import pytest
+
+    if cases is None:
+        cases = [*block_cases(), *norm_cases(), *ffn_cases(), *position_cases()]
+    named = None if rules is None else list(rules)
+    pairs: list[tuple[Case, Rule]] = [(c, r) for c in cases for r in rules_of(c).chosen(c, named)]
+    return [pytest.param(case, rule, id=f"{case}-{rule.id}".replace(" ", "-")) for case, rule in pairs]

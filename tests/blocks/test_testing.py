@@ -1,0 +1,425 @@
+"""The kit is tested on blocks that are broken on purpose: each must fail the rule that it breaks."""
+
+import random
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ultra_blocks.ffn.mlp import MLP
+from ultra_blocks.layout import Layout
+from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_blocks.norms.rms_norm import RMSNorm
+from ultra_blocks.positions import PositionCode
+from ultra_blocks.testing import (
+    FFN_RULES,
+    NORM_RULES,
+    POSITION_RULES,
+    RULES,
+    Case,
+    RuleBroken,
+    Rules,
+    block_cases,
+    check,
+    check_block,
+    ffn_cases,
+    norm_cases,
+    position_cases,
+    pytest_params,
+)
+
+
+class Mean(Mixer):
+    """A block that keeps every rule: each token gets the mean of what it sees."""
+
+    traits: ClassVar[Traits] = Traits(recurrent_step=True, symmetric=True)
+
+    def __init__(self, hidden_size: int, *, causal: bool = False, dropout: float = 0.0) -> None:
+        super().__init__(hidden_size, causal=causal)
+        self.dropout = dropout
+        self.in_proj = nn.Linear(hidden_size, hidden_size)
+        self.out_proj = nn.Linear(hidden_size, hidden_size)
+        self.reset_parameters()
+
+    def seen(self, layout: Layout) -> Tensor:
+        documents = layout.documents
+        seen = (documents[:, :, None] == documents[:, None]) & layout.mask[:, None]
+        return seen.tril() if self.causal else seen
+
+    def enter(self, x: Tensor, layout: Layout | None) -> Tensor:  # type: ignore[override]
+        return x if layout is None else layout.zero_padding(x)
+
+    leave = enter
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        layout = layout or Layout.full(x.shape[0], x.shape[1])
+        x = self.in_proj(self.enter(x, layout))
+        seen = self.seen(layout).to(x.dtype)
+        mean = seen @ x / seen.sum(-1, keepdim=True).clamp(min=1)
+        return self.leave(self.out_proj(torch.tanh(x + mean)), layout)
+
+    def init_state(self, batch: int) -> Any:
+        self.require_causal()
+        return torch.zeros(batch, self.hidden_size, dtype=self.out_proj.weight.dtype), 0
+
+    def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
+        total, count = state
+        x_t = self.in_proj(x_t)
+        total = total + x_t
+        return self.out_proj(torch.tanh(x_t + total / (count + 1))), (total, count + 1)
+
+
+class LeaksPadding(Mean):
+    def seen(self, layout: Layout) -> Tensor:
+        return (
+            torch.ones_like(super().seen(layout)).tril()
+            if self.causal
+            else torch.ones_like(super().seen(layout))
+        )
+
+
+class SpreadsNaN(Mean):
+    def enter(self, x: Tensor, layout: Layout | None) -> Tensor:  # type: ignore[override]
+        return x if layout is None else x * layout.mask[..., None]
+
+
+class WritesAtPadding(Mean):
+    def leave(self, y: Tensor, layout: Layout | None) -> Tensor:  # type: ignore[override]
+        return y
+
+
+class SeesTheFuture(Mean):
+    def seen(self, layout: Layout) -> Tensor:
+        documents = layout.documents
+        return ((documents[:, :, None] == documents[:, None]) & layout.mask[:, None]).tril(1)
+
+
+class MixesRows(Mean):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        y = super().forward(x, layout)
+        return self.enter(y + 1e-3 * y[:1].sum(1, keepdim=True), layout)
+
+
+class MixesDocuments(Mean):
+    def seen(self, layout: Layout) -> Tensor:
+        seen = layout.mask[:, :, None] & layout.mask[:, None]
+        return seen.tril() if self.causal else seen
+
+
+class SeesTheLeftAlone(Mean):
+    def seen(self, layout: Layout) -> Tensor:
+        return super().seen(layout).tril()
+
+
+class SeesNeighboursAlone(Mean):
+    def seen(self, layout: Layout) -> Tensor:
+        return super().seen(layout).tril(1).triu(-1)
+
+
+class DecodesWrong(Mean):
+    def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
+        y, (total, count) = super().step(x_t, state)
+        return y, (total * 0.999, count)
+
+
+class CountsFromTheStart(Mean):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        layout = layout or Layout.full(x.shape[0], x.shape[1])
+        return super().forward(self.enter(x, layout) + 1e-3 * layout.positions[..., None], layout)
+
+
+class KnowsItsSides(Mean):
+    def seen(self, layout: Layout) -> Tensor:
+        seen = super().seen(layout).double()
+        return seen.tril() + 0.5 * seen.triu(1)
+
+
+class Quadratic(Mean):
+    traits: ClassVar[Traits] = Traits(linear_time=True)
+
+
+class ForgetsAParameter(Mean):
+    def __init__(self, hidden_size: int, *, causal: bool = False) -> None:
+        super().__init__(hidden_size, causal=causal)
+        self.unused = nn.Parameter(torch.ones(hidden_size))
+
+
+class MisstatesItsBlocks(Mean):
+    def row_blocks(self) -> dict[str, tuple[int, ...]]:
+        return {"in_proj.weight": (3, 4)}
+
+
+class DescribesNothing(Mean):
+    def parameter_info(self) -> dict[str, Any]:
+        return {}
+
+
+class IsRestless(Mean):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        return super().forward(x, layout) * torch.rand(())
+
+
+class TrainsOtherwise(Mean):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        return super().forward(x, layout) * (2 if self.training else 1)
+
+
+class CountsItsCalls(Mean):
+    calls = 0
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        self.calls += 1
+        return super().forward(x, layout) ** self.calls
+
+
+class HidesABuffer(Mean):
+    def __init__(self, hidden_size: int, *, causal: bool = False) -> None:
+        super().__init__(hidden_size, causal=causal)
+        self.register_buffer("table", torch.arange(3.0), persistent=False)
+
+
+class HasItsOwnDice(Mean):
+    def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
+        with torch.no_grad():
+            self.in_proj.weight.fill_(random.random())
+
+
+class HasNoDice(Mean):
+    def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
+        with torch.no_grad():
+            for p in self.parameters():
+                p.copy_(torch.linspace(-1, 1, p.numel()).view_as(p))
+
+
+class CutsTheGradient(Mean):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        y = super().forward(x, layout)
+        return y * y.detach()
+
+
+class Overflows(Mean):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        return super().forward(self.enter(x, layout).exp(), layout)
+
+
+class LosesDigits(Mean):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        y = super().forward(x, layout)
+        return self.enter(((y + 300) - 300), layout)
+
+
+class SwallowsCausal(Mean):
+    traits: ClassVar[Traits] = Traits(causal=False, symmetric=True)
+
+    def __init__(self, hidden_size: int, *, causal: bool = False) -> None:
+        super().__init__(hidden_size)
+
+
+class SwallowsPositions(Mean):
+    def __init__(self, hidden_size: int, *, causal: bool = False, positions: Any = "nope") -> None:
+        super().__init__(hidden_size, causal=causal)
+
+
+class StartsWithoutBeingAsked(Mean):
+    def require_causal(self) -> None:
+        pass
+
+
+class ChangesShape(Mean):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        return super().forward(x, layout)[..., :-1]
+
+
+class ChangesWithChunks(Mean):
+    def __init__(self, hidden_size: int, *, causal: bool = False, chunk_size: int = 64) -> None:
+        super().__init__(hidden_size, causal=causal)
+        self.chunk_size = chunk_size
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        return super().forward(x, layout) * (1 + 1e-3 / self.chunk_size)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_right_block_keeps_every_rule(causal: bool) -> None:
+    case = list(block_cases([Mean]))[causal]
+    tried = check(case)
+    assert {"B0", "B1", "B1b", "B2", "B4", "B7", "B8", "B10", "B16", "U1"} <= set(tried)
+    assert ("B3" in tried) == ("B5" in tried) == causal
+    assert ("B9" in tried) == (not causal)
+    assert "B13c" not in tried
+
+
+@pytest.mark.parametrize(
+    ("rule", "cls", "causal"),
+    [
+        ("B0", ChangesShape, False),
+        ("B1", LeaksPadding, False),
+        ("B1", LeaksPadding, True),
+        ("B1", SpreadsNaN, False),
+        ("B1b", SpreadsNaN, True),
+        ("B16", SpreadsNaN, False),
+        ("B16", WritesAtPadding, False),
+        ("B3", SeesTheFuture, True),
+        ("B2", MixesRows, False),
+        ("B7", MixesDocuments, False),
+        ("B7", MixesDocuments, True),
+        ("B4", SeesTheLeftAlone, False),
+        ("B4", SeesNeighboursAlone, False),
+        ("B5", DecodesWrong, True),
+        ("B5b", ChangesWithChunks, False),
+        ("B8", CountsFromTheStart, False),
+        ("B9", KnowsItsSides, False),
+        ("B10", CutsTheGradient, False),
+        ("B11", Overflows, False),
+        ("B12", IsRestless, False),
+        ("B12", TrainsOtherwise, False),
+        ("B13", CountsItsCalls, False),
+        ("B14", LosesDigits, False),
+        ("B15", HidesABuffer, False),
+        ("B15b", ForgetsAParameter, False),
+        ("B15b", MisstatesItsBlocks, False),
+        ("B15b", DescribesNothing, False),
+        ("B15c", HasItsOwnDice, False),
+        ("B15c", HasNoDice, False),
+        ("B17", Quadratic, False),
+        ("U1", SwallowsCausal, False),
+        ("U1", SwallowsPositions, False),
+        ("U1", StartsWithoutBeingAsked, False),
+    ],
+)
+def test_a_broken_block_fails_the_rule_that_it_breaks(rule: str, cls: type[Mixer], causal: bool) -> None:
+    case = list(block_cases([cls]))[causal]
+    assert RULES[rule].applies(case)
+    with pytest.raises(RuleBroken) as caught:
+        RULES[rule](case)
+    message = str(caught.value)
+    assert message.startswith(f"{case} breaks rule {rule}: {RULES[rule].statement}")
+
+
+def test_every_rule_has_a_block_that_breaks_it() -> None:
+    marks = test_a_broken_block_fails_the_rule_that_it_breaks.pytestmark  # type: ignore[attr-defined]
+    broken = {rule for mark in marks for rule, _, _ in mark.args[1]}
+    assert broken == {name for name, rule in RULES.items() if not rule.slow}
+
+
+def test_check_block_takes_a_name_or_a_class_and_runs_both_directions() -> None:
+    check_block("standard_attn", rules=["B0", "U1"], options={"num_heads": 4, "qk_norm": True})
+    with pytest.raises(RuleBroken, match=r"SeesTheFuture \(causal\) breaks rule B3"):
+        check_block(SeesTheFuture, rules=["B3"])
+
+
+def test_an_exception_inside_a_block_says_which_rule_was_tried() -> None:
+    class Raises(Mean):
+        def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+            raise KeyError("oh")
+
+    with pytest.raises(KeyError) as caught:
+        check_block(Raises, rules=["B15b"])
+    assert "was tried on rule B15b" in caught.value.__notes__[0]
+
+
+class NormsTheBatch(RMSNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 1e-3 * x.mean()
+
+
+class DividesByZero(RMSNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return x / x.norm(dim=-1, keepdim=True) * self.weight
+
+
+class IsNotANorm(RMSNorm):
+    def parameter_info(self) -> dict[str, Any]:
+        return {}
+
+
+class CutsTheNorm(RMSNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (super().forward(x) / x).detach()
+
+
+class LeaksIntoGradients(MLP):
+    def enter(self, x: Tensor, layout: Layout | None) -> Tensor:
+        return x
+
+
+class DrawsInEvaluation(MLP):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        return super().forward(x, layout) * torch.rand(())
+
+
+class HidesAConstant(MLP):
+    def __init__(self, hidden_size: int, ffn_hidden_size: int) -> None:
+        super().__init__(hidden_size, ffn_hidden_size)
+        self.register_buffer("constant", torch.ones(1), persistent=False)
+
+
+class Absolute(PositionCode):
+    kind = "bias"
+    symmetric = True
+
+    def bias(self, layout: Layout, dtype: torch.dtype) -> Tensor:
+        return (layout.positions[:, None, None] * 1e-3).to(dtype).expand(-1, 2, layout.mask.shape[1], -1)
+
+
+class Columns(PositionCode):
+    kind = "bias"
+
+    def bias(self, layout: Layout, dtype: torch.dtype) -> Tensor:
+        columns = torch.arange(layout.mask.shape[1], dtype=dtype)
+        return (columns[:, None] - columns).abs()[None, None]
+
+
+class SaysRotate(PositionCode):
+    kind = "rotate"
+
+
+class HidesATable(Columns):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.ones(1), persistent=False)
+
+
+@pytest.mark.parametrize(
+    ("rules", "rule", "cases"),
+    [
+        (NORM_RULES, "N1", norm_cases([NormsTheBatch])),
+        (NORM_RULES, "N2", norm_cases([DividesByZero])),
+        (NORM_RULES, "N3", norm_cases([CutsTheNorm])),
+        (NORM_RULES, "N4", norm_cases([IsNotANorm])),
+        (FFN_RULES, "F1", ffn_cases([LeaksIntoGradients])),
+        (FFN_RULES, "F2", ffn_cases([DrawsInEvaluation])),
+        (FFN_RULES, "F3", ffn_cases([HidesAConstant])),
+        (POSITION_RULES, "P1", position_cases([SaysRotate])),
+        (POSITION_RULES, "P2", position_cases([Absolute])),
+        (POSITION_RULES, "P3", position_cases([Absolute])),
+        (POSITION_RULES, "P4", position_cases([Columns])),
+        (POSITION_RULES, "P5", position_cases([HidesATable])),
+    ],
+)
+def test_broken_norms_ffns_and_positions_fail(rules: Rules, rule: str, cases: Any) -> None:
+    case: Case = next(iter(cases))
+    with pytest.raises(RuleBroken, match=f"breaks rule {rule}: "):
+        rules[rule](case)
+
+
+def test_params_are_every_case_with_every_rule_that_applies() -> None:
+    ids = [param.id for param in pytest_params(block_cases(["standard_attn"]), rules=["B0", "B3"])]
+    assert ids == [
+        "standard_attn-(bidirectional)-B0",
+        "standard_attn-(causal)-B0",
+        "standard_attn-(causal)-B3",
+    ]
+    whole = pytest_params()
+    assert {"rope-P1", "mlp-F1"} <= {param.id for param in whole}
+
+
+@pytest.mark.parametrize("backend_rule", ["B13c", "B13d"])
+def test_compiling_is_opt_in(backend_rule: str) -> None:
+    assert RULES[backend_rule].slow
+    assert RULES[backend_rule] not in RULES.chosen(next(iter(block_cases([Mean]))), None)
+
+
+def test_a_traced_block_equals_itself() -> None:
+    check(next(iter(block_cases(["standard_attn"]))), rules=["B13c"])
