@@ -1,0 +1,54 @@
+"""LAMB: the trust ratio."""
+
+import pytest
+import torch
+from torch import nn
+
+from ultra_optim import LAMB
+from ultra_optim.lamb import trust_ratio
+
+
+def test_a_zero_weight_moves() -> None:
+    """Clamping |p| from below instead of taking ratio 1 leaves zero-initialised layers where they are."""
+    p = nn.Parameter(torch.zeros(4, 5))
+    optimizer = LAMB([p], lr=0.1)
+    p.grad = torch.ones(4, 5)
+    optimizer.step()
+    torch.testing.assert_close(p.detach(), torch.full((4, 5), -0.1))
+
+
+def test_trust_ratio() -> None:
+    p, r = torch.full((3, 4), 2.0), torch.full((3, 4), 0.5)
+    assert float(trust_ratio(p, r)) == pytest.approx(4.0)
+    assert float(trust_ratio(p, r, limit=3.0)) == 3.0
+    assert float(trust_ratio(p, torch.zeros(3, 4))) == 1.0
+    assert float(trust_ratio(torch.zeros(3, 4), r)) == 1.0
+
+
+def test_each_expert_has_its_own_ratio() -> None:
+    p = torch.stack([torch.full((2, 3), 2.0), torch.full((2, 3), 8.0)], dim=1)
+    ratio = trust_ratio(p, torch.ones_like(p), expert_dim=1)
+    assert ratio.shape == (1, 2, 1)
+    torch.testing.assert_close(ratio.flatten(), torch.tensor([2.0, 8.0]))
+
+
+def test_groups_without_decay_and_vectors_are_not_rescaled() -> None:
+    def step(p: nn.Parameter, **group: object) -> float:
+        optimizer = LAMB([{"params": [p], **group}], lr=0.1, weight_decay=0.0, eps=0.0)
+        p.grad = torch.ones_like(p)
+        optimizer.step()
+        return float(p.detach().flatten()[0])
+
+    assert step(nn.Parameter(torch.full((2, 2), 5.0)), decay=False) == pytest.approx(4.9)
+    assert step(nn.Parameter(torch.full((4,), 5.0))) == pytest.approx(4.9)
+    assert step(nn.Parameter(torch.full((2, 2), 5.0))) == pytest.approx(4.5)
+
+
+def test_parameters_may_join_late() -> None:
+    early, late = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))
+    optimizer = LAMB([early, late], lr=0.1)
+    for step in range(3):
+        early.grad = torch.ones(2, 2)
+        late.grad = torch.ones(2, 2) if step == 2 else None
+        optimizer.step()
+    assert (optimizer.state[early]["step"], optimizer.state[late]["step"]) == (3, 1)

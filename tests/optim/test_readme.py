@@ -1,0 +1,33 @@
+"""The code of the package's README runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import ultra_optim
+from ultra_core import optimizers, schedules
+
+README = (Path(__file__).parents[2] / "packages" / "ultra-optim" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_examples_run(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    exec(compile(code, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    if "print" in code:
+        assert float(printed) < 0.5
+
+
+def test_everything_is_mentioned() -> None:
+    ours = [e.name for registry in (optimizers, schedules) for e in registry.entries()]
+    assert all(f"`{name}`" in README for name in ours)
+
+
+def test_the_public_names_exist() -> None:
+    for name in ultra_optim.__all__:
+        assert callable(getattr(ultra_optim, name))
+    with pytest.raises(AttributeError, match="no attribute 'Adam'"):
+        _ = ultra_optim.Adam
