@@ -207,8 +207,8 @@ def _normalizer(charsmap: bytes) -> Normalizer:
     """Return SentencePiece's normaliser: its table of characters, then joined spaces.
 
     The library's `Precompiled` drops a combining mark when the character before it is in the table and the
-    two are not. So what can be composed is composed first, and the marks that are left are parted from their
-    base by a break that is taken out afterwards.
+    two are not. So what can be composed is composed first, which also sorts the marks of a letter, and the
+    marks that are left are parted from their base by a break that is taken out afterwards.
     """
     from tokenizers import Regex, normalizers
 

@@ -47,9 +47,9 @@ class Expander:
             return None
 
     def _template(self, template: str) -> _Draw:
-        from hassil.parse_expression import parse_sentence
-
         if template not in self._compiled:
+            from hassil.parse_expression import parse_sentence
+
             self._compiled[template] = self._compile(parse_sentence(template).expression)
         return self._compiled[template]
 

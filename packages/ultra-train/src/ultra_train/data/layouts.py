@@ -127,11 +127,16 @@ def _recipes(
                 (space for space, rows in open_rows.items() if space >= length and rows), default=max_length
             )
             rows = open_rows.get(room)
-            recipe, times = rows.pop() if rows else ((), left)
-            used = min(times, left)
-            if times > used:
-                open_rows[room].append((recipe, times - used))
-            target = done if room == length else open_rows.setdefault(room - length, [])
-            target.append(((*recipe, length), used))
-            left -= used
+            if rows:
+                recipe, times = rows.pop()
+                copies, used = 1, min(times, left)
+                if times > used:
+                    rows.append((recipe, times - used))
+            else:  # new rows take as many documents of this length as fit
+                copies = min(left, max_length // length)
+                recipe, used = (), left // copies
+            rest = room - copies * length
+            target = open_rows.setdefault(rest, []) if rest else done
+            target.append((recipe + copies * (length,), used))
+            left -= copies * used
     return done + [row for rows in open_rows.values() for row in rows]

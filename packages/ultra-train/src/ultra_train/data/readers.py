@@ -68,8 +68,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
+                byte = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
                 raise DataError(
-                    f"{path}:{number}: is not UTF-8 (byte 0x{raw[error.start]:02x}, column {error.start + 1}). "
+                    f"{path}:{number}: is not UTF-8 ({byte}). "
                     "Convert the file, for example with: iconv -f latin1 -t utf-8"
                 ) from error
             if "\0" in line:
