@@ -64,8 +64,8 @@ class AdamW(Checked, torch.optim.AdamW):
         fused: bool | None = None,
     ) -> None:
         params = materialized(params)
-        if fused is None:
-            fused = can_fuse(tensors_in(params))
+        if fused is None and can_fuse(tensors_in(params)):
+            fused = True
         options: dict[str, Any] = {
             "lr": lr,
             "betas": betas,
@@ -81,7 +81,8 @@ class AdamW(Checked, torch.optim.AdamW):
         """Refuse sparse gradients; leave the fused kernel where it would be wrong."""
         super().prepare()
         for group in self.param_groups:
-            group["fused"] = group["fused"] and same_layout(group["params"])
+            if group["fused"] and not same_layout(group["params"]):
+                group["fused"] = None
 
 
 def can_fuse(tensors: Iterable[Tensor]) -> bool:

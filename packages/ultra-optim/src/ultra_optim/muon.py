@@ -151,7 +151,7 @@ class Muon(Optimizer):
             self.zeros(params, "exp_avg_sq"),
             [],
             [self.state[p]["adam_step"] for p in params],
-            fused=can_fuse(params) and same_layout(params),
+            fused=(can_fuse(params) and same_layout(params)) or None,
             amsgrad=False,
             beta1=beta1,
             beta2=beta2,
