@@ -21,7 +21,7 @@ for line in sys.stdin:
         why = str(error)
     print("\\0" + json.dumps(why), flush=True)
 """
-"""Imports the entries that it reads and answers with a line each; a plugin may print what it likes between."""
+"""Imports the entries that it reads and answers with a line each, whatever plugins print in between."""
 
 Found = list[tuple[str, Entry, str]]
 

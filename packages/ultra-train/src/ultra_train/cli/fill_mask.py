@@ -9,12 +9,15 @@ import click
 @click.argument("model")
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
 @click.option("--top-k", default=5, show_default=True, type=click.IntRange(min=1), help="Guesses per blank.")
-def fill_mask(model: str, texts: tuple[str, ...], top_k: int) -> None:
+@click.option("--runs", default="runs", show_default=True, help="Folder of runs.")
+def fill_mask(model: str, texts: tuple[str, ...], top_k: int, runs: str) -> None:
     """Show the likeliest tokens at each [MASK] of TEXT.
 
-    MODEL is the folder of a run, the folder of a model, or the name of a run below runs/.
+    MODEL is the folder of a run or of a model, the name of a run, or a hub id.
     """
-    from ultra_train.fill_mask import as_text
     from ultra_train.fill_mask import fill_mask as fill
 
-    click.echo(as_text(texts, fill(model, texts, top_k)))
+    for text, blanks in zip(texts, fill(model, list(texts), top_k, runs=runs), strict=True):
+        click.echo(text)
+        for guesses in blanks:
+            click.echo("  " + "  ".join(f"{guess.token} {guess.probability:.2f}" for guess in guesses))

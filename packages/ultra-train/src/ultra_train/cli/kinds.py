@@ -26,7 +26,7 @@ class Kind(click.ParamType):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the plural."""
-        for plural in (value, f"{value}s"):
-            if plural in KINDS:
-                return plural
-        self.fail(f"{value!r} is no kind of plugin; the kinds are {', '.join(KINDS)}", param, ctx)
+        plural = value if value in KINDS else f"{value}s"
+        if plural not in KINDS:
+            self.fail(f"{value!r} is no kind of plugin; the kinds are {', '.join(KINDS)}", param, ctx)
+        return plural

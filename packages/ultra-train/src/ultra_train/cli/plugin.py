@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -12,11 +13,16 @@ from ultra_core.errors import UltraError, listed
 from ultra_core.kinds import KINDS
 from ultra_train.cli.kinds import split
 
-KITS = {
-    "blocks": ("ultra_blocks.testing", "check_block"),
-    "optimizers": ("ultra_optim.testing", "check_optimizer"),
+Trial = tuple[str, str, Callable[[], None]]
+"""Id of a rule and what it is tried on, the rule in a sentence, the trial itself."""
+
+BLOCK_KIT = {
+    "blocks": "block_cases",
+    "norms": "norm_cases",
+    "ffns": "ffn_cases",
+    "positions": "position_cases",
 }
-"""Kinds of plugins that have a conformance kit -> its module and the function that checks one rule."""
+"""Kinds of plugins that ultra_blocks.testing knows -> its function that says what to try them on."""
 
 
 @click.group()
@@ -27,39 +33,54 @@ def plugin() -> None:
 @plugin.command()
 @click.argument("name")
 def check(name: str) -> None:
-    """Run the conformance kit over NAME (a block or an optimizer) and show every rule; exit 1 if one breaks."""
-    kind, short = _kit_of(name)
-    module, function = KITS[kind]
-    try:
-        kit = import_module(module)
-    except ImportError as error:
-        package = module.partition(".")[0].replace("_", "-")
-        raise UltraError(
-            f"the kit needs more packages: pip install '{package}[testing]' ({error})"
-        ) from error
-    broken = [rule for _, rule in kit.cases([short]) if not _holds(kit, getattr(kit, function), short, rule)]
+    """Run the conformance kit over NAME, rule by rule; exit code 1 if one breaks.
+
+    NAME is a block, norm, FFN, position code or optimizer, or kind:name.
+    """
+    kind, short = _kind_of(name)
+    KINDS[kind].get(short)
+    broken = [rule for rule, statement, trial in _trials(kind, short) if not _holds(rule, statement, trial)]
     if broken:
         click.echo(f"{short} breaks {listed(broken)}", err=True)
         raise click.exceptions.Exit(1)
     click.echo(f"{short} keeps every rule")
 
 
-def _kit_of(name: str) -> tuple[str, str]:
+def _kind_of(name: str) -> tuple[str, str]:
     kinds, short = split(name)
-    found = [kind for kind in kinds if kind in KITS and short in KINDS[kind]]
+    kits = [*BLOCK_KIT, "optimizers"]
+    found = [kind for kind in kinds if kind in kits and short in KINDS[kind]]
     if len(found) != 1:
-        why = f"is a name in {listed(found)}; say kind:name" if found else "is no installed one of them"
-        raise UltraError(f"there are conformance kits for {listed(list(KITS))}; {name!r} {why}")
+        why = f"is a name in {listed(found)}; say kind:name" if found else "is none of them that is installed"
+        raise UltraError(f"there are conformance kits for {listed(kits)}; {name!r} {why}")
     return found[0], short
 
 
-def _holds(kit: Any, check_rule: Callable[[str, str], None], name: str, rule: str) -> bool:
-    statement = kit.RULES[rule].statement.splitlines()[0]
+def _trials(kind: str, name: str) -> Iterator[Trial]:
+    if kind == "optimizers":
+        kit = _kit("ultra_optim.testing.kit", "ultra-optim")
+        for _, rule in kit.cases([name]):
+            yield rule, kit.RULES[rule].statement, partial(kit.check_optimizer, name, rule)
+        return
+    kit = _kit("ultra_blocks.testing.kit", "ultra-blocks")
+    for case in getattr(kit, BLOCK_KIT[kind])([name]):
+        for rule in kit.rules_of(case).chosen(case, None):
+            yield f"{rule.id} {case}", rule.statement, partial(rule, case)
+
+
+def _kit(module: str, package: str) -> Any:
     try:
-        check_rule(name, rule)
-    except (AssertionError, UltraError, ValueError) as error:
-        click.echo(f"broken  {rule}  {statement}")
-        click.echo(f"        {error}")
+        return import_module(module)
+    except ImportError as error:
+        raise UltraError(f"the kit needs: pip install '{package}[testing]' ({error})") from error
+
+
+def _holds(rule: str, statement: str, trial: Callable[[], None]) -> bool:
+    try:
+        trial()
+    except Exception as error:  # whatever a plugin raises, it is what its author wants to see
+        click.echo(f"broken  {rule}: {statement}")
+        click.echo(f"        {type(error).__name__}: {error}")
         return False
-    click.echo(f"kept    {rule}  {statement}")
+    click.echo(f"kept    {rule}: {statement}")
     return True
