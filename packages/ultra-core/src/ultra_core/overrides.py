@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-
-import attrs
+from dataclasses import replace
 
 from ultra_core.errors import ConfigError, Fault, Path, key_of
 from ultra_core.source import Node
@@ -67,4 +66,4 @@ def _place(root: Node, parts: list[str], value: Node, origin: str) -> list[Fault
 
 def _own(node: Node) -> Node:
     """Return a copy to write into: an alias shares its node with its anchor."""
-    return attrs.evolve(node, value=copy(node.value), key_lines=dict(node.key_lines))
+    return replace(node, value=copy(node.value), key_lines=dict(node.key_lines))

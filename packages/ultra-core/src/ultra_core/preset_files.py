@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 from ultra_core.errors import PluginError
 from ultra_core.metadata import Entry, installed_entries
+from ultra_core.preset_meta import read_meta
 from ultra_core.registry import Registry
 from ultra_core.source_files import package_folders
-
-_META = re.compile(r"^meta:.*\n(?:(?:[ \t#].*)?\n)*", re.MULTILINE)
 
 NOT_PRESETS = frozenset({"schema"})
 """Stems of YAML files that lie among the presets without being one."""
@@ -52,22 +50,11 @@ class Presets(Registry):
 
     def meta(self, name: str) -> dict[str, Any]:
         """Return the section ``meta`` of a preset, reading no other; empty when it is absent or faulty."""
-        return _meta(self.get(name))
+        return read_meta(self.get(name))
 
     def summary(self, entry: Entry) -> str:
         """Return ``meta.summary`` of a preset."""
-        return str(_meta(Path(entry.target)).get("summary", ""))
+        return str(read_meta(Path(entry.target)).get("summary", ""))
 
     def _local(self, name: str, target: Any, source: str) -> Entry:
         return Entry(name, source, "", str(target))
-
-
-def _meta(file: Path) -> dict[str, Any]:
-    from ultra_core.config import ConfigError, parse_source  # the YAML parser costs more than all of this
-
-    try:
-        found = _META.search(file.read_text(encoding="utf-8") + "\n")
-        meta = parse_source(found[0]).tree["meta"] if found else {}
-    except (OSError, UnicodeDecodeError, ConfigError):
-        return {}
-    return meta if isinstance(meta, dict) else {}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
-
-import attrs
 
 from ultra_core.errors import Fault, Path
 from ultra_core.scalars import Scalar
 
 
-@attrs.define(eq=False)
+@dataclass(eq=False, slots=True)
 class Node:
     """One value of the file: a scalar, a dict of nodes or a list of nodes, and where it stands."""
 
@@ -18,7 +17,7 @@ class Node:
     file: str
     line: int
     column: int
-    key_lines: dict[str, tuple[str, int, int]] = attrs.field(factory=dict)
+    key_lines: dict[str, tuple[str, int, int]] = field(default_factory=dict)
     """For a mapping: file, line and column of each key."""
     size: int = 1
     depth: int = 1
