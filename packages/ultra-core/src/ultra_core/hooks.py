@@ -61,6 +61,10 @@ class Run(Protocol):
     """The folder ``runs/<name>``."""
     config: Any
     """The resolved configuration."""
+    model: Any
+    """The model; None until it is built."""
+    trainer: Any
+    """The ``transformers.Trainer``; None until it is built."""
 
 
 @hookspec
