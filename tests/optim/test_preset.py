@@ -11,7 +11,7 @@ from ultra_core import optimizers
 from ultra_core.errors import UnknownNameError
 from ultra_core.params import SEED_ROLES
 from ultra_optim import build
-from ultra_optim.preset import FLAT_DEFAULTS, parse_flat, parse_parameters
+from ultra_optim.preset import FLAT_DEFAULTS, FLAT_NAMES, parse_parameters
 
 
 def test_keys_with_and_without_role() -> None:
@@ -103,30 +103,17 @@ def test_unknown_optimizer() -> None:
     assert parse_parameters("ultra-optim:adamw", {"adamw-lr": 1.0}).options == {"lr": 1.0}
 
 
-def test_flat_keys_fill_up_with_the_samples_values() -> None:
-    options, roles, faults = parse_flat({"lr_embeddings": 1e-3, "betas_norms": [0.8, 0.9], "wd_ode": 0.5})
-    assert roles["embeddings"] == FLAT_DEFAULTS["embeddings"] | {"lr": 1e-3}
-    assert roles["norms"] == {"lr": 5e-6, "weight_decay": 0.001, "betas": (0.8, 0.9), "eps": 1e-8}
-    assert roles["ode"]["weight_decay"] == 0.5
-    assert roles.keys() == set(SEED_ROLES)
-    assert options == roles["other"] == {"lr": 2e-6, "weight_decay": 0.01, "betas": (0.9, 0.95), "eps": 1e-8}
-    assert faults == []
-    assert FLAT_DEFAULTS["embeddings"]["lr"] == 1e-6
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("lr_embedings", 1e-3, "Did you mean 'lr_embeddings'"),
-        ("lr", 1e-3, "no such key"),
-        ("lr_norms", "x", "lr is 'x'"),
-        ("eps_norms", -1.0, "eps is -1.0"),
-    ],
-)
-def test_flat_faults(key: str, value: Any, message: str) -> None:
-    ((found, text),) = parse_flat({key: value}).faults
-    assert found == key
-    assert message in text
+def test_values_of_the_flat_spelling_are_those_of_the_seed() -> None:
+    assert FLAT_DEFAULTS.keys() == set(SEED_ROLES)
+    assert FLAT_DEFAULTS["embeddings"] == {
+        "lr": 1e-6,
+        "weight_decay": 0.01,
+        "betas": (0.9, 0.95),
+        "eps": 1e-8,
+    }
+    assert [values["lr"] for values in FLAT_DEFAULTS.values()] == [1e-6, 5e-6, 1e-7, 5e-6, 2e-6, 3e-6, 2e-6]
+    assert FLAT_DEFAULTS["norms"]["weight_decay"] == 0.001
+    assert all(name in FLAT_DEFAULTS["other"] for name in FLAT_NAMES.values())
 
 
 @pytest.mark.parametrize("name", optimizers.names())

@@ -1,4 +1,4 @@
-"""The two optimizer spellings of presets, read into options of the optimizer and of the roles."""
+"""Optimizer keys of presets, read into options of the optimizer and of the roles."""
 
 from __future__ import annotations
 
@@ -93,33 +93,6 @@ def parse_parameters(
             parsed.roles.setdefault(role, {})[option] = _plain(value)
         else:
             parsed.options[option] = _plain(value)
-    return parsed
-
-
-def parse_flat(parameters: Mapping[str, Any]) -> Parsed:
-    """Read the older keys ``lr_embeddings``, ``wd_norms``, ``betas_ode``, ``eps_other``: AdamW per role.
-
-    What the preset leaves out takes the value of :data:`FLAT_DEFAULTS`. ``options`` are those of the role
-    ``other``, so that they also hold for roles that the flat spelling does not know.
-
-    Args:
-        parameters: flat keys only; any other key is a fault.
-    """
-    from ultra_optim.adamw import AdamW
-
-    parsed = Parsed(roles={role: dict(values) for role, values in FLAT_DEFAULTS.items()})
-    for key, value in parameters.items():
-        short, _, role = key.partition("_")
-        if short not in FLAT_NAMES or role not in FLAT_DEFAULTS:
-            allowed = [f"{n}_{r}" for n in FLAT_NAMES for r in FLAT_DEFAULTS]
-            parsed.faults.append((key, f"no such key.{did_you_mean(key, allowed)}"))
-            continue
-        option = FLAT_NAMES[short]
-        if message := check_options("adamw", AdamW, {option: value}).get(option):
-            parsed.faults.append((key, message))
-        else:
-            parsed.roles[role][option] = _plain(value)
-    parsed.options = dict(parsed.roles["other"])
     return parsed
 
 
