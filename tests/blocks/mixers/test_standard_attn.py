@@ -227,3 +227,13 @@ def test_first_weights_and_the_linear_factory() -> None:
     assert abs(block.out_proj.weight.std() - 0.025) < 0.002
     assert block.q_norm is not None
     assert (block.q_norm.weight == 1).all()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_window_that_no_pair_exceeds_needs_no_mask(causal: bool) -> None:
+    block = StandardAttention(8, num_heads=2, window=6, causal=causal)
+    short, long = Layout.full(1, 7 if causal else 4), Layout.full(1, 8 if causal else 5)
+    block(torch.randn(1, short.mask.shape[1], 8), short)
+    block(torch.randn(1, long.mask.shape[1], 8), long)
+    made = [any(key[0] == "pairs" for key in layout.memo) for layout in (short, long)]
+    assert made == [False, True]

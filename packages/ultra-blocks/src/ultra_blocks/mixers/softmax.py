@@ -93,17 +93,24 @@ class SoftmaxAttention(Mixer):
             q, k = self.positions.rotate(q, k, layout)
         bias = self.positions.bias(layout, v.dtype) if self.positions.kind == "bias" else None
         dropout = self.dropout if self.training else 0.0
+        window = self.window if self._reaches_past_window(layout) else None
         if self.softcap is None and self.positions.kind != "scores":
             q, k = q.to(v.dtype), k.to(v.dtype)
             y = kernel_attention(
-                q, k, v, layout, causal=self.causal, window=self.window, bias=bias, dropout=dropout
+                q, k, v, layout, causal=self.causal, window=window, bias=bias, dropout=dropout
             )
         else:
-            mask = layout.attention_mask(self.causal, self.window)
+            mask = layout.attention_mask(self.causal, window)
             y = explicit_attention(
                 self._scores(q, k, layout), v, mask=mask, bias=bias, softcap=self.softcap, dropout=dropout
             )
         return self.leave(self.out_proj(y.transpose(1, 2).flatten(2)), layout)
+
+    def _reaches_past_window(self, layout: Layout) -> bool:
+        """Whether some pair may lie outside the window; short rows need no mask for it."""
+        if self.window is None or not layout.indexed:
+            return self.window is not None
+        return layout.mask.shape[1] - 1 > (self.window if self.causal else self.window // 2)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return q ``(B, H, T, d)``, k and v ``(B, G, T, d)``, views of one projection."""
