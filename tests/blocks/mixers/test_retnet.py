@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.retnet import RetNet
+from ultra_blocks.testing import block_cases, pytest_params
 from ultra_core.options import check_options, read_options
 
 WIDTH, HEADS = 16, 2
@@ -133,6 +134,17 @@ def test_documents_of_a_row_are_strangers(causal):
     y = block(x, Layout.from_mask(torch.ones(1, 24, dtype=torch.bool), documents))
     alone = torch.cat([block(part) for part in x.split(lengths, 1)], 1)
     assert (y - alone).abs().max() < 1e-12
+
+
+KIT = ["B1", "B1b", "B3", "B5", "B7", "B8", "B10", "B13", "B14", "B16"]
+
+
+@pytest.mark.parametrize(
+    ("case", "rule"), pytest_params(block_cases([RetNet], options={"chunk_size": 3}), KIT)
+)
+def test_rules_hold_across_chunks(case, rule):
+    """The kit's own rows fit one chunk of the default size."""
+    rule(case)
 
 
 def test_layers_of_a_forward_share_their_tables():

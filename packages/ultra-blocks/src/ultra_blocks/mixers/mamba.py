@@ -1,0 +1,279 @@
+"""Mamba-2: state space duality, bidirectional as in Hydra."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultra_blocks.functional.conv import depthwise_conv, depthwise_conv_step
+from ultra_blocks.functional.ssd import Scan, log_softplus, ssd
+from ultra_blocks.layout import Layout
+from ultra_blocks.linear import LinearFactory, fused_linear
+from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_core.options import FromModel, Range
+from ultra_core.params import ParamInfo
+
+GATES = ("A_log", "D", "dt_bias")
+
+
+class MambaState(NamedTuple):
+    """What a causal block remembers, at least fp32.
+
+    ``memory`` ``(B, H, n, P)``; ``window`` ``(B, K - 1, E)``, the last inputs of the convolution.
+    """
+
+    memory: Tensor
+    window: Tensor
+
+
+class Mamba(Mixer):
+    """Mamba-2 in time linear in the length: a state decays by what each token says, in both directions.
+
+    ``z, u, dt = W_in x``; ``x', B, C = silu(conv(u))`` (depthwise, short); ``dt = softplus(dt + dt_bias)``;
+    ``A = -exp(A_log)``, one number a head. A scan is ``S_t = exp(dt_t A) S_{t-1} + dt_t x'_t^T B_t``,
+    ``SSD(x')_t = S_t C_t``. Then
+
+    * bidirectional "hydra": ``y = shift(SSD_f(x')) + rev(shift(SSD_b(rev x'))) + (W_D x' + D) x'``, each
+      direction with its own B, C, dt; the shift moves one step: the own term comes from the last part;
+    * bidirectional "sum": ``y = SSD_f(x') + rev(SSD_b(rev x')) - own + D x'`` with shared B and C, own dt;
+      the own term counts once, with the mean of both dt;
+    * causal: ``y = SSD(x') + D x'``, which loads weights of transformers' Mamba2 mixer;
+
+    and ``out = W_out norm(y silu(z))`` or ``W_out (norm(y) silu(z))``, an RMS norm over each group.
+
+    Args:
+        hidden_size: width D of the stream.
+        causal: read the past alone; then ``init_state`` and ``step`` decode token by token.
+        bidirectional_form: how the directions are joined when not causal.
+        state_size: n, rows of the state of a head.
+        expand: width of x' over D.
+        head_dim: P, a divisor of ``expand * hidden_size``; None: its largest divisor up to 64.
+        num_groups: G, how many sets of B and C the heads share; divides the heads.
+        conv_kernel: width of the convolution in tokens; None: 4 if causal, else 7, centred and therefore odd.
+        chunk_size: tokens that are multiplied with each other directly; changes speed, not the result.
+        decay_init: -A of the heads: "range" 1..H, "uniform" in [1, 16], "ones"; None: "ones" for hydra, else
+            "range".
+        dt_min, dt_max, dt_floor: dt starts log-uniform in [dt_min, dt_max], but at least dt_floor.
+        dt_limit: dt is clamped to this interval.
+        norm_before_gate: ``norm(y) silu(z)`` rather than ``norm(y silu(z))``; None: as hydra does, else not.
+        eps: added to the mean square of the norm.
+        linear: makes the projections in and out.
+
+    Shapes:
+        x ``(B, T, D)`` -> ``(B, T, D)``. Positions are not used: neighbours are neighbouring real tokens.
+
+    Raises:
+        ValueError: widths that do not divide, an even centred kernel, an interval upside down.
+
+    Papers: Dao, Gu 2024, "Transformers are SSMs", arXiv:2405.21060; Hwang et al. 2024, "Hydra: Bidirectional
+    State Space Models", arXiv:2407.09941.
+    Differs from the papers: state_size 64 (Mamba-2 has 128); the "sum" form; the bias of the convolution
+    starts at 0. ``A_log``, ``D``, ``dt_bias`` stay fp32 when the model is cast to half precision.
+    """
+
+    role: ClassVar[str] = "mamba"
+    traits: ClassVar[Traits] = Traits(recurrent_step=True, linear_time=True)
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        causal: bool = False,
+        bidirectional_form: Literal["hydra", "sum"] = "hydra",
+        state_size: Annotated[int, Range(min=1)] = 64,
+        expand: Annotated[int, Range(min=1)] = 2,
+        head_dim: Annotated[int, Range(min=1)] | None = None,
+        num_groups: Annotated[int, Range(min=1)] = 1,
+        conv_kernel: Annotated[int, Range(min=1)] | None = None,
+        chunk_size: Annotated[int, Range(min=1)] = 64,
+        decay_init: Literal["range", "uniform", "ones"] | None = None,
+        dt_min: Annotated[float, Range(gt=0)] = 1e-3,
+        dt_max: Annotated[float, Range(gt=0)] = 1e-1,
+        dt_floor: Annotated[float, Range(gt=0)] = 1e-4,
+        dt_limit: tuple[float, float] = (0.0, math.inf),
+        norm_before_gate: bool | None = None,
+        eps: Annotated[float, Range(gt=0)] = 1e-5,
+        linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
+    ) -> None:
+        super().__init__(hidden_size, causal=causal)
+        inner = expand * hidden_size
+        if head_dim is None:
+            head_dim = max(p for p in range(1, min(64, inner) + 1) if inner % p == 0)
+        self.num_heads, rest = divmod(inner, head_dim)
+        if rest or self.num_heads % num_groups:
+            raise ValueError(
+                f"Mamba: {expand} x hidden_size {hidden_size} = {inner} channels do not fall into heads of "
+                f"{head_dim} and these into {num_groups} groups; change head_dim or num_groups"
+            )
+        kernel = (4 if causal else 7) if conv_kernel is None else conv_kernel
+        if not causal and kernel % 2 == 0:
+            raise ValueError(
+                f"Mamba: conv_kernel {kernel} has no middle; a bidirectional block needs an odd one"
+            )
+        for name, (low, high) in {"dt_min, dt_max": (dt_min, dt_max), "dt_limit": dt_limit}.items():
+            if not 0 <= low <= high:
+                raise ValueError(f"Mamba: {name} is ({low:g}, {high:g}); 0 <= first <= second is needed")
+        self.form = "causal" if causal else bidirectional_form
+        self.head_dim, self.state_size, self.num_groups = head_dim, state_size, num_groups
+        self.chunk_size, self.dt_limit, self.dt_init = chunk_size, dt_limit, (dt_min, dt_max, dt_floor)
+        hydra = self.form == "hydra"
+        self.decay_init = decay_init or ("ones" if hydra else "range")
+        self.norm_before_gate = hydra if norm_before_gate is None else norm_before_gate
+        # gate; what the convolution sees: x', then B and C (of both directions); dt (of both directions)
+        self.conv_widths = (inner,) + (4 if hydra else 2) * (num_groups * state_size,)
+        self.dt_widths = (1 if causal else 2) * (self.num_heads,)
+        self.in_proj = fused_linear(linear, hidden_size, (inner, *self.conv_widths, *self.dt_widths))
+        conv_width = sum(self.conv_widths)
+        self.conv1d = nn.Conv1d(conv_width, conv_width, kernel, groups=conv_width)
+        self.A_log = nn.Parameter(torch.empty(self.num_heads))
+        self.D = nn.Parameter(torch.empty(self.num_heads))
+        self.dt_bias = nn.Parameter(torch.empty(self.num_heads))
+        self.own_proj = nn.Linear(inner, self.num_heads, bias=False) if hydra else None
+        self.norm = nn.RMSNorm(inner, eps=eps)
+        self.out_proj = linear(inner, hidden_size, bias=False)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
+        """Draw new weights: projections N(0, std^2), the convolution as ``nn.Conv1d``, D = 1."""
+        super().reset_parameters(std=std, residual_scale=residual_scale)
+        nn.init.zeros_(self.conv1d.get_parameter("bias"))
+        nn.init.ones_(self.D)
+        if self.decay_init == "uniform":
+            self.A_log.uniform_(1, 16).log_()
+        else:
+            last = self.num_heads if self.decay_init == "range" else 1
+            self.A_log.copy_(torch.linspace(1, last, self.num_heads).log())
+        low, high, floor = self.dt_init
+        dt = torch.empty_like(self.dt_bias).uniform_(math.log(low), math.log(high)).exp().clamp(min=floor)
+        self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
+
+    def row_blocks(self) -> dict[str, tuple[int, ...]]:
+        """Return the heights of the projections that ``in_proj`` stacks: gate, x', B and C, dt."""
+        return {"in_proj.weight": (self.conv_widths[0], *self.conv_widths, *self.dt_widths)}
+
+    def parameter_info(self) -> dict[str, ParamInfo]:
+        """Describe the parameters: decays and steps are gates that no weight decay touches."""
+        info = super().parameter_info()
+        info.update({name: ParamInfo(role=self.role, kind="gate", decay=False) for name in GATES})
+        info["conv1d.weight"] = ParamInfo(role=self.role, kind="conv")
+        info["norm.weight"] = ParamInfo(role="norms", kind="vector")
+        return info
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Move and cast as ``nn.Module`` does, except that decays and steps stay fp32 in half precision."""
+        exact = {name: getattr(self, name).data for name in GATES}
+        super()._apply(fn, recurse)
+        for name, before in exact.items():
+            parameter = getattr(self, name)
+            if parameter.dtype in (torch.float16, torch.bfloat16):
+                parameter.data = before.to(parameter.device, _exact(before))
+        return self
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        """Mix the tokens ``(B, T, D)`` of each document."""
+        if layout is None or layout.dense:
+            return self._mix(x, None, None)
+        # Neighbours must stand next to each other: real tokens first, padding behind them.
+        order, back = layout.remember("real tokens first", lambda: _real_first(layout))
+        real = layout.mask.gather(1, order)
+        documents = layout.documents.gather(1, order) if layout.packed else None
+        rows = self.enter(x, layout).gather(1, order[..., None].expand_as(x))
+        y = self._mix(rows, real, documents)
+        return self.leave(y.gather(1, back[..., None].expand_as(y)), layout)
+
+    def _mix(self, x: Tensor, real: Tensor | None, documents: Tensor | None) -> Tensor:
+        z, u, dt = self._project(x)
+        weight, bias = self.conv1d.get_parameter("weight"), self.conv1d.get_parameter("bias")
+        u = F.silu(depthwise_conv(u, weight, bias, causal=self.causal, documents=documents))
+        if real is not None:
+            u = torch.where(real[..., None], u, 0.0)  # the bias is read at padding
+        channels, scans, own = self._scans(u, dt)
+        y = ssd(
+            channels,
+            *scans,
+            shifted=self.form == "hydra",
+            chunk_size=self.chunk_size,
+            documents=documents,
+        )
+        return self._read_out(y + own[..., None] * channels, z)
+
+    def init_state(self, batch: int) -> MambaState:
+        """Return the empty memory before the first token of ``batch`` rows."""
+        self.require_causal()
+        weight = self.conv1d.get_parameter("weight")
+        empty = weight.new_zeros(batch, dtype=_exact(weight))
+        return MambaState(
+            empty[:, None, None, None].repeat(1, self.num_heads, self.state_size, self.head_dim),
+            empty[:, None, None].repeat(1, weight.shape[-1] - 1, weight.shape[0]),
+        )
+
+    def step(self, x_t: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
+        """Return the output ``(B, D)`` of the next token ``x_t`` ``(B, D)``, and the state after it."""
+        memory, window = state
+        z, u, dt = self._project(x_t)
+        weight, bias = self.conv1d.get_parameter("weight"), self.conv1d.get_parameter("bias")
+        u, window = depthwise_conv_step(u, window, weight, bias)
+        channels, (scan,), own = self._scans(F.silu(u)[:, None], dt[:, None])
+        repeats = self.num_heads // self.num_groups
+        read, write = (
+            y[:, 0].repeat_interleave(repeats, 1).to(memory.dtype) for y in (scan.read, scan.write)
+        )
+        now = channels[:, 0].to(memory.dtype)
+        before = scan.log_decay[:, 0, :, None, None].exp() * memory
+        y = (read[..., None] * before).sum(-2) + own[:, 0, :, None] * now
+        added = scan.log_step[:, 0, :, None, None].exp() * write[..., None] * now[..., None, :]
+        return self._read_out(y[:, None], z[:, None]).squeeze(1), MambaState(before + added, window)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gate, input of the convolution, raw dt."""
+        widths = (self.conv_widths[0], sum(self.conv_widths), sum(self.dt_widths))
+        z, u, dt = self.in_proj(x).split(widths, -1)
+        return z, u, dt
+
+    def _scans(self, u: Tensor, raw: Tensor) -> tuple[Tensor, list[Scan], Tensor]:
+        """``x'`` ``(B, T, H, P)``, the scan of each direction, the weight of the own term ``(B, T, H)``."""
+        channels, *sets = u.split(self.conv_widths, -1)
+        sets = [y.unflatten(-1, (self.num_groups, -1)) for y in sets]
+        raws = [y.to(_exact(u)) + self.dt_bias for y in raw.split(self.dt_widths, -1)]
+        low, high = self.dt_limit
+        steps = [F.softplus(y).clamp(low, high) for y in raws]
+        log_steps = [log_softplus(y).clamp(math.log(low) if low else -math.inf, math.log(high)) for y in raws]
+        A = -self.A_log.exp()
+        scans = []
+        for i, (step, log_step) in enumerate(zip(steps, log_steps, strict=True)):
+            write, read = sets[2 * i : 2 * i + 2] if self.form == "hydra" else sets
+            scans.append(Scan(read, write, step * A, log_step))
+        if self.own_proj is not None:
+            own = self.own_proj(channels)
+        else:
+            match = (scans[0].read * scans[0].write).sum(-1, dtype=_exact(u))
+            own = match.repeat_interleave(self.num_heads // self.num_groups, -1) * sum(steps) / len(steps)
+        return channels.unflatten(-1, (self.num_heads, -1)), scans, own + self.D
+
+    def _read_out(self, y: Tensor, z: Tensor) -> Tensor:
+        """Gate, norm of each group, output projection."""
+        y, gate = y.flatten(-2), F.silu(z)
+        if not self.norm_before_gate:
+            y = y * gate
+        groups = y.unflatten(-1, (self.num_groups, -1))
+        y = F.rms_norm(groups, groups.shape[-1:], eps=self.norm.eps).flatten(-2) * self.norm.weight
+        if self.norm_before_gate:
+            y = y * gate
+        return self.out_proj(y.to(z.dtype))
+
+
+def _exact(x: Tensor) -> torch.dtype:
+    """What states and decays are computed in."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _real_first(layout: Layout) -> tuple[Tensor, Tensor]:
+    """The order ``(B, T)`` that puts real tokens before padding, and its inverse."""
+    order = (~layout.mask).to(torch.uint8).argsort(dim=1, stable=True)
+    return order, order.argsort(dim=1)
