@@ -1,0 +1,44 @@
+"""describe: options, defaults, ranges, where values come from, the paper."""
+
+import pytest
+
+
+def test_a_block(ultra):
+    output = ultra("describe", "retnet").output
+    assert output.startswith("block retnet (ultra-blocks 0.1.0, ultra_blocks.mixers.retnet:RetNet)\n")
+    assert "num_heads: a whole number >= 1 [8 or the model's retention_heads]" in output
+    assert "2307.08621" in output
+    assert "Differs from the paper:" in output
+    assert "hidden_size:" not in output
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("blocks:retnet", "block retnet"),
+        ("block:retnet", "block retnet"),
+        ("ultra-blocks:retnet", "block retnet"),
+        ("lamb", "optimizer lamb"),
+        ("cosine", "schedule cosine"),
+        ("mlm", "task mlm"),
+        ("preset:tinybert", "preset tinybert"),
+        ("nope", "no options"),
+    ],
+)
+def test_every_kind(ultra, name, found):
+    result = ultra("describe", name)
+    assert result.exit_code == 0, result.output
+    assert found in result.output
+
+
+def test_a_name_of_two_kinds_shows_both(ultra):
+    output = ultra("describe", "mini").output
+    assert "model class mini" in output
+    assert "preset mini" in output
+    assert "p40_safe" in output
+
+
+def test_an_unknown_name_is_suggested(ultra):
+    result = ultra("describe", "retnat")
+    assert result.exit_code == 2
+    assert "Did you mean 'retnet'" in result.stderr

@@ -1,0 +1,65 @@
+"""list: what is installed, and whether it works."""
+
+import pytest
+
+from ultra_core.kinds import KINDS
+from ultra_core.metadata import Entry
+
+
+def test_all_kinds_with_owners_and_summaries(ultra):
+    result = ultra("list")
+    assert result.exit_code == 0
+    assert [line for line in result.output.splitlines() if not line.startswith(" ")] == [
+        f"{k}:" for k in KINDS
+    ]
+    (line,) = [line for line in result.output.splitlines() if line.startswith("  retnet ")]
+    assert "ultra-blocks 0.1.0" in line
+    assert "retention" in line.lower()
+
+
+@pytest.mark.parametrize("kind", ["blocks", "block"])
+def test_one_kind(ultra, kind):
+    output = ultra("list", kind).output
+    assert output.startswith("blocks:\n")
+    assert "norms" not in output
+
+
+def test_an_unknown_kind_names_the_kinds(ultra):
+    result = ultra("list", "blobs")
+    assert result.exit_code == 2
+    assert "blocks, norms" in result.output
+
+
+def test_presets_by_guide_and_tag(ultra):
+    output = ultra("list", "presets", "--guide", "lowest_vram", "--tag", "p40_safe").output
+    assert [line.split()[0] for line in output.splitlines()[1:]] == ["embbert", "mini"]
+    assert ultra("list", "--tag", "p40_safe", "--tag", "medium").output.split()[1] == "standard"
+    assert ultra("list", "presets", "--guide", "nothing").output == "presets: none\n"
+    assert ultra("list", "blocks", "--tag", "p40_safe").exit_code == 2
+
+
+def test_check_passes_what_imports(ultra):
+    result = ultra("list", "schedules", "--check")
+    assert result.exit_code == 0
+    assert result.output.endswith("all of them import\n")
+
+
+def test_check_shows_broken_ones_and_goes_on(ultra, tmp_path, monkeypatch):
+    (tmp_path / "breaks.py").write_text("import nothing_of_this_name\n")
+    (tmp_path / "leaves.py").write_text("import os\nprint('hello')\nos._exit(7)\n")
+    (tmp_path / "works.py").write_text("print('noise')\nfine = 1\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    entries = [
+        Entry("breaks", "third-party", "2.0", "breaks:x"),
+        Entry("leaves", "third-party", "2.0", "leaves:x"),
+        Entry("lacks", "third-party", "2.0", "works:absent"),
+        Entry("works", "third-party", "2.0", "works:fine"),
+    ]
+    monkeypatch.setattr(KINDS["blocks"], "_installed", lambda: entries)
+    result = ultra("list", "blocks", "--check")
+    assert result.exit_code == 1
+    lines = result.stderr.splitlines()
+    assert [line.split()[1] for line in lines] == ["blocks:breaks", "blocks:lacks", "blocks:leaves"]
+    assert "(third-party 2.0)" in lines[0]
+    assert "nothing_of_this_name" in lines[0]
+    assert "exit code 7" in lines[2]
