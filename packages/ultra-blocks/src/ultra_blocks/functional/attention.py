@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,17 +14,18 @@ from torch import Tensor
 from ultra_blocks.layout import Layout
 
 
-def _ragged_kernel() -> Callable[..., Any] | None:
+@cache
+def ragged_kernel() -> Callable[..., Any] | None:
+    """Return ``varlen_attn`` where this torch has it in the form that is used here, else None.
+
+    Imported on first use: it brings the compiler, which takes seconds that a CPU never earns back.
+    """
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:  # torch < 2.10
         return None
     known = inspect.signature(varlen_attn).parameters
     return varlen_attn if {"window_size", "enable_gqa"} <= set(known) else None
-
-
-RAGGED_KERNEL = _ragged_kernel()
-"""``varlen_attn`` where this torch has it in the form that is used here, else None."""
 
 
 def kernel_attention(
@@ -70,7 +72,7 @@ def kernel_attention(
 
 def can_be_ragged(q: Tensor) -> bool:
     """Whether the ragged kernel is there and takes this device and dtype."""
-    return RAGGED_KERNEL is not None and q.is_cuda and q.dtype in (torch.float16, torch.bfloat16)
+    return q.is_cuda and q.dtype in (torch.float16, torch.bfloat16) and ragged_kernel() is not None
 
 
 def ragged_attention(
@@ -80,11 +82,12 @@ def ragged_attention(
     layout: Layout,
     *,
     causal: bool = False,
-    kernel: Callable[..., Any] | None = RAGGED_KERNEL,
+    kernel: Callable[..., Any] | None = None,
 ) -> Tensor:
     """Return what :func:`kernel_attention` does, computed on the real tokens only; zeros at padding."""
     batch, heads, length, width = q.shape
     real, borders, longest = layout.segments
+    kernel = kernel or ragged_kernel()
     assert kernel is not None, "ask can_be_ragged first"
     q, k, v = (x.transpose(1, 2).flatten(0, 1)[real] for x in (q, k, v))
     sides = (-1, 0) if causal else (-1, -1)
