@@ -86,13 +86,6 @@ def test_defaults_that_depend_on_other_keys(load, minimal):
     assert preset.model.ffn == {"mlp": {"activation": "gelu"}}
 
 
-def test_local_parquet_is_the_data_when_nothing_else_is_named(load, minimal):
-    preset = load(minimal, "training.local_parquet_dir=/some/folder")
-    assert [s.source for s in preset.training.sources] == ["/some/folder"]
-    preset = load(minimal, "training.local_parquet_dir=/some/folder", "training.prefer_local_cache=false")
-    assert [s.source for s in preset.training.sources] == ["ultra:es-commands"]
-
-
 def test_the_model_follows_its_tokenizer_and_class(load):
     text = "model_class: mini\ntokenizer: {train: {vocab_size: 900}}\ntraining: {lr_other: 1e-3}\n"
     preset = load(text)

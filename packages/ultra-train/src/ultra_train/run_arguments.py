@@ -34,6 +34,15 @@ def pick_device(wanted: str | None) -> torch.device:
     return torch.device(wanted)
 
 
+def pick_precision(training: TrainingConfig, device: torch.device) -> str:
+    """Return fp32, bf16 or fp16: what the preset names, or with ``use_amp`` what suits the device."""
+    if training.precision is not None or not training.use_amp:
+        return training.precision or "fp32"
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return "fp16"
+    return "bf16"
+
+
 def training_arguments(
     training: TrainingConfig, *, device: torch.device, folder: Path, max_steps: int, evaluates: bool
 ) -> TrainingArguments:
@@ -48,6 +57,7 @@ def training_arguments(
     """
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
+    precision = pick_precision(training, device)
     every = training.eval_every_n_steps or training.checkpoint_every_n_steps
     arguments: dict[str, Any] = {
         "output_dir": str(folder),
@@ -64,8 +74,8 @@ def training_arguments(
         "eval_steps": every if evaluates else None,
         "seed": training.seed,
         "use_cpu": device.type == "cpu",
-        "bf16": training.precision == "bf16",
-        "fp16": training.precision == "fp16",
+        "bf16": precision == "bf16",
+        "fp16": precision == "fp16",
         "torch_compile": training.compile,
         "report_to": [name for name in training.report_to if name != "tensorboard"],
         "disable_tqdm": True,
@@ -78,7 +88,7 @@ def training_arguments(
         "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
     )
     arguments[recompute] = training.activation_checkpointing
-    if training.precision == "fp16" and device.type == "cpu":
+    if precision == "fp16" and device.type == "cpu":
         raise UltraError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
     made = TrainingArguments(**arguments)
     made._n_gpu = min(1, made.n_gpu)  # several GPUs are for torchrun, not for DataParallel

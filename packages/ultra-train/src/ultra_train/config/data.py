@@ -83,10 +83,3 @@ class DataKeys:
     )
     eval_fraction: Fraction = key(0.01, "share of the documents kept for evaluation, below 1; 0 for none")
     seed: Natural = key(42, "seed of initial weights, order and masks")
-
-    @property
-    def sources(self) -> tuple[DatasetSource, ...]:
-        """What a run reads: ``local_parquet_dir`` where that is preferred, else ``dataset``."""
-        if self.local_parquet_dir is not None and self.prefer_local_cache:
-            return (DatasetSource(source=self.local_parquet_dir),)
-        return as_sources(self.dataset)

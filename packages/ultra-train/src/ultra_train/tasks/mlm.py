@@ -12,6 +12,7 @@ import attrs
 from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from ultra_core.errors import UltraError
+from ultra_train.config.data import Dataset, as_sources
 from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
 from ultra_train.data.batches import BatchPlan
 from ultra_train.data.build import prepare
@@ -68,9 +69,7 @@ class MLM(Task):
         local = training.local_parquet_dir
         if local is not None and training.prefer_local_cache and Path(local).expanduser().is_dir():
             return [Source(local)]
-        spec = training.dataset or ()
-        items = spec if isinstance(spec, tuple) else (spec,)
-        return read_sources([s if isinstance(s, str) else attrs.asdict(s) for s in items])
+        return _read(training.dataset)
 
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         config = self.preset.tokenizer or TokenizerConfig()
@@ -85,7 +84,7 @@ class MLM(Task):
         wanted = config.train or TokenizerTraining(vocab_size=self.preset.model.vocab_size)
         self.say(f"tokenizer: training {wanted.vocab_size:,} {wanted.model_type} pieces into {folder}")
         return train_tokenizer(
-            documents(self.sources if wanted.data is None else wanted.data),  # type: ignore[arg-type]
+            documents(self.sources if wanted.data is None else _read(wanted.data)),
             vocab_size=wanted.vocab_size,
             model_type=wanted.model_type,
             output_dir=folder,
@@ -245,3 +244,7 @@ class MLM(Task):
             )
         if any("ultra:es-commands" in source.source for source in self.sources):
             yield guesses_table(trainer.model, self.tokenizer)
+
+
+def _read(dataset: Dataset | None) -> list[Source]:
+    return read_sources([attrs.asdict(source) for source in as_sources(dataset)])
