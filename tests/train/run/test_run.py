@@ -7,17 +7,27 @@ import re
 import pytest
 import torch
 from safetensors.torch import load_file
+
 from ultra_core.errors import UltraError
 from ultra_core.hooks import build_manager, hookimpl
 from ultra_train import run as run_module
 from ultra_train.callbacks.metrics import MetricsFile
 from ultra_train.checkpoints import found
 from ultra_train.config import load_preset
+from ultra_train.tasks.mlm import MLM
 
 
 def test_a_run_leaves_everything(finished_run):
     there = {p.name for p in finished_run.iterdir()}
-    assert {"config.yaml", "metrics.jsonl", "metrics.csv", "checkpoints", "model", "report.html", "tokenizer"} <= there
+    assert {
+        "config.yaml",
+        "metrics.jsonl",
+        "metrics.csv",
+        "checkpoints",
+        "model",
+        "report.html",
+        "tokenizer",
+    } <= there
     assert [c.step for c in found(finished_run / "checkpoints")] == [12, 8, 4]
     assert not [p for p in finished_run.rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
 
@@ -30,9 +40,8 @@ def test_metrics_have_rates_norms_and_evaluation(finished_run):
     records = MetricsFile(finished_run / "metrics.jsonl").read()
     train = [r for r in records if "loss" in r]
     assert [r["step"] for r in train] == list(range(1, 13))
-    assert {"lr_attention", "lr_embeddings", "lr_norms", "tokens_seen", "grad_norm", "grad_norm_attention"} <= set(
-        train[-1]
-    )
+    measured = {"lr_attention", "lr_embeddings", "lr_norms", "tokens_seen", "grad_norm"}
+    assert measured | {"grad_norm_attention"} <= set(train[-1])
     assert train[-1]["lr_norms"] != train[-1]["lr_attention"]
     evaluated = [r for r in records if "eval_loss" in r]
     assert [r["step"] for r in evaluated] == [4, 8, 12]
@@ -107,17 +116,32 @@ def test_a_finished_run_resumes_to_the_same_model(run_tiny, tmp_path):
     assert (folder / "metrics.jsonl").read_text().startswith(lines)
 
 
-def test_the_run_ends_at_the_first_limit(run_tiny, tmp_path):
-    def steps(*overrides):
-        folder = run_tiny(tmp_path, "training.eval_fraction=0", *overrides)
-        return found(folder / "checkpoints")[0].step
-
-    assert steps("training.max_steps=3") == 3
-    # 216 texts of about 8 tokens in batches of 48 tokens, two batches an update
-    by_epoch = steps("training.num_epochs=1", "training.scheduler_total_steps=400")
-    by_samples = steps("training.max_samples=216", "training.scheduler_total_steps=400")
-    assert 12 < by_epoch == by_samples < 40
-    assert steps("training.max_samples=40") == pytest.approx(40 / 216 * by_epoch, abs=1.1)
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"max_steps": 3}, lambda plan, window: 3),
+        (
+            {"num_epochs": 2, "scheduler_total_steps": 400},
+            lambda plan, n: -(-2 * plan.batches(0) // n),
+        ),
+        ({"max_samples": 1, "scheduler_total_steps": 400}, lambda plan, window: 1),
+        ({"num_epochs": 9, "scheduler_total_steps": 7}, lambda plan, window: 7),
+        (
+            {"max_samples": 300, "scheduler_total_steps": 400},
+            lambda plan, window: next(
+                -(-n // window)
+                for n in range(1, 999)
+                if sum(len(plan.batch(*plan.position(i)).draws) for i in range(n)) >= 300
+            ),
+        ),
+    ],
+)
+def test_the_run_ends_at_the_first_limit(tiny_preset, tmp_path, limits, expected):
+    preset = load_preset(tiny_preset, [f"training.{k}={v}" for k, v in limits.items()])
+    task = MLM(preset, tmp_path, device=torch.device("cpu"))
+    task.prepare()
+    loader = task.loader()
+    assert task.steps(loader) == expected(loader.plan, preset.training.gradient_accumulation_steps)
 
 
 def test_a_vocabulary_larger_than_the_model_is_refused(run_tiny, tmp_path):
@@ -187,7 +211,15 @@ def test_hooks_see_the_run(run_tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(run_module, "plugin_manager", lambda: build_manager([("test", Plugin())]))
     folder = run_tiny(tmp_path, "training.best_metric=eval_loudness")
-    assert seen == ["config", "model", "callbacks", "checkpoint-4", "checkpoint-8", "checkpoint-12", "finished"]
+    assert seen == [
+        "config",
+        "model",
+        "callbacks",
+        "checkpoint-4",
+        "checkpoint-8",
+        "checkpoint-12",
+        "finished",
+    ]
     assert any(r.get("eval_loudness") == 11.0 for r in MetricsFile(folder / "metrics.jsonl").read())
     manifest = json.loads((folder / "checkpoints" / "checkpoint-12" / "manifest.json").read_text())
     assert manifest["metrics"]["eval_loudness"] == 11.0

@@ -38,6 +38,7 @@ class Loader:
         self.epoch, self.index = state["epoch"], state["index"]
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        torch.rand(1)  # a torch DataLoader draws a seed from the global generator
         while self.index < BATCHES:
             position = (self.epoch, self.index)
             generator = torch.Generator().manual_seed(1000 * self.epoch + self.index)

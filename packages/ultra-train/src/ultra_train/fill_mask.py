@@ -83,9 +83,11 @@ def _load(folder: str) -> Any:
     from transformers import AutoModelForMaskedLM
 
     import ultra_blocks.hf  # noqa: F401  registers our classes
+    from ultra_train.quiet import no_progress_bars
 
     try:
-        return AutoModelForMaskedLM.from_pretrained(folder).eval()
+        with no_progress_bars():
+            return AutoModelForMaskedLM.from_pretrained(folder).eval()
     except (OSError, ValueError, KeyError) as error:
         raise FillMaskError(f"{folder}: no masked language model can be loaded: {error}") from error
 

@@ -25,7 +25,7 @@ from ultra_train import checkpoints
 from ultra_train.guards import GoBack, TrainingDiverged, first_bad_module
 from ultra_train.trainer_flow import FlowCallback
 from ultra_train.trainer_saving import SavingMixin
-from ultra_train.trainer_settings import TrainerSettings, bare, evaluation_weights
+from ultra_train.trainer_settings import TrainerSettings, evaluation_weights
 from ultra_train.trainer_stream import Position
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class UltraTrainerMixin(SavingMixin):
         self.training_seconds = 0.0
         self.window_started = 0.0
         self.last_evaluation: tuple[int, Mapping[str, Any]] = (-1, {})
+        self.rates: dict[str, float] = {}
         self.extra: dict[str, float] = {}
         """What callbacks measure; goes into every line of training."""
         self._logged: tuple[int, float] = (0, 0.0)
@@ -261,7 +262,7 @@ class UltraTrainerMixin(SavingMixin):
         """Add what ultra measures to the lines of training: rates per role, tokens, dropped updates."""
         if "loss" in logs:
             tokens, seconds = (a - b for a, b in zip(self._now(), self._logged, strict=True))
-            logs |= learning_rates(bare(self.optimizer))
+            logs |= self.rates
             logs["tokens_seen"] = self.tokens_seen
             logs["tokens_per_second"] = tokens / max(1e-9, seconds)
             logs["dropped_updates"] = self.settings.guard.dropped
@@ -284,8 +285,3 @@ def real_tokens(batch: Mapping[str, Any]) -> int:
     if mask is not None:
         return int(mask.sum())
     return int(batch["input_ids"].numel()) if "input_ids" in batch else 0
-
-
-def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """Return the present rate of every role as ``lr_<role>``."""
-    return {f"lr_{group.get('role', 'other')}": float(group["lr"]) for group in optimizer.param_groups}

@@ -9,6 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ultra_train import checkpoints
 from ultra_train.guards import GoBack, all_finite
+from ultra_train.trainer_settings import bare, learning_rates
 
 
 class FlowCallback(TrainerCallback):
@@ -30,8 +31,9 @@ class FlowCallback(TrainerCallback):
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Take back the count of an update that fp16's gradient scaler skipped."""
+        """Note the rates, and take back the count of an update that fp16's gradient scaler skipped."""
         trainer = self.trainer
+        trainer.rates = learning_rates(bare(trainer.optimizer))  # before the schedule moves on
         if trainer.objection is None and trainer.accelerator.optimizer_step_was_skipped:
             trainer.objection = "fp16 overflow; the gradient scaler lowers its scale"
             state.global_step -= 1

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers.trainer_callback import ExportableState
-from transformers.utils import logging as transformers_logging
 
 from ultra_train import checkpoints
 from ultra_train.checkpoint_state import load_tree, random_state, restore_random_state, save_tree
 from ultra_train.checkpoints import CheckpointError
+from ultra_train.quiet import no_progress_bars
 from ultra_train.trainer_settings import TrainerSettings, bare, evaluation_weights
 
 logger = logging.getLogger(__name__)
@@ -111,7 +110,7 @@ class SavingMixin:
 
     def _save(self: Any, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write model and tokenizer; the pickled arguments that transformers adds are left out."""
-        with _no_progress_bar():
+        with no_progress_bars():
             super()._save(output_dir, state_dict)  # type: ignore[misc]
         Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
 
@@ -176,15 +175,3 @@ class SavingMixin:
         generators = load_tree(stem)
         if self.args.process_index < len(generators):
             restore_random_state(generators[self.args.process_index])
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Keep ``save_pretrained`` from drawing a bar for every checkpoint."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()

@@ -86,3 +86,8 @@ def evaluation_weights(optimizer: Any) -> Iterator[dict[int, torch.Tensor]]:
         with torch.no_grad():
             for parameter in parameters:  # swapping back rounds; the copy does not
                 parameter.copy_(training[id(parameter)])
+
+
+def learning_rates(optimizer: Optimizer) -> dict[str, float]:
+    """Return the present rate of every role as ``lr_<role>``."""
+    return {f"lr_{group.get('role', 'other')}": float(group["lr"]) for group in optimizer.param_groups}

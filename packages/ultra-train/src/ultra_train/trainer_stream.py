@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from typing import Any, Protocol
+
+import torch
 
 Position = tuple[int, int]
 """Epoch and index of a micro-batch within it."""
@@ -66,8 +69,20 @@ class EndlessBatches:
         """Yield micro-batches for ever."""
         while True:
             here = self.position
-            for batch in self.loader:
+            for batch in self._rest_of_epoch():
                 taken, here = here, self.position
                 if taken not in self.skipped:
                     self.last = taken
                     yield batch
+
+    def _rest_of_epoch(self) -> Iterator[Any]:
+        """Start the loader without moving the global generator, from which a torch DataLoader draws a seed.
+
+        Else dropout would differ between a run that starts in the middle of an epoch and one that came there.
+        """
+        before = torch.random.get_rng_state()
+        batches = iter(self.loader)
+        first = list(islice(batches, 1))
+        torch.random.set_rng_state(before)
+        yield from first
+        yield from batches

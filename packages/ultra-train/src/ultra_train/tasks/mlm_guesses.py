@@ -11,7 +11,7 @@ from ultra_train.fill_mask import guesses
 SENTENCES = (
     "abre la [MASK] del garaje",
     "enciende la [MASK] de la cocina",
-    "¿qué [MASK] hace en el salón?",
+    "baja la [MASK] del salón",
     "pon el volumen al 50 por [MASK]",
     "cierra las [MASK] del dormitorio",
 )

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+
+from ultra_train.fill_mask import FillMaskError, as_text, fill_mask
+
+
+def test_a_run_its_model_and_its_name_give_the_same_guesses(finished_run):
+    texts = ["abre la [MASK] del [MASK]"]
+    by_run = fill_mask(finished_run, texts, top_k=3)
+    assert by_run == fill_mask(finished_run / "model", texts, top_k=3)
+    assert by_run == fill_mask(finished_run.name, texts, top_k=3, runs=finished_run.parent)
+    (blanks,) = by_run
+    assert [len(guesses) for guesses in blanks] == [3, 3]
+    for guesses in blanks:
+        chances = [g.probability for g in guesses]
+        assert chances == sorted(chances, reverse=True)
+        assert all(0 < c < 1 for c in chances)
+        assert all(g.token and not g.token.startswith("[") for g in guesses)
+
+
+def test_texts_of_different_length_do_not_influence_each_other(finished_run):
+    alone = fill_mask(finished_run, ["abre la [MASK]"])
+    together = fill_mask(finished_run, ["apaga la [MASK] del salón", "abre la [MASK]"])
+    assert together[1] == alone[0]
+
+
+def test_more_guesses_than_tokens(finished_run):
+    (((*guesses,),),) = fill_mask(finished_run, ["abre la [MASK]"], top_k=10_000)
+    assert sum(g.probability for g in guesses) == pytest.approx(1, abs=1e-4)
+
+
+def test_faults_are_clear(finished_run, tmp_path):
+    with pytest.raises(FillMaskError, match=r"there is no \[MASK\]"):
+        fill_mask(finished_run, ["abre la puerta"])
+    with pytest.raises(FillMaskError, match="longer than the 24"):
+        fill_mask(finished_run, ["abre la puerta del salón " * 9 + "[MASK]"])
+    with pytest.raises(FillMaskError, match="neither a folder nor a run"):
+        fill_mask("nothing", ["[MASK]"], runs=tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FillMaskError, match="neither a model nor a checkpoint"):
+        fill_mask(tmp_path / "empty", ["[MASK]"])
+
+
+def test_a_run_that_has_not_finished_answers_from_its_newest_checkpoint(finished_run, tmp_path):
+    import shutil
+
+    unfinished = tmp_path / "run"
+    shutil.copytree(finished_run, unfinished)
+    shutil.rmtree(unfinished / "model")
+    assert fill_mask(unfinished, ["abre la [MASK]"]) == fill_mask(finished_run, ["abre la [MASK]"])
+
+
+def test_guesses_as_text(finished_run):
+    texts = ["abre la [MASK]"]
+    lines = as_text(texts, fill_mask(finished_run, texts, top_k=2)).splitlines()
+    assert lines[0] == texts[0]
+    assert lines[1].startswith("  ")
+    assert lines[1].count("%") == 2
