@@ -1,7 +1,5 @@
 """Mamba: the block against transformers and plain forms; what the kit does not know."""
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,7 +17,7 @@ FORMS = [{"causal": True}, {}, {"bidirectional_form": "sum"}]
 
 def build(**options):
     torch.manual_seed(0)
-    return Mamba(WIDTH, **{"head_dim": 4, "state_size": 6, "chunk_size": 4, **options}).double()
+    return Mamba(WIDTH, **{"head_size": 4, "state_size": 6, "chunk_size": 4, **options}).double()
 
 
 def inputs(batch=2, length=21):
@@ -99,7 +97,7 @@ def test_loads_weights_of_transformers():
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
-    ours = Mamba(16, causal=True, head_dim=8, state_size=6, num_groups=2, chunk_size=8)
+    ours = Mamba(16, causal=True, head_size=8, state_size=6, num_groups=2, chunk_size=8)
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, 37, 16)
     assert (ours(x) - theirs(x)).abs().max() < 1e-4 * theirs(x).abs().max()
@@ -137,9 +135,9 @@ def test_padding_anywhere_leaves_what_the_tokens_alone_give(options, holes):
     assert (gradient[~mask] == 0).all()
 
 
-KIT = ["B1", "B1b", "B3", "B4", "B5", "B7", "B10", "B13", "B14", "B16"]
+KIT = ["B1", "B1b", "B3", "B5", "B7", "B16"]
 CASES = [
-    *block_cases([Mamba], options={"chunk_size": 3, "num_groups": 2, "head_dim": 4}),
+    *block_cases([Mamba], options={"chunk_size": 3, "num_groups": 2, "head_size": 4}),
     *list(block_cases([Mamba], options={"chunk_size": 3, "bidirectional_form": "sum"}))[:1],
 ]
 
@@ -200,20 +198,20 @@ def test_parameters():
     )
 
 
-@pytest.mark.parametrize(("width", "head_dim"), [(256, 64), (16, 32), (88, 44), (48, 48)])
-def test_default_head_width_divides(width, head_dim):
-    assert Mamba(width).head_dim == head_dim
+@pytest.mark.parametrize(("width", "head_size"), [(256, 64), (16, 32), (88, 44), (48, 48)])
+def test_default_head_width_divides(width, head_size):
+    assert Mamba(width).head_size == head_size
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"head_dim": 5}, "do not fall into heads"),
+        ({"head_size": 5}, "do not fall into heads"),
         ({"num_groups": 3}, "do not fall into heads"),
         ({"conv_kernel": 4}, "no middle"),
         ({"dt_min": 0.2}, "dt_min, dt_max"),
         ({"dt_limit": (1.0, 0.5)}, "dt_limit"),
-        ({"dt_limit": (-1.0, 0.5)}, "dt_limit"),
+        ({"dt_limit": (-1.0, None)}, "dt_limit"),
     ],
 )
 def test_options_that_do_not_fit(options, message):
@@ -222,5 +220,5 @@ def test_options_that_do_not_fit(options, message):
 
 
 def test_options():
-    given = {"state_size": 0, "bidirectional_form": "both", "dt_limit": [0.0, math.inf], "conv_kernel": 5}
+    given = {"state_size": 0, "bidirectional_form": "both", "dt_limit": [0.01, None], "conv_kernel": 5}
     assert set(check_options("mamba", Mamba, given)) == {"state_size", "bidirectional_form"}

@@ -32,7 +32,9 @@ class MambaState(NamedTuple):
 
 
 class Mamba(Mixer):
-    """Mamba-2 in time linear in the length: a state decays by what each token says, in both directions.
+    """Mamba-2, bidirectional as in Hydra or causal, in time linear in the length.
+
+    A state a head decays, takes up and is read by what each token says:
 
     ``z, u, dt = W_in x``; ``x', B, C = silu(conv(u))`` (depthwise, short); ``dt = softplus(dt + dt_bias)``;
     ``A = -exp(A_log)``, one number a head. A scan is ``S_t = exp(dt_t A) S_{t-1} + dt_t x'_t^T B_t``,
@@ -52,14 +54,16 @@ class Mamba(Mixer):
         bidirectional_form: how the directions are joined when not causal.
         state_size: n, rows of the state of a head.
         expand: width of x' over D.
-        head_dim: P, a divisor of ``expand * hidden_size``; None: its largest divisor up to 64.
+        head_size: P, a divisor of ``expand * hidden_size``; None: its largest divisor up to 64.
         num_groups: G, how many sets of B and C the heads share; divides the heads.
         conv_kernel: width of the convolution in tokens; None: 4 if causal, else 7, centred and therefore odd.
         chunk_size: tokens that are multiplied with each other directly; changes speed, not the result.
         decay_init: -A of the heads: "range" 1..H, "uniform" in [1, 16], "ones"; None: "ones" for hydra, else
             "range".
-        dt_min, dt_max, dt_floor: dt starts log-uniform in [dt_min, dt_max], but at least dt_floor.
-        dt_limit: dt is clamped to this interval.
+        dt_min: dt starts log-uniform between this
+        dt_max: and this,
+        dt_floor: but not below this.
+        dt_limit: dt is clamped to this interval; null for its end: no limit.
         norm_before_gate: ``norm(y) silu(z)`` rather than ``norm(y silu(z))``; None: as hydra does, else not.
         eps: added to the mean square of the norm.
         linear: makes the projections in and out.
@@ -87,7 +91,7 @@ class Mamba(Mixer):
         bidirectional_form: Literal["hydra", "sum"] = "hydra",
         state_size: Annotated[int, Range(min=1)] = 64,
         expand: Annotated[int, Range(min=1)] = 2,
-        head_dim: Annotated[int, Range(min=1)] | None = None,
+        head_size: Annotated[int, Range(min=1)] | None = None,
         num_groups: Annotated[int, Range(min=1)] = 1,
         conv_kernel: Annotated[int, Range(min=1)] | None = None,
         chunk_size: Annotated[int, Range(min=1)] = 64,
@@ -95,32 +99,33 @@ class Mamba(Mixer):
         dt_min: Annotated[float, Range(gt=0)] = 1e-3,
         dt_max: Annotated[float, Range(gt=0)] = 1e-1,
         dt_floor: Annotated[float, Range(gt=0)] = 1e-4,
-        dt_limit: tuple[float, float] = (0.0, math.inf),
+        dt_limit: tuple[float, float | None] = (0.0, None),
         norm_before_gate: bool | None = None,
         eps: Annotated[float, Range(gt=0)] = 1e-5,
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
         super().__init__(hidden_size, causal=causal)
         inner = expand * hidden_size
-        if head_dim is None:
-            head_dim = max(p for p in range(1, min(64, inner) + 1) if inner % p == 0)
-        self.num_heads, rest = divmod(inner, head_dim)
+        if head_size is None:
+            head_size = max(p for p in range(1, min(64, inner) + 1) if inner % p == 0)
+        self.num_heads, rest = divmod(inner, head_size)
         if rest or self.num_heads % num_groups:
             raise ValueError(
                 f"Mamba: {expand} x hidden_size {hidden_size} = {inner} channels do not fall into heads of "
-                f"{head_dim} and these into {num_groups} groups; change head_dim or num_groups"
+                f"{head_size} and these into {num_groups} groups; change head_size or num_groups"
             )
         kernel = (4 if causal else 7) if conv_kernel is None else conv_kernel
         if not causal and kernel % 2 == 0:
             raise ValueError(
                 f"Mamba: conv_kernel {kernel} has no middle; a bidirectional block needs an odd one"
             )
-        for name, (low, high) in {"dt_min, dt_max": (dt_min, dt_max), "dt_limit": dt_limit}.items():
+        limits = (dt_limit[0], math.inf if dt_limit[1] is None else dt_limit[1])
+        for name, (low, high) in {"dt_min, dt_max": (dt_min, dt_max), "dt_limit": limits}.items():
             if not 0 <= low <= high:
                 raise ValueError(f"Mamba: {name} is ({low:g}, {high:g}); 0 <= first <= second is needed")
         self.form = "causal" if causal else bidirectional_form
-        self.head_dim, self.state_size, self.num_groups = head_dim, state_size, num_groups
-        self.chunk_size, self.dt_limit, self.dt_init = chunk_size, dt_limit, (dt_min, dt_max, dt_floor)
+        self.head_size, self.state_size, self.num_groups = head_size, state_size, num_groups
+        self.chunk_size, self.dt_limit, self.dt_init = chunk_size, limits, (dt_min, dt_max, dt_floor)
         hydra = self.form == "hydra"
         self.decay_init = decay_init or ("ones" if hydra else "range")
         self.norm_before_gate = hydra if norm_before_gate is None else norm_before_gate
@@ -209,7 +214,7 @@ class Mamba(Mixer):
         weight = self.conv1d.get_parameter("weight")
         empty = weight.new_zeros(batch, dtype=_exact(weight))
         return MambaState(
-            empty[:, None, None, None].repeat(1, self.num_heads, self.state_size, self.head_dim),
+            empty[:, None, None, None].repeat(1, self.num_heads, self.state_size, self.head_size),
             empty[:, None, None].repeat(1, weight.shape[-1] - 1, weight.shape[0]),
         )
 
