@@ -33,6 +33,9 @@ class Signum(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if any(grad.is_sparse for grad in grads):
+            raise ValueError("signum: sparse gradients are not supported")
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:
