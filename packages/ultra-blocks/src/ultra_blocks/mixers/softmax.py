@@ -88,29 +88,50 @@ class SoftmaxAttention(Mixer):
         """Return the attention branch ``(B, T, D)`` of ``x`` ``(B, T, D)``; zeros at padding."""
         if layout is None:
             layout = Layout.full(x.shape[0], x.shape[1], x.device)
-        q, k, v = self._project(self.enter(x, layout))
+        y = self._attend(self.enter(x, layout), layout)
+        return self.leave(self.out_proj(y), layout)
+
+    def _attend(self, x: Tensor, layout: Layout) -> Tensor:
+        """Return what the heads read, side by side ``(B, T, D)``."""
+        q, k, v = self._project(x)
+        plain = q
         if self.positions.kind == "rotate":
             q, k = self.positions.rotate(q, k, layout)
         bias = self.positions.bias(layout, v.dtype) if self.positions.kind == "bias" else None
         dropout = self.dropout if self.training else 0.0
         window = self.window if self._reaches_past_window(layout) else None
-        if self.softcap is None and self.positions.kind != "scores":
+        if self._has_kernel():
             q, k = q.to(v.dtype), k.to(v.dtype)
             y = kernel_attention(
                 q, k, v, layout, causal=self.causal, window=window, bias=bias, dropout=dropout
             )
         else:
             mask = layout.attention_mask(self.causal, window)
-            y = explicit_attention(
-                self._scores(q, k, layout), v, mask=mask, bias=bias, softcap=self.softcap, dropout=dropout
-            )
-        return self.leave(self.out_proj(y.transpose(1, 2).flatten(2)), layout)
+            y = self._read(plain, self._scores(q, k, layout), v, mask=mask, bias=bias, dropout=dropout)
+        return y.transpose(1, 2).flatten(2)
 
     def _reaches_past_window(self, layout: Layout) -> bool:
         """Whether some pair may lie outside the window; short rows need no mask for it."""
         if self.window is None or not layout.indexed:
             return self.window is not None
         return layout.mask.shape[1] - 1 > (self.window if self.causal else self.window // 2)
+
+    def _has_kernel(self) -> bool:
+        return self.softcap is None and self.positions.kind != "scores"
+
+    def _read(
+        self,
+        plain: Tensor,
+        scores: Tensor,
+        v: Tensor,
+        *,
+        mask: Tensor | None,
+        bias: Tensor | None,
+        dropout: float = 0.0,
+    ) -> Tensor:
+        """Return ``(B, H, T, d)`` from scores in memory; ``plain`` are the queries before any rotation."""
+        del plain
+        return explicit_attention(scores, v, mask=mask, bias=bias, softcap=self.softcap, dropout=dropout)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return q ``(B, H, T, d)``, k and v ``(B, G, T, d)``, views of one projection."""
@@ -145,7 +166,13 @@ class SoftmaxAttention(Mixer):
         square of the cached tokens, of which the last row is used. Dropout is not applied.
         """
         self.require_causal()
+        y, state = self._attend_next(x_t, state)
+        return self.out_proj(y), state
+
+    def _attend_next(self, x_t: Tensor, state: KVCache) -> tuple[Tensor, KVCache]:
+        """Return what the heads of the next token read, side by side ``(B, D)``, and the cache with it."""
         q, k, v = self._project(x_t[:, None])
+        plain = q
         kind = self.positions.kind
         if kind == "rotate":
             q, k = self.positions.rotate(q, k, _columns(x_t, state.length, 1))
@@ -157,9 +184,8 @@ class SoftmaxAttention(Mixer):
         bias = self.positions.bias(layout, v.dtype)[:, :, -1:] if kind == "bias" else None
         q = q.expand(-1, -1, seen, -1) if kind == "scores" else q
         scores = self._scores(q, keys, layout)[:, :, -1:]
-        y = explicit_attention(scores, values, bias=bias, softcap=self.softcap)
-        y = self.out_proj(y.transpose(1, 2).flatten(2)).squeeze(1)
-        return y, KVCache(keys, values, state.length + 1)
+        y = self._read(plain, scores, values, mask=None, bias=bias)
+        return y.transpose(1, 2).flatten(1), KVCache(keys, values, state.length + 1)
 
 
 def _columns(like: Tensor, first: int, length: int) -> Layout:

@@ -1,0 +1,157 @@
+"""Linear neural memory of Titans in chunks: gradient steps on a matrix, as matrix products. No parameters."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ultra_blocks.functional.chunks import from_chunks, to_chunks
+
+
+class Gates(NamedTuple):
+    """What each token says of each head ``(B, T, H)``, at least fp32; padding is neutral with all three 0.
+
+    Attributes:
+        step: theta, size of the gradient step.
+        log_momentum: log eta <= 0, how much of the step before goes on.
+        log_kept: log(1 - alpha) <= 0, how much of the memory stays.
+    """
+
+    step: Tensor
+    log_momentum: Tensor
+    log_kept: Tensor
+
+
+class Memory(NamedTuple):
+    """State ``(B, H, d, d)`` of a memory that reads token by token.
+
+    ``start`` is the memory at the start of the chunk, where gradients are taken; ``length`` counts tokens.
+    """
+
+    start: Tensor
+    memory: Tensor
+    momentum: Tensor
+    length: int
+
+
+def neural_memory(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    gates: Gates,
+    *,
+    chunk_size: int,
+    own: float = 1.0,
+    fresh: Tensor | None = None,
+) -> Tensor:
+    """Return what the queries read of a memory that learns ``k_t -> v_t`` by gradient descent.
+
+    Per head, from ``M = S = 0``, with the gradient of ``|k M - v|^2`` at the memory M' before the chunk::
+
+        S_t = eta_t S_{t-1} - theta_t 2 k_t^T (k_t M' - v_t)
+        M_t = (1 - alpha_t) M_{t-1} + S_t,      y_t = q_t M_t
+
+    In a chunk with ``E_ti = prod_{i<j<=t} eta_j``, ``F_ti = prod_{i<j<=t} (1 - alpha_j)``, ``W = F E`` and
+    residuals ``R = V - K M'`` this is, for ``P_ti = 2 theta_i W_ti q_t . k_i``,
+
+        y_t = F_t0 q_t M' + (F E)_t0 q_t S' + sum_{i<=t} P_ti R_i
+
+    so that nothing loops over tokens. Over chunks it must: how M' goes on depends on all keys of the chunk,
+    by a matrix that commutes with no other. That loop holds two products, ``K M'`` and ``(C, 2d)^T (C, d)``
+    a chunk; all the rest is done for all chunks at once.
+
+    Args:
+        q, k, v: computed with in the dtype of the gates.
+        gates: of each token.
+        chunk_size: tokens C that share the memory at which gradients are taken: it is part of the model.
+        own: weight of what a token reads of its own step, the diagonal of P.
+        fresh: ``(B, n)`` bool, chunks that start with an empty memory; None: the first one alone.
+
+    Shapes:
+        q, k, v and y ``(B, T, H, d)``; ``n = ceil(T / C)``.
+    """
+    length = q.shape[1]
+    chunks, size = -(-length // chunk_size), min(chunk_size, length)
+    exact = gates.step.dtype
+    with torch.autocast(q.device.type, enabled=False):
+        q, k, v = (to_chunks(x.to(exact), chunks, size) for x in (q, k, v))
+        step, eta, kept = (to_chunks(g[..., None], chunks, size)[..., 0] for g in gates)
+        momentum, kept_until = _decays(eta), _decays(kept)
+        weights = kept_until[..., 1:, 1:] @ momentum[..., 1:, :]  # W, and what reads S' in its first column
+        writing, old_momentum = 2 * step[..., None, :] * weights[..., 1:], weights[..., 0]
+        products = (q @ k.mT) * writing
+        if own != 1.0:
+            products = products - (1 - own) * torch.diag_embed(products.diagonal(dim1=-2, dim2=-1))
+        keys = torch.cat(
+            (
+                k * writing[..., -1, :, None],
+                k * (2 * step * momentum[..., -1, 1:])[..., None],
+            ),
+            -1,
+        )
+        ends = (kept_until[..., -1, 0], old_momentum[..., -1], momentum[..., -1, 0])
+        starts, momenta = _over_chunks(k, v, keys, ends, fresh)
+        y = products @ (v - k @ starts)
+        y = y + kept_until[..., 1:, :1] * (q @ starts) + old_momentum[..., None] * (q @ momenta)
+    return from_chunks(y, length)
+
+
+def _decays(logs: Tensor) -> Tensor:
+    """Return ``exp(sum_{i < j <= t} logs_j)`` for i, t = 0..C, 0 where t < i: ``(..., C)`` to ``(C+1, C+1)``.
+
+    Every entry is a sum of its own, masked before the exponential: a strong decay costs its neighbours no
+    digits, and no exponent is positive.
+    """
+    size = logs.shape[-1] + 1
+    logs = torch.nn.functional.pad(logs, (1, 0))[..., :, None]
+    earlier = torch.ones(size, size, dtype=torch.bool, device=logs.device).tril(-1)
+    sums = torch.where(earlier, logs, 0.0).cumsum(-2)
+    later = torch.ones_like(earlier).triu(1)
+    return sums.masked_fill(later, float("-inf")).exp()
+
+
+def _over_chunks(
+    k: Tensor,
+    v: Tensor,
+    keys: Tensor,
+    ends: tuple[Tensor, Tensor, Tensor],
+    fresh: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Return memory and momentum before each chunk, ``(B, H, n, d, d)`` each."""
+    width = k.shape[-1]
+    memory = k.new_zeros(*k.shape[:2], width, width)
+    momentum = memory
+    keep, passed_on, going_on = (end[..., None, None] for end in ends)
+    starts, momenta = [], []
+    for c in range(k.shape[2]):
+        if fresh is not None and c:
+            empty = fresh[:, c, None, None, None]
+            memory, momentum = torch.where(empty, 0.0, memory), torch.where(empty, 0.0, momentum)
+        starts.append(memory)
+        momenta.append(momentum)
+        residual = v[:, :, c] - k[:, :, c] @ memory
+        learnt, moved = (keys[:, :, c].mT @ residual).split(width, -2)
+        memory, momentum = (
+            keep[:, :, c] * memory + passed_on[:, :, c] * momentum + learnt,
+            going_on[:, :, c] * momentum + moved,
+        )
+    return torch.stack(starts, 2), torch.stack(momenta, 2)
+
+
+def memory_step(
+    state: Memory, q: Tensor, k: Tensor, v: Tensor, gates: Gates, *, chunk_size: int
+) -> tuple[Tensor, Memory]:
+    """Return what the next token reads ``(B, H, d)``, and the state after it.
+
+    Shapes:
+        q, k, v ``(B, H, d)``, gates ``(B, H)``.
+    """
+    start = state.memory if state.length % chunk_size == 0 else state.start
+    q, k, v = (x.to(start.dtype)[..., None, :] for x in (q, k, v))
+    step, momentum, kept = (gates.step, gates.log_momentum.exp(), gates.log_kept.exp())
+    gradient = 2 * k.mT @ (k @ start - v)
+    moved = momentum[..., None, None] * state.momentum - step[..., None, None] * gradient
+    memory = kept[..., None, None] * state.memory + moved
+    return (q @ memory).squeeze(-2), Memory(start, memory, moved, state.length + 1)

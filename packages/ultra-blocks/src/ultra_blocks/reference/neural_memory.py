@@ -1,0 +1,52 @@
+"""Long-term memory of Titans in the notation of arXiv:2501.00663, with the inner gradient by autograd."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def loss(M: Tensor, k_t: Tensor, v_t: Tensor) -> Tensor:
+    """``l(M; x_t) = |M(k_t) - v_t|^2`` (equation 12) for a memory that is one matrix."""
+    return (k_t @ M - v_t).square().sum()
+
+
+def neural_memory(
+    Q: Tensor,
+    K: Tensor,
+    V: Tensor,
+    theta: Tensor,
+    eta: Tensor,
+    alpha: Tensor,
+    chunk_size: int,
+    own: float = 1.0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the outputs ``y_t = M_t(q_t)`` and the last M and S.
+
+    ``S_t = eta_t S_{t-1} - theta_t grad l(M'; x_t)``, ``M_t = (1 - alpha_t) M_{t-1} + S_t``; M' is the memory
+    before the chunk (section 3.2). A token reads ``own`` of the step that itself makes.
+
+    Shapes:
+        Q, K, V ``(T, d)``; theta, eta, alpha ``(T,)``; M and S ``(d, d)``.
+    """
+    M = torch.zeros(K.shape[1], V.shape[1], dtype=K.dtype)
+    S = torch.zeros_like(M)
+    outputs = []
+    for t in range(len(K)):
+        if t % chunk_size == 0:
+            M_chunk = M if M.requires_grad else M.clone().requires_grad_()
+        (surprise,) = torch.autograd.grad(loss(M_chunk, K[t], V[t]), M_chunk, create_graph=True)
+        S = eta[t] * S - theta[t] * surprise
+        M = (1 - alpha[t]) * M + S
+        outputs.append(Q[t] @ (M + (1 - own) * theta[t] * surprise))
+    return torch.stack(outputs), M, S
+
+
+def bidirectional(
+    Q: Tensor, K: Tensor, V: Tensor, ahead: list[Tensor], back: list[Tensor], chunk_size: int
+) -> Tensor:
+    """Both directions, each with its own theta, eta, alpha; of its own steps a token reads the mean."""
+    y, _, _ = neural_memory(Q, K, V, *ahead, chunk_size, own=0.5)
+    mirrored = [x.flip(0) for x in (Q, K, V, *back)]
+    z, _, _ = neural_memory(*mirrored, chunk_size, own=0.5)
+    return y + z.flip(0)
