@@ -17,6 +17,16 @@ def test_all_kinds_with_owners_and_summaries(ultra):
     assert "retention" in line.lower()
 
 
+def test_hook_plugins_are_listed_and_checked(ultra, monkeypatch):
+    entry = Entry("diary", "third-party", "2.0", "no_such_module_of_hooks")
+    monkeypatch.setattr("ultra_train.cli.listing.plugin_entries", lambda: (entry,))
+    assert ultra("list").output.splitlines()[-2:] == ["hook plugins:", "  diary  third-party 2.0"]
+    monkeypatch.setattr("ultra_train.cli.listing.KINDS", {"schedules": KINDS["schedules"]})
+    result = ultra("list", "--check")
+    assert result.exit_code == 1
+    assert "hook plugins:diary" in result.stderr
+
+
 @pytest.mark.parametrize("kind", ["blocks", "block"])
 def test_one_kind(ultra, kind):
     output = ultra("list", kind).output
@@ -41,7 +51,7 @@ def test_presets_by_guide_and_tag(ultra):
 def test_check_passes_what_imports(ultra):
     result = ultra("list", "schedules", "--check")
     assert result.exit_code == 0
-    assert result.output.endswith("all of them import\n")
+    assert result.output.endswith("4 checked, 0 broken\n")
 
 
 def test_check_shows_broken_ones_and_goes_on(ultra, tmp_path, monkeypatch):
@@ -58,6 +68,7 @@ def test_check_shows_broken_ones_and_goes_on(ultra, tmp_path, monkeypatch):
     monkeypatch.setattr(KINDS["blocks"], "_installed", lambda: entries)
     result = ultra("list", "blocks", "--check")
     assert result.exit_code == 1
+    assert result.stdout.endswith("4 checked, 3 broken\n")
     lines = result.stderr.splitlines()
     assert [line.split()[1] for line in lines] == ["blocks:breaks", "blocks:lacks", "blocks:leaves"]
     assert "(third-party 2.0)" in lines[0]

@@ -7,9 +7,14 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+from ultra_core.hooks import plugin_entries
 from ultra_core.kinds import KINDS, presets
 from ultra_core.metadata import Entry
+from ultra_core.source_files import summary
 from ultra_train.cli.kinds import Kind
+
+HOOKS = "hook plugins"
+"""What is shown below the kinds: modules whose hooks are called, not names for YAML."""
 
 NARROW = 40
 """Columns that a summary has at least, however narrow the terminal is."""
@@ -30,6 +35,8 @@ def list_plugins(kind: str | None, check: bool, guide: tuple[str, ...], tag: tup
     shown = {
         k: [e for e in KINDS[k].entries() if not (guide or tag) or matches(e, guide, tag)] for k in kinds
     }
+    if len(kinds) == len(KINDS) and (hooks := plugin_entries()):
+        shown[HOOKS] = list(hooks)
     for name, entries in shown.items():
         click.echo(f"{name}:" if entries else f"{name}: none")
         for line in table([_row(name, entry) for entry in entries]):
@@ -40,7 +47,12 @@ def list_plugins(kind: str | None, check: bool, guide: tuple[str, ...], tag: tup
 
 def _row(kind: str, entry: Entry) -> tuple[str, ...]:
     columns = (", ".join(_tags(entry)),) if kind == "presets" else ()
-    return entry.name, _owner(entry), *columns, KINDS[kind].summary(entry)
+    return (
+        entry.name,
+        _owner(entry),
+        *columns,
+        summary(entry) if kind == HOOKS else KINDS[kind].summary(entry),
+    )
 
 
 def _tags(entry: Entry) -> list[str]:
@@ -74,10 +86,10 @@ def table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
 def _report(shown: dict[str, list[Entry]]) -> None:
     from ultra_train.cli.checking import broken
 
-    faults = [(kind, entry, why) for kind in shown for entry, why in KINDS[kind].broken()]
+    faults = [(kind, entry, why) for kind in shown if kind != HOOKS for entry, why in KINDS[kind].broken()]
     faults += broken({kind: entries for kind, entries in shown.items() if kind != "presets"})
     for kind, entry, why in faults:
         click.echo(f"broken: {kind}:{entry.name} ({_owner(entry)}): {why}", err=True)
+    click.echo(f"{sum(map(len, shown.values()))} checked, {len(faults)} broken")
     if faults:
         raise click.exceptions.Exit(1)
-    click.echo("all of them import")
