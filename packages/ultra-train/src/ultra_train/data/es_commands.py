@@ -26,9 +26,9 @@ LANGUAGES = ("es", "nb", "da", "sv", "en")
 
 _FORMAT = 1
 _PACKAGES = ("home-assistant-intents", "hassil")
-_SENTENCES_A_TEMPLATE = 200
+_SENTENCES_A_TEMPLATE = 120
 _SENTENCES_AN_INTENT = 2500
-_SENTENCES_A_TIMER_INTENT = 500  # a third of all templates is about timers
+_SENTENCES_A_TIMER_INTENT = 700  # a third of all templates is about timers
 _VAIN_DRAWS = 80  # in a row, after which a template is taken to have no more to say
 
 

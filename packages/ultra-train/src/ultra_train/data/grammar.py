@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 _WORD = re.compile(r"\w+|[%°]")
@@ -24,7 +24,7 @@ class Grammar:
             `before_determiner` are words that need a determiner after them, `before_noun` may stand between
             it and the noun, `bare` are nouns, or a word with a noun, that need none; `reject` are regular
             expressions that no sentence may match. Every part may be missing.
-        nouns: More nouns by class: the heads of what fills the slots.
+        nouns: What fills the slots by class: phrases that begin with a noun of this class.
         rooms: Places; a sentence may name one of them.
     """
 
@@ -38,6 +38,10 @@ class Grammar:
         for kind, phrases in nouns.items():
             if kind not in ("bare", "proper"):
                 self._nouns.update({self._head(phrase): kind for phrase in phrases})
+        for phrase in chain.from_iterable(nouns.values()):
+            for determiner, noun in pairwise(phrase.split()):
+                if len(kind := self._determiners.get(determiner, "")) == 2:
+                    self._nouns.setdefault(noun, kind)
         self._predicates = _by_word(spec.get("predicates", {}))
         self._verbs = _by_word(spec.get("verbs", {}))
         self._before_determiner = _by_word(spec.get("before_determiner", {}))
