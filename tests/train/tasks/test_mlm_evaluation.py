@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ultra_train.tasks.mlm_evaluation import MLMTrainer, most_frequent_token
+
+
+class Shards:
+    """Documents of token ids."""
+
+    def __init__(self, *documents):
+        self.documents = documents
+
+    def __len__(self):
+        return len(self.documents)
+
+    def gather(self, indices):
+        chosen = [np.asarray(self.documents[i]) for i in indices]
+        return np.concatenate(chosen), np.array([len(c) for c in chosen])
+
+
+def test_the_most_frequent_token_is_never_a_special_one():
+    class Tokenizer:
+        all_special_ids = (0, 1)
+
+        def __len__(self):
+            return 9
+
+    assert most_frequent_token(Shards([0, 5, 1], [0, 5, 1], [0, 7, 1]), Tokenizer()) == 5
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_evaluation_is_over_tokens_not_over_batches(sparse):
+    """A batch with one masked token weighs a third of one with three."""
+    logits = torch.log(torch.tensor([0.7, 0.2, 0.1]))
+
+    class Model(nn.Module):
+        def forward(self, input_ids, labels):
+            full = logits.expand(*labels.shape, 3)
+            return SimpleNamespace(logits=full[labels != -100] if sparse else full)
+
+    batches = [
+        {"input_ids": torch.zeros(1, 2, dtype=torch.long), "labels": torch.tensor([[0, -100]])},
+        {"input_ids": torch.zeros(1, 3, dtype=torch.long), "labels": torch.tensor([[1, 1, 2]])},
+    ]
+    from contextlib import nullcontext
+
+    trainer = SimpleNamespace(
+        model=Model(),
+        args=SimpleNamespace(device="cpu"),
+        frequent_token=1,
+        _prepare_inputs=lambda batch: batch,
+        compute_loss_context_manager=nullcontext,
+        accelerator=SimpleNamespace(autocast=nullcontext, reduce=lambda sums, how: sums),
+    )
+    output = MLMTrainer.evaluation_loop(trainer, batches, "Evaluation")
+    expected = -(math.log(0.7) + 2 * math.log(0.2) + math.log(0.1)) / 4
+    assert output.metrics["eval_loss"] == pytest.approx(expected)
+    assert output.metrics["eval_perplexity"] == pytest.approx(math.exp(expected))
+    assert output.metrics["eval_accuracy"] == 0.25
+    assert output.metrics["eval_unigram_accuracy"] == 0.5
+    assert output.num_samples == 4
