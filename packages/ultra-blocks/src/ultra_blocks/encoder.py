@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ultra_blocks.config import Spec, UltraConfig, split_spec
+from ultra_blocks.drawing import draw
 from ultra_blocks.embeddings import Embeddings
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import linear_factory
@@ -120,11 +120,7 @@ class Encoder(nn.Module):
         std = self.config.initializer_range
         scale = 1 / math.sqrt(2 * self.config.num_layers * self.config.num_loops)
         for module in self._parts():
-            reset = getattr(module, "reset_parameters", None)
-            if reset is not None:
-                known = inspect.signature(reset).parameters
-                given = {"std": std, "residual_scale": scale}
-                reset(**{name: value for name, value in given.items() if name in known})
+            draw(module, std=std, residual_scale=scale)
 
     def _parts(self) -> Iterator[nn.Module | None]:
         yield from (self.embeddings, self.embeddings.positions, self.embeddings.norm, self.norm)
@@ -210,8 +206,8 @@ def _mixer(
 def _ffn(config: UltraConfig, fields: Mapping[str, Any]) -> nn.Module:
     name, options = config.resolved_ffn()
     cls = ffns.get(name)
-    supplied = {"hidden_size": config.hidden_size, "ffn_hidden_size": config.ffn_hidden_size}
-    return cls(**bind(cls, options, supplied=supplied, model=fields))
+    sizes = {"hidden_size": config.hidden_size, "ffn_hidden_size": config.ffn_hidden_size}
+    return cls(**bind(cls, options, supplied={**sizes, "model": fields}, model=fields))
 
 
 def _is_embedded(spec: Spec | None) -> bool:

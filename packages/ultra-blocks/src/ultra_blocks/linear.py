@@ -78,24 +78,44 @@ class BitLinear(nn.Linear):
 
     def quantised_weight(self) -> tuple[Tensor, Tensor]:
         """Return ternary weights ``(out, in)``, rounded straight through, and ``s_w`` ``(out,)``."""
-        wide = torch.promote_types(self.weight.dtype, torch.float32)
-        weight = self.weight.to(wide)
-        with torch.no_grad():
-            means = [block.abs().mean().clamp(min=SMALLEST_SCALE) for block in weight.split(self.row_blocks)]
-            heights = torch.tensor(self.row_blocks, device=weight.device)
-            scale = torch.stack(means).repeat_interleave(heights, output_size=self.out_features)
-        return _straight_through(weight / scale[:, None], -1, 1), scale
+        return quantise_weight(self.weight, self.row_blocks)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the last dimension."""
-        wide = torch.promote_types(x.dtype, torch.float32)
-        normed = F.rms_norm(x.to(wide), (self.in_features,), None, self.eps)
-        scale = normed.detach().abs().amax(-1, keepdim=True).clamp(min=SMALLEST_SCALE) / 127
-        activations = _straight_through(normed / scale, -128, 127)
+        activations, scale = quantise_activations(x, self.eps)
         weight, weight_scale = self.quantised_weight()
         y = F.linear(activations.to(x.dtype), weight.to(x.dtype))
         y = (y * (scale * weight_scale)).to(y.dtype)
         return y if self.bias is None else y + self.bias.to(y.dtype)
+
+
+def quantise_activations(x: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
+    """Return ``x_q`` in at least fp32, rounded straight through, and ``s_x / 127`` ``(..., 1)``.
+
+    Args:
+        x: ``(..., in)``; each last dimension is a token.
+        eps: added to the mean square.
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    normed = F.rms_norm(x.to(wide), (x.shape[-1],), None, eps)
+    scale = normed.detach().abs().amax(-1, keepdim=True).clamp(min=SMALLEST_SCALE) / 127
+    return _straight_through(normed / scale, -128, 127), scale
+
+
+def quantise_weight(weight: Tensor, row_blocks: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return ``W_q`` in at least fp32, rounded straight through, and ``s_w`` ``(..., out)``.
+
+    Args:
+        weight: ``(..., out, in)``; leading dimensions count matrices, each with scales of its own.
+        row_blocks: heights of the matrices that ``out`` stacks.
+    """
+    weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    with torch.no_grad():
+        means = [block.abs().mean((-2, -1)) for block in weight.split(list(row_blocks), -2)]
+        heights = torch.tensor(row_blocks, device=weight.device)
+        scale = torch.stack(means, -1).clamp(min=SMALLEST_SCALE)
+        scale = scale.repeat_interleave(heights, -1, output_size=weight.shape[-2])
+    return _straight_through(weight / scale[..., None], -1, 1), scale
 
 
 def _straight_through(x: Tensor, low: int, high: int) -> Tensor:

@@ -31,7 +31,8 @@ def check_description(module: nn.Module) -> None:
     assert not parameters.keys() - info.keys(), f"{parameters.keys() - info.keys()} have no role"
     for name, said in info.items():
         height = sum(said.row_blocks)
-        assert height in (0, parameters[name].shape[0]), f"row_blocks of {name} add up to {height}"
+        rows = [size for dim, size in enumerate(parameters[name].shape) if dim != said.expert_dim]
+        assert height in (0, rows[0]), f"row_blocks of {name} add up to {height}"
         assert parameters[name].ndim > 1 or said.kind != "matrix", (
             f"{name} is a vector, described as a matrix"
         )

@@ -1,0 +1,173 @@
+"""A mixture of experts in place of one feed-forward network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultra_blocks.config import Spec, short, split_spec
+from ultra_blocks.drawing import draw
+from ultra_blocks.ffn.experts import apply, build_experts
+from ultra_blocks.functional.experts import Routing, balance_loss, route, z_loss
+from ultra_blocks.layout import Layout
+from ultra_blocks.linear import LinearFactory
+from ultra_core import ffns
+from ultra_core.options import FromModel, Range, bind
+from ultra_core.params import ParamInfo
+
+
+class MoE(nn.Module):
+    """Mixture of experts: each real token goes to the k experts that a router scores highest.
+
+    Per token, with ``z = W_r x`` and ``s = softmax(z)`` (or sigmoid), over the k highest s::
+
+        y = sum_e g_e FFN_e(x) + FFN_shared(x),   g_e = route_scale * s_e / sum s
+
+    Padding is neither routed nor counted, and no token is dropped: the tokens are sorted by expert and each
+    expert is computed on its segment. The router is at least fp32 whatever autocast says. Two losses, in
+    training only, keep it in order: ``moe_balance = balance_weight * E sum_e f_e P_e`` (f the share of the
+    loads, P the mean probability; 1 when either is even) and ``moe_z = z_weight * mean (logsumexp z)^2``.
+
+    Args:
+        hidden_size: width D of the stream.
+        ffn_hidden_size: inner width F of each expert.
+        num_experts: experts E.
+        top_k: experts k that a token is sent to.
+        expert: the FFN that each expert is, ``NAME`` or ``{NAME: {options}}``; one that works token by token
+            and has no losses of its own. The weights of ``mlp`` and ``glu`` are stacked.
+        shared_experts: width of a dense FFN that every token goes through, in multiples of F; 0 for none.
+        routing: what the scores s are: ``softmax``, or ``sigmoid`` of each logit.
+        renormalise: divide the weights g by their sum over the k. null: where k is above 1; with k = 1 all
+            weights would be 1 and the router would learn nothing from the task.
+        route_scale: factor of the weights g.
+        balance_weight: weight of the balance loss; 0 leaves it out.
+        z_weight: weight of the z loss; 0 leaves it out.
+        linear: what the projections of experts are made of, never the router; BitLinear is quantised by
+            expert.
+        model: fields of the model config that an expert's options may come from.
+
+    Shapes:
+        x, y: ``(B, T, D)``; y is exactly zero at padding. Returns y in evaluation and ``(y, losses)`` in
+        training. Parameters of mlp experts: ``experts.up.weight (E, F, D)``, of glu experts
+        ``experts.gate_up.weight (E, 2F, D)``; ``experts.down.weight (E, D, F)``, ``router.weight (E, D)``.
+
+    Raises:
+        ValueError: ``top_k`` is above ``num_experts``, an option is out of range, or the expert is a mixture.
+
+    Paper: Shazeer et al. 2017, arXiv:1701.06538; balance loss: Fedus et al. 2021, "Switch Transformers",
+    arXiv:2101.03961; z loss: Zoph et al. 2022, "ST-MoE", arXiv:2202.08906; shared experts and sigmoid scores:
+    DeepSeek-AI 2024, "DeepSeek-V3", arXiv:2412.19437.
+    Differs from the paper: no capacity limit, no noise, no bias of the scores; the balance loss divides loads
+    by k, so that even routing costs 1, and counts the tokens of this process only.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        ffn_hidden_size: int,
+        *,
+        num_experts: Annotated[int, FromModel("num_experts"), Range(min=1)] = 4,
+        top_k: Annotated[int, FromModel("top_k_experts"), Range(min=1)] = 2,
+        expert: Spec = "mlp",
+        shared_experts: Annotated[int, Range(min=0)] = 0,
+        routing: Literal["softmax", "sigmoid"] = "softmax",
+        renormalise: bool | None = None,
+        route_scale: Annotated[float, Range(gt=0)] = 1.0,
+        balance_weight: Annotated[float, Range(min=0)] = 1e-2,
+        z_weight: Annotated[float, Range(min=0)] = 1e-3,
+        linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
+        model: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if not 1 <= top_k <= num_experts:
+            raise ValueError(f"MoE: top_k must be 1 to num_experts={num_experts}, given {top_k}")
+        if routing not in ("softmax", "sigmoid"):
+            raise ValueError(f"MoE: routing must be 'softmax' or 'sigmoid', given {routing!r}")
+        if shared_experts < 0:
+            raise ValueError(f"MoE: shared_experts must be 0 or more, given {shared_experts}")
+        if route_scale <= 0 or min(balance_weight, z_weight) < 0:
+            raise ValueError(
+                "MoE: route_scale must be above 0 and the weights of losses 0 or more, given "
+                f"{route_scale}, {balance_weight} and {z_weight}"
+            )
+        self.num_experts = num_experts
+        self.top_k = top_k
+        self.sigmoid = routing == "sigmoid"
+        self.renormalise = top_k > 1 if renormalise is None else renormalise
+        self.route_scale = route_scale
+        self.balance_weight = balance_weight
+        self.z_weight = z_weight
+
+        name, options = split_spec(expert)
+        if short(name) == "moe":
+            raise ValueError("MoE: an expert cannot be a mixture itself; name another FFN")
+        cls = ffns.get(name)
+        fields = {**(model or {}), "linear": linear}
+
+        def make(width: int = ffn_hidden_size) -> nn.Module:
+            sizes = {"hidden_size": hidden_size, "ffn_hidden_size": width, "model": fields}
+            built: nn.Module = cls(**bind(cls, options, supplied=sizes, model=fields))
+            return built
+
+        self.router = nn.Linear(hidden_size, num_experts, bias=False)
+        self.experts = build_experts(cls, make, num_experts)
+        self.shared = make(shared_experts * ffn_hidden_size) if shared_experts else None
+        self.reset_parameters()
+
+    def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
+        """Draw the router from N(0, std^2), and the experts as their FFN does."""
+        nn.init.normal_(self.router.weight, 0.0, std)
+        draw(self.experts, std=std, residual_scale=residual_scale)
+        draw(self.shared, std=std, residual_scale=residual_scale)
+
+    def parameter_info(self) -> dict[str, ParamInfo]:
+        """Describe the router; experts describe themselves."""
+        return {"router.weight": ParamInfo(kind="router", decay=False)}
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Return the branch value ``(B, T, D)``, in training with the losses by name."""
+        tokens, real = x.flatten(0, 1), None
+        if layout is not None and layout.padded:
+            real = layout.segments.real
+            tokens = tokens.index_select(0, real)
+        routing = self.route(tokens)
+        y = self._mixed(tokens, routing)
+        if self.shared is not None:
+            y = y + apply(self.shared, tokens)
+        if real is not None:
+            y = y.new_zeros(x.shape[0] * x.shape[1], x.shape[2]).index_copy(0, real, y)
+        y = y.view(x.shape)
+        return (y, self._losses(routing)) if self.training else y
+
+    def route(self, tokens: Tensor) -> Routing:
+        """Return where tokens ``(N, D)`` go, none of them padding."""
+        wide = torch.promote_types(tokens.dtype, torch.float32)
+        with torch.autocast(tokens.device.type, enabled=False):
+            logits = F.linear(tokens.to(wide), self.router.weight.to(wide))
+            return route(
+                logits,
+                self.top_k,
+                sigmoid=self.sigmoid,
+                renormalise=self.renormalise,
+                scale=self.route_scale,
+            )
+
+    def _mixed(self, tokens: Tensor, routing: Routing) -> Tensor:
+        """Return the weighted sums ``(N, D)`` of the experts' outputs."""
+        y = self.experts(tokens.index_select(0, routing.order // self.top_k), routing.loads)
+        place = torch.empty_like(routing.order)
+        place[routing.order] = torch.arange(len(place), device=place.device)
+        y = y.index_select(0, place).unflatten(0, (len(tokens), self.top_k))
+        return (y * routing.weights[..., None]).sum(1).to(y.dtype)
+
+    def _losses(self, routing: Routing) -> dict[str, Tensor]:
+        losses = {}
+        if self.balance_weight:
+            losses["moe_balance"] = self.balance_weight * balance_loss(routing)
+        if self.z_weight:
+            losses["moe_z"] = self.z_weight * z_loss(routing)
+        return losses

@@ -1,0 +1,37 @@
+"""A mixture of experts, one token and one expert at a time.
+
+Shapes: x ``(N, D)`` real tokens, W_r ``(E, D)``; ``experts`` are E functions ``(D,) -> (D,)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def mixture(
+    x: Tensor,
+    W_r: Tensor,
+    experts: Sequence[Callable[[Tensor], Tensor]],
+    k: int,
+    *,
+    sigmoid: bool = False,
+    renormalise: bool = True,
+    scale: float = 1.0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``y_n = sum_{e in top-k} g_ne FFN_e(x_n)``, the balance loss and the z loss, all unweighted."""
+    E = len(experts)
+    outputs, P, f, z = [], x.new_zeros(E), x.new_zeros(E), x.new_zeros(())
+    for x_n in x:
+        z_n = W_r @ x_n
+        s_n = 1 / (1 + torch.exp(-z_n)) if sigmoid else torch.exp(z_n) / torch.exp(z_n).sum()
+        chosen = s_n.detach().argsort(descending=True)[:k].tolist()
+        total = torch.stack([s_n[e] for e in chosen]).sum() if renormalise else 1.0
+        y_n = torch.stack([scale * s_n[e] / total * experts[e](x_n) for e in chosen]).sum(0)
+        outputs.append(y_n)
+        f = f + torch.tensor([e in chosen for e in range(E)], dtype=x.dtype) / (k * len(x))
+        P = P + s_n / s_n.sum() / len(x)
+        z = z + torch.exp(z_n).sum().log() ** 2 / len(x)
+    return torch.stack(outputs), E * (f * P).sum(), z
