@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -71,7 +73,11 @@ def execute(
         UltraError: whatever a user can mend.
         KeyboardInterrupt: stopped by a signal; a checkpoint is saved.
     """
-    runs = Path(output_dir or "runs")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UltraError(
+            "ultra-train run trains in one process so far; start it without torchrun or accelerate launch"
+        )
+    runs = Path(output_dir or run_folder.RUNS)
     console = Console(highlight=False, soft_wrap=True)
     transformers_logging.set_verbosity_error()
     where = pick_device(device)
@@ -80,6 +86,8 @@ def execute(
     plugin = tasks.get(preset.training.task)
     folder = run_folder.choose(runs, preset.name, name=name, resume=resume)
     with run_folder.locked(folder):
+        if not resume:
+            run_folder.start_afresh(folder)
         task = plugin(preset, folder, device=where, say=lambda line: console.print(line, markup=False))
         run = Run(path=folder, config=preset, task=task)
         return _Execution(run, console, where, resume).go(manager)
@@ -133,9 +141,8 @@ class _Execution:
         seconds = time.monotonic() - began
         metrics = self._final_metrics(trainer)
         run.task.save(trainer, self.model_folder)
-        if trainer.is_world_process_zero():
-            write_card(self.model_folder, preset, metrics, trainer)
-            write_report(run.path, self.metrics.read(), preset.name)
+        write_card(self.model_folder, preset, metrics, trainer)
+        write_report(run.path, self.metrics.read(), preset.name)
         manager.hook.ultra_run_finished(run=run)
         self._close(trainer, metrics, seconds)
         return run.path
@@ -166,10 +173,6 @@ class _Execution:
             max_steps=run.task.steps(loader),
             evaluates=evaluation is not None,
         )
-        if arguments.world_size > 1:
-            ranks = {"rank": arguments.process_index, "num_replicas": arguments.world_size}
-            loader, evaluation = run.task.loader(**ranks), run.task.evaluation(**ranks)
-            arguments.max_steps = run.task.steps(loader, world_size=arguments.world_size)
         rollbacks = Rollbacks.read(run.path / "rollbacks.json")
         settings = TrainerSettings(
             stream=EndlessBatches(loader, rollbacks.skipped),
@@ -249,8 +252,10 @@ class _Execution:
         given = [a for a in sys.argv[1:] if a != "--resume"]
         started_here = Path(sys.argv[0]).name.startswith("ultra-train") and given[:1] in (["run"], ["train"])
         words = given if started_here else ["run", str(self.run.path / run_folder.CONFIG)]
-        named = [] if "--name" in words else ["--name", self.run.path.name]
-        return " ".join(["ultra-train", *words, *named])
+        words = words if "--name" in words else [*words, "--name", self.run.path.name]
+        elsewhere = "--output-dir" not in words and self.run.path.parent != Path(run_folder.RUNS)
+        there = ["--output-dir", str(self.run.path.parent)] if elsewhere else []
+        return shlex.join(["ultra-train", *words, *there])
 
     def _final_metrics(self, trainer: Any) -> dict[str, float]:
         if trainer.eval_dataset is None:
@@ -262,8 +267,6 @@ class _Execution:
 
     def _close(self, trainer: Any, metrics: Mapping[str, float], seconds: float) -> None:
         first = trainer.tokens_at_start
-        if not trainer.is_world_process_zero():
-            return
         path = self.run.path
         rate = Rate(tokens=trainer.tokens_seen - first, seconds=seconds)
         self._say(f"\nTrained {trainer.state.global_step} updates; {rate}")

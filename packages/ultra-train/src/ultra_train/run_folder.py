@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ultra_core.errors import UltraError, did_you_mean
 
+RUNS = "runs"
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
@@ -45,7 +47,7 @@ def choose(runs: Path, preset: str, *, name: str | None, resume: bool) -> Path:
         return folder
     if name is None:
         return _free(runs, preset)
-    if (runs / name).exists() and any((runs / name).iterdir()):
+    if not is_unused(runs / name):
         raise RunFolderError(
             f"{runs / name} exists already. Go on with it by --resume, choose another --name, or remove it."
         )
@@ -60,7 +62,29 @@ def _numbered(runs: Path, preset: str) -> Iterator[Path]:
 
 
 def _free(runs: Path, preset: str) -> Path:
-    return next(p for p in _numbered(runs, preset) if not p.exists() or not any(p.iterdir()))
+    return next(p for p in _numbered(runs, preset) if is_unused(p))
+
+
+def is_unused(folder: Path) -> bool:
+    """Whether a new run may have this folder: it is not there, or its run ended before it trained."""
+    if not folder.exists():
+        return True
+    return {p.name for p in folder.iterdir()} <= {CONFIG, TOKENIZER, LOCK} and not is_locked(folder)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process trains in a folder now."""
+    try:
+        with locked(folder):
+            return False
+    except RunFolderError:
+        return True
+
+
+def start_afresh(folder: Path) -> None:
+    """Remove what a run that never trained left behind; its tokenizer may be of other texts."""
+    shutil.rmtree(folder / TOKENIZER, ignore_errors=True)
+    (folder / CONFIG).unlink(missing_ok=True)
 
 
 def _newest(runs: Path, preset: str) -> Path | None:

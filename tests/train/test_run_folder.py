@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from ultra_train.run_folder import RunFolderError, choose, is_locked, locked, start_afresh
+
+
+def trained(folder):
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("")
+    (folder / "metrics.jsonl").write_text("")
+    return folder
+
+
+def test_a_new_run_never_takes_the_folder_of_another(tmp_path):
+    assert choose(tmp_path, "quickstart", name=None, resume=False).name == "quickstart"
+    trained(tmp_path / "quickstart")
+    assert choose(tmp_path, "quickstart", name=None, resume=False).name == "quickstart-2"
+    trained(tmp_path / "quickstart-2")
+    assert choose(tmp_path, "quickstart", name=None, resume=False).name == "quickstart-3"
+    assert choose(tmp_path, "quickstart", name=None, resume=True).name == "quickstart-2"
+    assert choose(tmp_path, "quickstart", name="quickstart", resume=True).name == "quickstart"
+    with pytest.raises(RunFolderError, match="exists already"):
+        choose(tmp_path, "quickstart", name="quickstart", resume=False)
+
+
+def test_a_folder_whose_run_never_trained_is_taken_again(tmp_path):
+    folder = tmp_path / "a"
+    (folder / "tokenizer").mkdir(parents=True)
+    (folder / "config.yaml").write_text("")
+    assert choose(tmp_path, "a", name=None, resume=False) == folder
+    with locked(folder):
+        assert choose(tmp_path, "a", name=None, resume=False).name == "a-2"
+    start_afresh(folder)
+    assert {p.name for p in folder.iterdir()} == {".lock"}
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", "-x", " "])
+def test_a_name_is_not_a_path(tmp_path, name):
+    with pytest.raises(RunFolderError, match="cannot name a run"):
+        choose(tmp_path, "a", name=name, resume=False)
+
+
+def test_nothing_to_resume_lists_what_is_there(tmp_path):
+    trained(tmp_path / "standard")
+    with pytest.raises(RunFolderError, match="Did you mean 'standard'"):
+        choose(tmp_path, "standart", name=None, resume=True)
+
+
+def test_a_lock_is_given_back(tmp_path):
+    with locked(tmp_path / "a"):
+        assert is_locked(tmp_path / "a")
+        with pytest.raises(RunFolderError, match="in use"), locked(tmp_path / "a"):
+            pass
+    assert not is_locked(tmp_path / "a")
