@@ -191,9 +191,9 @@ def test_rotation(grid, key_dim):
     x = torch.randn(2, 9, 3, key_dim, dtype=torch.float64)
     p = torch.arange(9)
     half = key_dim // 2
-    exponents = (
-        torch.linspace(0, 1, half, dtype=torch.float64) if grid == "torchscale" else torch.arange(half) / half
-    )
+    exponents = torch.arange(half, dtype=torch.float64) / half
+    if grid == "torchscale":
+        exponents = torch.linspace(0, 1, half, dtype=torch.float64)
     turned = rotate(x, rotation_table(p[None], key_dim, grid, torch.float64))
     for b in range(2):
         for h in range(3):
