@@ -1,5 +1,6 @@
 """A stranger's package beside our wheels, in an environment that knows nothing of this tree."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.slow
 PRESET = """\
 model_class: frankenstein
 model:
-  vocab_size: 300
+  vocab_size: 360
   hidden_size: 32
   num_layers: 2
   num_heads: 2
@@ -22,7 +23,7 @@ model:
   layer_pattern: [standard_attn, average_attn]
   norm_type: scale_norm
 tokenizer:
-  train: {vocab_size: 300, byte_fallback: false}
+  train: {vocab_size: 360}
 training:
   task: mlm
   dataset: words.txt
@@ -81,9 +82,10 @@ def environment(root, tmp_path_factory):
     stranger.run(uv, "pip", "install", "-q", "-c", "constraints.txt", *wheels)
     stranger.run(uv, "pip", "check")
     (folder / "preset.yaml").write_text(PRESET)
-    (folder / "words.txt").write_text(
-        "".join(f"la casa número {n} tiene {n % 7} puertas y {n % 5} ventanas\n" for n in range(400))
-    )
+    syllables = ("ca", "sa", "lo", "me", "ti", "ra", "no", "pe", "lu", "do")
+    words = ["".join(pair) for pair in itertools.product(syllables, repeat=2)]
+    lines = (" ".join(words[(n * k) % 100] for k in (1, 3, 7, 9)) for n in range(400))
+    (folder / "words.txt").write_text("\n".join(lines))
     return stranger
 
 
