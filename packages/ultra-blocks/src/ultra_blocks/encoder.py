@@ -42,7 +42,7 @@ class EncoderLayer(nn.Module):
     """``x += dropout(mixer(norm(x)))``, then ``x += dropout(ffn(norm(x)))``.
 
     Args:
-        mixer_norm: norm before the mixer.
+        mixer_norm: norm before the mixer; the identity where the mixer has its own.
         mixer: block that mixes tokens, called as ``mixer(x, layout)``.
         ffn_norm: norm before the FFN.
         ffn: network of each token, called as ``ffn(x, layout)``.
@@ -90,6 +90,7 @@ class Encoder(nn.Module):
         self.config = config.check()
         fields = {field.name: getattr(config, field.name) for field in attrs.fields(UltraConfig)}
         fields["linear"] = linear_factory(config.use_bitnet)
+        fields["norm"] = partial(build_norm, config, "mixer")
         self.embeddings = Embeddings(
             config.vocab_size,
             config.hidden_size,
@@ -101,14 +102,7 @@ class Encoder(nn.Module):
             dropout=config.dropout,
         )
         self.layers = nn.ModuleList(
-            EncoderLayer(
-                build_norm(config, "mixer"),
-                _mixer(config, name, options, fields),
-                build_norm(config, "ffn"),
-                _ffn(config, fields),
-                config.dropout,
-            )
-            for name, options in config.layers()
+            _layer(config, name, options, fields) for name, options in config.layers()
         )
         self.norm = build_norm(config, "final")
         self.gradient_checkpointing = False
@@ -184,6 +178,15 @@ def build_norm(config: UltraConfig, place: Place, width: int | None = None) -> n
     cls = norms.get(name)
     supplied = {"hidden_size": width or config.hidden_size, "place": place}
     return cls(**bind(cls, options, supplied=supplied, model=attrs.asdict(config, recurse=False)))
+
+
+def _layer(
+    config: UltraConfig, name: str, options: Mapping[str, Any], fields: Mapping[str, Any]
+) -> EncoderLayer:
+    mixer = _mixer(config, name, options, fields)
+    own = getattr(getattr(mixer, "traits", None), "own_norm", False)
+    norm = nn.Identity() if own else build_norm(config, "mixer")
+    return EncoderLayer(norm, mixer, build_norm(config, "ffn"), _ffn(config, fields), config.dropout)
 
 
 def _mixer(

@@ -32,6 +32,7 @@ class Traits:
         relative: the output stays when all positions move by one number.
         symmetric: with no position code (or "nope"), reversing the input reverses the bidirectional output.
         linear_time: multiply-adds grow linearly with the length.
+        own_norm: takes the stream as it is and normalises it inside; the layer puts no norm in front.
     """
 
     bidirectional: bool = True
@@ -42,6 +43,7 @@ class Traits:
     relative: bool = True
     symmetric: bool = False
     linear_time: bool = False
+    own_norm: bool = False
 
 
 class Mixer(nn.Module):
