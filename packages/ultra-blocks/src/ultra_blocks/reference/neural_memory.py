@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+Gates = tuple[Tensor, Tensor, Tensor]
+
 
 def loss(M: Tensor, k_t: Tensor, v_t: Tensor) -> Tensor:
     """``l(M; x_t) = |M(k_t) - v_t|^2`` (equation 12) for a memory that is one matrix."""
@@ -42,11 +44,9 @@ def neural_memory(
     return torch.stack(outputs), M, S
 
 
-def bidirectional(
-    Q: Tensor, K: Tensor, V: Tensor, ahead: list[Tensor], back: list[Tensor], chunk_size: int
-) -> Tensor:
+def bidirectional(Q: Tensor, K: Tensor, V: Tensor, ahead: Gates, back: Gates, chunk_size: int) -> Tensor:
     """Both directions, each with its own theta, eta, alpha; of its own steps a token reads the mean."""
-    y, _, _ = neural_memory(Q, K, V, *ahead, chunk_size, own=0.5)
-    mirrored = [x.flip(0) for x in (Q, K, V, *back)]
-    z, _, _ = neural_memory(*mirrored, chunk_size, own=0.5)
+    y, _, _ = neural_memory(Q, K, V, *ahead, chunk_size=chunk_size, own=0.5)
+    theta, eta, alpha = (gate.flip(0) for gate in back)
+    z, _, _ = neural_memory(Q.flip(0), K.flip(0), V.flip(0), theta, eta, alpha, chunk_size, own=0.5)
     return y + z.flip(0)

@@ -1,0 +1,276 @@
+"""titan_attn against the references: HoPE by boosts, the memory token by token with autograd inside."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from ultra_blocks.functional.neural_memory import Gates, neural_memory
+from ultra_blocks.layout import Layout
+from ultra_blocks.linear import BitLinear
+from ultra_blocks.mixers.softmax import KVCache
+from ultra_blocks.mixers.standard_attn import StandardAttention
+from ultra_blocks.mixers.titan_attn import TitanAttention, TitanState
+from ultra_blocks.mixers.titan_memory import chunk_slots
+from ultra_blocks.positions.hope import HoPE
+from ultra_blocks.reference import hope as hope_reference
+from ultra_blocks.reference import neural_memory as memory_reference
+from ultra_blocks.reference import positions as position_reference
+from ultra_blocks.testing import block_cases, pytest_params
+from ultra_core.options import check_options, read_options
+
+WIDTH, HEADS, D = 8, 2, 4
+
+SHORT_CHUNKS = {"memory_chunk": 5}
+PLAIN = {"memory": False}
+ROTARY = {"memory_chunk": 3, "positions": "rope", "window": 4, "qk_norm": True, "bias": True}
+
+
+@pytest.mark.parametrize(
+    ("case", "rule"),
+    [
+        *pytest_params(block_cases([TitanAttention], options=SHORT_CHUNKS)),
+        *pytest_params(block_cases([TitanAttention], options=PLAIN), ["B1b", "B5", "B7", "B8", "B15b"]),
+        *pytest_params(block_cases([TitanAttention], options=ROTARY), ["B1", "B5", "B7", "B8", "B10"]),
+    ],
+)
+def test_conformance(case, rule) -> None:
+    rule(case)
+
+
+def awake(**options: Any) -> TitanAttention:
+    """A block whose parameters all have values at which an error shows."""
+    options = {"num_heads": HEADS, "memory_chunk": 3, "persistent_tokens": 2, **options}
+    block = TitanAttention(WIDTH, **options).double().eval()
+    g = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for p in block.parameters():
+            p.copy_(torch.randn(p.shape, generator=g, dtype=p.dtype) * 0.4 + (p.ndim == 1))
+    return block
+
+
+def split(x: Tensor, parts: int) -> list[Tensor]:
+    """Parts of ``(T, parts D)`` as heads ``(H, T, d)``."""
+    return [y.unflatten(-1, (HEADS, D)).transpose(0, 1) for y in x.chunk(parts, -1)]
+
+
+def attention_by_the_paper(block: TitanAttention, x: Tensor, positions: Tensor) -> Tensor:
+    q, k, v = split(x @ block.qkv_proj.weight.T, 3)
+    fixed = block.persistent @ block.qkv_proj.weight.T
+    _, k_p, v_p = split(fixed, 3)
+    if block.positions.kind == "scores":
+        scores = hope_reference.scores(q, k, positions)
+    else:
+        turned = [position_reference.rope(y[None], positions[None])[0] for y in (q, k)]
+        scores = turned[0] @ turned[1].mT
+    if block.causal:
+        ahead = torch.ones(len(x), len(x), dtype=torch.bool).triu(1)
+        scores = scores.masked_fill(ahead, -torch.inf)
+    weights = (torch.cat((q @ k_p.mT, scores), -1) / D**0.5).softmax(-1)
+    return (weights @ torch.cat((v_p, v), -2)).transpose(0, 1)
+
+
+def memory_by_the_paper(block: TitanAttention, x: Tensor) -> Tensor:
+    memory = block.memory
+    size = memory.chunk_size
+    q, k, v = split(F.silu(x @ memory.qkv_proj.weight.T), 3)
+    q, k = (y / (y.square().sum(-1, keepdim=True) + 1e-12).sqrt() for y in (q, k))
+    raw = (x @ memory.gate_proj.weight.T + memory.gate_proj.bias).sigmoid()
+    raw = raw.unflatten(-1, (memory.directions, 3, HEADS))
+    heads = []
+    for h in range(HEADS):
+        gates = []
+        for d in range(memory.directions):
+            step, eta, alpha = raw[:, d, :, h].unbind(-1)
+            gates.append((step * (1 - eta) / size, eta, alpha))
+        if block.causal:
+            y, _, _ = memory_reference.neural_memory(q[h], k[h], v[h], *gates[0], chunk_size=size)
+        else:
+            y = memory_reference.bidirectional(q[h], k[h], v[h], *gates, chunk_size=size)
+        heads.append(y * size)
+    return torch.stack(heads, 1)
+
+
+def rms(x: Tensor, gain: Tensor) -> Tensor:
+    return x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * gain
+
+
+def by_the_paper(block: TitanAttention, x: Tensor, layout: Layout) -> Tensor:
+    """The block's output from its weights and the references alone, one document after another."""
+    result = torch.zeros_like(x)
+    for row in range(len(x)):
+        for document in range(int(layout.documents[row].max()) + 1):
+            here = layout.documents[row] == document
+            tokens = x[row, here]
+            y = attention_by_the_paper(block, tokens, layout.positions[row, here])
+            gate = rms(memory_by_the_paper(block, tokens), block.memory_norm.weight).sigmoid()
+            y = rms(y, block.attention_norm.weight) * gate
+            result[row, here] = y.flatten(1) @ block.out_proj.weight.T
+    return result
+
+
+@given(
+    st.integers(1, 9),
+    st.booleans(),
+    st.sampled_from(["rope", HoPE]),
+    st.sampled_from([1, 3, 64]),
+    st.sampled_from([0.6, 2.0]),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_equals_the_paper_forward_and_backward(
+    length: int, causal: bool, positions: Any, chunk: int, real: float, packed: bool, seed: int
+) -> None:
+    g = torch.Generator().manual_seed(seed)
+    block = awake(causal=causal, positions=positions, memory_chunk=chunk)
+    mask = torch.rand(2, length, generator=g) < real
+    documents = (torch.rand(2, length, generator=g) < 0.3).cumsum(1) if packed else None
+    layout = Layout.from_mask(mask, documents)
+    x = torch.randn(2, length, WIDTH, generator=g, dtype=torch.float64).requires_grad_()
+    y, wanted = block(x, layout), by_the_paper(block, x, layout)
+    torch.testing.assert_close(y, wanted, rtol=0, atol=1e-11)
+    if not y.any():
+        return
+    noise = torch.randn(y.shape, generator=g, dtype=y.dtype)
+    leaves = [x, *block.parameters()]
+    ours = torch.autograd.grad(y, leaves, noise)
+    theirs = torch.autograd.grad(wanted, leaves, noise, allow_unused=True, materialize_grads=True)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_without_memory_it_is_attention_with_hope(causal: bool) -> None:
+    torch.manual_seed(0)
+    block = TitanAttention(WIDTH, num_heads=HEADS, memory=False, causal=causal, positions=HoPE)
+    plain = StandardAttention(WIDTH, num_heads=HEADS, causal=causal, positions=HoPE)
+    assert [n for n, _ in block.named_parameters()] == ["qkv_proj.weight", "out_proj.weight"]
+    plain.load_state_dict(block.state_dict())
+    x = torch.randn(2, 9, WIDTH)
+    layout = Layout.from_mask(torch.arange(9)[None] >= torch.tensor([[0], [4]]))
+    assert torch.equal(block(x, layout), plain(x, layout))
+    if causal:
+        assert isinstance(block.init_state(1), KVCache)
+        first, _ = block.step(x[:, 0], block.init_state(2))
+        torch.testing.assert_close(first, plain(x)[:, 0])
+
+
+def test_the_memory_chunk_changes_the_result() -> None:
+    """Gradients are taken at the memory before the chunk: shorter chunks correct themselves earlier."""
+    x = torch.randn(1, 12, WIDTH, dtype=torch.float64)
+    assert (awake(memory_chunk=2)(x) - awake(memory_chunk=6)(x)).abs().max() > 1e-4
+
+
+def test_gradients_flow_through_inner_gradients() -> None:
+    """A key moves what is learnt by others after it: the residual that later chunks see."""
+    block = awake(memory_chunk=2, causal=True)
+    x = torch.randn(1, 6, WIDTH, dtype=torch.float64, requires_grad=True)
+
+    def read(x: Tensor) -> Tensor:
+        return block(x)
+
+    assert torch.autograd.gradgradcheck(read, (x,), fast_mode=True, atol=1e-4)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 0.98, 0.9999])
+def test_the_scaled_steps_do_not_overshoot(eta: float) -> None:
+    """All keys equal and the step at its largest, where steps on every token's own loss explode."""
+    ones = torch.ones(1, 2000, 1)
+    key = F.pad(ones[..., None], (0, 3))
+    size = 64
+
+    def largest(theta: float, length: int) -> float:
+        gates = Gates(theta * ones, torch.log(eta * ones), 0 * ones)
+        part = [x[:, :length] for x in (key, key, key)]
+        return float(neural_memory(*part, Gates(*(g[:, :length] for g in gates)), chunk_size=size).max())
+
+    assert largest((1 - eta) / size, 2000) < 2.01
+    assert largest(0.05, 640) > 100
+
+
+def test_chunks_begin_with_documents() -> None:
+    mask = torch.tensor([[0, 1, 1, 1, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 1, 1, 0]], dtype=torch.bool)
+    documents = torch.tensor([[0, 0, 0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 2, 2, 2, 2, 2]])
+    slots = chunk_slots(Layout.from_mask(mask, documents), 3)
+    assert slots.slot[mask].tolist() == [0, 1, 2, 3, 6, 7, 8, 0, 1, 2, 3, 6, 7, 8, 9]
+    assert slots.filled.sum(1).tolist() == mask.sum(1).tolist()
+    assert slots.fresh.tolist() == [[True, False, True, False], [True, True, True, False]]
+    for row in range(2):
+        assert slots.token[row][slots.filled[row]].tolist() == mask[row].nonzero().flatten().tolist()
+
+
+def test_a_row_of_padding_in_a_packed_batch() -> None:
+    layout = Layout.from_mask(
+        torch.tensor([[True] * 4, [False] * 4]), torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0]])
+    )
+    y = awake()(torch.randn(2, 4, WIDTH, dtype=torch.float64), layout)
+    assert y[0].all()
+    assert not y[1].any()
+
+
+def test_state() -> None:
+    block = awake(causal=True).bfloat16()
+    state = block.init_state(3)
+    assert isinstance(state, TitanState)
+    assert state.memory.memory.shape == (3, HEADS, D, D)
+    assert state.memory.memory.dtype is torch.float32
+    y, state = block.step(torch.randn(3, WIDTH, dtype=torch.bfloat16), state)
+    assert (y.dtype, state.memory.momentum.dtype, state.memory.length) == (torch.bfloat16, torch.float32, 1)
+    with pytest.raises(ValueError, match="causal=True"):
+        awake().init_state(1)
+
+
+def test_first_weights() -> None:
+    block = TitanAttention(64, num_heads=4, positions=HoPE)
+    block.reset_parameters(std=0.01)
+    biases = block.memory.gate_proj.bias.view(2, 3, 4)
+    assert torch.equal(biases, torch.tensor([-3.0, 2.0, -4.0])[:, None].expand(2, 3, 4))
+    assert block.memory.gate_proj.weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert block.memory.qkv_proj.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert block.persistent.std().item() == pytest.approx(1.0, rel=0.2)
+
+
+def test_parameters() -> None:
+    block = TitanAttention(32, num_heads=4, positions=HoPE)
+    info = block.parameter_info()
+    assert {i.role for i in info.values()} == {"attention"}
+    assert info["qkv_proj.weight"].row_blocks == info["memory.qkv_proj.weight"].row_blocks == (32, 32, 32)
+    assert {n for n, i in info.items() if i.kind == "gate"} == {
+        "memory.gate_proj.weight",
+        "memory.gate_proj.bias",
+    }
+    assert not info["persistent"].decay
+    count = (3 + 1 + 3) * 32**2 + 2 * 3 * 4 * 33 + 4 * 32 + 2 * 8
+    assert sum(p.numel() for p in block.parameters()) == count
+    assert not list(block.buffers())
+    causal = TitanAttention(32, num_heads=4, positions=HoPE, causal=True, persistent_tokens=0)
+    assert sum(p.numel() for p in causal.parameters()) == count - 3 * 4 * 33 - 4 * 32
+
+
+def test_gates_keep_full_precision_beside_ternary_projections() -> None:
+    block = TitanAttention(WIDTH, num_heads=HEADS, positions=HoPE, linear=BitLinear)
+    assert isinstance(block.memory.qkv_proj, BitLinear)
+    assert block.memory.qkv_proj.row_blocks == (WIDTH,) * 3
+    assert type(block.memory.gate_proj) is nn.Linear
+
+
+def test_options() -> None:
+    options = read_options(TitanAttention)
+    assert {n: o.from_model for n, o in options.items() if o.from_model} == {
+        "num_heads": "num_heads",
+        "positions": "positions",
+        "dropout": "dropout",
+        "linear": "linear",
+    }
+    faults = check_options(
+        "titan_attn", TitanAttention, {"memory_chunk": 0, "variant": "mac", "memory": True}
+    )
+    assert set(faults) == {"memory_chunk", "variant"}
+    with pytest.raises(ValueError, match="memory_chunk must be 1 or more"):
+        TitanAttention(WIDTH, num_heads=HEADS, positions=HoPE, memory_chunk=0)
+    with pytest.raises(ValueError, match="does not divide"):
+        TitanAttention(10, num_heads=4, positions=HoPE)
