@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ultra_train.fill_mask import FillMaskError, as_text, fill_mask
+from ultra_train.fill_mask import FillMaskError, fill_mask
 
 
 def test_a_run_its_model_and_its_name_give_the_same_guesses(finished_run):
@@ -49,11 +49,3 @@ def test_a_run_that_has_not_finished_answers_from_its_newest_checkpoint(finished
     shutil.copytree(finished_run, unfinished)
     shutil.rmtree(unfinished / "model")
     assert fill_mask(unfinished, ["abre la [MASK]"]) == fill_mask(finished_run, ["abre la [MASK]"])
-
-
-def test_guesses_as_text(finished_run):
-    texts = ["abre la [MASK]"]
-    lines = as_text(texts, fill_mask(finished_run, texts, top_k=2)).splitlines()
-    assert lines[0] == texts[0]
-    assert lines[1].startswith("  ")
-    assert lines[1].count("%") == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,13 @@ def fill_mask(
     Raises:
         FillMaskError: no model there, a text without a blank or longer than the model reads.
     """
+    from ultra_train.quiet import quiet_transformers
     from ultra_train.tokenizer import load_tokenizer
 
     folder = locate(model, Path(runs))
-    tokenizer = load_tokenizer(folder)
-    network = _load(folder)
+    with quiet_transformers():
+        tokenizer = load_tokenizer(folder)
+        network = _load(folder)
     return [guesses(network, tokenizer, text, top_k) for text in texts]
 
 
@@ -83,11 +85,9 @@ def _load(folder: str) -> Any:
     from transformers import AutoModelForMaskedLM
 
     import ultra_blocks.hf  # noqa: F401  registers our classes
-    from ultra_train.quiet import no_progress_bars
 
     try:
-        with no_progress_bars():
-            return AutoModelForMaskedLM.from_pretrained(folder).eval()
+        return AutoModelForMaskedLM.from_pretrained(folder).eval()
     except (OSError, ValueError, KeyError) as error:
         raise FillMaskError(f"{folder}: no masked language model can be loaded: {error}") from error
 
@@ -134,12 +134,3 @@ def _longest(network: Any, tokenizer: Any) -> int:
 
 def _readable(tokenizer: Any, token: int) -> str:
     return tokenizer.decode([token]).strip() or str(tokenizer.convert_ids_to_tokens(token))
-
-
-def as_text(texts: Iterable[str], filled: Iterable[list[list[Guess]]]) -> str:
-    """Return guesses as lines: the text, and below it each blank with its guesses."""
-    lines = []
-    for text, blanks in zip(texts, filled, strict=True):
-        lines.append(text)
-        lines += ["  " + ", ".join(f"{g.token} {g.probability:.0%}" for g in blank) for blank in blanks]
-    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Keeps transformers from drawing bars of its own."""
+"""Keeps transformers from drawing bars and giving advice of its own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from transformers.utils import logging
 
 
 @contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """Draw no bars for loading and saving weights inside."""
-    shown = logging.is_progress_bar_enabled()
+def quiet_transformers() -> Iterator[None]:
+    """Let transformers report errors only while it loads or saves inside."""
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()

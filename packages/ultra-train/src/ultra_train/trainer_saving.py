@@ -17,7 +17,7 @@ from transformers.trainer_callback import ExportableState
 from ultra_train import checkpoints
 from ultra_train.checkpoint_state import load_tree, random_state, restore_random_state, save_tree
 from ultra_train.checkpoints import CheckpointError
-from ultra_train.quiet import no_progress_bars
+from ultra_train.quiet import quiet_transformers
 from ultra_train.trainer_settings import TrainerSettings, bare, evaluation_weights
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class SavingMixin:
 
     def _save(self: Any, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write model and tokenizer; the pickled arguments that transformers adds are left out."""
-        with no_progress_bars():
+        with quiet_transformers():
             super()._save(output_dir, state_dict)  # type: ignore[misc]
         Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
 

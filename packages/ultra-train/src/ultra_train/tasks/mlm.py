@@ -84,7 +84,10 @@ class MLM(Task):
         wanted = config.train or TokenizerTraining(vocab_size=self.preset.model.vocab_size)
         self.say(f"tokenizer: training {wanted.vocab_size:,} {wanted.model_type} pieces into {folder}")
         return train_tokenizer(
-            documents(self.sources if wanted.data is None else _read(wanted.data)),
+            documents(
+                self.sources if wanted.data is None else _read(wanted.data),
+                cache_dir=self.preset.training.cache_dir,
+            ),
             vocab_size=wanted.vocab_size,
             model_type=wanted.model_type,
             output_dir=folder,

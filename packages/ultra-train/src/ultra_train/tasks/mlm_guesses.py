@@ -11,9 +11,9 @@ from ultra_train.fill_mask import guesses
 SENTENCES = (
     "abre la [MASK] del garaje",
     "enciende la [MASK] de la cocina",
-    "baja la [MASK] del salón",
-    "pon el volumen al 50 por [MASK]",
-    "cierra las [MASK] del dormitorio",
+    "pon la [MASK] a 20 grados",
+    "pon un temporizador de 10 [MASK]",
+    "añade pan a la lista de la [MASK]",
 )
 
 
