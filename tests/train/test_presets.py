@@ -8,7 +8,7 @@ from ultra_core import blocks, ffns, positions, presets
 from ultra_core.config import ConfigError
 from ultra_train.config import load_any, load_preset, to_yaml
 
-LATER = {"blocks": {"mamba", "ode", "titan_attn"}, "ffns": {"moe"}, "positions": {"hope"}}
+LATER = {"blocks": {"ode"}, "ffns": {"moe"}, "positions": set()}
 """Plugins that presets name and that come in later releases; once they are installed, nothing is excused."""
 
 UNKNOWN = re.compile(r"unknown block '(\w+)'|no installed package offers the ffn '(\w+)'")

@@ -11,8 +11,8 @@ from ultra_core.config import load_source, parse_source
 from ultra_train.config.schema import preset_schema, schema_yaml
 
 FOLDER = Path(ultra_train.presets.__path__[0])
-UNREADY = frozenset({"frankenstein", "standard_hope"})
-"""They name blocks of later releases; see tests/train/test_presets.py."""
+UNREADY = frozenset({"frankenstein"})
+"""It names blocks of later releases; see tests/train/test_presets.py."""
 
 
 @pytest.fixture(scope="module")
