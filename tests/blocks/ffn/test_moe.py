@@ -15,6 +15,7 @@ from ultra_blocks.ffn.experts import SeparateExperts, StackedGLU, StackedMLP
 from ultra_blocks.ffn.glu import GLU
 from ultra_blocks.ffn.mlp import MLP
 from ultra_blocks.ffn.moe import MoE
+from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.reference.moe import mixture
@@ -309,12 +310,42 @@ def test_experts_drop_in_training_only():
 
 
 def test_any_ffn_is_an_expert_and_reads_the_model():
-    ffns.add("moe", MoE) if "moe" not in ffns else None
     sizes = {"vocab_size": 9, "hidden_size": 8, "num_layers": 3, "num_heads": 2, "num_experts": 3}
     moe = Encoder(UltraConfig(**sizes, ffn="plain", use_moe=True)).layers[0].ffn
     assert isinstance(moe.experts, SeparateExperts)
     assert [expert.depth for expert in moe.experts] == [3, 3, 3]
     assert moe.top_k == 2
+
+
+@pytest.mark.parametrize("use_bitnet", [False, True])
+def test_its_losses_are_in_the_loss_of_a_model(use_bitnet):
+    torch.manual_seed(0)
+    fields = {"vocab_size": 30, "hidden_size": 16, "num_heads": 2, "ffn_hidden_size": 24, "num_experts": 3}
+    config = UltraHFConfig(**fields, num_layers=2, num_loops=2, dropout=0.0, use_bitnet=use_bitnet)
+    model = UltraForMaskedLM(config).train()
+    mask = torch.arange(9) < torch.tensor([[9], [4]])
+    ids = torch.randint(30, (2, 9))
+    labels = torch.where(mask & (torch.arange(9) % 2 == 0), ids, -100)
+    batch = {"input_ids": ids, "attention_mask": mask.long(), "labels": labels}
+    output = model(**batch)
+    said = model.model(ids, mask.long()).losses
+    task = torch.nn.functional.cross_entropy(output.logits, labels[labels != -100])
+    torch.testing.assert_close(output.loss, task + said["moe_balance"] + said["moe_z"])
+    assert said["moe_balance"].item() == pytest.approx(0.04, rel=0.1), "four even passes at 1e-2"
+    found = []
+    for recompute in (False, True):
+        model.model.encoder.gradient_checkpointing = recompute
+        model.zero_grad()
+        model(**batch).loss.backward()
+        found.append([p.grad.clone() for p in model.parameters()])
+    for kept, recomputed in zip(*found, strict=True):
+        torch.testing.assert_close(recomputed, kept, rtol=0, atol=1e-6)
+    assert all(layer.ffn.router.weight.grad.abs().max() > 0 for layer in model.model.encoder.layers)
+    share = [
+        model(**{k: v[i : i + 1] for k, v in batch.items()}, num_items_in_batch=7).loss for i in range(2)
+    ]
+    assert sum(share).item() == pytest.approx(output.loss.item(), rel=1e-2), "balance is of a micro-batch"
+    assert model.eval().model(ids, mask.long()).losses is None
 
 
 def test_an_expert_with_losses_is_refused():

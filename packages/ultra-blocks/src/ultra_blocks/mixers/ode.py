@@ -54,8 +54,8 @@ class ODE(Mixer):
         ``attention.out_proj.weight (D, D)`` and those of the norm.
 
     Raises:
-        ValueError: an unknown solver, ``steps`` below 1, a dropout outside [0, 1), heads that do not divide D,
-            or a position code of a kind that attention cannot apply.
+        ValueError: an unknown solver, ``steps`` below 1, a dropout outside [0, 1), heads that do not divide
+            D, or a position code of a kind that attention cannot apply.
 
     Paper: Chen et al. 2018, "Neural Ordinary Differential Equations", arXiv:1806.07366; of attention: Li et
     al. 2022, "ODE Transformer", arXiv:2203.09176.
