@@ -28,7 +28,9 @@ class HoPE(PositionCode):
     which is what is computed: no exponent is positive, and nothing depends on m + n. All coefficients are at
     most 1 and fade with D; where all have faded the scores are 0 and a softmax is uniform, it does not
     vanish. An encoder learns from it how far tokens are apart, not on which side, and picks no exact
-    distance; where that matters, other layers or ``rope`` must tell. A pair is ``(x_j, x_{j+d/2})``. Factors are at least fp32 and kept in ``layout.memo``.
+    distance; where that matters, other layers or ``rope`` must tell.
+
+    A pair is ``(x_j, x_{j+d/2})``. Factors are at least fp32 and kept in ``layout.memo``.
 
     Args:
         head_dim: width d of a head, even.
