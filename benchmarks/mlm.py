@@ -44,6 +44,7 @@ model:
   hidden_size: {hidden}
   num_layers: {layers}
   num_heads: {heads}
+  retention_heads: {heads}
   layer_pattern: [{block}]
   norm_type: layer_norm
   use_moe: false
