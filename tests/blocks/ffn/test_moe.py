@@ -19,7 +19,6 @@ from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.reference.moe import mixture
-from ultra_blocks.testing import ffn_cases, pytest_params
 from ultra_core import ffns
 from ultra_core.options import FromModel, read_options
 from ultra_core.params import ParamInfo
@@ -384,8 +383,3 @@ def test_options():
 def test_wrong_options_are_errors(options, message):
     with pytest.raises(ValueError, match=message):
         build(**options)
-
-
-@pytest.mark.parametrize(("case", "rule"), pytest_params(ffn_cases([MoE])))
-def test_conformance(case, rule):
-    rule(case)
