@@ -224,3 +224,55 @@ def test_hooks_see_the_run(run_tiny, tmp_path, monkeypatch):
     manifest = json.loads((folder / "checkpoints" / "checkpoint-12" / "manifest.json").read_text())
     assert manifest["metrics"]["eval_loudness"] == 11.0
     assert manifest["packages"]["ultra-train"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("training.precision=bf16",),
+        ("training.activation_checkpointing=true",),
+        ("training.batching=packed",),
+        ("model.layer_pattern=[retnet]", "training.dataloader_workers=1"),
+    ],
+)
+def test_other_ways_to_compute_train_too(run_tiny, tmp_path, overrides):
+    folder = run_tiny(tmp_path, "training.scheduler_total_steps=3", *overrides)
+    losses = [r["loss"] for r in MetricsFile(folder / "metrics.jsonl").read() if "loss" in r]
+    assert len(losses) == 3
+    assert all(isinstance(loss, float) and 3 < loss < 7 for loss in losses)
+
+
+def test_activation_checkpointing_changes_nothing(run_tiny, tmp_path):
+    short = ("training.scheduler_total_steps=3", "training.eval_fraction=0")
+    plain = run_tiny(tmp_path / "a", *short)
+    saving = run_tiny(tmp_path / "b", *short, "training.activation_checkpointing=true")
+    for x, y in zip(
+        *(load_file(f / "model" / "model.safetensors").items() for f in (plain, saving)), strict=True
+    ):
+        torch.testing.assert_close(x, y)
+
+
+def test_a_finished_model_is_trained_on(finished_run, tmp_path, tiny_preset):
+    text = tiny_preset.read_text()
+    training = text[text.index("training:") :].replace(
+        "scheduler_total_steps: 12", "scheduler_total_steps: 2"
+    )
+    path = tmp_path / "further.yaml"
+    model = finished_run / "model"
+    path.write_text(f"base_model: {model}\ntokenizer: {{name_or_path: {model}}}\n{training}")
+    folder = run_module.execute(load_preset(path), output_dir=tmp_path, device="cpu")
+    before, after = (
+        [r["eval_loss"] for r in MetricsFile(f / "metrics.jsonl").read() if "eval_loss" in r][-1]
+        for f in (finished_run, folder)
+    )
+    assert after < before + 0.05
+    assert (folder / "model" / "config.json").is_file()
+
+
+def test_a_base_model_that_is_not_there(tmp_path, tiny_preset, finished_run):
+    text = tiny_preset.read_text()
+    path = tmp_path / "further.yaml"
+    tokenizer = f"tokenizer: {{name_or_path: {finished_run / 'model'}}}"
+    path.write_text(f"base_model: {tmp_path / 'nothing'}\n{tokenizer}\n{text[text.index('training:') :]}")
+    with pytest.raises(UltraError, match="nothing"):
+        run_module.execute(load_preset(path), output_dir=tmp_path, device="cpu")

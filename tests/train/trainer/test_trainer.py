@@ -36,7 +36,7 @@ def test_every_override_exists_in_transformers_with_the_same_parameters():
         "__init__",
         "start_clock",
     }
-    ours |= {"_fill_checkpoint", "checkpoint_bytes"}
+    ours |= {"_fill_checkpoint", "checkpoint_bytes", "load_finished"}
     for name, function in own.items():
         if name in ours:
             continue
@@ -266,6 +266,9 @@ def test_two_sets_of_weights_are_evaluated_saved_and_resumed_right(make_trainer,
     saved = load_file(whole.checkpoint_root / "checkpoint-12" / "model.safetensors")
     name = "bert.encoder.layer.0.output.dense.weight"
     assert torch.equal(saved[name], whole.model.state_dict()[name] * 3.0)
+    finished = make_trainer("whole", build_optimizer=build)
+    finished.train(resume_from_checkpoint=str(whole.checkpoint_root / "checkpoint-12"))
+    assert torch.equal(finished.model.state_dict()[name], saved[name])
 
 
 def test_the_best_checkpoints_stay(make_trainer):

@@ -31,7 +31,7 @@ from ultra_train.run_callbacks import Callbacks, TooHot, add_callbacks
 from ultra_train.run_card import write_card
 from ultra_train.tasks.base import Task
 from ultra_train.trainer_plugins import optimizer_builder, schedule
-from ultra_train.trainer_settings import TrainerSettings
+from ultra_train.trainer_settings import TrainerSettings, evaluation_weights
 from ultra_train.trainer_stream import EndlessBatches
 
 PACKAGES = ("ultra-core", "ultra-blocks", "ultra-optim", "ultra-train", "torch", "transformers")
@@ -274,8 +274,9 @@ class _Execution:
             self._say(
                 f"{trainer.settings.guard.dropped} updates were dropped; {path / run_folder.METRICS} says why"
             )
-        for words in self.run.task.closing_words(trainer, metrics):
-            self.console.print(words, soft_wrap=isinstance(words, str))
+        with evaluation_weights(trainer.optimizer):
+            for words in self.run.task.closing_words(trainer, metrics):
+                self.console.print(words, soft_wrap=isinstance(words, str))
         for what, where in self._left_behind():
             self._say(f"  {what:<12} {where}")
         self._say(f'Try it: ultra-train fill-mask {path} "apaga la [MASK] del salón"')

@@ -213,7 +213,7 @@ class UltraTrainerMixin(SavingMixin):
         state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
         if state.global_step < self.args.max_steps:
             return False
-        self._load_from_checkpoint(checkpoint)
+        self.load_finished(Path(checkpoint))
         self.state = state
         return True
 

@@ -115,15 +115,19 @@ class SavingMixin:
         Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
 
     def _load_from_checkpoint(self: Any, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """Read weights, position in the data and counters.
+        """Read what training goes on from."""
+        folder = Path(resume_from_checkpoint)
+        self.load_finished(folder, model)
+        if (folder / TRAINING_WEIGHTS).exists():
+            self.model.load_state_dict(load_file(folder / TRAINING_WEIGHTS), strict=False)
+
+    def load_finished(self: Any, folder: Path, model: nn.Module | None = None) -> None:
+        """Read the weights that evaluate, position in the data and counters, of a run that trains no further.
 
         Raises:
             CheckpointError: the checkpoint was made on other data.
         """
-        super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
-        folder = Path(resume_from_checkpoint)
-        if (folder / TRAINING_WEIGHTS).exists():
-            self.model.load_state_dict(load_file(folder / TRAINING_WEIGHTS), strict=False)
+        super()._load_from_checkpoint(str(folder), model)  # type: ignore[misc]
         if not (folder / PROGRESS).exists():
             logger.warning("%s was not written by ultra: the data starts from its beginning", folder)
             return

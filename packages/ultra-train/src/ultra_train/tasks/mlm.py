@@ -20,6 +20,7 @@ from ultra_train.data.loader import BatchLoader
 from ultra_train.data.masking import MLMCollator
 from ultra_train.data.shards import TokenShards
 from ultra_train.data.sources import Source, documents, read_sources
+from ultra_train.quiet import quiet_transformers
 from ultra_train.run_folder import TOKENIZER
 from ultra_train.tasks.base import Task
 from ultra_train.tasks.mlm_evaluation import MLMTrainer, PlannedBatches, most_frequent_token
@@ -126,7 +127,8 @@ class MLM(Task):
         base = self.preset.base_model
         trust = self.preset.tokenizer is not None and self.preset.tokenizer.trust_remote_code
         try:
-            model = AutoModelForMaskedLM.from_pretrained(base, trust_remote_code=trust)
+            with quiet_transformers():
+                model = AutoModelForMaskedLM.from_pretrained(base, trust_remote_code=trust)
         except (OSError, ValueError) as error:
             raise UltraError(f"base_model {base!r} cannot be loaded: {error}") from error
         if len(self.tokenizer) > model.get_input_embeddings().weight.shape[0]:
