@@ -51,6 +51,10 @@ def _start(
     device: str | None,
     guards: dict[str, Any],
 ) -> Path:
+    # Threads that wait for others sleep instead of spinning: on a machine that does other things too, spinning
+    # makes an update several times slower. It is read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
     from ultra_train.config import load_preset
 
     flags = [f"training.{GUARDS[k]}={_yaml(v)}" for k, v in guards.items() if v is not None]
