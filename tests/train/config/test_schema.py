@@ -11,8 +11,6 @@ from ultra_core.config import load_source, parse_source
 from ultra_train.config.schema import preset_schema, schema_yaml
 
 FOLDER = Path(ultra_train.presets.__path__[0])
-UNREADY = frozenset({"frankenstein"})
-"""It names blocks of later releases; see tests/train/test_presets.py."""
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +20,7 @@ def validator():
     return jsonschema.Draft202012Validator(schema)
 
 
-@pytest.mark.parametrize("name", sorted(set(presets.names()) - UNREADY))
+@pytest.mark.parametrize("name", presets.names())
 def test_it_accepts_the_presets(name, validator):
     assert list(validator.iter_errors(load_source(presets.get(name)).tree)) == []
 
