@@ -51,8 +51,8 @@ def _start(
     device: str | None,
     guards: dict[str, Any],
 ) -> Path:
-    # Threads that wait for others sleep instead of spinning: on a machine that does other things too, spinning
-    # makes an update several times slower. It is read when torch is imported.
+    # Threads that wait for others sleep instead of spinning: on a machine that does other things too,
+    # spinning makes an update several times slower. It is read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from ultra_train.config import load_preset
