@@ -124,7 +124,7 @@ class MLM(Task):
             return UltraForMaskedLM(UltraHFConfig.from_ultra(self.preset.model, pad_token_id=pad))
         import ultra_blocks.hf  # noqa: F401  registers our classes, which a base model may have
 
-        base = self.preset.base_model
+        base = self.preset.base_model or ""
         trust = self.preset.tokenizer is not None and self.preset.tokenizer.trust_remote_code
         try:
             with quiet_transformers():
