@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import attrs
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ultra_blocks.config import Spec, UltraConfig, split_spec
+from ultra_blocks.config import ModelConfigError, Spec, UltraConfig, split_spec
 from ultra_blocks.drawing import draw
 from ultra_blocks.embeddings import Embeddings
 from ultra_blocks.layout import Layout
@@ -19,7 +20,9 @@ from ultra_blocks.linear import linear_factory
 from ultra_blocks.norms.base import Place
 from ultra_blocks.positions import PositionCode, build
 from ultra_core import blocks, ffns, norms, positions
+from ultra_core.errors import PluginError, UltraError
 from ultra_core.options import bind, read_options
+from ultra_core.registry import Registry
 
 __all__ = ["Encoder", "EncoderLayer", "EncoderOutput", "UltraConfig", "build_norm"]
 
@@ -81,8 +84,8 @@ class Encoder(nn.Module):
         config: what it is made of.
 
     Raises:
-        ModelConfigError: the config has faults; all are listed.
-        PluginError: a plugin cannot be imported.
+        ModelConfigError: the config has faults; all are listed. Or a plugin refuses what it is built with.
+        PluginError: a plugin cannot be imported or built.
     """
 
     def __init__(self, config: UltraConfig) -> None:
@@ -177,7 +180,8 @@ def build_norm(config: UltraConfig, place: Place, width: int | None = None) -> n
     name, options = config.norm()
     cls = norms.get(name)
     supplied = {"hidden_size": width or config.hidden_size, "place": place}
-    return cls(**bind(cls, options, supplied=supplied, model=attrs.asdict(config, recurse=False)))
+    with _named(norms, name, "norm_type"):
+        return cls(**bind(cls, options, supplied=supplied, model=attrs.asdict(config, recurse=False)))
 
 
 def _layer(
@@ -203,14 +207,33 @@ def _mixer(
         else:
             model["positions"] = _position_factory(config.positions_for(own.default), fields)
     supplied = {"hidden_size": config.hidden_size, "causal": config.causal}
-    return cls(**bind(cls, options, supplied=supplied, model=model))
+    with _named(blocks, name, "layer_pattern"):
+        return cls(**bind(cls, options, supplied=supplied, model=model))
 
 
 def _ffn(config: UltraConfig, fields: Mapping[str, Any]) -> nn.Module:
     name, options = config.resolved_ffn()
     cls = ffns.get(name)
     sizes = {"hidden_size": config.hidden_size, "ffn_hidden_size": config.ffn_hidden_size}
-    return cls(**bind(cls, options, supplied={**sizes, "model": fields}, model=fields))
+    with _named(ffns, name, "ffn"):
+        return cls(**bind(cls, options, supplied={**sizes, "model": fields}, model=fields))
+
+
+@contextmanager
+def _named(registry: Registry, name: str, field: str) -> Iterator[None]:
+    """Say which plugin and which field of the config an error comes from that is raised in building it."""
+    try:
+        yield
+    except UltraError:
+        raise
+    except ValueError as error:
+        raise ModelConfigError([((field, name), str(error))]) from error
+    except Exception as error:
+        entry = registry.entry(name)
+        raise PluginError(
+            f"{field}: the {registry.noun} {name!r} of {entry.distribution} {entry.version} cannot be built: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _is_embedded(spec: Spec | None) -> bool:

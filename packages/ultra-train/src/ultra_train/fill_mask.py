@@ -8,9 +8,11 @@ from typing import Any
 
 import attrs
 import torch
+from safetensors import SafetensorError
 
 from ultra_core.errors import UltraError
 from ultra_train.run_folder import CHECKPOINTS, MODEL
+from ultra_train.tokenizer import load_tokenizer, num_ids
 
 
 class FillMaskError(UltraError):
@@ -43,7 +45,6 @@ def fill_mask(
         FillMaskError: no model there, a text without a blank or longer than the model reads.
     """
     from ultra_train.quiet import quiet_transformers
-    from ultra_train.tokenizer import load_tokenizer
 
     folder = locate(model, Path(runs))
     with quiet_transformers():
@@ -88,7 +89,7 @@ def _load(folder: str) -> Any:
 
     try:
         return AutoModelForMaskedLM.from_pretrained(folder).eval()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise FillMaskError(f"{folder}: no masked language model can be loaded: {error}") from error
 
 
@@ -104,7 +105,7 @@ def guesses(network: Any, tokenizer: Any, text: str, top_k: int = 5) -> list[lis
         raise FillMaskError("this model's tokenizer has no mask token; it is not a masked language model")
     if mask not in text:
         raise FillMaskError(f"there is no {mask} in {text!r}; write {mask} where a word is to be guessed")
-    encoded = tokenizer(text, return_tensors="pt", truncation=False)
+    encoded = tokenizer(text, return_tensors="pt", truncation=False, verbose=False)
     length = encoded["input_ids"].shape[1]
     if length > (longest := _longest(network, tokenizer)):
         raise FillMaskError(
@@ -116,8 +117,9 @@ def guesses(network: Any, tokenizer: Any, text: str, top_k: int = 5) -> list[lis
     network.train(was_training)
     blanks = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().flatten().tolist()
     logits[:, list(tokenizer.all_special_ids)] = -torch.inf
-    logits = logits[:, : len(tokenizer)]  # rows of the vocabulary that the tokenizer has no token for
-    best = torch.softmax(logits[blanks], -1).topk(min(top_k, logits.shape[-1]))
+    logits = logits[:, : num_ids(tokenizer)]  # rows of the vocabulary that the tokenizer has no token for
+    there = int(logits[0].isfinite().sum())
+    best = torch.softmax(logits[blanks], -1).topk(min(top_k, there))
     return [
         [Guess(_readable(tokenizer, i), p) for i, p in zip(ids, probabilities, strict=True)]
         for ids, probabilities in zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -133,4 +135,5 @@ def _longest(network: Any, tokenizer: Any) -> int:
 
 
 def _readable(tokenizer: Any, token: int) -> str:
-    return tokenizer.decode([token]).strip() or str(tokenizer.convert_ids_to_tokens(token))
+    word = tokenizer.decode([token]).strip()
+    return word if word.isprintable() and word else str(tokenizer.convert_ids_to_tokens(token))

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from typing import Any
 import attrs
 import torch
 from rich.console import Console
-from transformers import set_seed
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
 from ultra_core import tasks
-from ultra_core.errors import UltraError
+from ultra_core.errors import UltraError, listed
 from ultra_core.hooks import plugin_manager
 from ultra_train import run_folder
 from ultra_train.callbacks.metrics import MetricsFile
@@ -26,7 +26,14 @@ from ultra_train.checkpoints import Checkpoint, Keeping, make_room, newest_whole
 from ultra_train.config import Preset, load_preset, to_tree, to_yaml
 from ultra_train.guards import Guard, Rollbacks
 from ultra_train.report import write_report
-from ultra_train.run_arguments import Rate, changed_keys, describe_device, pick_device, training_arguments
+from ultra_train.run_arguments import (
+    Rate,
+    changed_keys,
+    check_machine,
+    describe_device,
+    pick_device,
+    training_arguments,
+)
 from ultra_train.run_callbacks import Callbacks, TooHot, add_callbacks
 from ultra_train.run_card import write_card
 from ultra_train.tasks.base import Task
@@ -81,6 +88,9 @@ def execute(
     console = Console(highlight=False, soft_wrap=True)
     transformers_logging.set_verbosity_error()
     where = pick_device(device)
+    check_machine(preset.training, where)
+    if not resume:
+        run_folder.check_unused(preset.training.hf_output_dir)
     manager = plugin_manager()
     manager.hook.ultra_config_loaded(config=preset)
     plugin = tasks.get(preset.training.task)
@@ -114,7 +124,9 @@ class _Execution:
         """Prepare, train, evaluate, save, tell."""
         run, preset = self.run, self.run.config
         self._say(f"run: {run.path} on {describe_device(self.device)}")
-        self._record_config(preset)
+        self._note_changes()
+        if self.checkpoint is None:
+            self._record_config()
         run.task.prepare()
         set_seed(preset.training.seed)
         run.model = run.task.build_model()
@@ -130,6 +142,7 @@ class _Execution:
             device=self.device,
             say=self._say,
         )
+        trainer.add_callback(_OnceTrainingBegins(self._record_config))
         self._check_room(trainer)
         began = time.monotonic()
         try:
@@ -151,16 +164,28 @@ class _Execution:
     def model_folder(self) -> Path:
         """Where the finished model goes."""
         wanted = self.run.config.training.hf_output_dir
-        return Path(wanted) if wanted else self.run.path / run_folder.MODEL
+        return Path(wanted).expanduser().absolute() if wanted else self.run.path / run_folder.MODEL
 
-    def _record_config(self, preset: Preset) -> None:
+    def _note_changes(self) -> None:
+        """Say which keys are others than those that the run was trained with so far."""
         path = self.run.path / run_folder.CONFIG
-        if path.exists():
+        if not path.exists():
+            return
+        try:
             before = to_tree(load_preset(path))
-            changed = [k for k in changed_keys(before, to_tree(preset)) if not k.startswith("meta.")]
-            if changed:
-                self._say(f"notice: other than when the run began: {', '.join(changed)}")
-        path.write_text(to_yaml(preset), "utf-8")
+        except UltraError as error:
+            self._say(f"notice: what has changed since the run began is not known: {error}")
+            return
+        changed = [k for k in changed_keys(before, to_tree(self.run.config)) if not k.startswith("meta.")]
+        if changed:
+            self._say(f"notice: other than when the run began: {', '.join(changed)}")
+
+    def _record_config(self) -> None:
+        """Write the resolved preset, whole or not at all; on a resumed run once its checkpoint fits it."""
+        path = self.run.path / run_folder.CONFIG
+        temporary = path.with_name(f".{path.name}")
+        temporary.write_text(to_yaml(self.run.config), "utf-8")
+        os.replace(temporary, path)
 
     def _trainer(self, manager: Any) -> Any:
         run, training = self.run, self.run.config.training
@@ -209,9 +234,14 @@ class _Execution:
     def _event(self, event: Mapping[str, Any]) -> None:
         self.metrics.write(event)
         if event["event"] == "dropped_update":
+            where = f"; first in {event['module']}" if event["module"] else ""
             self._say(
-                f"update {event['step']} was dropped: {event['reason']}; first in {event['module']} "
-                f"({event['in_a_row']} in a row)"
+                f"update {event['step']} was dropped: {event['reason']}{where} ({event['in_a_row']} in a row)"
+            )
+        elif event["event"] == "unknown_metric":
+            self._say(
+                f"notice: no best checkpoint is kept, since training.best_metric {event['metric']} is not "
+                f"measured; choose one of {listed(event['measured'])}"
             )
         elif event["event"] == "rollback":
             self._say(f"back to the checkpoint of step {event['to_step']}: {event['reason']}")
@@ -288,6 +318,18 @@ class _Execution:
         yield "metrics", path / run_folder.METRICS
         yield "checkpoints", path / run_folder.CHECKPOINTS
         yield "preset", path / run_folder.CONFIG
+
+
+class _OnceTrainingBegins(TrainerCallback):
+    """Calls a function when everything is loaded and the first update begins."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.call()
 
 
 def _bytes(gigabytes: float | None) -> int | None:

@@ -9,8 +9,12 @@ from typing import Any
 import attrs
 import torch
 from transformers import TrainingArguments
+from transformers.integrations.integration_utils import (
+    INTEGRATION_TO_CALLBACK,
+    get_available_reporting_integrations,
+)
 
-from ultra_core.errors import UltraError, listed
+from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_train.config.training import TrainingConfig
 
 
@@ -41,6 +45,27 @@ def pick_precision(training: TrainingConfig, device: torch.device) -> str:
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return "fp16"
     return "bf16"
+
+
+def check_machine(training: TrainingConfig, device: torch.device) -> None:
+    """Refuse what this machine cannot do, before any data is read.
+
+    Raises:
+        UltraError: fp16 without a GPU, or a logging integration that transformers has not or that is not
+            installed.
+    """
+    if pick_precision(training, device) == "fp16" and device.type == "cpu":
+        raise UltraError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
+    known = {"none", "all", *INTEGRATION_TO_CALLBACK}
+    for name in training.report_to:
+        if name not in known:
+            raise UltraError(
+                f"training.report_to: {name!r} is none of {listed(sorted(known))}.{did_you_mean(name, known)}"
+            )
+        if name in known - {"none", "all", *get_available_reporting_integrations()}:
+            raise UltraError(
+                f"training.report_to: {name!r} is not installed; install its package, or leave it out"
+            )
 
 
 def training_arguments(
@@ -88,8 +113,6 @@ def training_arguments(
         "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
     )
     arguments[recompute] = training.activation_checkpointing
-    if precision == "fp16" and device.type == "cpu":
-        raise UltraError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
     made = TrainingArguments(**arguments)
     made._n_gpu = min(1, made.n_gpu)  # several GPUs are for torchrun, not for DataParallel
     return made

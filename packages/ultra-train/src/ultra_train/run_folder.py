@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ METRICS = "metrics.jsonl"
 MODEL = "model"
 TOKENIZER = "tokenizer"
 LOCK = ".lock"
+BEFORE_TRAINING = {CONFIG, f".{CONFIG}", TOKENIZER, LOCK}
 
 
 class RunFolderError(UltraError):
@@ -33,8 +35,10 @@ def choose(runs: Path, preset: str, *, name: str | None, resume: bool) -> Path:
     Raises:
         RunFolderError: there is nothing to resume, or a name that was asked for is taken.
     """
-    if name is not None and not re.fullmatch(r"[\w.][\w.+-]*", name):
-        raise RunFolderError(f"{name!r} cannot name a run: use letters, digits, '.', '_', '-' and '+'")
+    if name is not None and (not re.fullmatch(r"[\w.][\w.+-]*", name) or not name.strip(".")):
+        raise RunFolderError(
+            f"{name!r} cannot name a run: use letters, digits, '_', '-', '+', and '.' among them"
+        )
     if resume:
         folder = runs / name if name is not None else _newest(runs, preset)
         if folder is None or not (folder / CONFIG).is_file():
@@ -67,9 +71,25 @@ def _free(runs: Path, preset: str) -> Path:
 
 def is_unused(folder: Path) -> bool:
     """Whether a new run may have this folder: it is not there, or its run ended before it trained."""
-    if not folder.exists():
+    if not os.path.lexists(folder):
         return True
-    return {p.name for p in folder.iterdir()} <= {CONFIG, TOKENIZER, LOCK} and not is_locked(folder)
+    if not folder.is_dir():
+        return False
+    return {p.name for p in folder.iterdir()} <= BEFORE_TRAINING and not is_locked(folder)
+
+
+def check_unused(model: str | None) -> None:
+    """Refuse a folder for the finished model (``hf_output_dir``) that holds something already.
+
+    Raises:
+        RunFolderError: it is a file, or a folder that is not empty.
+    """
+    folder = Path(model).expanduser() if model else None
+    if folder is not None and os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise RunFolderError(
+            f"training.hf_output_dir: {folder} is there already and is not an empty folder; nothing is "
+            "overwritten. Name another one, or empty it."
+        )
 
 
 def is_locked(folder: Path) -> bool:
@@ -101,15 +121,24 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a run's folder for this process; the lock goes when the process does, however it ends.
 
     Raises:
-        RunFolderError: another process trains in it.
+        RunFolderError: another process trains in it, or it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        import fcntl
-    except ImportError:  # no advisory locks on this system
-        yield
-        return
-    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RunFolderError(
+            f"{folder}: the folder of the run cannot be written ({error.strerror}); choose another one with "
+            "--output-dir"
+        ) from error
+    with lock as file:
+        try:
+            import fcntl
+        except ImportError:  # no advisory locks on this system
+            yield
+            return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

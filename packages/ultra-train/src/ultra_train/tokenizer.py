@@ -103,6 +103,11 @@ def load_tokenizer(
         ) from error
 
 
+def num_ids(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the largest id of a tokenizer plus one; its length is smaller where the vocabulary has gaps."""
+    return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=-1))
+
+
 def to_fast(model: bytes) -> Tokenizer:
     """Convert a SentencePiece model (unigram or BPE, byte fallback) for the library `tokenizers`."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
@@ -172,13 +177,18 @@ def _explained(message: str, vocab_size: int) -> TokenizerError:
     if found := re.search(r"Vocabulary size too high.*<= (\d+)", message):
         return TokenizerError(
             f"The vocabulary of {vocab_size} tokens is larger than this corpus allows: at most {found[1]}. "
-            f"Set vocab_size to {found[1]} or less, or give more text."
+            f"Set vocab_size to {found[1]} or less (a preset says it in model and in tokenizer.train), or "
+            "give more text."
         )
     if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
         return TokenizerError(
             f"The vocabulary of {vocab_size} tokens is too small for the characters of this corpus: it takes "
             f"at least {found[1]} (5 special tokens, 256 bytes, the characters). Raise vocab_size or lower "
             "character_coverage."
+        )
+    if "all_chars_count" in message:
+        return TokenizerError(
+            "The tokenizer's corpus has no usable text: nothing is left of it once it is normalised."
         )
     return TokenizerError(f"SentencePiece could not train a vocabulary of {vocab_size} tokens: {message}")
 

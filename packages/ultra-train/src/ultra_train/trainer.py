@@ -10,6 +10,7 @@ It overrides private methods of transformers' loop; a test checks that they exis
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -169,7 +170,7 @@ class UltraTrainerMixin(SavingMixin):
 
     def _drop(self: Any, loss: float, norm: float) -> None:
         """Make the rest of the loop pass this update by: no optimizer step, no schedule step, no count."""
-        guard = self.settings.guard
+        guard, attempted = self.settings.guard, self.state.global_step + 1
         guard.note_dropped(self._window_positions)
         self._tr_loss.copy_(self._loss_before)
         self.accelerator.gradient_state._set_sync_gradients(False)  # the optimizer's step does nothing then
@@ -178,14 +179,16 @@ class UltraTrainerMixin(SavingMixin):
             self.accelerator.scaler.update()
         self.state.global_step -= 1
         extra = {"num_items_in_batch": self._window_items} if self.model_accepts_loss_kwargs else {}
-        with self.compute_loss_context_manager():
-            module = first_bad_module(
-                self.model, ({**self._prepare_inputs(b), **extra} for b in self._window)
-            )
+        module = None  # a norm that is merely too large comes from no place of its own
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            with self.compute_loss_context_manager():
+                module = first_bad_module(
+                    self.model, ({**self._prepare_inputs(b), **extra} for b in self._window)
+                )
         self.settings.on_event(
             {
                 "event": "dropped_update",
-                "step": self.state.global_step + 1,
+                "step": attempted,
                 "reason": self.objection,
                 "loss": loss,
                 "grad_norm": norm,

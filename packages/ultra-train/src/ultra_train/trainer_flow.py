@@ -21,6 +21,7 @@ class FlowCallback(TrainerCallback):
 
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
+        self.said = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -69,7 +70,18 @@ class FlowCallback(TrainerCallback):
         trainer, keeping = self.trainer, self.trainer.settings.keeping
         trainer.last_evaluation = (state.global_step, dict(metrics or {}))
         value = (metrics or {}).get(keeping.metric)
-        if not trainer.is_in_train or not isinstance(value, (int, float)):
+        if not trainer.is_in_train:
+            return
+        if not isinstance(value, (int, float)):
+            self._say_once(keeping, metrics or {})
             return
         if keeping.would_rank(float(value), checkpoints.found(trainer.checkpoint_root)):
             control.should_save = True
+
+    def _say_once(self, keeping: checkpoints.Keeping, metrics: dict[str, Any]) -> None:
+        if keeping.best and not self.said:
+            self.said = True
+            measured = sorted(k for k, v in metrics.items() if isinstance(v, (int, float)))
+            step = self.trainer.state.global_step
+            event = {"event": "unknown_metric", "metric": keeping.metric, "measured": measured, "step": step}
+            self.trainer.settings.on_event(event)

@@ -125,9 +125,18 @@ class SavingMixin:
         """Read the weights that evaluate, position in the data and counters, of a run that trains no further.
 
         Raises:
-            CheckpointError: the checkpoint was made on other data.
+            CheckpointError: the checkpoint is of a model of other sizes, or was made on other data.
         """
-        super()._load_from_checkpoint(str(folder), model)  # type: ignore[misc]
+        try:
+            super()._load_from_checkpoint(str(folder), model)  # type: ignore[misc]
+        except RuntimeError as error:
+            if "size mismatch" not in str(error):
+                raise
+            first = next(line.strip() for line in str(error).splitlines() if "size mismatch" in line)
+            raise CheckpointError(
+                f"{folder} does not fit this model: {first} Resume with the model of the run, or start a new "
+                "run."
+            ) from error
         if not (folder / PROGRESS).exists():
             logger.warning("%s was not written by ultra: the data starts from its beginning", folder)
             return
@@ -136,8 +145,9 @@ class SavingMixin:
         if here != there:
             raise CheckpointError(
                 f"{folder} was trained on other data than this run has now ({there}, now {here}): "
-                "its position means nothing here. Restore the data, tokenizer, training.max_length, "
-                "training.seed and training.eval_fraction, or start a new run."
+                "its position means nothing here. Restore the data, the tokenizer and the keys batch_size, "
+                "batching (a GPU packs rows unless it is set), max_length, seed and eval_fraction of "
+                "training, or start a new run."
             )
         epoch, index = progress["position"]
         self.settings.stream.move_to((epoch, index))
@@ -161,7 +171,13 @@ class SavingMixin:
         if checkpoint is None or not (folder / "optimizer.json").exists():
             super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
             return
-        bare(self.optimizer).load_state_dict(load_tree(folder / "optimizer"))
+        try:
+            bare(self.optimizer).load_state_dict(load_tree(folder / "optimizer"))
+        except ValueError as error:
+            raise CheckpointError(
+                f"{folder} does not fit the optimizer: {error}. Resume with the training.optimizer of the "
+                "run, or start a new run with its model as base_model."
+            ) from error
         self.lr_scheduler.load_state_dict(load_tree(folder / "schedule"))
 
     def _load_scaler(self: Any, checkpoint: str | None) -> None:

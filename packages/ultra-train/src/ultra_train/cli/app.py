@@ -29,6 +29,18 @@ COMMANDS = {
 }
 INTERRUPTED = 130
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+REFUSED = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+)
+"""What the file system says of a path that the user named."""
 
 
 class Fault(click.ClickException):
@@ -66,8 +78,11 @@ class LazyGroup(click.Group):
             click.echo("\nInterrupted. A run goes on from its last checkpoint with --resume.", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
         except OSError as error:
-            if debugging(ctx) or error.errno not in FULL_DISK:
+            refused = error.errno in REFUSED and error.filename is not None
+            if debugging(ctx) or not (refused or error.errno in FULL_DISK):
                 raise
+            if refused:
+                raise Fault(f"{error.filename}: {error.strerror} (--debug shows where)") from error
             where = f" while writing {error.filename}" if error.filename else ""
             raise Fault(
                 f"the disk is full{where}; free some space, then --resume goes on from the last checkpoint"

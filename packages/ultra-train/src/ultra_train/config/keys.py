@@ -14,7 +14,7 @@ Natural = Annotated[int, Range(min=0)]
 Positive = Annotated[float, Range(gt=0)]
 NonNegative = Annotated[float, Range(min=0)]
 Fraction = Annotated[float, Range(min=0, max=1)]
-Share = Annotated[float, Range(gt=0, max=1)]
+Share = Annotated[float, Range(gt=0, lt=1)]
 Celsius = Annotated[float, Range(min=1, max=150)]
 
 

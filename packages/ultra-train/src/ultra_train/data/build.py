@@ -28,6 +28,7 @@ from ultra_train.data.encode import Encoded, Encoder, encode_all
 from ultra_train.data.errors import DataError
 from ultra_train.data.shards import MANIFEST, TokenShards, is_whole, open_build
 from ultra_train.data.sources import Record, Source, identity, records
+from ultra_train.tokenizer import num_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -81,7 +82,7 @@ def prepare(
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
     directory = Path(cache_dir).expanduser() / f"tokens-{key}"
     if not is_whole(directory):
-        writer = _Writer(directory, dtype=np.uint16 if len(tokenizer) <= 2**16 else np.uint32)
+        writer = _Writer(directory, dtype=np.uint16 if num_ids(tokenizer) <= 2**16 else np.uint32)
         with writer:
             for source in sources:
                 texts = islice(records(source, cache_dir=cache_dir), writer.room(max_documents))

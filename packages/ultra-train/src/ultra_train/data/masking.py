@@ -16,6 +16,7 @@ from ultra_train.data.batches import PlannedBatch
 from ultra_train.data.errors import DataError
 from ultra_train.data.hashing import combine, splitmix64, uniform
 from ultra_train.data.shards import TokenShards
+from ultra_train.tokenizer import num_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -85,9 +86,11 @@ class MLMCollator:
         self.pad_to_multiple_of = pad_to_multiple_of
         self._pad: int = tokenizer.pad_token_id
         self._mask: int = tokenizer.mask_token_id
-        self._special = np.zeros(len(tokenizer), dtype=bool)
+        self._special = np.zeros(num_ids(tokenizer), dtype=bool)
         self._special[tokenizer.all_special_ids] = True
-        self._ordinary = np.flatnonzero(~self._special)
+        known = np.zeros_like(self._special)
+        known[list(tokenizer.get_vocab().values())] = True
+        self._ordinary = np.flatnonzero(known & ~self._special)
         self._starts_word = _word_starts(tokenizer) if policy == "whole_word" else None
 
     def __call__(self, batch: PlannedBatch) -> dict[str, torch.Tensor]:
@@ -162,7 +165,8 @@ class MLMCollator:
 
 def _word_starts(tokenizer: PreTrainedTokenizerBase) -> NDArray[np.bool_]:
     """Return for each token whether a word begins with it: (vocabulary,) bool."""
-    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    named = tokenizer.convert_ids_to_tokens(list(range(num_ids(tokenizer))))
+    pieces = [piece or "" for piece in named]  # an id that no token has
     if any(piece.startswith(_CONTINUED) for piece in pieces):
         return np.array([not piece.startswith(_CONTINUED) for piece in pieces])
     starts = np.array([piece.startswith(_WORD_STARTS) for piece in pieces])

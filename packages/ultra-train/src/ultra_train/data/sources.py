@@ -178,6 +178,8 @@ def _paths(source: Source) -> list[Path] | None:
     if any(sign in source.source for sign in "*?["):
         found = glob.glob(str(path), recursive=True)
         return _filled((Path(entry) for entry in found), f"{source.source}: the pattern")
+    if path.exists():
+        raise DataError(f"{source.source}: is neither a file nor a folder, so no texts can be read from it.")
     if suffix(path) or path.is_absolute() or source.source.startswith((".", "~")):
         near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import attrs
+from safetensors import SafetensorError
 from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from ultra_core.errors import UltraError
@@ -26,7 +28,7 @@ from ultra_train.tasks.base import Task
 from ultra_train.tasks.mlm_evaluation import MLMTrainer, PlannedBatches, most_frequent_token
 from ultra_train.tasks.mlm_guesses import guesses_table
 from ultra_train.tasks.sentence_modules import write_sentence_modules
-from ultra_train.tokenizer import load_tokenizer, train_tokenizer
+from ultra_train.tokenizer import load_tokenizer, num_ids, train_tokenizer
 from ultra_train.trainer import UltraTrainerMixin
 
 
@@ -99,11 +101,11 @@ class MLM(Task):
         )
 
     def _check_vocabulary(self) -> None:
-        model = self.preset.model
-        if model is not None and len(self.tokenizer) > model.vocab_size:
+        model, needed = self.preset.model, num_ids(self.tokenizer)
+        if model is not None and needed > model.vocab_size:
             raise UltraError(
-                f"the tokenizer has {len(self.tokenizer):,} tokens, but model.vocab_size is "
-                f"{model.vocab_size:,}; set model.vocab_size to {len(self.tokenizer)} or more"
+                f"the tokenizer has {needed:,} tokens, but model.vocab_size is {model.vocab_size:,}; set "
+                f"model.vocab_size to {needed} or more"
             )
 
     @property
@@ -129,10 +131,10 @@ class MLM(Task):
         try:
             with quiet_transformers():
                 model = AutoModelForMaskedLM.from_pretrained(base, trust_remote_code=trust)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise UltraError(f"base_model {base!r} cannot be loaded: {error}") from error
-        if len(self.tokenizer) > model.get_input_embeddings().weight.shape[0]:
-            model.resize_token_embeddings(len(self.tokenizer), pad_to_multiple_of=64)
+        if (needed := num_ids(self.tokenizer)) > model.get_input_embeddings().weight.shape[0]:
+            model.resize_token_embeddings(needed, pad_to_multiple_of=64)
         return model
 
     def _plan(self, shards: TokenShards, *, rank: int, num_replicas: int, shuffle: bool = True) -> BatchPlan:
@@ -235,8 +237,7 @@ class MLM(Task):
         write_sentence_modules(
             temporary, width=trainer.model.config.hidden_size, max_length=self.preset.training.max_length
         )
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        _move(temporary, folder)
 
     def closing_words(self, trainer: Any, metrics: Mapping[str, float]) -> Iterator[Any]:
         """Say how good the guesses are on held-out texts, and show some."""
@@ -249,6 +250,18 @@ class MLM(Task):
             )
         if any("ultra:es-commands" in source.source for source in self.sources):
             yield guesses_table(trainer.model, self.tokenizer)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a folder's files to another one; what else that one holds is not ours to remove."""
+    if not target.exists():
+        source.rename(target)
+        return
+    for path in [p for p in source.rglob("*") if p.is_file()]:
+        place = target / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, place)
+    shutil.rmtree(source)
 
 
 def _read(dataset: Dataset | None) -> list[Source]:

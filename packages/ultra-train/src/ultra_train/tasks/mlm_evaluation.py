@@ -14,6 +14,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ultra_train.data.batches import BatchPlan, PlannedBatch
 from ultra_train.data.shards import TokenShards
+from ultra_train.tokenizer import num_ids
 from ultra_train.trainer import UltraTrainerMixin
 
 IGNORED = -100
@@ -85,7 +86,7 @@ class MLMTrainer(UltraTrainerMixin, Trainer):  # type: ignore[misc]
 
 def most_frequent_token(shards: TokenShards, tokenizer: Any, sample: int = 100_000) -> int:
     """Return the commonest ordinary token of (at most ``sample`` of) the training documents."""
-    counts = np.zeros(len(tokenizer), dtype=np.int64)
+    counts = np.zeros(num_ids(tokenizer), dtype=np.int64)
     chosen = np.unique(np.linspace(0, len(shards) - 1, min(sample, len(shards))).astype(np.int64))
     for part in np.array_split(chosen, -(-len(chosen) // 4096)):
         counts += np.bincount(shards.gather(part)[0], minlength=len(counts))
