@@ -6,10 +6,12 @@ from typing import Annotated
 import attrs
 import pytest
 
+from ultra_blocks import validation
 from ultra_blocks.config import ModelConfigError, UltraConfig, split_spec
 from ultra_core import blocks, ffns
 from ultra_core.errors import UltraError
 from ultra_core.options import FromModel
+from ultra_core.registry import Registry
 
 
 class Block:
@@ -218,9 +220,8 @@ class TestShorthands:
             assert canonical.use_moe is canonical.ffn_activation is None
 
 
-def test_use_moe_without_the_plugin_says_what_to_set():
-    if "moe" in ffns:
-        pytest.skip("moe is installed")
+def test_use_moe_without_the_plugin_says_what_to_set(monkeypatch):
+    monkeypatch.setattr(validation, "ffns", Registry("ultra.no_ffns", "ffn"))
     ((path, message),) = UltraConfig(layer_pattern=["block"]).faults()
     assert path == ("use_moe",)
     assert "set use_moe: false" in message
