@@ -10,6 +10,7 @@ from ultra_blocks.encoder import Encoder, UltraConfig
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_core import blocks, ffns
+from ultra_core.errors import PluginError
 from ultra_core.options import FromModel
 
 PATTERNS = [["standard_attn"], ["retnet", "gqa_attn"], [{"standard_attn": {"window": 4}}]]
@@ -268,3 +269,23 @@ def test_plugins_without_our_base_classes_and_their_losses(monkeypatch):
 def test_a_wrong_config_is_refused():
     with pytest.raises(ModelConfigError, match="num_heads"):
         Encoder(config(num_heads=3))
+
+
+class TestBuilding:
+    """An error that a plugin raises when it is built names the plugin and the field."""
+
+    def test_what_it_refuses(self):
+        with pytest.raises(ModelConfigError, match=r"layer_pattern.standard_attn: .*even width"):
+            Encoder(config(hidden_size=12, num_heads=4, retention_heads=4))
+
+    def test_where_it_is_broken(self, monkeypatch):
+        class Broken(nn.Module):
+            """Cannot be built."""
+
+            def __init__(self, hidden_size: int) -> None:
+                raise KeyError("weights")
+
+        monkeypatch.setattr(blocks, "_added", [])
+        blocks.add("broken_block", Broken, source="a-plugin")
+        with pytest.raises(PluginError, match=r"'broken_block' of a-plugin .*cannot be built: KeyError"):
+            Encoder(config(layer_pattern=["broken_block"]))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ultra_train.run_folder import RunFolderError, choose, is_locked, locked, start_afresh
+from ultra_train.run_folder import RunFolderError, check_unused, choose, is_locked, locked, start_afresh
 
 
 def trained(folder):
@@ -53,3 +53,28 @@ def test_a_lock_is_given_back(tmp_path):
         with pytest.raises(RunFolderError, match="in use"), locked(tmp_path / "a"):
             pass
     assert not is_locked(tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", [".", "..", "..."])
+def test_dots_alone_are_no_name(tmp_path, name):
+    with pytest.raises(RunFolderError, match="cannot name a run"):
+        choose(tmp_path, "a", name=name, resume=False)
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path):
+    (tmp_path / "a").write_text("notes")
+    assert choose(tmp_path, "a", name=None, resume=False).name == "a-2"
+    with pytest.raises(RunFolderError, match="exists already"):
+        choose(tmp_path, "a", name="a", resume=False)
+    with pytest.raises(RunFolderError, match=r"cannot be written .*--output-dir"), locked(tmp_path / "a/b"):
+        pass
+
+
+def test_a_model_is_never_written_over_what_is_there(tmp_path):
+    check_unused(None)
+    check_unused(str(tmp_path / "new"))
+    check_unused(str(tmp_path))
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for taken in (tmp_path, tmp_path / "thesis.tex"):
+        with pytest.raises(RunFolderError, match="nothing is overwritten"):
+            check_unused(str(taken))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ultra_train.data.es_commands import sentences
-from ultra_train.tokenizer import MODEL_FILE, TokenizerError, load_tokenizer, train_tokenizer
+from ultra_train.tokenizer import MODEL_FILE, TokenizerError, load_tokenizer, num_ids, train_tokenizer
 
 ODD = [
     "",
@@ -146,3 +146,20 @@ def test_saving_replaces_the_old_files_and_leaves_no_others(commands, tmp_path):
     assert len(load_tokenizer(tmp_path)) == 420
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"notes.txt", MODEL_FILE, "tokenizer.json", "tokenizer_config.json"}
+
+
+def test_ids_reach_beyond_the_length_of_a_vocabulary_with_gaps():
+    class Gaps:
+        def __len__(self):
+            return 3
+
+        def get_vocab(self):
+            return {"a": 0, "b": 1, "c": 7}
+
+    assert num_ids(Gaps()) == 8
+
+
+def test_text_of_which_normalisation_leaves_nothing(tmp_path):
+    with pytest.raises(TokenizerError, match="no usable text"):
+        train_tokenizer(["\u200b"] * 9, vocab_size=300, output_dir=tmp_path / "t")
+    assert not (tmp_path / "t").exists()

@@ -91,6 +91,20 @@ def test_a_full_disk_is_said(ultra, preset, monkeypatch, code):
     assert "the disk is full while writing runs/x/model.safetensors" in result.stderr
 
 
+def test_a_full_disk_is_said_that_a_library_reports_as_text(ultra, preset, monkeypatch):
+    raising(monkeypatch, Exception("I/O error: No space left on device (os error 28)"))
+    result = ultra("run", preset)
+    assert (result.exit_code, "the disk is full; free some space" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.ENOENT])
+def test_a_path_that_the_system_refuses_is_said(ultra, preset, monkeypatch, code):
+    raising(monkeypatch, OSError(code, os.strerror(code), "/media/stick/table.csv"))
+    result = ultra("run", preset)
+    assert result.exit_code == 2
+    assert result.stderr == f"error: /media/stick/table.csv: {os.strerror(code)} (--debug shows where)\n"
+
+
 def test_a_defect_of_ours_keeps_its_traceback(ultra, preset, monkeypatch):
     raising(monkeypatch, RuntimeError("a bug"))
     assert isinstance(ultra("run", preset).exception, RuntimeError)

@@ -74,3 +74,8 @@ def test_identity_changes_with_the_file_and_the_column_but_not_with_the_weight(t
     assert identity(Source(str(path), column="body")) != first
     path.write_text("uno\ndos\n", encoding="utf-8")
     assert identity(Source(str(path))) != first
+
+
+def test_what_is_neither_a_file_nor_a_folder():
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        list(records(Source("/dev/null")))

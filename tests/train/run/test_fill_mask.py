@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from ultra_train.fill_mask import FillMaskError, fill_mask
@@ -28,6 +30,8 @@ def test_texts_of_different_length_do_not_influence_each_other(finished_run):
 def test_more_guesses_than_tokens(finished_run):
     (((*guesses,),),) = fill_mask(finished_run, ["abre la [MASK]"], top_k=10_000)
     assert sum(g.probability for g in guesses) == pytest.approx(1, abs=1e-4)
+    assert all(g.probability > 0 and g.token.isprintable() for g in guesses)
+    assert not {"[PAD]", "[CLS]", "[MASK]"} & {g.token for g in guesses}
 
 
 def test_faults_are_clear(finished_run, tmp_path):
@@ -43,9 +47,15 @@ def test_faults_are_clear(finished_run, tmp_path):
 
 
 def test_a_run_that_has_not_finished_answers_from_its_newest_checkpoint(finished_run, tmp_path):
-    import shutil
-
     unfinished = tmp_path / "run"
     shutil.copytree(finished_run, unfinished)
     shutil.rmtree(unfinished / "model")
     assert fill_mask(unfinished, ["abre la [MASK]"]) == fill_mask(finished_run, ["abre la [MASK]"])
+
+
+def test_a_model_file_that_is_cut_short(finished_run, tmp_path):
+    shutil.copytree(finished_run / "model", tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(FillMaskError, match="no masked language model can be loaded"):
+        fill_mask(tmp_path / "model", ["abre la [MASK]"])

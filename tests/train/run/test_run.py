@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -274,3 +275,55 @@ def test_a_base_model_that_is_not_there(tmp_path, tiny_preset, finished_run):
     path.write_text(f"base_model: {tmp_path / 'nothing'}\n{tokenizer}\n{text[text.index('training:') :]}")
     with pytest.raises(UltraError, match="nothing"):
         run_module.execute(load_preset(path), output_dir=tmp_path, device="cpu")
+
+
+def test_a_run_that_is_resumed_with_another_model_stays_as_it_was(run_tiny, finished_run, tmp_path):
+    folder = tmp_path / "tiny"
+    shutil.copytree(finished_run, folder)
+    before = (folder / "config.yaml").read_text()
+    wider = ("model.hidden_size=32", "training.scheduler_total_steps=16")
+    with pytest.raises(UltraError, match=r"does not fit this model: size mismatch .* model of the run"):
+        run_tiny(tmp_path, *wider, resume=True)
+    assert (folder / "config.yaml").read_text() == before
+    assert not [p for p in folder.iterdir() if p.name.startswith(".config")]
+
+
+def test_a_config_that_cannot_be_read_stops_nothing(run_tiny, finished_run, tmp_path, capsys):
+    folder = tmp_path / "tiny"
+    shutil.copytree(finished_run, folder)
+    (folder / "config.yaml").write_text("model_class: [", "utf-8")
+    run_tiny(tmp_path, "training.max_steps=13", resume=True)
+    assert "what has changed since the run began is not known" in capsys.readouterr().out
+    assert load_preset(folder / "config.yaml").training.max_steps == 13
+
+
+def test_the_finished_model_never_takes_the_place_of_anything(run_tiny, tmp_path):
+    precious = tmp_path / "models"
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("years of work")
+    short = ("training.scheduler_total_steps=1", f"training.hf_output_dir={precious}")
+    with pytest.raises(UltraError, match="nothing is overwritten"):
+        run_tiny(tmp_path / "runs", *short)
+    assert not (tmp_path / "runs").exists()
+    elsewhere = f"training.hf_output_dir={tmp_path / 'elsewhere'}"
+    run_tiny(tmp_path / "runs", short[0], elsewhere)
+    (tmp_path / "elsewhere" / "notes.txt").write_text("mine")
+    run_tiny(tmp_path / "runs", short[0], elsewhere, resume=True)
+    assert {"notes.txt", "model.safetensors"} <= {p.name for p in (tmp_path / "elsewhere").iterdir()}
+    assert not (tmp_path / ".elsewhere").exists()
+
+
+@pytest.mark.parametrize("name", ["wandbb", "wandb"])
+def test_a_report_that_cannot_be_made_is_said_before_anything_else(run_tiny, tmp_path, monkeypatch, name):
+    monkeypatch.setattr("ultra_train.run_arguments.get_available_reporting_integrations", lambda: [])
+    expected = "Did you mean 'wandb'" if name == "wandbb" else "'wandb' is not installed"
+    with pytest.raises(UltraError, match=expected):
+        run_tiny(tmp_path, f"training.report_to=[{name}]")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_best_metric_that_nothing_measures_is_said_once(run_tiny, tmp_path, capsys):
+    folder = run_tiny(tmp_path, "training.scheduler_total_steps=8", "training.best_metric=eval_beauty")
+    said = capsys.readouterr().out
+    assert said.count("training.best_metric eval_beauty is not measured; choose one of eval_accuracy") == 1
+    assert len(found(folder / "checkpoints")) == 2

@@ -32,7 +32,11 @@ def test_the_most_frequent_token_is_never_a_special_one():
         def __len__(self):
             return 9
 
+        def get_vocab(self):
+            return {str(i): i for i in (*range(8), 9)}  # no token has the id 8
+
     assert most_frequent_token(Shards([0, 5, 1], [0, 5, 1], [0, 7, 1]), Tokenizer()) == 5
+    assert most_frequent_token(Shards([0, 9, 1], [0, 9, 1], [0, 7, 1]), Tokenizer()) == 9
 
 
 @pytest.mark.parametrize("sparse", [True, False])

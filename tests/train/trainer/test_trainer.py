@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainerCallback
 
+from ultra_optim import build
 from ultra_train import trainer as trainer_module
 from ultra_train.checkpoints import CheckpointError, Keeping, found
 from ultra_train.guards import TrainingDiverged
@@ -135,6 +136,7 @@ def test_a_dropped_update_leaves_no_trace(make_trainer, weights):
     assert event["event"] == "dropped_update"
     assert math.isnan(event["loss"])
     assert "cls" in event["module"]
+    assert event["step"] == 2
     assert all(math.isfinite(h["loss"]) for h in poisoned.state.log_history if "loss" in h)
 
 
@@ -143,6 +145,7 @@ def test_a_norm_above_the_threshold_is_dropped_before_clipping(make_trainer):
     with pytest.raises(TrainingDiverged, match="inf_post_clip_threshold"):
         trainer.train()
     assert [e["in_a_row"] for e in trainer.events] == [1, 2, 3]
+    assert {(e["step"], e["module"]) for e in trainer.events} == {(1, None)}
     assert trainer.state.global_step == 0
 
 
@@ -296,3 +299,11 @@ def test_rates_of_every_role_tokens_and_drops_are_logged(make_trainer):
     assert line["tokens_per_second"] > 0
     assert line["dropped_updates"] == 0
     assert trainer_module.real_tokens({"attention_mask": torch.tensor([[1, 1, 0]])}) == 2
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused_plainly(make_trainer):
+    first = make_trainer(max_steps=4, build_optimizer=lambda modules: build("adamw", modules, lr=1e-3))
+    first.train()
+    other = make_trainer(build_optimizer=lambda modules: build("lion", modules, lr=1e-3))
+    with pytest.raises(CheckpointError, match=r"does not fit the optimizer.*training.optimizer of the run"):
+        other.train(resume_from_checkpoint=str(other.checkpoint_root / "checkpoint-4"))

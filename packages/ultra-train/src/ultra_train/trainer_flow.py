@@ -8,6 +8,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ultra_train import checkpoints
+from ultra_train.callbacks.metrics import OMITTED
 from ultra_train.guards import GoBack, all_finite
 from ultra_train.trainer_settings import bare, learning_rates
 
@@ -81,7 +82,7 @@ class FlowCallback(TrainerCallback):
     def _say_once(self, keeping: checkpoints.Keeping, metrics: dict[str, Any]) -> None:
         if keeping.best and not self.said:
             self.said = True
-            measured = sorted(k for k, v in metrics.items() if isinstance(v, (int, float)))
+            measured = sorted(k for k in metrics if k.startswith("eval_") and k not in OMITTED)
             step = self.trainer.state.global_step
             event = {"event": "unknown_metric", "metric": keeping.metric, "measured": measured, "step": step}
             self.trainer.settings.on_event(event)

@@ -28,7 +28,6 @@ COMMANDS = {
     "tokenizer": "ultra_train.cli.tokenizer:tokenizer",
 }
 INTERRUPTED = 130
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 REFUSED = (
     errno.EACCES,
     errno.EPERM,
@@ -77,13 +76,18 @@ class LazyGroup(click.Group):
                 raise
             click.echo("\nInterrupted. A run goes on from its last checkpoint with --resume.", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
-        except OSError as error:
-            refused = error.errno in REFUSED and error.filename is not None
-            if debugging(ctx) or not (refused or error.errno in FULL_DISK):
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            from ultra_train.checkpoints import is_full_disk
+
+            system = error if isinstance(error, OSError) else OSError()
+            refused = system.errno in REFUSED and system.filename is not None
+            if debugging(ctx) or not (refused or is_full_disk(error)):
                 raise
             if refused:
-                raise Fault(f"{error.filename}: {error.strerror} (--debug shows where)") from error
-            where = f" while writing {error.filename}" if error.filename else ""
+                raise Fault(f"{system.filename}: {system.strerror} (--debug shows where)") from error
+            where = f" while writing {system.filename}" if system.filename else ""
             raise Fault(
                 f"the disk is full{where}; free some space, then --resume goes on from the last checkpoint"
             ) from error

@@ -133,9 +133,20 @@ class MLM(Task):
                 model = AutoModelForMaskedLM.from_pretrained(base, trust_remote_code=trust)
         except (OSError, ValueError, SafetensorError) as error:
             raise UltraError(f"base_model {base!r} cannot be loaded: {error}") from error
+        self._check_length(model.config)
         if (needed := num_ids(self.tokenizer)) > model.get_input_embeddings().weight.shape[0]:
             model.resize_token_embeddings(needed, pad_to_multiple_of=64)
         return model
+
+    def _check_length(self, config: Any) -> None:
+        """Refuse rows that are longer than the positions that a base model has learnt."""
+        length = self.preset.training.max_length
+        most = getattr(config, "max_position_embeddings", None)
+        if isinstance(most, int) and length > most:
+            raise UltraError(
+                f"training.max_length is {length}, but base_model {self.preset.base_model!r} reads at most "
+                f"{most} tokens; set it to {most} or less"
+            )
 
     def _plan(self, shards: TokenShards, *, rank: int, num_replicas: int, shuffle: bool = True) -> BatchPlan:
         training = self.preset.training
@@ -231,13 +242,16 @@ class MLM(Task):
         """Write the trained class itself, with tokenizer and what sentence-transformers reads."""
         temporary = folder.with_name(f".{folder.name}")
         shutil.rmtree(temporary, ignore_errors=True)
-        trainer.save_model(str(temporary))
-        if (model := self.folder / TOKENIZER / "sentencepiece.model").is_file():
-            shutil.copy(model, temporary)
-        write_sentence_modules(
-            temporary, width=trainer.model.config.hidden_size, max_length=self.preset.training.max_length
-        )
-        _move(temporary, folder)
+        try:
+            trainer.save_model(str(temporary))
+            if (model := self.folder / TOKENIZER / "sentencepiece.model").is_file():
+                shutil.copy(model, temporary)
+            write_sentence_modules(
+                temporary, width=trainer.model.config.hidden_size, max_length=self.preset.training.max_length
+            )
+            _move(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
     def closing_words(self, trainer: Any, metrics: Mapping[str, float]) -> Iterator[Any]:
         """Say how good the guesses are on held-out texts, and show some."""
@@ -261,7 +275,6 @@ def _move(source: Path, target: Path) -> None:
         place = target / path.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, place)
-    shutil.rmtree(source)
 
 
 def _read(dataset: Dataset | None) -> list[Source]:
