@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -133,15 +134,20 @@ class MLM(Task):
                 model = AutoModelForMaskedLM.from_pretrained(base, trust_remote_code=trust)
         except (OSError, ValueError, SafetensorError) as error:
             raise UltraError(f"base_model {base!r} cannot be loaded: {error}") from error
-        self._check_length(model.config)
+        self._check_base(model)
         if (needed := num_ids(self.tokenizer)) > model.get_input_embeddings().weight.shape[0]:
             model.resize_token_embeddings(needed, pad_to_multiple_of=64)
         return model
 
-    def _check_length(self, config: Any) -> None:
-        """Refuse rows that are longer than the positions that a base model has learnt."""
+    def _check_base(self, model: PreTrainedModel) -> None:
+        """Refuse rows that are longer than a base model reads, or whose documents it cannot keep apart."""
+        if self.batching == "packed" and "document_ids" not in signature(model.forward).parameters:
+            raise UltraError(
+                f"training.batching packed puts several documents into a row, but base_model "
+                f"{self.preset.base_model!r} ({type(model).__name__}) would read them as one; use length"
+            )
         length = self.preset.training.max_length
-        most = getattr(config, "max_position_embeddings", None)
+        most = getattr(model.config, "max_position_embeddings", None)
         if isinstance(most, int) and length > most:
             raise UltraError(
                 f"training.max_length is {length}, but base_model {self.preset.base_model!r} reads at most "
