@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from ultra_train.run_folder import RunFolderError, check_unused, choose, is_locked, locked, start_afresh
@@ -78,3 +80,21 @@ def test_a_model_is_never_written_over_what_is_there(tmp_path):
     for taken in (tmp_path, tmp_path / "thesis.tex"):
         with pytest.raises(RunFolderError, match="nothing is overwritten"):
             check_unused(str(taken))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_that_outlives_its_parent_holds_no_lock(tmp_path):
+    end, start = os.pipe()
+    with locked(tmp_path / "a"):
+        child = os.fork()
+        if not child:
+            os.close(start)
+            os.read(end, 1)  # until the parent closes the pipe
+            os._exit(0)
+    try:
+        assert not is_locked(tmp_path / "a")
+    finally:
+        os.close(start)
+        os.waitpid(child, 0)
+        os.close(end)

@@ -1,3 +1,9 @@
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from ultra_train.data.encode import Encoder, encode_all
@@ -72,3 +78,31 @@ def test_only_a_bounded_part_of_the_stream_is_read_ahead(tokenizer):
     next(chunks)
     assert read <= 60
     chunks.close()
+
+
+KILLED = """
+import os, sys, time
+from ultra_train.data import encode
+
+class Busy:
+    def __call__(self, chunk):
+        print(os.getpid(), flush=True)
+        time.sleep(0.01)
+
+for _ in encode.encode_all(iter(range(10**6)), Busy(), num_workers=2, chunk_size=1):
+    pass
+"""
+
+
+def test_processes_end_with_the_one_that_started_them():
+    parent = subprocess.Popen(
+        [sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert parent.stdout is not None
+    parent.stdout.readline()
+    parent.kill()
+    try:
+        parent.communicate(timeout=60)  # ends when the last process that holds the pipe does
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -108,7 +110,8 @@ def encode_all(
         return
     method = "fork" if sys.platform == "linux" else "spawn"
     context = multiprocessing.get_context(method)
-    with ProcessPoolExecutor(num_workers, context, _adopt, (encoder,)) as pool, warnings.catch_warnings():
+    given = (encoder, os.getpid())
+    with ProcessPoolExecutor(num_workers, context, _adopt, given) as pool, warnings.catch_warnings():
         # The children only tokenise: they touch none of the threads that a fork leaves behind.
         warnings.simplefilter("ignore", DeprecationWarning)
         waiting: deque[Future[Encoded]] = deque()
@@ -139,10 +142,18 @@ def _chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
 _encoder: Encoder | None = None
 
 
-def _adopt(encoder: Encoder) -> None:
+def _adopt(encoder: Encoder, parent: int) -> None:
     global _encoder
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _encoder = encoder
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent was killed: it would wait for work for ever, its siblings too."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _encode(chunk: list[Record]) -> Encoded:
