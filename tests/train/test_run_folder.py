@@ -86,15 +86,19 @@ def test_a_model_is_never_written_over_what_is_there(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_child_that_outlives_its_parent_holds_no_lock(tmp_path):
     end, start = os.pipe()
+    runs, running = os.pipe()
     with locked(tmp_path / "a"):
         child = os.fork()
         if not child:
             os.close(start)
+            os.write(running, b".")
             os.read(end, 1)  # until the parent closes the pipe
             os._exit(0)
+        os.read(runs, 1)  # the child lets go before its first own statement, not before the fork returns here
     try:
         assert not is_locked(tmp_path / "a")
     finally:
         os.close(start)
         os.waitpid(child, 0)
-        os.close(end)
+        for pipe in (end, runs, running):
+            os.close(pipe)
