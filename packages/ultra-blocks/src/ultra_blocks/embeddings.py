@@ -148,7 +148,7 @@ class Embeddings(nn.Module):
         if self.projection is not None:
             x = self.projection(x)
         if self.positions is not None:
-            x = x + self.positions.embed(layout)
+            x = x + self.positions.embed(layout).to(x.dtype)
         if self.norm is not None:
             x = self.norm(x)
         return self.dropout(x)
