@@ -25,6 +25,28 @@ class Segments(NamedTuple):
     max_seqlen: int
 
 
+class RealFirst(NamedTuple):
+    """Rows with their real tokens in front and all padding behind, where neighbours stand side by side.
+
+    ``order`` ``(B, T)`` gathers such rows and ``back`` undoes it; both None where rows are so already.
+    ``mask`` and ``documents`` ``(B, T)`` are those of the gathered rows; ``documents`` is None where every
+    row is one document.
+    """
+
+    order: Tensor | None
+    back: Tensor | None
+    mask: Tensor
+    documents: Tensor | None
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Put the real tokens of ``(B, T, D)`` first."""
+        return x if self.order is None else x.gather(1, self.order[..., None].expand_as(x))
+
+    def scatter(self, y: Tensor) -> Tensor:
+        """Put the tokens of ``(B, T, D)`` back to where they came from."""
+        return y if self.back is None else y.gather(1, self.back[..., None].expand_as(y))
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """The shape of a batch, built once per forward by :meth:`from_mask` or :meth:`full` and shared by layers.
@@ -166,6 +188,20 @@ class Layout:
         real_first = (~self.mask).to(torch.int8).argsort(dim=1, stable=True)
         mirrored = torch.where(self.mask, first + last - rank, 0)
         return torch.where(self.mask, real_first.gather(1, mirrored), columns)
+
+    @property
+    def real_first(self) -> RealFirst:
+        """What brings the tokens of each document next to each other, for convolutions and scans."""
+        return self.remember("real first", self._real_first)
+
+    def _real_first(self) -> RealFirst:
+        documents = self.documents if self.packed else None
+        if self.indexed or not self.padded:
+            return RealFirst(None, None, self.mask, documents)
+        order = (~self.mask).to(torch.uint8).argsort(dim=1, stable=True)
+        if documents is not None:
+            documents = documents.gather(1, order)
+        return RealFirst(order, order.argsort(dim=1), self.mask.gather(1, order), documents)
 
     @property
     def segments(self) -> Segments:

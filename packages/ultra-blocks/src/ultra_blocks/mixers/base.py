@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import attrs
@@ -60,6 +60,8 @@ class Mixer(nn.Module):
     traits: ClassVar[Traits] = Traits()
     output_projection: ClassVar[str] = "out_proj"
     """The child whose weight starts smaller, by ``residual_scale``."""
+    exact_parameters: ClassVar[tuple[str, ...]] = ()
+    """Direct parameters (decays, steps) that stay fp32 when the model is cast to half precision."""
 
     def __init__(self, hidden_size: int, *, causal: bool = False) -> None:
         super().__init__()
@@ -174,3 +176,13 @@ class Mixer(nn.Module):
                     bias.zero_()
             elif callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Move and cast as ``nn.Module`` does, but for ``exact_parameters``."""
+        exact = {name: self.get_parameter(name).data for name in self.exact_parameters}
+        super()._apply(fn, recurse)
+        for name, before in exact.items():
+            parameter = self.get_parameter(name)
+            if parameter.dtype in (torch.float16, torch.bfloat16):
+                parameter.data = before.to(parameter.device, torch.promote_types(before.dtype, torch.float32))
+        return self

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +16,6 @@ from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
 from ultra_core.options import FromModel, Range
 from ultra_core.params import ParamInfo
-
-GATES = ("A_log", "D", "dt_bias")
 
 
 class MambaState(NamedTuple):
@@ -81,6 +78,7 @@ class Mamba(Mixer):
     """
 
     role: ClassVar[str] = "mamba"
+    exact_parameters: ClassVar[tuple[str, ...]] = ("A_log", "D", "dt_bias")
     traits: ClassVar[Traits] = Traits(recurrent_step=True, linear_time=True)
 
     def __init__(
@@ -165,32 +163,20 @@ class Mamba(Mixer):
     def parameter_info(self) -> dict[str, ParamInfo]:
         """Describe the parameters: decays and steps are gates that no weight decay touches."""
         info = super().parameter_info()
-        info.update({name: ParamInfo(role=self.role, kind="gate", decay=False) for name in GATES})
+        info.update(
+            {name: ParamInfo(role=self.role, kind="gate", decay=False) for name in self.exact_parameters}
+        )
         info["conv1d.weight"] = ParamInfo(role=self.role, kind="conv")
         info["norm.weight"] = ParamInfo(role="norms", kind="vector")
         return info
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Move and cast as ``nn.Module`` does, except that decays and steps stay fp32 in half precision."""
-        exact = {name: getattr(self, name).data for name in GATES}
-        super()._apply(fn, recurse)
-        for name, before in exact.items():
-            parameter = getattr(self, name)
-            if parameter.dtype in (torch.float16, torch.bfloat16):
-                parameter.data = before.to(parameter.device, _exact(before))
-        return self
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Mix the tokens ``(B, T, D)`` of each document."""
         if layout is None or layout.dense:
             return self._mix(x, None, None)
-        # Neighbours must stand next to each other: real tokens first, padding behind them.
-        order, back = layout.remember("real tokens first", lambda: _real_first(layout))
-        real = layout.mask.gather(1, order)
-        documents = layout.documents.gather(1, order) if layout.packed else None
-        rows = self.enter(x, layout).gather(1, order[..., None].expand_as(x))
-        y = self._mix(rows, real, documents)
-        return self.leave(y.gather(1, back[..., None].expand_as(y)), layout)
+        rows = layout.real_first  # neighbours must stand next to each other
+        y = self._mix(rows.gather(self.enter(x, layout)), rows.mask, rows.documents)
+        return self.leave(rows.scatter(y), layout)
 
     def _mix(self, x: Tensor, real: Tensor | None, documents: Tensor | None) -> Tensor:
         z, u, dt = self._project(x)
@@ -276,9 +262,3 @@ class Mamba(Mixer):
 def _exact(x: Tensor) -> torch.dtype:
     """What states and decays are computed in."""
     return torch.promote_types(x.dtype, torch.float32)
-
-
-def _real_first(layout: Layout) -> tuple[Tensor, Tensor]:
-    """The order ``(B, T)`` that puts real tokens before padding, and its inverse."""
-    order = (~layout.mask).to(torch.uint8).argsort(dim=1, stable=True)
-    return order, order.argsort(dim=1)

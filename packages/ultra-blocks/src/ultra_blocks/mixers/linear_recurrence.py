@@ -1,0 +1,225 @@
+"""What linear-recurrent blocks share: projections, short convolution, both directions, read-out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultra_blocks.functional.conv import depthwise_conv, depthwise_conv_step
+from ultra_blocks.layout import Layout
+from ultra_blocks.linear import LinearFactory, fused_linear
+from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_blocks.norms.rms_norm import RMSNorm
+from ultra_core.params import ParamInfo
+
+OutputGate = Literal["swish", "sigmoid", "none"]
+
+Gates = tuple[Tensor, ...]
+"""What one direction is gated by, ``(B, T, H, ...)`` each: decays, write strengths, keys of its own."""
+
+
+class RecurrentState(NamedTuple):
+    """What a causal block remembers, at least fp32.
+
+    ``memory`` ``(B, H, d_k, d_v)``; ``window`` ``(B, K - 1, E)``, the last inputs of the convolution.
+    """
+
+    memory: Tensor
+    window: Tensor
+
+
+class LinearRecurrence(Mixer):
+    """Base of blocks whose heads keep a matrix ``S_t`` that decays, is written to and is read, ``q_t S_t``.
+
+    ::
+
+        q, k, v, g = W_in x;   q, k, v = silu(conv(q, k, v))      depthwise, short, inside documents
+        y = F(q, k, v)                                            causal
+        y = F_1(q, k, v) + rev F_2(rev q, rev k, rev v) - own     bidirectional
+        out = W_out (act(g) * RMSNorm(d_k^{-1/2} y))              norm over each head, one gain for all
+
+    F is the recurrence of the subclass. The directions share everything but their gates; ``own``, what a
+    token reads of itself, counts once, with the mean of both directions.
+
+    A subclass gives ``gates``, maybe ``features``, ``scan_one_way`` (or ``scan``, where the directions can share work),
+    ``own_weight`` and ``recur``, builds what it needs for gates, names it in ``gate_modules`` and calls
+    ``reset_parameters`` at the end of its constructor.
+
+    Args:
+        hidden_size: width D of the stream.
+        num_heads: heads H.
+        key_dim: width d_k of queries and keys of a head.
+        value_dim: width d_v of values of a head.
+        causal: read the past alone; then ``init_state`` and ``step`` decode token by token.
+        conv_size: width of the convolution; None: 4 if causal, else 5, centred and therefore odd. 0: none.
+        output_gate: activation of the output gate; "none": no gate.
+        eps: added to the mean square of the norm.
+        linear: makes the projections in and out.
+
+    Raises:
+        ValueError: an even convolution that is centred.
+    """
+
+    traits: ClassVar[Traits] = Traits(recurrent_step=True, linear_time=True)
+    projects_keys: ClassVar[bool] = True
+    """False: keys come with the gates, and ``k`` is an empty tensor."""
+    gate_modules: ClassVar[tuple[str, ...]] = ()
+    """Children whose parameters are gates: full precision, no weight decay."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        num_heads: int,
+        key_dim: int,
+        value_dim: int,
+        causal: bool,
+        conv_size: int | None,
+        output_gate: OutputGate,
+        eps: float,
+        linear: LinearFactory,
+    ) -> None:
+        super().__init__(hidden_size, causal=causal)
+        kernel = (4 if causal else 5) if conv_size is None else conv_size
+        if not causal and kernel and kernel % 2 == 0:
+            raise ValueError(
+                f"{type(self).__name__}: conv_size {kernel} has no middle; a bidirectional block needs an "
+                "odd one, or 0 for none"
+            )
+        self.num_heads, self.key_dim, self.value_dim = num_heads, key_dim, value_dim
+        self.directions = 1 if causal else 2
+        self.output_gate: OutputGate = output_gate
+        keys, values = num_heads * key_dim, num_heads * value_dim
+        self.conv_widths = (keys, keys if self.projects_keys else 0, values)
+        self.gate_width = 0 if output_gate == "none" else values
+        self.in_proj = fused_linear(linear, hidden_size, self.row_blocks()["in_proj.weight"])
+        width = sum(self.conv_widths)
+        self.conv1d = nn.Conv1d(width, width, kernel, groups=width, bias=False) if kernel else None
+        # y lacks the factor d_k^-1/2, which stands in eps instead
+        self.norm = RMSNorm(value_dim, eps=eps * key_dim)
+        self.out_proj = linear(values, hidden_size, bias=False)
+
+    def gates(self, x: Tensor) -> list[Gates]:
+        """Return the gates of each direction at tokens ``(..., D)``, as ``(..., H, ...)``, at least fp32."""
+        raise TypeError(f"{type(self).__name__} has no gates; a linear recurrence must define them")
+
+    def scan_one_way(self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, documents: Tensor | None) -> Tensor:
+        """Return ``y_t = q_t S_t`` ``(B, T, H, d_v)``, not scaled, at least fp32, from the left to the right.
+
+        Args:
+            q: ``(B, T, H, d_k)``; like k and v 0 at padding, which stands at one end of the row.
+            k: ``(B, T, H, d_k)``.
+            v: ``(B, T, H, d_v)``.
+            gates: of this direction.
+            documents: ``(B, T)`` ids, -1 at padding; where they change the state is empty. None: one
+                document a row.
+        """
+        raise TypeError(f"{type(self).__name__} has no scan; a linear recurrence must define it")
+
+    def features(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Return queries and keys as the recurrence takes them, 0 where they are 0."""
+        return q, k
+
+    def own_weight(self, gates: Gates) -> Tensor | float:
+        """Return the weight ``(B, T, H)`` of ``(q_t . k_t) v_t`` in ``y_t``."""
+        del gates
+        return 1.0
+
+    def recur(self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``y`` ``(B, H, d_v)`` of one token and the memory after it, all in the memory's dtype."""
+        raise TypeError(f"{type(self).__name__} has no recur; a linear recurrence must define it")
+
+    def scan(
+        self, q: Tensor, k: Tensor, v: Tensor, gates: Sequence[Gates], documents: Tensor | None
+    ) -> Tensor:
+        """Return what heads read: one direction, or both in one scan over rows and their mirror images."""
+        if len(gates) == 1:
+            return self.scan_one_way(q, k, v, gates[0], documents)
+        forward, backward = gates
+        both = tuple(_mirrored(a, b) for a, b in zip(forward, backward, strict=True))
+        ids = None if documents is None else _mirrored(documents, documents)
+        rows = [_mirrored(x, x) for x in (q, k, v)]
+        y, mirrored = self.scan_one_way(rows[0], rows[1], rows[2], both, ids).chunk(2)
+        own = (self.own_weight(forward) + self.own_weight(backward)) / 2
+        match = own * (q * k).sum(-1, dtype=y.dtype)
+        return y + mirrored.flip(1) - match[..., None] * v
+
+    @torch.no_grad()
+    def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
+        """Draw new weights: projections and gates N(0, std^2), the convolution as ``nn.Conv1d``."""
+        super().reset_parameters(std=std, residual_scale=residual_scale)
+
+    def row_blocks(self) -> dict[str, tuple[int, ...]]:
+        """Return the heights of the projections that ``in_proj`` stacks: queries, keys, values, gate."""
+        widths = (*self.conv_widths, self.gate_width)
+        return {"in_proj.weight": tuple(width for width in widths if width)}
+
+    def parameter_info(self) -> dict[str, ParamInfo]:
+        """Describe the parameters: gates are never decayed."""
+        info = super().parameter_info()
+        gates = (*self.exact_parameters, *(name for name in info if name.split(".")[0] in self.gate_modules))
+        info.update({name: ParamInfo(role=self.role, kind="gate", decay=False) for name in gates})
+        if self.conv1d is not None:
+            info["conv1d.weight"] = ParamInfo(role=self.role, kind="conv")
+        return info
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        """Mix the tokens ``(B, T, D)`` of each document."""
+        if layout is None or layout.dense:
+            return self._mix(x, None, None)
+        rows = layout.real_first  # neighbours must stand next to each other
+        y = self._mix(rows.gather(self.enter(x, layout)), rows.mask, rows.documents)
+        return self.leave(rows.scatter(y), layout)
+
+    def _mix(self, x: Tensor, real: Tensor | None, documents: Tensor | None) -> Tensor:
+        u, gate = self.in_proj(x).split((sum(self.conv_widths), self.gate_width), -1)
+        if self.conv1d is not None:
+            u = depthwise_conv(u, self.conv1d.weight, None, causal=self.causal, documents=documents)
+        if real is not None:
+            u = u * real[..., None]  # the window of padding holds tokens
+        q, k, v = self._heads(F.silu(u))
+        y = self.scan(q, k, v, self.gates(x), documents)
+        return self._read_out(y, gate)
+
+    def init_state(self, batch: int) -> RecurrentState:
+        """Return the empty memory before the first token of ``batch`` rows."""
+        self.require_causal()
+        weight = self.norm.weight
+        empty = weight.new_zeros(batch, dtype=torch.promote_types(weight.dtype, torch.float32))
+        kernel = 1 if self.conv1d is None else self.conv1d.kernel_size[0]
+        return RecurrentState(
+            empty[:, None, None, None].repeat(1, self.num_heads, self.key_dim, self.value_dim),
+            empty[:, None, None].repeat(1, kernel - 1, sum(self.conv_widths)),
+        )
+
+    def step(self, x_t: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        """Return the output ``(B, D)`` of the next token ``x_t`` ``(B, D)``, and the state after it."""
+        memory, window = state
+        u, gate = self.in_proj(x_t).split((sum(self.conv_widths), self.gate_width), -1)
+        if self.conv1d is not None:
+            u, window = depthwise_conv_step(u, window, self.conv1d.weight, None)
+        q, k, v = (y.to(memory.dtype) for y in self._heads(F.silu(u)))
+        y, memory = self.recur(q, k, v, self.gates(x_t)[0], memory)
+        return self._read_out(y, gate), RecurrentState(memory, window)
+
+    def _heads(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys ``(..., H, d_k)`` and values ``(..., H, d_v)``."""
+        heads = u.split(self.conv_widths, -1)
+        q, k, v = (y.unflatten(-1, (self.num_heads, y.shape[-1] // self.num_heads)) for y in heads)
+        return *self.features(q, k), v
+
+    def _read_out(self, y: Tensor, gate: Tensor) -> Tensor:
+        """Norm of each head, output gate, output projection."""
+        y = self.norm(y).flatten(-2).to(gate.dtype)
+        if self.output_gate != "none":
+            y = y * (F.silu(gate) if self.output_gate == "swish" else gate.sigmoid())
+        return self.out_proj(y)
+
+
+def _mirrored(forward: Tensor, backward: Tensor) -> Tensor:
+    """Rows and, behind them in the batch, rows from the end to the start."""
+    return torch.cat((forward, backward.flip(1)))
