@@ -78,22 +78,17 @@ def neural_memory(
     with torch.autocast(q.device.type, enabled=False):
         q, k, v = (to_chunks(x.to(exact), chunks, size) for x in (q, k, v))
         step, eta, kept = (to_chunks(g[..., None], chunks, size)[..., 0] for g in gates)
+        rate = 2 * step[..., None]
         momentum, kept_until = _decays(eta), _decays(kept)
         weights = kept_until[..., 1:, 1:] @ momentum[..., 1:, :]  # W, and what reads S' in its first column
-        writing, old_momentum = 2 * step[..., None, :] * weights[..., 1:], weights[..., 0]
-        products = (q @ k.mT) * writing
+        old_momentum = weights[..., 0]
+        products = (q @ k.mT) * weights[..., 1:]
         if own != 1.0:
-            products = products - (1 - own) * torch.diag_embed(products.diagonal(dim1=-2, dim2=-1))
-        keys = torch.cat(
-            (
-                k * writing[..., -1, :, None],
-                k * (2 * step * momentum[..., -1, 1:])[..., None],
-            ),
-            -1,
-        )
+            products = products * (1 - (1 - own) * torch.eye(size, dtype=exact, device=q.device))
+        keys = torch.cat((k * weights[..., -1, 1:, None], k * momentum[..., -1, 1:, None]), -1)
         ends = (kept_until[..., -1, 0], old_momentum[..., -1], momentum[..., -1, 0])
-        starts, momenta = _over_chunks(k, v, keys, ends, fresh)
-        y = products @ (v - k @ starts)
+        starts, momenta, residuals = _over_chunks(rate * k, rate * v, keys, ends, fresh)
+        y = products @ residuals
         y = y + kept_until[..., 1:, :1] * (q @ starts) + old_momentum[..., None] * (q @ momenta)
     return from_chunks(y, length)
 
@@ -118,26 +113,28 @@ def _over_chunks(
     keys: Tensor,
     ends: tuple[Tensor, Tensor, Tensor],
     fresh: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Return memory and momentum before each chunk, ``(B, H, n, d, d)`` each."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return memory and momentum before each chunk ``(B, H, n, d, d)``, and residuals ``(B, H, n, C, d)``.
+
+    Chunks are taken apart and put together once: the gradient of an index into all of them is as large as
+    all of them, which a loop would pay for in the square of the length.
+    """
     width = k.shape[-1]
     memory = k.new_zeros(*k.shape[:2], width, width)
     momentum = memory
-    keep, passed_on, going_on = (end[..., None, None] for end in ends)
-    starts, momenta = [], []
-    for c in range(k.shape[2]):
+    starts, momenta, residuals = [], [], []
+    parts = zip(*(x.unbind(2) for x in (k, v, keys.mT, *(end[..., None, None] for end in ends))), strict=True)
+    for c, (key, value, writer, keep, passed_on, going_on) in enumerate(parts):
         if fresh is not None and c:
             empty = fresh[:, c, None, None, None]
             memory, momentum = torch.where(empty, 0.0, memory), torch.where(empty, 0.0, momentum)
+        residual = value - key @ memory
         starts.append(memory)
         momenta.append(momentum)
-        residual = v[:, :, c] - k[:, :, c] @ memory
-        learnt, moved = (keys[:, :, c].mT @ residual).split(width, -2)
-        memory, momentum = (
-            keep[:, :, c] * memory + passed_on[:, :, c] * momentum + learnt,
-            going_on[:, :, c] * momentum + moved,
-        )
-    return torch.stack(starts, 2), torch.stack(momenta, 2)
+        residuals.append(residual)
+        learnt, moved = (writer @ residual).split(width, -2)
+        memory, momentum = keep * memory + passed_on * momentum + learnt, going_on * momentum + moved
+    return torch.stack(starts, 2), torch.stack(momenta, 2), torch.stack(residuals, 2)
 
 
 def memory_step(
