@@ -376,7 +376,10 @@ def test_options():
         ({"routing": "hash"}, "routing must be 'softmax' or 'sigmoid', given 'hash'"),
         ({"shared_experts": -1}, "shared_experts must be 0 or more"),
         ({"balance_weight": -1.0}, "weights of losses 0 or more"),
-        ({"route_scale": 0.0}, "route_scale must be above 0"),
+        ({"route_scale": 0.0}, "route_scale and bias_rate must be above 0"),
+        ({"bias_rate": 0.0}, "route_scale and bias_rate must be above 0"),
+        ({"balance": "luck"}, "balance must be 'loss' or 'bias', given 'luck'"),
+        ({"balance": "bias"}, "balance 'bias' needs routing 'sigmoid'"),
         ({"expert": {"mlp": {"activation": "gelo"}}}, "activation must be one of"),
     ],
 )

@@ -52,14 +52,15 @@ class UltraPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def initialize_weights(self) -> None:
         """Draw the weights that a checkpoint lacks, and keep those that it had."""
-        loaded = [p for p in self.parameters() if getattr(p, "_is_hf_initialized", False)]
-        if len(loaded) == len(list(self.parameters())):
+        tensors = [*self.parameters(), *self.buffers()]
+        loaded = [t for t in tensors if getattr(t, "_is_hf_initialized", False)]
+        if len(loaded) == len(tensors):
             return
-        kept = [p.detach().clone() for p in loaded]
+        kept = [t.detach().clone() for t in loaded]
         super().initialize_weights()
         self.reset_parameters()
-        for parameter, value in zip(loaded, kept, strict=True):
-            parameter.copy_(value)
+        for tensor, value in zip(loaded, kept, strict=True):
+            tensor.copy_(value)
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:

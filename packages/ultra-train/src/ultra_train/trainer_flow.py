@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ultra_blocks.stepping import after_step
 from ultra_train import checkpoints
 from ultra_train.callbacks.metrics import OMITTED
 from ultra_train.guards import GoBack, all_finite
@@ -33,12 +34,14 @@ class FlowCallback(TrainerCallback):
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Note the rates, and take back the count of an update that fp16's gradient scaler skipped."""
+        """Note the rates, take back the count of an update that fp16's gradient scaler skipped, and tell the
+        modules whether there was one."""
         trainer = self.trainer
         trainer.rates = learning_rates(bare(trainer.optimizer))  # before the schedule moves on
         if trainer.objection is None and trainer.accelerator.optimizer_step_was_skipped:
             trainer.objection = "fp16 overflow; the gradient scaler lowers its scale"
             state.global_step -= 1
+        after_step(trainer.model, taken=trainer.objection is None)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -29,9 +29,15 @@ class Routing(NamedTuple):
 
 
 def route(
-    logits: Tensor, top_k: int, *, sigmoid: bool = False, renormalise: bool = True, scale: float = 1.0
+    logits: Tensor,
+    top_k: int,
+    *,
+    sigmoid: bool = False,
+    renormalise: bool = True,
+    scale: float = 1.0,
+    bias: Tensor | None = None,
 ) -> Routing:
-    """Send each token to the ``top_k`` experts of the highest score ``s``.
+    """Send each token to the ``top_k`` experts of the highest score ``s``, or of the highest ``s + b``.
 
     ``s = softmax(z)`` or ``sigmoid(z)``; weights ``g = scale * s``, with ``renormalise`` divided by their
     sum over the chosen ones. ``probabilities`` are ``s / sum_e s_e``, whichever it is.
@@ -42,9 +48,12 @@ def route(
         sigmoid: score each expert by itself.
         renormalise: let the weights of a token add up to ``scale``.
         scale: see above.
+        bias: ``b`` ``(E,)``, which decides who is chosen and nothing else; it gets no gradient.
     """
     scores = logits.sigmoid() if sigmoid else logits.softmax(-1)
-    weights, experts = scores.topk(top_k, dim=-1)
+    ranked = scores.detach() if bias is None else scores.detach() + bias
+    experts = ranked.topk(top_k, dim=-1).indices
+    weights = scores.gather(-1, experts)
     if renormalise:
         weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
     total = scores.sum(-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).tiny)

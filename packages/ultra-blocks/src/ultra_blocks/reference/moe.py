@@ -20,14 +20,18 @@ def mixture(
     sigmoid: bool = False,
     renormalise: bool = True,
     scale: float = 1.0,
+    b: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ``y_n = sum_{e in top-k} g_ne FFN_e(x_n)``, the balance loss and the z loss, all unweighted."""
+    """Return ``y_n = sum_{e in top-k} g_ne FFN_e(x_n)``, the balance loss and the z loss, all unweighted.
+
+    The k experts of the highest ``s_ne + b_e`` are chosen; the weights ``g_ne`` do not know of ``b (E,)``.
+    """
     E = len(experts)
     outputs, P, f, z = [], x.new_zeros(E), x.new_zeros(E), x.new_zeros(())
     for x_n in x:
         z_n = W_r @ x_n
         s_n = 1 / (1 + torch.exp(-z_n)) if sigmoid else torch.exp(z_n) / torch.exp(z_n).sum()
-        chosen = s_n.detach().argsort(descending=True)[:k].tolist()
+        chosen = (s_n.detach() + (0 if b is None else b)).argsort(descending=True)[:k].tolist()
         total = torch.stack([s_n[e] for e in chosen]).sum() if renormalise else 1.0
         y_n = torch.stack([scale * s_n[e] / total * experts[e](x_n) for e in chosen]).sum(0)
         outputs.append(y_n)
@@ -35,3 +39,11 @@ def mixture(
         P = P + s_n / s_n.sum() / len(x)
         z = z + torch.exp(z_n).sum().log() ** 2 / len(x)
     return torch.stack(outputs), E * (f * P).sum(), z
+
+
+def after_step(b: Tensor, loads: Tensor, u: float) -> Tensor:
+    """Return ``b_e + u sign(mean load - load_e)``, the biases after an optimizer step, from its loads."""
+    moved = []
+    for b_e, load in zip(b, loads, strict=True):
+        moved.append(b_e + u * torch.sign(loads.double().mean() - load))
+    return torch.stack(moved)
