@@ -86,6 +86,9 @@ def wheels(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Side by side with the peers; a script's name may follow: ``nox -s bench -- mlm``."""
-    names = session.posargs[:1] or [path.stem for path in sorted(Path("benchmarks").glob("*.py"))]
+    scripts = sorted(
+        p.stem for p in Path("benchmarks").glob("*.py") if "def main() -> None:" in p.read_text("utf-8")
+    )
+    names = session.posargs[:1] or scripts
     for name in names:
         uv(session, "run", "python", f"benchmarks/{name}.py", *session.posargs[1:])

@@ -1,0 +1,132 @@
+"""Every block alone: time and memory of forward + backward, growth with the length, and its named peer.
+
+    python benchmarks/blocks.py                        # speed and memory
+    python benchmarks/blocks.py --table                # quality: each block as an encoder, trained
+    python benchmarks/blocks.py --device cuda --dtype bf16
+
+Batch x T is constant, rows are padded on the right, dropout is off, all sides take turns in the same run,
+and figures are medians. Blocks are bidirectional; peers that can only read one direction count as one
+direction, without the projections that our two directions share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; read when torch is imported
+os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # of the profiler, which counts memory
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import attrs
+import block_peers as peers
+import block_quality
+import harness
+import torch
+from block_claims import build, claims
+from work import Setting, Work, of_block
+
+from ultra_core import blocks
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+QUADRATIC = "standard_attn"
+
+
+def growth(setting: Setting, names: list[str], lengths: tuple[int, ...], rounds: int) -> None:
+    """Print what each block costs at each length, and from where it beats softmax attention."""
+    works = {
+        (name, length): Work(setting, module, length, of_block(module))
+        for name in names
+        for module in [build(setting, name)]
+        for length in lengths
+    }
+    figures = harness.interleave(works, rounds)
+    ms = {key: 1e3 * harness.median(values) for key, values in figures.items()}
+    rows = []
+    for name in names:
+        times = [ms[name, length] for length in lengths]
+        peaks = [works[name, length].peak() / 2**20 for length in (lengths[0], lengths[-1])]
+        wins = [t for t in lengths if (QUADRATIC, t) in ms and ms[name, t] < ms[QUADRATIC, t]]
+        linear = blocks.get(name).traits.linear_time
+        rows.append(
+            [name, *(f"{time:,.0f}" for time in times), f"{times[-1] / times[0]:.2f}",
+             *(f"{peak:,.0f}" for peak in peaks), f"{wins[0]:,}" if linear and wins else "",
+             f"{sum(p.numel() for p in works[name, lengths[0]].module.parameters()):,}"]
+        )  # fmt: skip
+    header = [
+        "block", *(f"ms, T = {length}" for length in lengths), "growth", f"MiB, T = {lengths[0]}",
+        f"MiB, T = {lengths[-1]}", "beats attention from T", "parameters",
+    ]  # fmt: skip
+    print(harness.table(header, rows))
+
+
+def compare(setting: Setting, names: list[str], rounds: int) -> None:
+    """Print every claim with what was measured."""
+    found = list(claims(setting, names))
+    if not found:
+        return
+    works = {work: work for claim in found for work in claim.works}
+    figures = harness.interleave(works, rounds)
+    rows = []
+    for claim in found:
+        ratio = claim.ratio(*(harness.median(figures[work]) for work in claim.works))
+        rows.append([claim.text, f"{ratio:.2f}", claim.bound, "yes" if claim.holds(ratio) else "NO"])
+    print(harness.table(["claim", "measured", "target", "held"], rows))
+
+
+def against_fla(setting: Setting, names: list[str], length: int, rounds: int) -> None:
+    """Print flash-linear-attention's causal layers beside our two directions, on an accelerator."""
+    layers = {n: layer for n, layer in peers.fla_layers(setting).items() if n in names}
+    works = {}
+    for name, layer in layers.items():
+        ours = build(setting, name)
+        works["ultra", name] = Work(setting, ours, length, of_block(ours))
+        works["fla", name] = Work(setting, layer, length, peers.of_fla(layer))
+    if not works:
+        return
+    ms = {key: 1e3 * harness.median(values) for key, values in harness.interleave(works, rounds).items()}
+    rows = [
+        [n, f"{ms['ultra', n]:.2f}", f"{ms['fla', n]:.2f}", f"{2 * ms['fla', n] / ms['ultra', n]:.2f}"]
+        for n in layers
+    ]
+    print("\n" + harness.table(["block", "ms, ultra", "ms, fla", "fla / ultra, a direction"], rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default="", metavar="NAMES", help="these blocks (and moe), by commas")
+    parser.add_argument("--tokens", type=int, default=4096, help="positions in a batch")
+    parser.add_argument("--lengths", default="512,1024,2048,4096", help="lengths of rows, by commas")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--dtype", default="fp32", choices=sorted(DTYPES))
+    parser.add_argument("--table", action="store_true", help="train an encoder of each block instead")
+    parser.add_argument("--steps", type=int, default=300, help="updates of each encoder of --table")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    known = blocks.names()
+    names = [name for name in options.only.split(",") if name] or [*known, "moe"]
+    if unknown := sorted(set(names) - {*known, "moe"}):
+        parser.error(f"no such block: {', '.join(unknown)}; there are {', '.join(known)}, moe")
+    lengths = tuple(int(length) for length in options.lengths.split(","))
+    registered = [name for name in names if name in known]
+    if options.table:
+        block_quality.main(registered, steps=options.steps)
+        return
+    setting = Setting(tokens=options.tokens, device=options.device, dtype=DTYPES[options.dtype])
+    if options.device == "cpu":
+        rate = harness.matmul_rate() / 1e9
+        print(f"{options.threads} threads, {options.dtype}, matmul {rate:.1f} G multiply-adds/s; ", end="")
+    print(f"{options.tokens} positions, 7/8 of them real, {setting.width} wide, {setting.heads} heads\n")
+    growth(setting, registered, lengths, options.rounds)
+    print()
+    compare(attrs.evolve(setting, tokens=4096), names, options.rounds)
+    against_fla(setting, names, 2048, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
