@@ -6,18 +6,16 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.optim.adamw import adamw
 
 from ultra_core.options import Range
-from ultra_core.params import KINDS
-from ultra_optim.adamw import can_fuse, same_layout
-from ultra_optim.base import Optimizer, batches, elementwise, wide_dtype
+from ultra_optim.base import batches, elementwise, wide_dtype
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.orthogonal import QUINTIC, AdjustLR, matrices_in, orthogonalize_
-from ultra_optim.traits import MATRIX_KINDS, OptimizerTraits
+from ultra_optim.matrices import ADAMW_STATE, MatrixOptimizer, matrices_in, matrix_layout
+from ultra_optim.orthogonal import QUINTIC, AdjustLR, orthogonalize_
+from ultra_optim.traits import OptimizerTraits
 
 
-class Muon(Optimizer):
+class Muon(MatrixOptimizer):
     """Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; arXiv 2502.16982).
 
     Groups of kind ``matrix`` and ``expert``, with G the gradient of one logical matrix (r, c):
@@ -58,9 +56,7 @@ class Muon(Optimizer):
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
         gradient_scale="invariant", state_per_element=1, matrix=True, max_update_rms=1.1
     )
-    state_names: ClassVar[frozenset[str]] = frozenset(
-        {"momentum_buffer", "exp_avg", "exp_avg_sq", "adam_step"}
-    )
+    state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"momentum_buffer"}
 
     def __init__(
         self,
@@ -91,35 +87,8 @@ class Muon(Optimizer):
         }
         super().__init__(params, defaults)
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group that says ``kind``.
-
-        Raises:
-            ValueError: it does not, or a parameter of kind ``matrix`` or ``expert`` is no matrix.
-        """
-        kind = param_group.get("kind")
-        if kind not in KINDS:
-            raise ValueError(
-                f"{type(self).__name__} must know which parameters are hidden matrices, but a group has "
-                f"kind {kind!r}. Pass ultra_optim.param_groups(model), use ultra_optim.build('muon', model), "
-                f"or give each group a 'kind', one of {', '.join(KINDS)}"
-            )
-        if kind not in MATRIX_KINDS and self.defaults["adamw_lr"] is not None:
-            param_group = {"lr": self.defaults["adamw_lr"], **param_group}
-        super().add_param_group(param_group)
-        if kind in MATRIX_KINDS:
-            try:
-                for p in self.param_groups[-1]["params"]:
-                    check_matrix(p, *matrix_layout(self.param_groups[-1])[p])
-            except ValueError:
-                self.param_groups.pop()
-                raise
-
-    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group, by Muon or AdamW according to its kind."""
-        if group["kind"] not in MATRIX_KINDS:
-            self._adamw(group, params)
-            return
+    def update_matrices(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these matrices of the group."""
         layout = matrix_layout(group)
         for batch in batches(params):
             directions = [torch.empty_like(p, dtype=wide_dtype(p)) for p in batch]
@@ -138,31 +107,6 @@ class Muon(Optimizer):
                 adjust_lr_fn=group["adjust_lr_fn"],
             )
             elementwise(descend, batch, directions, lr=group["lr"], weight_decay=group["weight_decay"])
-
-    def _adamw(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        for p in params:
-            self.state[p].setdefault("adam_step", torch.zeros((), device=p.device))
-        wide = [p.to(wide_dtype(p)) for p in params]
-        beta1, beta2 = group["betas"]
-        adamw(
-            wide,
-            [p.grad.to(w.dtype) for p, w in zip(params, wide, strict=True) if p.grad is not None],
-            self.zeros(params, "exp_avg"),
-            self.zeros(params, "exp_avg_sq"),
-            [],
-            [self.state[p]["adam_step"] for p in params],
-            fused=(can_fuse(params) and same_layout(params)) or None,
-            amsgrad=False,
-            beta1=beta1,
-            beta2=beta2,
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=False,
-        )
-        for p, w in zip(params, wide, strict=True):
-            if w is not p:
-                p.copy_(w)
 
 
 def momentum_update(
@@ -187,30 +131,3 @@ def descend(
     """p <- (1 - lr wd) p - lr d, in place."""
     torch._foreach_mul_(params, 1 - lr * weight_decay)
     torch._foreach_add_(params, directions, alpha=-lr)
-
-
-def matrix_layout(group: dict[str, Any]) -> dict[Tensor, tuple[list[int], int | None]]:
-    """Return (row blocks, expert dimension) of each parameter of a group; stacked experts come first."""
-    params = group["params"]
-    blocks = group.get("row_blocks") or [[] for _ in params]
-    experts = group.get("expert_dim") or [
-        0 if p.ndim == 3 and group["kind"] == "expert" else None for p in params
-    ]
-    return {p: (b, e) for p, b, e in zip(params, blocks, experts, strict=True)}
-
-
-def check_matrix(parameter: Tensor, row_blocks: list[int], expert_dim: int | None) -> None:
-    """Refuse a parameter that is not one matrix, or one per expert, with the given row blocks.
-
-    Raises:
-        ValueError: saying which shapes are accepted.
-    """
-    shape = tuple(parameter.shape)
-    matrix = [size for dim, size in enumerate(shape) if dim != expert_dim]
-    if len(matrix) != 2:
-        raise ValueError(
-            f"a parameter of kind matrix has shape {shape}; it must have two dimensions, or three of which "
-            "expert_dim counts experts. Give other tensors the kind vector, embedding, conv, ..."
-        )
-    if row_blocks and sum(row_blocks) != matrix[0]:
-        raise ValueError(f"row blocks {row_blocks} do not add up to the {matrix[0]} rows of shape {shape}")

@@ -1,4 +1,4 @@
-"""Newton-Schulz orthogonalisation of many matrices at once, and where in a parameter the matrices lie."""
+"""Newton-Schulz orthogonalisation of many matrices at once."""
 
 from __future__ import annotations
 
@@ -64,20 +64,6 @@ def rms_scale(rows: int, columns: int, adjust_lr_fn: AdjustLR) -> float:
     if adjust_lr_fn == "original":
         return math.sqrt(max(1.0, rows / columns))
     return math.sqrt(rows / columns)
-
-
-def matrices_in(
-    tensor: Tensor, row_blocks: Sequence[int] = (), expert_dim: int | None = None
-) -> list[Tensor]:
-    """Return the logical matrices of a parameter as views of shape (batch, rows, columns).
-
-    Args:
-        tensor: (rows, columns), or three dimensions of which one counts experts.
-        row_blocks: heights of the matrices that each (rows, columns) stacks; empty for one.
-        expert_dim: the dimension that counts experts.
-    """
-    stacked = tensor.unsqueeze(0) if expert_dim is None else tensor.movedim(expert_dim, 0)
-    return list(stacked.split(list(row_blocks), dim=1)) if row_blocks else [stacked]
 
 
 def orthogonalize_(
