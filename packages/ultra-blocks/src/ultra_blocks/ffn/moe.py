@@ -61,8 +61,8 @@ class MoE(nn.Module):
     Shapes:
         x, y: ``(B, T, D)``; y is exactly zero at padding. Returns y in evaluation and ``(y, losses)`` in
         training. Parameters of mlp experts: ``experts.up.weight (E, F, D)``, of glu experts
-        ``experts.gate_up.weight (E, 2F, D)``; ``experts.down.weight (E, D, F)``, ``router.weight (E, D)``. Buffer
-        with ``balance: bias``: ``score_bias (E,)``.
+        ``experts.gate_up.weight (E, 2F, D)``; ``experts.down.weight (E, D, F)``, ``router.weight (E, D)``.
+        Buffer with ``balance: bias``: ``score_bias (E,)``.
 
     Raises:
         ValueError: ``top_k`` is above ``num_experts``, an option is out of range, ``balance`` is ``bias``
