@@ -69,6 +69,20 @@ def carry(states: Tensor, log_spans: Tensor, *, reverse: bool = False) -> Tensor
     return result.flatten(-3, -2)[..., :chunks, :]
 
 
+def decays_between(logs: Tensor) -> Tensor:
+    """Return ``exp(sum_{i < j <= t} logs_j)`` for i, t = 0..C, 0 where t < i: ``(..., C)`` to ``(C+1, C+1)``.
+
+    Every entry is a sum of its own, masked before the exponential: a strong decay costs its neighbours no
+    digits, no exponent is positive, and -inf forgets everything.
+    """
+    size = logs.shape[-1] + 1
+    logs = F.pad(logs, (1, 0))[..., :, None]
+    earlier = torch.ones(size, size, dtype=torch.bool, device=logs.device).tril(-1)
+    sums = torch.where(earlier, logs, 0.0).cumsum(-2)
+    later = torch.ones_like(earlier).triu(1)
+    return sums.masked_fill(later, float("-inf")).exp()
+
+
 def _until(log_spans: Tensor) -> Tensor:
     """Sums of all earlier entries (no difference of cumulative sums: entries may be -inf)."""
     return F.pad(log_spans.cumsum(-1)[..., :-1], (1, 0))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ultra_blocks.functional.chunks import from_chunks, to_chunks
+from ultra_blocks.functional.chunks import decays_between, from_chunks, to_chunks
 
 
 class Gates(NamedTuple):
@@ -79,7 +79,7 @@ def neural_memory(
         q, k, v = (to_chunks(x.to(exact), chunks, size) for x in (q, k, v))
         step, eta, kept = (to_chunks(g[..., None], chunks, size)[..., 0] for g in gates)
         rate = 2 * step[..., None]
-        momentum, kept_until = _decays(eta), _decays(kept)
+        momentum, kept_until = decays_between(eta), decays_between(kept)
         weights = kept_until[..., 1:, 1:] @ momentum[..., 1:, :]  # W, and what reads S' in its first column
         old_momentum = weights[..., 0]
         products = (q @ k.mT) * weights[..., 1:]
@@ -91,20 +91,6 @@ def neural_memory(
         y = products @ residuals
         y = y + kept_until[..., 1:, :1] * (q @ starts) + old_momentum[..., None] * (q @ momenta)
     return from_chunks(y, length)
-
-
-def _decays(logs: Tensor) -> Tensor:
-    """Return ``exp(sum_{i < j <= t} logs_j)`` for i, t = 0..C, 0 where t < i: ``(..., C)`` to ``(C+1, C+1)``.
-
-    Every entry is a sum of its own, masked before the exponential: a strong decay costs its neighbours no
-    digits, and no exponent is positive.
-    """
-    size = logs.shape[-1] + 1
-    logs = torch.nn.functional.pad(logs, (1, 0))[..., :, None]
-    earlier = torch.ones(size, size, dtype=torch.bool, device=logs.device).tril(-1)
-    sums = torch.where(earlier, logs, 0.0).cumsum(-2)
-    later = torch.ones_like(earlier).triu(1)
-    return sums.masked_fill(later, float("-inf")).exp()
 
 
 def _over_chunks(

@@ -1,0 +1,66 @@
+"""Inverse of many small unit lower triangular matrices, as matrix products. No parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def corners(x: Tensor, half: int) -> Tensor:
+    """Return the lower left quarters of the diagonal blocks of ``2 half`` rows, a view.
+
+    Shapes: ``(..., C, C)`` -> ``(..., C / (2 half), half, half)``.
+    """
+    return _blocks(x, half)[..., half:, :half]
+
+
+def _blocks(x: Tensor, half: int) -> Tensor:
+    """The blocks of ``2 half`` rows on the diagonal, a view ``(..., C / (2 half), 2 half, 2 half)``."""
+    blocks = x.unflatten(-1, (-1, 2 * half)).unflatten(-3, (-1, 2 * half))
+    return blocks.diagonal(dim1=-4, dim2=-2).movedim(-1, -3)
+
+
+def unit_lower_inverse(lower: Tensor) -> Tensor:
+    """Return ``(I + L)^{-1}`` for the part L of ``lower`` below the diagonal; the rest is not read.
+
+    Two inverted blocks on the diagonal give the one twice as large::
+
+        (P 0; X Q)^{-1} = (P^{-1} 0; -Q^{-1} X P^{-1} Q^{-1})
+
+    so that log2(C) rounds of products over all matrices at once replace a substitution row after row. It is
+    as exact as substitution where the blocks of the inverse are no larger than the inverse, as they are when
+    it stands for products of contractions (delta rules).
+
+    Args:
+        lower: ``(..., C, C)`` with C a power of two, at least fp32.
+    """
+    inverse: Tensor = _Inverse.apply(lower)
+    return inverse
+
+
+class _Inverse(torch.autograd.Function):
+    """The gradient of the inverse T is ``-T^T G T^T`` below the diagonal."""
+
+    @staticmethod
+    def forward(ctx: Any, lower: Tensor) -> Tensor:
+        size = lower.shape[-1]
+        identity = torch.eye(size, dtype=lower.dtype, device=lower.device)
+        inverse = identity.expand_as(lower).clone(memory_format=torch.contiguous_format)
+        half = 1
+        while half < size:
+            blocks = _blocks(inverse, half)
+            upper, below = blocks[..., :half, :half], blocks[..., half:, half:]
+            corners(inverse, half).copy_((below @ (corners(lower, half) @ upper)).neg_())
+            half *= 2
+        ctx.save_for_backward(inverse)
+        return inverse
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (inverse,) = ctx.saved_tensors
+        turned = inverse.mT
+        return (turned @ gradient @ turned).tril_(-1).neg_()
