@@ -16,8 +16,9 @@ from ultra_blocks.layout import Layout
 # ultra_blocks.hf_config says what to install when transformers is missing
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedModel  # isort: skip
 from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput  # isort: skip
+from transformers.utils.generic import ModelOutput  # isort: skip
 
-__all__ = ["UltraForMaskedLM", "UltraHFConfig", "UltraModel", "UltraPreTrainedModel"]
+__all__ = ["SpanishMoEBERT", "UltraForMaskedLM", "UltraHFConfig", "UltraModel", "UltraPreTrainedModel"]
 
 
 @dataclass
@@ -175,7 +176,7 @@ class UltraForMaskedLM(UltraPreTrainedModel):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
-    ) -> MaskedLMOutput | tuple[Any, ...]:
+    ) -> ModelOutput | tuple[Any, ...]:
         """Predict masked tokens; arguments as in :meth:`UltraModel.forward`, and:
 
         Args:
@@ -208,8 +209,43 @@ class UltraForMaskedLM(UltraPreTrainedModel):
             if encoded.losses:
                 share = share_of_update(targets, num_items_in_batch, loss.dtype)
                 loss = loss + share * torch.stack(list(encoded.losses.values())).sum()
-        output = MaskedLMOutput(loss=loss, logits=logits, hidden_states=encoded.hidden_states)
-        return _returned(self, output, return_dict)
+        return _returned(self, self._output(encoded, loss, logits), return_dict)
+
+    def _output(self, encoded: UltraModelOutput, loss: Tensor | None, logits: Tensor) -> ModelOutput:
+        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=encoded.hidden_states)
+
+
+@dataclass
+class SpanishMoEBERTOutput(ModelOutput):
+    """What both the encoder and the head of a :class:`SpanishMoEBERT` say, in the fields of transformers."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    last_hidden_state: Tensor | None = None
+    pooler_output: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    losses: dict[str, Tensor] | None = None
+
+
+class SpanishMoEBERT(UltraForMaskedLM):
+    """Encoder and head in one: embeddings of texts and guesses for masked tokens from the same call.
+
+    Weights and config are those of :class:`UltraForMaskedLM`, so that each loads what the other saved; the
+    sizes are those of the preset ``spanish_moe_bert`` when that is what was trained. The output has
+    ``last_hidden_state (B, T, D)``, ``pooler_output (B, D)`` (the state of the first real token, ``[CLS]``),
+    ``logits`` and with labels the ``loss``. The logits of every position cost as much as several layers:
+    where only embeddings are wanted, ``AutoModel`` and ``SentenceTransformer`` load it without the head.
+    """
+
+    def _output(self, encoded: UltraModelOutput, loss: Tensor | None, logits: Tensor) -> ModelOutput:
+        return SpanishMoEBERTOutput(
+            loss=loss,
+            logits=logits,
+            last_hidden_state=encoded.last_hidden_state,
+            pooler_output=encoded.pooler_output,
+            hidden_states=encoded.hidden_states,
+            losses=encoded.losses,
+        )
 
 
 def _layout(

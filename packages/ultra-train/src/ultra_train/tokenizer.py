@@ -1,5 +1,5 @@
 """Trains a SentencePiece tokenizer for masked language models and saves it as a fast Hugging Face tokenizer
-too.
+too; `SpanishSPMTokenizer` is one as an object.
 
 The folder holds ``tokenizer.json`` and ``tokenizer_config.json``, which `AutoTokenizer` reads, and
 ``sentencepiece.model``. Both give the same tokens.
@@ -7,34 +7,23 @@ The folder holds ``tokenizer.json`` and ``tokenizer_config.json``, which `AutoTo
 
 from __future__ import annotations
 
-import io
 import os
 import random
-import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ultra_core.errors import UltraError
+from ultra_train.spm import CLS, LONGEST_SENTENCE, MASK, PAD, SEP, UNK, TokenizerError, fit, parse, to_fast
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-    from tokenizers.normalizers import Normalizer
-    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+    from transformers import BatchEncoding, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    from ultra_train.data.sources import SourceSpec
+
 MODEL_FILE = "sentencepiece.model"
-
-_THREADS = 16  # the result depends on their number, so it is the same on every machine
-_LONGEST_SENTENCE = 4000  # bytes; SentencePiece leaves out longer ones
-_SCORE_STEPS = 256
-_NORMAL, _UNIGRAM = 1, 1  # piece type and model type in SentencePiece's file format
-_BREAK = "\x01"
-
-
-class TokenizerError(UltraError):
-    """A tokenizer that cannot be trained or loaded."""
+SPANISH_TEXTS = "erickfmm/red_pajama_es_hq_35"
+"""The data set of the hub that `SpanishSPMTokenizer` learns from unless it is given another."""
 
 
 def train_tokenizer(
@@ -72,9 +61,7 @@ def train_tokenizer(
         OSError: The folder cannot be written.
     """
     sample = _sample(texts, max_texts, seed)
-    if not sample:
-        raise TokenizerError("The tokenizer's corpus has no usable text; every text of it is blank.")
-    model = _fit(sample, vocab_size, model_type, lowercase, character_coverage)
+    model = fit(sample, vocab_size, model_type, lowercase, character_coverage)
     tokenizer = _fast(model, max_length)
     _save(tokenizer, model, Path(output_dir))
     return tokenizer
@@ -108,130 +95,150 @@ def num_ids(tokenizer: PreTrainedTokenizerBase) -> int:
     return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=-1))
 
 
-def to_fast(model: bytes) -> Tokenizer:
-    """Convert a SentencePiece model (unigram or BPE, byte fallback) for the library `tokenizers`."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+class SpanishSPMTokenizer:
+    """A SentencePiece tokenizer as one object: train it or load it, then encode.
 
-    proto = _parse(model)
-    pieces = [(piece.piece, piece.score) for piece in proto.pieces]
-    if proto.trainer_spec.model_type == _UNIGRAM:
-        core: Any = models.Unigram(pieces, unk_id=proto.trainer_spec.unk_id, byte_fallback=True)
-    else:
-        ids = {piece: number for number, (piece, _) in enumerate(pieces)}
-        core = models.BPE(ids, _merges(proto), unk_token=UNK, fuse_unk=True, byte_fallback=True)
-    tokenizer = Tokenizer(core)
-    tokenizer.normalizer = _normalizer(proto.normalizer_spec.precompiled_charsmap)
-    # "first": what follows a special token inside a text continues it, unless a space stands between.
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first")
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    # [MASK] takes the space before it along, since it stands for a token that would have had it.
-    tokenizer.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False, lstrip=token == MASK) for token in SPECIAL_TOKENS]
-    )
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{CLS} $A {SEP}",
-        pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
-        special_tokens=[(CLS, tokenizer.token_to_id(CLS)), (SEP, tokenizer.token_to_id(SEP))],
-    )
-    return tokenizer
+    ::
 
+        SpanishSPMTokenizer(vocab_size=50_000).train(model_prefix="models/es_redpajama_50k")
+        tokenizer = SpanishSPMTokenizer.from_pretrained("models/es_redpajama_50k")
+        outputs = model(**tokenizer.encode("El aprendizaje es fascinante.", return_tensors="pt"))
 
-def _fit(sample: list[str], vocab_size: int, model_type: str, lowercase: bool, coverage: float) -> bytes:
-    import sentencepiece
+    Calling it, `decode`, `mask_token_id` and everything else that is not below are those of `tokenizer`, the
+    fast Hugging Face tokenizer, which is also what a `Trainer` or a pipeline is to be given.
 
-    written = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(sample),
-            model_writer=written,
-            model_type=model_type,
-            vocab_size=vocab_size,
-            character_coverage=coverage,
-            normalization_rule_name="nmt_nfkc_cf" if lowercase else "nmt_nfkc",
-            byte_fallback=True,
-            pad_id=0,
-            unk_id=1,
-            bos_id=2,
-            eos_id=3,
-            pad_piece=PAD,
-            unk_piece=UNK,
-            bos_piece=CLS,
-            eos_piece=SEP,
-            control_symbols=[MASK],
-            max_sentence_length=2 * _LONGEST_SENTENCE,
-            num_threads=_THREADS,
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        raise _explained(str(error), vocab_size) from error
-    proto = _parse(written.getvalue())
-    for piece in proto.pieces:
-        # Sums of such scores are exact in fp32 and fp64 alike, so that both implementations break ties alike.
-        piece.score = round(piece.score * _SCORE_STEPS) / _SCORE_STEPS
-    return proto.SerializeToString(deterministic=True)
-
-
-def _explained(message: str, vocab_size: int) -> TokenizerError:
-    if found := re.search(r"Vocabulary size too high.*<= (\d+)", message):
-        return TokenizerError(
-            f"The vocabulary of {vocab_size} tokens is larger than this corpus allows: at most {found[1]}. "
-            f"Set vocab_size to {found[1]} or less (a preset says it in model and in tokenizer.train), or "
-            "give more text."
-        )
-    if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
-        return TokenizerError(
-            f"The vocabulary of {vocab_size} tokens is too small for the characters of this corpus: it takes "
-            f"at least {found[1]} (5 special tokens, 256 bytes, the characters). Raise vocab_size or lower "
-            "character_coverage."
-        )
-    if "all_chars_count" in message:
-        return TokenizerError(
-            "The tokenizer's corpus has no usable text: nothing is left of it once it is normalised."
-        )
-    return TokenizerError(f"SentencePiece could not train a vocabulary of {vocab_size} tokens: {message}")
-
-
-def _parse(model: bytes) -> Any:
-    from sentencepiece import sentencepiece_model_pb2 as format_
-
-    proto = format_.ModelProto()  # type: ignore[attr-defined]
-    proto.ParseFromString(model)
-    return proto
-
-
-def _merges(proto: Any) -> list[tuple[str, str]]:
-    """Return every pair of pieces that makes a piece, best piece first: SentencePiece joins any such pair."""
-    ids = {piece.piece: number for number, piece in enumerate(proto.pieces) if piece.type == _NORMAL}
-    ranked = [
-        (-proto.pieces[number].score, number, cut, piece)
-        for piece, number in ids.items()
-        for cut in range(1, len(piece))
-        if piece[:cut] in ids and piece[cut:] in ids
-    ]
-    return [(piece[:cut], piece[cut:]) for _, _, cut, piece in sorted(ranked)]
-
-
-def _normalizer(charsmap: bytes) -> Normalizer:
-    """Return SentencePiece's normaliser: its table of characters, then joined spaces.
-
-    The library's `Precompiled` drops a combining mark when the character before it is in the table and the
-    two are not. So what can be composed is composed first, which also sorts the marks of a letter, and the
-    marks that are left are parted from their base by a break that is taken out afterwards.
+    Args:
+        vocab_size: Number of tokens to train, the five special ones and the 256 bytes included.
+        model_type, max_length, lowercase, character_coverage, max_texts, seed: As in `train_tokenizer`.
     """
-    from tokenizers import Regex, normalizers
 
-    return normalizers.Sequence(
-        [
-            normalizers.NFC(),
-            normalizers.Replace(Regex(r"(?=[\p{M}\x{200c}\x{200d}])"), _BREAK),
-            normalizers.Precompiled(charsmap),
-            normalizers.Replace(_BREAK, ""),
-            normalizers.Replace(Regex(" {2,}"), " "),
-            normalizers.Replace(Regex(" $"), ""),
-        ]
-    )
+    def __init__(
+        self,
+        vocab_size: int = 50_000,
+        *,
+        model_type: Literal["unigram", "bpe"] = "bpe",
+        max_length: int = 512,
+        lowercase: bool = False,
+        character_coverage: float = 0.9999,
+        max_texts: int = 2_000_000,
+        seed: int = 0,
+    ) -> None:
+        self.vocab_size = vocab_size
+        self.max_length = max_length
+        self._sampling = (max_texts, seed)
+        self._fitting = (model_type, lowercase, character_coverage)
+        self._model: bytes | None = None
+        self._fast: PreTrainedTokenizerBase | None = None
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The fast Hugging Face tokenizer.
+
+        Raises:
+            TokenizerError: It is not trained yet.
+        """
+        if self._fast is None:
+            raise TokenizerError(
+                "This tokenizer has no vocabulary yet. Call train(model_prefix=...), or load a trained one "
+                "with SpanishSPMTokenizer.from_pretrained(...)."
+            )
+        return self._fast
+
+    def train(
+        self,
+        texts: Iterable[str] | None = None,
+        *,
+        model_prefix: str | Path,
+        dataset: SourceSpec = SPANISH_TEXTS,
+    ) -> SpanishSPMTokenizer:
+        """Train, and write `<model_prefix>.model` and `<model_prefix>.vocab` as SentencePiece does.
+
+        Args:
+            texts: The corpus; None reads `dataset`.
+            model_prefix: Where to write, and what `from_pretrained` is given afterwards.
+            dataset: A file, folder, glob or data set, written as in a preset.
+
+        Returns:
+            itself, ready to encode.
+
+        Raises:
+            TokenizerError: No usable text, or `vocab_size` is larger or smaller than this corpus allows.
+            DataError: The data set cannot be read.
+            OSError: The files cannot be written.
+        """
+        if isinstance(texts, str):
+            raise TokenizerError(
+                f"train() was given one text, {texts[:40]!r}; give many, or the name of a file as dataset="
+            )
+        if texts is None:
+            from ultra_train.data.sources import documents
+
+            texts = documents(dataset)
+        self._take(fit(_sample(texts, *self._sampling), self.vocab_size, *self._fitting))
+        assert self._model is not None
+        pieces = "".join(f"{piece.piece}\t{piece.score:g}\n" for piece in parse(self._model).pieces)
+        prefix = Path(model_prefix)
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=prefix.parent) as folder:
+            for suffix, content in (("vocab", pieces.encode()), ("model", self._model)):
+                (Path(folder) / suffix).write_bytes(content)
+                os.replace(Path(folder) / suffix, f"{prefix}.{suffix}")
+        return self
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path, *, max_length: int = 512) -> SpanishSPMTokenizer:
+        """Load what `train` wrote, by its prefix, or a folder or hub name that holds a tokenizer.
+
+        Args:
+            name_or_path: `model_prefix` of `train`, a folder of `save_pretrained` or of a model, a hub name.
+            max_length: Tokens to which `encode` truncates; a folder or hub name says its own.
+
+        Raises:
+            TokenizerError: There is none, with the reason.
+        """
+        self, path = cls(max_length=max_length), Path(name_or_path)
+        trained = Path(f"{str(name_or_path).removesuffix('.model')}.model")
+        if trained.is_file() and not (path / "tokenizer.json").is_file():
+            self._take(trained.read_bytes())
+        else:
+            self._fast = load_tokenizer(name_or_path)
+            self.vocab_size, self.max_length = len(self._fast), self._fast.model_max_length
+            self._model = (path / MODEL_FILE).read_bytes() if (path / MODEL_FILE).is_file() else None
+        return self
+
+    def _take(self, model: bytes) -> None:
+        self._model, self._fast = model, _fast(model, self.max_length)
+        self.vocab_size = len(self._fast)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write it as a fast Hugging Face tokenizer: `AutoTokenizer` and `SentenceTransformer` load that."""
+        if self._model is None:
+            self.tokenizer.save_pretrained(str(folder))
+        else:
+            _save(self.tokenizer, self._model, Path(folder))
+
+    def encode(self, text: str | list[str], *, return_tensors: str | None = None) -> BatchEncoding:
+        """Return `input_ids` and `attention_mask`, `[CLS] text [SEP]` cut to the tokenizer's length.
+
+        A list of texts, and any text as tensors, is a batch: `(texts, tokens)`, padded to the longest.
+        """
+        return self.tokenizer(
+            text, truncation=True, padding=not isinstance(text, str), return_tensors=return_tensors
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> BatchEncoding:
+        """Call `tokenizer`."""
+        return self.tokenizer(*args, **kwargs)
+
+    def __len__(self) -> int:
+        """Return the number of tokens."""
+        return len(self.tokenizer)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what `tokenizer` has."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.tokenizer, name)
 
 
 def _fast(model: bytes, max_length: int) -> PreTrainedTokenizerFast:
@@ -250,7 +257,7 @@ def _fast(model: bytes, max_length: int) -> PreTrainedTokenizerFast:
     )
 
 
-def _save(tokenizer: PreTrainedTokenizerFast, model: bytes, output_dir: Path) -> None:
+def _save(tokenizer: PreTrainedTokenizerBase, model: bytes, output_dir: Path) -> None:
     """Write everything beside its place first, so that a full disk or a kill leaves no half a tokenizer."""
     output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=output_dir) as folder:
@@ -263,7 +270,7 @@ def _save(tokenizer: PreTrainedTokenizerFast, model: bytes, output_dir: Path) ->
 
 
 def _sample(texts: Iterable[str], size: int, seed: int) -> list[str]:
-    """Return at most `size` sentences, each with the same chance (reservoir sampling)."""
+    """Return at most `size` sentences, each with the same chance (reservoir sampling); none is an error."""
     chosen: list[str] = []
     draw = random.Random(seed)
     for number, sentence in enumerate(piece for text in texts for piece in _sentences(text)):
@@ -271,14 +278,16 @@ def _sample(texts: Iterable[str], size: int, seed: int) -> list[str]:
             chosen.append(sentence)
         elif (place := draw.randrange(number + 1)) < size:
             chosen[place] = sentence
+    if not chosen:
+        raise TokenizerError("The tokenizer's corpus has no usable text; every text of it is blank.")
     return chosen
 
 
 def _sentences(text: str) -> Iterator[str]:
     """Yield a text in parts that SentencePiece accepts, cut at white space where there is some."""
     text = text.replace("\0", " ").strip()
-    while len(text.encode("utf-8", "replace")) > _LONGEST_SENTENCE:
-        reach = _LONGEST_SENTENCE // 4  # a character has at most four bytes
+    while len(text.encode("utf-8", "replace")) > LONGEST_SENTENCE:
+        reach = LONGEST_SENTENCE // 4  # a character has at most four bytes
         cut = max(text.rfind(" ", 1, reach), 0) or reach
         yield text[:cut]
         text = text[cut:].lstrip()

@@ -1,0 +1,155 @@
+"""SentencePiece models: trained in memory, and converted for the library `tokenizers` so that both agree."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+from ultra_core.errors import UltraError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from tokenizers.normalizers import Normalizer
+
+PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+LONGEST_SENTENCE = 4000
+"""Bytes; longer ones must be cut."""
+
+_THREADS = 16  # the result depends on their number, so it is the same on every machine
+_SCORE_STEPS = 256
+_NORMAL, _UNIGRAM = 1, 1  # piece type and model type in SentencePiece's file format
+_BREAK = "\x01"
+
+
+class TokenizerError(UltraError):
+    """A tokenizer that cannot be trained or loaded."""
+
+
+def fit(sample: list[str], vocab_size: int, model_type: str, lowercase: bool, coverage: float) -> bytes:
+    """Train on sentences of at most `LONGEST_SENTENCE` bytes and return the model; see `train_tokenizer`."""
+    import sentencepiece
+
+    written = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sample),
+            model_writer=written,
+            model_type=model_type,
+            vocab_size=vocab_size,
+            character_coverage=coverage,
+            normalization_rule_name="nmt_nfkc_cf" if lowercase else "nmt_nfkc",
+            byte_fallback=True,
+            pad_id=0,
+            unk_id=1,
+            bos_id=2,
+            eos_id=3,
+            pad_piece=PAD,
+            unk_piece=UNK,
+            bos_piece=CLS,
+            eos_piece=SEP,
+            control_symbols=[MASK],
+            max_sentence_length=2 * LONGEST_SENTENCE,
+            num_threads=_THREADS,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise _explained(str(error), vocab_size) from error
+    proto = parse(written.getvalue())
+    for piece in proto.pieces:
+        # Sums of such scores are exact in fp32 and fp64 alike, so that both implementations break ties alike.
+        piece.score = round(piece.score * _SCORE_STEPS) / _SCORE_STEPS
+    return proto.SerializeToString(deterministic=True)
+
+
+def to_fast(model: bytes) -> Tokenizer:
+    """Convert a SentencePiece model (unigram or BPE, byte fallback) for the library `tokenizers`."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+
+    proto = parse(model)
+    pieces = [(piece.piece, piece.score) for piece in proto.pieces]
+    if proto.trainer_spec.model_type == _UNIGRAM:
+        core: Any = models.Unigram(pieces, unk_id=proto.trainer_spec.unk_id, byte_fallback=True)
+    else:
+        ids = {piece: number for number, (piece, _) in enumerate(pieces)}
+        core = models.BPE(ids, _merges(proto), unk_token=UNK, fuse_unk=True, byte_fallback=True)
+    tokenizer = Tokenizer(core)
+    tokenizer.normalizer = _normalizer(proto.normalizer_spec.precompiled_charsmap)
+    # "first": what follows a special token inside a text continues it, unless a space stands between.
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first")
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    # [MASK] takes the space before it along, since it stands for a token that would have had it.
+    tokenizer.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False, lstrip=token == MASK) for token in SPECIAL_TOKENS]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{CLS} $A {SEP}",
+        pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
+        special_tokens=[(CLS, tokenizer.token_to_id(CLS)), (SEP, tokenizer.token_to_id(SEP))],
+    )
+    return tokenizer
+
+
+def _explained(message: str, vocab_size: int) -> TokenizerError:
+    if found := re.search(r"Vocabulary size too high.*<= (\d+)", message):
+        return TokenizerError(
+            f"The vocabulary of {vocab_size} tokens is larger than this corpus allows: at most {found[1]}. "
+            f"Set vocab_size to {found[1]} or less (a preset says it in model and in tokenizer.train), or "
+            "give more text."
+        )
+    if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        return TokenizerError(
+            f"The vocabulary of {vocab_size} tokens is too small for the characters of this corpus: it takes "
+            f"at least {found[1]} (5 special tokens, 256 bytes, the characters). Raise vocab_size or lower "
+            "character_coverage."
+        )
+    if "all_chars_count" in message:
+        return TokenizerError(
+            "The tokenizer's corpus has no usable text: nothing is left of it once it is normalised."
+        )
+    return TokenizerError(f"SentencePiece could not train a vocabulary of {vocab_size} tokens: {message}")
+
+
+def parse(model: bytes) -> Any:
+    """Return a model's pieces and settings."""
+    from sentencepiece import sentencepiece_model_pb2 as format_
+
+    proto = format_.ModelProto()  # type: ignore[attr-defined]
+    proto.ParseFromString(model)
+    return proto
+
+
+def _merges(proto: Any) -> list[tuple[str, str]]:
+    """Return every pair of pieces that makes a piece, best piece first: SentencePiece joins any such pair."""
+    ids = {piece.piece: number for number, piece in enumerate(proto.pieces) if piece.type == _NORMAL}
+    ranked = [
+        (-proto.pieces[number].score, number, cut, piece)
+        for piece, number in ids.items()
+        for cut in range(1, len(piece))
+        if piece[:cut] in ids and piece[cut:] in ids
+    ]
+    return [(piece[:cut], piece[cut:]) for _, _, cut, piece in sorted(ranked)]
+
+
+def _normalizer(charsmap: bytes) -> Normalizer:
+    """Return SentencePiece's normaliser: its table of characters, then joined spaces.
+
+    The library's `Precompiled` drops a combining mark when the character before it is in the table and the
+    two are not. So what can be composed is composed first, which also sorts the marks of a letter, and the
+    marks that are left are parted from their base by a break that is taken out afterwards.
+    """
+    from tokenizers import Regex, normalizers
+
+    return normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.Replace(Regex(r"(?=[\p{M}\x{200c}\x{200d}])"), _BREAK),
+            normalizers.Precompiled(charsmap),
+            normalizers.Replace(_BREAK, ""),
+            normalizers.Replace(Regex(" {2,}"), " "),
+            normalizers.Replace(Regex(" $"), ""),
+        ]
+    )
