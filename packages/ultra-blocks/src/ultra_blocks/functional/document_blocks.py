@@ -1,0 +1,130 @@
+"""Rows laid out anew so that documents begin at multiples of a block: sparse attention by blocks works there.
+
+Blocks are counted over the real tokens of each document. Padding, and what else is packed into the row, then
+change neither which tokens share a block nor which blocks see each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ultra_blocks.layout import Layout
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentBlocks:
+    """Rows of ``L`` places, documents in reading order, each from a multiple of ``align`` on without a gap.
+
+    Attributes:
+        layout: ``(B, L)``, which places hold a token, of which document, at which position.
+        rank: ``(B, L)`` int64, the token's number within its document, 0..; rubbish at empty places.
+        starts: ``(B, S)`` first place of each document; ``L`` or less where a row has fewer than S.
+        lengths: ``(B, S)`` tokens of each document, 0 where a row has fewer than S.
+        source: ``(B, L)`` the column that each place takes its token from; None: column and place are one.
+        place: ``(B, T)`` the place of each real token; None as before.
+        columns: T.
+    """
+
+    layout: Layout
+    rank: Tensor
+    starts: Tensor
+    lengths: Tensor
+    source: Tensor | None
+    place: Tensor | None
+    columns: int
+
+    @property
+    def places(self) -> int:
+        """L."""
+        return self.rank.shape[1]
+
+    @property
+    def documents(self) -> int:
+        """S, the most documents that a row holds."""
+        return self.starts.shape[1]
+
+    def pack(self, x: Tensor) -> Tensor:
+        """Return ``(B, T, D)`` as ``(B, L, D)``, zeros at empty places (which x must have at padding)."""
+        if self.source is None:
+            return F.pad(x, (0, 0, 0, self.places - self.columns)) if self.places > self.columns else x
+        taken = x.gather(1, self.source[..., None].expand(-1, -1, x.shape[-1]))
+        return self.layout.zero_padding(taken)
+
+    def unpack(self, y: Tensor) -> Tensor:
+        """Return ``(B, L, D)`` as ``(B, T, D)``; rubbish at padding."""
+        if self.place is None:
+            return y[:, : self.columns]
+        return y.gather(1, self.place[..., None].expand(-1, -1, y.shape[-1]))
+
+    def at(self, places: Tensor) -> Layout:
+        """Return the layout ``(B, n)`` of some places ``(B, n)`` alone, for position codes."""
+        whole = self.layout
+        mask, documents, positions = (
+            t.gather(1, places) for t in (whole.mask, whole.documents, whole.positions)
+        )
+        return Layout(mask, documents, positions, padded=True, packed=whole.packed)
+
+
+def document_blocks(layout: Layout, align: int = 1) -> DocumentBlocks:
+    """Return the places of a batch, made once per forward.
+
+    Looks at the values where documents are packed (how many places they need); not otherwise.
+
+    Args:
+        layout: the batch.
+        align: documents begin at its multiples, and L is one.
+    """
+    made: DocumentBlocks = layout.remember(("document blocks", align), lambda: _make(layout, align))
+    return made
+
+
+def _make(layout: Layout, align: int) -> DocumentBlocks:
+    batch, columns = layout.mask.shape
+    mask, documents = layout.mask, layout.documents
+    device = mask.device
+    if layout.packed:
+        counted = torch.zeros(batch, columns, dtype=torch.long, device=device)
+        counted.scatter_add_(1, documents.clamp(min=0), mask.long())
+        blocks = (counted + align - 1) // align
+        sizes = torch.stack([blocks.sum(1).max(), documents.max() + 1])
+        total, held = (int(n) for n in sizes.tolist())
+        lengths, blocks = counted[:, :held], blocks[:, :held]
+    else:
+        total, held = -(-columns // align), 1
+        lengths = mask.sum(1, keepdim=True)
+        blocks = (lengths + align - 1) // align
+    places = max(total, 1) * align
+    starts = (blocks.cumsum(1) - blocks) * align
+    row = torch.arange(places, device=device).expand(batch, places)
+    if layout.indexed or layout.dense:
+        more = (0, places - columns)
+        inner = Layout(
+            F.pad(mask, more),
+            F.pad(documents, more, value=-1),
+            row if layout.indexed else F.pad(layout.positions, more),
+            padded=layout.padded or places > columns,
+            packed=False,
+            indexed=layout.indexed,
+        )
+        return DocumentBlocks(inner, row, starts, lengths, None, None, columns)
+    before = F.pad(lengths.cumsum(1), (1, 0))[:, :-1]  # real tokens before each document
+    own = documents.clamp(min=0)
+    rank = mask.cumsum(1) - 1 - before.gather(1, own)
+    place = torch.where(mask, starts.gather(1, own) + rank, places)  # padding goes beyond the end
+    source = torch.full((batch, places + 1), -1, device=device)
+    source.scatter_(1, place, torch.arange(columns, device=device).expand(batch, columns))
+    filled = source[:, :places] >= 0
+    source = source[:, :places].clamp(min=0)
+    inner = Layout(
+        filled,
+        torch.where(filled, documents.gather(1, source), -1),
+        torch.where(filled, layout.positions.gather(1, source), 0),
+        padded=True,
+        packed=layout.packed,
+    )
+    rank = torch.where(filled, rank.gather(1, source), 0)
+    return DocumentBlocks(inner, rank, starts, lengths, source, place.clamp(max=places - 1), columns)

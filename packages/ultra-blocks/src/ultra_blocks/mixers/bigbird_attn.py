@@ -1,0 +1,144 @@
+"""BigBird: attention between blocks of tokens, near ones, the first and last, and a few by chance."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultra_blocks.functional.attention import kernel_attention
+from ultra_blocks.functional.block_sparse import block_sparse_attention, random_blocks
+from ultra_blocks.functional.document_blocks import DocumentBlocks
+from ultra_blocks.layout import Layout
+from ultra_blocks.linear import LinearFactory
+from ultra_blocks.mixers.base import Traits
+from ultra_blocks.mixers.softmax import KVCache
+from ultra_blocks.mixers.sparse import SparseAttention, one_token
+from ultra_blocks.positions import PositionSpec
+from ultra_core.options import FromModel, Range
+
+
+class BigBirdAttention(SparseAttention):
+    """Softmax attention between blocks of tokens: window, first and last block, and random links.
+
+    The real tokens of each document are cut into n blocks 0..n-1 of ``block_size``. A token in block a sees
+    the tokens of the blocks ::
+
+        S(a) = {0, a-1, a, a+1, n-1} and R_h(a),    S(0) = S(n-1) = all
+        causal: S(a) = {0, a-1, a} and R_h(a), and of these what is not ahead
+
+    of its document, where ``R_h(a)`` are ``random_blocks`` others, drawn without repetition for each head
+    (causal: among 1..a-2). Per head ``y_i = softmax_j(q_i k_j / sqrt(d)) v_j`` over them, and
+    ``Y = [y over heads] W_O``. Documents of up to ``4 + random_blocks`` blocks are attended to in full.
+
+    Args:
+        hidden_size: width D of the stream.
+        num_heads: heads H; each is ``d = D / H`` wide.
+        causal: a token sees itself and what comes before.
+        block_size: tokens of a block.
+        random_blocks: random links of each block and head; 0: none.
+        positions: position code, of a kind that turns q and k.
+        bias: whether the projections have shifts.
+        linear: factory of the projections.
+
+    Shapes:
+        x, y ``(B, T, D)``. Parameters: ``qkv_proj.weight`` ``(3D, D)``, ``out_proj.weight`` ``(D, D)``.
+        Buffer ``plan_seed`` ``()`` int64: drawn when the block is built, saved with the weights; all random
+        links follow from it, in training and evaluation alike.
+        Decoding state: 2 D numbers a token, since links reach back to any block.
+        Time and memory: ``(5 + random_blocks) block_size`` scores a token and head.
+
+    Raises:
+        ValueError: ``num_heads`` does not divide D, an option is out of range, or the position code is of a
+            kind that the block cannot apply.
+
+    Paper: Zaheer et al. 2020, "Big Bird", arXiv:2007.14062 (the ITC variant).
+    Differs from the paper: blocks are counted in each document, so that padding and packing change nothing,
+    and the last one may be short; links follow from a hash instead of a table, so that documents may have any
+    length; weights are not dropped out. The causal form is the pattern cut to the past, without a last
+    block: which block is the last would tell of the future.
+    """
+
+    traits: ClassVar[Traits] = Traits(
+        full_context=False, recurrent_step=True, positions=frozenset({"rotate"}), linear_time=True
+    )
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        causal: bool = False,
+        block_size: Annotated[int, Range(min=1)] = 64,
+        random_blocks: Annotated[int, Range(min=0)] = 3,
+        positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
+        bias: bool = False,
+        linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            num_heads=num_heads,
+            num_kv_heads=num_heads,
+            causal=causal,
+            positions=positions,
+            bias=bias,
+            linear=linear,
+        )
+        if block_size < 1:
+            raise ValueError(f"BigBirdAttention: block_size must be 1 or more; given {block_size}")
+        if random_blocks < 0:
+            raise ValueError(f"BigBirdAttention: random_blocks must be 0 or more; given {random_blocks}")
+        self.block_size = block_size
+        self.random_blocks = random_blocks
+        self.register_buffer("plan_seed", torch.randint(2**31, ()))
+        self.reset_parameters()
+
+    def _align(self, layout: Layout) -> int:
+        return self.block_size
+
+    def _attend(self, x: Tensor, blocks: DocumentBlocks) -> Tensor:
+        q, k, v = self._project(x)
+        q, k = self._rotate(q, k, blocks.layout)
+        always = 3 if self.causal else 4  # with one less block than that plus the links, all are seen
+        if blocks.places <= (always + self.random_blocks) * self.block_size:
+            y = kernel_attention(q, k, v, blocks.layout, causal=self.causal)
+        else:
+            y = block_sparse_attention(
+                q,
+                k,
+                v,
+                blocks,
+                size=self.block_size,
+                drawn=self.random_blocks,
+                seed=cast(Tensor, self.plan_seed),
+                causal=self.causal,
+            )
+        return y.transpose(1, 2).flatten(2)
+
+    def init_state(self, batch: int) -> KVCache:
+        """Return the empty cache of ``batch`` rows.
+
+        Raises:
+            ValueError: the block is not causal.
+        """
+        empty = self._no_keys(batch)
+        return KVCache(empty, empty, 0)
+
+    def step(self, x_t: Tensor, state: KVCache) -> tuple[Tensor, KVCache]:
+        """Return the output ``(B, D)`` of the next token of every row, and the cache with it."""
+        self.require_causal()
+        q, k, v = self._project(x_t[:, None])
+        q, k = self._rotate(q, k, one_token(x_t, state.length))
+        keys, values = torch.cat([state.keys, k], 2), torch.cat([state.values, v], 2)
+        block = state.length // self.block_size
+        mine = torch.tensor(block, device=x_t.device)
+        drawn, valid = random_blocks(
+            mine, None, cast(Tensor, self.plan_seed), self.num_heads, self.random_blocks
+        )  # (H, r)
+        theirs = torch.arange(state.length + 1, device=x_t.device) // self.block_size
+        seen = ((theirs[:, None] == drawn[:, None]) & valid[:, None]).any(-1)  # (H, t)
+        seen = seen | (theirs == 0) | (theirs >= block - 1)
+        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=seen[None, :, None])
+        return self.out_proj(y.transpose(1, 2).flatten(1)), KVCache(keys, values, state.length + 1)

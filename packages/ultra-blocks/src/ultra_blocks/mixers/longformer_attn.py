@@ -1,0 +1,162 @@
+"""Longformer: attention in a sliding window, and a few tokens that see and are seen by all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultra_blocks.functional.band import band_attention
+from ultra_blocks.functional.document_attention import document_attention
+from ultra_blocks.functional.document_blocks import DocumentBlocks
+from ultra_blocks.layout import Layout
+from ultra_blocks.linear import LinearFactory, fused_linear
+from ultra_blocks.mixers.base import Traits
+from ultra_blocks.mixers.sparse import SparseAttention, one_token
+from ultra_blocks.positions import PositionSpec
+from ultra_core.options import FromModel, Range
+
+ALIGN = 16
+"""Where packed documents begin: few places are lost, and a block is still worth a matrix product."""
+
+
+class LongformerCache(NamedTuple):
+    """Keys and values ``(B, H, t, d)`` of the leading tokens and of those in the window; tokens so far."""
+
+    keys: Tensor
+    values: Tensor
+    length: int
+
+
+class LongformerAttention(SparseAttention):
+    """Softmax attention in a sliding window with some global tokens, in time linear in the length.
+
+    With ``r_i`` the number of token i among the real tokens of its document and g global tokens::
+
+        i sees j  if  |r_i - r_j| <= window // 2  or  r_j < g
+        causal:   if  0 <= r_i - r_j <= window  or  r_j < g and r_j <= r_i
+        y_i = softmax_j(q_i k_j / sqrt(d)) v_j              over those, for r_i >= g (causal: for every i)
+        y_i = softmax_j(q'_i k'_j / sqrt(d)) v'_j           over all j, for r_i < g, with q', k', v' apart
+
+    and ``Y = [y over heads] W_O``. Padding and other documents are never seen.
+
+    Args:
+        hidden_size: width D of the stream.
+        num_heads: heads H; each is ``d = D / H`` wide.
+        causal: a token sees itself and what comes before.
+        window: width of the window; encoders see half of it on either side, causal blocks all of it back.
+        global_tokens: how many first tokens of each document are global, as [CLS] is; 0: none.
+        positions: position code, of a kind that turns q and k.
+        bias: whether the projections have shifts.
+        linear: factory of the projections.
+
+    Shapes:
+        x, y ``(B, T, D)``. Parameters: ``qkv_proj.weight`` ``(3D, D)``, ``out_proj.weight`` ``(D, D)``;
+        encoders with global tokens: ``global_q_proj.weight`` ``(D, D)``, ``global_kv_proj.weight``
+        ``(2D, D)``.
+        Decoding state: 2 D numbers for each of the last ``window + 1`` tokens and each global one.
+        Time and memory: ``1.5 window`` scores a token and head, and T scores for each global token.
+
+    Raises:
+        ValueError: ``num_heads`` does not divide D, an option is out of range, or the position code is of a
+            kind that the block cannot apply.
+
+    Paper: Beltagy et al. 2020, "Longformer", arXiv:2004.05150.
+    Differs from the paper: the window counts real tokens and stops at the borders of a document; global are
+    the first tokens of a document, not tokens chosen for a task; no dilation; weights are not dropped out.
+    Causal blocks, which the paper trains without global tokens, keep the first tokens visible, with the
+    projections of all others: rows of their own would see nothing but each other.
+    """
+
+    traits: ClassVar[Traits] = Traits(
+        full_context=False, recurrent_step=True, positions=frozenset({"rotate"}), linear_time=True
+    )
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        causal: bool = False,
+        window: Annotated[int, Range(min=1)] = 512,
+        global_tokens: Annotated[int, Range(min=0)] = 1,
+        positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
+        bias: bool = False,
+        linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            num_heads=num_heads,
+            num_kv_heads=num_heads,
+            causal=causal,
+            positions=positions,
+            bias=bias,
+            linear=linear,
+        )
+        if window < 1:
+            raise ValueError(f"LongformerAttention: window must be 1 or more; given {window}")
+        if global_tokens < 0:
+            raise ValueError(f"LongformerAttention: global_tokens must be 0 or more; given {global_tokens}")
+        self.window = window
+        self.global_tokens = global_tokens
+        self.has_rows = bool(global_tokens) and not causal
+        if self.has_rows:
+            self.global_q_proj = linear(hidden_size, hidden_size, bias=bias)
+            self.global_kv_proj = fused_linear(linear, hidden_size, (hidden_size, hidden_size), bias=bias)
+        self.reset_parameters()
+
+    def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the heights of the projections that are stacked."""
+        more = {"global_kv_proj.weight": (self.hidden_size,) * 2} if self.has_rows else {}
+        return {**super().row_blocks(), **more}
+
+    def _align(self, layout: Layout) -> int:
+        return ALIGN if layout.packed else 1
+
+    def _attend(self, x: Tensor, blocks: DocumentBlocks) -> Tensor:
+        q, k, v = self._project(x)
+        q, k = self._rotate(q, k, blocks.layout)
+        back, ahead = (self.window, 0) if self.causal else (self.window // 2, self.window // 2)
+        y = band_attention(q, k, v, blocks, back=back, ahead=ahead, leading=self.global_tokens)
+        y = y.transpose(1, 2).flatten(2)
+        return self._with_rows(x, y, blocks) if self.has_rows else y
+
+    def _with_rows(self, x: Tensor, y: Tensor, blocks: DocumentBlocks) -> Tensor:
+        """Return ``y`` ``(B, L, D)`` with what global tokens read in their places."""
+        count, heads = self.global_tokens, (self.num_heads, self.head_dim)
+        places = blocks.starts[..., None] + torch.arange(count, device=x.device)
+        places = places.clamp(max=blocks.places - 1).flatten(1)  # (B, S g)
+        q = self.global_q_proj(x.gather(1, places[..., None].expand(-1, -1, x.shape[-1])))
+        k, v = self.global_kv_proj(x).chunk(2, -1)
+        q, k, v = (t.unflatten(-1, heads).transpose(1, 2) for t in (q, k, v))
+        q, _ = self._rotate(q, q, blocks.at(places))
+        k, _ = self._rotate(k, k[:, :0], blocks.layout)
+        rows = document_attention(q.unflatten(2, (-1, count)), k, v, blocks, ALIGN)
+        rows = rows.flatten(2, 3).transpose(1, 2).flatten(2)  # (B, S g, D)
+        is_row = blocks.layout.mask & (blocks.rank < count)
+        which = torch.where(is_row, blocks.layout.documents * count + blocks.rank, 0)
+        return torch.where(is_row[..., None], rows.gather(1, which[..., None].expand_as(y)), y)
+
+    def init_state(self, batch: int) -> LongformerCache:
+        """Return the empty cache of ``batch`` rows.
+
+        Raises:
+            ValueError: the block is not causal.
+        """
+        empty = self._no_keys(batch)
+        return LongformerCache(empty, empty, 0)
+
+    def step(self, x_t: Tensor, state: LongformerCache) -> tuple[Tensor, LongformerCache]:
+        """Return the output ``(B, D)`` of the next token of every row, and the cache with it."""
+        self.require_causal()
+        q, k, v = self._project(x_t[:, None])
+        q, k = self._rotate(q, k, one_token(x_t, state.length))
+        keys, values = torch.cat([state.keys, k], 2), torch.cat([state.values, v], 2)
+        first = self.global_tokens
+        if keys.shape[2] > first + self.window + 1:  # the oldest that is neither leading nor in the window
+            keys, values = (torch.cat([t[:, :, :first], t[:, :, first + 1 :]], 2) for t in (keys, values))
+        y = F.scaled_dot_product_attention(q, keys, values)
+        return self.out_proj(y.transpose(1, 2).flatten(1)), LongformerCache(keys, values, state.length + 1)

@@ -1,0 +1,95 @@
+"""What the sparse softmax blocks share: projections, positions, documents laid out in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_blocks.functional.document_blocks import DocumentBlocks, document_blocks
+from ultra_blocks.layout import Layout
+from ultra_blocks.linear import LinearFactory, fused_linear
+from ultra_blocks.mixers.base import Mixer
+from ultra_blocks.positions import PositionSpec
+
+
+class SparseAttention(Mixer):
+    """Softmax attention over some of the pairs, computed where documents begin at multiples of a block.
+
+    A subclass says in ``_align`` how documents are laid out and in ``_attend`` what the heads read.
+
+    Raises:
+        ValueError: heads that do not divide, or a position code of a kind that the block cannot apply.
+    """
+
+    role: ClassVar[str] = "attention"
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        num_heads: int,
+        num_kv_heads: int,
+        branches: int = 1,
+        causal: bool,
+        positions: PositionSpec,
+        bias: bool,
+        linear: LinearFactory,
+    ) -> None:
+        super().__init__(hidden_size, causal=causal)
+        name = type(self).__name__
+        if num_heads < 1 or hidden_size % num_heads:
+            raise ValueError(f"{name}: num_heads={num_heads} does not divide hidden_size={hidden_size}")
+        if num_kv_heads < 1 or num_heads % num_kv_heads:
+            raise ValueError(f"{name}: num_kv_heads={num_kv_heads} does not divide num_heads={num_heads}")
+        self.num_heads = num_heads
+        self.num_kv_heads = num_kv_heads
+        self.head_dim = hidden_size // num_heads
+        self.head_counts = (num_heads, *([num_kv_heads] * 2 * branches))
+        self.heights = tuple(n * self.head_dim for n in self.head_counts)
+        self.qkv_proj = fused_linear(linear, hidden_size, self.heights, bias=bias)
+        self.out_proj = linear(hidden_size, hidden_size, bias=bias)
+        self.positions = self.build_positions(positions, head_dim=self.head_dim, num_heads=num_heads)
+
+    def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the heights of q, k and v in ``qkv_proj``."""
+        return {"qkv_proj.weight": self.heights}
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        """Return the attention branch ``(B, T, D)`` of ``x`` ``(B, T, D)``; zeros at padding."""
+        if layout is None:
+            layout = Layout.full(x.shape[0], x.shape[1], x.device)
+        blocks = document_blocks(layout, self._align(layout))
+        y = self._attend(blocks.pack(self.enter(x, layout)), blocks)
+        return self.leave(blocks.unpack(self.out_proj(y)), layout)
+
+    def _align(self, layout: Layout) -> int:
+        """Return the multiple of places from which documents begin."""
+        raise TypeError(f"{type(self).__name__} does not say how documents are laid out")
+
+    def _attend(self, x: Tensor, blocks: DocumentBlocks) -> Tensor:
+        """Return what the heads read, side by side ``(B, L, D)``."""
+        raise TypeError(f"{type(self).__name__} does not say what its heads read")
+
+    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return q ``(B, H, L, d)`` and the keys and values ``(B, G, L, d)``, views of one projection."""
+        parts = self.qkv_proj(x).unflatten(-1, (sum(self.head_counts), self.head_dim))
+        return tuple(part.transpose(1, 2) for part in parts.split(self.head_counts, dim=2))
+
+    def _rotate(self, q: Tensor, k: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Return q and k turned by their positions, where the position code turns anything."""
+        return self.positions.rotate(q, k, layout) if self.positions.kind == "rotate" else (q, k)
+
+    def _no_keys(self, batch: int) -> Tensor:
+        """Return the empty cache of keys or values ``(B, G, 0, d)``."""
+        self.require_causal()
+        return next(self.parameters()).new_empty(batch, self.num_kv_heads, 0, self.head_dim)
+
+
+def one_token(like: Tensor, position: int) -> Layout:
+    """Return the layout of one real token in every row of ``like``, at a position."""
+    whole = Layout.full(len(like), 1, like.device)
+    moved = torch.full_like(whole.positions, position)
+    return Layout(whole.mask, whole.documents, moved, padded=False, packed=False)
