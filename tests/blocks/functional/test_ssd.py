@@ -146,6 +146,16 @@ def test_agrees_with_transformers(chunk_size):
     agree(ours, theirs, leaves(x, sets, raws, A), 1e-5)
 
 
+def test_second_derivatives():
+    x, sets, raws, A = draw(1, 5)
+
+    def read(*given):
+        x, B, C, B2, C2, raw, raw2, A = given
+        return chunked(x, [(B, C), (B2, C2)], [raw, raw2], A, "hydra", 2)
+
+    assert torch.autograd.gradgradcheck(read, leaves(x, sets, raws, A), fast_mode=True)
+
+
 def test_long_rows_in_fp32():
     x, sets, raws, A = draw(1, 2048)
     exact = chunked(x, sets, raws, A, "hydra", 64)

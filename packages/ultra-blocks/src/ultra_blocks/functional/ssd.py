@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ultra_blocks.functional.chunks import carry, from_chunks, split_length, to_chunks
+from ultra_blocks.functional.chunks import split_length
 
 
 class Scan(NamedTuple):
@@ -60,21 +61,22 @@ def ssd(
     Shapes:
         y ``(B, T, H, P)`` in the dtype of ``log_decay``. Cost linear in T.
     """
-    chunks, size = split_length(x.shape[1], chunk_size)
+    length = x.shape[1]
+    chunks, size = split_length(length, chunk_size)
     work = torch.float32 if x.dtype == torch.float16 else x.dtype
     with torch.autocast(x.device.type, enabled=False):
-        xs = to_chunks(x.to(work), chunks, size)
+        xs = _cut(x.to(work), chunks, size)
         lanes = [_lane(forward, chunks, size, work, shifted=shifted, reverse=False)]
         if backward is not None:
             lanes.append(_lane(backward, chunks, size, work, shifted=shifted, reverse=True))
         borders = None
         if documents is not None:
-            borders = F.pad(documents, (1, chunks * size - x.shape[1]), value=-1)
+            borders = F.pad(documents, (1, chunks * size - length), value=-1)
         y = _within(xs, lanes, None if borders is None else borders[:, 1:].unflatten(1, (chunks, size)))
         if chunks > 1:
             for lane in lanes:
-                y = y + _across(xs, lane, borders)
-    return from_chunks(y, x.shape[1])
+                y = torch.addcmul(y, *_across(xs, lane, borders))
+    return y.flatten(1, 2)[:, :length]
 
 
 class _Lane(NamedTuple):
@@ -83,12 +85,20 @@ class _Lane(NamedTuple):
     Weights are ``exp(reach_i - source_j)``; in over a border ``exp(reach)``, out ``exp(total - source)``.
     """
 
-    read: Tensor  # (B, G, n, C, N)
+    read: Tensor  # (B, n, G, C, N)
     write: Tensor
-    reach: Tensor  # (B, H, n, C)
+    reach: Tensor  # (B, n, C, H)
     source: Tensor
-    total: Tensor  # (B, H, n)
+    total: Tensor  # (B, n, H)
     reverse: bool
+
+
+def _cut(x: Tensor, chunks: int, size: int) -> Tensor:
+    """Return ``(B, T, ...)`` as ``(B, n, C, ...)``, zeros filling up the last chunk."""
+    missing = chunks * size - x.shape[1]
+    if missing:
+        x = F.pad(x, (0, 0) * (x.ndim - 2) + (0, missing))
+    return x.unflatten(1, (chunks, size))
 
 
 def _lane(scan: Scan, chunks: int, size: int, work: torch.dtype, *, shifted: bool, reverse: bool) -> _Lane:
@@ -97,57 +107,88 @@ def _lane(scan: Scan, chunks: int, size: int, work: torch.dtype, *, shifted: boo
         read = F.pad(read, (0, 0, 0, 0, -1, 1) if reverse else (0, 0, 0, 0, 1, -1))
     # What exp maps to 0 anyway is cut, lest cumulative sums lose their digits to it.
     smallest = math.log(torch.finfo(scan.log_decay.dtype).tiny) - 40
-    decay = to_chunks(scan.log_decay.clamp(min=smallest)[..., None], chunks, size).squeeze(-1)
-    step = to_chunks(scan.log_step[..., None], chunks, size).squeeze(-1)
-    until = decay.flip(-1).cumsum(-1).flip(-1) if reverse else decay.cumsum(-1)
-    before = F.pad(until[..., 1:], (0, 1)) if reverse else F.pad(until[..., :-1], (1, 0))
+    decay = _cut(scan.log_decay.clamp(min=smallest), chunks, size)
+    until = decay.flip(2).cumsum(2).flip(2) if reverse else decay.cumsum(2)
+    reach = until
+    if shifted:
+        reach = F.pad(until, (0, 0, -1, 1) if reverse else (0, 0, 1, -1))
     return _Lane(
-        read=to_chunks(read.to(work), chunks, size),
-        write=to_chunks(scan.write.to(work), chunks, size),
-        reach=before if shifted else until,
-        source=until - step,
-        total=until[..., 0 if reverse else -1],
+        read=_cut(read.to(work), chunks, size).transpose(2, 3),
+        write=_cut(scan.write.to(work), chunks, size).transpose(2, 3),
+        reach=reach,
+        source=until - _cut(scan.log_step, chunks, size),
+        total=until[:, :, 0 if reverse else -1],
         reverse=reverse,
     )
 
 
 def _within(xs: Tensor, lanes: list[_Lane], documents: Tensor | None) -> Tensor:
-    """The products inside chunks; both directions share one matrix, each has its triangle."""
-    size = xs.shape[-2]
+    """The products inside chunks ``(B, n, C, H, P)``; both directions share one matrix, each its triangle."""
+    size = xs.shape[2]
     earlier = torch.ones(size, size, dtype=torch.bool, device=xs.device).tril(-1)
-    scores = [lane.read @ lane.write.transpose(-1, -2) for lane in lanes]
-    exponents = [lane.reach[..., :, None] - lane.source[..., None, :] for lane in lanes]
+    scores = [lane.read @ lane.write.mT for lane in lanes]
+    # reach - source, the sign on the smaller tensor: backward, a difference would negate all pairs
+    exponents = [lane.reach.mT[..., :, None] + (-lane.source.mT)[..., None, :] for lane in lanes]
     hidden = ~earlier & ~earlier.T if len(lanes) == 2 else ~earlier
     if documents is not None:
-        hidden = hidden | (documents[..., :, None] != documents[..., None, :])[:, None]
+        hidden = hidden | (documents[..., :, None] != documents[..., None, :])[:, :, None]
     score, exponent = scores[0], exponents[0]
     if len(lanes) == 2:
         score = torch.where(earlier, scores[0], scores[1])
         exponent = torch.where(earlier, exponents[0], exponents[1])
     weights = exponent.masked_fill(hidden, -math.inf).exp()  # masked first: exp may overflow there
-    groups = score.shape[1]
-    mixing = (score[:, :, None] * weights.unflatten(1, (groups, -1))).flatten(1, 2)
-    return (mixing.to(xs.dtype) @ xs).to(weights.dtype)
+    groups = score.shape[2]
+    mixing = (score[:, :, :, None] * weights.unflatten(2, (groups, -1))).flatten(2, 3)
+    return (mixing.to(xs.dtype) @ xs.transpose(2, 3)).to(weights.dtype).transpose(2, 3)
 
 
-def _across(xs: Tensor, lane: _Lane, borders: Tensor | None) -> Tensor:
-    """What tokens read of other chunks, ``(B, H, n, C, P)``."""
-    enter, leave = lane.reach.exp(), (lane.total[..., None] - lane.source).exp()
-    spans = lane.total
+def _across(xs: Tensor, lane: _Lane, borders: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What tokens find at the border of their chunk ``(B, n, C, H, P)``, and how much of it reaches them."""
+    enter, leave = lane.reach.exp(), (lane.total[:, :, None] - lane.source).exp()
+    spans = lane.total.exp()
     if borders is not None:
-        size = xs.shape[-2]
+        size = xs.shape[2]
         ids, left, right = (
             borders[:, 1:].unflatten(1, (-1, size)),
             borders[:, :-1:size],
             borders[:, size::size],
         )
         near, far = (right, left) if lane.reverse else (left, right)
-        enter = torch.where((ids == near[..., None])[:, None], enter, 0.0)
-        leave = torch.where((ids == far[..., None])[:, None], leave, 0.0)
-        spans = spans.masked_fill((left != right)[:, None], -math.inf)
-    groups, state = lane.write.shape[1], lane.write.shape[-1]
-    weighted = (xs * leave[..., None]).to(xs.dtype).unflatten(1, (groups, -1))
-    states = lane.write.transpose(-1, -2)[:, :, None] @ weighted
-    carried = carry(states.flatten(1, 2).flatten(-2).to(spans.dtype), spans, reverse=lane.reverse)
-    memory = carried.unflatten(-1, (state, -1)).unflatten(1, (groups, -1)).to(xs.dtype)
-    return (lane.read[:, :, None] @ memory).flatten(1, 2) * enter[..., None]
+        enter = torch.where((ids == near[..., None])[..., None], enter, 0.0)
+        leave = torch.where((ids == far[..., None])[..., None], leave, 0.0)
+        spans = torch.where((left == right)[..., None], spans, 0.0)
+    groups, heads = lane.write.shape[2], xs.shape[3]
+    weighted = (xs * leave[..., None]).to(xs.dtype).unflatten(3, (groups, -1)).transpose(2, 3).flatten(4)
+    states = (lane.write.mT @ weighted).to(spans.dtype).unflatten(-1, (heads // groups, -1))
+    spans = spans.unflatten(-1, (groups, 1, -1, 1))
+    memory = _Carry.apply(states, spans, lane.reverse).flatten(-2).to(xs.dtype)
+    found = (lane.read @ memory).unflatten(-1, (heads // groups, -1)).transpose(2, 3).flatten(3, 4)
+    return found, enter[..., None]
+
+
+class _Carry(torch.autograd.Function):
+    """``S_{c+1} = decay_c S_c + states_c`` along dimension 1 from ``S = 0``: what reaches each chunk.
+
+    One multiply-add a number of the state, where a matrix of decays would take one a chunk. Its own gradient
+    is the scan the other way.
+    """
+
+    @staticmethod
+    def forward(states: Tensor, decay: Tensor, reverse: bool) -> Tensor:
+        carried = torch.empty_like(states)
+        order = range(states.shape[1])[:: -1 if reverse else 1]
+        carried[:, order[0]] = 0
+        for here, there in pairwise(order):
+            torch.addcmul(states[:, here], decay[:, here], carried[:, here], out=carried[:, there])
+        return carried
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, bool], output: Tensor) -> None:
+        _, decay, ctx.reverse = inputs
+        ctx.save_for_backward(decay, output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        decay, carried = ctx.saved_tensors
+        added = _Carry.apply(gradients[0], decay, not ctx.reverse)
+        return added, (added * carried).sum_to_size(decay.shape), None
