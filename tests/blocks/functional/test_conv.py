@@ -59,3 +59,11 @@ def test_steps_are_the_causal_convolution(kernel):
         y, window = depthwise_conv_step(x_t, window, weight, bias)
         outputs.append(y)
     assert (torch.stack(outputs, 1) - plain(x, weight, bias, causal=True)).abs().max() < 1e-14
+
+
+@pytest.mark.parametrize(("kernel", "causal"), [(5, False), (4, True)])
+def test_half_precision_is_rounded_once_in_packed_rows_too(kernel, causal):
+    x, weight, _ = (y.detach().bfloat16() for y in draw(kernel))
+    documents = torch.zeros(x.shape[:2], dtype=torch.long)
+    packed = depthwise_conv(x, weight, None, causal=causal, documents=documents)
+    assert torch.equal(packed, depthwise_conv(x, weight, None, causal=causal))

@@ -30,6 +30,7 @@ def depthwise_conv(
         rows = F.pad(x.transpose(1, 2), (left, right)).unsqueeze(2)
         return F.conv2d(rows, weight.unsqueeze(2), bias, groups=x.shape[2]).squeeze(2).transpose(1, 2)
     rows, near = F.pad(x, (0, 0, left, right)), F.pad(documents, (left, right), value=-1)
+    weight = weight.to(torch.promote_types(x.dtype, torch.float32))  # sums are rounded once, as above
     y = torch.zeros_like(x) if bias is None else bias
     for offset in range(kernel):
         same = (near[:, offset : offset + length] == documents)[..., None]

@@ -40,8 +40,8 @@ def delta_rule(
 
     The inverses and all products without S are formed for all chunks at once. How S goes on is a matrix a
     chunk that commutes with no other: two products a chunk remain in a loop, whose backward is written out.
-    Decays, inverses and states are computed in the dtype of ``beta``, the other products on bf16 inputs if
-    the values are bf16.
+    Everything is computed in the dtype of ``beta``: products of bf16 would be rounded where the inverse and
+    the norm behind it enlarge errors.
 
     Args:
         q: ``(B, T, H, d_k)``.
@@ -61,31 +61,23 @@ def delta_rule(
     batch, length, heads, _ = k.shape
     size = 2 ** (min(chunk_size, length) - 1).bit_length()
     chunks = -(-length // size)
-    exact = beta.dtype
-    work = torch.bfloat16 if v.dtype == torch.bfloat16 else exact
     if documents is not None:
         log_decay = torch.zeros_like(beta) if log_decay is None else log_decay
         begins = F.pad(documents[:, 1:] != documents[:, :-1], (1, 0))
         begins = begins.reshape(begins.shape + (1,) * (log_decay.ndim - 2))
         log_decay = log_decay.masked_fill(begins, float("-inf"))
     with torch.autocast(q.device.type, enabled=False):
-        q, k, v = (_cut(x.to(work), chunks, size) for x in (q, k, v))
+        q, k, v = (_cut(x.to(beta.dtype), chunks, size) for x in (q, k, v))
         beta = _cut(beta, chunks, size)
-        if log_decay is None or log_decay.ndim == 3:
-            parts = _parts(q, k, None if log_decay is None else _cut(log_decay, chunks, size))
-        else:
-            parts = _channel_parts(q, k, _cut(log_decay, chunks, size))
+        parts = _parts(q, k, None if log_decay is None else _cut(log_decay, chunks, size))
         solved = unit_lower_inverse(parts.overlap * beta[..., None]) * beta[..., None, :]
-        first = (solved.to(work) @ v).to(exact)
+        written = solved @ v
         if chunks == 1:
-            y = (parts.scores.to(work) @ first.to(work)).to(exact)
+            y = parts.scores @ written
         else:
             weights = solved if parts.enter is None else solved * parts.enter[..., None, :]
-            predict = (weights.to(work) @ parts.predict).to(exact)
-            write = parts.write.to(exact)
-            written, states = _OverChunks.apply(first, predict, write, parts.span)
-            y = (parts.read @ states.to(work)).to(exact)
-            y = y + (parts.scores.to(work) @ written.to(work)).to(exact)
+            written, states = _OverChunks.apply(written, weights @ parts.predict, parts.write, parts.span)
+            y = parts.read @ states + parts.scores @ written
     return y.permute(1, 0, 3, 2, 4).reshape(batch, chunks * size, heads, -1)[:, :length]
 
 
@@ -132,20 +124,17 @@ def _cut(x: Tensor, chunks: int, size: int) -> Tensor:
 
 
 def _parts(q: Tensor, k: Tensor, log_decay: Tensor | None) -> _Parts:
+    if log_decay is not None and log_decay.ndim == k.ndim:
+        found = decayed_products(q, k, log_decay)
+        span = found.span[..., None]
+        return _Parts(found.keys, found.queries, found.read, found.predict, None, found.write, span)
     overlap, scores = k @ k.mT, q @ k.mT
     if log_decay is None:
         return _Parts(overlap, scores.tril(), q, k, None, k, None)
     decays = decays_between(log_decay)
     within, enter, leave = decays[..., 1:, 1:], decays[..., 1:, 0], decays[..., -1, 1:]
-    read = (q * enter[..., None]).to(q.dtype)
-    span = decays[..., -1, :1, None]
-    return _Parts(overlap * within, scores * within, read, k, enter, k * leave[..., None], span)
-
-
-def _channel_parts(q: Tensor, k: Tensor, log_decay: Tensor) -> _Parts:
-    parts = decayed_products(q.to(log_decay.dtype), k.to(log_decay.dtype), log_decay)
-    read, predict = parts.read.to(q.dtype), parts.predict.to(k.dtype)
-    return _Parts(parts.keys, parts.queries, read, predict, None, parts.write, parts.span[..., None])
+    read, write, span = q * enter[..., None], k * leave[..., None], decays[..., -1, :1, None]
+    return _Parts(overlap * within, scores * within, read, k, enter, write, span)
 
 
 class _OverChunks(torch.autograd.Function):

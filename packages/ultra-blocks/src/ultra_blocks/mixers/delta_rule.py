@@ -1,0 +1,116 @@
+"""What the blocks share whose state learns by the delta rule: unit keys, write strengths, the scan."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ultra_blocks.functional.delta_rule import delta_rule, delta_step
+from ultra_blocks.linear import LinearFactory
+from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate
+
+DT_RANGE, DT_FLOOR = (1e-3, 1e-1), 1e-4
+"""Steps ``softplus(dt_bias)`` start log-uniform in the range, but not below the floor."""
+
+UNIT_EPS = 1e-6
+"""Added to squared lengths."""
+
+
+class DeltaRule(LinearRecurrence):
+    """Base of blocks with ``S' = diag(a_t) S_{t-1}``, ``S_t = S' + beta_t k_t^T (v_t - k_t S')``.
+
+    Queries and keys of a head have length 1. A subclass gives ``log_decays`` where the state fades.
+
+    Args:
+        hidden_size: width D of the stream.
+        num_heads: heads H of ``d_k = D / H``.
+        value_expansion: width of a head's values over d_k.
+        negative_eigenvalues: write strengths in (0, 2) instead of (0, 1).
+        chunk_size: tokens that are multiplied with each other directly.
+        causal, conv_size, output_gate, eps, linear: as :class:`LinearRecurrence` takes them.
+
+    Raises:
+        ValueError: ``hidden_size`` does not divide into heads.
+    """
+
+    gate_modules: ClassVar[tuple[str, ...]] = ("beta_proj",)
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        num_heads: int,
+        value_expansion: int,
+        negative_eigenvalues: bool,
+        chunk_size: int,
+        causal: bool,
+        conv_size: int | None,
+        output_gate: OutputGate,
+        eps: float,
+        linear: LinearFactory,
+    ) -> None:
+        head_dim, rest = divmod(hidden_size, num_heads)
+        if rest:
+            raise ValueError(
+                f"{type(self).__name__}: hidden_size {hidden_size} is not a multiple of its {num_heads} "
+                "heads; set num_heads to a divisor"
+            )
+        super().__init__(
+            hidden_size,
+            num_heads=num_heads,
+            key_dim=head_dim,
+            value_dim=value_expansion * head_dim,
+            causal=causal,
+            conv_size=conv_size,
+            output_gate=output_gate,
+            eps=eps,
+            linear=linear,
+        )
+        self.chunk_size = chunk_size
+        self.strongest = 2.0 if negative_eigenvalues else 1.0
+        self.beta_proj = nn.Linear(hidden_size, self.directions * num_heads, bias=False)
+
+    def log_decays(self, x: Tensor) -> list[Tensor]:
+        """Return for each direction ``log a`` ``(..., H)`` or ``(..., H, d_k)``; empty: nothing fades."""
+        del x
+        return []
+
+    def gates(self, x: Tensor) -> list[Gates]:
+        """Return write strengths, and decays where there are any, of each direction."""
+        exact = torch.promote_types(x.dtype, torch.float32)
+        betas = (self.strongest * self.beta_proj(x).to(exact).sigmoid()).chunk(self.directions, -1)
+        decays = self.log_decays(x)
+        return list(zip(betas, decays, strict=True)) if decays else [(beta,) for beta in betas]
+
+    def features(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Divide by lengths."""
+        return _unit(q), _unit(k)
+
+    def scan_one_way(self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, documents: Tensor | None) -> Tensor:
+        """Return ``y_t = q_t S_t``."""
+        return delta_rule(q, k, v, *gates, chunk_size=self.chunk_size, documents=documents)
+
+    def own_weight(self, gates: Gates) -> Tensor:
+        """Return the write strength."""
+        return gates[0]
+
+    def recur(self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``y_t`` and ``S_t`` from ``S_{t-1}``."""
+        return delta_step(q, k, v, gates[0], gates[1] if len(gates) > 1 else None, memory)
+
+
+def draw_decays(A_log: Tensor, dt_bias: Tensor, lowest: float) -> None:
+    """Draw ``A`` uniform from ``lowest`` to 16, and ``dt_bias`` whose softplus is log-uniform."""
+    A_log.uniform_(lowest, 16).log_()
+    low, high = DT_RANGE
+    dt = dt_bias.uniform_(math.log(low), math.log(high)).exp().clamp(min=DT_FLOOR)
+    dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Divide vectors by their length, in at least fp32; 0 stays 0."""
+    exact = x.to(torch.promote_types(x.dtype, torch.float32))
+    return (exact * (exact.square().sum(-1, keepdim=True) + UNIT_EPS).rsqrt()).to(x.dtype)
