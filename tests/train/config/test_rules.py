@@ -96,7 +96,7 @@ def test_an_optimizer_with_averaged_weights_wants_a_constant_schedule(minimal, p
 
     from ultra_optim.lion import Lion
 
-    monkeypatch.setattr(Lion, "traits", attrs.evolve(Lion.traits, eval_weights=True))
+    monkeypatch.setattr(Lion, "traits", attrs.evolve(Lion.traits, own_schedule=True))
     lion = ["training.optimizer={optimizer_class: lion, parameters: {lion-lr: 1e-4}}"]
     (fault,) = problems(minimal, *lion)
     assert fault.key == "training.scheduler_type"

@@ -8,15 +8,40 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ultra_optim.adamw import AdamW
     from ultra_optim.factory import build
+    from ultra_optim.gpa_adamw import GPAAdamW
     from ultra_optim.groups import describe, param_groups
     from ultra_optim.lamb import LAMB
     from ultra_optim.lion import Lion
     from ultra_optim.muon import Muon
+    from ultra_optim.prodigy import Prodigy
+    from ultra_optim.schedulefree_adamw import ScheduleFreeAdamW
     from ultra_optim.sgd_momentum import SGDMomentum
+    from ultra_optim.sophia import Sophia
 
-__all__ = ["LAMB", "AdamW", "Lion", "Muon", "SGDMomentum", "build", "describe", "param_groups"]
+__all__ = [
+    "LAMB",
+    "AdamW",
+    "GPAAdamW",
+    "Lion",
+    "Muon",
+    "Prodigy",
+    "SGDMomentum",
+    "ScheduleFreeAdamW",
+    "Sophia",
+    "build",
+    "describe",
+    "param_groups",
+]
 
-_HOMES = {"build": "factory", "describe": "groups", "param_groups": "groups", "SGDMomentum": "sgd_momentum"}
+_HOMES = {
+    "GPAAdamW": "gpa_adamw",
+    "SGDMomentum": "sgd_momentum",
+    "ScheduleFreeAdamW": "schedulefree_adamw",
+    "build": "factory",
+    "describe": "groups",
+    "param_groups": "groups",
+}
+"""Modules of names that are not the lower-cased name."""
 
 
 def __getattr__(name: str) -> Any:

@@ -31,7 +31,8 @@ def build(
         name: a registered name (``ultra_core.optimizers.names()``) or an optimizer class.
         model: a module, or a sequence of modules (a model and losses that own parameters).
         lr: learning rate of the roles that set none; None takes the optimizer's default.
-        roles: absolute values per role, e.g. ``{"norms": {"lr": 1e-4, "weight_decay": 0.001}}``.
+        roles: absolute values per role, e.g. ``{"norms": {"lr": 1e-4, "weight_decay": 0.001}}``; rates
+            multiply ``lr`` where the optimizer finds its step size itself (trait ``one_lr``).
         **options: the optimizer's own options; ``total_steps`` is dropped by those that do not take it.
 
     Raises:
@@ -49,8 +50,12 @@ def build(
     for role, own in (roles or {}).items():
         for message in check_options(label, cls, own).values():
             raise UltraError(f"role {role}: {message}")
-    if traits_of(cls).one_lr and any("lr" in own for own in (roles or {}).values()):
-        raise UltraError(f"{label} has one learning rate for all parameters; rates per role are not possible")
+    if traits_of(cls).one_lr:
+        base = options.get("lr", signature["lr"].default)
+        roles = {
+            role: {**own, "lr": base * own["lr"]} if "lr" in own else own
+            for role, own in (roles or {}).items()
+        }
     try:
         return cls(param_groups(model, roles=roles), **options)
     except ValueError as error:

@@ -15,8 +15,9 @@ class OptimizerTraits:
     """Facts about an optimizer class, in its attribute ``traits``; the defaults promise nothing special.
 
     Attributes:
-        decay: ``decoupled``: p <- (1 - lr wd) p, apart from the gradient; ``coupled``: wd p is added to
-            the gradient; ``inside``: it passes through the method's own normalisation; ``none``.
+        decay: ``decoupled``: p <- (1 - lr wd) p, apart from the gradient; ``proximal``: p / (1 + lr wd)
+            after the step; ``coupled``: wd p is added to the gradient; ``inside``: it passes through the
+            method's own normalisation; ``none``.
         gradient_scale: how the update answers when all gradients are multiplied by c: ``invariant`` (up to
             eps), ``linear``, or ``other``.
         linear_in_lr: one step without decay is proportional to the learning rate.
@@ -27,13 +28,16 @@ class OptimizerTraits:
         max_update_rms: bound on rms(update) / lr after ten steps without decay, or None.
         needs_total_steps: the constructor takes ``total_steps``.
         eval_weights: ``eval()`` and ``train()`` swap two sets of weights.
+        own_schedule: it replaces a learning-rate schedule; the rate must stay constant.
         needs_curvature: the trainer must give an extra backward pass now and then.
-        one_lr: different rates per group are not allowed.
+        one_lr: it finds its step size itself; rates of roles multiply its one rate.
         idle_first_step: the first step moves nothing.
         changes_gradients: ``step()`` writes to ``p.grad``.
+        whole_tensors: what an element of a vector does depends on the others, by a norm or a mean.
+        imitates: the registered optimizer whose path this one follows up to the rounding of its state.
     """
 
-    decay: Literal["decoupled", "coupled", "inside", "none"] = "decoupled"
+    decay: Literal["decoupled", "proximal", "coupled", "inside", "none"] = "decoupled"
     gradient_scale: Literal["invariant", "linear", "other"] = "other"
     linear_in_lr: bool = True
     state_per_element: int | None = None
@@ -41,10 +45,13 @@ class OptimizerTraits:
     max_update_rms: float | None = None
     needs_total_steps: bool = False
     eval_weights: bool = False
+    own_schedule: bool = False
     needs_curvature: bool = False
     one_lr: bool = False
     idle_first_step: bool = False
     changes_gradients: bool = False
+    whole_tensors: bool = False
+    imitates: str | None = None
 
 
 def traits_of(optimizer: Any) -> OptimizerTraits:

@@ -67,3 +67,22 @@ def lamb(
     weight, update = float(p.norm()), float(r.norm())
     trust = weight / update if adapt and weight > 0 and update > 0 else 1.0
     return p - lr * trust * r
+
+
+def sophia(
+    p: Tensor,
+    g: Tensor,
+    state: dict[str, Any],
+    *,
+    lr: float,
+    betas: Any,
+    rho: float,
+    eps: float,
+    weight_decay: float,
+) -> Tensor:
+    """Sophia, arXiv 2305.14342, algorithm 3; ``state["h"]`` is the caller's to update."""
+    b1, _ = betas
+    m = state["m"] = b1 * state.get("m", torch.zeros_like(p)) + (1 - b1) * g
+    h = state.setdefault("h", torch.zeros_like(p))
+    ratio = state["ratio"] = (m / (rho * h).clamp(min=eps)).clamp(-1, 1)
+    return (1 - lr * weight_decay) * p - lr * ratio

@@ -71,6 +71,7 @@ RULES: dict[str, Rule] = {
         Rule("O15", learning.follows_the_schedule),
         Rule("O16", state.keeps_as_much_as_declared, lambda traits: traits.state_per_element is not None),
         Rule("O17", state.skips_a_dropped_step),
+        Rule("O18", state.swaps_weights, lambda traits: traits.eval_weights),
     )
 }
 """The rules by their ids; ``RULES["O6"].statement`` says what one promises."""

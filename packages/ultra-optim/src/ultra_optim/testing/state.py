@@ -19,6 +19,7 @@ from ultra_optim.testing.subject import (
     error,
     gradients,
     seeded_net,
+    take_step,
     train,
     treated,
 )
@@ -132,7 +133,7 @@ def skips_a_dropped_step(subject: Subject) -> None:
     before = copy.deepcopy(optimizer.state_dict())
     weights = copy.deepcopy(model.state_dict())
     optimizer.zero_grad(set_to_none=True)
-    optimizer.step()
+    take_step(optimizer)
     after = optimizer.state_dict()
     for index, entry in before["state"].items():
         for key, value in entry.items():
@@ -151,7 +152,7 @@ def refuses_sparse_gradients(subject: Subject) -> None:
     dense.grad = torch.ones(3)
     sparse.grad = torch.ones(5, 4).to_sparse()
     try:
-        optimizer.step()
+        take_step(optimizer)
     except (ValueError, RuntimeError) as problem:
         message = str(problem)
     else:
@@ -182,3 +183,34 @@ def keeps_plain_state(subject: Subject) -> None:
             plain = isinstance(value, (Tensor, bool, int, float))
             assert plain, f"state {key!r} is a {type(value).__name__}"
     json.dumps(state["param_groups"])
+
+
+def swaps_weights(subject: Subject) -> None:
+    """``eval()`` then ``train()`` gives the weights back, twice is as once, and both modes resume exactly."""
+    model, resumed = seeded_net(4), seeded_net(5)
+    optimizer: Any = subject.build(model, lr=1e-2)
+    train(model, optimizer, 6)
+    training = copy.deepcopy(model.state_dict())
+    optimizer.eval()
+    evaluation = copy.deepcopy(model.state_dict())
+    moved = any(not torch.equal(evaluation[name], training[name]) for name in training)
+    assert moved, "eval() changes no weight: there is one set of weights only"
+    optimizer.eval()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, evaluation[name]), f"a second eval() changes {name}"
+    try:
+        train(model, optimizer, 1)
+    except RuntimeError:
+        pass
+    else:
+        raise AssertionError("step() in evaluation mode was accepted: its gradients belong to other weights")
+    other: Any = subject.build(resumed, lr=1e-2)
+    other.load_state_dict(_through_torch(optimizer.state_dict()))
+    resumed.load_state_dict(model.state_dict())
+    for each, its in ((model, optimizer), (resumed, other)):
+        its.train()
+        for name, value in each.state_dict().items():
+            assert error(value, training[name]) < 1e-6, f"train() does not give {name} back"
+        train(each, its, 3, start=6)
+    for (name, a), b in zip(model.named_parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b), f"{name} differs after resuming from a state saved in evaluation mode"

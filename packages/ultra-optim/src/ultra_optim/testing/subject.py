@@ -109,6 +109,22 @@ def gradients(tensors: Sequence[Tensor], steps: int, seed: int = 1, scale: float
     ]
 
 
+def take_step(optimizer: Any, *closure: Callable[[], Any]) -> Any:
+    """Take a step, and the curvature pass after it where one is due, with the same gradients."""
+    value = optimizer.step(*closure)
+    if getattr(optimizer, "curvature_due", False):
+        held = [(p, p.grad) for group in optimizer.param_groups for p in group["params"]]
+
+        def sampled() -> float:
+            for p, grad in held:
+                p.grad = grad
+            return 1.0
+
+        optimizer.curvature_step(sampled)
+        sampled()
+    return value
+
+
 def drive(
     optimizer: Optimizer,
     tensors: Sequence[Tensor],
@@ -119,7 +135,7 @@ def drive(
     for index, grads in enumerate(steps):
         for tensor, grad in zip(tensors, grads, strict=True):
             tensor.grad = grad.clone()
-        optimizer.step()
+        take_step(optimizer)
         if after is not None:
             after(index)
 
@@ -133,7 +149,7 @@ def train(model: Net, optimizer: Optimizer, steps: int, start: int = 0) -> list[
         ids = torch.randint(0, 11, (16,), generator=torch.Generator().manual_seed(step))
         optimizer.zero_grad()
         model(ids).backward()
-        optimizer.step()
+        take_step(optimizer)
     return losses
 
 

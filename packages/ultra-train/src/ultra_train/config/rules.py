@@ -138,7 +138,7 @@ def _optimizer(preset: PresetFile, given: frozenset[Path]) -> Found:
         return
     path: Path = ("training",) if flat else ("training", "optimizer")
     yield from optimizer_faults(chosen, path, flat=bool(flat), pattern=layer_names(preset))
-    if training.scheduler_type != "constant" and traits(chosen).eval_weights:
+    if training.scheduler_type != "constant" and traits(chosen).own_schedule:
         yield (
             ("training", "scheduler_type"),
             f"{chosen.optimizer_class} replaces a schedule and warms up inside; set scheduler_type: constant",

@@ -1,0 +1,47 @@
+"""Prodigy over all tensors at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def prodigy(
+    start: Sequence[Tensor],
+    gradient: Callable[[list[Tensor], int], list[Tensor]],
+    *,
+    rates: Sequence[float],
+    steps: int,
+    betas: Any,
+    eps: float,
+    weight_decay: float,
+    d0: float,
+    use_bias_correction: bool,
+) -> list[Tensor]:
+    """Prodigy, arXiv 2306.06101, algorithm 4, with a rate a tensor; returns the last weights.
+
+    ``gradient(weights, t)`` gives the gradients of update t, which counts from 1.
+    """
+    b1, b2 = betas
+    b3, base, d, numerator = b2**0.5, max(rates), d0, 0.0
+    p = list(start)
+    m, v, s = ([torch.zeros_like(t) for t in start] for _ in range(3))
+    for t in range(1, steps + 1):
+        g = gradient(p, t)
+        step = d * base * ((1 - b2**t) ** 0.5 / (1 - b1**t) if use_bias_correction else 1.0)
+        numerator = b3 * numerator + d / d0 * step * sum(
+            float((g[i] * (start[i] - p[i])).sum()) for i in range(len(p))
+        )
+        units = [rate / base for rate in rates]
+        s = [b3 * s[i] + d / d0 * step * units[i] * g[i] for i in range(len(p))]
+        m = [b1 * m[i] + (1 - b1) * d * g[i] for i in range(len(p))]
+        v = [b2 * v[i] + (1 - b2) * d * d * g[i] ** 2 for i in range(len(p))]
+        d = max(d, numerator / sum(float(t.abs().sum()) for t in s))
+        p = [
+            p[i] - step * units[i] * (m[i] / (v[i].sqrt() + d * eps) + weight_decay * p[i])
+            for i in range(len(p))
+        ]
+    return p

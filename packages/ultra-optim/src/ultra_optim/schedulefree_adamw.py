@@ -1,0 +1,134 @@
+"""Schedule-free AdamW: a running average of the steps in place of a learning-rate schedule."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_core.options import Range
+from ultra_optim.averaging import AveragedOptimizer, average_
+from ultra_optim.base import elementwise
+from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.traits import OptimizerTraits
+
+
+class ScheduleFreeAdamW(AveragedOptimizer):
+    """Schedule-free AdamW (Defazio et al. 2024, "The Road Less Scheduled", arXiv 2405.15682).
+
+    With the gradient g at y = (1 - b1) z + b1 x and gamma the rate after its warm-up::
+
+        v <- b2 v + (1 - b2) g^2
+        d = g / (sqrt(v / (1 - b2^t)) + eps) + wd y
+        z <- z - gamma d
+        x <- (1 - c) x + c z,   c = w_t / sum w,   w_t = t^r (largest gamma so far)^weight_lr_power
+
+    The average x is what to evaluate and save: call ``optimizer.eval()`` before and ``optimizer.train()``
+    after, as with the model; ultra's trainer does. Leave the schedule constant: the average replaces it, and
+    ``warmup_steps`` warms up inside.
+
+    Differs from the paper: the moment is corrected for its start, as in the authors' code; a step at rate 0
+    is left out instead of averaged, so that nothing moves; training mode is the first one. Weight decay acts
+    at y.
+
+    Args:
+        params: parameters or groups.
+        lr: learning rate, 1 to 10 times AdamW's.
+        betas: weight of the average in y, above 0, and decay rate of the second moment.
+        eps: added to the denominator.
+        weight_decay: decoupled, multiplied by the learning rate.
+        warmup_steps: updates over which the rate rises linearly.
+        r: power of the update's number in the weights of the average.
+        weight_lr_power: power of the rate in them.
+
+    Raises:
+        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
+            sparse gradient.
+        RuntimeError: a step in evaluation mode.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        gradient_scale="invariant",
+        linear_in_lr=False,
+        state_per_element=2,
+        eval_weights=True,
+        own_schedule=True,
+    )
+    state_names: ClassVar[frozenset[str]] = frozenset({"step", "z", "exp_avg_sq"})
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 2.5e-3,
+        betas: tuple[Annotated[float, Range(gt=0, lt=1)], Beta] = (0.9, 0.999),
+        eps: Epsilon = 1e-8,
+        weight_decay: WeightDecay = 0.0,
+        warmup_steps: Annotated[int, Range(min=0)] = 0,
+        r: Annotated[float, Range(min=0)] = 0.0,
+        weight_lr_power: Annotated[float, Range(min=0)] = 2.0,
+    ) -> None:
+        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        average = {"warmup_steps": warmup_steps, "r": r, "weight_lr_power": weight_lr_power}
+        super().__init__(params, {**options, **average})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, with its own average."""
+        super().add_param_group(param_group)
+        for name, start in {"k": 0, "weight_sum": 0.0, "lr_max": 0.0}.items():
+            self.param_groups[-1].setdefault(name, start)
+
+    def weight_of_average(self, group: dict[str, Any]) -> float:
+        """Return b1."""
+        return float(group["betas"][0])
+
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters of the group."""
+        if group["lr"] == 0:
+            return
+        group["k"] += 1
+        lr = group["lr"] * min(1.0, group["k"] / max(1, group["warmup_steps"]))
+        group["lr_max"] = max(group["lr_max"], lr)
+        weight = group["k"] ** group["r"] * group["lr_max"] ** group["weight_lr_power"]
+        group["weight_sum"] += weight
+        for step, same in self.count(params).items():
+            elementwise(
+                schedulefree_update,
+                same,
+                self.last_steps(same),
+                self.zeros(same, "exp_avg_sq"),
+                step=step,
+                lr=lr,
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                eps=group["eps"],
+                weight_decay=group["weight_decay"],
+                share=weight / group["weight_sum"],
+            )
+
+
+def schedulefree_update(
+    params: list[Tensor],
+    grads: list[Tensor],
+    last: list[Tensor],
+    second: list[Tensor],
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    share: float,
+) -> None:
+    """Apply the formula of :class:`ScheduleFreeAdamW` to y, z and v in place; any shapes, equal in a row."""
+    torch._foreach_mul_(second, beta2)
+    torch._foreach_addcmul_(second, grads, grads, 1 - beta2)
+    denominators = torch._foreach_sqrt(second)
+    torch._foreach_div_(denominators, (1 - beta2**step) ** 0.5)
+    torch._foreach_add_(denominators, eps)
+    directions = torch._foreach_div(grads, denominators)
+    if weight_decay:
+        torch._foreach_add_(directions, params, alpha=weight_decay)
+    average_(params, last, directions, lr=lr, weight_of_average=beta1, share=share)

@@ -1,0 +1,164 @@
+"""Sophia: momentum over a clipped estimate of the curvature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_core.options import Range
+from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.traits import OptimizerTraits
+
+
+class Sophia(Optimizer):
+    """Sophia-G (Liu et al. 2023, arXiv 2305.14342), with Gauss-Newton-Bartlett curvature.
+
+    ::
+
+        m <- b1 m + (1 - b1) g
+        p <- (1 - lr wd) p - lr clip(m / max(rho h, eps), -1, 1)
+        now and then:  h <- b2 h + (1 - b2) n g'^2
+
+    g' is the gradient of the mean loss of n predictions against labels that were drawn from the model's own
+    predictions: one more forward and backward pass. The optimizer cannot do it alone. After the first step
+    and every ``update_period`` steps from there on, :attr:`curvature_due` is true and :meth:`curvature_step`
+    must be called before the next step; ultra's trainer does so. In a loop of your own::
+
+        optimizer.step()
+        if optimizer.curvature_due:
+            optimizer.curvature_step(sampled)  # backward of the mean loss on drawn labels; returns n
+
+    Differs from the paper: the first estimate comes after the first step instead of after ``update_period``
+    steps, which with h = 0 are steps of the sign of m; n, the authors' ``bs``, is counted by the pass itself.
+
+    Args:
+        params: parameters or groups.
+        lr: learning rate; every element moves by at most it. About half of AdamW's.
+        betas: decay rates of momentum and curvature.
+        rho: larger means fewer clipped elements; aim at 10 to 50 % unclipped.
+        update_period: steps between estimates of the curvature.
+        eps: least denominator.
+        weight_decay: decoupled, multiplied by the learning rate.
+
+    Raises:
+        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
+            sparse gradient.
+        RuntimeError: a step although the curvature is due.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        state_per_element=2, max_update_rms=1.0, needs_curvature=True
+    )
+    state_names: ClassVar[frozenset[str]] = frozenset({"exp_avg", "curvature"})
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-4,
+        betas: tuple[Beta, Beta] = (0.965, 0.99),
+        rho: Annotated[float, Range(gt=0, lt=INFINITY)] = 0.04,
+        update_period: Annotated[int, Range(min=1)] = 10,
+        eps: Epsilon = 1e-15,
+        weight_decay: WeightDecay = 0.1,
+    ) -> None:
+        options = {"lr": lr, "betas": betas, "rho": rho, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, {**options, "update_period": update_period})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, which counts its steps and notes the last that an estimate followed."""
+        super().add_param_group(param_group)
+        for name in ("steps", "estimated_at"):
+            self.param_groups[-1].setdefault(name, 0)
+
+    @property
+    def curvature_due(self) -> bool:
+        """Whether :meth:`curvature_step` must be called before the next step."""
+        return any(
+            (group["steps"] - 1) % group["update_period"] == 0 and group["estimated_at"] < group["steps"]
+            for group in self.param_groups
+            if group["steps"]
+        )
+
+    def prepare(self) -> None:
+        """Look at the gradients, and whether curvature is missing, before anything is changed.
+
+        Raises:
+            RuntimeError: the curvature is due.
+        """
+        super().prepare()
+        if self.curvature_due:
+            raise RuntimeError(
+                "Sophia: curvature_step(closure) must be called now, else this would be descent along signs: "
+                "train with ultra-train, or call it whenever curvature_due is true (see the class)"
+            )
+
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters of the group."""
+        group["steps"] += 1
+        elementwise(
+            sophia_update,
+            params,
+            self.zeros(params, "exp_avg"),
+            self.zeros(params, "curvature"),
+            lr=group["lr"],
+            beta1=group["betas"][0],
+            rho=group["rho"],
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+        )
+
+    def curvature_step(self, closure: Callable[[], float]) -> None:
+        """Estimate the curvature; gradients are cleared before and after.
+
+        Args:
+            closure: draws labels from the model's predictions, runs the backward pass of the mean loss
+                against them, and returns their number n.
+        """
+        self.zero_grad()
+        with torch.enable_grad():
+            count = float(closure())
+        with torch.no_grad():
+            for group in self.param_groups:
+                group["estimated_at"] = group["steps"]
+                params = [p for p in group["params"] if p.grad is not None and p.numel() > 0]
+                if params:
+                    curvatures = self.zeros(params, "curvature")
+                    elementwise(curvature_update, params, curvatures, beta2=group["betas"][1], count=count)
+        self.zero_grad()
+
+
+def sophia_update(
+    params: list[Tensor],
+    grads: list[Tensor],
+    momenta: list[Tensor],
+    curvatures: list[Tensor],
+    *,
+    lr: float,
+    beta1: float,
+    rho: float,
+    eps: float,
+    weight_decay: float,
+) -> None:
+    """Apply the formula of :class:`Sophia` to parameters and momenta in place; any shapes, equal in a row."""
+    torch._foreach_lerp_(momenta, grads, 1 - beta1)
+    denominators = torch._foreach_mul(curvatures, rho)
+    torch._foreach_clamp_min_(denominators, eps)
+    directions = torch._foreach_div(momenta, denominators)
+    torch._foreach_clamp_min_(directions, -1.0)
+    torch._foreach_clamp_max_(directions, 1.0)
+    torch._foreach_mul_(params, 1 - lr * weight_decay)
+    torch._foreach_add_(params, directions, alpha=-lr)
+
+
+def curvature_update(
+    params: list[Tensor], grads: list[Tensor], curvatures: list[Tensor], *, beta2: float, count: float
+) -> None:
+    """Average n g'^2 into the curvature in place."""
+    del params
+    torch._foreach_mul_(curvatures, beta2)
+    torch._foreach_addcmul_(curvatures, grads, grads, count * (1 - beta2))

@@ -1,0 +1,63 @@
+"""Sophia: against its formula, and nothing without its curvature."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ultra_optim import Sophia
+from ultra_optim.reference.formulas import sophia
+
+OPTIONS = {"lr": 0.02, "betas": (0.9, 0.95), "rho": 0.5, "eps": 1e-12, "weight_decay": 0.1}
+
+
+def draw(seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(4, 9, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("period", [1, 3])
+def test_against_the_formula(period: int, dtype: torch.dtype, tolerance: float) -> None:
+    p = nn.Parameter(draw(0, dtype))
+    optimizer = Sophia([p], update_period=period, **OPTIONS)
+    expected, state = draw(0), {}
+    unclipped = 0
+    for step in range(1, 15):
+        p.grad = draw(step, dtype)
+        optimizer.step()
+        expected = sophia(expected, draw(step), state, **OPTIONS)
+        unclipped += int((state["ratio"].abs() < 1).sum())
+        assert optimizer.curvature_due == ((step - 1) % period == 0)
+        if optimizer.curvature_due:
+
+            def sampled(seed: int = 100 + step) -> float:
+                assert p.grad is None
+                p.grad = draw(seed, dtype)
+                return 7.0
+
+            optimizer.curvature_step(sampled)
+            assert p.grad is None
+            state["h"] = 0.95 * state["h"] + 0.05 * 7.0 * draw(100 + step) ** 2
+        torch.testing.assert_close(p.detach().double(), expected, rtol=0, atol=tolerance)
+    assert unclipped > 50, "every element was clipped: the curvature was not tested"
+
+
+def test_without_curvature_it_stops_instead_of_following_signs() -> None:
+    p = nn.Parameter(torch.ones(3))
+    optimizer = Sophia([p])
+    p.grad = torch.ones(3)
+    optimizer.step()
+    before = p.detach().clone()
+    with pytest.raises(RuntimeError, match="curvature_step"):
+        optimizer.step()
+    assert torch.equal(p.detach(), before)
+
+
+def test_what_is_due_survives_saving() -> None:
+    p = nn.Parameter(torch.ones(3))
+    optimizer = Sophia([p])
+    p.grad = torch.ones(3)
+    optimizer.step()
+    other = Sophia([nn.Parameter(torch.ones(3))])
+    assert not other.curvature_due
+    other.load_state_dict(optimizer.state_dict())
+    assert other.curvature_due
