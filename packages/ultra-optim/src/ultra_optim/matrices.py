@@ -13,6 +13,7 @@ from torch.optim.adamw import adamw
 from ultra_core.params import KINDS
 from ultra_optim.adamw import can_fuse, same_layout
 from ultra_optim.base import Optimizer, wide_dtype
+from ultra_optim.decay import decay_, decay_numbers
 from ultra_optim.traits import MATRIX_KINDS
 
 ADAMW_STATE: frozenset[str] = frozenset({"exp_avg", "exp_avg_sq", "adam_step"})
@@ -41,7 +42,8 @@ class MatrixOptimizer(Optimizer):
                 f"or give each group a 'kind', one of {', '.join(KINDS)}"
             )
         if kind not in MATRIX_KINDS:
-            own = {name: self.defaults.get(f"adamw_{name}") for name in ("lr", "betas", "eps")}
+            given = {**self.defaults, **param_group}
+            own = {name: given.get(f"adamw_{name}") for name in ("lr", "betas", "eps")}
             param_group = {k: v for k, v in own.items() if v is not None} | param_group
         super().add_param_group(param_group)
         if kind in MATRIX_KINDS:
@@ -68,11 +70,18 @@ class MatrixOptimizer(Optimizer):
         for p in params:
             self.state[p].setdefault("adam_step", torch.zeros((), device=p.device))
         wide = [p.to(wide_dtype(p)) for p in params]
+        grads = [p.grad.to(w.dtype) for p, w in zip(params, wide, strict=True) if p.grad is not None]
+        first = self.zeros(params, "exp_avg")
         beta1, beta2 = group["betas"]
+        weight_decay = group["weight_decay"]
+        if group.get("decay_rule", "plain") != "plain":
+            directions = list(torch._foreach_lerp(first, grads, 1 - beta1))
+            decay_(wide, directions, **decay_numbers(group))
+            weight_decay = 0.0
         adamw(
             wide,
-            [p.grad.to(w.dtype) for p, w in zip(params, wide, strict=True) if p.grad is not None],
-            self.zeros(params, "exp_avg"),
+            grads,
+            first,
             self.zeros(params, "exp_avg_sq"),
             [],
             [self.state[p]["adam_step"] for p in params],
@@ -81,7 +90,7 @@ class MatrixOptimizer(Optimizer):
             beta1=beta1,
             beta2=beta2,
             lr=group["lr"],
-            weight_decay=group["weight_decay"],
+            weight_decay=weight_decay,
             eps=group["eps"],
             maximize=False,
         )
@@ -109,7 +118,7 @@ def matrix_layout(group: Mapping[str, Any]) -> dict[Tensor, tuple[list[int], int
     params = group["params"]
     blocks = group.get("row_blocks") or [[] for _ in params]
     experts = group.get("expert_dim") or [
-        0 if p.ndim == 3 and group["kind"] == "expert" else None for p in params
+        0 if p.ndim == 3 and group.get("kind") == "expert" else None for p in params
     ]
     return {p: (b, e) for p, b, e in zip(params, blocks, experts, strict=True)}
 

@@ -1,0 +1,173 @@
+"""Adafactor: Adam's second moment from one row and one column, without momentum."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_core.options import Range
+from ultra_optim.base import wide_dtype
+from ultra_optim.checks import INFINITY, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule, decay_numbers
+from ultra_optim.factored import (
+    FactoredOptimizer,
+    Kept,
+    Matrices,
+    Means,
+    chunks,
+    clip_to,
+    descend_,
+    inverse_roots,
+    matrices_of,
+    root_mean_square,
+    widen,
+)
+from ultra_optim.traits import OptimizerTraits
+
+
+class Adafactor(FactoredOptimizer):
+    """Adafactor (Shazeer and Stern 2018, arXiv 1804.04235).
+
+    With b = 1 - t^beta2_decay and G the gradient of one matrix:
+
+    R <- b R + (1 - b) (mean over columns of G^2 + eps1);  C <- b C + (1 - b) (mean over rows of G^2 + eps1)
+    U = G / sqrt(R C^T / mean(R));  U <- U / max(1, rms(U) / d);  W <- (1 - lr wd) W - alpha U
+
+    alpha is lr; lr max(eps2, rms(W)) with ``scale_parameter``; with ``relative_step`` lr is at most
+    1 / sqrt(t). Tensors of fewer than two dimensions keep the whole second moment. State is rows + columns
+    of each matrix.
+
+    Differs from the paper: the rate is as given and neither relative to the weight nor capped, because a
+    schedule and rates per role decide it (Hugging Face's Trainer does the same); both options together are
+    the paper's and torch's rate. Row blocks and experts are matrices of their own; convolutions are one
+    matrix per filter bank. Weight decay is decoupled.
+    Differs from torch: eps1 is added to the squares, as in the paper; torch bounds mean(R) below by the
+    resolution of the dtype, which changes float32 updates as soon as gradients are smaller than 3e-4.
+
+    Args:
+        params: parameters or groups.
+        lr: learning rate.
+        beta2_decay: exponent of the decay rate of the second moment.
+        eps: eps1, added to squares, and eps2, least rms of a weight that ``scale_parameter`` takes.
+        d: largest rms of an update.
+        weight_decay: decoupled, multiplied by the learning rate.
+        scale_parameter: multiply the rate by the rms of the weight.
+        relative_step: cap the rate at 1 / sqrt(t).
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+
+    Raises:
+        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
+            sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        gradient_scale="invariant", max_update_rms=1.0, whole_tensors=True
+    )
+    state_names: ClassVar[frozenset[str]] = frozenset({"step", "row_var", "col_var", "variance"})
+    shapes: ClassVar[dict[str, Kept]] = {"row_var": "rows", "col_var": "columns"}
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-3,
+        beta2_decay: Annotated[float, Range(gt=-INFINITY, lt=0)] = -0.8,
+        eps: tuple[Epsilon, Epsilon] = (1e-30, 1e-3),
+        d: Annotated[float, Range(gt=0)] = 1.0,
+        weight_decay: WeightDecay = 0.0,
+        scale_parameter: bool = False,
+        relative_step: bool = False,
+        decay_rule: DecayRule = "plain",
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "beta2_decay": beta2_decay,
+                "eps": eps,
+                "d": d,
+                "weight_decay": weight_decay,
+                "scale_parameter": scale_parameter,
+                "relative_step": relative_step,
+                "decay_rule": decay_rule,
+            },
+        )
+
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters of the group."""
+        decay = decay_numbers(group)
+        for step, same in self.count(params).items():
+            numbers = {
+                "weight": step ** group["beta2_decay"],
+                "rate": min(group["lr"], step**-0.5) if group["relative_step"] else group["lr"],
+                "eps": group["eps"],
+                "limit": group["d"],
+                "scale_parameter": group["scale_parameter"],
+            }
+            vectors = [p for p in same if p.ndim < 2]
+            if vectors:
+                vector_update(vectors, self.zeros(vectors, "variance"), **decay, **numbers)
+            matrices = [p for p in same if p.ndim > 1]
+            for m in matrices_of(group, matrices, self.state, self.shapes):
+                matrix_update(m, **decay, **numbers)
+
+
+def matrix_update(
+    matrices: Matrices,
+    *,
+    weight: float,
+    rate: float,
+    eps: tuple[float, float],
+    limit: float,
+    scale_parameter: bool,
+    shrink: float,
+    cautious: bool,
+) -> None:
+    """Apply the formula of :class:`Adafactor` to weights and state in place; ``weight`` is 1 - b."""
+    grad, row, column = matrices.grad, matrices["row_var"], matrices["col_var"]
+    means = Means(grad)
+    for part, (g,) in chunks(grad):
+        means.add(part, widen(g).square())
+    means.average_into(row, column, weight, eps[0])
+    a, b = inverse_roots(row, column)
+    scale = clip_to(root_mean_square(grad, a, b), limit).mul_(rate)
+    if scale_parameter:
+        scale.mul_(_rms(matrices.weight).clamp_min_(eps[1]))
+    a.mul_(scale)
+    for part, (w, g) in chunks(matrices.weight, grad):
+        descend_(w, (widen(g) * a[:, part]).mul_(b), shrink=shrink, cautious=cautious)
+
+
+def vector_update(
+    params: list[Tensor],
+    variances: list[Tensor],
+    *,
+    weight: float,
+    rate: float,
+    eps: tuple[float, float],
+    limit: float,
+    scale_parameter: bool,
+    shrink: float,
+    cautious: bool,
+) -> None:
+    """The same for tensors that keep the whole second moment."""
+    grads = [widen(p.grad) for p in params if p.grad is not None]
+    squares = torch._foreach_mul(grads, grads)
+    torch._foreach_add_(squares, eps[0])
+    torch._foreach_lerp_(variances, squares, weight)
+    steps = torch._foreach_rsqrt(variances)
+    torch._foreach_mul_(steps, grads)
+    for p, step in zip(params, steps, strict=True):
+        scale = clip_to(_rms(step), limit).mul_(rate)
+        if scale_parameter:
+            scale.mul_(_rms(p).clamp_min_(eps[1]))
+        descend_(p, step.mul_(scale), shrink=shrink, cautious=cautious)
+
+
+def _rms(tensor: Tensor) -> Tensor:
+    """Return the rms of each matrix, (batch, 1, 1), or of a smaller tensor."""
+    dims = (-2, -1) if tensor.ndim > 2 else None
+    norm = torch.linalg.vector_norm(tensor, dim=dims, keepdim=tensor.ndim > 2, dtype=wide_dtype(tensor))
+    return norm.div_((tensor[0] if tensor.ndim > 2 else tensor).numel() ** 0.5)

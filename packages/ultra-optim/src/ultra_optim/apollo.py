@@ -1,0 +1,147 @@
+"""APOLLO: plain gradients, scaled as Adam in a random low-rank space would scale them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ultra_core.options import Range
+from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule
+from ultra_optim.draws import normal
+from ultra_optim.matrices import ADAMW_STATE
+from ultra_optim.stacks import Stack, StackedOptimizer
+from ultra_optim.traits import OptimizerTraits
+
+GROWTH = 1.01
+"""How much longer than the last a scaled gradient may be."""
+
+
+class APOLLO(StackedOptimizer):
+    """APOLLO (Zhu et al. 2025, arXiv 2412.05270).
+
+    Groups of kind ``matrix`` and ``expert``, with G the gradient of one logical matrix (m, n), turned so
+    that m >= n, and P (n, r) normal numbers of variance 1 / r, drawn anew every ``update_interval`` steps:
+
+    R = G P;  M <- b1 M + (1 - b1) R;  V <- b2 V + (1 - b2) R^2;  N = M / (sqrt(V) + eps)
+    s_i = |N_i| / |R_i| for each row i;  U = diag(s) G, shortened to 1.01 times the length of the last U
+    W <- (1 - lr wd) W - lr sqrt(1 - b2^t) / (1 - b1^t) sqrt(scale) U
+
+    With ``scale_type="tensor"`` s is |N| / |R|, one number. State is 2 m r + 1 numbers a matrix; P follows
+    from ``seed`` and the step, and one is held for all matrices with the same shorter side. All other groups
+    (embeddings, heads, norms, biases, gates, routers, convolutions) take AdamW.
+
+    Differs from the paper: nothing. Its rate of 0.01 is for all parameters; the default here suits the AdamW
+    part.
+    Differs from the authors' code: matrices share P where it has the same shape; weight decay comes before
+    the step; a gradient of zeros (an expert without tokens) leaves the length that limits the next one as it
+    was, where theirs makes it 0 and the matrix then starts again from nothing, one hundredth longer a step;
+    state is tensors and numbers.
+
+    Args:
+        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
+            ``ultra_optim.build("apollo", model)`` does both.
+        lr: learning rate.
+        betas: decay rates of the moments, in both parts.
+        eps: added to the denominator, in both parts.
+        weight_decay: decoupled, multiplied by the learning rate, in both parts.
+        rank: columns r of P, at most n.
+        update_interval: steps between two draws of P.
+        scale: its square root multiplies the update.
+        scale_type: one s for each row (``channel``) or for the matrix (``tensor``).
+        seed: of the random numbers.
+        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+
+    Raises:
+        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
+            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(gradient_scale="invariant", matrix=True)
+    state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"step", "low_avg", "low_avg_sq", "length"}
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-3,
+        betas: tuple[Beta, Beta] = (0.9, 0.999),
+        eps: Epsilon = 1e-6,
+        weight_decay: WeightDecay = 0.0,
+        rank: Annotated[int, Range(min=1)] = 256,
+        update_interval: Annotated[int, Range(min=1)] = 200,
+        scale: Annotated[float, Range(gt=0, lt=INFINITY)] = 1.0,
+        scale_type: Literal["channel", "tensor"] = "channel",
+        seed: Annotated[int, Range(min=0)] = 0,
+        adamw_lr: LearningRate | None = None,
+        decay_rule: DecayRule = "plain",
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "rank": rank,
+                "update_interval": update_interval,
+                "scale": scale,
+                "scale_type": scale_type,
+                "seed": seed,
+                "adamw_lr": adamw_lr,
+                "decay_rule": decay_rule,
+            },
+        )
+
+    @classmethod
+    def matrix_state(cls, group: Mapping[str, Any], rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the moments and of the length of the last update."""
+        long, rank = max(rows, columns), min(group["rank"], rows, columns)
+        return {"low_avg": (long, rank), "low_avg_sq": (long, rank), "length": (1, 1)}
+
+    def direction(self, group: Mapping[str, Any], stack: Stack) -> Tensor:
+        """Return the scaled gradient, with Adam's bias correction."""
+        rows, columns = stack.grad.shape[-2:]
+        grad = stack.grad if rows >= columns else stack.grad.mT
+        low = grad @ self.projection(group, stack.step, grad)
+        normed = self.normed(group, stack, low)
+        dims = (-1,) if group["scale_type"] == "channel" else (-2, -1)
+        over, under = (torch.linalg.vector_norm(t, dim=dims, keepdim=True) for t in (normed, low))
+        update = grad * torch.where(under > 0, over / under, 0.0)
+        limit_growth_(update, stack["length"])
+        beta1, beta2 = group["betas"]
+        correction = math.sqrt(1 - beta2**stack.step) / (1 - beta1**stack.step)
+        update.mul_(correction * math.sqrt(group["scale"]))
+        return update if rows >= columns else update.mT
+
+    def normed(self, group: Mapping[str, Any], stack: Stack, low: Tensor) -> Tensor:
+        """Update the moments and return N."""
+        beta1, beta2 = group["betas"]
+        first = stack["low_avg"].lerp_(low, 1 - beta1)
+        second = stack["low_avg_sq"].mul_(beta2).addcmul_(low, low, value=1 - beta2)
+        return first / second.sqrt().add_(group["eps"])
+
+    def projection(self, group: Mapping[str, Any], step: int, grad: Tensor) -> Tensor:
+        """Return P; it is held as long as it is the current one."""
+        short = grad.shape[-1]
+        rank = min(group["rank"], short)
+        epoch = (step - 1) // group["update_interval"]
+        held: dict[Any, Any] = self.__dict__.setdefault("_projections", {})
+        place = (short, rank, group["seed"], grad.device, grad.dtype)
+        if held.get(place, (None,))[0] != epoch:
+            held[place] = epoch, normal((short, rank), group["seed"], epoch, like=grad) / math.sqrt(rank)
+        found: Tensor = held[place][1]
+        return found
+
+
+def limit_growth_(update: Tensor, last: Tensor) -> None:
+    """Shorten updates (batch, rows, columns) to 1.01 times their last length (batch, 1, 1)."""
+    length = torch.linalg.vector_norm(update, dim=(-2, -1), keepdim=True)
+    excess = torch.where(last > 0, length / (GROWTH * last), 1.0).clamp_min_(1.0)
+    update.div_(excess)
+    last.copy_(torch.where(length > 0, length / excess, last))

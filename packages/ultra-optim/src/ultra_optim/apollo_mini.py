@@ -1,0 +1,68 @@
+"""APOLLO-Mini: APOLLO in one dimension, with one scale for each matrix."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from ultra_core.options import Range
+from ultra_optim.apollo import APOLLO
+from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule
+
+
+class APOLLOMini(APOLLO):
+    """APOLLO-Mini (Zhu et al. 2025, arXiv 2412.05270): :class:`ultra_optim.apollo.APOLLO` with r = 1.
+
+    U = |N| / |R| G,  R = G P with one random column P;  W <- (1 - lr wd) W - lr c sqrt(scale) U
+
+    c is Adam's bias correction; lengths grow by at most 1.01 a step, as in APOLLO. State is 2 m + 1 numbers
+    for a matrix of sides m >= n, hardly more than SGD's.
+
+    Differs from the paper: nothing; from the authors' code as APOLLO does.
+
+    Args:
+        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
+            ``ultra_optim.build("apollo_mini", model)`` does both.
+        lr: learning rate.
+        betas: decay rates of the moments, in both parts.
+        eps: added to the denominator, in both parts.
+        weight_decay: decoupled, multiplied by the learning rate, in both parts.
+        update_interval: steps between two draws of P.
+        scale: its square root multiplies the update.
+        seed: of the random numbers.
+        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+
+    Raises:
+        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
+            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-3,
+        betas: tuple[Beta, Beta] = (0.9, 0.999),
+        eps: Epsilon = 1e-6,
+        weight_decay: WeightDecay = 0.0,
+        update_interval: Annotated[int, Range(min=1)] = 200,
+        scale: Annotated[float, Range(gt=0, lt=INFINITY)] = 128.0,
+        seed: Annotated[int, Range(min=0)] = 0,
+        adamw_lr: LearningRate | None = None,
+        decay_rule: DecayRule = "plain",
+    ) -> None:
+        super().__init__(
+            params,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            rank=1,
+            update_interval=update_interval,
+            scale=scale,
+            scale_type="tensor",
+            seed=seed,
+            adamw_lr=adamw_lr,
+            decay_rule=decay_rule,
+        )

@@ -1,0 +1,162 @@
+"""CAME: Adafactor with momentum, trusted where it agrees with the update."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_core.options import Range
+from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule, decay_numbers
+from ultra_optim.factored import (
+    FactoredOptimizer,
+    Kept,
+    Matrices,
+    Means,
+    chunks,
+    clip_to,
+    descend_,
+    inverse_roots,
+    matrices_of,
+    root_mean_square,
+    widen,
+)
+from ultra_optim.traits import OptimizerTraits
+
+
+class CAME(FactoredOptimizer):
+    """CAME (Luo et al. 2023, arXiv 2307.02047).
+
+    With G the gradient of one matrix and F(X; R, C) = R C^T / mean(R) the factored average of X with decay
+    rate b, where R <- b R + (1 - b) (mean over columns of X) and C likewise over rows:
+
+    U = G / sqrt(F(G^2 + eps1));  U <- U / max(1, rms(U) / clip_threshold);  M <- b1 M + (1 - b1) U
+    S = F((U - M)^2 + eps2);  W <- (1 - lr wd) W - lr M / sqrt(S)
+
+    with decay rate b2 in the first average and b3 in the second. Tensors of fewer than two dimensions keep
+    the whole second moment and move by M. State is one number an element and twice rows + columns.
+
+    The averages are not corrected for their start at 0, so that the first updates are several times larger
+    than lr: warm up, and take a rate below AdamW's.
+
+    Differs from the paper: nothing. Row blocks and experts are matrices of their own, as they are not in the
+    authors' code, which also treats convolutions by their last two dimensions instead of as one matrix.
+
+    Args:
+        params: parameters or groups.
+        lr: learning rate.
+        betas: decay rates b1, b2, b3.
+        eps: eps1 and eps2.
+        clip_threshold: largest rms of U.
+        weight_decay: decoupled, multiplied by the learning rate.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+
+    Raises:
+        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
+            sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(gradient_scale="invariant", whole_tensors=True)
+    shapes: ClassVar[dict[str, Kept]] = {
+        "exp_avg": "both",
+        "exp_avg_sq_row": "rows",
+        "exp_avg_sq_col": "columns",
+        "exp_avg_res_row": "rows",
+        "exp_avg_res_col": "columns",
+    }
+    state_names: ClassVar[frozenset[str]] = frozenset(shapes) | {"momentum", "variance"}
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 2e-4,
+        betas: tuple[Beta, Beta, Beta] = (0.9, 0.999, 0.9999),
+        eps: tuple[Epsilon, Epsilon] = (1e-30, 1e-16),
+        clip_threshold: Annotated[float, Range(gt=0)] = 1.0,
+        weight_decay: WeightDecay = 0.0,
+        decay_rule: DecayRule = "plain",
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "clip_threshold": clip_threshold,
+                "weight_decay": weight_decay,
+                "decay_rule": decay_rule,
+            },
+        )
+
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters of the group."""
+        numbers = {
+            "lr": group["lr"],
+            "betas": group["betas"],
+            "eps": group["eps"],
+            "limit": group["clip_threshold"],
+            **decay_numbers(group),
+        }
+        vectors = [p for p in params if p.ndim < 2]
+        if vectors:
+            momenta, variances = self.zeros(vectors, "momentum"), self.zeros(vectors, "variance")
+            vector_update(vectors, momenta, variances, **numbers)
+        for m in matrices_of(group, [p for p in params if p.ndim > 1], self.state, self.shapes):
+            matrix_update(m, **numbers)
+
+
+def matrix_update(
+    matrices: Matrices,
+    *,
+    lr: float,
+    betas: tuple[float, float, float],
+    eps: tuple[float, float],
+    limit: float,
+    shrink: float,
+    cautious: bool,
+) -> None:
+    """Apply the formula of :class:`CAME` to weights and state in place."""
+    grad, momentum = matrices.grad, matrices["exp_avg"]
+    means, instability = Means(grad), Means(grad)
+    for part, (g,) in chunks(grad):
+        means.add(part, widen(g).square())
+    means.average_into(matrices["exp_avg_sq_row"], matrices["exp_avg_sq_col"], 1 - betas[1], eps[0])
+    a, b = inverse_roots(matrices["exp_avg_sq_row"], matrices["exp_avg_sq_col"])
+    a.mul_(clip_to(root_mean_square(grad, a, b), limit))
+    for part, (g, m) in chunks(grad, momentum):
+        update = (widen(g) * a[:, part]).mul_(b)
+        m.lerp_(update, 1 - betas[0])
+        instability.add(part, update.sub_(m).square_())
+    instability.average_into(matrices["exp_avg_res_row"], matrices["exp_avg_res_col"], 1 - betas[2], eps[1])
+    a, b = inverse_roots(matrices["exp_avg_res_row"], matrices["exp_avg_res_col"])
+    a.mul_(lr)
+    for part, (w, m) in chunks(matrices.weight, momentum):
+        descend_(w, (m * a[:, part]).mul_(b), shrink=shrink, cautious=cautious)
+
+
+def vector_update(
+    params: list[Tensor],
+    momenta: list[Tensor],
+    variances: list[Tensor],
+    *,
+    lr: float,
+    betas: tuple[float, float, float],
+    eps: tuple[float, float],
+    limit: float,
+    shrink: float,
+    cautious: bool,
+) -> None:
+    """The same for tensors that keep the whole second moment and no confidence."""
+    grads = [widen(p.grad) for p in params if p.grad is not None]
+    squares = torch._foreach_mul(grads, grads)
+    torch._foreach_add_(squares, eps[0])
+    torch._foreach_lerp_(variances, squares, 1 - betas[1])
+    updates = torch._foreach_rsqrt(variances)
+    torch._foreach_mul_(updates, grads)
+    for p, update, momentum in zip(params, updates, momenta, strict=True):
+        rms = torch.linalg.vector_norm(update).div_(update.numel() ** 0.5)
+        momentum.lerp_(update.mul_(clip_to(rms, limit)), 1 - betas[0])
+        descend_(p, momentum * lr, shrink=shrink, cautious=cautious)

@@ -1,0 +1,136 @@
+"""GaLore: AdamW in the space of the gradient's largest singular vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_core.options import Range
+from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule
+from ultra_optim.matrices import ADAMW_STATE
+from ultra_optim.stacks import Stack, StackedOptimizer, adam_direction
+from ultra_optim.traits import OptimizerTraits
+
+
+class GaLoreAdamW(StackedOptimizer):
+    """GaLore with AdamW (Zhao et al. 2024, arXiv 2403.03507).
+
+    Groups of kind ``matrix`` and ``expert``, with G the gradient of one logical matrix (m, n), turned so
+    that m >= n, and P (n, r) its first right singular vectors, taken anew every ``update_interval`` steps:
+
+    R = G P;  M <- b1 M + (1 - b1) R;  V <- b2 V + (1 - b2) R^2
+    W <- (1 - lr wd) W - lr scale (M / (1 - b1^t) / (sqrt(V / (1 - b2^t)) + eps)) P^T
+
+    P is on the shorter side, so that the moments are on the longer one, as in the authors' code: state is
+    n r + 2 m r numbers. All other groups (embeddings, heads, norms, biases, gates, routers, convolutions),
+    and matrices with a side above ``max_dim``, take AdamW.
+
+    Differs from the paper: signs of singular vectors, which are arbitrary, are those that agree with the
+    previous P, so that moments keep their meaning across a refresh.
+    Differs from the authors' code: weight decay comes before the step; eps is added after the bias
+    correction, as in AdamW; the singular vectors are eigenvectors of G^T G in float64, the same and
+    faster; state is tensors and numbers instead of a projector object, which ``torch.load`` refuses.
+
+    Args:
+        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
+            ``ultra_optim.build("galore_adamw", model)`` does both.
+        lr: learning rate.
+        betas: decay rates of the moments, in both parts.
+        eps: added to the denominator, in both parts.
+        weight_decay: decoupled, multiplied by the learning rate, in both parts.
+        rank: columns r of P, at most n.
+        update_interval: steps between two projections; the first step always takes one.
+        scale: factor of the projected update.
+        max_dim: largest side of a matrix that is projected, or None.
+        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+
+    Raises:
+        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
+            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        gradient_scale="invariant", matrix=True, max_update_rms=1.1
+    )
+    state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"step", "projector", "low_avg", "low_avg_sq"}
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-3,
+        betas: tuple[Beta, Beta] = (0.9, 0.999),
+        eps: Epsilon = 1e-8,
+        weight_decay: WeightDecay = 0.0,
+        rank: Annotated[int, Range(min=1)] = 128,
+        update_interval: Annotated[int, Range(min=1)] = 200,
+        scale: Annotated[float, Range(gt=0, lt=INFINITY)] = 0.25,
+        max_dim: Annotated[int, Range(min=1)] | None = None,
+        adamw_lr: LearningRate | None = None,
+        decay_rule: DecayRule = "plain",
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "rank": rank,
+                "update_interval": update_interval,
+                "scale": scale,
+                "max_dim": max_dim,
+                "adamw_lr": adamw_lr,
+                "decay_rule": decay_rule,
+            },
+        )
+
+    @classmethod
+    def matrix_state(cls, group: Mapping[str, Any], rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of projector and moments."""
+        long, short = max(rows, columns), min(rows, columns)
+        rank = min(group["rank"], short)
+        return {"projector": (short, rank), "low_avg": (long, rank), "low_avg_sq": (long, rank)}
+
+    def treats(self, group: Mapping[str, Any], rows: int, columns: int) -> bool:
+        """Whether both sides are within ``max_dim``."""
+        return group["max_dim"] is None or max(rows, columns) <= group["max_dim"]
+
+    def direction(self, group: Mapping[str, Any], stack: Stack) -> Tensor:
+        """Return ``scale`` times Adam's direction in the low rank, projected back."""
+        rows, columns = stack.grad.shape[-2:]
+        grad = stack.grad if rows >= columns else stack.grad.mT
+        projector = stack["projector"]
+        if (stack.step - 1) % group["update_interval"] == 0:
+            projector.copy_(singular_vectors(grad, projector))
+        low = adam_direction(
+            grad @ projector,
+            stack["low_avg"],
+            stack["low_avg_sq"],
+            step=stack.step,
+            betas=group["betas"],
+            eps=group["eps"],
+        )
+        back = (low @ projector.mT).mul_(group["scale"])
+        return back if rows >= columns else back.mT
+
+
+def singular_vectors(grad: Tensor, previous: Tensor) -> Tensor:
+    """Return the first right singular vectors of each matrix, as many as ``previous`` has.
+
+    Args:
+        grad: (batch, rows, columns) with rows >= columns.
+        previous: (batch, columns, rank), whose directions decide the signs; zeros leave them as they are.
+    """
+    wide = grad.double()
+    peak = wide.abs().amax(dim=(-2, -1), keepdim=True)
+    wide = wide / torch.where(peak > 0, peak, 1.0)  # the squares of tiny gradients must not vanish
+    vectors = torch.linalg.eigh(wide.mT @ wide).eigenvectors
+    first = vectors[..., -previous.shape[-1] :].flip(-1)
+    agreement = (first * previous).sum(-2, keepdim=True)
+    return torch.where(agreement < 0, -first, first).to(previous.dtype)

@@ -1,0 +1,155 @@
+"""Shampoo: roots of Kronecker factors precondition the momentum, Adam gives the length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ultra_core.options import Range
+from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule
+from ultra_optim.matrices import ADAMW_STATE
+from ultra_optim.stacks import Stack, StackedOptimizer, adam_direction
+from ultra_optim.traits import OptimizerTraits
+
+
+class Shampoo(StackedOptimizer):
+    """Shampoo (Gupta et al. 2018, arXiv 1802.09568; distributed form 2309.06497).
+
+    Groups of kind ``matrix`` and ``expert``, with G the gradient of one logical matrix, or of one block of it
+    of at most ``max_preconditioner_dim`` rows and columns:
+
+    L <- b L + (1 - b) G G^T;  R <- b R + (1 - b) G^T G;  M <- b1 M + (1 - b1) G,  b = shampoo_beta
+    U = L^(-1/4) M R^(-1/4);  W <- (1 - lr wd) W - lr U |A| / |U|,  A Adam's direction with b1 and b2
+
+    With b = 1 L and R are sums, as in the first paper. Before a root is taken, matrix_eps times the largest
+    eigenvalue is added to all. The roots are taken at step ``start_preconditioning_step`` and every
+    ``precondition_frequency`` steps after it; the direction before is A. With ``grafting="none"`` U keeps
+    its length, M, L and R corrected for their start at 0. All other groups (embeddings, heads, norms,
+    biases, gates, routers, convolutions) take AdamW. State is 2 rows columns + 2 rows^2 + 2 columns^2
+    numbers a block.
+
+    Differs from the paper: momentum, averages instead of sums, grafting and blocks are those of the
+    distributed form, the relative eps that of Anil et al. (arXiv 2002.09018).
+    Differs from the distributed form: the roots wait for some gradients and are then kept for some steps,
+    where its code defaults to roots at each step and no grafting; blocks are of equal size; the roots come
+    from eigendecompositions in float64.
+
+    Args:
+        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
+            ``ultra_optim.build("shampoo", model)`` does both.
+        lr: learning rate; with grafting of AdamW's size.
+        betas: decay rates of momentum and Adam's second moment, in both parts.
+        eps: added to Adam's denominator, in both parts.
+        weight_decay: decoupled, multiplied by the learning rate, in both parts.
+        shampoo_beta: decay rate of L and R; 1 for sums.
+        matrix_eps: added to eigenvalues, relative to the largest.
+        precondition_frequency: steps between two computations of the roots.
+        start_preconditioning_step: the step of the first.
+        max_preconditioner_dim: rows and columns of the largest block.
+        grafting: whose length the update takes.
+        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+
+    Raises:
+        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
+            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        gradient_scale="invariant", matrix=True, max_update_rms=1.1
+    )
+    state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {
+        "step", "momentum", "graft_sq", "left", "right", "left_root", "right_root",
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-3,
+        betas: tuple[Beta, Beta] = (0.9, 0.999),
+        eps: Epsilon = 1e-8,
+        weight_decay: WeightDecay = 0.0,
+        shampoo_beta: Annotated[float, Range(min=0, max=1)] = 0.999,
+        matrix_eps: Annotated[float, Range(gt=0, lt=INFINITY)] = 1e-6,
+        precondition_frequency: Annotated[int, Range(min=1)] = 50,
+        start_preconditioning_step: Annotated[int, Range(min=1)] = 10,
+        max_preconditioner_dim: Annotated[int, Range(min=1)] = 1024,
+        grafting: Literal["adam", "none"] = "adam",
+        adamw_lr: LearningRate | None = None,
+        decay_rule: DecayRule = "plain",
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "shampoo_beta": shampoo_beta,
+                "matrix_eps": matrix_eps,
+                "precondition_frequency": precondition_frequency,
+                "start_preconditioning_step": start_preconditioning_step,
+                "max_preconditioner_dim": max_preconditioner_dim,
+                "grafting": grafting,
+                "adamw_lr": adamw_lr,
+                "decay_rule": decay_rule,
+            },
+        )
+
+    @classmethod
+    def matrix_state(cls, group: Mapping[str, Any], rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of momentum, Adam's second moment, L, R and their roots."""
+        return {
+            "momentum": (rows, columns),
+            "graft_sq": (rows, columns),
+            "left": (rows, rows),
+            "left_root": (rows, rows),
+            "right": (columns, columns),
+            "right_root": (columns, columns),
+        }
+
+    def cut(self, group: Mapping[str, Any], matrix: Tensor) -> list[Tensor]:
+        """Cut matrices into blocks of nearly equal size, none too large."""
+        rows, columns = (-(-size // group["max_preconditioner_dim"]) for size in matrix.shape[-2:])
+        return [b for r in matrix.tensor_split(rows, dim=1) for b in r.tensor_split(columns, dim=2)]
+
+    def direction(self, group: Mapping[str, Any], stack: Stack) -> Tensor:
+        """Return the momentum between the roots, with the length of Adam's direction."""
+        beta, grad = group["shampoo_beta"], stack.grad
+        for name, side in (("left", grad), ("right", grad.mT)):
+            stack[name].mul_(beta).add_(side @ side.mT, alpha=1 - beta if beta < 1 else 1.0)
+        graft = adam_direction(
+            grad,
+            stack["momentum"],
+            stack["graft_sq"],
+            step=stack.step,
+            betas=group["betas"],
+            eps=group["eps"],
+        )
+        late = stack.step - group["start_preconditioning_step"]
+        if late < 0:
+            return graft
+        if late % group["precondition_frequency"] == 0:
+            correction = 1 - beta**stack.step if beta < 1 else 1.0
+            for name in ("left", "right"):
+                root = inverse_fourth_root(stack[name] / correction, group["matrix_eps"])
+                stack[f"{name}_root"].copy_(root)
+        average = stack["momentum"] / (1 - group["betas"][0] ** stack.step)
+        direction = stack["left_root"] @ average @ stack["right_root"]
+        if group["grafting"] == "none":
+            return direction
+        lengths = [torch.linalg.vector_norm(d, dim=(-2, -1), keepdim=True) for d in (graft, direction)]
+        return direction.mul_(torch.where(lengths[1] > 0, lengths[0] / lengths[1], 0.0))
+
+
+def inverse_fourth_root(matrices: Tensor, eps: float) -> Tensor:
+    """Return (X + eps lambda I)^(-1/4), lambda the largest eigenvalue of X; zero for X = 0."""
+    values, vectors = torch.linalg.eigh(matrices.double())
+    largest = values[..., -1:].clamp_min(0.0)
+    roots = torch.where(largest > 0, (values.clamp_min(0.0) + eps * largest) ** -0.25, 0.0)
+    return ((vectors * roots.unsqueeze(-2)) @ vectors.mT).to(matrices.dtype)

@@ -1,0 +1,168 @@
+"""Matrix methods that treat many equal matrices in one call and keep state for each."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from ultra_optim.base import BATCH, SLICE, wide_dtype
+from ultra_optim.decay import decay_, decay_numbers
+from ultra_optim.flat import FlatState, flat_views
+from ultra_optim.matrices import ADAMW_STATE, MatrixOptimizer, matrices_in, matrix_layout
+
+
+@attrs.frozen
+class Stack:
+    """Equal matrices of one or more parameters.
+
+    ``grad`` is (batch, rows, columns), contiguous and at least float32; ``state`` holds what is kept for
+    each of them, with the same batch; it is written in place.
+    """
+
+    step: int
+    grad: Tensor
+    state: dict[str, Tensor]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.state[name]
+
+
+class StackedOptimizer(MatrixOptimizer, FlatState):
+    """A matrix method that computes its direction for many equal matrices at once.
+
+    Each row block of a fused projection and each expert of a stacked weight is a matrix of its own. What is
+    kept for the matrices of a parameter lies one after the other in one flat tensor of its state.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        cls.flat_names = cls.state_names - ADAMW_STATE - {"step"}
+        super().__init_subclass__(**kwargs)
+
+    @classmethod
+    @abc.abstractmethod
+    def matrix_state(cls, group: Mapping[str, Any], rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of what is kept for one matrix."""
+
+    @abc.abstractmethod
+    def direction(self, group: Mapping[str, Any], stack: Stack) -> Tensor | None:
+        """Update the state of a stack; return d of p <- (1 - lr wd) p - lr d, or None to move nothing."""
+
+    def treats(self, group: Mapping[str, Any], rows: int, columns: int) -> bool:
+        """Whether the method is for matrices of this shape; AdamW takes the others."""
+        return True
+
+    def first_state(self, group: Mapping[str, Any], name: str, state: Tensor) -> None:
+        """Fill state that was just allocated, (batch, ...) of one parameter; it is zero before."""
+
+    def cut(self, group: Mapping[str, Any], matrix: Tensor) -> list[Tensor]:
+        """Cut (batch, rows, columns) further, into views that are treated apart."""
+        return [matrix]
+
+    def update_matrices(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters, equal shapes in one call."""
+        layout = matrix_layout(group)
+        mine = []
+        for p in params:
+            if all(self.treats(group, *m.shape[1:]) for m in matrices_in(p, *layout[p])):
+                mine.append(p)
+        if len(mine) < len(params):
+            kept = set(mine)
+            self.update_others(group, [p for p in params if p not in kept])
+        for step, same in self.count(mine).items():
+            rows = [row for p in same for row in self._rows(group, p, layout[p])]
+            for chunk in _equal(rows):
+                self._move(group, step, chunk)
+
+    def _rows(self, group: Mapping[str, Any], p: Tensor, layout: Any) -> list[tuple[Tensor, Tensor, Any]]:
+        """Return (parameter, gradient, state) of each matrix of a parameter, as views."""
+        grad = p.grad
+        assert grad is not None
+        weights, grads = (
+            [piece for m in matrices_in(t, *layout) for piece in self.cut(group, m)] for t in (p, grad)
+        )
+        states = self._states(group, p, [w.shape for w in weights])
+        return list(zip(weights, grads, states, strict=True))
+
+    def _states(self, group: Mapping[str, Any], p: Tensor, shapes: Sequence[Any]) -> list[dict[str, Tensor]]:
+        """Return the state of each matrix as views of the parameter's flat state tensors."""
+        kept = [self.matrix_state(group, rows, columns) for _, rows, columns in shapes]
+        states: list[dict[str, Tensor]] = [{} for _ in shapes]
+        for name in kept[0]:
+            fresh = name not in self.state[p]
+            sizes = [(batch, *k[name]) for (batch, _, _), k in zip(shapes, kept, strict=True)]
+            for state, view in zip(states, flat_views(self.state[p], name, p, sizes), strict=True):
+                state[name] = view
+                if fresh:
+                    self.first_state(group, name, view)
+        return states
+
+    def flat_sizes(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, int]:
+        """Return how many elements are kept under each name."""
+        sizes: dict[str, int] = {}
+        for matrix in matrices_in(parameter, *matrix_layout(group)[parameter]):
+            for batch, rows, columns in (piece.shape for piece in self.cut(group, matrix)):
+                for name, shape in self.matrix_state(group, rows, columns).items():
+                    sizes[name] = sizes.get(name, 0) + batch * math.prod(shape)
+        return sizes
+
+    def _move(self, group: dict[str, Any], step: int, chunk: list[tuple[Tensor, Tensor, Any]]) -> None:
+        weights, grads, states = zip(*chunk, strict=True)
+        wide = [g.to(wide_dtype(g)) for g in grads]
+        if len(chunk) == 1:
+            stack = Stack(step, wide[0].contiguous(), states[0])
+        else:
+            joined = {name: torch.cat([s[name] for s in states]) for name in states[0]}
+            stack = Stack(step, torch.cat(wide), joined)
+        direction = self.direction(group, stack)
+        sizes = [w.shape[0] for w in weights]
+        if len(chunk) > 1:
+            for name, value in stack.state.items():
+                torch._foreach_copy_([s[name] for s in states], list(value.split(sizes)))
+        if direction is None:
+            return
+        decay = decay_numbers(group)
+        for weight, d in zip(weights, direction.split(sizes), strict=True):
+            moved = weight if weight.dtype == d.dtype else weight.to(d.dtype)
+            decay_([moved], [d], **decay)
+            moved.add_(d, alpha=-group["lr"])
+            if moved is not weight:
+                weight.copy_(moved)
+
+
+def _equal(rows: list[tuple[Tensor, Tensor, Any]]) -> Iterator[list[tuple[Tensor, Tensor, Any]]]:
+    """Yield rows of equal shape, device and dtype together, as many as a call may take.
+
+    On a CPU a batched product gains nothing over several large ones, so that only small matrices are
+    gathered there, which costs a copy.
+    """
+    groups: dict[Any, list[tuple[Tensor, Tensor, Any]]] = {}
+    for row in rows:
+        weight = row[0]
+        groups.setdefault((weight.shape[1:], weight.device, weight.dtype, row[1].dtype), []).append(row)
+    for same in groups.values():
+        limit = SLICE if same[0][0].device.type == "cpu" else BATCH
+        chunk: list[tuple[Tensor, Tensor, Any]] = []
+        filled = 0
+        for row in same:
+            if chunk and filled + row[0].numel() > limit:
+                yield chunk
+                chunk, filled = [], 0
+            chunk.append(row)
+            filled += row[0].numel()
+        yield chunk
+
+
+def adam_direction(
+    grad: Tensor, first: Tensor, second: Tensor, *, step: int, betas: tuple[float, float], eps: float
+) -> Tensor:
+    """Update the moments in place and return Adam's direction."""
+    first.lerp_(grad, 1 - betas[0])
+    second.mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
+    denominator = second.sqrt().div_((1 - betas[1] ** step) ** 0.5).add_(eps)
+    return (first / denominator).div_(1 - betas[0] ** step)
