@@ -174,3 +174,11 @@ def test_says_what_is_wrong(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Layout.from_mask(mask, documents, positions)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 4, 5), (2, 3, 5), (2,)])
+def test_refuses_another_batch(shape: tuple[int, ...]) -> None:
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    for layout in (Layout.full(2, 4), Layout.from_mask(mask.index_fill(1, torch.tensor([3]), False))):
+        with pytest.raises(ValueError, match=r"\(batch, length\) \(2, 4\)"):
+            layout.zero_padding(torch.ones(shape))

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from ultra_core.errors import PluginError
-from ultra_core.options import FromModel, Range, bind, check_options, read_options
+from ultra_core.options import FromModel, Range, bind, check_options, read_options, require
 
 
 class Base:
@@ -101,3 +101,22 @@ def test_bind_prefers_options_to_the_model_and_the_model_to_the_default():
     assert "extra" not in bound
     with pytest.raises(PluginError, match=r"Block has no option 'num_head'\. Did you mean 'num_heads'"):
         bind(Block, {"num_head": 2}, supplied=supplied, model=model)
+
+
+class Chunked:
+    def __init__(
+        self,
+        *,
+        chunk_size: Annotated[int, Range(min=1)] = 4,
+        form: Literal["sum", "concat"] = "sum",
+        eps: Annotated[float, Range(gt=0)] | None = None,
+    ) -> None:
+        require(Chunked, chunk_size=chunk_size, form=form, eps=eps)
+
+
+def test_a_constructor_requires_what_its_signature_declares():
+    Chunked(chunk_size=1, form="concat", eps=1)
+    with pytest.raises(ValueError, match=r"Chunked: chunk_size is 0; .*; Chunked: form is 'max'; .*'concat'"):
+        Chunked(chunk_size=0, form="max")
+    with pytest.raises(ValueError, match=r"Chunked: eps is 0\.0"):
+        Chunked(eps=0.0)

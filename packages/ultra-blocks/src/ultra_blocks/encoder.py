@@ -105,7 +105,8 @@ class Encoder(nn.Module):
             dropout=config.dropout,
         )
         self.layers = nn.ModuleList(
-            _layer(config, name, options, fields) for name, options in config.layers()
+            _layer(config, name, options, {**fields, "layer_depth": i / config.num_layers})
+            for i, (name, options) in enumerate(config.layers())
         )
         self.norm = build_norm(config, "final")
         self.gradient_checkpointing = False
@@ -141,13 +142,14 @@ class Encoder(nn.Module):
             collect: return the output of the embeddings and of every layer too.
 
         Raises:
-            ValueError: neither ids nor embeddings are given.
+            ValueError: neither ids nor embeddings are given, or the layout is of another batch.
         """
+        given = input_ids if input_ids is not None else inputs_embeds
+        if given is None:
+            raise ValueError("Encoder: input_ids or inputs_embeds is needed; both are None")
         if layout is None:
-            given = input_ids if input_ids is not None else inputs_embeds
-            if given is None:
-                raise ValueError("Encoder: input_ids or inputs_embeds is needed; both are None")
             layout = Layout.full(given.shape[0], given.shape[1], given.device)
+        layout.check(given)
         x = self.embeddings(input_ids, layout, inputs_embeds)
         losses: Losses = {}
         states = []

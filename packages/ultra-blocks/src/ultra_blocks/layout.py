@@ -139,11 +139,28 @@ class Layout:
         )
 
     def zero_padding(self, x: Tensor) -> Tensor:
-        """Return ``(B, T, ...)`` with zeros at padding; what stood there, NaN included, gets no gradient."""
+        """Return ``(B, T, ...)`` with zeros at padding; what stood there, NaN included, gets no gradient.
+
+        Raises:
+            ValueError: ``x`` is of another batch than this layout.
+        """
+        self.check(x)
         if not self.padded:
             return x
         mask = self.mask.reshape(self.mask.shape + (1,) * (x.ndim - 2))
         return torch.where(mask, x, torch.zeros((), dtype=x.dtype, device=x.device))
+
+    def check(self, x: Tensor) -> None:
+        """Raise unless ``x`` is ``(B, T, ...)``: another batch would be spread over this one in silence.
+
+        Raises:
+            ValueError: it is not.
+        """
+        if x.shape[:2] != self.mask.shape:
+            raise ValueError(
+                f"Layout: given a tensor {tuple(x.shape)}, but the mask of the layout is (batch, length) "
+                f"{tuple(self.mask.shape)}; build the layout from the mask of this batch"
+            )
 
     def attention_mask(self, causal: bool = False, window: int | None = None) -> Tensor | None:
         """Return who may see whom as bool ``(B, 1, 1, T)`` or ``(B, 1, T, T)``; None when all see all.

@@ -25,6 +25,7 @@ __all__ = [
     "is_plain",
     "mismatch",
     "read_options",
+    "require",
 ]
 
 SUPPLIED = frozenset({"hidden_size", "ffn_hidden_size", "causal", "place", "head_dim", "params", "model"})
@@ -107,6 +108,20 @@ def check_options(name: str, plugin: Callable[..., Any], given: Mapping[str, Any
         elif problem := mismatch(value, options[key].type, options[key].range):
             faults[key] = f"{name}: {key} is {value!r}; {problem}"
     return faults
+
+
+def require(plugin: Callable[..., Any], **given: Any) -> None:
+    """Raise unless values lie in the ranges and choices that a plugin's signature declares.
+
+    For the first lines of a constructor, which is called without a preset too::
+
+        require(RetNet, chunk_size=chunk_size, decay_init=decay_init)
+
+    Raises:
+        ValueError: some do not; all are said.
+    """
+    if faults := check_options(getattr(plugin, "__qualname__", str(plugin)), plugin, given):
+        raise ValueError("; ".join(faults.values()))
 
 
 def _all(options: Mapping[str, Option]) -> str:

@@ -17,7 +17,7 @@ from ultra_blocks.functional.experts import Routing, balance_loss, route, z_loss
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory
 from ultra_core import ffns
-from ultra_core.options import FromModel, Range, bind
+from ultra_core.options import FromModel, Range, bind, require
 from ultra_core.params import ParamInfo
 
 
@@ -98,23 +98,13 @@ class MoE(nn.Module):
         super().__init__()
         if not 1 <= top_k <= num_experts:
             raise ValueError(f"MoE: top_k must be 1 to num_experts={num_experts}, given {top_k}")
-        if routing not in ("softmax", "sigmoid"):
-            raise ValueError(f"MoE: routing must be 'softmax' or 'sigmoid', given {routing!r}")
-        if balance not in ("loss", "bias"):
-            raise ValueError(f"MoE: balance must be 'loss' or 'bias', given {balance!r}")
+        numbers = {"shared_experts": shared_experts, "route_scale": route_scale, "bias_rate": bias_rate}
+        weights = {"balance_weight": balance_weight, "z_weight": z_weight}
+        require(MoE, **numbers, **weights, routing=routing, balance=balance)
         if balance == "bias" and routing != "sigmoid":
-            raise ValueError(
-                "MoE: balance 'bias' needs routing 'sigmoid', for scores that it fits"
-            )
+            raise ValueError("MoE: balance 'bias' needs routing 'sigmoid', for scores that it fits")
         if balance_weight is None:
             balance_weight = 1e-2 if balance == "loss" else 1e-4
-        if shared_experts < 0:
-            raise ValueError(f"MoE: shared_experts must be 0 or more, given {shared_experts}")
-        if min(route_scale, bias_rate) <= 0 or min(balance_weight, z_weight) < 0:
-            raise ValueError(
-                "MoE: route_scale and bias_rate must be above 0 and the weights of losses 0 or more, given "
-                f"{route_scale}, {bias_rate}, {balance_weight} and {z_weight}"
-            )
         self.num_experts = num_experts
         self.top_k = top_k
         self.sigmoid = routing == "sigmoid"
@@ -158,6 +148,8 @@ class MoE(nn.Module):
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Return the branch value ``(B, T, D)``, in training with the losses by name."""
         tokens, real = x.flatten(0, 1), None
+        if layout is not None:
+            layout.check(x)
         if layout is not None and layout.padded:
             real = layout.segments.real
             tokens = tokens.index_select(0, real)

@@ -14,7 +14,7 @@ from ultra_blocks.functional.ssd import Scan, log_softplus, ssd
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
-from ultra_core.options import FromModel, Range
+from ultra_core.options import FromModel, Range, require
 from ultra_core.params import ParamInfo
 
 
@@ -103,6 +103,10 @@ class Mamba(Mixer):
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
         super().__init__(hidden_size, causal=causal)
+        sizes = {"state_size": state_size, "expand": expand, "head_size": head_size, "chunk_size": chunk_size}
+        steps = {"dt_min": dt_min, "dt_max": dt_max, "dt_floor": dt_floor, "eps": eps}
+        forms = {"bidirectional_form": bidirectional_form, "decay_init": decay_init}
+        require(Mamba, **sizes, **steps, **forms, num_groups=num_groups, conv_kernel=conv_kernel)
         inner = expand * hidden_size
         if head_size is None:
             head_size = max(p for p in range(1, min(64, inner) + 1) if inner % p == 0)

@@ -22,7 +22,7 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
 from ultra_blocks.positions import real_positions
-from ultra_core.options import FromModel, Range
+from ultra_core.options import FromModel, Range, require
 
 
 class RetentionState(NamedTuple):
@@ -82,6 +82,8 @@ class RetNet(Mixer):
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
         super().__init__(hidden_size, causal=causal)
+        sizes = {"num_heads": num_heads, "value_expansion": value_expansion, "chunk_size": chunk_size}
+        require(RetNet, **sizes, decay_init=decay_init, rotation=rotation, eps=eps)
         self.key_dim, rest = divmod(hidden_size, num_heads)
         if rest:
             raise ValueError(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ultra_blocks.norms.base import Norm, Place, like
 from ultra_blocks.norms.dynamic_tanh import initial_alpha
-from ultra_core.options import Range
+from ultra_core.options import Range, require
 
 
 class Derf(Norm):
@@ -41,6 +41,7 @@ class Derf(Norm):
         shift_init: float = 0.0,
     ) -> None:
         super().__init__(hidden_size, place=place)
+        require(Derf, alpha_init=alpha_init)
         self.alpha_init = initial_alpha(place, hidden_size) if alpha_init is None else alpha_init
         self.shift_init = shift_init
         self.weight = nn.Parameter(torch.empty(hidden_size))

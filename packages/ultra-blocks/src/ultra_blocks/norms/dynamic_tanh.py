@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ultra_blocks.norms.base import Norm, Place, like
-from ultra_core.options import Range
+from ultra_core.options import Range, require
 
 
 def initial_alpha(place: Place, hidden_size: int) -> float:
@@ -49,6 +49,7 @@ class DynamicTanh(Norm):
         alpha_init: Annotated[float, Range(gt=0)] | None = None,
     ) -> None:
         super().__init__(hidden_size, place=place)
+        require(DynamicTanh, alpha_init=alpha_init)
         self.alpha_init = initial_alpha(place, hidden_size) if alpha_init is None else alpha_init
         self.weight = nn.Parameter(torch.empty(hidden_size))
         self.bias = nn.Parameter(torch.empty(hidden_size))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultra_blocks.norms.base import Norm, Place, like
-from ultra_core.options import Range
+from ultra_core.options import Range, require
 
 
 class LayerNorm(Norm):
@@ -40,6 +40,7 @@ class LayerNorm(Norm):
         bias: bool = True,
     ) -> None:
         super().__init__(hidden_size, place=place)
+        require(LayerNorm, eps=eps)
         self.eps = eps
         self.weight = nn.Parameter(torch.empty(hidden_size))
         self.bias = nn.Parameter(torch.empty(hidden_size)) if bias else None

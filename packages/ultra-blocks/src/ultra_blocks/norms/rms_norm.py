@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultra_blocks.norms.base import Norm, Place, like
-from ultra_core.options import Range
+from ultra_core.options import Range, require
 
 
 class RMSNorm(Norm):
@@ -38,6 +38,7 @@ class RMSNorm(Norm):
         eps: Annotated[float, Range(gt=0)] = 1e-6,
     ) -> None:
         super().__init__(hidden_size, place=place)
+        require(RMSNorm, eps=eps)
         self.eps = eps
         self.weight = nn.Parameter(torch.empty(hidden_size))
         self.reset_parameters()

@@ -10,7 +10,7 @@ from torch import Tensor
 from ultra_blocks.functional.faded_products import clocks, faded_products, fades
 from ultra_blocks.layout import Layout
 from ultra_blocks.positions.base import PositionCode, real_positions
-from ultra_core.options import FromModel, Range
+from ultra_core.options import FromModel, Range, require
 
 
 class HoPE(PositionCode):
@@ -76,6 +76,7 @@ class HoPE(PositionCode):
                 f"HoPE: damping and margin must be 0 or more, or scores would grow with distance; given "
                 f"damping={damping}, margin={margin}"
             )
+        require(HoPE, damping_form=damping_form)
         self.head_dim = head_dim
         self.causal = causal
         self.base, self.damping, self.margin = float(base), float(damping), float(margin)

@@ -1,0 +1,152 @@
+"""What every registered plugin must refuse with a ValueError, before a wrong number comes out of it."""
+
+from typing import Literal, get_args, get_origin
+
+import pytest
+import torch
+
+from ultra_blocks.config import UltraConfig
+from ultra_blocks.encoder import Encoder
+from ultra_blocks.hf import UltraHFConfig, UltraModel
+from ultra_blocks.layout import Layout
+from ultra_blocks.testing.cases import MODEL
+from ultra_core import blocks, ffns, norms, positions
+from ultra_core.options import bind, read_options
+from ultra_core.plain_types import range_of, split
+
+SIZES = {"hidden_size": 16, "causal": False}
+SUPPLIED = {
+    "block": SIZES,
+    "ffn": {**SIZES, "ffn_hidden_size": 32, "model": {}},
+    "norm": {**SIZES, "place": "mixer"},
+    "position code": {**SIZES, "head_dim": 8, "num_heads": 2},
+}
+
+
+def build(registry, name, **options):
+    cls = registry.get(name)
+    causal = not getattr(getattr(cls, "traits", None), "bidirectional", True)
+    supplied = {**SUPPLIED[registry.noun], "causal": causal}
+    return cls(**bind(cls, options, supplied=supplied, model=MODEL))
+
+
+def wrong(option):
+    """Yield values just outside the declared range, and a choice that there is not."""
+    for hint in (option.type, *(() if get_origin(option.type) is Literal else get_args(option.type))):
+        base, extras = split(hint)
+        if get_origin(base) is Literal:
+            yield "no_such"
+        for limits in {option.range if hint is option.type else range_of(extras)} - {None}:
+            if limits.min is not None:
+                yield limits.min - 1
+            if limits.gt is not None:
+                yield limits.gt
+            if limits.max is not None:
+                yield limits.max + 1
+            if limits.lt is not None:
+                yield limits.lt
+
+
+CASES = [
+    pytest.param(registry, name, key, value, id=f"{name}-{key}-{value}")
+    for registry in (blocks, ffns, norms, positions)
+    for name in registry.names()
+    for key, option in read_options(registry.get(name)).items()
+    if option.settable
+    for value in wrong(option)
+]
+
+
+@pytest.mark.parametrize(("registry", "name", "key", "value"), CASES)
+def test_a_value_outside_its_declared_range(registry, name, key, value):
+    with pytest.raises(ValueError, match=key):
+        build(registry, name, **{key: value})
+
+
+def test_the_ranges_of_the_issue_are_declared():
+    found = {case.id for case in CASES}
+    assert {"retnet-chunk_size-0", "ode-solver-no_such", "hope-damping--1", "moe-top_k-0"} <= found
+
+
+HEADED = [name for name in blocks.names() if "num_heads" in read_options(blocks.get(name))]
+
+
+@pytest.mark.parametrize("name", HEADED)
+def test_heads_that_do_not_divide_the_width(name):
+    assert build(blocks, name, num_heads=2)
+    with pytest.raises(ValueError, match="heads"):
+        build(blocks, name, num_heads=3)
+
+
+@pytest.mark.parametrize("name", [n for n in HEADED if "num_kv_heads" in read_options(blocks.get(n))])
+def test_key_heads_that_do_not_divide_the_heads(name):
+    with pytest.raises(ValueError, match="kv_heads"):
+        build(blocks, name, num_heads=4, num_kv_heads=3)
+
+
+@pytest.mark.parametrize("name", blocks.names())
+@pytest.mark.parametrize("shape", [(1, 5), (3, 5), (2, 4)])
+def test_a_layout_of_another_batch(name, shape):
+    """One row more or less would be broadcast in silence."""
+    block = build(blocks, name)
+    mask = torch.ones(shape, dtype=torch.bool)
+    mask[0, -1] = False
+    with pytest.raises(ValueError, match=r"\(batch, length\)"):
+        block(torch.randn(2, 5, 16), Layout.from_mask(mask))
+
+
+@pytest.mark.parametrize("name", ffns.names())
+def test_a_layout_of_another_batch_at_an_ffn(name):
+    with pytest.raises(ValueError, match=r"\(batch, length\)"):
+        build(ffns, name)(torch.randn(2, 5, 16), Layout.full(1, 5))
+
+
+def small(**fields):
+    return {
+        "vocab_size": 20, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "retention_heads": 2,
+        "ffn_hidden_size": 8, "use_moe": False, **fields,
+    }  # fmt: skip
+
+
+def test_a_layout_of_another_batch_at_the_encoder():
+    encoder = Encoder(UltraConfig(**small()))
+    with pytest.raises(ValueError, match=r"\(batch, length\)"):
+        encoder(torch.ones(2, 5, dtype=torch.long), Layout.full(1, 5))
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (torch.ones(2, 4, dtype=torch.long), r"must be \(batch, length\) \(2, 5\), given \(2, 4\)"),
+        (torch.ones(5, dtype=torch.long), r"given \(5,\)"),
+        (torch.ones(2, 1, 5, 5, dtype=torch.long), "for packed documents give document_ids"),
+        (torch.zeros(2, 5), "bool or integers.*given torch.float32"),
+    ],
+)
+def test_a_mask_of_the_wrong_shape_or_dtype_at_the_model(mask, message):
+    model = UltraModel(UltraHFConfig(**small()))
+    with pytest.raises(ValueError, match=message):
+        model(torch.ones(2, 5, dtype=torch.long), mask)
+
+
+def test_positions_beyond_a_learned_table_at_the_model():
+    model = UltraModel(UltraHFConfig(**small(positions="learned", max_positions=4)))
+    with pytest.raises(ValueError, match="5 positions but the table has 4"):
+        model(torch.ones(2, 5, dtype=torch.long))
+
+
+@pytest.mark.parametrize("name", blocks.names())
+def test_nan_under_padding_changes_no_bit(name):
+    torch.manual_seed(0)
+    model = UltraModel(UltraHFConfig(**small(layer_pattern=[name], num_experts=2, use_moe=True))).eval()
+    x, mask = torch.randn(2, 6, 16), torch.tensor([[1, 1, 1, 1, 0, 0], [0, 1, 1, 0, 1, 1]])
+    found = []
+    for rubbish in (0.0, float("nan"), float("inf")):
+        leaf = torch.where(mask.bool()[..., None], x, rubbish).requires_grad_()
+        y = model(inputs_embeds=leaf, attention_mask=mask).last_hidden_state
+        (gradient,) = torch.autograd.grad(y.square().sum(), leaf)
+        found.append((y, gradient))
+    for y, gradient in found[1:]:
+        assert torch.equal(y, found[0][0])
+        assert torch.equal(gradient, found[0][1])
+    assert found[0][0].isfinite().all()
