@@ -56,7 +56,8 @@ def test_against_the_formula_with_groups_of_several_rates(bias_correction: bool)
         4 * (p - 1) ** 3 + 0.1 * noise for p, noise in zip(now, tensors(step), strict=True)
     ], rates=rates, steps=35, eps=1e-8, **options)  # fmt: skip
     for a, b in zip(params, expected, strict=True):
-        torch.testing.assert_close(a.detach(), b, rtol=1e-11, atol=1e-13)
+        # p_0 - p cancels at first: rounding of 1e-16 is 1e-12 of the first distances, and grows with them
+        torch.testing.assert_close(a.detach(), b, rtol=1e-8, atol=1e-10)
 
 
 def test_a_rate_is_a_unit_of_measure() -> None:

@@ -70,3 +70,20 @@ def test_evaluation_is_over_tokens_not_over_batches(sparse):
     assert output.metrics["eval_accuracy"] == 0.25
     assert output.metrics["eval_unigram_accuracy"] == 0.5
     assert output.num_samples == 4
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_labels_are_drawn_from_the_predictions_at_masked_positions_alone(sparse):
+    scores = torch.tensor([[0.0, 60.0, 0.0], [9.0, 9.0, 9.0], [60.0, 0.0, 0.0]], requires_grad=True)
+
+    class Model(nn.Module):
+        def forward(self, input_ids, labels):
+            return SimpleNamespace(logits=scores[labels[0] != -100] if sparse else scores[None])
+
+    labels = torch.tensor([[2, -100, 2]])  # never drawn: their probability is 1e-26
+    loss, count = MLMTrainer.sampled_loss(None, Model(), {"input_ids": labels, "labels": labels})
+    assert count == 2
+    assert loss.item() == pytest.approx(0.0, abs=1e-6)
+    loss.backward()
+    assert scores.grad is not None
+    assert torch.equal(scores.grad[1], torch.zeros(3))

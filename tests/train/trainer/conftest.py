@@ -139,6 +139,12 @@ def make_trainer(tmp_path: Path) -> Callable[..., TinyTrainer]:
 
 
 @pytest.fixture
+def tiny_trainer() -> type[TinyTrainer]:
+    """Return the class of the trainers, to give it another method."""
+    return TinyTrainer
+
+
+@pytest.fixture
 def weights() -> Callable[[Any], dict[str, torch.Tensor]]:
     """Copy the weights of a trainer."""
     return lambda trainer: {k: v.clone() for k, v in trainer.model.state_dict().items()}

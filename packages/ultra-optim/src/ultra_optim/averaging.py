@@ -75,7 +75,7 @@ class AveragedOptimizer(Optimizer):
 def average_(
     params: list[Tensor],
     last: list[Tensor],
-    directions: list[Tensor],
+    directions: Sequence[Tensor],
     *,
     lr: float,
     weight_of_average: float,

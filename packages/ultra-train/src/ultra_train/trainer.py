@@ -24,6 +24,7 @@ from transformers.trainer_utils import TrainOutput
 
 from ultra_train import checkpoints
 from ultra_train.guards import GoBack, TrainingDiverged, first_bad_module
+from ultra_train.trainer_curvature import CurvatureMixin
 from ultra_train.trainer_flow import FlowCallback
 from ultra_train.trainer_saving import SavingMixin
 from ultra_train.trainer_settings import TrainerSettings, evaluation_weights
@@ -32,7 +33,7 @@ from ultra_train.trainer_stream import Position
 logger = logging.getLogger(__name__)
 
 
-class UltraTrainerMixin(SavingMixin):
+class UltraTrainerMixin(CurvatureMixin, SavingMixin):
     """Optimizer and schedule plugins, exact position in the data, guards, atomic checkpoints.
 
     An update is judged once its gradients are there: when the loss of its whole accumulation window, or the
@@ -76,6 +77,7 @@ class UltraTrainerMixin(SavingMixin):
         if self.optimizer is None:
             modules = [model or self.model, *self._losses_with_parameters()]
             self.optimizer = self.settings.build_optimizer(modules)
+            self.check_curvature(self.optimizer)
         return self.optimizer
 
     def _losses_with_parameters(self: Any) -> Iterator[nn.Module]:

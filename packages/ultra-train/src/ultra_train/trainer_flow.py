@@ -34,14 +34,16 @@ class FlowCallback(TrainerCallback):
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Note the rates, take back the count of an update that fp16's gradient scaler skipped, and tell the
-        modules whether there was one."""
+        """Note the rates, take back the count of an update that fp16's gradient scaler skipped, tell the
+        modules whether there was one, and give the optimizer its curvature if it asks."""
         trainer = self.trainer
         trainer.rates = learning_rates(bare(trainer.optimizer))  # before the schedule moves on
         if trainer.objection is None and trainer.accelerator.optimizer_step_was_skipped:
             trainer.objection = "fp16 overflow; the gradient scaler lowers its scale"
             state.global_step -= 1
         after_step(trainer.model, taken=trainer.objection is None)
+        if trainer.objection is None:
+            trainer.estimate_curvature()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,17 @@ class MLMTrainer(UltraTrainerMixin, Trainer):  # type: ignore[misc]
     def __init__(self, *args: Any, frequent_token: int, **kwargs: Any) -> None:
         self.frequent_token = frequent_token
         super().__init__(*args, **kwargs)
+
+    def sampled_loss(self: Any, model: Any, inputs: Mapping[str, Tensor]) -> tuple[Tensor, int]:
+        """Return the mean loss at the masked positions against tokens drawn from the predictions there."""
+        logits = model(**inputs).logits
+        masked = inputs["labels"] != IGNORED
+        if logits.dim() == 3:  # models that do not restrict their head to masked positions
+            logits = logits[masked]
+        logits = logits.float()
+        drawn = torch.multinomial(logits.detach().softmax(-1), 1).squeeze(-1)
+        loss = torch.nn.functional.cross_entropy(logits, drawn, reduction="sum")
+        return loss / max(1, len(drawn)), len(drawn)
 
     @torch.no_grad()
     def evaluation_loop(
