@@ -1,0 +1,323 @@
+"""Native sparse attention: compressed blocks, chosen blocks and a window, weighed by gates."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ultra_blocks.functional.attention import kernel_attention
+from ultra_blocks.functional.band import band_attention
+from ultra_blocks.functional.block_choice import Choice, choose_blocks, compressed_attention
+from ultra_blocks.functional.chosen_blocks import chosen_attention
+from ultra_blocks.functional.document_blocks import DocumentBlocks
+from ultra_blocks.layout import Layout
+from ultra_blocks.linear import LinearFactory
+from ultra_blocks.mixers.base import Traits
+from ultra_blocks.mixers.compression import BlockCompressor
+from ultra_blocks.mixers.sparse import SparseAttention, one_token
+from ultra_blocks.positions import PositionSpec
+from ultra_core.options import FromModel, Range
+from ultra_core.params import Kind, ParamInfo
+
+QUERIES = 1024
+"""Queries whose compressed scores are in memory at a time."""
+
+
+class NSACache(NamedTuple):
+    """Keys and values ``(B, G, ., d)`` of each branch, and the tokens so far.
+
+    ``raw`` are those of the last compressed block's length before compression, ``compressed`` of the blocks
+    so far, ``chosen`` of all tokens, ``window`` of the last ones.
+    """
+
+    raw: tuple[Tensor, Tensor]
+    compressed: tuple[Tensor, Tensor]
+    chosen: tuple[Tensor, Tensor]
+    window: tuple[Tensor, Tensor]
+    length: int
+
+
+class NativeSparseAttention(SparseAttention):
+    """Softmax attention in three branches: over compressed blocks, over chosen blocks, and in a window.
+
+    Keys and values of the branches are separate, queries shared; G key heads serve H query heads. Blocks are
+    counted over the real tokens r = 0.. of each document. Per head, with gates ``g = sigmoid(W_g x + b)``::
+
+        y_i = g^cmp_i A(q_i, K^cmp, V^cmp) + g^slc_i A(q_i, K^slc[J_i], V^slc[J_i])
+            + g^win_i A(q_i, K^win, V^win)
+
+    where A is softmax attention and ``Y = [y over heads] W_O``:
+
+    - compressed: block m covers tokens ``m stride .. m stride + l - 1`` and becomes one key and one value,
+      ``W_2 gelu(W_1 [k_s + e_s over s] + b_1) + b_2``; tokens beyond the end of the document count as zeros;
+    - chosen: the ``num_selected`` blocks of ``select_block`` tokens with the largest sums, over the heads of
+      a group, of the compressed weights that overlap them; always the first block and the ``local_blocks``
+      nearest (the query's own, and the neighbour on the side where it stands);
+    - window: ``|r_i - r_j| <= window // 2``.
+
+    Causal: ``0 <= r_i - r_j <= window``, compressed blocks whose last token is not ahead, chosen blocks up to
+    the query, the local ones being its own and those before. The choice has no gradient.
+
+    Args:
+        hidden_size: width D of the stream.
+        num_heads: query heads H; each is ``d = D / H`` wide.
+        num_kv_heads: key heads G, dividing H; None: a quarter of H where 4 divides it, else 1.
+        causal: a token sees itself and what comes before.
+        compress_block: tokens l of a compressed block; a multiple of the stride, at most ``select_block``.
+        compress_stride: tokens from one compressed block to the next.
+        select_block: tokens of a chosen block; a multiple of the stride.
+        num_selected: blocks that are read, the first and the local ones among them.
+        local_blocks: nearest blocks that are always read.
+        window: width of the window; encoders see half of it on either side, causal blocks all of it back.
+        positions: position code, of a kind that turns q and k; a compressed key is turned by the position of
+            its first token.
+        bias: whether the projections have shifts.
+        linear: factory of the projections.
+
+    Shapes:
+        x, y ``(B, T, D)``. Parameters: ``qkv_proj.weight`` ``((H + 6G) d, D)``, ``out_proj.weight``
+        ``(D, D)``, ``gate_proj`` ``(3H, D)`` and its shift, ``key_compressor``, ``value_compressor``.
+        Decoding state: 2 G d numbers a token for the choice, and ``2 G d / stride`` for compressed blocks.
+        Time: ``T / stride + num_selected select_block + 1.5 window`` scores a token and head; memory is
+        linear in T, since the scores of some queries at a time are kept and recomputed in the backward pass.
+
+    Raises:
+        ValueError: heads do not divide, block sizes do not fit each other, fewer blocks are read than always
+            are, an option is out of range, or the position code is of a kind that the block cannot apply.
+
+    Paper: Yuan et al. 2025, "Native Sparse Attention", arXiv:2502.11089.
+    Differs from the paper: bidirectional unless ``causal``; then all blocks may be read, also one that ends
+    with its document. Where scores point to blocks, equation 9 is read with indices from 1, which is overlap.
+    The compressing network, which the paper leaves open, has one hidden layer of width d and serves all
+    heads. Documents of up to ``num_selected`` blocks read all of them.
+    """
+
+    traits: ClassVar[Traits] = Traits(recurrent_step=True, positions=frozenset({"rotate"}))
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        num_kv_heads: Annotated[int | None, FromModel("num_kv_heads"), Range(min=1)] = None,
+        causal: bool = False,
+        compress_block: Annotated[int, Range(min=1)] = 32,
+        compress_stride: Annotated[int, Range(min=1)] = 16,
+        select_block: Annotated[int, Range(min=1)] = 64,
+        num_selected: Annotated[int, Range(min=2)] = 16,
+        local_blocks: Annotated[int, Range(min=1)] = 2,
+        window: Annotated[int, Range(min=1)] = 512,
+        positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
+        bias: bool = False,
+        linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
+    ) -> None:
+        if num_kv_heads is None:
+            num_kv_heads = 1 if num_heads % 4 else num_heads // 4
+        super().__init__(
+            hidden_size,
+            num_heads=num_heads,
+            num_kv_heads=num_kv_heads,
+            branches=3,
+            causal=causal,
+            positions=positions,
+            bias=bias,
+            linear=linear,
+        )
+        if min(compress_block, compress_stride, select_block, local_blocks, window) < 1:
+            raise ValueError(
+                "NativeSparseAttention: compress_block, compress_stride, select_block, local_blocks and "
+                f"window must be 1 or more; given {compress_block}, {compress_stride}, {select_block}, "
+                f"{local_blocks}, {window}"
+            )
+        if compress_block % compress_stride or select_block % compress_stride:
+            raise ValueError(
+                f"NativeSparseAttention: compress_stride={compress_stride} must divide "
+                f"compress_block={compress_block} and select_block={select_block}"
+            )
+        if compress_block > select_block:
+            raise ValueError(
+                f"NativeSparseAttention: compress_block={compress_block} must be at most "
+                f"select_block={select_block}"
+            )
+        if num_selected < 1 + local_blocks:
+            raise ValueError(
+                f"NativeSparseAttention: num_selected={num_selected} must be at least 1 + local_blocks="
+                f"{1 + local_blocks}, the blocks that are always read"
+            )
+        self.window = window
+        self.choice = Choice(
+            select_block, num_selected, local_blocks, compress_block, compress_stride, causal
+        )
+        self.gate_proj = nn.Linear(hidden_size, 3 * num_heads)
+        self.key_compressor = BlockCompressor(compress_block, self.head_dim)
+        self.value_compressor = BlockCompressor(compress_block, self.head_dim)
+        self.reset_parameters()
+
+    def parameter_info(self) -> dict[str, ParamInfo]:
+        """Describe the gate, and what tells tokens of a compressed block apart, as what they are."""
+        kinds: dict[str, Kind] = {
+            "gate_proj.weight": "gate",
+            "key_compressor.places": "embedding",
+            "value_compressor.places": "embedding",
+        }
+        return super().parameter_info() | {
+            name: ParamInfo(role=self.role, kind=kind, decay=False) for name, kind in kinds.items()
+        }
+
+    def _align(self, layout: Layout) -> int:
+        return self.choice.size
+
+    def _attend(self, x: Tensor, blocks: DocumentBlocks) -> Tensor:
+        q, raw_k, raw_v, k_chosen, v_chosen, k_near, v_near = self._project(x)
+        q, k_chosen = self._rotate(q, k_chosen, blocks.layout)
+        k_near, _ = self._rotate(k_near, k_near[:, :0], blocks.layout)
+        k_small, v_small = self._compress(raw_k, raw_v, blocks)
+        far = self._read_far(q, k_small, v_small, k_chosen, v_chosen, blocks)
+        back, ahead = (self.window, 0) if self.causal else (self.window // 2, self.window // 2)
+        near = band_attention(q, k_near, v_near, blocks, back=back, ahead=ahead)
+        return self._gated(x, (*far, near))
+
+    def _gated(self, x: Tensor, branches: tuple[Tensor, ...]) -> Tensor:
+        """Return the branches ``(B, H, T, d)`` times their gates, heads side by side ``(B, T, D)``."""
+        gates = self.gate_proj(x).sigmoid().unflatten(-1, (3, self.num_heads, 1)).unbind(2)
+        read = [gate * branch.transpose(1, 2) for gate, branch in zip(gates, branches, strict=True)]
+        return (read[0] + read[1] + read[2]).flatten(2)
+
+    def _compress(self, k: Tensor, v: Tensor, blocks: DocumentBlocks) -> tuple[Tensor, Tensor]:
+        """Return a key and a value for each stride of the row ``(B, G, m, d)``."""
+        length, stride = self.choice.window, self.choice.stride
+        documents = blocks.layout.documents
+        theirs = F.pad(documents, (0, length - stride), value=-1).unfold(1, length, stride)  # (B, m, l)
+        inside = (theirs == documents[:, ::stride, None]) & (theirs >= 0)
+        tokens = (F.pad(x, (0, 0, 0, length - stride)).unfold(2, length, stride) for x in (k, v))
+        k, v = (
+            compress(part.transpose(-1, -2), inside[:, None])
+            for compress, part in zip((self.key_compressor, self.value_compressor), tokens, strict=True)
+        )
+        if self.positions.kind == "rotate":
+            first = torch.arange(0, blocks.places, stride, device=k.device).expand(len(k), -1)
+            k, _ = self.positions.rotate(k, k[:, :0], blocks.at(first))
+        return k, v
+
+    def _read_far(
+        self, q: Tensor, k: Tensor, v: Tensor, k_chosen: Tensor, v_chosen: Tensor, blocks: DocumentBlocks
+    ) -> tuple[Tensor, Tensor]:
+        """Return what the compressed and the chosen blocks give to each head ``(B, H, L, d)``."""
+        choosing = blocks.places > self.choice.count * self.choice.size
+        sparse = partial(self._read_some, k=k, v=v, k_chosen=k_chosen, v_chosen=v_chosen, blocks=blocks)
+        parts = []
+        for begin in range(0, blocks.places, QUERIES):
+            here = slice(begin, begin + QUERIES)
+            if blocks.places > QUERIES and torch.is_grad_enabled():
+                parts.append(
+                    checkpoint(
+                        sparse,
+                        q[:, :, here],
+                        here=here,
+                        choosing=choosing,
+                        use_reentrant=False,
+                        preserve_rng_state=False,
+                    )
+                )
+            else:
+                parts.append(sparse(q[:, :, here], here=here, choosing=choosing))
+        small = torch.cat([part[0] for part in parts], 2)
+        if choosing:
+            return small, torch.cat([part[1] for part in parts], 2)
+        return small, kernel_attention(q, k_chosen, v_chosen, blocks.layout, causal=self.causal)
+
+    def _read_some(
+        self,
+        q: Tensor,
+        *,
+        k: Tensor,
+        v: Tensor,
+        k_chosen: Tensor,
+        v_chosen: Tensor,
+        blocks: DocumentBlocks,
+        here: slice,
+        choosing: bool,
+    ) -> tuple[Tensor, ...]:
+        """Return what some queries read of compressed blocks and, if there are enough, of chosen ones."""
+        choice, documents, rank = self.choice, blocks.layout.documents, blocks.rank
+        mine, at = documents[:, here, None], rank[:, here]
+        allowed = (documents[:, None, :: choice.stride] == mine) & (mine >= 0)
+        if self.causal:
+            allowed = allowed & (rank[:, None, :: choice.stride] + choice.window - 1 <= at[..., None])
+        small, weights = compressed_attention(q, k, v, allowed)
+        if not choosing:
+            return (small,)
+        admissible = (documents[:, None, :: choice.size] == mine) & (mine >= 0)
+        if self.causal:
+            admissible = admissible & (rank[:, None, :: choice.size] <= at[..., None])
+        chosen, valid = choose_blocks(weights, at, rank[:, :: choice.size] // choice.size, admissible, choice)
+        last = None
+        if self.causal:
+            last = torch.arange(blocks.places, device=q.device)[here].expand_as(at)
+        read = chosen_attention(q, k_chosen, v_chosen, chosen, valid, blocks.layout.mask, last, choice.size)
+        return small, read
+
+    def init_state(self, batch: int) -> NSACache:
+        """Return the empty caches of ``batch`` rows.
+
+        Raises:
+            ValueError: the block is not causal.
+        """
+        empty = self._no_keys(batch)
+        return NSACache((empty, empty), (empty, empty), (empty, empty), (empty, empty), 0)
+
+    def step(self, x_t: Tensor, state: NSACache) -> tuple[Tensor, NSACache]:
+        """Return the output ``(B, D)`` of the next token of every row, and the caches with it."""
+        self.require_causal()
+        x, here, choice = x_t[:, None], state.length, self.choice
+        q, raw_k, raw_v, k_chosen, v_chosen, k_near, v_near = self._project(x)
+        layout = one_token(x_t, here)
+        q, k_chosen = self._rotate(q, k_chosen, layout)
+        k_near, _ = self._rotate(k_near, k_near[:, :0], layout)
+        raw = _longer(state.raw, (raw_k, raw_v), choice.window)
+        chosen = _longer(state.chosen, (k_chosen, v_chosen))
+        near = _longer(state.window, (k_near, v_near), self.window + 1)
+        compressed = state.compressed
+        first = here + 1 - choice.window
+        if first >= 0 and first % choice.stride == 0:
+            inside = torch.ones(1, 1, 1, choice.window, dtype=torch.bool, device=x.device)
+            k, v = (
+                compress(part[:, :, None], inside)
+                for compress, part in zip((self.key_compressor, self.value_compressor), raw, strict=True)
+            )
+            k, _ = self._rotate(k, k[:, :0], one_token(x_t, first))
+            compressed = _longer(compressed, (k, v))
+        every = torch.ones(1, 1, compressed[0].shape[2], dtype=torch.bool, device=x.device)
+        small, weights = compressed_attention(q, *compressed, every)
+        mask = self._chosen_tokens(weights, here)
+        read = F.scaled_dot_product_attention(q, *chosen, attn_mask=mask, enable_gqa=True)
+        window = F.scaled_dot_product_attention(q, *near, enable_gqa=True)
+        y = self._gated(x, (small, read, window)).squeeze(1)
+        return self.out_proj(y), NSACache(raw, compressed, chosen, near, here + 1)
+
+    def _chosen_tokens(self, weights: Tensor, here: int) -> Tensor:
+        """Return which of the tokens 0..here the heads of token ``here`` read ``(B, H, 1, here + 1)``."""
+        choice = self.choice
+        block = torch.arange(here // choice.size + 1, device=weights.device)[None]
+        strides = len(block[0]) * choice.size // choice.stride
+        weights = F.pad(weights, (0, strides - weights.shape[-1]))
+        rank = torch.full_like(block[:, :1], here)
+        chosen, valid = choose_blocks(
+            weights, rank, block, torch.ones_like(block[:, None], dtype=torch.bool), choice
+        )
+        read = torch.zeros(*weights.shape[:3], len(block[0]), dtype=torch.bool, device=weights.device)
+        read = read.scatter(3, chosen, valid).repeat_interleave(choice.size, 3)[..., : here + 1]
+        return read.repeat_interleave(self.num_heads // self.num_kv_heads, 1)
+
+
+def _longer(
+    cache: tuple[Tensor, Tensor], new: tuple[Any, ...], most: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return keys and values with the new ones, and no more than the last ``most``."""
+    k, v = (torch.cat([old, more], 2) for old, more in zip(cache, new, strict=True))
+    return (k, v) if most is None else (k[:, :, -most:], v[:, :, -most:])

@@ -1,0 +1,118 @@
+"""Native sparse attention as the paper writes it: one query at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ultra_blocks.functional.block_choice import Choice
+from ultra_blocks.reference.longformer_attn import read
+
+Compress = Callable[[Tensor, int, int], Tensor]
+"""``compress(tokens (m, d), row, column)``: one vector of m tokens, of which the first stands at a column."""
+
+
+def nsa(
+    q: Tensor,
+    branches: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], tuple[Tensor, Tensor]],
+    gates: Tensor,
+    compress: tuple[Compress, Compress],
+    documents: Tensor,
+    *,
+    choice: Choice,
+    window: int,
+) -> Tensor:
+    """Return what each token reads ``(B, H, T, d)``, zeros where ``documents`` ``(B, T)`` is -1.
+
+    Shapes:
+        q ``(B, H, T, d)``; keys and values ``(B, G, T, d)`` of the compressed branch (before compression), of
+        the chosen one and of the window; gates ``(B, T, 3, H)``.
+    """
+    y = torch.zeros_like(q)
+    batch, heads, length, _ = q.shape
+    groups = branches[0][0].shape[1]
+    shared = heads // groups
+    for b in range(batch):
+        for document in {d for d in documents[b].tolist() if d >= 0}:
+            tokens = [i for i in range(length) if documents[b, i] == document]
+            for g in range(groups):
+                small = _compressed(branches[0], compress, tokens, b, g, choice)
+                for rank, i in enumerate(tokens):
+                    mine = range(g * shared, (g + 1) * shared)
+                    y = _written(y, q, branches, gates, small, tokens, (b, g, i, rank), mine, choice, window)
+    return y
+
+
+def _compressed(
+    branch: tuple[Tensor, Tensor],
+    compress: tuple[Compress, Compress],
+    tokens: list[int],
+    b: int,
+    g: int,
+    choice: Choice,
+) -> tuple[list[int], Tensor, Tensor]:
+    """Return the first token's rank of each compressed block, their keys and their values."""
+    starts = list(range(0, len(tokens), choice.stride))
+    made = []
+    for x, make in zip(branch, compress, strict=True):
+        blocks = [tokens[s : s + choice.window] for s in starts]
+        made.append(torch.stack([make(x[b, g][block], b, block[0]) for block in blocks]))
+    return starts, made[0], made[1]
+
+
+def _written(
+    y: Tensor,
+    q: Tensor,
+    branches: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], tuple[Tensor, Tensor]],
+    gates: Tensor,
+    small: tuple[list[int], Tensor, Tensor],
+    tokens: list[int],
+    where: tuple[int, int, int, int],
+    heads: range,
+    choice: Choice,
+    window: int,
+) -> Tensor:
+    """Return ``y`` with what the heads of a group read at one token: row, group, column, rank."""
+    b, g, i, rank = where
+    starts, keys, values = small
+    usable = [m for m, s in enumerate(starts) if not choice.causal or s + choice.window - 1 <= rank]
+    scores = torch.zeros(-(-len(tokens) // choice.size), dtype=q.dtype)
+    for h in heads:
+        weights = torch.softmax(q[b, h, i] @ keys[usable].T * q.shape[-1] ** -0.5, 0)
+        for weight, m in zip(weights.detach(), usable, strict=True):
+            for covered in range(starts[m], starts[m] + choice.window, choice.stride):
+                if covered // choice.size < len(scores):
+                    scores[covered // choice.size] += weight
+    chosen = chosen_blocks(scores, rank, choice)
+    readable = [
+        j for r, j in enumerate(tokens) if r // choice.size in chosen and not (choice.causal and r > rank)
+    ]
+    near = [
+        j
+        for r, j in enumerate(tokens)
+        if (0 <= rank - r <= window if choice.causal else abs(rank - r) <= window // 2)
+    ]
+    y = y.clone()
+    for h in heads:
+        far = read(q[b, h, i], keys, values, usable)
+        picked = read(q[b, h, i], branches[1][0][b, g], branches[1][1][b, g], readable)
+        close = read(q[b, h, i], branches[2][0][b, g], branches[2][1][b, g], near)
+        y[b, h, i] = gates[b, i, 0, h] * far + gates[b, i, 1, h] * picked + gates[b, i, 2, h] * close
+    return y
+
+
+def chosen_blocks(scores: Tensor, rank: int, choice: Choice) -> set[int]:
+    """Return the first block, the nearest ones, and those of the largest scores."""
+    own, within = divmod(rank, choice.size)
+    there = range(own + 1) if choice.causal else range(len(scores))
+    if choice.causal:
+        near = [own - n for n in range(choice.local)]
+    else:
+        side = -1 if within < (choice.size - 1) / 2 else 1
+        near = sorted(range(-choice.local, choice.local + 1), key=lambda n: (abs(n), n * side < 0))
+        near = [own + n for n in near[: choice.local]]
+    always = {0, *near} & set(there)
+    best = sorted(set(there) - always, key=lambda n: -float(scores[n]))
+    return always | set(best[: choice.count - len(always)])
