@@ -75,7 +75,7 @@ class AveragedOptimizer(Optimizer):
 def average_(
     params: list[Tensor],
     last: list[Tensor],
-    directions: Sequence[Tensor],
+    directions: tuple[Tensor, ...] | list[Tensor],
     *,
     lr: float,
     weight_of_average: float,
