@@ -44,7 +44,7 @@ def band_attention(
     batch, heads, length, _ = q.shape
     chunks = Chunks.of(length, back, ahead)
     far = None
-    if leading and chunks.count > 1:
+    if leading and chunks.number > 1:
         far = blocks.layout.remember(
             ("far", chunks, leading), lambda: _leading_places(blocks, chunks, leading)
         )
@@ -59,9 +59,9 @@ def band_attention(
 
 
 class Chunks(NamedTuple):
-    """A row cut into ``count`` chunks of ``size``; each reads ``before`` chunks back and ``after`` ahead."""
+    """A row cut into ``number`` chunks of ``size``; each reads ``before`` chunks back and ``after`` ahead."""
 
-    count: int
+    number: int
     size: int
     before: int
     after: int
@@ -70,21 +70,21 @@ class Chunks(NamedTuple):
     def of(cls, length: int, back: int, ahead: int) -> Chunks:
         """Return the chunks of a row of ``length`` places under a band."""
         size = min(max((back + ahead + 1) // 2, SMALLEST_CHUNK), length)
-        count = -(-length // size)
-        before, after = (min(-(-reach // size), count - 1) for reach in (back, ahead))
-        return cls(count, size, before, after)
+        number = -(-length // size)
+        before, after = (min(-(-reach // size), number - 1) for reach in (back, ahead))
+        return cls(number, size, before, after)
 
     def cut(self, x: Tensor, fill: int = 0) -> Tensor:
         """Return ``(B, H, L, d)`` as ``(B, H, n, C, d)``, ``fill`` making up the last chunk."""
-        missing = self.count * self.size - x.shape[2]
+        missing = self.number * self.size - x.shape[2]
         x = F.pad(x, (0, 0, 0, missing), value=fill) if missing else x
-        return x.unflatten(2, (self.count, self.size))
+        return x.unflatten(2, (self.number, self.size))
 
     def near(self, x: Tensor, fill: int = 0) -> Tensor:
         """Return ``(B, H, L, d)`` as ``(B, H, n, K, d)``: each chunk with the chunks that it reads."""
         x = F.pad(self.cut(x, fill), (0, 0, 0, 0, self.before, self.after), value=fill)
         shifts = range(self.before + self.after + 1)
-        return torch.cat([x[:, :, shift : shift + self.count] for shift in shifts], 3)
+        return torch.cat([x[:, :, shift : shift + self.number] for shift in shifts], 3)
 
 
 def _seen_by_chunks(x: Tensor, chunks: Chunks, far: Tensor | None) -> Tensor:
@@ -103,7 +103,7 @@ def _leading_places(blocks: DocumentBlocks, chunks: Chunks, leading: int) -> Ten
     A document that begins inside the chunks that a chunk reads has its first tokens there; only the one that
     is already under way at the chunk's first place can have them elsewhere.
     """
-    first = torch.arange(chunks.count, device=blocks.rank.device) * chunks.size
+    first = torch.arange(chunks.number, device=blocks.rank.device) * chunks.size
     start = first - blocks.rank[:, first]
     offsets = torch.arange(leading, device=first.device)
     return (start[..., None] + offsets).clamp(max=blocks.places - 1)
@@ -125,7 +125,7 @@ def _visible(
     seen = close & (document == document_j) & (document >= 0)
     seen |= (document < 0) & (distance == 0)
     if far is not None:
-        begins = (torch.arange(chunks.count, device=far.device) - chunks.before) * chunks.size
+        begins = (torch.arange(chunks.number, device=far.device) - chunks.before) * chunks.size
         owner = blocks.layout.documents.gather(1, far.flatten(1)).view_as(far)[:, :, None]
         outside = (far < begins[:, None])[:, :, None]
         seen = torch.cat([seen, outside & (owner == document) & (document >= 0)], -1)

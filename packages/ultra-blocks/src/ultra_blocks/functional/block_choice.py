@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-class Choice(NamedTuple):
+@dataclass(frozen=True)
+class Choice:
     """How blocks of keys are chosen: ``count`` of ``size`` tokens, of which ``local`` are next to the query.
 
     ``window`` and ``stride`` are those of the compressed blocks that give the scores.

@@ -61,8 +61,9 @@ class SparseAttention(Mixer):
         """Return the attention branch ``(B, T, D)`` of ``x`` ``(B, T, D)``; zeros at padding."""
         if layout is None:
             layout = Layout.full(x.shape[0], x.shape[1], x.device)
+        x = self.enter(x, layout)
         blocks = document_blocks(layout, self._align(layout))
-        y = self._attend(blocks.pack(self.enter(x, layout)), blocks)
+        y = self._attend(blocks.pack(x), blocks)
         return self.leave(blocks.unpack(self.out_proj(y)), layout)
 
     def _align(self, layout: Layout) -> int:

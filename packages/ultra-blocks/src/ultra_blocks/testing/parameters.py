@@ -90,7 +90,8 @@ def roles(case: BlockCase) -> None:
     module = case.build()
     check_description(module)
     g = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 11, case.hidden_size, generator=g, dtype=torch.float64)
+    # long enough that blocks of 32 tokens are weighed against each other
+    x = torch.randn(2, 67, case.hidden_size, generator=g, dtype=torch.float64)
     y = output(module, x, None)
     weight = torch.randn(y.shape, generator=g, dtype=y.dtype)
     named = dict(module.named_parameters())
