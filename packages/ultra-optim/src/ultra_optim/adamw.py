@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from ultra_optim.checks import (
     Beta,
@@ -18,6 +19,7 @@ from ultra_optim.checks import (
     materialized,
     tensors_in,
 )
+from ultra_optim.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.traits import OptimizerTraits
 
 FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
@@ -39,6 +41,7 @@ class AdamW(Checked, torch.optim.AdamW):
             language models.
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
         amsgrad: divide by the largest second moment so far.
         fused: one kernel for the whole update; None takes it where all parameters allow it.
 
@@ -60,6 +63,7 @@ class AdamW(Checked, torch.optim.AdamW):
         betas: tuple[Beta, Beta] = (0.9, 0.999),
         eps: Epsilon = 1e-8,
         weight_decay: WeightDecay = 0.01,
+        decay_rule: DecayRule = "plain",
         amsgrad: bool = False,
         fused: bool | None = None,
     ) -> None:
@@ -73,16 +77,44 @@ class AdamW(Checked, torch.optim.AdamW):
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
         }
-        check_hyperparameters(AdamW, options)
+        check_hyperparameters(AdamW, {**options, "decay_rule": decay_rule})
+        self._decay_rule = decay_rule
+        self._held: list[tuple[dict[str, Any], float]] = []
         super().__init__(params, fused=fused, **options)
+        self.defaults["decay_rule"] = decay_rule
         self.watch_steps()
+        self.register_step_post_hook(lambda optimizer, args, kwargs: optimizer.release())
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group after checking it; see :meth:`ultra_optim.checks.Checked.add_param_group`."""
+        super().add_param_group({"decay_rule": self._decay_rule, **param_group})
+
+    @torch.no_grad()
     def prepare(self) -> None:
-        """Refuse sparse gradients; leave the fused kernel where it would be wrong."""
+        """Refuse sparse gradients; leave the fused kernel where it would be wrong; decay by other rules."""
+        self.release()
         super().prepare()
         for group in self.param_groups:
             if group["fused"] and not same_layout(group["params"]):
                 group["fused"] = None
+            if group["decay_rule"] != "plain":
+                self._decay(group)
+                self._held.append((group, group["weight_decay"]))
+                group["weight_decay"] = 0.0  # torch's step must not decay once more
+
+    def _decay(self, group: dict[str, Any]) -> None:
+        params = [p for p in group["params"] if p.grad is not None]
+        directions = [
+            torch.lerp(self.state[p]["exp_avg"], p.grad, 1 - group["betas"][0]) if self.state[p] else p.grad
+            for p in params
+        ]
+        if params:
+            decay_(params, directions, **decay_numbers(group))
+
+    def release(self) -> None:
+        """Give the groups back the weight decay that torch's step was not to see."""
+        while self._held:
+            group, group["weight_decay"] = self._held.pop()
 
 
 def can_fuse(tensors: Iterable[Tensor]) -> bool:
@@ -96,3 +128,49 @@ def same_layout(params: Iterable[Tensor]) -> bool:
     torch's fused kernels for the CPU take that for granted and pair the wrong elements otherwise.
     """
     return all(p.grad is None or p.grad.stride() == p.stride() for p in params)
+
+
+def adamw_update(
+    params: list[Tensor],
+    grads: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    shrink: float = 0.0,
+    cautious: bool = False,
+) -> None:
+    """Apply the formula of :class:`AdamW` to parameters and moments in place, by one kernel if there is one.
+
+    For :func:`ultra_optim.base.elementwise`; ``shrink`` and ``cautious`` go to
+    :func:`ultra_optim.decay.decay_`.
+    """
+    if cautious:
+        decay_(params, torch._foreach_lerp(first, grads, 1 - beta1), shrink=shrink, cautious=True)
+        shrink = 0.0
+    elif lr == 0.0:
+        shrink = 0.0
+    alike = all(
+        len({p.stride(), *(t.stride() for t in rest)}) == 1
+        for p, *rest in zip(params, grads, first, second, strict=True)
+    )
+    adamw(
+        params,
+        grads,
+        first,
+        second,
+        [],
+        list(torch.full((len(params),), step - 1.0, device=params[0].device).unbind()),
+        fused=(alike and can_fuse(params)) or None,
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=lr,
+        weight_decay=shrink / lr if shrink else 0.0,
+        eps=eps,
+        maximize=False,
+    )

@@ -87,7 +87,8 @@ def elementwise(update: Update, params: Sequence[Tensor], *state: Sequence[Tenso
     ``update`` writes to parameters and state in place with ``torch._foreach_*`` and treats every element
     alone. On an accelerator it is called once with whole tensors; on a CPU with slices that stay in the
     cache, so that a chain of operations reads each tensor from memory once. Low-precision parameters and
-    their gradients arrive widened and are rounded back after.
+    their gradients arrive widened and are rounded back after. State of one element, a number per tensor,
+    comes with every slice of its parameter.
     """
     grads = [p.grad for p in params if p.grad is not None]
     for ps, gs, *rest in _portions(params, grads, *state):
@@ -106,7 +107,8 @@ def _portions(*columns: Sequence[Tensor]) -> Iterator[Sequence[list[Tensor]]]:
         if not all(_sliceable(t) for t in row):
             whole.append(row)
         elif row[0].numel() > SLICE:
-            flat = [t.view(-1).split(SLICE) for t in row]
+            count = -(-row[0].numel() // SLICE)
+            flat = [t.view(-1).split(SLICE) if t.numel() > 1 else [t] * count for t in row]
             yield from ([[piece] for piece in pieces] for pieces in zip(*flat, strict=True))
         else:
             small.append(row)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ultra_core.options import Range, mismatch, read_options
+from ultra_optim.decay import note_peak
 
 INFINITY = float("inf")
 
@@ -76,6 +77,7 @@ class Checked:
                 raise ValueError(f"{label} is complex; only real parameters are supported")
             seen.add(id(tensor))
         super().add_param_group(group)  # type: ignore[misc]
+        note_peak(group)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load a state dict of the same optimizer over the same parameters, dtypes of the state included.

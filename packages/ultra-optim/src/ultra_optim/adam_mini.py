@@ -1,0 +1,144 @@
+"""Adam-mini: one second moment for each row of a matrix instead of each element."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_core.options import Range
+from ultra_optim.base import SLICE, Optimizer, wide_dtype
+from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.traits import OptimizerTraits
+
+
+class AdamMini(Optimizer):
+    """Adam-mini (Zhang et al. 2024, arXiv 2406.16793).
+
+    m <- b1 m + (1 - b1) g;  v_B <- b2 v_B + (1 - b2) mean(g^2 over block B)
+    p <- (1 - lr wd) p - lr m / (1 - b1^t) / (sqrt(v_B / (1 - b2^t)) + eps)
+
+    A block is a row of a matrix (an output neuron, or a token of an embedding), ``block_rows`` rows if that
+    is set, the rows of each expert in a stacked weight, one output channel of a convolution, or the whole of
+    a vector. State: n numbers for n elements and one for each block.
+
+    Differs from the paper: the query and key projections have a block a row as all others, where the paper
+    takes a head: finer, and not told from names. For its partition give them a group or role with
+    ``block_rows`` the width of a head. Differs from the authors' code and pytorch_optimizer: embeddings and
+    heads have a block a row as in the paper, there one an element.
+
+    Args:
+        params: parameters or groups.
+        lr: learning rate.
+        betas: decay rates of the first and second moment.
+        eps: added to the denominator.
+        weight_decay: decoupled, multiplied by the learning rate.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        block_rows: rows of a block; matrices whose rows it does not divide have blocks of one row.
+
+    Raises:
+        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
+            sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        gradient_scale="invariant", max_update_rms=1.1, whole_tensors=True
+    )
+    state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "block_avg_sq"})
+    factored: ClassVar[frozenset[str]] = frozenset({"block_avg_sq"})
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-3,
+        betas: tuple[Beta, Beta] = (0.9, 0.999),
+        eps: Epsilon = 1e-8,
+        weight_decay: WeightDecay = 0.1,
+        decay_rule: DecayRule = "plain",
+        block_rows: Annotated[int, Range(min=1)] = 1,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decay_rule": decay_rule,
+            "block_rows": block_rows,
+        }
+        super().__init__(params, defaults)
+
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters of the group."""
+        beta1, beta2 = group["betas"]
+        experts = dict(zip(group["params"], group.get("expert_dim", ()), strict=False))
+        momenta = dict(zip(params, self.zeros(params, "exp_avg"), strict=True))
+        decay = decay_numbers(group)
+        for step, same in self.count(params).items():
+            for p in same:
+                assert p.grad is not None
+                expert_dim = experts.get(p, 0 if p.ndim == 3 and group.get("kind") == "expert" else None)
+                count = count_blocks(p, group["block_rows"], expert_dim)
+                if "block_avg_sq" not in self.state[p]:
+                    self.state[p]["block_avg_sq"] = torch.zeros(count, dtype=wide_dtype(p), device=p.device)
+                rows, grads, m = (in_blocks(t, count, expert_dim) for t in (p, p.grad, momenta[p]))
+                wide = rows.to(wide_dtype(p))
+                for piece in zip(
+                    *(t.split(max(1, SLICE // rows.shape[1])) for t in (wide, grads.to(wide.dtype), m)),
+                    self.state[p]["block_avg_sq"].split(max(1, SLICE // rows.shape[1])),
+                    strict=True,
+                ):
+                    adam_mini_update(
+                        *piece, step=step, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"], **decay
+                    )
+                write_back(p, wide, expert_dim)
+                write_back(momenta[p], m, expert_dim)
+
+
+def count_blocks(parameter: Tensor, block_rows: int = 1, expert_dim: int | None = None) -> int:
+    """Return the number of blocks of a parameter, see :class:`AdamMini`."""
+    if parameter.ndim < 2:
+        return 1
+    if expert_dim is None:
+        experts, rows = 1, parameter.shape[0]
+    else:
+        experts = parameter.shape[expert_dim]
+        rows = parameter.shape[1 if expert_dim == 0 else 0]
+    return int(experts * (rows // block_rows if rows % block_rows == 0 else rows))
+
+
+def in_blocks(tensor: Tensor, count: int, expert_dim: int | None) -> Tensor:
+    """Return the tensor as (block, elements), a view where its memory allows."""
+    return tensor.movedim(expert_dim or 0, 0).reshape(count, -1) if tensor.ndim else tensor.reshape(1, 1)
+
+
+def write_back(tensor: Tensor, blocks: Tensor, expert_dim: int | None) -> None:
+    """Copy what :func:`in_blocks` returned to the tensor if it was no view."""
+    if blocks.data_ptr() != tensor.data_ptr():
+        place = tensor.movedim(expert_dim or 0, 0) if tensor.ndim else tensor
+        place.copy_(blocks.view(place.shape))
+
+
+def adam_mini_update(
+    params: Tensor,
+    grads: Tensor,
+    first: Tensor,
+    second: Tensor,
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    shrink: float,
+    cautious: bool,
+) -> None:
+    """Apply the formula of :class:`AdamMini` to (block, elements) in place; ``second`` is (block,)."""
+    first.lerp_(grads, 1 - beta1)
+    norms = torch.linalg.vector_norm(grads, dim=1)
+    second.lerp_(norms.square_().div_(grads.shape[1]), 1 - beta2)
+    roots = (second / (1 - beta2**step)).sqrt_().add_(eps)
+    decay_([params], [first], shrink=shrink, cautious=cautious)
+    params.addcdiv_(first, roots[:, None], value=-lr / (1 - beta1**step))

@@ -1,0 +1,158 @@
+"""Adan: Adam with Nesterov momentum from differences of gradients."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_core.options import Range
+from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.traits import OptimizerTraits
+
+
+class Adan(Optimizer):
+    """Adan (Xie et al. 2022, arXiv 2208.06677).
+
+    d = g - g_before, 0 at the first step
+    m <- b1 m + (1 - b1) g;  n <- b2 n + (1 - b2) d;  v <- b3 v + (1 - b3) (g + b2 d)^2
+    u = (m / (1 - b1^t) + b2 n / (1 - b2^t)) / (sqrt(v / (1 - b3^t)) + eps)
+    p <- (p - lr u) / (1 + lr wd), or (1 - lr wd) p - lr u with ``no_prox``
+
+    Differs from the paper: betas are decay rates, one minus the paper's, as in the authors' code. Differs
+    from that code: ``p.grad`` is left as it was by ``max_grad_norm``.
+
+    Args:
+        params: parameters or groups.
+        lr: learning rate; 5 to 10 times AdamW's are possible.
+        betas: decay rates of the gradient, of its difference, and of the squared look-ahead gradient.
+        eps: added to the denominator.
+        weight_decay: multiplied by the learning rate.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        no_prox: decoupled decay as in AdamW instead of the proximal one.
+        max_grad_norm: scale the gradients of all groups to at most this norm before anything else, 0 never;
+            clip here or in the trainer, but in all steps alike, because differences are taken.
+
+    Raises:
+        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
+            sparse gradient, cautious decay without ``no_prox``.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        decay="proximal", gradient_scale="invariant", state_per_element=4
+    )
+    state_names: ClassVar[frozenset[str]] = frozenset(
+        {"step", "exp_avg", "exp_avg_diff", "exp_avg_sq", "previous_grad"}
+    )
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-3,
+        betas: tuple[Beta, Beta, Beta] = (0.98, 0.92, 0.99),
+        eps: Epsilon = 1e-8,
+        weight_decay: WeightDecay = 0.0,
+        decay_rule: DecayRule = "plain",
+        no_prox: bool = False,
+        max_grad_norm: Annotated[float, Range(min=0)] = 0.0,
+    ) -> None:
+        self._norm: Tensor | None = None
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decay_rule": decay_rule,
+            "no_prox": no_prox,
+            "max_grad_norm": max_grad_norm,
+        }
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group after checking it.
+
+        Raises:
+            ValueError: see :meth:`ultra_optim.checks.Checked.add_param_group`; or the decay is cautious and
+                proximal at once.
+        """
+        chosen = {**self.defaults, **param_group}
+        if chosen["decay_rule"] == "cautious" and not chosen["no_prox"]:
+            raise ValueError("Adan: decay_rule is 'cautious', which needs decoupled decay: set no_prox=True")
+        super().add_param_group(param_group)
+
+    def prepare(self) -> None:
+        """Refuse sparse gradients; take the norm of all gradients if they are to be clipped."""
+        super().prepare()
+        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if grads and any(group["max_grad_norm"] for group in self.param_groups):
+            norms = [n.to(grads[0].device) for n in torch._foreach_norm(grads)]
+            self._norm = torch.linalg.vector_norm(torch.stack(norms))
+
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters of the group."""
+        scale = 1.0
+        if group["max_grad_norm"] and self._norm is not None:
+            scale = min(1.0, group["max_grad_norm"] / (float(self._norm) + group["eps"]))
+        beta1, beta2, beta3 = group["betas"]
+        for step, same in self.count(params).items():
+            elementwise(
+                adan_update,
+                same,
+                *(self.zeros(same, n) for n in ("exp_avg", "exp_avg_diff", "exp_avg_sq", "previous_grad")),
+                step=step,
+                lr=group["lr"],
+                beta1=beta1,
+                beta2=beta2,
+                beta3=beta3,
+                eps=group["eps"],
+                scale=scale,
+                proximal=not group["no_prox"],
+                **decay_numbers(group),
+            )
+
+
+def adan_update(
+    params: list[Tensor],
+    grads: list[Tensor],
+    first: list[Tensor],
+    differences: list[Tensor],
+    second: list[Tensor],
+    previous: list[Tensor],
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    beta3: float,
+    eps: float,
+    scale: float,
+    proximal: bool,
+    shrink: float,
+    cautious: bool,
+) -> None:
+    """Apply the formula of :class:`Adan` in place, to gradients times ``scale``."""
+    if scale != 1.0:
+        grads = list(torch._foreach_mul(grads, scale))
+    if step == 1:
+        torch._foreach_copy_(previous, grads)
+    changes = torch._foreach_sub(grads, previous)
+    torch._foreach_copy_(previous, grads)
+    torch._foreach_lerp_(first, grads, 1 - beta1)
+    torch._foreach_lerp_(differences, changes, 1 - beta2)
+    ahead = torch._foreach_add(grads, changes, alpha=beta2)
+    torch._foreach_mul_(second, beta3)
+    torch._foreach_addcmul_(second, ahead, ahead, 1 - beta3)
+    correction = (1 - beta3**step) ** 0.5
+    roots = torch._foreach_sqrt(second)
+    torch._foreach_add_(roots, eps * correction)
+    share = beta2 * (1 - beta1**step) / (1 - beta2**step)
+    directions = torch._foreach_add(first, differences, alpha=share)
+    if not proximal:
+        decay_(params, directions, shrink=shrink, cautious=cautious)
+    torch._foreach_addcdiv_(params, directions, roots, -lr * correction / (1 - beta1**step))
+    if proximal and shrink:
+        torch._foreach_div_(params, 1 + shrink)

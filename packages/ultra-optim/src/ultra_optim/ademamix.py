@@ -1,0 +1,154 @@
+"""AdEMAMix: Adam with a second, much slower average of the gradient."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_core.options import Range
+from ultra_optim.adamw import adamw_update
+from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.traits import OptimizerTraits
+
+
+class AdEMAMix(Optimizer):
+    """AdEMAMix (Pagliardini et al. 2024, arXiv 2409.03137).
+
+    m1 <- b1 m1 + (1 - b1) g;  m2 <- b3_t m2 + (1 - b3_t) g;  v <- b2 v + (1 - b2) g^2
+    u = (m1 / (1 - b1^t) + alpha_t m2) / (sqrt(v / (1 - b2^t)) + eps);  p <- (1 - lr wd) p - lr u
+
+    Over the first T steps alpha_t grows linearly to alpha and b3_t from b1 to b3 so that its half-life,
+    log(1/2) / log(b3_t), grows linearly. The method diverges early without that, so T must be given: the
+    trainer gives ``total_steps``, the number of updates of the run. Both schedules follow the counter in the
+    state, and so does a resumed run.
+
+    Differs from the paper: nothing. The authors' code has alpha 2 by default; 5 is the paper's smallest and
+    pytorch_optimizer's, which adds no warm-up unless it is given.
+
+    Args:
+        params: parameters or groups.
+        lr: learning rate.
+        betas: decay rates b1 of the fast average, b2 of the second moment, b3 of the slow average.
+        eps: added to the denominator.
+        weight_decay: decoupled, multiplied by the learning rate.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        alpha: weight of the slow average.
+        t_alpha_beta3: T; None takes ``total_steps``, 0 has no warm-up.
+        total_steps: updates of the run.
+
+    Raises:
+        ValueError: a hyperparameter out of range, neither ``t_alpha_beta3`` nor ``total_steps``, a parameter
+            listed twice, a foreign state dict, a sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        gradient_scale="invariant", state_per_element=3, needs_total_steps=True
+    )
+    state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "exp_avg_slow", "exp_avg_sq"})
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-3,
+        betas: tuple[Beta, Beta, Beta] = (0.9, 0.999, 0.9999),
+        eps: Epsilon = 1e-8,
+        weight_decay: WeightDecay = 0.0,
+        decay_rule: DecayRule = "plain",
+        alpha: Annotated[float, Range(min=0)] = 5.0,
+        t_alpha_beta3: Annotated[int, Range(min=0)] | None = None,
+        total_steps: Annotated[int, Range(min=1)] | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decay_rule": decay_rule,
+            "alpha": alpha,
+            "t_alpha_beta3": t_alpha_beta3,
+            "total_steps": total_steps,
+        }
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group after checking it.
+
+        Raises:
+            ValueError: see :meth:`ultra_optim.checks.Checked.add_param_group`; or nobody says over how many
+                steps the slow average comes in.
+        """
+        chosen = {**self.defaults, **param_group}
+        if chosen["t_alpha_beta3"] is None and chosen["total_steps"] is None:
+            raise ValueError(
+                "AdEMAMix must know over how many steps its slow average comes in: pass total_steps, "
+                "the updates of the run, or t_alpha_beta3 (0 for no warm-up)"
+            )
+        super().add_param_group(param_group)
+
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters of the group."""
+        beta1, beta2, beta3 = group["betas"]
+        warmup = group["total_steps"] if group["t_alpha_beta3"] is None else group["t_alpha_beta3"]
+        for step, same in self.count(params).items():
+            share = min(step / warmup, 1.0) if warmup else 1.0
+            elementwise(
+                ademamix_update,
+                same,
+                self.zeros(same, "exp_avg"),
+                self.zeros(same, "exp_avg_slow"),
+                self.zeros(same, "exp_avg_sq"),
+                step=step,
+                lr=group["lr"],
+                beta1=beta1,
+                beta2=beta2,
+                beta3=between_half_lives(beta1, beta3, share),
+                alpha=share * group["alpha"],
+                eps=group["eps"],
+                **decay_numbers(group),
+            )
+
+
+def between_half_lives(beta: float, other: float, share: float) -> float:
+    """Return the decay rate whose half-life lies between those of two rates, ``share`` of the way."""
+    lives = [1 / math.log(b) if b > 0 else 0.0 for b in (beta, other)]  # in units of log(1/2)
+    life = (1 - share) * lives[0] + share * lives[1]
+    return min(math.exp(1 / life), max(beta, other)) if life else 0.0
+
+
+def ademamix_update(
+    params: list[Tensor],
+    grads: list[Tensor],
+    first: list[Tensor],
+    slow: list[Tensor],
+    second: list[Tensor],
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    beta3: float,
+    alpha: float,
+    eps: float,
+    shrink: float,
+    cautious: bool,
+) -> None:
+    """Apply the formula of :class:`AdEMAMix` to parameters and state in place."""
+    torch._foreach_lerp_(slow, grads, 1 - beta3)
+    if cautious:
+        directions = torch._foreach_lerp(first, grads, 1 - beta1)
+        torch._foreach_add_(directions, slow, alpha=alpha * (1 - beta1**step))
+        decay_(params, directions, shrink=shrink, cautious=True)
+        shrink = 0.0
+    adamw_update(
+        params, grads, first, second, step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps, shrink=shrink
+    )
+    correction = (1 - beta2**step) ** 0.5
+    roots = torch._foreach_sqrt(second)
+    torch._foreach_add_(roots, eps * correction)
+    torch._foreach_addcdiv_(params, slow, roots, -lr * alpha * correction)

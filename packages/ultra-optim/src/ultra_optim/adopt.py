@@ -1,0 +1,119 @@
+"""ADOPT: Adam that divides by the second moment of the past and so converges with any decay rate of it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.traits import OptimizerTraits
+
+
+class ADOPT(Optimizer):
+    """ADOPT (Taniguchi et al. 2024, arXiv 2411.02853), with clipping.
+
+    first step: v <- g^2, and nothing moves; then, with t = 1 at the second step,
+
+    u = clip(g / max(sqrt(v), eps), t^(1/4));  m <- b1 m + (1 - b1) u
+    p <- (1 - lr wd) p - lr m;  v <- b2 v + (1 - b2) g^2
+
+    Differs from the paper: nothing in its version 3; the decay is decoupled, which is an option in the
+    authors' code. Differs from pytorch_optimizer's ADOPT, whose t is one more and which decays in the first
+    step too.
+
+    Args:
+        params: parameters or groups.
+        lr: learning rate.
+        betas: decay rates of the first and second moment.
+        eps: lower bound of the denominator.
+        weight_decay: decoupled, multiplied by the learning rate.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        clip: bound the elements of the normalised gradient by t^(1/4).
+
+    Raises:
+        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
+            sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        gradient_scale="invariant", state_per_element=2, idle_first_step=True
+    )
+    state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "exp_avg_sq"})
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-3,
+        betas: tuple[Beta, Beta] = (0.9, 0.9999),
+        eps: Epsilon = 1e-6,
+        weight_decay: WeightDecay = 0.0,
+        decay_rule: DecayRule = "plain",
+        clip: bool = True,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decay_rule": decay_rule,
+            "clip": clip,
+        }
+        super().__init__(params, defaults)
+
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters of the group; the first step of each only looks at its gradient."""
+        beta1, beta2 = group["betas"]
+        for step, same in self.count(params).items():
+            moments = self.zeros(same, "exp_avg"), self.zeros(same, "exp_avg_sq")
+            if step == 1:
+                elementwise(first_look, same, *moments)
+                continue
+            elementwise(
+                adopt_update,
+                same,
+                *moments,
+                lr=group["lr"],
+                beta1=beta1,
+                beta2=beta2,
+                eps=group["eps"],
+                bound=(step - 1) ** 0.25 if group["clip"] else None,
+                **decay_numbers(group),
+            )
+
+
+def first_look(params: list[Tensor], grads: list[Tensor], first: list[Tensor], second: list[Tensor]) -> None:
+    """v <- g^2, in place."""
+    torch._foreach_addcmul_(second, grads, grads)
+
+
+def adopt_update(
+    params: list[Tensor],
+    grads: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    bound: float | None,
+    shrink: float,
+    cautious: bool,
+) -> None:
+    """Apply the formula of :class:`ADOPT` after its first step to parameters and moments in place."""
+    roots = torch._foreach_sqrt(second)
+    torch._foreach_clamp_min_(roots, eps)
+    normed = torch._foreach_div(grads, roots)
+    if bound is not None:
+        torch._foreach_clamp_min_(normed, -bound)
+        torch._foreach_clamp_max_(normed, bound)
+    torch._foreach_lerp_(first, normed, 1 - beta1)
+    decay_(params, first, shrink=shrink, cautious=cautious)
+    torch._foreach_add_(params, first, alpha=-lr)
+    torch._foreach_mul_(second, beta2)
+    torch._foreach_addcmul_(second, grads, grads, 1 - beta2)

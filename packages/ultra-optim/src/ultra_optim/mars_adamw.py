@@ -1,0 +1,178 @@
+"""MARS-AdamW: AdamW on gradients whose variance a difference of gradients reduces."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_core.options import Range
+from ultra_optim.adamw import adamw_update
+from ultra_optim.base import Optimizer, batches, elementwise, wide_dtype
+from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule, decay_numbers
+from ultra_optim.traits import OptimizerTraits
+
+
+class MARSAdamW(Optimizer):
+    """MARS-AdamW (Yuan et al. 2024, arXiv 2411.10438), the approximate version without a second pass.
+
+    c = g + gamma b1 / (1 - b1) (g - g_before);  c <- c / max(1, |c|)
+    m <- b1 m + (1 - b1) c;  v <- b2 v + (1 - b2) c^2
+    p <- (1 - lr wd) p - lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
+
+    The norm is that of one tensor; of each expert in a stacked expert weight. Before the first step
+    g_before is 0. Tensors of fewer than two dimensions take AdamW with ``betas_1d`` unless ``optimize_1d``.
+
+    Differs from the paper: nothing. Differs from the authors' code: its step counter is not in the state
+    dict, so that a resumed run corrects the bias anew; ``lr_1d`` and ``weight_decay_1d``, 0.003 and 0.1
+    there, are those of the group here unless they are set, and never those of a group that sets its own.
+
+    Args:
+        params: parameters or groups.
+        lr: learning rate.
+        betas: decay rates of the first and second moment.
+        eps: added to the denominator.
+        weight_decay: decoupled, multiplied by the learning rate.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        gamma: strength of the correction.
+        optimize_1d: correct the gradients of all tensors.
+        lr_1d: learning rate of AdamW; it follows the schedule of the group's.
+        betas_1d: decay rates of AdamW's moments.
+        weight_decay_1d: AdamW's weight decay.
+
+    Raises:
+        ValueError: a hyperparameter out of range, ``lr_1d`` with ``lr`` 0, a parameter listed twice, a
+            foreign state dict, a sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(max_update_rms=1.5)
+    state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "exp_avg_sq", "last_grad"})
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 3e-3,
+        betas: tuple[Beta, Beta] = (0.95, 0.99),
+        eps: Epsilon = 1e-8,
+        weight_decay: WeightDecay = 0.0,
+        decay_rule: DecayRule = "plain",
+        gamma: Annotated[float, Range(min=0)] = 0.025,
+        optimize_1d: bool = False,
+        lr_1d: LearningRate | None = None,
+        betas_1d: tuple[Beta, Beta] = (0.9, 0.95),
+        weight_decay_1d: WeightDecay | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decay_rule": decay_rule,
+            "gamma": gamma,
+            "optimize_1d": optimize_1d,
+            "lr_1d": lr_1d,
+            "betas_1d": betas_1d,
+            "weight_decay_1d": weight_decay_1d,
+        }
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group after checking it; what it sets itself holds for its vectors too.
+
+        Raises:
+            ValueError: see :meth:`ultra_optim.checks.Checked.add_param_group`; or ``lr_1d`` has no share of a
+                learning rate of 0.
+        """
+        own = {f"{name}_1d": None for name in ("lr", "weight_decay") if name in param_group}
+        group = {**own, **param_group}
+        chosen = {**self.defaults, **group}
+        if chosen["lr_1d"] is not None and not chosen["lr"]:
+            raise ValueError(
+                "MARSAdamW: lr_1d follows the schedule of lr, so lr must not be 0 when both are set"
+            )
+        group["lr_1d_factor"] = 1.0 if chosen["lr_1d"] is None else chosen["lr_1d"] / chosen["lr"]
+        super().add_param_group(group)
+
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters of the group."""
+        expert_dims = dict(zip(group["params"], group.get("expert_dim", ()), strict=False))
+        for step, same in self.count(params).items():
+            corrected = [p for p in same if p.ndim > 1 or group["optimize_1d"]]
+            self._mars(group, corrected, step, expert_dims)
+            self._adamw(group, [p for p in same if not (p.ndim > 1 or group["optimize_1d"])], step)
+
+    def _mars(
+        self, group: dict[str, Any], params: list[Tensor], step: int, expert_dims: dict[Tensor, int | None]
+    ) -> None:
+        beta1, beta2 = group["betas"]
+        decay = decay_numbers(group)
+        for batch in batches(params):
+            gradients = [torch.empty_like(p, dtype=wide_dtype(p)) for p in batch]
+            strength = group["gamma"] * beta1 / (1 - beta1)
+            elementwise(
+                corrected_gradients, batch, self.zeros(batch, "last_grad"), gradients, strength=strength
+            )
+            for p, c in zip(batch, gradients, strict=True):
+                dims = [d for d in range(p.ndim) if d != expert_dims.get(p)]
+                c.div_(torch.linalg.vector_norm(c, dim=dims, keepdim=True).clamp_(min=1))
+            elementwise(
+                adamw_of_others,
+                batch,
+                self.zeros(batch, "exp_avg"),
+                self.zeros(batch, "exp_avg_sq"),
+                gradients,
+                step=step,
+                lr=group["lr"],
+                beta1=beta1,
+                beta2=beta2,
+                eps=group["eps"],
+                **decay,
+            )
+
+    def _adamw(self, group: dict[str, Any], params: list[Tensor], step: int) -> None:
+        rate = group["lr"] * group["lr_1d_factor"]
+        weight_decay = group["weight_decay" if group["weight_decay_1d"] is None else "weight_decay_1d"]
+        if params:
+            elementwise(
+                adamw_update,
+                params,
+                self.zeros(params, "exp_avg"),
+                self.zeros(params, "exp_avg_sq"),
+                step=step,
+                lr=rate,
+                beta1=group["betas_1d"][0],
+                beta2=group["betas_1d"][1],
+                eps=group["eps"],
+                **decay_numbers({**group, "lr": rate, "weight_decay": weight_decay}),
+            )
+
+
+def corrected_gradients(
+    params: list[Tensor],
+    grads: list[Tensor],
+    previous: list[Tensor],
+    gradients: list[Tensor],
+    *,
+    strength: float,
+) -> None:
+    """Write c of :class:`MARSAdamW` before its normalisation to ``gradients``, and g to ``previous``."""
+    torch._foreach_copy_(gradients, grads)
+    torch._foreach_sub_(gradients, previous)
+    torch._foreach_mul_(gradients, strength)
+    torch._foreach_add_(gradients, grads)
+    torch._foreach_copy_(previous, grads)
+
+
+def adamw_of_others(
+    params: list[Tensor],
+    grads: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    gradients: list[Tensor],
+    **numbers: Any,
+) -> None:
+    """Apply :func:`ultra_optim.adamw.adamw_update` with ``gradients`` in place of the parameters' own."""
+    adamw_update(params, gradients, first, second, **numbers)

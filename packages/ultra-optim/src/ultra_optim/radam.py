@@ -1,0 +1,110 @@
+"""RAdam: Adam whose adaptive rate waits until its variance is known."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_optim.adamw import adamw_update
+from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.traits import OptimizerTraits
+
+
+class RAdam(Optimizer):
+    """RAdam (Liu et al. 2020, arXiv 1908.03265).
+
+    m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
+    rho_max = 2 / (1 - b2) - 1;  rho = rho_max - 2 t b2^t / (1 - b2^t)
+    r = sqrt((rho - 4) (rho - 2) rho_max / ((rho_max - 4) (rho_max - 2) rho))
+    p <- (1 - lr wd) p - lr r m / (1 - b1^t) sqrt(1 - b2^t) / (sqrt(v) + eps)  where rho > 5
+    p <- (1 - lr wd) p - lr m / (1 - b1^t)  in the steps before (the first 5 with b2 = 0.999)
+
+    Needs no warm-up.
+
+    Differs from the paper: the threshold is 5 as in the authors' code and torch, the paper has 4; the decay
+    is decoupled, which ``torch.optim.RAdam`` does only with ``decoupled_weight_decay=True``. Differs from
+    pytorch_optimizer's RAdam, which moves and decays nothing before the threshold.
+
+    Args:
+        params: parameters or groups.
+        lr: learning rate.
+        betas: decay rates of the first and second moment.
+        eps: added to the denominator.
+        weight_decay: decoupled, multiplied by the learning rate.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+
+    Raises:
+        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
+            sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(state_per_element=2, max_update_rms=1.1)
+    state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "exp_avg_sq"})
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-3,
+        betas: tuple[Beta, Beta] = (0.9, 0.999),
+        eps: Epsilon = 1e-8,
+        weight_decay: WeightDecay = 0.0,
+        decay_rule: DecayRule = "plain",
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decay_rule": decay_rule,
+        }
+        super().__init__(params, defaults)
+
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters of the group."""
+        beta1, beta2 = group["betas"]
+        numbers = {"beta1": beta1, "beta2": beta2, **decay_numbers(group)}
+        for step, same in self.count(params).items():
+            factor = rectification(step, beta2)
+            moments = self.zeros(same, "exp_avg"), self.zeros(same, "exp_avg_sq")
+            if factor is None:
+                elementwise(momentum_update, same, *moments, lr=group["lr"], step=step, **numbers)
+            else:
+                eps = group["eps"] / (1 - beta2**step) ** 0.5  # the correction of v is to spare eps
+                rate = group["lr"] * factor
+                elementwise(adamw_update, same, *moments, lr=rate, step=step, eps=eps, **numbers)
+
+
+def rectification(step: int, beta2: float) -> float | None:
+    """Return r of :class:`RAdam`, or None where rho <= 5."""
+    limit = 2 / (1 - beta2) - 1
+    length = limit - 2 * step * beta2**step / (1 - beta2**step)
+    if length <= 5:
+        return None
+    squared = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
+    return float(squared**0.5)
+
+
+def momentum_update(
+    params: list[Tensor],
+    grads: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    shrink: float,
+    cautious: bool,
+) -> None:
+    """Apply the step of :class:`RAdam` that does not divide by the second moment, in place."""
+    torch._foreach_lerp_(first, grads, 1 - beta1)
+    torch._foreach_mul_(second, beta2)
+    torch._foreach_addcmul_(second, grads, grads, 1 - beta2)
+    decay_(params, first, shrink=shrink, cautious=cautious)
+    torch._foreach_add_(params, first, alpha=-lr / (1 - beta1**step))

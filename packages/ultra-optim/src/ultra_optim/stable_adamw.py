@@ -1,0 +1,115 @@
+"""StableAdamW: AdamW that slows down a tensor whose gradient outgrows its second moment."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.traits import OptimizerTraits
+
+
+class StableAdamW(Optimizer):
+    """StableAdamW (Wortsman et al. 2023, arXiv 2304.13013): AdamW with the update clipping of Adafactor.
+
+    c(b) = b (1 - b^(t - 1)) / (1 - b^t)
+    m <- c(b1) m + (1 - c(b1)) g;  v <- c(b2) v + (1 - c(b2)) g^2
+    rms = sqrt(mean(g^2 / max(v, eps^2)));  lr' = lr / max(1, rms)
+    p <- (1 - lr' wd) p - lr' m / (sqrt(v) + eps)
+
+    Clipping of gradients is not needed: a gradient that is suddenly large slows its tensor down by itself.
+
+    Differs from the paper: nothing. The corrected rates c(b) give the same m and v as dividing by 1 - b^t.
+    Differs from pytorch_optimizer's StableAdamW: no Kahan sums; keep weights in float32.
+
+    Args:
+        params: parameters or groups.
+        lr: learning rate.
+        betas: decay rates of the first and second moment.
+        eps: added to the denominator.
+        weight_decay: decoupled, multiplied by the learning rate lr' of the tensor.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+
+    Raises:
+        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
+            sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        gradient_scale="invariant", state_per_element=2, max_update_rms=1.1, whole_tensors=True
+    )
+    state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "exp_avg_sq"})
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-3,
+        betas: tuple[Beta, Beta] = (0.9, 0.99),
+        eps: Epsilon = 1e-8,
+        weight_decay: WeightDecay = 0.01,
+        decay_rule: DecayRule = "plain",
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decay_rule": decay_rule,
+        }
+        super().__init__(params, defaults)
+
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters of the group."""
+        eps, decay = group["eps"], decay_numbers(group)
+        for step, same in self.count(params).items():
+            beta1, beta2 = (b * (1 - b ** (step - 1)) / (1 - b**step) for b in group["betas"])
+            moments = self.zeros(same, "exp_avg"), self.zeros(same, "exp_avg_sq")
+            sums = [torch.zeros((), dtype=m.dtype, device=m.device) for m in moments[0]]
+            elementwise(stable_moments, same, *moments, sums, beta1=beta1, beta2=beta2, eps=eps)
+            slowness = [(s / p.numel()).sqrt_().clamp_(min=1) for s, p in zip(sums, same, strict=True)]
+            elementwise(stable_update, same, *moments, slowness, lr=group["lr"], eps=eps, **decay)
+
+
+def stable_moments(
+    params: list[Tensor],
+    grads: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    sums: list[Tensor],
+    *,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> None:
+    """Update the moments in place; ``sums``, one number a tensor, grow by the sum of g^2 / max(v, eps^2)."""
+    torch._foreach_lerp_(first, grads, 1 - beta1)
+    squares = torch._foreach_mul(grads, grads)
+    torch._foreach_lerp_(second, squares, 1 - beta2)
+    for square, v, total in zip(squares, second, sums, strict=True):
+        total.add_(square.div_(v.clamp(min=eps * eps)).sum())
+
+
+def stable_update(
+    params: list[Tensor],
+    grads: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    slowness: list[Tensor],
+    *,
+    lr: float,
+    eps: float,
+    shrink: float,
+    cautious: bool,
+) -> None:
+    """Apply the last line of :class:`StableAdamW` in place, with lr' = lr / slowness of each tensor."""
+    roots = torch._foreach_sqrt(second)
+    torch._foreach_add_(roots, eps)
+    torch._foreach_mul_(roots, slowness)
+    if shrink:
+        decay_(params, first, shrink=[shrink / s for s in slowness], cautious=cautious)
+    torch._foreach_addcdiv_(params, first, roots, -lr)
