@@ -179,7 +179,11 @@ class Mixer(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """Move and cast as ``nn.Module`` does, but for ``exact_parameters``."""
-        exact = {name: self.get_parameter(name).data for name in self.exact_parameters}
+        exact = {
+            name: parameter.data
+            for name in self.exact_parameters
+            if (parameter := getattr(self, name)) is not None
+        }
         super()._apply(fn, recurse)
         for name, before in exact.items():
             parameter = self.get_parameter(name)

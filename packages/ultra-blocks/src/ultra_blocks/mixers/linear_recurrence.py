@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple
 
+import attrs
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -45,9 +46,9 @@ class LinearRecurrence(Mixer):
     F is the recurrence of the subclass. The directions share everything but their gates; ``own``, what a
     token reads of itself, counts once, with the mean of both directions.
 
-    A subclass gives ``gates``, maybe ``features``, ``scan_one_way`` (or ``scan``, where the directions can share work),
-    ``own_weight`` and ``recur``, builds what it needs for gates, names it in ``gate_modules`` and calls
-    ``reset_parameters`` at the end of its constructor.
+    A subclass gives ``gates``, ``scan_one_way`` (or ``scan``, where the directions can share work) and
+    ``recur``, maybe ``features`` and ``own_weight``; it builds what it needs for gates, names it in
+    ``gate_modules`` and calls ``reset_parameters`` at the end of its constructor.
 
     Args:
         hidden_size: width D of the stream.
@@ -96,7 +97,9 @@ class LinearRecurrence(Mixer):
         keys, values = num_heads * key_dim, num_heads * value_dim
         self.conv_widths = (keys, keys if self.projects_keys else 0, values)
         self.gate_width = 0 if output_gate == "none" else values
-        self.in_proj = fused_linear(linear, hidden_size, self.row_blocks()["in_proj.weight"])
+        heights = (*self.conv_widths, self.gate_width)
+        self.in_heights = tuple(height for height in heights if height)
+        self.in_proj = fused_linear(linear, hidden_size, self.in_heights)
         width = sum(self.conv_widths)
         self.conv1d = nn.Conv1d(width, width, kernel, groups=width, bias=False) if kernel else None
         # y lacks the factor d_k^-1/2, which stands in eps instead
@@ -155,14 +158,13 @@ class LinearRecurrence(Mixer):
 
     def row_blocks(self) -> dict[str, tuple[int, ...]]:
         """Return the heights of the projections that ``in_proj`` stacks: queries, keys, values, gate."""
-        widths = (*self.conv_widths, self.gate_width)
-        return {"in_proj.weight": tuple(width for width in widths if width)}
+        return {"in_proj.weight": self.in_heights}
 
     def parameter_info(self) -> dict[str, ParamInfo]:
         """Describe the parameters: gates are never decayed."""
         info = super().parameter_info()
-        gates = (*self.exact_parameters, *(name for name in info if name.split(".")[0] in self.gate_modules))
-        info.update({name: ParamInfo(role=self.role, kind="gate", decay=False) for name in gates})
+        gates = [name for name in info if name.split(".")[0] in (*self.exact_parameters, *self.gate_modules)]
+        info.update({name: attrs.evolve(info[name], kind="gate", decay=False) for name in gates})
         if self.conv1d is not None:
             info["conv1d.weight"] = ParamInfo(role=self.role, kind="conv")
         return info
@@ -223,3 +225,21 @@ class LinearRecurrence(Mixer):
 def _mirrored(forward: Tensor, backward: Tensor) -> Tensor:
     """Rows and, behind them in the batch, rows from the end to the start."""
     return torch.cat((forward, backward.flip(1)))
+
+
+def head_width(
+    block: str, hidden_size: int, num_heads: int, option: str = "hidden_size", expansion: float = 1.0
+) -> int:
+    """Return the width of a head, ``expansion * hidden_size / num_heads``.
+
+    Raises:
+        ValueError: that is no whole number; names the option that is the expansion.
+    """
+    width = round(expansion * hidden_size / num_heads)
+    if width < 1 or abs(width * num_heads - expansion * hidden_size) > 1e-6:
+        given = "" if option == "hidden_size" else f"{option} {expansion:g} of "
+        raise ValueError(
+            f"{block}: {given}hidden_size {hidden_size} is not a multiple of its {num_heads} heads; change "
+            f"{option} or num_heads"
+        )
+    return width

@@ -1,0 +1,227 @@
+"""Linear recurrences whose key channels decay one by one, in chunks. No parameters.
+
+Inside a chunk the decay between two tokens is built up on a tree: blocks of 1, 2, 4, .. tokens meet in
+pairs, and after that each token takes up the decay across the block next to its own. All factors are decays
+or products of them: nothing overflows and nothing is divided, however fast channels decay. No tensor has
+both a dimension of pairs and one of channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ultra_blocks.functional.chunks import carry, from_chunks, to_chunks
+from ultra_blocks.functional.triangular import corners
+
+
+def gated_linear(
+    q: Tensor,
+    keys: Sequence[Tensor],
+    v: Tensor,
+    log_decays: Sequence[Tensor],
+    *,
+    chunk_size: int = 64,
+    documents: Tensor | None = None,
+) -> Tensor:
+    """Return ``y_t = q_t S_t`` with ``S_t = diag(exp(log_decay_t)) S_{t-1} + k_t^T v_t``, not scaled.
+
+    With two keys and decays the second ones run from the end to the start, and ``y`` is the sum of both; the
+    own term ``(q_t . k_t) v_t`` counts once, with the mean of both keys.
+
+    Args:
+        q: ``(B, T, H, d_k)``.
+        keys: ``(B, T, H, d_k)`` of each direction, one or two; the same tensor twice where they share it.
+        v: ``(B, T, H, d_v)``, 0 at padding; bf16 goes into large products as it is, fp16 as fp32.
+        log_decays: ``(B, T, H, d_k)`` of each direction, <= 0, -inf allowed, at least fp32.
+        chunk_size: tokens that are multiplied with each other directly, rounded up to a power of two.
+        documents: ``(B, T)`` ids, each document in one piece without padding inside, -1 at padding, which
+            stands at the end. None: one document a row, maybe with padding at the end.
+
+    Shapes:
+        y ``(B, T, H, d_v)`` in the dtype of the decays. Cost and memory linear in T.
+    """
+    length, exact = q.shape[1], log_decays[0].dtype
+    size = min(_power_of_two(chunk_size), _power_of_two(length))
+    chunks = -(-length // size)
+    work = torch.float32 if v.dtype == torch.float16 else v.dtype
+    with torch.autocast(q.device.type, enabled=False):
+        queries = to_chunks(q.to(exact), chunks, size)
+        written = [to_chunks(k.to(exact), chunks, size) for k in keys[: 2 - (keys[0] is keys[-1])]]
+        decays = [to_chunks(x, chunks, size) for x in log_decays]
+        values = to_chunks(v.to(work), chunks, size)
+        lanes = [x for i, decay in enumerate(decays) for x in (written[min(i, len(written) - 1)], decay)]
+        mixing, *views = _Faded.apply(queries, *lanes)
+        borders = None if documents is None else _borders(documents, chunks, size)
+        if borders is not None:
+            mixing = mixing.masked_fill(borders.strangers, 0.0)
+        y = (mixing.to(work) @ values).to(exact)
+        if chunks > 1:
+            for i, decay in enumerate(decays):
+                y = y + _across(views[2 * i], views[2 * i + 1], values, decay, borders, reverse=i == 1)
+    return from_chunks(y, length)
+
+
+def gated_step(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``y = q S'`` ``(B, H, d_v)`` and ``S' = diag(exp(log_decay)) S + k^T v`` of one token.
+
+    Shapes: q, k, log_decay ``(B, H, d_k)``; v ``(B, H, d_v)``; memory S ``(B, H, d_k, d_v)``.
+    """
+    memory = log_decay.exp()[..., None] * memory + k[..., None] * v[..., None, :]
+    return (q[..., None] * memory).sum(-2), memory
+
+
+class _Borders(NamedTuple):
+    """Where documents keep tokens of chunks apart, True = apart."""
+
+    strangers: Tensor  # (B, 1, n, C, C): two tokens
+    left: Tensor  # (B, 1, n, C, 1): a token and the one before its chunk
+    right: Tensor  # (B, 1, n, C, 1): a token and the last one of its chunk
+    cut: Tensor  # (B, 1, n, 1): the token before a chunk and its last one
+
+
+def _borders(documents: Tensor, chunks: int, size: int) -> _Borders:
+    ids = F.pad(documents, (1, chunks * size - documents.shape[1]), value=-1)[:, None]
+    before, last = ids[..., :-1:size, None], ids[..., size::size, None]
+    ids = ids[..., 1:].unflatten(-1, (chunks, size))
+    return _Borders(
+        ids[..., :, None] != ids[..., None, :],
+        (ids != before)[..., None],
+        (ids != last)[..., None],
+        before != last,
+    )
+
+
+def _across(
+    read: Tensor, write: Tensor, v: Tensor, log_decay: Tensor, borders: _Borders | None, *, reverse: bool
+) -> Tensor:
+    """What tokens read of other chunks on one side, ``(B, H, n, C, d_v)``."""
+    spans = log_decay.sum(3)
+    if borders is not None:
+        near, far = (borders.right, borders.left) if reverse else (borders.left, borders.right)
+        read, write = read.masked_fill(near, 0.0), write.masked_fill(far, 0.0)
+        spans = spans.masked_fill(borders.cut, float("-inf"))
+    states = (write.to(v.dtype).mT @ v).to(spans.dtype).transpose(2, 3)
+    memory = carry(states, spans.transpose(2, 3), reverse=reverse).transpose(2, 3)
+    return (read.to(v.dtype) @ memory.to(v.dtype)).to(spans.dtype)
+
+
+class _Faded(torch.autograd.Function):
+    """Inner products of the tokens of a chunk, and tokens as they look from its borders.
+
+    Where token i reads the earlier j, ``A_ij = sum_c q_ic k_jc a_{j+1,c} .. a_ic``; from the end to the start
+    the same mirrored, above the diagonal; on it ``q_i . k_i``, k the mean of the directions. R and W are q
+    and k times the decays up to the borders over which tokens read and are carried.
+
+    The gradient is written by hand, which saves most of the memory: q, k and W are kept, the tree is climbed
+    again. What log a_t gets is the sum over all pairs with t between them, and so a sum of ``q dq - k dk``.
+
+    Shapes: q, then k and log a of each direction, ``(B, H, n, C, d)``; returns A ``(B, H, n, C, C)``, then R
+    and W of each direction, ``(B, H, n, C, d)``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, *lanes: Tensor) -> tuple[Tensor, ...]:
+        keys, log_decays = lanes[::2], lanes[1::2]
+        A = q.new_zeros(*q.shape[:-1], q.shape[-2])
+        mean = keys[0] if keys[0] is keys[-1] else (keys[0] + keys[-1]) / 2
+        A.diagonal(dim1=-2, dim2=-1).copy_((q * mean).sum(-1))
+        views = []
+        for i, (k, log_a) in enumerate(zip(keys, log_decays, strict=True)):
+            a = log_a.exp()
+            R, W = q * a, k.clone()
+            for meeting in _climb(R, W, a, reverse=i == 1):
+                _block(A, meeting.size, reverse=i == 1).copy_(_product(meeting.read, meeting.write.mT))
+            views += [R, W]
+        ctx.save_for_backward(q, *lanes, *views[1::2])
+        return A, *views
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dA: Tensor, *d_views: Tensor) -> tuple[Tensor, ...]:
+        q, *saved = ctx.saved_tensors
+        count = len(d_views) // 2
+        dq, d_lanes = torch.zeros_like(q), []
+        d_own = dA.diagonal(dim1=-2, dim2=-1)[..., None] / count
+        for i in range(count):
+            reverse = i == 1
+            (k, log_a), W = saved[2 * i : 2 * i + 2], saved[2 * count + i]
+            a, d_read, d_write = log_a.exp(), d_views[2 * i].clone(), d_views[2 * i + 1].clone()
+            carried = (W * d_write).sum(-2, keepdim=True)
+            met = [m.copied() for m in _climb(q * a, k.clone(), a, reverse=reverse)]
+            for read, write, read_decay, write_decay in reversed(met):  # from the root to the leaves
+                size = read.shape[-2]
+                d_block = _block(dA, size, reverse=reverse)
+                half_read, half_write = _readers(d_read, size, reverse), _writers(d_write, size, reverse)
+                half_read.mul_(read_decay).add_(_product(d_block, write))
+                half_write.mul_(write_decay).add_(_product(d_block.mT, read))
+            d_read *= a
+            across = (q * d_read).addcmul_(k, d_write, value=-1)
+            across = across.cumsum(-2) if reverse else across.flip(-2).cumsum(-2).flip(-2)
+            d_lanes += [d_write.addcmul_(d_own, q), across.add_(carried)]
+            dq.add_(d_read).addcmul_(d_own, k)
+        return dq, *d_lanes
+
+
+class _Meeting(NamedTuple):
+    """Where blocks meet in pairs: views of the tokens that read and are read, and what they take up then."""
+
+    read: Tensor  # (B, H, n, m, h, d)
+    write: Tensor
+    read_decay: Tensor  # (B, H, n, m, 1, d), across the block of the others
+    write_decay: Tensor
+
+    @property
+    def size(self) -> int:
+        return self.read.shape[-2]
+
+    def copied(self) -> _Meeting:
+        return _Meeting(self.read.clone(), self.write.clone(), self.read_decay, self.write_decay)
+
+
+def _climb(read: Tensor, write: Tensor, decay: Tensor, *, reverse: bool) -> Iterator[_Meeting]:
+    """Climb the tree: yield what meets, then multiply ``read`` and ``write`` in place and go on.
+
+    Shapes: all ``(B, H, n, C, d)``, C a power of two; ``read`` holds the decay of its own token already.
+    """
+    size = 1
+    while size < read.shape[-2]:
+        left, right = decay.unflatten(-2, (-1, 2)).unbind(-2)
+        mine, others = (left, right) if reverse else (right, left)
+        readers, writers = _readers(read, size, reverse), _writers(write, size, reverse)
+        yield _Meeting(readers, writers, others[..., None, :], mine[..., None, :])
+        readers *= others[..., None, :]
+        writers *= mine[..., None, :]
+        decay, size = left * right, 2 * size
+
+
+def _readers(x: Tensor, size: int, reverse: bool) -> Tensor:
+    """Of each pair of blocks of a chunk the one that comes later in the direction of reading."""
+    return x.unflatten(-2, (-1, 2, size)).select(-3, 0 if reverse else 1)
+
+
+def _writers(x: Tensor, size: int, reverse: bool) -> Tensor:
+    return _readers(x, size, not reverse)
+
+
+def _block(A: Tensor, size: int, *, reverse: bool) -> Tensor:
+    """Entries ``(B, H, n, m, h, h)`` of ``(B, H, n, C, C)`` between the readers and writers of each pair."""
+    return corners(A.mT, size).mT if reverse else corners(A, size)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b``; batches of products over one or two numbers are slow on CPUs and are written out."""
+    if a.shape[-1] > 2:
+        return a @ b
+    y = a[..., :1] * b[..., :1, :]
+    return y if a.shape[-1] == 1 else y.addcmul_(a[..., 1:], b[..., 1:, :])
+
+
+def _power_of_two(n: int) -> int:
+    """The next one, at least n."""
+    return 1 << (n - 1).bit_length()

@@ -1,0 +1,117 @@
+"""Gated linear attention: a matrix of memory a head, whose key channels each token decays as it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultra_blocks.functional.gated_linear import gated_linear, gated_step
+from ultra_blocks.linear import LinearFactory
+from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate, head_width
+from ultra_core.options import FromModel, Range
+
+
+class GLA(LinearRecurrence):
+    """Gated linear attention, bidirectional or causal, in time linear in the length.
+
+    ``S_t = diag(a_t) S_{t-1} + k_t^T v_t``, ``y_t = d_k^{-1/2} q_t S_t`` in each head, with a decay for each
+    key channel that the token says: ``a_t = sigmoid(W_2 W_1 x_t + b)^{1 / tau}``. ``q, k, v`` went through a
+    short convolution and SiLU. Bidirectional: ``y = F_1(q, k, v) + rev F_2(rev q, rev k, rev v) - own`` with
+    decays of their own, that is every token of the document, the own one once. Then
+    ``out = W_O (swish(x W_G) * RMSNorm(y))``, the norm over each head.
+
+    Args:
+        hidden_size: width D of the stream.
+        num_heads: heads H.
+        causal: read the past alone; then ``init_state`` and ``step`` decode token by token.
+        key_expansion: width of all queries over D.
+        value_expansion: width of all values over D.
+        gate_rank: width between W_1 and W_2.
+        gate_temperature: tau; the larger, the slower memory decays at the start.
+        conv_size: tokens that the convolution spans; null: 4 if causal, else 5, centred and therefore odd;
+            0: none.
+        output_gate: activation of the gate; "none": no gate.
+        chunk_size: tokens that are multiplied with each other directly, rounded up to a power of two; states
+            connect the chunks. It changes speed, not the result.
+        eps: added to the mean square of the head.
+        linear: makes the projections in and out.
+
+    Shapes:
+        x ``(B, T, D)`` -> ``(B, T, D)``. Positions are not used: neighbours are neighbouring real tokens.
+
+    Raises:
+        ValueError: widths that do not divide into heads, an even centred convolution.
+
+    Paper: Yang et al. 2024, "Gated Linear Attention Transformers with Hardware-Efficient Training",
+    arXiv:2312.06635.
+    Differs from the paper: bidirectional unless ``causal``; a short convolution and SiLU on q, k and v, as
+    later members of the family have (``conv_size: 0`` leaves SiLU alone); RMS norm of a head instead of
+    LayerNorm, as in the authors' code; no positive power of a decay is ever formed, where the paper divides
+    by decays within chunks.
+    """
+
+    role: ClassVar[str] = "gla"
+    gate_modules: ClassVar[tuple[str, ...]] = ("decay_down", "decay_up")
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 4,
+        causal: bool = False,
+        key_expansion: Annotated[float, Range(gt=0)] = 0.5,
+        value_expansion: Annotated[float, Range(gt=0)] = 1.0,
+        gate_rank: Annotated[int, Range(min=1)] = 16,
+        gate_temperature: Annotated[float, Range(gt=0)] = 16.0,
+        conv_size: Annotated[int, Range(min=0)] | None = None,
+        output_gate: OutputGate = "swish",
+        chunk_size: Annotated[int, Range(min=1)] = 64,
+        eps: Annotated[float, Range(gt=0)] = 1e-5,
+        linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            num_heads=num_heads,
+            key_dim=head_width("GLA", hidden_size, num_heads, "key_expansion", key_expansion),
+            value_dim=head_width("GLA", hidden_size, num_heads, "value_expansion", value_expansion),
+            causal=causal,
+            conv_size=conv_size,
+            output_gate=output_gate,
+            eps=eps,
+            linear=linear,
+        )
+        self.gate_temperature = gate_temperature
+        self.chunk_size = chunk_size
+        keys = num_heads * self.key_dim
+        self.decay_down = nn.Linear(hidden_size, self.directions * gate_rank, bias=False)
+        self.decay_up = nn.ModuleList(nn.Linear(gate_rank, keys) for _ in range(self.directions))
+        self.reset_parameters()
+
+    def row_blocks(self) -> dict[str, tuple[int, ...]]:
+        """Return the heights of stacked projections; each direction has its own ``W_1``."""
+        rank = self.decay_down.out_features // self.directions
+        return {**super().row_blocks(), "decay_down.weight": self.directions * (rank,)}
+
+    def gates(self, x: Tensor) -> list[Gates]:
+        """Return ``log a`` ``(..., H, d_k)`` of each direction."""
+        exact = torch.promote_types(x.dtype, torch.float32)
+        raw = [
+            up(y) for up, y in zip(self.decay_up, self.decay_down(x).chunk(self.directions, -1), strict=True)
+        ]
+        logs = [F.logsigmoid(y.to(exact)) / self.gate_temperature for y in raw]
+        return [(y.unflatten(-1, (self.num_heads, -1)),) for y in logs]
+
+    def scan(
+        self, q: Tensor, k: Tensor, v: Tensor, gates: Sequence[Gates], documents: Tensor | None
+    ) -> Tensor:
+        """Both directions share the inner products of queries and keys, not their decays."""
+        decays = [log_decay for (log_decay,) in gates]
+        return gated_linear(q, [k] * len(decays), v, decays, chunk_size=self.chunk_size, documents=documents)
+
+    def recur(self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """``S <- diag(a) S + k^T v``, ``y = q S``."""
+        return gated_step(q, k, v, gates[0], memory)

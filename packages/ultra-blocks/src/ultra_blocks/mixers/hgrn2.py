@@ -1,0 +1,133 @@
+"""HGRN2: a gated linear recurrence with an expanded state, whose keys are what its decays leave free."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultra_blocks.functional.gated_linear import gated_linear, gated_step
+from ultra_blocks.linear import LinearFactory
+from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate, head_width
+from ultra_core.options import FromModel, Range
+
+
+class HGRN2(LinearRecurrence):
+    """Hierarchically gated recurrence with state expansion, bidirectional or causal, linear in the length.
+
+    ``S_t = diag(f_t) S_{t-1} + (1 - f_t)^T v_t``, ``y_t = d_k^{-1/2} q_t S_t`` in each head: a key channel
+    writes as much as it forgets. ``f_t = b + (1 - b) sigmoid(W_f x_t)`` with a lower bound b for each
+    channel, higher in higher layers, which thus remember longer. ``q, v`` went through a short convolution
+    and SiLU.
+    Bidirectional: ``y = F_1(q, v) + rev F_2(rev q, rev v) - own`` with an ``f`` and so keys of their own;
+    ``own`` is the mean of what a token reads of itself in both, which thus counts once. Then
+    ``out = W_O (swish(x W_G) * RMSNorm(y))``, the norm over each head.
+
+    Args:
+        hidden_size: width D of the stream.
+        num_heads: heads H; D must be a multiple.
+        causal: read the past alone; then ``init_state`` and ``step`` decode token by token.
+        lower_bound: where b starts, all channels alike, and is then learnt; 0: it stays 0. An encoder of L
+            layers gives 0, 1/L, .., (L-1)/L.
+        conv_size: tokens that the convolution spans; null: 4 if causal, else 5, centred and therefore odd;
+            0: none.
+        output_gate: activation of the gate; "none": no gate.
+        chunk_size: tokens that are multiplied with each other directly, rounded up to a power of two; states
+            connect the chunks. It changes speed, not the result.
+        eps: added to the mean square of the head.
+        linear: makes the projections in and out.
+
+    Shapes:
+        x ``(B, T, D)`` -> ``(B, T, D)``. Positions are not used: neighbours are neighbouring real tokens.
+
+    Raises:
+        ValueError: ``hidden_size`` does not divide into heads; an even centred convolution.
+
+    Paper: Qin et al. 2024, "HGRN2: Gated Linear RNNs with State Expansion", arXiv:2404.07904.
+    Differs from the paper: bidirectional unless ``causal``. There, one softmax over all layers, summed up
+    from layer to layer, makes the bounds: 0 in the first and rising. Here each layer learns the bound of its
+    own, which only starts where that sum does; nothing but training keeps bounds rising, and a block works
+    alone. A short convolution on q and v and an output gate besides q, as the rest of the family has
+    (``conv_size: 0``, ``output_gate: none`` leave them out); the norm is over each head, not over all.
+    """
+
+    role: ClassVar[str] = "hgrn2"
+    projects_keys: ClassVar[bool] = False
+    gate_modules: ClassVar[tuple[str, ...]] = ("forget_proj",)
+    exact_parameters: ClassVar[tuple[str, ...]] = ("bound",)
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 4,
+        causal: bool = False,
+        lower_bound: Annotated[float, FromModel("layer_depth"), Range(min=0, lt=1)] = 0.0,
+        conv_size: Annotated[int, Range(min=0)] | None = None,
+        output_gate: OutputGate = "swish",
+        chunk_size: Annotated[int, Range(min=1)] = 64,
+        eps: Annotated[float, Range(gt=0)] = 1e-5,
+        linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
+    ) -> None:
+        width = head_width("HGRN2", hidden_size, num_heads)
+        super().__init__(
+            hidden_size,
+            num_heads=num_heads,
+            key_dim=width,
+            value_dim=width,
+            causal=causal,
+            conv_size=conv_size,
+            output_gate=output_gate,
+            eps=eps,
+            linear=linear,
+        )
+        self.lower_bound = lower_bound
+        self.chunk_size = chunk_size
+        self.forget_proj = nn.Linear(hidden_size, self.directions * hidden_size, bias=False)
+        self.bound = nn.Parameter(torch.empty(hidden_size)) if lower_bound else None
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
+        """Draw new weights: projections and gates N(0, std^2); bounds start at ``lower_bound``."""
+        super().reset_parameters(std=std, residual_scale=residual_scale)
+        if self.bound is not None:
+            self.bound.fill_(math.log(self.lower_bound / (1 - self.lower_bound)))
+
+    def row_blocks(self) -> dict[str, tuple[int, ...]]:
+        """Return the heights of stacked projections; each direction has its own ``W_f``."""
+        return {**super().row_blocks(), "forget_proj.weight": self.directions * (self.hidden_size,)}
+
+    def gates(self, x: Tensor) -> list[Gates]:
+        """Return ``log f`` and the keys ``1 - f``, both ``(..., H, d_k)``, of each direction."""
+        exact = torch.promote_types(x.dtype, torch.float32)
+        return [
+            tuple(y.unflatten(-1, (self.num_heads, -1)) for y in self._forget(raw.to(exact)))
+            for raw in self.forget_proj(x).chunk(self.directions, -1)
+        ]
+
+    def _forget(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """``log f`` and ``1 - f``, neither by way of the other: f may be close to 0 or 1."""
+        log_f, key = F.logsigmoid(raw), (-raw).sigmoid()
+        if self.bound is None:
+            return log_f, key
+        above = F.logsigmoid(-self.bound)
+        return torch.logaddexp(F.logsigmoid(self.bound), above + log_f), above.exp() * key
+
+    def scan(
+        self, q: Tensor, k: Tensor, v: Tensor, gates: Sequence[Gates], documents: Tensor | None
+    ) -> Tensor:
+        """Both directions share the queries, the values and one product with them."""
+        del k
+        decays, keys = zip(*gates, strict=True)
+        return gated_linear(q, keys, v, decays, chunk_size=self.chunk_size, documents=documents)
+
+    def recur(self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """``S <- diag(f) S + (1 - f)^T v``, ``y = q S``."""
+        del k
+        log_f, key = gates
+        return gated_step(q, key, v, log_f, memory)
