@@ -1,4 +1,4 @@
-"""Softmax attention: which kernel computes it, and the explicit form for what no kernel offers."""
+"""Softmax attention: which fused kernel computes it, and the form that keeps the scores in memory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def kernel_attention(
     Args:
         q: ``(B, H, T, d)``.
         k: ``(B, G, T, d)``, G dividing H: each key head serves ``H/G`` neighbouring query heads.
-        v: ``(B, G, T, d)``.
+        v: ``(B, G, T, e)``.
         layout: who is real, and who belongs together.
         causal: hide what comes later.
         window: see :meth:`Layout.attention_mask`.
@@ -55,8 +55,12 @@ def kernel_attention(
         dropout: probability that a weight is dropped.
 
     Shapes:
-        returns ``(B, H, T, d)``; what stands at padding queries is of no use, but finite.
+        returns ``(B, H, T, e)``; what stands at padding queries is of no use, but finite.
     """
+    if (width := v.shape[-1]) < q.shape[-1]:  # flash kernels want one width; without them it takes longer
+        wide = F.pad(v, (0, q.shape[-1] - width))
+        y = kernel_attention(q, k, wide, layout, causal=causal, window=window, bias=bias, dropout=dropout)
+        return y[..., :width]
     plain = window is None and bias is None
     if plain and dropout == 0.0 and not layout.dense and can_be_ragged(q) and layout.max_seqlen:
         return ragged_attention(q, k, v, layout, causal=causal)
@@ -104,6 +108,7 @@ def explicit_attention(
     mask: Tensor | None = None,
     bias: Tensor | None = None,
     softcap: float | None = None,
+    normalised: bool = True,
     dropout: float = 0.0,
 ) -> Tensor:
     """Return ``softmax(cap(scores) + bias) v`` with the scores in memory and their softmax in at least fp32.
@@ -114,6 +119,7 @@ def explicit_attention(
         mask: bool, broadcastable to the scores, True = may attend; no row of it may be empty.
         bias: broadcastable to the scores; added after the cap, so that distance is not capped.
         softcap: ``cap(s) = softcap tanh(s / softcap)``; None: no cap.
+        normalised: False: the sigmoid of each score instead of the softmax.
         dropout: probability that a weight is dropped.
 
     Shapes:
@@ -126,7 +132,7 @@ def explicit_attention(
         scores = scores + bias
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
-    weights = scores.softmax(-1)
+    weights = scores.softmax(-1) if normalised else scores.sigmoid()
     if dropout:
         weights = F.dropout(weights, dropout)
     return weights.to(v.dtype) @ repeat_heads(v, scores.shape[1])

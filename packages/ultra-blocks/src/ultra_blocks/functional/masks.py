@@ -45,3 +45,27 @@ def pair_mask(
         seen = seen & torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
     itself = torch.eye(length, dtype=torch.bool, device=mask.device)
     return (seen | (itself & ~mask[:, :, None]))[:, None]
+
+
+def visible_keys(
+    mask: Tensor,
+    documents: Tensor,
+    positions: Tensor,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+) -> Tensor:
+    """Return how many keys each query sees, ``(B, T)`` int64; at padding some number above 0.
+
+    The row sums of :func:`pair_mask`, in time linear in T where there is no window.
+    """
+    if window is not None:
+        return pair_mask(mask, documents, positions, causal=causal, window=window)[:, 0].sum(-1)
+    document = documents + 1  # padding is number 0
+    counts = torch.zeros(len(mask), mask.shape[1] + 1, dtype=torch.int64, device=mask.device)
+    counts = counts.scatter_add(1, document, torch.ones_like(document))
+    if not causal:
+        return counts.gather(1, document)
+    counts[:, 0] = 0
+    before = (counts.cumsum(1) - counts).gather(1, document)
+    return (mask.cumsum(1) - before).clamp(min=1)

@@ -1,4 +1,4 @@
-"""What standard_attn and gqa_attn share: projections, positions, the choice of kernel, decoding."""
+"""What the attention blocks share: projections, positions, the choice of kernel, decoding."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ultra_blocks.functional.attention import explicit_attention, kernel_attention, repeat_heads
+from ultra_blocks.functional.tiles import added_scores, tiled_attention
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
@@ -24,10 +25,19 @@ class KVCache(NamedTuple):
     length: int
 
 
-class SoftmaxAttention(Mixer):
-    """Softmax attention with G key heads for H query heads; see its two faces for the formula.
+class Terms(NamedTuple):
+    """What a block itself adds to its scores, as :func:`tiled_attention` takes it."""
 
-    The projections of q, k and v are one matrix ``qkv_proj`` of ``(H + 2 G) d`` rows.
+    shift: Tensor | None = None
+    decays: Tensor | None = None
+
+
+class SoftmaxAttention(Mixer):
+    """Attention with G key heads for H query heads; see its faces for the formulas.
+
+    The projections of q, k and v are one matrix ``qkv_proj`` of ``(H + 2 G) d`` rows. A block that adds
+    something to the scores says what in :meth:`_terms`, and for the next token passes it to
+    :meth:`_attend_next`.
 
     Raises:
         ValueError: heads that do not divide, a position code of a kind that attention cannot apply, or an
@@ -35,6 +45,8 @@ class SoftmaxAttention(Mixer):
     """
 
     role = "attention"
+    normalised: ClassVar[bool] = True
+    """Softmax of the scores; False: the sigmoid of each."""
     traits: ClassVar[Traits] = Traits(
         recurrent_step=True, positions=frozenset({"rotate", "bias", "scores"}), symmetric=True
     )
@@ -60,12 +72,7 @@ class SoftmaxAttention(Mixer):
             raise ValueError(f"{name}: num_heads={num_heads} does not divide hidden_size={hidden_size}")
         if num_kv_heads < 1 or num_heads % num_kv_heads:
             raise ValueError(f"{name}: num_kv_heads={num_kv_heads} does not divide num_heads={num_heads}")
-        if window is not None and window < 1:
-            raise ValueError(f"{name}: window must be 1 or more, or null for none; given {window}")
-        if softcap is not None and not softcap > 0:
-            raise ValueError(f"{name}: softcap must be above 0, or null for none; given {softcap}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"{name}: dropout must be at least 0 and below 1; given {dropout}")
+        check_options(name, window=window, softcap=softcap, dropout=dropout)
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
         self.head_dim = hidden_size // num_heads
@@ -100,14 +107,33 @@ class SoftmaxAttention(Mixer):
         bias = self.positions.bias(layout, v.dtype) if self.positions.kind == "bias" else None
         dropout = self.dropout if self.training else 0.0
         window = self.window if self._reaches_past_window(layout) else None
-        if self._has_kernel():
+        terms = self._terms(x, layout)
+        tiled = self.softcap is not None or any(term is not None for term in terms)
+        learnt = bias is not None and bias.requires_grad
+        if not self._has_kernel() or (tiled and learnt):
+            mask = layout.attention_mask(self.causal, window)
+            bias = _sum(bias, added_scores(*terms))
+            y = self._read(plain, self._scores(q, k, layout), v, mask=mask, bias=bias, dropout=dropout)
+        elif tiled:
+            y = tiled_attention(
+                q.to(v.dtype),
+                repeat_heads(k.to(v.dtype), self.num_heads),
+                repeat_heads(v, self.num_heads),
+                layout,
+                causal=self.causal,
+                window=window,
+                shift=terms.shift,
+                bias=bias,
+                decays=terms.decays,
+                softcap=self.softcap,
+                normalised=self.normalised,
+                dropout=dropout,
+            )
+        else:
             q, k = q.to(v.dtype), k.to(v.dtype)
             y = kernel_attention(
                 q, k, v, layout, causal=self.causal, window=window, bias=bias, dropout=dropout
             )
-        else:
-            mask = layout.attention_mask(self.causal, window)
-            y = self._read(plain, self._scores(q, k, layout), v, mask=mask, bias=bias, dropout=dropout)
         return y.transpose(1, 2).flatten(2)
 
     def _reaches_past_window(self, layout: Layout) -> bool:
@@ -116,8 +142,14 @@ class SoftmaxAttention(Mixer):
             return self.window is not None
         return layout.mask.shape[1] - 1 > (self.window if self.causal else self.window // 2)
 
+    def _terms(self, x: Tensor, layout: Layout) -> Terms:
+        """Return what this block adds to the scores of all tokens; ``x`` has zeros at padding."""
+        del x, layout
+        return Terms()
+
     def _has_kernel(self) -> bool:
-        return self.softcap is None and self.positions.kind != "scores"
+        """Whether q and k are enough, so that the scores need not be in memory."""
+        return self.positions.kind != "scores"
 
     def _read(
         self,
@@ -131,7 +163,15 @@ class SoftmaxAttention(Mixer):
     ) -> Tensor:
         """Return ``(B, H, T, d)`` from scores in memory; ``plain`` are the queries before any rotation."""
         del plain
-        return explicit_attention(scores, v, mask=mask, bias=bias, softcap=self.softcap, dropout=dropout)
+        return explicit_attention(
+            scores,
+            v,
+            mask=mask,
+            bias=bias,
+            softcap=self.softcap,
+            normalised=self.normalised,
+            dropout=dropout,
+        )
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return q ``(B, H, T, d)``, k and v ``(B, G, T, d)``, views of one projection."""
@@ -169,26 +209,49 @@ class SoftmaxAttention(Mixer):
         y, state = self._attend_next(x_t, state)
         return self.out_proj(y), state
 
-    def _attend_next(self, x_t: Tensor, state: KVCache) -> tuple[Tensor, KVCache]:
-        """Return what the heads of the next token read, side by side ``(B, D)``, and the cache with it."""
+    def _attend_next(
+        self, x_t: Tensor, state: KVCache, added: Tensor | None = None
+    ) -> tuple[Tensor, KVCache]:
+        """Return what the heads of the next token read, side by side ``(B, D)``, and the cache with it.
+
+        ``added`` to the scores of the cached tokens and the next one, broadcastable to ``(B, H, 1, t + 1)``.
+        """
         q, k, v = self._project(x_t[:, None])
         plain = q
         kind = self.positions.kind
         if kind == "rotate":
-            q, k = self.positions.rotate(q, k, _columns(x_t, state.length, 1))
+            q, k = self.positions.rotate(q, k, columns(x_t, state.length, 1))
         keys, values = torch.cat([state.keys, k], 2), torch.cat([state.values, v], 2)
         if self.window is not None:
             keys, values = keys[:, :, -self.window - 1 :], values[:, :, -self.window - 1 :]
         seen = keys.shape[2]
-        layout = _columns(x_t, state.length + 1 - seen, seen)
+        layout = columns(x_t, state.length + 1 - seen, seen)
         bias = self.positions.bias(layout, v.dtype)[:, :, -1:] if kind == "bias" else None
         q = q.expand(-1, -1, seen, -1) if kind == "scores" else q
         scores = self._scores(q, keys, layout)[:, :, -1:]
-        y = self._read(plain, scores, values, mask=None, bias=bias)
+        y = self._read(plain, scores, values, mask=None, bias=_sum(bias, added))
         return y.transpose(1, 2).flatten(1), KVCache(keys, values, state.length + 1)
 
 
-def _columns(like: Tensor, first: int, length: int) -> Layout:
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return a if b is None else b if a is None else a + b
+
+
+def columns(like: Tensor, first: int, length: int) -> Layout:
     """Return the layout of ``length`` real tokens in every row, from position ``first`` on."""
     whole = Layout.full(len(like), length, like.device)
     return Layout(whole.mask, whole.documents, whole.positions + first, padded=False, packed=False)
+
+
+def check_options(name: str, *, window: int | None, softcap: float | None, dropout: float) -> None:
+    """Check the options that all attention blocks have.
+
+    Raises:
+        ValueError: one is out of its range; ``name`` is whose.
+    """
+    if window is not None and window < 1:
+        raise ValueError(f"{name}: window must be 1 or more, or null for none; given {window}")
+    if softcap is not None and not softcap > 0:
+        raise ValueError(f"{name}: softcap must be above 0, or null for none; given {softcap}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"{name}: dropout must be at least 0 and below 1; given {dropout}")

@@ -1,4 +1,4 @@
-"""Softmax attention as the paper writes it: one query, one head at a time."""
+"""Softmax and sigmoid attention as the papers write them: one query, one head at a time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ def attention(
     window: int | None = None,
     bias: Tensor | None = None,
     softcap: float | None = None,
+    normalised: bool = True,
 ) -> Tensor:
     """Return ``y_i = sum_j a_ij v_j``, zeros where ``documents`` is -1.
 
+    ``a_i`` is the softmax of the scores, or without ``normalised`` the sigmoid of each score less
+    ``log n_i``, n_i being the number of keys that token i sees.
+
     Shapes:
-        q ``(B, H, T, d)``, k and v ``(B, G, T, d)``, documents and positions ``(B, T)``, bias
+        q ``(B, H, T, d)``, k ``(B, G, T, d)``, v ``(B, G, T, e)``, documents and positions ``(B, T)``, bias
         ``(B, H, T, T)``.
     """
-    batch, heads, length, width = q.shape
+    batch, heads, length, _ = q.shape
     shared = heads // k.shape[1]
     rows = []
     for b in range(batch):
@@ -42,8 +46,8 @@ def attention(
                 ]
                 added = None if bias is None else bias[b, h, i]
                 g = h // shared
-                rows.append(_read(q[b, h, i], k[b, g], v[b, g], seen, added, softcap))
-    return torch.stack(rows).view(batch, heads, length, width)
+                rows.append(_read(q[b, h, i], k[b, g], v[b, g], seen, added, softcap, normalised))
+    return torch.stack(rows).view(batch, heads, length, v.shape[-1])
 
 
 def near(distance: int, window: int | None, causal: bool) -> bool:
@@ -58,14 +62,16 @@ def _read(
     seen: list[int],
     bias: Tensor | None,
     softcap: float | None,
+    normalised: bool,
 ) -> Tensor:
     if not seen:
-        return torch.zeros_like(q_i)
+        return torch.zeros_like(v[0])
     scores = []
     for j in seen:
         score = (q_i * k[j]).sum() / math.sqrt(len(q_i))
         if softcap is not None:
             score = softcap * torch.tanh(score / softcap)
         scores.append(score if bias is None else score + bias[j])
-    weights = torch.softmax(torch.stack(scores), 0)
+    s_i = torch.stack(scores)
+    weights = torch.softmax(s_i, 0) if normalised else 1 / (1 + len(seen) * torch.exp(-s_i))
     return weights @ v[seen]

@@ -1,0 +1,171 @@
+"""Forgetting attention: softmax attention whose scores fade by learnt gates."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultra_blocks.layout import Layout
+from ultra_blocks.linear import LinearFactory
+from ultra_blocks.mixers.base import Traits
+from ultra_blocks.mixers.softmax import KVCache, SoftmaxAttention, Terms
+from ultra_blocks.positions import PositionSpec
+from ultra_core.options import FromModel, Range
+from ultra_core.params import ParamInfo
+
+
+class FoxState(NamedTuple):
+    """Keys and values so far, and how far each has faded: ``(B, H, t)`` sums of log f, at least fp32."""
+
+    cache: KVCache
+    faded: Tensor
+
+
+class FoxAttention(SoftmaxAttention):
+    """Softmax attention with a forget gate a head, bidirectional or causal (the Forgetting Transformer).
+
+    Per head, over the keys of the query's own document, with F the running sum over its real tokens::
+
+        f_t = sigmoid(w x_t + b),    F_i = sum_{l <= i} log f_l
+        S_ij = q_i k_j / sqrt(d) - |F_i - F_j|,    A = softmax(S),    Y = [A V over heads] W_O
+
+    For j <= i the bias is the paper's, the sum of log f over ``j+1..i``; an encoder fades what is ahead in
+    the same way, over ``i+1..j``. No key is ever boosted. The gates know the order, so that no position code
+    is needed. Sums of log f are at least fp32; scores are computed by tiles, in memory linear in T.
+
+    Args:
+        hidden_size: width D of the stream.
+        num_heads: heads H; each is ``d = D / H`` wide.
+        causal: a token sees itself and what comes before.
+        positions: position code besides the gates; "nope" is the paper's.
+        separate_gates: encoders fade what is ahead by gates of their own.
+        initial_forget: f of a new block, by its bias b.
+        qk_norm: RMS norm with gain over d of each query and key, before the position code.
+        window: local attention: encoders see ``|p_i - p_j| <= window // 2``, causal blocks ``window`` back.
+        softcap: scores become ``softcap * tanh(S / softcap)``, before fading.
+        dropout: probability that a weight of A is dropped in training.
+        bias: whether the projections have shifts; the gates always have.
+        linear: factory of the projections, except that of the gates.
+
+    Shapes:
+        x, y ``(B, T, D)``. Parameters: ``qkv_proj.weight`` ``(3D, D)``, ``forget_proj.weight`` ``(H, D)``, or
+        ``(2H, D)`` with ``separate_gates``, ``out_proj.weight`` ``(D, D)``. Decoding state: 2 D + H numbers a
+        token.
+
+    Raises:
+        ValueError: ``num_heads`` does not divide D, an option is out of range, ``separate_gates`` in a causal
+            block, or the position code is of a kind that attention cannot apply.
+
+    Paper: Lin et al. 2025, "Forgetting Transformer: Softmax Attention with a Forget Gate", arXiv:2503.02130.
+    Differs from the paper: the form for encoders is ours; b starts at ``logit(initial_forget)`` instead of 0;
+    no output gate, output norm or shifted keys (its "Pro" block).
+    """
+
+    traits: ClassVar[Traits] = Traits(
+        recurrent_step=True, positions=frozenset({"rotate", "bias", "scores"}), symmetric=False
+    )
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        causal: bool = False,
+        positions: Annotated[PositionSpec, FromModel("positions")] = "nope",
+        separate_gates: bool = False,
+        initial_forget: Annotated[float, Range(gt=0, lt=1)] = 0.99,
+        qk_norm: bool = False,
+        window: Annotated[int, Range(min=1)] | None = None,
+        softcap: Annotated[float, Range(gt=0)] | None = None,
+        dropout: Annotated[float, FromModel("dropout"), Range(min=0, lt=1)] = 0.0,
+        bias: bool = False,
+        linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
+    ) -> None:
+        if not 0 < initial_forget < 1:
+            raise ValueError(
+                f"FoxAttention: initial_forget must be above 0 and below 1; given {initial_forget}"
+            )
+        if separate_gates and causal:
+            raise ValueError(
+                "FoxAttention: separate_gates are for what is ahead, which a causal block never sees; "
+                "leave it out"
+            )
+        super().__init__(
+            hidden_size,
+            num_heads=num_heads,
+            num_kv_heads=num_heads,
+            causal=causal,
+            positions=positions,
+            qk_norm=qk_norm,
+            window=window,
+            softcap=softcap,
+            dropout=dropout,
+            bias=bias,
+            linear=linear,
+        )
+        self.initial_forget = float(initial_forget)
+        self.directions = 2 if separate_gates else 1
+        self.forget_proj = nn.Linear(hidden_size, self.directions * num_heads)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
+        """Draw new weights as every block does; the gates start at ``initial_forget``."""
+        super().reset_parameters(std=std, residual_scale=residual_scale)
+        if (gates := getattr(self, "forget_proj", None)) is not None:
+            gates.bias.fill_(math.log(self.initial_forget / (1 - self.initial_forget)))
+
+    def parameter_info(self) -> dict[str, ParamInfo]:
+        """Describe the parameters; gates are not decayed."""
+        gate = ParamInfo(role=self.role, kind="gate", decay=False)
+        return {**super().parameter_info(), "forget_proj.weight": gate, "forget_proj.bias": gate}
+
+    def init_state(self, batch: int) -> FoxState:  # type: ignore[override]
+        """Return the empty state of ``batch`` rows.
+
+        Raises:
+            ValueError: the block is not causal.
+        """
+        cache = super().init_state(batch)
+        wide = torch.promote_types(cache.keys.dtype, torch.float32)
+        return FoxState(cache, cache.keys.new_empty(batch, self.num_heads, 0, dtype=wide))
+
+    def step(self, x_t: Tensor, state: FoxState) -> tuple[Tensor, FoxState]:  # type: ignore[override]
+        """Return the output ``(B, D)`` of the next token of every row, and the state with it."""
+        self.require_causal()
+        faded = F.pad(state.faded + self._log_forget(x_t)[..., None], (0, 1))
+        if self.window is not None:
+            faded = faded[..., -self.window - 1 :]
+        y, cache = self._attend_next(x_t, state.cache, faded[:, :, None])
+        return self.out_proj(y), FoxState(cache, faded)
+
+    def _log_forget(self, x: Tensor) -> Tensor:
+        """Return log f ``(..., H)`` or ``(..., 2H)`` of ``x``, at least fp32, under autocast too."""
+        wide = torch.promote_types(x.dtype, torch.float32)
+        weight, bias = self.forget_proj.weight.to(wide), self.forget_proj.bias.to(wide)
+        with torch.autocast(x.device.type, enabled=False):
+            return F.logsigmoid(F.linear(x.to(wide), weight, bias))
+
+    def _terms(self, x: Tensor, layout: Layout) -> Terms:
+        log_forget = layout.zero_padding(self._log_forget(x))
+        # rows of several documents add up many numbers of which only differences count
+        exact = torch.float32 if x.device.type == "mps" else torch.float64
+        sums = log_forget.to(exact).cumsum(1)
+        if not layout.dense:
+            sums = sums - sums.gather(1, self._first(layout)[..., None].expand_as(sums))
+        sums = sums.to(log_forget.dtype).unflatten(-1, (self.directions, -1))
+        return Terms(decays=sums.permute(2, 0, 3, 1))
+
+    @staticmethod
+    def _first(layout: Layout) -> Tensor:
+        """Return the column ``(B, T)`` at which each token's document starts; padding counts on."""
+
+        def columns() -> Tensor:
+            index = torch.arange(layout.mask.shape[1], device=layout.mask.device)
+            return torch.where(layout.starts, index, 0).cummax(1).values
+
+        return layout.remember("first columns", columns)

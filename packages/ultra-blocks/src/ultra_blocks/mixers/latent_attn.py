@@ -1,0 +1,212 @@
+"""Multi-head latent attention with decoupled rotary positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ultra_blocks.functional.attention import explicit_attention, kernel_attention
+from ultra_blocks.functional.tiles import tiled_attention
+from ultra_blocks.layout import Layout
+from ultra_blocks.linear import LinearFactory, fused_linear
+from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_blocks.mixers.softmax import check_options, columns
+from ultra_blocks.norms.rms_norm import RMSNorm
+from ultra_blocks.positions import PositionSpec
+from ultra_core.options import FromModel, Range
+
+
+class LatentCache(NamedTuple):
+    """What is kept: normed latents ``(B, t, r)``, rotated keys ``(B, t, d_r)``, and the number of tokens."""
+
+    latents: Tensor
+    rotated: Tensor
+    length: int
+
+
+class LatentAttention(Mixer):
+    """Multi-head attention whose keys and values are read from one narrow latent a token (MLA).
+
+    For head h, over the keys of the query's own document, R turning by the position::
+
+        c = RMS(x W_DKV),   k_R = R(x W_KR)                                  shared by all heads
+        q_N = u W_UQ,   q_R = R(u W_QR),   u = x, or RMS(x W_DQ) with query_latent_dim
+        k_N = c W_UK,   v = c W_UV
+        S = (q_N k_N^T + q_R k_R^T) / sqrt(d_n + d_r),   A = softmax(S),   Y = [A v over heads] W_O
+
+    Positions turn q_R and k_R alone, so that W_UK can be moved to the query: decoding scores
+    ``(q_N W_UK^T) c^T``, reads ``(A c) W_UV``, and keeps nothing of a token but c and k_R.
+
+    Args:
+        hidden_size: width D of the stream.
+        num_heads: heads H.
+        causal: a token sees itself and what comes before.
+        positions: code that turns q_R and k_R: "rope", another one of kind "rotate", or "nope" for none; in
+            an encoder without any, other layers must know the order.
+        latent_dim: r, width of c; None: D / 4.
+        query_latent_dim: width of the latent of queries; None: queries come from x itself.
+        head_dim: d_n, what a head has of its own in queries and keys; None: D / H.
+        rope_dim: d_r, what positions turn; None: half of ``D / H``, rounded up to an even number.
+        value_dim: d_v, width of a head's values; None: D / H.
+        window: local attention: encoders see ``|p_i - p_j| <= window // 2``, causal blocks ``window`` back.
+        softcap: scores become ``softcap * tanh(S / softcap)``, before masks.
+        dropout: probability that a weight of A is dropped in training.
+        bias: whether the projections from and to the stream have shifts.
+        linear: factory of the projections. With any but ``nn.Linear`` decoding cannot move W_UK and makes the
+            keys of all cached tokens anew; the cache stays the same.
+
+    Shapes:
+        x, y ``(B, T, D)``. Parameters: ``q_proj.weight`` ``(H (d_n + d_r), D)``, ``kv_down_proj.weight``
+        ``(r + d_r, D)``, ``kv_up_proj.weight`` ``(H (d_n + d_v), r)``, ``out_proj.weight`` ``(D, H d_v)``;
+        with a query latent ``q_down_proj`` comes first. Stacked are q_N of all heads, then q_R; c, then k_R;
+        k_N of all heads, then v. Decoding state: r + d_r numbers a token.
+
+    Raises:
+        ValueError: ``num_heads`` does not divide D where a width is left out, an option is out of range, or
+            the position code is not of kind "rotate".
+
+    Paper: DeepSeek-AI 2024, "DeepSeek-V2", arXiv:2405.04434.
+    Differs from the paper: bidirectional unless ``causal``; no query latent by default; pairs of rotary
+    channels are the two halves unless ``{rope: {interleaved: true}}``. There is no QK-norm: keys would have
+    to be made before they can be normed, and the latents are normed already.
+    """
+
+    role = "attention"
+    traits: ClassVar[Traits] = Traits(recurrent_step=True, positions=frozenset({"rotate"}), symmetric=True)
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        causal: bool = False,
+        positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
+        latent_dim: Annotated[int, Range(min=1)] | None = None,
+        query_latent_dim: Annotated[int, Range(min=1)] | None = None,
+        head_dim: Annotated[int, Range(min=1)] | None = None,
+        rope_dim: Annotated[int, Range(min=1)] | None = None,
+        value_dim: Annotated[int, Range(min=1)] | None = None,
+        window: Annotated[int, Range(min=1)] | None = None,
+        softcap: Annotated[float, Range(gt=0)] | None = None,
+        dropout: Annotated[float, FromModel("dropout"), Range(min=0, lt=1)] = 0.0,
+        bias: bool = False,
+        linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
+    ) -> None:
+        super().__init__(hidden_size, causal=causal)
+        name = type(self).__name__
+        check_options(name, window=window, softcap=softcap, dropout=dropout)
+        if num_heads < 1 or (hidden_size % num_heads and None in (head_dim, rope_dim, value_dim)):
+            raise ValueError(
+                f"{name}: num_heads={num_heads} does not divide hidden_size={hidden_size}; choose another, "
+                "or set head_dim, rope_dim and value_dim"
+            )
+        width = hidden_size // num_heads
+        self.latent_dim = max(1, hidden_size // 4) if latent_dim is None else latent_dim
+        self.query_latent_dim = query_latent_dim
+        self.head_dim = width if head_dim is None else head_dim
+        self.rope_dim = -(-width // 4) * 2 if rope_dim is None else rope_dim
+        self.value_dim = width if value_dim is None else value_dim
+        for option in ("latent_dim", "query_latent_dim", "head_dim", "rope_dim", "value_dim"):
+            if (given := getattr(self, option)) is not None and given < 1:
+                raise ValueError(f"{name}: {option} must be 1 or more, or null; given {given}")
+        self.num_heads = num_heads
+        self.window, self.softcap, self.dropout = window, softcap, dropout
+        self.query_heights = (num_heads * self.head_dim, num_heads * self.rope_dim)
+        self.down_heights = (self.latent_dim, self.rope_dim)
+        self.up_heights = (num_heads * self.head_dim, num_heads * self.value_dim)
+        self.q_down_proj: nn.Module | None = None
+        self.q_norm: RMSNorm | None = None
+        if query_latent_dim is not None:
+            self.q_down_proj = linear(hidden_size, query_latent_dim, bias=bias)
+            self.q_norm = RMSNorm(query_latent_dim)
+        self.q_proj = fused_linear(
+            linear, query_latent_dim or hidden_size, self.query_heights, bias=bias and not query_latent_dim
+        )
+        self.kv_down_proj = fused_linear(linear, hidden_size, self.down_heights, bias=bias)
+        self.kv_norm = RMSNorm(self.latent_dim)
+        self.kv_up_proj = fused_linear(linear, self.latent_dim, self.up_heights)
+        self.out_proj = linear(num_heads * self.value_dim, hidden_size, bias=bias)
+        self.positions = self.build_positions(positions, head_dim=self.rope_dim, num_heads=num_heads)
+        self.reset_parameters()
+
+    def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the heights of what the projections stack."""
+        return {
+            "q_proj.weight": self.query_heights,
+            "kv_down_proj.weight": self.down_heights,
+            "kv_up_proj.weight": self.up_heights,
+        }
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        """Return the attention branch ``(B, T, D)`` of ``x`` ``(B, T, D)``; zeros at padding."""
+        if layout is None:
+            layout = Layout.full(x.shape[0], x.shape[1], x.device)
+        x = self.enter(x, layout)
+        q_own, q_turned, latents, turned = self._project(x, layout)
+        k_own, v = self._decompress(latents)
+        q = torch.cat((q_own, q_turned), -1)
+        k = torch.cat((k_own, turned[:, None].expand(-1, self.num_heads, -1, -1)), -1)
+        dropout = self.dropout if self.training else 0.0
+        attend = kernel_attention if self.softcap is None else partial(tiled_attention, softcap=self.softcap)
+        y = attend(q, k, v, layout, causal=self.causal, window=self.window, dropout=dropout)
+        return self.leave(self.out_proj(y.transpose(1, 2).flatten(2)), layout)
+
+    def _project(self, x: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return q_N and q_R ``(B, H, T, .)``, the normed latents ``(B, T, r)`` and k_R ``(B, T, d_r)``."""
+        source = x
+        if self.q_down_proj is not None and self.q_norm is not None:
+            source = self.q_norm(self.q_down_proj(x))
+        parts = self.q_proj(source).split(self.query_heights, -1)
+        q_own, q_turned = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
+        latents, turned = self.kv_down_proj(x).split(self.down_heights, -1)
+        if self.positions.kind == "rotate":
+            q_turned, keys = self.positions.rotate(q_turned, turned[:, None], layout)
+            turned = keys[:, 0]
+        return q_own, q_turned.to(q_own.dtype), self.kv_norm(latents), turned.to(q_own.dtype)
+
+    def _decompress(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Return k_N ``(B, H, T, d_n)`` and v ``(B, H, T, d_v)`` of latents ``(B, T, r)``."""
+        parts = self.kv_up_proj(latents).split(self.up_heights, -1)
+        k_own, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
+        return k_own, v
+
+    def init_state(self, batch: int) -> LatentCache:
+        """Return the empty cache of ``batch`` rows.
+
+        Raises:
+            ValueError: the block is not causal.
+        """
+        self.require_causal()
+        like = next(self.parameters())
+        return LatentCache(
+            like.new_empty(batch, 0, self.latent_dim), like.new_empty(batch, 0, self.rope_dim), 0
+        )
+
+    def step(self, x_t: Tensor, state: LatentCache) -> tuple[Tensor, LatentCache]:
+        """Return the output ``(B, D)`` of the next token of every row, and the cache with it.
+
+        The cache takes r + d_r numbers a token. Dropout is not applied.
+        """
+        self.require_causal()
+        q_own, q_turned, latent, turned = self._project(x_t[:, None], columns(x_t, state.length, 1))
+        latents, rotated = torch.cat([state.latents, latent], 1), torch.cat([state.rotated, turned], 1)
+        if self.window is not None:
+            latents, rotated = latents[:, -self.window - 1 :], rotated[:, -self.window - 1 :]
+        scale = (self.head_dim + self.rope_dim) ** -0.5
+        scores = q_turned @ rotated[:, None].mT
+        if type(self.kv_up_proj) is nn.Linear:
+            w_uk, w_uv = self.kv_up_proj.weight.split(self.up_heights)
+            moved = q_own @ w_uk.unflatten(0, (self.num_heads, -1))
+            scores = (scores + moved @ latents[:, None].mT) * scale
+            read = explicit_attention(scores, latents[:, None], softcap=self.softcap)
+            y = read @ w_uv.unflatten(0, (self.num_heads, -1)).mT
+        else:
+            k_own, v = self._decompress(latents)
+            scores = (scores + q_own @ k_own.mT) * scale
+            y = explicit_attention(scores, v, softcap=self.softcap)
+        y = self.out_proj(y.transpose(1, 2).flatten(1))
+        return y, LatentCache(latents, rotated, state.length + 1)
