@@ -101,7 +101,7 @@ class APOLLO(StackedOptimizer):
     @classmethod
     def matrix_state(cls, group: Mapping[str, Any], rows: int, columns: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the moments and of the length of the last update."""
-        long, rank = max(rows, columns), min(group["rank"], rows, columns)
+        long, rank = max(rows, columns), min(group.get("rank", 1), rows, columns)
         return {"low_avg": (long, rank), "low_avg_sq": (long, rank), "length": (1, 1)}
 
     def direction(self, group: Mapping[str, Any], stack: Stack) -> Tensor:
@@ -110,7 +110,7 @@ class APOLLO(StackedOptimizer):
         grad = stack.grad if rows >= columns else stack.grad.mT
         low = grad @ self.projection(group, stack.step, grad)
         normed = self.normed(group, stack, low)
-        dims = (-1,) if group["scale_type"] == "channel" else (-2, -1)
+        dims = (-1,) if group.get("scale_type") == "channel" else (-2, -1)
         over, under = (torch.linalg.vector_norm(t, dim=dims, keepdim=True) for t in (normed, low))
         update = grad * torch.where(under > 0, over / under, 0.0)
         limit_growth_(update, stack["length"])
@@ -129,7 +129,7 @@ class APOLLO(StackedOptimizer):
     def projection(self, group: Mapping[str, Any], step: int, grad: Tensor) -> Tensor:
         """Return P; it is held as long as it is the current one."""
         short = grad.shape[-1]
-        rank = min(group["rank"], short)
+        rank = min(group.get("rank", 1), short)
         epoch = (step - 1) // group["update_interval"]
         held: dict[Any, Any] = self.__dict__.setdefault("_projections", {})
         place = (short, rank, group["seed"], grad.device, grad.dtype)

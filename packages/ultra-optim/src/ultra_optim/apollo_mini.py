@@ -8,6 +8,7 @@ from ultra_core.options import Range
 from ultra_optim.apollo import APOLLO
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule
+from ultra_optim.stacks import StackedOptimizer
 
 
 class APOLLOMini(APOLLO):
@@ -52,17 +53,18 @@ class APOLLOMini(APOLLO):
         adamw_lr: LearningRate | None = None,
         decay_rule: DecayRule = "plain",
     ) -> None:
-        super().__init__(
+        StackedOptimizer.__init__(  # groups without rank and scale_type: APOLLO then has one of each
+            self,
             params,
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            rank=1,
-            update_interval=update_interval,
-            scale=scale,
-            scale_type="tensor",
-            seed=seed,
-            adamw_lr=adamw_lr,
-            decay_rule=decay_rule,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "update_interval": update_interval,
+                "scale": scale,
+                "seed": seed,
+                "adamw_lr": adamw_lr,
+                "decay_rule": decay_rule,
+            },
         )

@@ -163,6 +163,9 @@ def check_state_dict(optimizer: Any, state_dict: Mapping[str, Any]) -> list[tupl
         missing = (optimizer.defaults.keys() & read_options(type(optimizer)).keys()) - other.keys()
         if missing:
             raise ValueError(f"{who}: the state dict is another optimizer's; it has no {sorted(missing)}")
+        kept = {name for key in other["params"] for name in state_dict["state"].get(key, {})}
+        if foreign := kept - optimizer.state_names:
+            raise ValueError(f"{who}: the state dict is another optimizer's; it keeps {sorted(foreign)}")
         check_hyperparameters(type(optimizer), other)
         for key in ("param_names", "kind", "role", "row_blocks", "expert_dim"):
             if key in group and key in other and group[key] != other[key]:
@@ -183,11 +186,6 @@ def check_state_dict(optimizer: Any, state_dict: Mapping[str, Any]) -> list[tupl
 
 def _check_entry(optimizer: Any, label: str, parameter: Tensor, entry: Mapping[str, Any]) -> None:
     who = type(optimizer).__name__
-    foreign = entry.keys() - optimizer.state_names
-    if foreign:
-        raise ValueError(
-            f"{who}: the state dict is another optimizer's; it keeps {sorted(foreign)} of {label}"
-        )
     for key, value in entry.items():
         same = not isinstance(value, Tensor) or value.ndim == 0 or value.shape == parameter.shape
         if not same and key not in optimizer.factored:

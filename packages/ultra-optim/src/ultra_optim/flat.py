@@ -36,7 +36,8 @@ class FlatState(Optimizer):
         groups = state_dict.get("param_groups", []) if isinstance(state_dict, Mapping) else []
         for own, saved in zip(self.param_groups, groups, strict=False):
             if saved.keys() >= self.defaults.keys():  # else the general check says what is wrong
-                self._check_sizes({**saved, "params": own["params"]}, saved["params"], state_dict["state"])
+                group = {key: saved.get(key, value) for key, value in own.items()}
+                self._check_sizes({**group, "params": own["params"]}, saved["params"], state_dict["state"])
         super().load_state_dict(state_dict)
 
     def _check_sizes(self, group: Mapping[str, Any], keys: Sequence[Any], state: Mapping[Any, Any]) -> None:
@@ -47,9 +48,11 @@ class FlatState(Optimizer):
             for name in names:
                 value, expected = kept[name], sizes.get(name, 0)
                 if not isinstance(value, Tensor) or value.numel() != expected:
+                    shape = tuple(value.shape) if isinstance(value, Tensor) else ()
                     raise ValueError(
-                        f"{type(self).__name__}: {name} of a parameter of shape {tuple(p.shape)} must have "
-                        f"{expected} elements; the state dict is of other parameters"
+                        f"{type(self).__name__}: {name} of a parameter of shape {tuple(p.shape)} has shape "
+                        f"{shape} in the state dict, {expected} elements are expected: the state dict is "
+                        "another optimizer's or of other parameters"
                     )
 
 
