@@ -6,37 +6,60 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ultra_optim.adam_mini import AdamMini
     from ultra_optim.adamw import AdamW
+    from ultra_optim.adamw_8bit import AdamW8bit
+    from ultra_optim.adan import Adan
+    from ultra_optim.ademamix import AdEMAMix
+    from ultra_optim.adopt import ADOPT
+    from ultra_optim.cautious_adamw import CautiousAdamW
     from ultra_optim.factory import build
     from ultra_optim.gpa_adamw import GPAAdamW
     from ultra_optim.groups import describe, param_groups
     from ultra_optim.lamb import LAMB
     from ultra_optim.lion import Lion
+    from ultra_optim.mars_adamw import MARSAdamW
     from ultra_optim.muon import Muon
     from ultra_optim.prodigy import Prodigy
+    from ultra_optim.radam import RAdam
     from ultra_optim.schedulefree_adamw import ScheduleFreeAdamW
     from ultra_optim.sgd_momentum import SGDMomentum
     from ultra_optim.sophia import Sophia
+    from ultra_optim.stable_adamw import StableAdamW
 
 __all__ = [
+    "ADOPT",
     "LAMB",
+    "AdEMAMix",
+    "AdamMini",
     "AdamW",
+    "AdamW8bit",
+    "Adan",
+    "CautiousAdamW",
     "GPAAdamW",
     "Lion",
+    "MARSAdamW",
     "Muon",
     "Prodigy",
+    "RAdam",
     "SGDMomentum",
     "ScheduleFreeAdamW",
     "Sophia",
+    "StableAdamW",
     "build",
     "describe",
     "param_groups",
 ]
 
 _HOMES = {
+    "AdamMini": "adam_mini",
+    "AdamW8bit": "adamw_8bit",
+    "CautiousAdamW": "cautious_adamw",
     "GPAAdamW": "gpa_adamw",
+    "MARSAdamW": "mars_adamw",
     "SGDMomentum": "sgd_momentum",
     "ScheduleFreeAdamW": "schedulefree_adamw",
+    "StableAdamW": "stable_adamw",
     "build": "factory",
     "describe": "groups",
     "param_groups": "groups",
