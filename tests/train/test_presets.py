@@ -3,19 +3,20 @@
 import pytest
 import torch
 
-from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig
+from ultra_blocks.hf import SpanishMoEBERT, UltraForMaskedLM, UltraHFConfig
 from ultra_core import presets
 from ultra_train.config import load_any, load_preset, to_yaml
 from ultra_train.trainer_plugins import optimizer_builder
 
 SEEDS = ("embbert", "frankenstein", "mini", "standard", "standard_hope", "tinybert")
+NAMES = (*SEEDS, "quickstart", "spanish_moe_bert")
 
 
 def test_all_of_them_are_there():
-    assert {*SEEDS, "quickstart"} <= set(presets.names())
+    assert set(NAMES) <= set(presets.names())
 
 
-@pytest.mark.parametrize("name", [*SEEDS, "quickstart"])
+@pytest.mark.parametrize("name", NAMES)
 def test_it_is_valid(name):
     preset = load_preset(name)
     assert preset.meta.summary
@@ -24,7 +25,7 @@ def test_it_is_valid(name):
     assert not any(notice.startswith("no effect") for notice in preset.notices)
 
 
-@pytest.mark.parametrize("name", [*SEEDS, "quickstart"])
+@pytest.mark.parametrize("name", NAMES)
 def test_its_canonical_form_is_the_same_preset(name, tmp_path):
     preset = load_preset(name)
     path = tmp_path / f"{name}.yaml"
@@ -53,6 +54,33 @@ def test_mini_uses_lamb_and_both_embeddings():
     assert preset.training.optimizer.optimizer_class == "lamb"
     assert preset.model.use_factorized_embedding
     assert preset.model.use_embedding_conv
+
+
+def test_the_spanish_mixture_has_the_parameters_that_its_seed_says():
+    """About 340 million: 342.86, of which the experts have 24 x 32 x 3 x 1024 x 88."""
+    model = load_preset("spanish_moe_bert").model
+    with torch.device("meta"):
+        built = SpanishMoEBERT(UltraHFConfig.from_ultra(model, pad_token_id=0))
+    layers = built.model.encoder.layers
+    assert [type(layer.mixer).__name__ for layer in layers[:3]] == [
+        "GQAAttention",
+        "StandardAttention",
+        "LatentAttention",
+    ]
+    assert (len(layers), model.num_heads, model.vocab_size, model.norm_type) == (
+        24,
+        16,
+        50_000,
+        "dynamic_tanh",
+    )
+    counts = {name: p.numel() for name, p in built.named_parameters()}
+    experts = sum(count for name, count in counts.items() if ".experts." in name)
+    assert experts == 24 * 32 * 3 * 1024 * 88
+    attention = 8 * (2_621_440 + 4_194_304 + 3_440_640 + 256)  # the 256 are the norm of the latent
+    norms, routers = 50 * (2 * 1024 + 1), 24 * 32 * 1024
+    head = 1024 * 1024 + 1024 + 2 * 1024 + 1 + 50_000
+    assert sum(counts.values()) == experts + attention + norms + routers + head + 50_000 * 1024
+    assert sum(counts.values()) == pytest.approx(342.9e6, abs=0.05e6)
 
 
 @pytest.mark.slow

@@ -4,12 +4,14 @@ import copy
 import itertools
 from collections.abc import Mapping
 
+import attrs
 import pytest
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, pipeline
 from transformers.utils import logging
 
 from ultra_blocks.hf import SpanishMoEBERT, UltraForMaskedLM, UltraHFConfig
+from ultra_train.config import load_preset
 from ultra_train.fill_mask import guesses
 from ultra_train.tokenizer import SPANISH_TEXTS, SpanishSPMTokenizer, TokenizerError
 
@@ -59,13 +61,11 @@ def _quiet():
 
 def build():
     torch.manual_seed(0)
-    config = UltraHFConfig(
-        vocab_size=352, hidden_size=16, num_layers=2, num_heads=4, num_kv_heads=2, dropout=0.0,
-        layer_pattern=["gqa_attn", "standard_attn"], norm_type="dynamic_tanh", positions="rope",
-        use_moe=True, ffn={"glu": {"activation": "silu"}}, num_experts=4, top_k_experts=2, ffn_hidden_size=8,
-        initializer_range=0.2,
+    model = attrs.evolve(
+        load_preset("spanish_moe_bert").model, vocab_size=352, hidden_size=16, num_layers=3, num_heads=4,
+        num_kv_heads=2, num_experts=4, top_k_experts=2, ffn_hidden_size=8, dropout=0.0, initializer_range=0.2,
     )  # fmt: skip
-    return SpanishMoEBERT(config).eval()
+    return SpanishMoEBERT(UltraHFConfig.from_ultra(model)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +187,8 @@ class TestModel:
         assert output.logits.shape == (2, 352)
         task = torch.nn.functional.cross_entropy(output.logits, labels[:, 1])
         torch.testing.assert_close(output.loss, task + sum(output.losses.values()))
+        output.loss.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
         assert output.pooler_output.shape == (2, 16)
         assert len(model(ids, return_dict=False)) == 4, "logits, states, embeddings, losses"
 
