@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ultra_blocks.functional.document_attention import document_attention
-from ultra_blocks.functional.document_blocks import DocumentBlocks
+from ultra_blocks.functional.document_blocks import DocumentBlocks, take_rows
 
 BITS = 0xFFFFFFFF
 
@@ -45,8 +45,8 @@ def random_blocks(
             repeated |= draw == other
         taken.append(torch.where(repeated, last, draw))
     chosen = torch.stack(taken, -1) if taken else hashed.new_empty(*hashed.shape, 0)
-    below, number = below[..., None], torch.arange(drawn, device=block.device)
-    valid = free[..., None] - drawn + number >= 0
+    below, turn = below[..., None], torch.arange(drawn, device=block.device)
+    valid = free[..., None] - drawn + turn >= 0
     blocks = torch.where(chosen < below, 1 + chosen, block[..., None, None] + 2 + chosen - below)
     return torch.where(valid, blocks, 0), valid
 
@@ -118,9 +118,8 @@ def block_sparse_attention(
 
 def _taken(x: Tensor, seen: Tensor, size: int) -> Tensor:
     """Return the blocks ``(B, H, n, m, size, e)`` of x ``(B, H, L, e)`` that ``seen (B, H, n, m)`` names."""
-    rows = x.unflatten(2, (-1, size)).flatten(3)  # (B, H, n, size e)
-    index = seen.flatten(2)[..., None].expand(-1, -1, -1, rows.shape[-1])
-    return rows.gather(2, index).view(*seen.shape, size, x.shape[-1])
+    rows = x.unflatten(2, (-1, size)).flatten(3).flatten(0, 1)  # (B H, n, size e)
+    return take_rows(rows, seen.flatten(2).flatten(0, 1)).view(*seen.shape, size, x.shape[-1])
 
 
 def _with_ends(

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ultra_blocks.functional.document_blocks import take_rows
+
 TILE = 32
 """Queries multiplied with a block of keys at a time."""
 
@@ -82,8 +84,7 @@ def chosen_attention(
     asking = (q * width**-0.5).unflatten(1, (groups, -1)).flatten(0, 1).transpose(1, 2)  # (R, T, r, d)
     shared = asking.shape[2]
     asking = torch.cat([asking.flatten(2), asking.new_zeros(rows, 1, shared * width)], 1)
-    asking = asking.gather(1, tiles.query[..., None].expand(-1, -1, shared * width))
-    asking = asking.view(rows, -1, TILE * shared, width)
+    asking = take_rows(asking, tiles.query).view(rows, -1, TILE * shared, width)
 
     keys, values = (_blocks_of(x.flatten(0, 1), tiles.block, size) for x in (k, v))  # (R, n, size, d)
     seen = _blocks_of(real.repeat_interleave(groups, 0)[..., None], tiles.block, size)[..., 0]
@@ -113,11 +114,10 @@ def chosen_attention(
 def _blocks_of(x: Tensor, block: Tensor, size: int) -> Tensor:
     """Return the blocks ``(R, n, size, e)`` of ``(R, L, e)`` that ``block`` ``(R, n)`` names."""
     rows = x.unflatten(1, (-1, size)).flatten(2)
-    taken = rows.gather(1, block[..., None].expand(-1, -1, rows.shape[-1]))
-    return taken.view(*block.shape, size, x.shape[-1])
+    return take_rows(rows, block).view(*block.shape, size, x.shape[-1])
 
 
 def _by_choice(x: Tensor, slot: Tensor, nothing: float = 0.0) -> Tensor:
     """Return slots ``(R, s, e)`` as choices ``(R, T c, e)``; ``nothing`` where there is no choice."""
     x = torch.cat([x, x.new_full((x.shape[0], 1, x.shape[2]), nothing)], 1)
-    return x.gather(1, slot[..., None].expand(-1, -1, x.shape[2]))
+    return take_rows(x, slot)

@@ -51,14 +51,13 @@ class DocumentBlocks:
         """Return ``(B, T, D)`` as ``(B, L, D)``, zeros at empty places (which x must have at padding)."""
         if self.source is None:
             return F.pad(x, (0, 0, 0, self.places - self.columns)) if self.places > self.columns else x
-        taken = x.gather(1, self.source[..., None].expand(-1, -1, x.shape[-1]))
-        return self.layout.zero_padding(taken)
+        return self.layout.zero_padding(take_rows(x, self.source))
 
     def unpack(self, y: Tensor) -> Tensor:
         """Return ``(B, L, D)`` as ``(B, T, D)``; rubbish at padding."""
         if self.place is None:
             return y[:, : self.columns]
-        return y.gather(1, self.place[..., None].expand(-1, -1, y.shape[-1]))
+        return take_rows(y, self.place)
 
     def at(self, places: Tensor) -> Layout:
         """Return the layout ``(B, n)`` of some places ``(B, n)`` alone, for position codes."""
@@ -67,6 +66,15 @@ class DocumentBlocks:
             t.gather(1, places) for t in (whole.mask, whole.documents, whole.positions)
         )
         return Layout(mask, documents, positions, padded=True, packed=whole.packed)
+
+
+def take_rows(x: Tensor, index: Tensor) -> Tensor:
+    """Return the rows ``(R, n, E)`` of ``(R, L, E)`` that ``index`` ``(R, n)`` names.
+
+    That is a gather, but copies and adds up whole rows, which is several times as fast.
+    """
+    first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    return x.flatten(0, 1).index_select(0, (index + first).flatten()).unflatten(0, index.shape)
 
 
 def document_blocks(layout: Layout, align: int = 1) -> DocumentBlocks:
