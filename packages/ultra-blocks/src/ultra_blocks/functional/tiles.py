@@ -51,7 +51,7 @@ def tiled_attention(
         window: see :meth:`Layout.attention_mask`.
         shift: ``(B, T)``, without gradient.
         bias: ``(B or 1, H or 1, T, T)``, without gradient.
-        decays: F alone ``(1, B, H, T)`` or F and G ``(2, B, H, T)``, at least fp32; G = F where it is alone.
+        decays: F alone ``(1, B, H, T)`` or F and G ``(2, B, H, T)``, best fp64; G = F where it is alone.
         softcap: None: no cap.
         normalised: softmax; False: sigmoid.
         dropout: probability that a weight is dropped.
@@ -181,14 +181,18 @@ class _Problem:
         top, bottom = tile.top, tile.bottom
         some = self.decays[:, tile.batch, tile.heads]
         f, g = some[0], some[-1]
-        here = f[..., top:bottom, None]
-        grid[..., :top].add_(here - f[..., None, :top])
-        block = here - f[..., None, top:bottom]
+        # sums are subtracted before they are rounded: what is near must not feel how large they have become
+        block = f[..., top:bottom, None] - f[..., None, top:bottom]
         if not self.causal:
-            ahead = g[..., None, top:] - g[..., top:bottom, None]
-            block = torch.where(_ahead(block), ahead[..., : bottom - top], block)
-            grid[..., bottom:].add_(ahead[..., bottom - top :])
-        grid[..., top:bottom].add_(block)
+            ahead = g[..., None, top:bottom] - g[..., top:bottom, None]
+            block = torch.where(_ahead(block), ahead, block)
+            here = (g[..., top:bottom] - g[..., bottom - 1 : bottom]).to(self.wide)
+            after = (g[..., bottom:] - g[..., bottom - 1 : bottom]).to(self.wide)
+            grid[..., bottom:].add_(after[..., None, :] - here[..., None])
+        grid[..., top:bottom].add_(block.to(self.wide))
+        here = (f[..., top:bottom] - f[..., top : top + 1]).to(self.wide)
+        before = (f[..., :top] - f[..., top : top + 1]).to(self.wide)
+        grid[..., :top].add_(here[..., None] - before[..., None, :])
 
     def _hide(self, tile: _Tile, grid: Tensor) -> None:
         if self.documents is not None:

@@ -35,7 +35,8 @@ class FoxAttention(SoftmaxAttention):
 
     For j <= i the bias is the paper's, the sum of log f over ``j+1..i``; an encoder fades what is ahead in
     the same way, over ``i+1..j``. No key is ever boosted. The gates know the order, so that no position code
-    is needed. Sums of log f are at least fp32; scores are computed by tiles, in memory linear in T.
+    is needed. Sums of log f are fp64 where the device has it; scores are computed by tiles, in memory linear
+    in T.
 
     Args:
         hidden_size: width D of the stream.
@@ -152,20 +153,7 @@ class FoxAttention(SoftmaxAttention):
 
     def _terms(self, x: Tensor, layout: Layout) -> Terms:
         log_forget = layout.zero_padding(self._log_forget(x))
-        # rows of several documents add up many numbers of which only differences count
+        # many numbers add up, of which only differences count
         exact = torch.float32 if x.device.type == "mps" else torch.float64
         sums = log_forget.to(exact).cumsum(1)
-        if not layout.dense:
-            sums = sums - sums.gather(1, self._first(layout)[..., None].expand_as(sums))
-        sums = sums.to(log_forget.dtype).unflatten(-1, (self.directions, -1))
-        return Terms(decays=sums.permute(2, 0, 3, 1))
-
-    @staticmethod
-    def _first(layout: Layout) -> Tensor:
-        """Return the column ``(B, T)`` at which each token's document starts; padding counts on."""
-
-        def columns() -> Tensor:
-            index = torch.arange(layout.mask.shape[1], device=layout.mask.device)
-            return torch.where(layout.starts, index, 0).cummax(1).values
-
-        return layout.remember("first columns", columns)
+        return Terms(decays=sums.unflatten(-1, (self.directions, -1)).permute(2, 0, 3, 1))

@@ -26,8 +26,8 @@ class StandardAttention(SoftmaxAttention):
         positions: position code; without one an encoder cannot tell the order of its tokens.
         qk_norm: RMS norm with gain over d of each query and key, before the position code.
         window: local attention: encoders see ``|p_i - p_j| <= window // 2``, causal blocks ``window`` back.
-        softcap: scores become ``softcap * tanh(S / softcap)``, before masks and biases; keeps the scores in
-            memory, which fused kernels avoid.
+        softcap: scores become ``softcap * tanh(S / softcap)``, before masks and biases; computed by tiles, in
+            memory linear in T but slower than fused kernels, which have no cap.
         dropout: probability that a weight of A is dropped in training.
         bias: whether the projections have shifts.
         linear: factory of the projections.
