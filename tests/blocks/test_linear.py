@@ -3,7 +3,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ultra_blocks.ffn.experts import ExpertLinear
+from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig
 from ultra_blocks.linear import BitLinear, fused_linear, linear_factory
+from ultra_core import blocks
+from ultra_optim.groups import describe
 
 
 def plain(x, weight, bias, row_blocks, eps=1e-6):
@@ -102,3 +106,27 @@ def test_factory_and_fused_projection():
     assert isinstance(fused_linear(nn.Linear, 8, (4, 2, 2)), nn.Linear)
     with pytest.raises(ValueError, match="add up to 6, not to out_features 8"):
         BitLinear(4, 8, row_blocks=(2, 4))
+
+
+@pytest.mark.parametrize("name", blocks.names())
+def test_use_bitnet_is_for_projections_of_blocks_and_ffns_alone(name):
+    """Never embeddings, heads, routers, norms, gates, convolutions; and every block has some that are."""
+    model = UltraForMaskedLM(
+        UltraHFConfig(
+            vocab_size=20, hidden_size=16, num_layers=1, num_heads=2, retention_heads=2, ffn_hidden_size=8,
+            use_bitnet=True, use_factorized_embedding=True, factorized_embedding_dim=4, use_moe=True,
+            use_embedding_conv=True, layer_pattern=[name],
+        )
+    )  # fmt: skip
+    infos = describe(model)
+    ternary = {
+        f"{path}.weight"
+        for path, module in model.named_modules()
+        if isinstance(module, BitLinear) or (isinstance(module, ExpertLinear) and module.eps is not None)
+    }
+    inside = {key for key in infos if key.startswith("model.encoder.layers.0.")}
+    assert ternary <= inside, "outside the layers"
+    assert {infos[key].kind for key in ternary} == {"matrix", "expert"}
+    assert not {infos[key].role for key in ternary} & {"embeddings", "norms"}
+    assert any(".mixer." in key and key.endswith("out_proj.weight") for key in ternary)
+    assert {f"model.encoder.layers.0.ffn.experts.{side}.weight" for side in ("up", "down")} <= ternary
