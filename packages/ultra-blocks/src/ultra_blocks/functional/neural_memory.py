@@ -72,6 +72,31 @@ def neural_memory(
     Shapes:
         q, k, v and y ``(B, T, H, d)``; ``n = ceil(T / C)``.
     """
+    empty = k.new_zeros(len(k), *k.shape[2:], k.shape[-1], dtype=gates.step.dtype)
+    return _read(q, k, v, gates, (empty, empty), chunk_size=chunk_size, own=own, fresh=fresh)[0]
+
+
+def memory_chunk(
+    q: Tensor, k: Tensor, v: Tensor, gates: Gates, memory: Tensor, momentum: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what one chunk of tokens reads ``(B, C, H, d)``, and memory and momentum after it.
+
+    As :func:`neural_memory`, from ``memory`` and ``momentum`` ``(B, H, d, d)`` before the chunk.
+    """
+    return _read(q, k, v, gates, (memory, momentum), chunk_size=q.shape[1], own=1.0, fresh=None)
+
+
+def _read(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    gates: Gates,
+    before: tuple[Tensor, Tensor],
+    *,
+    chunk_size: int,
+    own: float,
+    fresh: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
     length = q.shape[1]
     chunks, size = -(-length // chunk_size), min(chunk_size, length)
     exact = gates.step.dtype
@@ -87,10 +112,10 @@ def neural_memory(
             products = products * (1 - (1 - own) * torch.eye(size, dtype=exact, device=q.device))
         keys = torch.cat((k * weights[..., -1, 1:, None], k * momentum[..., -1, 1:, None]), -1)
         ends = (kept_until[..., -1, 0], old_momentum[..., -1], momentum[..., -1, 0])
-        starts, momenta, residuals = _over_chunks(rate * k, rate * v, keys, ends, fresh)
+        starts, momenta, residuals, after = _over_chunks(rate * k, rate * v, keys, ends, before, fresh)
         y = products @ residuals
         y = y + kept_until[..., 1:, :1] * (q @ starts) + old_momentum[..., None] * (q @ momenta)
-    return from_chunks(y, length)
+    return from_chunks(y, length), *after
 
 
 def _over_chunks(
@@ -98,19 +123,20 @@ def _over_chunks(
     v: Tensor,
     keys: Tensor,
     ends: tuple[Tensor, Tensor, Tensor],
+    before: tuple[Tensor, Tensor],
     fresh: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return memory and momentum before each chunk ``(B, H, n, d, d)``, and residuals ``(B, H, n, C, d)``.
+) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Return memory and momentum before each chunk ``(B, H, n, d, d)``; residuals; the end.
 
     Chunks are taken apart and put together once: the gradient of an index into all of them is as large as
     all of them, which a loop would pay for in the square of the length.
     """
-    width = k.shape[-1]
-    memory = k.new_zeros(*k.shape[:2], width, width)
-    momentum = memory
+    memory, momentum = before
     starts, momenta, residuals = [], [], []
-    parts = zip(*(x.unbind(2) for x in (k, v, keys.mT, *(end[..., None, None] for end in ends))), strict=True)
-    for c, (key, value, writer, keep, passed_on, going_on) in enumerate(parts):
+    chunks = zip(
+        *(x.unbind(2) for x in (k, v, keys.mT, *(end[..., None, None] for end in ends))), strict=True
+    )
+    for c, (key, value, writer, keep, passed_on, going_on) in enumerate(chunks):
         if fresh is not None and c:
             empty = fresh[:, c, None, None, None]
             memory, momentum = torch.where(empty, 0.0, memory), torch.where(empty, 0.0, momentum)
@@ -118,9 +144,9 @@ def _over_chunks(
         starts.append(memory)
         momenta.append(momentum)
         residuals.append(residual)
-        learnt, moved = (writer @ residual).split(width, -2)
+        learnt, moved = (writer @ residual).chunk(2, -2)
         memory, momentum = keep * memory + passed_on * momentum + learnt, going_on * momentum + moved
-    return torch.stack(starts, 2), torch.stack(momenta, 2), torch.stack(residuals, 2)
+    return torch.stack(starts, 2), torch.stack(momenta, 2), torch.stack(residuals, 2), (memory, momentum)
 
 
 def memory_step(

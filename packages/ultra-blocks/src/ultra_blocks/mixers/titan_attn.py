@@ -1,9 +1,9 @@
-"""Titans: softmax attention gated by a neural memory that learns while it reads."""
+"""Titans: softmax attention beside, over or around a neural memory that learns while it reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -14,34 +14,44 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.softmax import KVCache, SoftmaxAttention
+from ultra_blocks.mixers.titan_context import context_state, context_step, read_segments
 from ultra_blocks.mixers.titan_memory import TitanMemory
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
 from ultra_core.options import FromModel, Range
 from ultra_core.params import ParamInfo
 
+Variant = Literal["mag", "mac", "mal"]
+
 
 class TitanState(NamedTuple):
-    """What a causal block remembers: keys and values of the attention, and the memory."""
+    """What a causal block remembers, ``mac`` apart: keys and values of the attention, and the memory."""
 
     cache: KVCache
     memory: Memory
 
 
 class TitanAttention(SoftmaxAttention):
-    """Softmax attention with hyperbolic positions, gated by a neural long-term memory (Titans, MAG).
+    """Softmax attention with hyperbolic positions and a neural long-term memory (Titans: MAG, MAC, MAL).
 
     Per head, with the scores s of the position code over the tokens of the document, and P persistent
     tokens, learnt, without position and in sight of every query::
 
-        A = softmax([q K_P^T, s(q, k)] / sqrt(d)),      a = A [V_P; V]
+        A = softmax([q K_P^T, s(q, k)] / sqrt(d)),      Attn(x) = A [V_P; V]
         S_t = eta_t S_{t-1} - theta_t grad |k_t M - v_t|^2,     M_t = (1 - alpha_t) M_{t-1} + S_t
-        y = W_O [norm(a_t) * sigmoid(norm(q_t M_t))]
+        g(x) = sigmoid(norm(q_t M_t))
+
+    * ``mag``, memory as a gate: ``y = W_O [norm(Attn(x)) * g(x)]``;
+    * ``mal``, memory as a layer: ``y = W_O Attn(x + norm(q_t M_t))``;
+    * ``mac``, memory as context: the document is cut into segments of ``memory_chunk`` tokens; a segment
+      asks the memory before it ``h = norm(silu(W_r x) M')`` and attends to [P | h | itself], the memory then
+      learns from and is read with what attention gave: ``a = norm(Attn([h | x]))``, ``y = W_O [a * g(a)]``.
 
     The memory has q, k, v and gates of its own, see :class:`~ultra_blocks.mixers.titan_memory.TitanMemory`;
-    inside a chunk gradients are taken at the memory before it. In encoders two memories read the document
-    from its two ends and their sum is the gate. It starts empty at every document. Without the memory
-    (``memory: false``) it is ``y = W_O a`` and there is no parameter of it.
+    inside a chunk gradients are taken at the memory before it. It starts empty at every document. In encoders
+    two memories read from its two ends: for ``mag`` and ``mal`` their sum is what is read; ``mac`` reads the
+    segments in both orders, with the same weights but gates of the memory, attending both ways inside a
+    segment, and ``y`` is made of the mean. Without the memory (``memory: false``) it is ``y = W_O Attn(x)``.
 
     Args:
         hidden_size: width D of the stream.
@@ -49,8 +59,10 @@ class TitanAttention(SoftmaxAttention):
         causal: a token sees itself and what comes before; then ``init_state`` and ``step`` decode.
         positions: position code of the attention; the memory has none but its order of reading.
         memory: whether there is a memory.
-        memory_chunk: tokens whose gradients are taken at one memory, counted in the document. Not a matter of
-            speed alone: shorter ones are another, more exact descent with more products in a row.
+        variant: where it stands.
+        memory_chunk: tokens whose gradients are taken at one memory, counted in the document; for ``mac`` the
+            segment. Not a matter of speed alone: shorter ones are another, more exact descent with more
+            products in a row.
         persistent_tokens: P; None: 4 with a memory, else 0. With some the scores are kept in memory.
         qk_norm: RMS norm with gain over d of each query and key of the attention, before the position code.
         window: local attention: encoders see ``|p_i - p_j| <= window // 2``, causal blocks ``window`` back.
@@ -59,18 +71,24 @@ class TitanAttention(SoftmaxAttention):
         linear: factory of the projections, except those of gates.
 
     Shapes:
-        x, y ``(B, T, D)``. Decoding state: 2 D numbers a token, and 3 H d^2 of the memory.
+        x, y ``(B, T, D)``. Decoding state: 3 H d^2 numbers of the memory, and 2 D a token (``mac``: 4 D a
+        token of the segment). Time: a loop over chunks; for ``mac`` with the attention inside, and linear.
 
     Raises:
-        ValueError: ``num_heads`` does not divide D, an option is out of range, or the position code is of a
-            kind that attention cannot apply.
+        ValueError: ``num_heads`` does not divide D, an option is out of range, another variant than ``mag``
+            without a memory, a window for ``mac``, or the position code is of a kind that attention cannot
+            apply.
 
     Papers: Behrouz, Zhong, Mirrokni 2025, "Titans: Learning to Memorize at Test Time", arXiv:2501.00663;
     positions: Dai et al. 2025, "HoPE", arXiv:2509.05218.
     Differs from the paper: the memory is linear (one layer), starts from 0, has no short convolution and sees
-    no persistent tokens; steps are on the mean loss of a chunk, scaled by 1 - eta, which keeps the descent
-    stable; norms by head, sigmoid as gate; attention over the whole document unless ``window``; bidirectional
-    unless ``causal``. Of its three variants this is memory as a gate.
+    no persistent tokens; the inner step is theta (1 - eta) / C, on the mean loss of a chunk of C tokens,
+    since the paper's plain sum of steps diverges where keys are alike; norms by head, sigmoid as gate;
+    attention over the whole document unless ``window``; bidirectional unless ``causal``. ``mal`` adds what is
+    read to the tokens, where the paper hands on it alone: an empty memory would hide the token. In ``mac``
+    retrieved tokens have no position, there are none while the memory is empty (in the first segment), and
+    the memory is read with ``silu(W_q a)`` where the paper writes ``M(a)``; the paper's is causal over
+    segments, its form for encoders is ours.
     """
 
     traits: ClassVar[Traits] = Traits(
@@ -85,6 +103,7 @@ class TitanAttention(SoftmaxAttention):
         causal: bool = False,
         positions: Annotated[PositionSpec, FromModel("positions")] = "hope",
         memory: bool = True,
+        variant: Variant = "mag",
         memory_chunk: Annotated[int, Range(min=1)] = 64,
         persistent_tokens: Annotated[int, Range(min=0)] | None = None,
         qk_norm: bool = False,
@@ -100,6 +119,16 @@ class TitanAttention(SoftmaxAttention):
                 f"TitanAttention: memory_chunk must be 1 or more and persistent_tokens 0 or more; given "
                 f"{memory_chunk} and {persistent_tokens}"
             )
+        if variant not in get_args(Variant) or (variant != "mag" and not memory):
+            raise ValueError(
+                f"TitanAttention: variant must be one of {', '.join(get_args(Variant))}, and mag without a "
+                f"memory; given {variant!r} with memory={memory}"
+            )
+        if variant == "mac" and window is not None:
+            raise ValueError(
+                f"TitanAttention: window={window} has no meaning for the variant mac, which attends inside "
+                "segments of memory_chunk tokens; set that instead"
+            )
         super().__init__(
             hidden_size,
             num_heads=num_heads,
@@ -113,6 +142,7 @@ class TitanAttention(SoftmaxAttention):
             bias=bias,
             linear=linear,
         )
+        self.variant = variant
         tokens = torch.empty(persistent_tokens, hidden_size)
         self.persistent = nn.Parameter(tokens) if persistent_tokens else None
         self.memory: TitanMemory | None = None
@@ -120,8 +150,12 @@ class TitanAttention(SoftmaxAttention):
             self.memory = TitanMemory(
                 hidden_size, num_heads=num_heads, causal=causal, chunk_size=memory_chunk, linear=linear
             )
-            self.attention_norm = RMSNorm(self.head_dim)
             self.memory_norm = RMSNorm(self.head_dim)
+            if variant != "mal":
+                self.attention_norm = RMSNorm(self.head_dim)
+            if variant == "mac":
+                self.retrieval_proj = linear(hidden_size, hidden_size, bias=False)
+                self.retrieved_norm = RMSNorm(self.head_dim)
         self.reset_parameters()
 
     @torch.no_grad()
@@ -153,32 +187,55 @@ class TitanAttention(SoftmaxAttention):
         if layout is None:
             layout = Layout.full(x.shape[0], x.shape[1], x.device)
         x = self.enter(x, layout)
-        y = self._attend(x, layout)
-        if self.memory is not None:
-            y = self._gated(y, self.memory(x, layout))
+        if self.memory is None:
+            y = self._attend(x, layout)
+        elif self.variant == "mac":
+            y = read_segments(self, x, layout)
+        elif self.variant == "mal":
+            y = self._attend(self.enter(self._added(x, self.memory(x, layout)), layout), layout)
+        else:
+            heads = self._attend(x, layout).unflatten(-1, (self.num_heads, -1))
+            y = self._gated(self.attention_norm(heads), self.memory(x, layout))
         return self.leave(self.out_proj(y), layout)
 
     def init_state(self, batch: int) -> Any:
-        """Return the state of ``batch`` rows: a :class:`TitanState`, or a KVCache without a memory.
+        """Return the state of ``batch`` rows.
+
+        A :class:`TitanState`, for ``mac`` a :class:`~ultra_blocks.mixers.titan_context.ContextState`, without
+        a memory a KVCache.
 
         Raises:
             ValueError: the block is not causal.
         """
         cache = super().init_state(batch)
-        return cache if self.memory is None else TitanState(cache, self.memory.init_state(batch))
+        if self.memory is None:
+            return cache
+        if self.variant == "mac":
+            return context_state(self, batch)
+        return TitanState(cache, self.memory.init_state(batch))
 
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Return the output ``(B, D)`` of the next token of every row, and the state with it."""
         if self.memory is None:
             return super().step(x_t, state)
         self.require_causal()
-        y, cache = self._attend_next(x_t, state.cache)
+        if self.variant == "mac":
+            y, state = context_step(self, x_t, state)
+            return self.out_proj(y), state
         read, memory = self.memory.step(x_t, state.memory)
-        return self.out_proj(self._gated(y, read)), TitanState(cache, memory)
+        if self.variant == "mal":
+            y, cache = self._attend_next(self._added(x_t, read), state.cache)
+        else:
+            y, cache = self._attend_next(x_t, state.cache)
+            y = self._gated(self.attention_norm(y.unflatten(-1, (self.num_heads, -1))), read)
+        return self.out_proj(y), TitanState(cache, memory)
 
-    def _gated(self, y: Tensor, read: Tensor) -> Tensor:
-        """``norm(y) sigmoid(norm(read))`` by head: y ``(..., D)``, read ``(..., H, d)``."""
-        heads = self.attention_norm(y.unflatten(-1, (self.num_heads, -1)))
+    def _added(self, x: Tensor, read: Tensor) -> Tensor:
+        """``x + norm(read)``: x ``(..., D)``, read ``(..., H, d)``."""
+        return x + self.memory_norm(read).flatten(-2).to(x.dtype)
+
+    def _gated(self, heads: Tensor, read: Tensor) -> Tensor:
+        """``heads sigmoid(norm(read))``, both ``(..., H, d)``, as ``(..., D)``."""
         gate = self.memory_norm(read).sigmoid()
         return (heads * gate.to(heads.dtype)).flatten(-2)
 

@@ -74,8 +74,8 @@ class TitanMemory(nn.Module):
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Return what each token reads ``(B, T, H, d)``, at least fp32; ``x`` is zero at padding."""
-        gates = self._gates(x)
-        vectors = torch.stack(self._project(x), 2)
+        gates = self.gates(x)
+        vectors = torch.stack(self.project(x), 2)
         if not self.causal:  # the other direction joins as more rows
             vectors = torch.cat((vectors, _reversed(vectors, layout)))
             back = (_reversed(gate, layout) for gate in gates[1])
@@ -99,14 +99,14 @@ class TitanMemory(nn.Module):
             found: Slots = layout.remember(key, lambda: chunk_slots(layout, self.chunk_size))
             token, slots, mask = (part.repeat(repeats, 1) for part in (found.token, found.slot, found.filled))
             fresh = None if found.fresh is None else found.fresh.repeat(repeats, 1)
-            vectors = _pick(vectors, token)
-            gates = Gates(*(_pick(gate, token) for gate in gates))
+            vectors = pick(vectors, token)
+            gates = Gates(*(pick(gate, token) for gate in gates))
             mask = mask[..., None]
         if mask is not None:
             gates = Gates(*(torch.where(mask, gate, 0.0) for gate in gates))
         q, k, v = vectors.unbind(2)
         y = neural_memory(q, k, v, gates, chunk_size=self.chunk_size, own=own, fresh=fresh)
-        return y if slots is None else _pick(y, slots)
+        return y if slots is None else pick(y, slots)
 
     def init_state(self, batch: int) -> Memory:
         """Return the empty memory of ``batch`` rows."""
@@ -117,17 +117,17 @@ class TitanMemory(nn.Module):
 
     def step(self, x_t: Tensor, state: Memory) -> tuple[Tensor, Memory]:
         """Return what the next token ``(B, D)`` reads ``(B, H, d)``, and the state after it."""
-        q, k, v = self._project(x_t)
-        y, state = memory_step(state, q, k, v, self._gates(x_t)[0], chunk_size=self.chunk_size)
+        q, k, v = self.project(x_t)
+        y, state = memory_step(state, q, k, v, self.gates(x_t)[0], chunk_size=self.chunk_size)
         return y * self.chunk_size, state
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return q, k, v ``(..., H, d)`` in at least fp32."""
         exact = torch.promote_types(x.dtype, torch.float32)
         q, k, v = F.silu(self.qkv_proj(x).to(exact)).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
-        return _unit(q), _unit(k), v
+        return unit(q), unit(k), v
 
-    def _gates(self, x: Tensor) -> list[Gates]:
+    def gates(self, x: Tensor) -> list[Gates]:
         """Return the gates ``(..., H)`` of each direction in at least fp32."""
         exact = torch.promote_types(x.dtype, torch.float32)
         raw = self.gate_proj(x).to(exact).unflatten(-1, (self.directions, 3, self.num_heads))
@@ -138,19 +138,19 @@ class TitanMemory(nn.Module):
         return gates
 
 
-def _unit(x: Tensor) -> Tensor:
+def unit(x: Tensor) -> Tensor:
     """Divide by the length, with a gradient at 0 too."""
     return x * (x.square().sum(-1, keepdim=True) + 1e-12).rsqrt()
 
 
-def _pick(x: Tensor, index: Tensor) -> Tensor:
+def pick(x: Tensor, index: Tensor) -> Tensor:
     """Gather ``(B, T, ...)`` by ``(B, S)`` along time."""
     return torch.take_along_dim(x, index.reshape(index.shape + (1,) * (x.ndim - 2)), 1)
 
 
 def _reversed(x: Tensor, layout: Layout) -> Tensor:
     """Reverse each document of ``(B, T, ...)`` in place."""
-    return x.flip(1) if layout.dense else _pick(x, layout.reversal)
+    return x.flip(1) if layout.dense else pick(x, layout.reversal)
 
 
 def chunk_slots(layout: Layout, chunk_size: int) -> Slots:
