@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-import torch
-from torch import Tensor
-
 from ultra_core.options import Range
-from ultra_optim.base import batches, elementwise, wide_dtype
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.matrices import ADAMW_STATE, MatrixOptimizer, matrices_in, matrix_layout
-from ultra_optim.orthogonal import QUINTIC, AdjustLR, orthogonalize_
+from ultra_optim.decay import DecayRule
+from ultra_optim.matrices import ADAMW_STATE
+from ultra_optim.muon_family import MuonFamily
+from ultra_optim.orthogonal import QUINTIC, AdjustLR
 from ultra_optim.traits import OptimizerTraits
 
 
-class Muon(MatrixOptimizer):
+class Muon(MuonFamily):
     """Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; arXiv 2502.16982).
 
     Groups of kind ``matrix`` and ``expert``, with G the gradient of one logical matrix (r, c):
@@ -47,6 +45,7 @@ class Muon(MatrixOptimizer):
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
         betas: decay rates of AdamW's moments.
         eps: added to AdamW's denominator.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
 
     Raises:
         ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
@@ -72,6 +71,7 @@ class Muon(MatrixOptimizer):
         adamw_lr: LearningRate | None = None,
         betas: tuple[Beta, Beta] = (0.9, 0.95),
         eps: Epsilon = 1e-8,
+        decay_rule: DecayRule = "plain",
     ) -> None:
         defaults = {
             "lr": lr,
@@ -84,50 +84,6 @@ class Muon(MatrixOptimizer):
             "adamw_lr": adamw_lr,
             "betas": betas,
             "eps": eps,
+            "decay_rule": decay_rule,
         }
         super().__init__(params, defaults)
-
-    def update_matrices(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these matrices of the group."""
-        layout = matrix_layout(group)
-        for batch in batches(params):
-            directions = [torch.empty_like(p, dtype=wide_dtype(p)) for p in batch]
-            elementwise(
-                momentum_update,
-                batch,
-                self.zeros(batch, "momentum_buffer"),
-                directions,
-                momentum=group["momentum"],
-                nesterov=group["nesterov"],
-            )
-            orthogonalize_(
-                [m for p, d in zip(batch, directions, strict=True) for m in matrices_in(d, *layout[p])],
-                steps=group["ns_steps"],
-                coefficients=group["ns_coefficients"],
-                adjust_lr_fn=group["adjust_lr_fn"],
-            )
-            elementwise(descend, batch, directions, lr=group["lr"], weight_decay=group["weight_decay"])
-
-
-def momentum_update(
-    params: list[Tensor],
-    grads: list[Tensor],
-    momenta: list[Tensor],
-    directions: list[Tensor],
-    *,
-    momentum: float,
-    nesterov: bool,
-) -> None:
-    """Update the momenta in place and write D of :class:`Muon` to ``directions``."""
-    torch._foreach_lerp_(momenta, grads, 1 - momentum)
-    torch._foreach_copy_(directions, grads if nesterov else momenta)
-    if nesterov:
-        torch._foreach_lerp_(directions, momenta, momentum)
-
-
-def descend(
-    params: list[Tensor], grads: list[Tensor], directions: list[Tensor], *, lr: float, weight_decay: float
-) -> None:
-    """p <- (1 - lr wd) p - lr d, in place."""
-    torch._foreach_mul_(params, 1 - lr * weight_decay)
-    torch._foreach_add_(params, directions, alpha=-lr)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from itertools import islice, repeat
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -13,6 +14,14 @@ Coefficients = tuple[float, float, float]
 QUINTIC: Coefficients = (3.4445, -4.7750, 2.0315)
 """Keller Jordan's coefficients: five steps bring singular values from 0.01..1 to about 0.7..1.2."""
 
+ALMOST_ORTHOGONAL: tuple[Coefficients, ...] = (
+    (4.6051, -9.6552, 5.6769),
+    (4.7505, -6.0861, 2.1790),
+    (2.7763, -2.3190, 0.5523),
+    (2.4231, -2.2861, 0.8193),
+)
+"""Turbo-Muon's four steps, for matrices whose rows were rescaled first."""
+
 AdjustLR = Literal["match_rms_adamw", "original", "spectral"]
 
 
@@ -20,7 +29,8 @@ def orthogonalize(
     matrices: Tensor,
     *,
     steps: int = 5,
-    coefficients: Coefficients = QUINTIC,
+    coefficients: Coefficients | Sequence[Coefficients] = QUINTIC,
+    rescale_rows: bool = False,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return approximately U V^T of every matrix G = U S V^T.
@@ -30,22 +40,37 @@ def orthogonalize(
     Args:
         matrices: (batch, rows, columns) with rows <= columns.
         steps: iterations.
-        coefficients: a, b, c.
+        coefficients: a, b, c; or several, one for each iteration, of which the last is repeated.
+        rescale_rows: divide row i by the root of sum_j |A_ij| first, which makes rows nearly orthogonal where
+            they are nearly so already. The result is the factor of the rescaled matrix.
         dtype: in which the products are done; see :func:`product_dtype`.
 
     Returns:
         (batch, rows, columns) in the dtype of the products; a zero matrix stays zero.
     """
-    a, b, c = coefficients
     peak = matrices.abs().amax(dim=(-2, -1), keepdim=True)
     x = matrices / torch.where(peak > 0, peak, 1.0)  # squares of tiny gradients would vanish in the norm
     x /= torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp_min(1e-7)  # 0 stays 0
     x = x.to(dtype or product_dtype(matrices))
-    for _ in range(steps):
-        gram = x @ x.mT
+    gram = x @ x.mT
+    if rescale_rows:
+        sums = gram.abs().sum(-1, keepdim=True)
+        scale = torch.where(sums > 0, sums, 1.0).rsqrt()
+        x, gram = x * scale, gram * scale * scale.mT
+    for step, (a, b, c) in enumerate(schedule(coefficients, steps)):
+        if step:
+            gram = x @ x.mT
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         x = torch.baddbmm(x, polynomial, x, beta=a)
     return x
+
+
+def schedule(coefficients: Coefficients | Sequence[Coefficients], steps: int) -> Iterable[Coefficients]:
+    """Yield the coefficients of each of the iterations."""
+    if isinstance(coefficients[0], (int, float)):
+        return repeat(cast(Coefficients, coefficients), steps)
+    several = cast(Sequence[Coefficients], coefficients)
+    return islice([*several, *repeat(several[-1], max(0, steps - len(several)))], steps)
 
 
 def product_dtype(tensor: Tensor) -> torch.dtype:
@@ -67,7 +92,12 @@ def rms_scale(rows: int, columns: int, adjust_lr_fn: AdjustLR) -> float:
 
 
 def orthogonalize_(
-    pieces: Sequence[Tensor], *, steps: int, coefficients: Coefficients, adjust_lr_fn: AdjustLR
+    pieces: Sequence[Tensor],
+    *,
+    steps: int,
+    coefficients: Coefficients | Sequence[Coefficients],
+    adjust_lr_fn: AdjustLR,
+    rescale_rows: bool = False,
 ) -> None:
     """Replace every (batch, rows, columns) view by its orthogonalised, rescaled self, one call per shape.
 
@@ -79,7 +109,7 @@ def orthogonalize_(
         by_shape.setdefault((wide.shape[-2], wide.shape[-1]), []).append(piece)
     for same in by_shape.values():
         wide = torch.cat([p if p.shape[-2] <= p.shape[-1] else p.mT for p in same])
-        result = orthogonalize(wide, steps=steps, coefficients=coefficients)
+        result = orthogonalize(wide, steps=steps, coefficients=coefficients, rescale_rows=rescale_rows)
         for piece, x in zip(same, result.split([p.shape[0] for p in same]), strict=True):
             rows, columns = piece.shape[-2:]
             piece.copy_(x if rows <= columns else x.mT).mul_(rms_scale(rows, columns, adjust_lr_fn))

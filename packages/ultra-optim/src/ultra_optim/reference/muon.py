@@ -9,6 +9,14 @@ import torch
 from torch import Tensor
 
 
+TURBO = (
+    (4.6051, -9.6552, 5.6769),
+    (4.7505, -6.0861, 2.1790),
+    (2.7763, -2.3190, 0.5523),
+    (2.4231, -2.2861, 0.8193),
+)
+
+
 def newton_schulz(g: Tensor, steps: int = 5, coefficients: Any = (3.4445, -4.7750, 2.0315)) -> Tensor:
     """The quintic iteration on a matrix of any shape, in its own dtype."""
     a, b, c = coefficients
@@ -49,3 +57,35 @@ def muon(
         "spectral": math.sqrt(rows / columns),
     }[adjust_lr_fn]
     return (1 - lr * weight_decay) * p - lr * scale * newton_schulz(d, ns_steps)
+
+
+def turbo(g: Tensor) -> Tensor:
+    """Four iterations with coefficients of their own, on rows divided by the roots of their sums of |X X^T|."""
+    if g.shape[0] > g.shape[1]:
+        return turbo(g.T).T
+    x = g / g.norm()
+    x = torch.diag((x @ x.T).abs().sum(1) ** -0.5) @ x
+    for a, b, c in TURBO:
+        s = x @ x.T
+        x = a * x + b * s @ x + c * s @ s @ x
+    return x
+
+
+def normuon(g: Tensor, v: Tensor, beta2: float) -> tuple[Tensor, Tensor]:
+    """The direction of NorMuon for an orthogonalised, scaled ``g`` (r, c), and the new v (r,)."""
+    v = beta2 * v + (1 - beta2) * (g**2).mean(1)
+    p = g / v.sqrt()[:, None]
+    return p * g.norm() / p.norm(), v
+
+
+def adamuon(o: Tensor, v: Tensor, beta2: float, t: int, eps: float) -> tuple[Tensor, Tensor]:
+    """The direction of AdaMuon for an orthogonalised ``o`` (r, c), and the new V (r, c)."""
+    v = beta2 * v + (1 - beta2) * o**2
+    p = o / ((v / (1 - beta2**t)).sqrt() + eps)
+    return p * 0.2 * math.sqrt(o.numel()) / p.norm(), v
+
+
+def mars(g: Tensor, before: Tensor, momentum: float, gamma: float) -> Tensor:
+    """The corrected gradient of MARS-M."""
+    c = g + gamma * momentum / (1 - momentum) * (g - before)
+    return c / max(1.0, float(c.norm()))

@@ -1,0 +1,123 @@
+"""MARS-M: Muon over variance-reduced gradients."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_core.options import Range
+from ultra_optim.base import elementwise
+from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule
+from ultra_optim.mars_adamw import corrected_gradients
+from ultra_optim.matrices import ADAMW_STATE, matrices_in, matrix_layout
+from ultra_optim.muon_family import MuonFamily, momentum_update
+from ultra_optim.orthogonal import QUINTIC, AdjustLR
+from ultra_optim.traits import OptimizerTraits
+
+
+class MARSMuon(MuonFamily):
+    """MARS-M (Liu et al. 2025, arXiv 2510.21800), the approximate version without a second pass.
+
+    Groups of kind ``matrix`` and ``expert``, with G the gradient of one logical matrix:
+
+    C = G + gamma mu / (1 - mu) (G - G_before);  C <- C / max(1, |C|_F);  B <- mu B + (1 - mu) C
+
+    and B, or mu B + (1 - mu) C with ``nesterov``, goes on as in :class:`ultra_optim.Muon`. Before the first
+    step G_before is 0.
+
+    Differs from the paper: nothing in its approximate version; the norm is that of a logical matrix, a row
+    block or an expert.
+
+    Args:
+        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
+            ``ultra_optim.build("mars_muon", model)`` does both.
+        lr: learning rate.
+        weight_decay: decoupled, multiplied by the learning rate, in both parts.
+        momentum: decay rate mu of the momentum.
+        gamma: strength of the correction.
+        nesterov: look ahead.
+        ns_steps: Newton-Schulz iterations.
+        ns_coefficients: their a, b, c.
+        adjust_lr_fn: the scale of the step, as for Muon.
+        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        betas: decay rates of AdamW's moments.
+        eps: added to AdamW's denominator.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+
+    Raises:
+        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
+            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(state_per_element=2, matrix=True, max_update_rms=1.1)
+    state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"momentum_buffer", "last_grad"}
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-3,
+        weight_decay: WeightDecay = 0.1,
+        momentum: Beta = 0.95,
+        gamma: Annotated[float, Range(min=0)] = 0.025,
+        nesterov: bool = False,
+        ns_steps: Annotated[int, Range(min=1, max=30)] = 5,
+        ns_coefficients: tuple[float, float, float] = QUINTIC,
+        adjust_lr_fn: AdjustLR = "match_rms_adamw",
+        adamw_lr: LearningRate | None = None,
+        betas: tuple[Beta, Beta] = (0.9, 0.95),
+        eps: Epsilon = 1e-8,
+        decay_rule: DecayRule = "plain",
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "gamma": gamma,
+            "nesterov": nesterov,
+            "ns_steps": ns_steps,
+            "ns_coefficients": ns_coefficients,
+            "adjust_lr_fn": adjust_lr_fn,
+            "adamw_lr": adamw_lr,
+            "betas": betas,
+            "eps": eps,
+            "decay_rule": decay_rule,
+        }
+        super().__init__(params, defaults)
+
+    def look_ahead(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> None:
+        """Correct the gradients, update the momenta with them, write the momenta to ``directions``."""
+        strength = group["gamma"] * group["momentum"] / (1 - group["momentum"])
+        corrected = [torch.empty_like(d) for d in directions]
+        elementwise(
+            corrected_gradients, params, self.zeros(params, "last_grad"), corrected, strength=strength
+        )
+        layout = matrix_layout(group)
+        for p, c in zip(params, corrected, strict=True):
+            for matrix in matrices_in(c, *layout[p]):
+                norm = torch.linalg.vector_norm(matrix, dim=(-2, -1), keepdim=True)
+                matrix.div_(norm.clamp_min(1.0))
+        elementwise(
+            momentum_of_corrected,
+            params,
+            self.zeros(params, "momentum_buffer"),
+            directions,
+            corrected,
+            momentum=group["momentum"],
+            nesterov=group["nesterov"],
+        )
+
+
+def momentum_of_corrected(
+    params: list[Tensor],
+    grads: list[Tensor],
+    momenta: list[Tensor],
+    directions: list[Tensor],
+    corrected: list[Tensor],
+    **options: Any,
+) -> None:
+    """Apply :func:`ultra_optim.muon_family.momentum_update` with C in place of the gradients."""
+    momentum_update(params, corrected, momenta, directions, **options)

@@ -1,0 +1,118 @@
+"""NorMuon: Muon whose neurons get steps of even size."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_core.options import Range
+from ultra_optim.base import wide_dtype
+from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule
+from ultra_optim.matrices import ADAMW_STATE, matrices_in, matrix_layout
+from ultra_optim.muon_family import MuonFamily
+from ultra_optim.orthogonal import QUINTIC, AdjustLR
+from ultra_optim.traits import OptimizerTraits
+
+TINY = 1e-10
+"""Least mean square of a row; a row that never moves stays where it is."""
+
+
+class NorMuon(MuonFamily):
+    """NorMuon (Li et al. 2025, arXiv 2510.05491).
+
+    With O the scaled, orthogonalised direction of :class:`ultra_optim.Muon` for one logical matrix:
+
+    v_i <- b2 v_i + (1 - b2) mean_j O_ij^2;  P_ij = O_ij / sqrt(v_i);  W <- (1 - lr wd) W - lr P |O|_F / |P|_F
+
+    Rows are neurons: each moves by about the same, and the matrix as much as under Muon.
+
+    Differs from the paper: the scale is one of Muon's (``match_rms_adamw`` by default, whose constant 0.2 is
+    the paper's). There is no bias correction, as in the authors' code: the norm takes it out.
+
+    Args:
+        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
+            ``ultra_optim.build("normuon", model)`` does both.
+        lr: learning rate.
+        weight_decay: decoupled, multiplied by the learning rate, in both parts.
+        momentum: decay rate of the momentum.
+        beta2: decay rate of v.
+        nesterov: look ahead.
+        ns_steps: Newton-Schulz iterations.
+        ns_coefficients: their a, b, c.
+        adjust_lr_fn: the scale of the step, as for Muon.
+        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        betas: decay rates of AdamW's moments.
+        eps: added to AdamW's denominator.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+
+    Raises:
+        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
+            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        gradient_scale="invariant", matrix=True, max_update_rms=1.1
+    )
+    state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"momentum_buffer", "row_avg_sq"}
+    factored: ClassVar[frozenset[str]] = frozenset({"row_avg_sq"})
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-3,
+        weight_decay: WeightDecay = 0.1,
+        momentum: Beta = 0.95,
+        beta2: Beta = 0.95,
+        nesterov: bool = True,
+        ns_steps: Annotated[int, Range(min=1, max=30)] = 5,
+        ns_coefficients: tuple[float, float, float] = QUINTIC,
+        adjust_lr_fn: AdjustLR = "match_rms_adamw",
+        adamw_lr: LearningRate | None = None,
+        betas: tuple[Beta, Beta] = (0.9, 0.95),
+        eps: Epsilon = 1e-8,
+        decay_rule: DecayRule = "plain",
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "beta2": beta2,
+            "nesterov": nesterov,
+            "ns_steps": ns_steps,
+            "ns_coefficients": ns_coefficients,
+            "adjust_lr_fn": adjust_lr_fn,
+            "adamw_lr": adamw_lr,
+            "betas": betas,
+            "eps": eps,
+            "decay_rule": decay_rule,
+        }
+        super().__init__(params, defaults)
+
+    def adapt(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> None:
+        """Divide each row by the root of its running mean square; keep the norm of each matrix."""
+        layout = matrix_layout(group)
+        for p, direction in zip(params, directions, strict=True):
+            if "row_avg_sq" not in self.state[p]:
+                self.state[p]["row_avg_sq"] = _a_number_a_row(p, layout[p][1])
+            kept = matrices_in(self.state[p]["row_avg_sq"], *layout[p])
+            for matrix, rows in zip(matrices_in(direction, *layout[p]), kept, strict=True):
+                even_rows_(matrix, rows, beta2=group["beta2"])
+
+
+def even_rows_(matrix: Tensor, rows: Tensor, *, beta2: float) -> None:
+    """Apply the formula of :class:`NorMuon` to (batch, rows, columns) and v (batch, rows, 1) in place."""
+    before = torch.linalg.vector_norm(matrix, dim=(-2, -1), keepdim=True)
+    rows.lerp_(matrix.square().mean(-1, keepdim=True), 1 - beta2)
+    matrix.mul_(rows.clamp_min(TINY).rsqrt())
+    after = torch.linalg.vector_norm(matrix, dim=(-2, -1), keepdim=True)
+    matrix.mul_(torch.where(after > 0, before / after, 1.0))
+
+
+def _a_number_a_row(p: Tensor, expert_dim: int | None) -> Tensor:
+    columns = max(dim for dim in range(p.ndim) if dim != expert_dim)
+    shape = [1 if dim == columns else size for dim, size in enumerate(p.shape)]
+    return torch.zeros(shape, dtype=wide_dtype(p), device=p.device)

@@ -1,0 +1,141 @@
+"""Scion: steepest descent in a norm of its own for every kind of weight."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_core.options import Range
+from ultra_optim.base import batches, elementwise, wide_dtype
+from ultra_optim.checks import INFINITY, LearningRate
+from ultra_optim.matrices import MatrixOptimizer, matrices_in, matrix_layout
+from ultra_optim.orthogonal import QUINTIC, orthogonalize_
+from ultra_optim.traits import MATRIX_KINDS, OptimizerTraits
+
+Radius = Annotated[float, Range(gt=0, lt=INFINITY)]
+
+EPSILON = 1e-8
+"""Added to root mean squares, as in the authors' code."""
+
+
+class Scion(MatrixOptimizer):
+    """Scion (Pethick et al. 2025, arXiv 2502.07529).
+
+    M <- (1 - momentum) M + momentum G;  W <- (1 - lr) W - lr radius lmo(M)
+
+    with the minimiser over the unit ball of a norm that suits the kind of weight, M = U S V^T of (r, c):
+
+    - matrices and experts: sqrt(r / c) U V^T (spectral, by Newton-Schulz), radius ``radius``;
+    - embeddings: each row over its root mean square, radius ``radius_ends``;
+    - heads: sign(M) / c, radius ``radius_ends``;
+    - all others (biases, norms, gates, routers, convolutions): M over its root mean square, radius
+      ``radius_vectors``.
+
+    Weights stay inside their balls: W <- (1 - lr) W is part of the method, so that there is no other decay.
+    ``unconstrained`` leaves it out. Rates carry over from narrow to wide models.
+
+    Differs from the paper: norms, biases and convolutions, which its models lack or train otherwise, take the
+    root-mean-square norm; momentum is the authors' 0.1 of their experiments instead of 1.
+
+    Args:
+        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
+            ``ultra_optim.build("scion", model)`` does both.
+        lr: learning rate; it should fall to 0.
+        momentum: weight of the new gradient, one minus the customary momentum.
+        radius: of the ball of hidden matrices.
+        radius_ends: of the balls of embeddings and heads.
+        radius_vectors: of the balls of all others.
+        ns_steps: Newton-Schulz iterations.
+        unconstrained: do not shrink the weights.
+
+    Raises:
+        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
+            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        decay="none", gradient_scale="invariant", state_per_element=1, matrix=True, whole_tensors=True
+    )
+    state_names: ClassVar[frozenset[str]] = frozenset({"momentum_buffer"})
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 2.0**-12,
+        momentum: Annotated[float, Range(gt=0, max=1)] = 0.1,
+        radius: Radius = 50.0,
+        radius_ends: Radius = 3000.0,
+        radius_vectors: Radius = 1.0,
+        ns_steps: Annotated[int, Range(min=1, max=30)] = 5,
+        unconstrained: bool = False,
+    ) -> None:
+        radii = {"radius": radius, "radius_ends": radius_ends, "radius_vectors": radius_vectors}
+        rest = {"ns_steps": ns_steps, "unconstrained": unconstrained}
+        super().__init__(params, {"lr": lr, "momentum": momentum, **radii, **rest})
+
+    def update_matrices(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these matrices of the group."""
+        self.update_others(group, params)
+
+    def update_others(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters in the norm of their kind."""
+        for batch in batches(params):
+            directions = [torch.empty_like(p, dtype=wide_dtype(p)) for p in batch]
+            momenta = self.zeros(batch, "momentum_buffer")
+            elementwise(average_update, batch, momenta, directions, momentum=group["momentum"])
+            step = self._minimise(group, batch, directions) * group["lr"]
+            keep = 1.0 if group["unconstrained"] else 1 - group["lr"]
+            elementwise(approach, batch, directions, step=step, keep=keep)
+
+    def _minimise(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> float:
+        """Replace the directions by those of length 1 in the norm of the kind; return the radius."""
+        kind = group["kind"]
+        if kind in MATRIX_KINDS:
+            layout = matrix_layout(group)
+            pieces = [m for p, d in zip(params, directions, strict=True) for m in matrices_in(d, *layout[p])]
+            spectral(pieces, group["ns_steps"])
+            return float(group["radius"])
+        for direction in directions:
+            if kind == "head" and direction.ndim == 2:
+                direction.sign_().div_(direction.shape[1])
+            else:
+                rows = direction.ndim == 2 and kind == "embedding"
+                dims = (-1,) if rows else tuple(range(direction.ndim))
+                direction.div_(root_mean_square(direction, dims).add_(EPSILON))
+        return float(group["radius_ends" if kind in ("head", "embedding") else "radius_vectors"])
+
+
+def spectral(pieces: list[Tensor], steps: int) -> None:
+    """Replace every (batch, rows, columns) view by sqrt(rows / columns) times its polar factor."""
+    orthogonalize_(pieces, steps=steps, coefficients=QUINTIC, adjust_lr_fn="spectral")
+
+
+def root_mean_square(tensor: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Return the root mean square over some dimensions, which stay with size 1; squares do not underflow."""
+    count = math.prod(tensor.shape[d] for d in dims)
+    return torch.linalg.vector_norm(tensor, dim=dims, keepdim=True).div_(math.sqrt(max(1, count)))
+
+
+def average_update(
+    params: list[Tensor],
+    grads: list[Tensor],
+    momenta: list[Tensor],
+    directions: list[Tensor],
+    *,
+    momentum: float,
+) -> None:
+    """M <- (1 - momentum) M + momentum G in place, copied to ``directions``."""
+    torch._foreach_lerp_(momenta, grads, momentum)
+    torch._foreach_copy_(directions, momenta)
+
+
+def approach(
+    params: list[Tensor], grads: list[Tensor], directions: list[Tensor], *, step: float, keep: float
+) -> None:
+    """W <- keep W - step d, in place."""
+    torch._foreach_mul_(params, keep)
+    torch._foreach_add_(params, directions, alpha=-step)

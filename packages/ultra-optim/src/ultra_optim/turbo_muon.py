@@ -1,0 +1,80 @@
+"""Turbo-Muon: Muon with rescaled rows and one Newton-Schulz step fewer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from ultra_core.options import Range
+from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule
+from ultra_optim.matrices import ADAMW_STATE
+from ultra_optim.muon_family import MuonFamily
+from ultra_optim.orthogonal import ALMOST_ORTHOGONAL, AdjustLR
+from ultra_optim.traits import OptimizerTraits
+
+
+class TurboMuon(MuonFamily):
+    """Turbo-Muon (Boissin et al. 2025, arXiv 2512.04632): rows almost orthogonal before the iteration.
+
+    As :class:`ultra_optim.Muon`, but row i of the normalised D (of its transpose where D is tall) is divided
+    by the root of sum_j |(D D^T)_ij| first, and four iterations with coefficients of their own follow instead
+    of five. The result is closer to orthogonal than Muon's and costs about a fifth less; it is the polar
+    factor of the matrix with rescaled rows, and points elsewhere than Muon's where rows differ in size.
+
+    Differs from the paper: D is divided by its Frobenius norm before the rescaling, so that gradients of any
+    size give the same step.
+
+    Args:
+        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
+            ``ultra_optim.build("turbo_muon", model)`` does both.
+        lr: learning rate.
+        weight_decay: decoupled, multiplied by the learning rate, in both parts.
+        momentum: decay rate of the momentum.
+        nesterov: look ahead.
+        ns_steps: iterations; from the fifth on the last coefficients are repeated.
+        adjust_lr_fn: the scale of the step, as for Muon.
+        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        betas: decay rates of AdamW's moments.
+        eps: added to AdamW's denominator.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+
+    Raises:
+        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
+            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        gradient_scale="invariant", state_per_element=1, matrix=True, max_update_rms=1.1
+    )
+    state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"momentum_buffer"}
+    rescale_rows = True
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: LearningRate = 1e-3,
+        weight_decay: WeightDecay = 0.1,
+        momentum: Beta = 0.95,
+        nesterov: bool = True,
+        ns_steps: Annotated[int, Range(min=1, max=30)] = 4,
+        adjust_lr_fn: AdjustLR = "match_rms_adamw",
+        adamw_lr: LearningRate | None = None,
+        betas: tuple[Beta, Beta] = (0.9, 0.95),
+        eps: Epsilon = 1e-8,
+        decay_rule: DecayRule = "plain",
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "ns_steps": ns_steps,
+            "ns_coefficients": ALMOST_ORTHOGONAL,
+            "adjust_lr_fn": adjust_lr_fn,
+            "adamw_lr": adamw_lr,
+            "betas": betas,
+            "eps": eps,
+            "decay_rule": decay_rule,
+        }
+        super().__init__(params, defaults)
