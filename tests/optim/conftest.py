@@ -1,10 +1,11 @@
 """Tiny models of transformers, one of each family that presets adapt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 SMALL: dict[str, Any] = {
     "vocab_size": 60,
@@ -59,3 +60,42 @@ def bert() -> nn.Module:
     import transformers
 
     return FAMILIES["bert"](transformers)
+
+
+@pytest.fixture
+def follow() -> Callable[..., float]:
+    """Return how far an optimizer and a formula, or another optimizer, are apart after fixed gradients.
+
+    The formula maps (p, g, state) to the new p; ``make`` and an optimizer's maker map parameters to it.
+    """
+
+    def run(
+        make: Callable[[list[Tensor]], Any],
+        other: Callable[..., Any],
+        shapes: Sequence[tuple[int, ...]],
+        *,
+        formula: bool = True,
+        dtype: torch.dtype = torch.float64,
+        steps: int = 20,
+    ) -> float:
+        def tensors(seed: int) -> list[Tensor]:
+            generator = torch.Generator().manual_seed(seed)
+            return [torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for s in shapes]
+
+        ours, theirs = ([t.requires_grad_() for t in tensors(0)] for _ in range(2))
+        optimizer, rival = make(ours), None if formula else other(theirs)
+        values, states = tensors(0), [{} for _ in shapes]
+        for step in range(steps):
+            for each, stepper in ((ours, optimizer), (theirs, rival)):
+                for p, g in zip(each, tensors(step + 1), strict=True):
+                    p.grad = g
+                if stepper is not None:
+                    stepper.step()
+            if formula:
+                grads = tensors(step + 1)
+                values = [other(p, g, s) for p, g, s in zip(values, grads, states, strict=True)]
+        expected = values if formula else [t.detach() for t in theirs]
+        pairs = zip(ours, expected, strict=True)
+        return max(float((a.detach() - e).abs().max() / e.abs().max()) for a, e in pairs)
+
+    return run

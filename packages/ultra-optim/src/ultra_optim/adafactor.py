@@ -44,7 +44,7 @@ class Adafactor(FactoredOptimizer):
     the paper's and torch's rate. Row blocks and experts are matrices of their own; convolutions are one
     matrix per filter bank. Weight decay is decoupled.
     Differs from torch: eps1 is added to the squares, as in the paper; torch bounds mean(R) below by the
-    resolution of the dtype, which changes float32 updates as soon as gradients are smaller than 3e-4.
+    resolution of the dtype, so that float32 gradients below 3e-4 give updates of rms d whatever their size.
 
     Args:
         params: parameters or groups.

@@ -150,7 +150,7 @@ class PSGDKron(StackedOptimizer):
 def updates_until(step: int, start: int, decay: float, least: float) -> int:
     """Return how many updates of the factors there are in the first ``step`` steps."""
     steps = max(0, step - start)
-    falling = min(steps, math.ceil(-math.log(least) / decay))
+    falling = min(steps, math.floor(-math.log(least) / decay))
     geometric = math.exp(-decay) * math.expm1(-decay * falling) / math.expm1(-decay)
     return math.floor(min(step, start) + geometric + least * (steps - falling) + 1e-9)
 

@@ -1,0 +1,136 @@
+"""APOLLO and APOLLO-Mini: against their formula, draws, scales, the limit of growth, resume half-way."""
+
+import copy
+import math
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ultra_optim import build
+from ultra_optim.apollo import APOLLO, limit_growth_
+from ultra_optim.apollo_mini import APOLLOMini
+from ultra_optim.draws import normal
+from ultra_optim.reference.low_rank import apollo
+from ultra_optim.testing.subject import Bag, drive, error, gradients
+
+SHAPES = ((4, 9), (9, 4), (5, 5), (8, 3))
+COMMON = {"lr": 0.01, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.1}
+
+
+def make(params: list[Tensor], cls: type = APOLLO, **options: object) -> torch.optim.Optimizer:
+    return cls([{"params": params, "kind": "matrix"}], **options)
+
+
+def formula(p: Tensor, g: Tensor, state: dict, *, rank: int, interval: int, **options: object) -> Tensor:
+    short = min(p.shape)
+    r = min(rank, short)
+
+    def projections(t: int) -> Tensor:
+        return normal((short, r), 7, (t - 1) // interval, like=p) / math.sqrt(r)
+
+    return apollo(p, g, state, projections=projections, **options)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
+@pytest.mark.parametrize("scale_type", ["channel", "tensor"])
+def test_against_the_formula(
+    follow: Callable[..., float], dtype: torch.dtype, tolerance: float, scale_type: str
+) -> None:
+    options = COMMON | {"scale": 2.0, "scale_type": scale_type}
+    ours = partial(make, **options, rank=3, update_interval=6, seed=7)
+    theirs = partial(formula, **options, rank=3, interval=6)
+    assert follow(ours, theirs, SHAPES, dtype=dtype) < tolerance
+
+
+def test_mini_against_the_formula(follow: Callable[..., float]) -> None:
+    ours = partial(make, cls=APOLLOMini, **COMMON, update_interval=6, seed=7)
+    theirs = partial(formula, **COMMON, rank=1, interval=6, scale=128.0, scale_type="tensor")
+    assert follow(ours, theirs, SHAPES) < 1e-10
+
+
+@pytest.mark.parametrize("shape", [(12, 5), (5, 12)])
+def test_the_update_is_the_gradient_with_channels_of_the_longer_side_scaled(shape: tuple[int, int]) -> None:
+    """Of full rank, unlike that of pytorch_optimizer's APOLLO, which projects the scaled gradient back."""
+    p = nn.Parameter(torch.zeros(shape))
+    (g,) = gradients([p], 1)[0]
+    drive(make([p], rank=2, lr=1.0), [p], [[g]])
+    ratio = p.detach() / g
+    across = ratio if shape[0] > shape[1] else ratio.T
+    assert error(across, across[:, :1].expand_as(across)) < 1e-5
+    assert float(across.std(0).mean()) > 0
+    assert int(torch.linalg.matrix_rank(p.detach())) == 5
+    q = nn.Parameter(torch.zeros(shape))
+    drive(make([q], cls=APOLLOMini, lr=1.0), [q], [[g]])
+    assert error(q.detach() / g, torch.full(shape, float((q.detach() / g)[0, 0]))) < 1e-5
+
+
+def test_mini_moves_as_far_as_adam_where_the_shorter_side_is_128() -> None:
+    p = nn.Parameter(torch.zeros(300, 128))
+    drive(make([p], cls=APOLLOMini, lr=1.0), [p], gradients([p], 1))
+    assert float(p.detach().square().mean().sqrt()) == pytest.approx(1.0, rel=0.15)
+
+
+def test_lengths_grow_by_one_hundredth_at_most() -> None:
+    last = torch.zeros(2, 1, 1)
+    first = gradients([torch.empty(2, 3, 4)], 1)[0][0]
+    update = first.clone()
+    limit_growth_(update, last)
+    assert torch.equal(update, first), "there is no last length yet"
+    update = first * torch.tensor([5.0, 0.5])[:, None, None]
+    limit_growth_(update, last)
+    lengths = update.norm(dim=(1, 2)) / first.norm(dim=(1, 2))
+    torch.testing.assert_close(lengths, torch.tensor([1.01, 0.5]))
+    torch.testing.assert_close(last.flatten(), update.norm(dim=(1, 2)))
+
+
+def test_a_gradient_of_zeros_does_not_hold_a_matrix_back() -> None:
+    """An expert without tokens; the authors' code would let it start again from a length of 1e-8."""
+    p = nn.Parameter(torch.zeros(6, 4))
+    optimizer = make([p], lr=1.0, betas=(0.5, 0.5))
+    (g,) = gradients([p], 1)[0]
+    drive(optimizer, [p], [[g]])
+    first = float(p.detach().norm())
+    drive(optimizer, [p], [[torch.zeros(6, 4)]])
+    before = p.detach().clone()
+    drive(optimizer, [p], [[g]])
+    assert float((p.detach() - before).norm()) > 0.3 * first
+
+
+def test_the_projection_is_drawn_anew_when_it_should_and_shared() -> None:
+    optimizer = make([nn.Parameter(torch.zeros(6, 4))], rank=2, update_interval=3, seed=5)
+    group = optimizer.param_groups[0]
+    draws = [optimizer.projection(group, step, torch.empty(1, 6, 4)) for step in range(1, 8)]
+    assert [i for i in range(1, 7) if not torch.equal(draws[i], draws[i - 1])] == [3, 6]
+    assert torch.equal(optimizer.projection(group, 7, torch.empty(1, 9, 4)), draws[-1])
+    many = optimizer.projection(group | {"rank": 400}, 1, torch.empty(1, 500, 500))
+    assert float(many.var()) == pytest.approx(1 / 400, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["apollo", "apollo_mini"])
+def test_resumes_half_way_between_two_draws(name: str) -> None:
+    start = [torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((6, 4), (4, 6), (5,))]
+    steps = gradients(start, 12)
+    whole, first, second = (Bag([t.clone() for t in start]) for _ in range(3))
+    options = {"update_interval": 4, "lr": 0.1, "seed": 3}
+    drive(build(name, whole, **options), whole.tensors(), steps)
+    optimizer = build(name, first, **options)
+    drive(optimizer, first.tensors(), steps[:6])
+    second.load_state_dict(first.state_dict())
+    resumed = build(name, second, **{**options, "seed": 4})
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    torch.manual_seed(99)
+    drive(resumed, second.tensors(), steps[6:])
+    for a, b in zip(whole.tensors(), second.tensors(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_state_of_a_matrix() -> None:
+    p = nn.Parameter(torch.zeros(30, 20))
+    for cls, rank in ((APOLLO, 8), (APOLLOMini, 1)):
+        optimizer = make([p], cls=cls, **({"rank": rank} if rank > 1 else {}))
+        drive(optimizer, [p], gradients([p], 1))
+        kept = sum(v.numel() for v in optimizer.state[p].values() if isinstance(v, Tensor))
+        assert kept == 2 * 30 * rank + 1
