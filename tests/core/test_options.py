@@ -120,3 +120,9 @@ def test_a_constructor_requires_what_its_signature_declares():
         Chunked(chunk_size=0, form="max")
     with pytest.raises(ValueError, match=r"Chunked: eps is 0\.0"):
         Chunked(eps=0.0)
+
+
+def test_a_base_class_requires_for_classes_that_lack_some_options():
+    require(Chunked, width=-1)
+    with pytest.raises(ValueError, match="chunk_size is 0"):
+        require(Chunked, width=-1, chunk_size=0)

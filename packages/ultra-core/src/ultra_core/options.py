@@ -117,10 +117,14 @@ def require(plugin: Callable[..., Any], **given: Any) -> None:
 
         require(RetNet, chunk_size=chunk_size, decay_init=decay_init)
 
+    A base class says ``require(type(self), ...)``; names that the signature lacks are not looked at.
+
     Raises:
         ValueError: some do not; all are said.
     """
-    if faults := check_options(getattr(plugin, "__qualname__", str(plugin)), plugin, given):
+    known = read_options(plugin)
+    declared = {name: value for name, value in given.items() if name in known}
+    if faults := check_options(getattr(plugin, "__qualname__", str(plugin)), plugin, declared):
         raise ValueError("; ".join(faults.values()))
 
 

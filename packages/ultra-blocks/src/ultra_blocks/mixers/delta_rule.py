@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ultra_blocks.functional.delta_rule import delta_rule, delta_step
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate
+from ultra_core.options import require
 
 DT_RANGE, DT_FLOOR = (1e-3, 1e-1), 1e-4
 """Steps ``softplus(dt_bias)`` start log-uniform in the range, but not below the floor."""
@@ -52,6 +53,8 @@ class DeltaRule(LinearRecurrence):
         eps: float,
         linear: LinearFactory,
     ) -> None:
+        sizes = {"num_heads": num_heads, "value_expansion": value_expansion, "chunk_size": chunk_size}
+        require(type(self), **sizes)
         head_dim, rest = divmod(hidden_size, num_heads)
         if rest:
             raise ValueError(

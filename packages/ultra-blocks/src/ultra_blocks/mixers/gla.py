@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ultra_blocks.functional.gated_linear import gated_linear, gated_step
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate, head_width
-from ultra_core.options import FromModel, Range
+from ultra_core.options import FromModel, Range, require
 
 
 class GLA(LinearRecurrence):
@@ -73,6 +73,8 @@ class GLA(LinearRecurrence):
         eps: Annotated[float, Range(gt=0)] = 1e-5,
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
+        sizes = {"key_expansion": key_expansion, "value_expansion": value_expansion, "gate_rank": gate_rank}
+        require(GLA, **sizes, num_heads=num_heads, chunk_size=chunk_size, gate_temperature=gate_temperature)
         super().__init__(
             hidden_size,
             num_heads=num_heads,

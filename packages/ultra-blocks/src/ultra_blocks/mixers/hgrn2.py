@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ultra_blocks.functional.gated_linear import gated_linear, gated_step
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate, head_width
-from ultra_core.options import FromModel, Range
+from ultra_core.options import FromModel, Range, require
 
 
 class HGRN2(LinearRecurrence):
@@ -73,6 +73,7 @@ class HGRN2(LinearRecurrence):
         eps: Annotated[float, Range(gt=0)] = 1e-5,
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
+        require(HGRN2, num_heads=num_heads, lower_bound=lower_bound, chunk_size=chunk_size)
         width = head_width("HGRN2", hidden_size, num_heads)
         super().__init__(
             hidden_size,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.delta_rule import DeltaRule, draw_decays
 from ultra_blocks.mixers.linear_recurrence import OutputGate
-from ultra_core.options import FromModel, Range
+from ultra_core.options import FromModel, Range, require
 
 
 class KDA(DeltaRule):
@@ -83,6 +83,7 @@ class KDA(DeltaRule):
             eps=eps,
             linear=linear,
         )
+        require(KDA, decay_rank=decay_rank)
         rank = self.key_dim if decay_rank is None else decay_rank
         self.decay_down = nn.Linear(hidden_size, rank, bias=False)
         self.decay_up = nn.Linear(rank, self.directions * hidden_size, bias=False)

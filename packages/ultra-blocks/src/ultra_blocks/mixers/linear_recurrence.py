@@ -15,6 +15,7 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
 from ultra_blocks.norms.rms_norm import RMSNorm
+from ultra_core.options import require
 from ultra_core.params import ParamInfo
 
 OutputGate = Literal["swish", "sigmoid", "none"]
@@ -85,6 +86,7 @@ class LinearRecurrence(Mixer):
         linear: LinearFactory,
     ) -> None:
         super().__init__(hidden_size, causal=causal)
+        require(type(self), conv_size=conv_size, output_gate=output_gate, eps=eps)
         kernel = (4 if causal else 5) if conv_size is None else conv_size
         if not causal and kernel and kernel % 2 == 0:
             raise ValueError(
