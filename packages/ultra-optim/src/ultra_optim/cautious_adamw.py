@@ -74,7 +74,7 @@ class CautiousAdamW(Optimizer):
         for step, same in self.count(params).items():
             for batch in batches(same):
                 steps = [torch.zeros_like(p, dtype=wide_dtype(p)) for p in batch]
-                agreeing, moved = ([torch.zeros((), device=p.device) for p in batch] for _ in range(2))
+                agreeing, moved = ([s.new_zeros(()) for s in steps] for _ in range(2))
                 elementwise(
                     masked_steps,
                     batch,

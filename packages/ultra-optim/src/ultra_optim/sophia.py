@@ -11,6 +11,7 @@ from torch import Tensor
 from ultra_core.options import Range
 from ultra_optim.base import Optimizer, elementwise
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -43,6 +44,7 @@ class Sophia(Optimizer):
         update_period: steps between estimates of the curvature.
         eps: least denominator.
         weight_decay: decoupled, multiplied by the learning rate.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -65,9 +67,10 @@ class Sophia(Optimizer):
         update_period: Annotated[int, Range(min=1)] = 10,
         eps: Epsilon = 1e-15,
         weight_decay: WeightDecay = 0.1,
+        decay_rule: DecayRule = "plain",
     ) -> None:
         options = {"lr": lr, "betas": betas, "rho": rho, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "update_period": update_period})
+        super().__init__(params, {**options, "decay_rule": decay_rule, "update_period": update_period})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, which counts its steps and notes the last that an estimate followed."""
@@ -109,7 +112,7 @@ class Sophia(Optimizer):
             beta1=group["betas"][0],
             rho=group["rho"],
             eps=group["eps"],
-            weight_decay=group["weight_decay"],
+            **decay_numbers(group),
         )
 
     def curvature_step(self, closure: Callable[[], float]) -> None:
@@ -142,7 +145,8 @@ def sophia_update(
     beta1: float,
     rho: float,
     eps: float,
-    weight_decay: float,
+    shrink: float,
+    cautious: bool,
 ) -> None:
     """Apply the formula of :class:`Sophia` to parameters and momenta in place; any shapes, equal in a row."""
     torch._foreach_lerp_(momenta, grads, 1 - beta1)
@@ -151,7 +155,7 @@ def sophia_update(
     directions = torch._foreach_div(momenta, denominators)
     torch._foreach_clamp_min_(directions, -1.0)
     torch._foreach_clamp_max_(directions, 1.0)
-    torch._foreach_mul_(params, 1 - lr * weight_decay)
+    decay_(params, directions, shrink=shrink, cautious=cautious)
     torch._foreach_add_(params, directions, alpha=-lr)
 
 
