@@ -57,10 +57,14 @@ class FlatState(Optimizer):
 
 
 def flat_views(
-    state: dict[str, Any], name: str, like: Tensor, shapes: Sequence[Sequence[int]]
+    state: dict[str, Any],
+    name: str,
+    like: Tensor,
+    shapes: Sequence[Sequence[int]],
+    dtype: torch.dtype | None = None,
 ) -> list[Tensor]:
     """Return views, one of each shape, of the flat tensor under this name; it is zero at first."""
     sizes = [math.prod(shape) for shape in shapes]
     if name not in state:
-        state[name] = torch.zeros(sum(sizes), dtype=wide_dtype(like), device=like.device)
+        state[name] = torch.zeros(sum(sizes), dtype=dtype or wide_dtype(like), device=like.device)
     return [part.view(*shape) for part, shape in zip(state[name].split(sizes), shapes, strict=True)]

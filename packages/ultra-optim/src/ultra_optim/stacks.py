@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import torch
@@ -39,6 +39,9 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
     Each row block of a fused projection and each expert of a stacked weight is a matrix of its own. What is
     kept for the matrices of a parameter lies one after the other in one flat tensor of its state.
     """
+
+    dtypes: ClassVar[Mapping[str, torch.dtype]] = {}
+    """Of state that is not kept in the parameter's dtype or float32."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         cls.flat_names = cls.state_names - ADAMW_STATE - {"step"}
@@ -96,7 +99,8 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
         for name in kept[0]:
             fresh = name not in self.state[p]
             sizes = [(batch, *k[name]) for (batch, _, _), k in zip(shapes, kept, strict=True)]
-            for state, view in zip(states, flat_views(self.state[p], name, p, sizes), strict=True):
+            views = flat_views(self.state[p], name, p, sizes, self.dtypes.get(name))
+            for state, view in zip(states, views, strict=True):
                 state[name] = view
                 if fresh:
                     self.first_state(group, name, view)

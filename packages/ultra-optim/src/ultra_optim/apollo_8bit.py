@@ -1,0 +1,87 @@
+"""APOLLO with its moments in eight bits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import attrs
+import torch
+from torch import Tensor
+
+from ultra_optim.apollo import APOLLO
+from ultra_optim.matrices import ADAMW_STATE
+from ultra_optim.quantised_state import BLOCK, dequantize, quantize_
+from ultra_optim.stacks import Stack
+from ultra_optim.traits import OptimizerTraits
+
+MOMENTS = {"low_avg": True, "low_avg_sq": False}
+"""Whether they have a sign."""
+
+
+class APOLLO8bit(APOLLO):
+    """:class:`ultra_optim.apollo.APOLLO` (arXiv 2412.05270) with block-wise 8-bit moments (arXiv 2110.02861).
+
+    The update is APOLLO's, computed from the moments of the step before, which are kept as codes of a dynamic
+    map with one scale for 256 of them: see :mod:`ultra_optim.quantised_state`. State of a matrix of sides
+    m >= n: 2 m r (1 + 4/256) bytes instead of 8 m r. The AdamW part keeps float32: a few vectors, and
+    embeddings and heads, which eight bits harm most.
+
+    Differs from the paper: its Q-APOLLO quantises the weights and not the moments, which takes a model that
+    is trained in int8; this does not touch the weights.
+
+    Args:
+        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
+            ``ultra_optim.build("apollo_8bit", model)`` does both.
+        lr: learning rate.
+        betas: decay rates of the moments, in both parts.
+        eps: added to the denominator, in both parts.
+        weight_decay: decoupled, multiplied by the learning rate, in both parts.
+        rank: columns r of the projection, at most n.
+        update_interval: steps between two draws of the projection.
+        scale: its square root multiplies the update.
+        scale_type: one scale for each row (``channel``) or for the matrix (``tensor``).
+        seed: of the random numbers.
+        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+
+    Raises:
+        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
+            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+    """
+
+    traits: ClassVar[OptimizerTraits] = attrs.evolve(APOLLO.traits, imitates="apollo")
+    state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {
+        "step", "low_avg", "low_avg_scale", "low_avg_sq", "low_avg_sq_scale", "length",
+    }  # fmt: skip
+    dtypes: ClassVar[Mapping[str, torch.dtype]] = {
+        "low_avg": torch.uint8,
+        "low_avg_scale": torch.float32,
+        "low_avg_sq": torch.uint8,
+        "low_avg_sq_scale": torch.float32,
+    }
+
+    @classmethod
+    def matrix_state(cls, group: Mapping[str, Any], rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of codes, scales and of the length of the last update."""
+        shapes = super().matrix_state(group, rows, columns)
+        for name in ("low_avg", "low_avg_sq"):
+            shapes[f"{name}_scale"] = (-(-math.prod(shapes[name]) // BLOCK),)
+        return shapes
+
+    def normed(self, group: Mapping[str, Any], stack: Stack, low: Tensor) -> Tensor:
+        """Update the moments and return N, with moments as they are before they are coded."""
+        first, second = (decode(stack, name, signed).to(low.dtype) for name, signed in MOMENTS.items())
+        moments = {"low_avg": first, "low_avg_sq": second}
+        normed = super().normed(group, attrs.evolve(stack, state=moments), low)
+        for name, signed in MOMENTS.items():
+            for one, codes, scales in zip(moments[name], stack[name], stack[f"{name}_scale"], strict=True):
+                quantize_(one.reshape(-1), codes.view(-1), scales, signed=signed)
+        return normed
+
+
+def decode(stack: Stack, name: str, signed: bool) -> Tensor:
+    """Return the float32 values of coded moments; each matrix has blocks of its own."""
+    pairs = zip(stack[name], stack[f"{name}_scale"], strict=True)
+    return torch.stack([dequantize(c.view(-1), s, signed=signed).view(c.shape) for c, s in pairs])
