@@ -36,7 +36,7 @@ def band_attention(
         blocks: where the documents are.
         back: tokens before a query that it sees.
         ahead: tokens after a query that it sees; 0 is the causal form.
-        leading: first tokens of each document that all its queries see (causal: once they are past).
+        leading: first tokens of each document that all queries after them see.
 
     Shapes:
         returns ``(B, H, L, d)``; what stands at empty places is of no use, but finite.
@@ -121,7 +121,7 @@ def _visible(
     distance = here - there
     close = (distance <= back) & (distance >= -ahead)
     if leading:
-        close |= (rank_j < leading) & (distance >= 0 if not ahead else True)
+        close |= (rank_j < leading) & (distance >= 0)
     seen = close & (document == document_j) & (document >= 0)
     seen |= (document < 0) & (distance == 0)
     if far is not None:
