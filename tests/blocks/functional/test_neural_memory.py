@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ultra_blocks.functional.neural_memory import Gates, Memory, memory_step, neural_memory
+from ultra_blocks.functional.neural_memory import (
+    Gates,
+    Memory,
+    memory_chunk,
+    memory_step,
+    neural_memory,
+)
 from ultra_blocks.reference import neural_memory as reference
 
 WIDTH = 4
@@ -73,6 +79,21 @@ def test_steps_are_the_chunked_form(chunk_size: int) -> None:
         now = Gates(*(g[:, t] for g in gates))
         y, state = memory_step(state, q[:, t], k[:, t], v[:, t], now, chunk_size=chunk_size)
         torch.testing.assert_close(y, wanted[:, t], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 5])
+def test_chunk_by_chunk_is_the_chunked_form(chunk_size: int) -> None:
+    leaves = drawn(11, 1)
+    gates = logs(*leaves[3:])
+    wanted = neural_memory(*leaves[:3], gates, chunk_size=chunk_size)
+    state = (torch.zeros(1, 2, WIDTH, WIDTH, dtype=torch.float64),) * 2
+    outputs = []
+    for t in range(0, 11, chunk_size):
+        now = slice(t, t + chunk_size)
+        part = Gates(*(g[:, now] for g in gates))
+        y, *state = memory_chunk(*(x[:, now] for x in leaves[:3]), part, *state)
+        outputs.append(y)
+    torch.testing.assert_close(torch.cat(outputs, 1), wanted, rtol=0, atol=1e-12)
 
 
 def test_neutral_tokens_change_nothing() -> None:

@@ -8,7 +8,10 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from ultra_blocks.config import UltraConfig
+from ultra_blocks.encoder import Encoder
 from ultra_blocks.functional.neural_memory import Gates, neural_memory
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
@@ -27,6 +30,9 @@ WIDTH, HEADS, D = 8, 2, 4
 
 SHORT_CHUNKS = {"memory_chunk": 5}
 PLAIN = {"memory": False}
+CONTEXT = {"variant": "mac", "memory_chunk": 5}
+ALIBI_CONTEXT = {"variant": "mac", "memory_chunk": 3, "positions": "alibi", "persistent_tokens": 0}
+LAYER = {"variant": "mal", "memory_chunk": 5, "window": 6}
 ROTARY = {"memory_chunk": 3, "positions": "rope", "window": 4, "qk_norm": True, "bias": True}
 
 
@@ -35,6 +41,12 @@ ROTARY = {"memory_chunk": 3, "positions": "rope", "window": 4, "qk_norm": True, 
     [
         *pytest_params(block_cases([TitanAttention], options=SHORT_CHUNKS)),
         *pytest_params(block_cases([TitanAttention], options=PLAIN), ["B1b", "B5", "B7", "B8", "B15b"]),
+        *pytest_params(
+            block_cases([TitanAttention], options=CONTEXT),
+            ["B1", "B1b", "B3", "B4", "B5", "B7", "B8", "B10", "B14", "B15", "B16"],
+        ),
+        *pytest_params(block_cases([TitanAttention], options=ALIBI_CONTEXT), ["B5", "B7"]),
+        *pytest_params(block_cases([TitanAttention], options=LAYER), ["B1", "B1b", "B3", "B5", "B7", "B16"]),
         *pytest_params(block_cases([TitanAttention], options=ROTARY), ["B1", "B5", "B7", "B8", "B10"]),
     ],
 )
@@ -58,7 +70,10 @@ def split(x: Tensor, parts: int) -> list[Tensor]:
     return [y.unflatten(-1, (HEADS, D)).transpose(0, 1) for y in x.chunk(parts, -1)]
 
 
-def attention_by_the_paper(block: TitanAttention, x: Tensor, positions: Tensor) -> Tensor:
+def attention_by_the_paper(
+    block: TitanAttention, x: Tensor, positions: Tensor, h: Tensor | None = None
+) -> Tensor:
+    """``(T, H, d)``; with h ``(T, D)``, what was retrieved for each token."""
     q, k, v = split(x @ block.qkv_proj.weight.T, 3)
     fixed = block.persistent @ block.qkv_proj.weight.T
     _, k_p, v_p = split(fixed, 3)
@@ -67,32 +82,76 @@ def attention_by_the_paper(block: TitanAttention, x: Tensor, positions: Tensor) 
     else:
         turned = [position_reference.rope(y[None], positions[None])[0] for y in (q, k)]
         scores = turned[0] @ turned[1].mT
-    if block.causal:
-        ahead = torch.ones(len(x), len(x), dtype=torch.bool).triu(1)
-        scores = scores.masked_fill(ahead, -torch.inf)
-    weights = (torch.cat((q @ k_p.mT, scores), -1) / D**0.5).softmax(-1)
-    return (weights @ torch.cat((v_p, v), -2)).transpose(0, 1)
+    ahead = torch.ones(len(x), len(x), dtype=torch.bool).triu(1) & block.causal
+    scores, values = [q @ k_p.mT, scores.masked_fill(ahead, -torch.inf)], [v_p, v]
+    if h is not None:
+        _, k_h, v_h = split(h @ block.qkv_proj.weight.T, 3)
+        scores, values = [*scores, (q @ k_h.mT).masked_fill(ahead, -torch.inf)], [*values, v_h]
+    weights = (torch.cat(scores, -1) / D**0.5).softmax(-1)
+    return (weights @ torch.cat(values, -2)).transpose(0, 1)
+
+
+def memory_inputs(block: TitanAttention, x: Tensor) -> tuple[list[Tensor], list[list[Any]]]:
+    """q, k, v ``(H, T, d)``, and theta, eta, alpha ``(T,)`` by direction and head."""
+    memory = block.memory
+    q, k, v = split(F.silu(x @ memory.qkv_proj.weight.T), 3)
+    raw = (x @ memory.gate_proj.weight.T + memory.gate_proj.bias).sigmoid()
+    raw = raw.unflatten(-1, (memory.directions, 3, HEADS))
+    gates = [
+        [(s * (1 - e) / memory.chunk_size, e, a) for s, e, a in raw[:, d].permute(2, 1, 0)]
+        for d in range(memory.directions)
+    ]
+    return [unit(q), unit(k), v], gates
+
+
+def unit(x: Tensor) -> Tensor:
+    return x / (x.square().sum(-1, keepdim=True) + 1e-12).sqrt()
 
 
 def memory_by_the_paper(block: TitanAttention, x: Tensor) -> Tensor:
-    memory = block.memory
-    size = memory.chunk_size
-    q, k, v = split(F.silu(x @ memory.qkv_proj.weight.T), 3)
-    q, k = (y / (y.square().sum(-1, keepdim=True) + 1e-12).sqrt() for y in (q, k))
-    raw = (x @ memory.gate_proj.weight.T + memory.gate_proj.bias).sigmoid()
-    raw = raw.unflatten(-1, (memory.directions, 3, HEADS))
+    size = block.memory.chunk_size
+    (q, k, v), gates = memory_inputs(block, x)
     heads = []
     for h in range(HEADS):
-        gates = []
-        for d in range(memory.directions):
-            step, eta, alpha = raw[:, d, :, h].unbind(-1)
-            gates.append((step * (1 - eta) / size, eta, alpha))
         if block.causal:
-            y, _, _ = memory_reference.neural_memory(q[h], k[h], v[h], *gates[0], chunk_size=size)
+            y, _, _ = memory_reference.neural_memory(q[h], k[h], v[h], *gates[0][h], chunk_size=size)
         else:
-            y = memory_reference.bidirectional(q[h], k[h], v[h], *gates, chunk_size=size)
+            both = gates[0][h], gates[1][h]
+            y = memory_reference.bidirectional(q[h], k[h], v[h], *both, chunk_size=size)
         heads.append(y * size)
     return torch.stack(heads, 1)
+
+
+def context_by_the_paper(block: TitanAttention, x: Tensor, positions: Tensor, back: bool) -> Tensor:
+    """Outputs of the heads ``(T, H, d)``, the segments read in one order."""
+    size, order = block.memory.chunk_size, -1 if back else 1
+    starts = list(range(0, len(x), size))[::order]
+    segments = [x[s : s + size] for s in starts]
+
+    def ask(tokens: Tensor, state: Any) -> Tensor:
+        (q,) = split(F.silu(tokens @ block.retrieval_proj.weight.T), 1)
+        answers = torch.stack([unit(q[h]) @ state[h][0] * size for h in range(HEADS)], 1)
+        return rms(answers, block.retrieved_norm.weight).flatten(1)
+
+    def attend(number: int, h: Tensor | None) -> Tensor:
+        here = positions[starts[number] : starts[number] + size]
+        return rms(attention_by_the_paper(block, segments[number], here, h), block.attention_norm.weight)
+
+    def write(y: Tensor, state: Any) -> tuple[Tensor, Any]:
+        vectors, gates = memory_inputs(block, y.flatten(1))
+        reads, after = [], []
+        for h in range(HEADS):
+            given = [part[h] for part in vectors] + list(gates[back][h])
+            if back:
+                given = [part.flip(0) for part in given]
+            read, M, S = memory_reference.neural_memory(
+                *given, chunk_size=size, before=None if state is None else state[h]
+            )
+            reads.append(read.flip(0) if back else read)
+            after.append((M, S))
+        return rms(torch.stack(reads, 1) * size, block.memory_norm.weight), after
+
+    return torch.cat(memory_reference.memory_as_context(segments, ask, attend, write)[::order])
 
 
 def rms(x: Tensor, gain: Tensor) -> Tensor:
@@ -106,14 +165,25 @@ def by_the_paper(block: TitanAttention, x: Tensor, layout: Layout) -> Tensor:
         for document in range(int(layout.documents[row].max()) + 1):
             here = layout.documents[row] == document
             tokens = x[row, here]
-            y = attention_by_the_paper(block, tokens, layout.positions[row, here])
-            gate = rms(memory_by_the_paper(block, tokens), block.memory_norm.weight).sigmoid()
-            y = rms(y, block.attention_norm.weight) * gate
+            positions = layout.positions[row, here]
+            if block.variant == "mac":
+                ways = [False] if block.causal else [False, True]
+                y = sum(context_by_the_paper(block, tokens, positions, back) for back in ways) / len(ways)
+            else:
+                read = rms(memory_by_the_paper(block, tokens), block.memory_norm.weight)
+                if block.variant == "mal":
+                    y = memory_reference.memory_as_a_layer(
+                        tokens, read.flatten(1), lambda z, p=positions: attention_by_the_paper(block, z, p)
+                    )
+                else:
+                    y = attention_by_the_paper(block, tokens, positions)
+                    y = memory_reference.memory_as_a_gate(rms(y, block.attention_norm.weight), read)
             result[row, here] = y.flatten(1) @ block.out_proj.weight.T
     return result
 
 
 @given(
+    st.sampled_from(["mag", "mal", "mac"]),
     st.integers(1, 9),
     st.booleans(),
     st.sampled_from(["rope", HoPE]),
@@ -123,10 +193,17 @@ def by_the_paper(block: TitanAttention, x: Tensor, layout: Layout) -> Tensor:
     st.integers(0, 99),
 )
 def test_equals_the_paper_forward_and_backward(
-    length: int, causal: bool, positions: Any, chunk: int, real: float, packed: bool, seed: int
+    variant: str,
+    length: int,
+    causal: bool,
+    positions: Any,
+    chunk: int,
+    real: float,
+    packed: bool,
+    seed: int,
 ) -> None:
     g = torch.Generator().manual_seed(seed)
-    block = awake(causal=causal, positions=positions, memory_chunk=chunk)
+    block = awake(variant=variant, causal=causal, positions=positions, memory_chunk=chunk)
     mask = torch.rand(2, length, generator=g) < real
     documents = (torch.rand(2, length, generator=g) < 0.3).cumsum(1) if packed else None
     layout = Layout.from_mask(mask, documents)
@@ -165,9 +242,70 @@ def test_the_memory_chunk_changes_the_result() -> None:
     assert (awake(memory_chunk=2)(x) - awake(memory_chunk=6)(x)).abs().max() > 1e-4
 
 
-def test_gradients_flow_through_inner_gradients() -> None:
+def test_a_gate_does_not_see_what_context_and_layer_add() -> None:
+    """With values at 0 there is nothing to read: mal is attention, mag and mac gate it by a half."""
+    x = torch.randn(1, 4, WIDTH, dtype=torch.float64)
+    outputs = {}
+    for variant in ("mag", "mal", "mac"):
+        block = awake(variant=variant, positions="rope", memory_chunk=4)
+        with torch.no_grad():
+            block.memory.qkv_proj.weight[2 * WIDTH :] = 0
+        outputs[variant] = block(x), block.out_proj(block._attend(x, Layout.full(1, 4)))
+        if variant != "mal":
+            heads = block._attend(x, Layout.full(1, 4)).unflatten(-1, (HEADS, D))
+            halved = block.out_proj(rms(heads, block.attention_norm.weight).flatten(2) / 2)
+            torch.testing.assert_close(outputs[variant][0], halved)
+    torch.testing.assert_close(*outputs["mal"])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_context_reaches_over_segments_by_the_memory_alone(causal: bool) -> None:
+    """Without it a segment knows nothing of the others."""
+    block = awake(variant="mac", memory_chunk=3, causal=causal)
+    x = torch.randn(1, 9, WIDTH, dtype=torch.float64, requires_grad=True)
+    (seen,) = torch.autograd.grad(block(x)[:, 7].sum(), x)
+    assert (seen[0, :3].abs().amax(-1) > 1e-9).all()
+    with torch.no_grad():
+        block.memory.qkv_proj.weight[2 * WIDTH :] = 0
+    (seen,) = torch.autograd.grad(block(x)[:, 7].sum(), x)
+    assert not seen[0, :6].any()
+    assert seen[0, 6].any()
+
+
+def test_context_takes_time_linear_in_the_length() -> None:
+    flops = []
+    block = TitanAttention(32, num_heads=2, positions="rope", variant="mac", memory_chunk=8)
+    for length in (64, 128):
+        with FlopCounterMode(display=False) as counter:
+            block(torch.zeros(1, length, 32))
+        flops.append(counter.get_total_flops())
+    assert flops[1] == pytest.approx(2 * flops[0], rel=0.02)
+
+
+@pytest.mark.parametrize("variant", ["mag", "mal", "mac"])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"hope_base": 100.0}, {"hope_base": 10_000.0}),
+        ({"hope_damping": 0.0}, {"hope_damping": 0.5}),
+        ({"use_hope": True}, {"use_hope": False}),
+    ],
+)
+def test_the_fields_of_hope_act_in_a_model(variant: str, one: Any, other: Any) -> None:
+    sizes: Any = {"vocab_size": 9, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "use_moe": False}
+    pattern = [{"titan_attn": {"variant": variant}}]
+    outputs = []
+    for fields in (one, other):
+        torch.manual_seed(0)
+        encoder = Encoder(UltraConfig(**sizes, layer_pattern=pattern, initializer_range=0.5, **fields)).eval()
+        outputs.append(encoder(torch.arange(9)[None]).hidden)
+    assert (outputs[0] - outputs[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("variant", ["mag", "mal", "mac"])
+def test_gradients_flow_through_inner_gradients(variant: str) -> None:
     """A key moves what is learnt by others after it: the residual that later chunks see."""
-    block = awake(memory_chunk=2, causal=True)
+    block = awake(variant=variant, memory_chunk=2, causal=True)
     x = torch.randn(1, 6, WIDTH, dtype=torch.float64, requires_grad=True)
 
     def read(x: Tensor) -> Tensor:
@@ -220,6 +358,13 @@ def test_state() -> None:
     assert state.memory.memory.dtype is torch.float32
     y, state = block.step(torch.randn(3, WIDTH, dtype=torch.bfloat16), state)
     assert (y.dtype, state.memory.momentum.dtype, state.memory.length) == (torch.bfloat16, torch.float32, 1)
+    block = awake(causal=True, variant="mac", memory_chunk=2).bfloat16()
+    state = block.init_state(3)
+    for seen in (1, 2, 1):
+        y, state = block.step(torch.randn(3, WIDTH, dtype=torch.bfloat16), state)
+        assert state.keys.shape == (3, HEADS, seen, D)
+    assert state.retrieved_keys.shape == (3, HEADS, 1, D)
+    assert (y.dtype, state.memory.memory.dtype) == (torch.bfloat16, torch.float32)
     with pytest.raises(ValueError, match="causal=True"):
         awake().init_state(1)
 
@@ -249,6 +394,10 @@ def test_parameters() -> None:
     assert not list(block.buffers())
     causal = TitanAttention(32, num_heads=4, positions=HoPE, causal=True, persistent_tokens=0)
     assert sum(p.numel() for p in causal.parameters()) == count - 3 * 4 * 33 - 4 * 32
+    layer = TitanAttention(32, num_heads=4, positions=HoPE, variant="mal")
+    assert sum(p.numel() for p in layer.parameters()) == count - 8
+    context = TitanAttention(32, num_heads=4, positions=HoPE, variant="mac")
+    assert sum(p.numel() for p in context.parameters()) == count + 8 + 32**2
 
 
 def test_gates_keep_full_precision_beside_ternary_projections() -> None:
@@ -267,10 +416,16 @@ def test_options() -> None:
         "linear": "linear",
     }
     faults = check_options(
-        "titan_attn", TitanAttention, {"memory_chunk": 0, "variant": "mac", "memory": True}
+        "titan_attn", TitanAttention, {"memory_chunk": 0, "variant": "max", "memory": True}
     )
     assert set(faults) == {"memory_chunk", "variant"}
     with pytest.raises(ValueError, match="memory_chunk must be 1 or more"):
         TitanAttention(WIDTH, num_heads=HEADS, positions=HoPE, memory_chunk=0)
+    with pytest.raises(ValueError, match=r"variant must be one of mag, mac, mal.*given 'max'"):
+        TitanAttention(WIDTH, num_heads=HEADS, positions=HoPE, variant="max")
+    with pytest.raises(ValueError, match="mag without a memory; given 'mal' with memory=False"):
+        TitanAttention(WIDTH, num_heads=HEADS, positions=HoPE, variant="mal", memory=False)
+    with pytest.raises(ValueError, match="window=4 has no meaning for the variant mac"):
+        TitanAttention(WIDTH, num_heads=HEADS, positions=HoPE, variant="mac", window=4)
     with pytest.raises(ValueError, match="does not divide"):
         TitanAttention(10, num_heads=4, positions=HoPE)

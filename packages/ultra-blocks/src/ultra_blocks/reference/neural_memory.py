@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 Gates = tuple[Tensor, Tensor, Tensor]
+State = tuple[Tensor, Tensor]
 
 
 def loss(M: Tensor, k_t: Tensor, v_t: Tensor) -> Tensor:
@@ -22,21 +25,24 @@ def neural_memory(
     alpha: Tensor,
     chunk_size: int,
     own: float = 1.0,
+    before: State | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the outputs ``y_t = M_t(q_t)`` and the last M and S.
 
     ``S_t = eta_t S_{t-1} - theta_t grad l(M'; x_t)``, ``M_t = (1 - alpha_t) M_{t-1} + S_t``; M' is the memory
-    before the chunk (section 3.2). A token reads ``own`` of the step that itself makes.
+    before the chunk (section 3.2). A token reads ``own`` of the step that itself makes. ``before`` the first
+    token M and S are 0, or given.
 
     Shapes:
         Q, K, V ``(T, d)``; theta, eta, alpha ``(T,)``; M and S ``(d, d)``.
     """
-    M = torch.zeros(K.shape[1], V.shape[1], dtype=K.dtype)
-    S = torch.zeros_like(M)
+    M, S = (torch.zeros(K.shape[1], V.shape[1], dtype=K.dtype),) * 2 if before is None else before
     outputs = []
     for t in range(len(K)):
         if t % chunk_size == 0:
-            M_chunk = M if M.requires_grad else M.clone().requires_grad_()
+            M_chunk = M.clone()  # keys and values may depend on M, as those of mac do; l is of M alone
+            if not M_chunk.requires_grad:
+                M_chunk.requires_grad_()
         (surprise,) = torch.autograd.grad(loss(M_chunk, K[t], V[t]), M_chunk, create_graph=True)
         S = eta[t] * S - theta[t] * surprise
         M = (1 - alpha[t]) * M + S
@@ -50,3 +56,37 @@ def bidirectional(Q: Tensor, K: Tensor, V: Tensor, ahead: Gates, back: Gates, ch
     theta, eta, alpha = (gate.flip(0) for gate in back)
     z, _, _ = neural_memory(Q.flip(0), K.flip(0), V.flip(0), theta, eta, alpha, chunk_size, own=0.5)
     return y + z.flip(0)
+
+
+def memory_as_a_gate(y: Tensor, read: Tensor) -> Tensor:
+    """``o = y * sigma(M(x))``, both normed (section 4.2)."""
+    return y * read.sigmoid()
+
+
+def memory_as_a_layer(x: Tensor, read: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
+    """``o = Attn(x + M(x))``, what is read normed; the paper's equation 30 is without x (section 4.3)."""
+    return attend(x + read)
+
+
+def memory_as_context(
+    segments: list[Tensor],
+    ask: Callable[[Tensor, State], Tensor],
+    attend: Callable[[int, Tensor | None], Tensor],
+    write: Callable[[Tensor, State | None], tuple[Tensor, State]],
+) -> list[Tensor]:
+    """Section 4.1: ``h = M'(q)``, ``y = Attn([P, h, S])``, M learns y, ``o = y * M(y)``, for each segment.
+
+    Args:
+        segments: in the order of reading.
+        ask: h of a segment, from the memory before it.
+        attend: y of the segment of that number, with h, or None where there is no memory yet.
+        write: what y reads of the memory that learns it, normed, and the memory after it.
+    """
+    state: State | None = None
+    outputs = []
+    for number, S in enumerate(segments):
+        h = None if state is None else ask(S, state)
+        y = attend(number, h)
+        read, state = write(y, state)
+        outputs.append(memory_as_a_gate(y, read))
+    return outputs
