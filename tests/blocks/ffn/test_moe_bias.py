@@ -120,6 +120,19 @@ def test_a_step_that_was_skipped_is_forgotten():
     assert (moe.score_bias == 0).all()
 
 
+def test_it_moves_by_the_loads_of_all_processes(monkeypatch):
+    """Also where this process had no token; the other one sends all of its to expert 1."""
+    other = torch.tensor([0, 1000, 0, 0, 0])
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda loads: loads.add_(other))
+    for seeds in ((), (1,)):
+        moe = build(bias_rate=0.5)
+        for seed in seeds:
+            backward(moe, inputs(seed=seed))
+        after_step(moe)
+        assert moe.score_bias.tolist() == [0.5, -0.5, 0.5, 0.5, 0.5]
+
+
 def test_balance_by_loss_has_no_bias():
     moe = build(balance="loss")
     backward(moe, inputs())
