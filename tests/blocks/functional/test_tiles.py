@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ultra_blocks.functional import tiles
+from ultra_blocks.functional import tile_weights
 from ultra_blocks.functional.attention import explicit_attention
 from ultra_blocks.functional.tiles import added_scores, tiled_attention
 from ultra_blocks.layout import Layout
@@ -23,8 +23,8 @@ SIZES = [(1, 2), (60, 3), (2**17, 256)]
 @contextmanager
 def tile_size(budget: int, rows: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(tiles.BUDGET, "cpu", budget)
-        patch.setattr(tiles, "ROWS", rows)
+        patch.setitem(tile_weights.BUDGET, "cpu", budget)
+        patch.setattr(tile_weights, "ROWS", rows)
         yield
 
 

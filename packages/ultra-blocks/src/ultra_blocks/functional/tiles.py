@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ultra_blocks.functional.tile_weights import Problem, Tile, ahead, grid_of, keys, queries
 from ultra_blocks.layout import Layout
-
-BUDGET = {"cpu": 2**17, "cuda": 2**26}
-"""Scores held at a time: what a core's cache takes, what keeps an accelerator busy."""
-
-ROWS = 256
-"""Queries of a tile at least, where there are as many; fewer make the matrix products slow."""
 
 
 def tiled_attention(
@@ -40,7 +34,8 @@ def tiled_attention(
         decay_ij = F_i - F_j  for j <= i,    G_j - G_i  for j > i
 
     with a the softmax over j, or the sigmoid. The scores of some rows at a time are computed, used, thrown
-    away, and computed again in the backward pass. Statistics are at least fp32.
+    away, and computed again in the backward pass. Statistics are at least fp32. On the CPU padding after the
+    last real token of a row costs nothing.
 
     Args:
         q: ``(B, H, T, d)``.
@@ -81,6 +76,7 @@ def tiled_attention(
         bias,
         decays,
         seed,
+        layout.remember("lengths", lambda: _lengths(layout.mask)) if layout.padded else None,
         causal,
         window or 0,
         softcap or 0.0,
@@ -89,154 +85,20 @@ def tiled_attention(
     )
 
 
+def _lengths(mask: Tensor) -> Tensor:
+    """Return where each row's last real token ends, ``(B,)``."""
+    columns = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    return torch.where(mask, columns, 0).amax(1)
+
+
 def added_scores(shift: Tensor | None = None, decays: Tensor | None = None) -> Tensor | None:
     """Return what :func:`tiled_attention` adds for these, as ``(B, H or 1, T, T or 1)``."""
     if decays is None:
         return None if shift is None else shift[:, None, :, None]
     f, g = decays[0], decays[-1]
     behind = f[..., :, None] - f[..., None, :]
-    added = torch.where(_ahead(behind), g[..., None, :] - g[..., :, None], behind)
+    added = torch.where(ahead(behind), g[..., None, :] - g[..., :, None], behind)
     return added if shift is None else added + shift[:, None, :, None]
-
-
-class _Tile(NamedTuple):
-    """Queries ``rows``, and the keys before ``end``, of some batch rows and heads, ``flat`` counting both."""
-
-    batch: slice
-    heads: slice
-    flat: slice
-    top: int
-    bottom: int
-    end: int
-
-
-class _Problem:
-    """The tensors of one call, heads and batch rows flattened, and how a tile of weights is made of them."""
-
-    def __init__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        documents: Tensor | None,
-        positions: Tensor | None,
-        shift: Tensor | None,
-        bias: Tensor | None,
-        decays: Tensor | None,
-        seed: Tensor | None,
-        causal: bool,
-        window: int,
-        softcap: float,
-        normalised: bool,
-        dropout: float,
-    ) -> None:
-        self.batch, self.heads, self.length, _ = q.shape
-        self.q, self.k, self.v = (x.reshape(-1, self.length, x.shape[-1]) for x in (q, k, v))
-        self.wide = torch.promote_types(q.dtype, torch.float32)
-        self.documents, self.positions, self.shift = documents, positions, shift
-        self.bias, self.decays = bias, decays
-        self.causal, self.window, self.softcap = causal, window, softcap
-        self.normalised, self.dropout = normalised, dropout
-        self.generator = None
-        if seed is not None:
-            self.generator = torch.Generator(q.device).manual_seed(int(seed))
-
-    def tiles(self) -> Iterator[_Tile]:
-        """Yield the tiles: some heads of one batch row, or all heads of some."""
-        length, heads = self.length, self.heads
-        budget = BUDGET.get(self.q.device.type, BUDGET["cuda"])
-        rows = min(length, max(ROWS, budget // length))
-        together = max(1, budget // (rows * length))
-        step = heads * max(1, together // heads) if together >= heads else _divisor(heads, together)
-        for first in range(0, self.batch * heads, step):
-            last = min(first + step, self.batch * heads)
-            batch = slice(first // heads, -(-last // heads))
-            some = slice(first % heads, first % heads + min(step, heads))
-            for top in range(0, length, rows):
-                bottom = min(top + rows, length)
-                yield _Tile(batch, some, slice(first, last), top, bottom, bottom if self.causal else length)
-
-    def weights(self, tile: _Tile) -> tuple[Tensor, Tensor | None]:
-        """Return the weights ``(N, R, S)`` before dropout, and the slope of the cap."""
-        scores = torch.bmm(_queries(tile, self.q), _keys(tile, self.k).mT).to(self.wide)
-        slope = None
-        if self.softcap:
-            capped = scores.div_(self.softcap).tanh_()
-            slope = 1 - capped * capped
-            scores = capped.mul_(self.softcap)
-        grid = _grid(tile, scores)
-        if self.shift is not None:
-            grid.add_(self.shift[tile.batch, None, tile.top : tile.bottom, None])
-        if self.bias is not None:
-            batch = tile.batch if len(self.bias) > 1 else slice(None)
-            heads = tile.heads if self.bias.shape[1] > 1 else slice(None)
-            grid.add_(self.bias[batch, heads, tile.top : tile.bottom, : tile.end])
-        if self.decays is not None:
-            self._fade(tile, grid)
-        self._hide(tile, grid)
-        return scores.softmax(-1) if self.normalised else scores.sigmoid_(), slope
-
-    def _fade(self, tile: _Tile, grid: Tensor) -> None:
-        assert self.decays is not None
-        top, bottom = tile.top, tile.bottom
-        some = self.decays[:, tile.batch, tile.heads]
-        f, g = some[0], some[-1]
-        # sums are subtracted before they are rounded: what is near must not feel how large they have become
-        block = f[..., top:bottom, None] - f[..., None, top:bottom]
-        if not self.causal:
-            ahead = g[..., None, top:bottom] - g[..., top:bottom, None]
-            block = torch.where(_ahead(block), ahead, block)
-            here = (g[..., top:bottom] - g[..., bottom - 1 : bottom]).to(self.wide)
-            after = (g[..., bottom:] - g[..., bottom - 1 : bottom]).to(self.wide)
-            grid[..., bottom:].add_(after[..., None, :] - here[..., None])
-        grid[..., top:bottom].add_(block.to(self.wide))
-        here = (f[..., top:bottom] - f[..., top : top + 1]).to(self.wide)
-        before = (f[..., :top] - f[..., top : top + 1]).to(self.wide)
-        grid[..., :top].add_(here[..., None] - before[..., None, :])
-
-    def _hide(self, tile: _Tile, grid: Tensor) -> None:
-        if self.documents is not None:
-            some = self.documents[tile.batch, None]
-            hidden = some[..., tile.top : tile.bottom, None] != some[..., None, : tile.end]
-            if self.positions is not None:
-                some = self.positions[tile.batch, None]
-                distance = some[..., tile.top : tile.bottom, None] - some[..., None, : tile.end]
-                hidden |= distance > self.window if self.causal else distance.abs() > self.window // 2
-            grid.masked_fill_(hidden, float("-inf"))
-        if self.causal:
-            block = grid[..., tile.top :]
-            block.masked_fill_(_ahead(block), float("-inf"))
-
-    def dropped(self, weights: Tensor) -> Tensor | None:
-        """Return what dropout multiplies the weights with; the same again for the same tile in order."""
-        if self.generator is None:
-            return None
-        kept = torch.empty_like(weights).bernoulli_(1 - self.dropout, generator=self.generator)
-        return kept.div_(1 - self.dropout)
-
-
-def _divisor(of: int, most: int) -> int:
-    """Return the largest divisor that is not above ``most``."""
-    return max(n for n in range(1, most + 1) if of % n == 0)
-
-
-def _queries(tile: _Tile, x: Tensor) -> Tensor:
-    """Return the queries of a tile, or what is as long."""
-    return x[tile.flat, tile.top : tile.bottom]
-
-
-def _keys(tile: _Tile, x: Tensor) -> Tensor:
-    """Return the keys of a tile, or what is as long."""
-    return x[tile.flat, : tile.end]
-
-
-def _grid(tile: _Tile, scores: Tensor) -> Tensor:
-    """Return a view of ``(N, R, S)`` in which batch rows and heads stand apart."""
-    return scores.view(tile.batch.stop - tile.batch.start, -1, *scores.shape[1:])
-
-
-def _ahead(block: Tensor) -> Tensor:
-    return torch.ones(block.shape[-2:], dtype=torch.bool, device=block.device).triu_(1)
 
 
 def _add_product(into: Tensor, a: Tensor, b: Tensor) -> None:
@@ -258,21 +120,36 @@ def _attend(
     bias: Tensor | None,
     decays: Tensor | None,
     seed: Tensor | None,
+    lengths: Tensor | None,
     causal: bool,
     window: int,
     softcap: float,
     normalised: bool,
     dropout: float,
 ) -> Tensor:
-    problem = _Problem(
-        q, k, v, documents, positions, shift, bias, decays, seed, causal, window, softcap, normalised, dropout
+    problem = Problem(
+        q,
+        k,
+        v,
+        documents,
+        positions,
+        shift,
+        bias,
+        decays,
+        seed,
+        lengths,
+        causal,
+        window,
+        softcap,
+        normalised,
+        dropout,
     )
-    y = torch.empty_like(problem.v)
+    y = torch.zeros_like(problem.v)
     for tile in problem.tiles():
         weights, _ = problem.weights(tile)
         if (kept := problem.dropped(weights)) is not None:
             weights = weights.mul_(kept)
-        _queries(tile, y).copy_(torch.bmm(weights.to(v.dtype), _keys(tile, problem.v)))
+        queries(tile, y).copy_(torch.bmm(weights.to(v.dtype), keys(tile, problem.v)))
     return y.view(v.shape)
 
 
@@ -288,36 +165,51 @@ def _attend_backward(
     bias: Tensor | None,
     decays: Tensor | None,
     seed: Tensor | None,
+    lengths: Tensor | None,
     causal: bool,
     window: int,
     softcap: float,
     normalised: bool,
     dropout: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    problem = _Problem(
-        q, k, v, documents, positions, shift, bias, decays, seed, causal, window, softcap, normalised, dropout
+    problem = Problem(
+        q,
+        k,
+        v,
+        documents,
+        positions,
+        shift,
+        bias,
+        decays,
+        seed,
+        lengths,
+        causal,
+        window,
+        softcap,
+        normalised,
+        dropout,
     )
     grad = grad.reshape(problem.v.shape)
-    dq = torch.empty_like(problem.q)
+    dq = torch.zeros_like(problem.q)
     dk, dv = (torch.zeros_like(x, dtype=problem.wide) for x in (problem.k, problem.v))
     faded = torch.zeros_like(decays) if decays is not None else q.new_zeros(0)
     for tile in problem.tiles():
         weights, slope = problem.weights(tile)
         kept = problem.dropped(weights)
-        above = _queries(tile, grad)
+        above = queries(tile, grad)
         read = weights if kept is None else weights * kept
-        _add_product(_keys(tile, dv), read.to(v.dtype).mT, above)
-        slopes = torch.bmm(above, _keys(tile, problem.v).mT).to(problem.wide)
+        _add_product(keys(tile, dv), read.to(v.dtype).mT, above)
+        slopes = torch.bmm(above, keys(tile, problem.v).mT).to(problem.wide)
         if kept is not None:
             slopes.mul_(kept)
         slopes = _through(slopes, weights, normalised)
         if decays is not None:
-            _collect(tile, _grid(tile, slopes), faded, causal)
+            _collect(tile, grid_of(tile, slopes), faded, causal)
         if slope is not None:
             slopes.mul_(slope)
         slopes = slopes.to(q.dtype)
-        _queries(tile, dq).copy_(torch.bmm(slopes, _keys(tile, problem.k)))
-        _add_product(_keys(tile, dk), slopes.mT, _queries(tile, problem.q))
+        queries(tile, dq).copy_(torch.bmm(slopes, keys(tile, problem.k)))
+        _add_product(keys(tile, dk), slopes.mT, queries(tile, problem.q))
     return dq.view(q.shape), dk.to(k.dtype).view(k.shape), dv.to(v.dtype).view(v.shape), faded
 
 
@@ -328,7 +220,7 @@ def _through(slopes: Tensor, weights: Tensor, normalised: bool) -> Tensor:
     return torch.ops.aten.sigmoid_backward(slopes, weights)
 
 
-def _collect(tile: _Tile, slopes: Tensor, faded: Tensor, causal: bool) -> None:
+def _collect(tile: Tile, slopes: Tensor, faded: Tensor, causal: bool) -> None:
     """Add a tile's part of the gradient of F and G; ``slopes`` are ``(B, H, R, S)``."""
     top, bottom = tile.top, tile.bottom
     f, g = faded[0, tile.batch, tile.heads], faded[-1, tile.batch, tile.heads]
@@ -350,22 +242,22 @@ def _shape(q: Tensor, k: Tensor, v: Tensor, *_: Any) -> Tensor:
 
 @_attend_backward.register_fake
 def _shapes(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    decays = rest[5 - 1]
+    decays = rest[4]
     like = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
     return (*like, q.new_zeros(0) if decays is None else torch.empty_like(decays))
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     del output
-    ctx.save_for_backward(*inputs[:9])
-    ctx.options = inputs[9:]
+    ctx.save_for_backward(*inputs[:10])
+    ctx.options = inputs[10:]
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     tensors = ctx.saved_tensors
     dq, dk, dv, faded = _attend_backward(grad, *tensors, *ctx.options)
     decays = None if tensors[7] is None else faded
-    return (dq, dk, dv, None, None, None, None, decays, *(None,) * 6)
+    return (dq, dk, dv, None, None, None, None, decays, *(None,) * 7)
 
 
 _attend.register_autograd(_backward, setup_context=_keep)
