@@ -161,6 +161,26 @@ def test_half_precision_keeps_decays_and_steps(options):
     assert block.double().A_log.dtype == torch.float64
 
 
+@pytest.mark.parametrize("options", FORMS)
+def test_returns_the_branch_alone(options):
+    """The layer adds the stream: a block that writes nothing must not bring its input along."""
+    block = build(**options)
+    assert block(inputs()).any()
+    torch.nn.init.zeros_(block.out_proj.weight)
+    assert not block(inputs()).any()
+
+
+@pytest.mark.parametrize("options", FORMS)
+def test_tokens_are_mixed(options):
+    """It is not a map of single tokens: all tokens count, with a convolution of one."""
+    block = build(conv_kernel=1, **options)
+    x = inputs(1).requires_grad_()
+    (seen,) = torch.autograd.grad(block(x)[:, 10].sum(), x)
+    moved = seen[0].abs().amax(-1) > 0
+    assert moved[:11].all()
+    assert moved[11:].all() != bool(options.get("causal"))
+
+
 def test_first_weights():
     torch.manual_seed(0)
     block = Mamba(256, causal=True, decay_init="range")

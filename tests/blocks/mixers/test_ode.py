@@ -161,6 +161,11 @@ def test_small_moves_of_a_large_stream_keep_their_digits():
     assert (single - exact).norm() < 1e-4 * exact.norm()
 
 
+class ZeroFFN(torch.nn.Module):
+    def forward(self, x, layout):
+        return torch.zeros_like(x)
+
+
 class TestInAModel:
     @staticmethod
     def config(**fields):
@@ -181,6 +186,14 @@ class TestInAModel:
         layer.mixer.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
         layer(x, Layout.full(1, 3))
         assert seen[0] is x
+
+    def test_a_field_of_zero_leaves_the_stream_as_it_is(self):
+        """The layer adds how far the stream moved: neither the stream again nor its norm."""
+        layer, x = Encoder(self.config(dropout=0.0)).layers[0], torch.randn(1, 3, 12)
+        layer.ffn = ZeroFFN()
+        assert not torch.equal(layer(x, Layout.full(1, 3))[0], x)
+        torch.nn.init.zeros_(layer.mixer.attention.out_proj.weight)
+        assert torch.equal(layer(x, Layout.full(1, 3))[0], x)
 
     def test_first_weights_are_smaller_by_the_evaluations_of_a_step(self):
         torch.manual_seed(0)
