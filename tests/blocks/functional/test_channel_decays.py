@@ -12,9 +12,12 @@ def draw(size, dtype=torch.float64):
     return q, k, (-3 * torch.rand(2, 3, size, 5, generator=g, dtype=dtype)).requires_grad_()
 
 
-def plain(q, k, log_decay):
+def plain(q, k, log_decay, reverse=False):
     """Every exponent is a sum of its own."""
     size = q.shape[-2]
+    if reverse:
+        scores, overlap, *vectors = plain(*(x.flip(-2) for x in (q, k, log_decay)))
+        return scores.flip(-1, -2), overlap.flip(-1, -2), *(x.flip(-2) for x in vectors)
     queries, keys = q.new_zeros(*q.shape[:-1], size), q.new_zeros(*q.shape[:-1], size)
     for i in range(size):
         for j in range(i + 1):
@@ -24,13 +27,14 @@ def plain(q, k, log_decay):
                 keys[..., i, j] = (k[..., i, :] * faded).sum(-1)
     until = torch.stack([log_decay[..., : i + 1, :].sum(-2) for i in range(size)], -2).exp()
     beyond = torch.stack([log_decay[..., j + 1 :, :].sum(-2) for j in range(size)], -2).exp()
-    return queries, keys, q * until, k * until, k * beyond, until[..., -1, :]
+    return queries, keys, q * until, k * until, k * beyond
 
 
 @pytest.mark.parametrize("size", [1, 2, 8, 16])
-def test_products_are_sums_over_channels(size):
+@pytest.mark.parametrize("reverse", [False, True])
+def test_products_are_sums_over_channels(size, reverse):
     inputs = draw(size)
-    ours, theirs = decayed_products(*inputs), plain(*inputs)
+    ours, theirs = decayed_products(*inputs, reverse=reverse), plain(*inputs, reverse)
     total = [sum((x * torch.linspace(1, 2, x[0].numel()).view(x[0].shape)).sum() for x in found)
              for found in (ours, theirs)]  # fmt: skip
     for a, b in zip(ours, theirs, strict=True):
@@ -39,10 +43,11 @@ def test_products_are_sums_over_channels(size):
         assert (a - b).abs().max() < 1e-11
 
 
-def test_each_output_has_its_own_gradient():
+@pytest.mark.parametrize("reverse", [False, True])
+def test_each_output_has_its_own_gradient(reverse):
     inputs = draw(4)
-    for place in range(6):
-        ours, theirs = decayed_products(*inputs)[place], plain(*inputs)[place]
+    for place in range(5):
+        ours, theirs = decayed_products(*inputs, reverse=reverse)[place], plain(*inputs, reverse)[place]
         grads = [
             torch.autograd.grad(x.square().sum(), inputs, allow_unused=True, materialize_grads=True)
             for x in (ours, theirs)

@@ -16,7 +16,7 @@ def test_negative_eigenvalues_turn_what_stood_there(negative):
     q = k = torch.eye(4, dtype=torch.float64)[0].expand(1, 5, 2, 4)
     v = torch.zeros(1, 5, 2, 4, dtype=torch.float64)
     v[:, 0] = 1.0
-    y = block.scan_one_way(q, k, v, (beta,), None)[0, :, 0, 0]
+    y = block.scan(q, k, v, [(beta,)], None)[0, :, 0, 0]
     largest = 2.0 if negative else 1.0
     expected = largest * (1 - largest) ** torch.arange(5.0, dtype=torch.float64)
     assert (y - expected).abs().max() < 1e-12

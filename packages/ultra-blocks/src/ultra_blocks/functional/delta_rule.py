@@ -14,12 +14,24 @@ from ultra_blocks.functional.chunks import decays_between
 from ultra_blocks.functional.triangular import unit_lower_inverse
 
 
+class DeltaGates(NamedTuple):
+    """What each token says of one direction, at least fp32.
+
+    Attributes:
+        beta: ``(B, T, H)`` in [0, 2], how much of its error is written.
+        log_decay: ``(B, T, H)`` or ``(B, T, H, d_k)``, <= 0, how the state fades before; None: it does not.
+    """
+
+    beta: Tensor
+    log_decay: Tensor | None = None
+
+
 def delta_rule(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    beta: Tensor,
-    log_decay: Tensor | None = None,
+    forward: DeltaGates,
+    backward: DeltaGates | None = None,
     *,
     chunk_size: int = 32,
     documents: Tensor | None = None,
@@ -30,6 +42,9 @@ def delta_rule(
 
         S' = diag(a_t) S_{t-1},   S_t = S' + beta_t k_t^T (v_t - k_t S'),   y_t = q_t S_t
 
+    With ``backward`` a second state runs from the end to the start; ``y`` is the sum of both, in which the
+    own term ``beta_t (q_t . k_t) v_t`` counts once, with the mean of both beta.
+
     In a chunk with decays ``D_ij = a_{j+1} .. a_i`` and state S before it, what tokens write, ``R``, solves a
     triangular system (WY form): with ``L_ij = beta_i k_i diag(D_ij) k_j^T`` for j < i, ``D_i`` the decay from
     the left border and ``D_Ci`` that to the right one,
@@ -39,71 +54,65 @@ def delta_rule(
         S+  = diag(D_C) S + (K * D_Ci)^T R
 
     The inverses and all products without S are formed for all chunks at once. How S goes on is a matrix a
-    chunk that commutes with no other: two products a chunk remain in a loop, whose backward is written out.
-    Everything is computed in the dtype of ``beta``: products of bf16 would be rounded where the inverse and
+    chunk that commutes with no other: three products a chunk remain in a loop, whose backward is written out.
+    Everything is computed in the dtype of the gates: products of bf16 would be rounded where the inverse and
     the norm behind it enlarge errors.
 
     Args:
         q: ``(B, T, H, d_k)``.
         k: ``(B, T, H, d_k)``, of length <= 1, else the states may grow; 0 at padding.
-        v: ``(B, T, H, d_v)``.
-        beta: ``(B, T, H)`` in [0, 2], at least fp32.
-        log_decay: ``(B, T, H)`` or ``(B, T, H, d_k)``, <= 0, in the dtype of ``beta``; None: nothing fades.
+        v: ``(B, T, H, d_v)``, 0 at padding.
+        forward: from the start of the row to its end.
+        backward: the other way; None: causal.
         chunk_size: tokens of a chunk, rounded up to a power of two.
         documents: ``(B, T)`` ids; where they change, the state is empty. None: one document a row.
 
     Shapes:
-        y ``(B, T, H, d_v)`` in the dtype of ``beta``, not scaled. Time and memory linear in T.
+        y ``(B, T, H, d_v)`` in the dtype of the gates, not scaled. Time and memory linear in T.
 
     Paper: Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length",
     arXiv:2406.06484; with decays: arXiv:2412.06464, arXiv:2510.26692.
     """
-    batch, length, heads, _ = k.shape
+    length, exact = k.shape[1], forward.beta.dtype
     size = 2 ** (min(chunk_size, length) - 1).bit_length()
     chunks = -(-length // size)
-    if documents is not None:
-        log_decay = torch.zeros_like(beta) if log_decay is None else log_decay
-        begins = F.pad(documents[:, 1:] != documents[:, :-1], (1, 0))
-        begins = begins.reshape(begins.shape + (1,) * (log_decay.ndim - 2))
-        log_decay = log_decay.masked_fill(begins, float("-inf"))
     with torch.autocast(q.device.type, enabled=False):
-        q, k, v = (_cut(x.to(beta.dtype), chunks, size) for x in (q, k, v))
-        beta = _cut(beta, chunks, size)
-        parts = _parts(q, k, None if log_decay is None else _cut(log_decay, chunks, size))
-        solved = unit_lower_inverse(parts.overlap * beta[..., None]) * beta[..., None, :]
-        written = solved @ v
-        if chunks == 1:
-            y = parts.scores @ written
-        else:
-            weights = solved if parts.enter is None else solved * parts.enter[..., None, :]
-            written, states = _OverChunks.apply(written, weights @ parts.predict, parts.write, parts.span)
-            y = parts.read @ states + parts.scores @ written
-    return y.permute(1, 0, 3, 2, 4).reshape(batch, chunks * size, heads, -1)[:, :length]
+        q, k, v = (_cut(x.to(exact), chunks, size) for x in (q, k, v))
+        fades = forward.log_decay is not None and forward.log_decay.ndim == 4
+        products = None if fades else (k @ k.mT, q @ k.mT)
+        betas, y = [], torch.zeros((), dtype=exact, device=q.device)
+        for reverse, gates in enumerate((forward,) if backward is None else (forward, backward)):
+            log_decay = _with_borders(gates, documents, reverse=bool(reverse))
+            decay = None if log_decay is None else _cut(log_decay, chunks, size)
+            parts = _parts(q, k, decay, products, reverse=bool(reverse))
+            betas.append(_cut(gates.beta, chunks, size))
+            y = _scan(v, betas[-1], parts, reverse=bool(reverse)) + y
+        if backward is not None:
+            own = (q * k).sum(-1) if products is None else products[1].diagonal(dim1=-2, dim2=-1)
+            y = y - (own * (betas[0] + betas[1]) / 2)[..., None] * v
+    return y.permute(1, 0, 3, 2, 4).flatten(1, 2)[:, :length]
 
 
-def delta_step(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None, state: Tensor
-) -> tuple[Tensor, Tensor]:
+def delta_step(q: Tensor, k: Tensor, v: Tensor, gates: DeltaGates, state: Tensor) -> tuple[Tensor, Tensor]:
     """Return what the next token reads ``(B, H, d_v)``, and the state after it, all in the state's dtype.
 
     Shapes:
-        q, k ``(B, H, d_k)``, v ``(B, H, d_v)``, beta ``(B, H)``, log_decay ``(B, H)`` or ``(B, H, d_k)``,
-        state ``(B, H, d_k, d_v)``.
+        q, k ``(B, H, d_k)``, v ``(B, H, d_v)``, gates without T, state ``(B, H, d_k, d_v)``.
     """
-    if log_decay is not None:
-        decay = log_decay.exp()
-        state = (decay[..., None] if decay.ndim == beta.ndim else decay)[..., None] * state
+    if gates.log_decay is not None:
+        decay = gates.log_decay.exp()
+        state = (decay[..., None] if decay.ndim == gates.beta.ndim else decay)[..., None] * state
     error = v - (k[..., None, :] @ state).squeeze(-2)
-    state = state + k[..., None] * (beta[..., None] * error)[..., None, :]
+    state = state + k[..., None] * (gates.beta[..., None] * error)[..., None, :]
     return (q[..., None, :] @ state).squeeze(-2), state
 
 
 class _Parts(NamedTuple):
-    """What chunks need of queries, keys and decays, ``(n, B, H, C, ...)``.
+    """What chunks need of queries, keys and decays in one direction, ``(n, B, H, C, ...)``.
 
-    ``overlap`` are the products of keys with earlier keys (on and above the diagonal anything), ``scores``
-    those of queries with earlier keys and their own. ``predict`` are keys that meet the old state, weighted
-    by ``enter``; ``read`` queries that do; ``write`` what carries values over the right border; ``span``
+    ``overlap`` are the products of keys with earlier keys (elsewhere anything), ``scores`` those of queries
+    with earlier keys and their own. ``predict`` are keys that meet the old state, weighted by ``enter``;
+    ``read`` queries that do; ``write`` what carries values over the far border; ``span``
     ``(n, B, H, 1 or d_k, 1)`` what is left of the old state there.
     """
 
@@ -119,71 +128,114 @@ class _Parts(NamedTuple):
 def _cut(x: Tensor, chunks: int, size: int) -> Tensor:
     """Return ``(B, T, H, ...)`` as ``(n, B, H, C, ...)``: a chunk is one piece, as the loop wants it."""
     missing = chunks * size - x.shape[1]
-    x = F.pad(x, (0, 0) * (x.ndim - 2) + (0, missing)).unflatten(1, (chunks, size))
-    return x.movedim(1, 0).movedim(2, 3).contiguous()
+    if missing:
+        x = F.pad(x, (0, 0) * (x.ndim - 2) + (0, missing))
+    return x.unflatten(1, (chunks, size)).movedim(1, 0).movedim(2, 3).contiguous()
 
 
-def _parts(q: Tensor, k: Tensor, log_decay: Tensor | None) -> _Parts:
-    if log_decay is not None and log_decay.ndim == k.ndim:
-        found = decayed_products(q, k, log_decay)
-        span = found.span[..., None]
-        return _Parts(found.keys, found.queries, found.read, found.predict, None, found.write, span)
-    overlap, scores = k @ k.mT, q @ k.mT
+def _with_borders(gates: DeltaGates, documents: Tensor | None, *, reverse: bool) -> Tensor | None:
+    """Return the log decays, -inf where a document begins in the direction of reading."""
+    if documents is None:
+        return gates.log_decay
+    log_decay = torch.zeros_like(gates.beta) if gates.log_decay is None else gates.log_decay
+    begins = F.pad(documents[:, 1:] != documents[:, :-1], (0, 1) if reverse else (1, 0))
+    return log_decay.masked_fill(begins.reshape(begins.shape + (1,) * (log_decay.ndim - 2)), float("-inf"))
+
+
+def _parts(
+    q: Tensor, k: Tensor, log_decay: Tensor | None, products: tuple[Tensor, Tensor] | None, *, reverse: bool
+) -> _Parts:
+    if products is None:
+        assert log_decay is not None
+        scores, overlap, read, predict, write = decayed_products(q, k, log_decay, reverse=reverse)
+        span = log_decay.sum(-2).exp()[..., None]
+        return _Parts(overlap, scores, read, predict, None, write, span)
+    overlap, scores = products
     if log_decay is None:
-        return _Parts(overlap, scores.tril(), q, k, None, k, None)
-    decays = decays_between(log_decay)
-    within, enter, leave = decays[..., 1:, 1:], decays[..., 1:, 0], decays[..., -1, 1:]
-    read, write, span = q * enter[..., None], k * leave[..., None], decays[..., -1, :1, None]
+        return _Parts(overlap, scores.triu() if reverse else scores.tril(), q, k, None, k, None)
+    if reverse:
+        decays = decays_between(log_decay.flip(-1)).flip(-1, -2)
+        within, enter, leave = decays[..., :-1, :-1], decays[..., :-1, -1], decays[..., 0, :-1]
+        span = decays[..., 0, -1:, None]
+    else:
+        decays = decays_between(log_decay)
+        within, enter, leave = decays[..., 1:, 1:], decays[..., 1:, 0], decays[..., -1, 1:]
+        span = decays[..., -1, :1, None]
+    read, write = q * enter[..., None], k * leave[..., None]
     return _Parts(overlap * within, scores * within, read, k, enter, write, span)
 
 
-class _OverChunks(torch.autograd.Function):
-    """``R_c = U_c - W_c S_c``, ``S_{c+1} = diag(span_c) S_c + K_c^T R_c``; returns R and S.
+def _scan(v: Tensor, beta: Tensor, parts: _Parts, *, reverse: bool) -> Tensor:
+    """Return what queries read in one direction, ``(n, B, H, C, d_v)``."""
+    errors = parts.overlap * beta[..., None]
+    inverse = unit_lower_inverse(errors.mT).mT if reverse else unit_lower_inverse(errors)
+    solved = inverse * beta[..., None, :]
+    written = solved @ v
+    if len(v) == 1:
+        return parts.scores @ written
+    weights = solved if parts.enter is None else solved * parts.enter[..., None, :]
+    predict = weights @ parts.predict
+    written, across = _OverChunks.apply(written, predict, parts.read, parts.write, parts.span, reverse)
+    return across + parts.scores @ written
 
-    R is computed in the memory of U.
+
+class _OverChunks(torch.autograd.Function):
+    """``R_c = U_c - W_c S_c``, ``Y_c = Q_c S_c``, ``S_{c+1} = diag(span_c) S_c + K_c^T R_c``; gives R and Y.
+
+    ``reverse``: the last chunk comes first.
     """
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, w: Tensor, k: Tensor, span: Tensor | None) -> tuple[Tensor, Tensor]:
-        ctx.mark_dirty(u)
-        states = u.new_zeros(*k.shape[:-2], k.shape[-1], u.shape[-1])
-        rows, ws, ks, ss = (x.flatten(1, 2) for x in (u, w, k, states))
+    def forward(
+        ctx: Any, u: Tensor, w: Tensor, q: Tensor, k: Tensor, span: Tensor | None, reverse: bool
+    ) -> tuple[Tensor, Tensor]:
+        written = u.clone(memory_format=torch.contiguous_format)
+        across = torch.empty_like(written)
+        states = u.new_empty(*k.shape[:-2], k.shape[-1], u.shape[-1])
+        rows, ys, ws, qs, ks, ss = (x.flatten(1, 2) for x in (written, across, w, q, k, states))
         spans = None if span is None else span.flatten(1, 2)
-        last = len(u) - 1
-        for c in range(last + 1):
-            if c:
+        order = range(len(u))[:: -1 if reverse else 1]
+        ss[order[0]].zero_()
+        ys[order[0]].zero_()
+        for c, after in zip(order, [*order[1:], None], strict=True):
+            if c != order[0]:
                 rows[c].baddbmm_(ws[c], ss[c], alpha=-1)
-            if c < last:
+                torch.bmm(qs[c], ss[c], out=ys[c])
+            if after is not None:
                 if spans is None:
-                    ss[c + 1].copy_(ss[c])
+                    ss[after].copy_(ss[c])
                 else:
-                    torch.mul(ss[c], spans[c], out=ss[c + 1])
-                ss[c + 1].baddbmm_(ks[c].mT, rows[c])
-        ctx.save_for_backward(w, k, span, states, u)
-        return u, states
+                    torch.mul(ss[c], spans[c], out=ss[after])
+                ss[after].baddbmm_(ks[c].mT, rows[c])
+        ctx.save_for_backward(w, q, k, span, states, written)
+        ctx.order = order
+        return written, across
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_rows: Tensor, d_states: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        w, k, span, states, rows = ctx.saved_tensors
-        last = len(w) - 1
-        du = d_rows.clone(memory_format=torch.contiguous_format)
-        after = torch.zeros_like(states)  # the gradient of what follows each chunk, S_{c+1}
-        d_rs, d_ss, ws, ks, afters = (x.flatten(1, 2) for x in (du, d_states, w, k, after))
+    def backward(ctx: Any, d_written: Tensor, d_across: Tensor) -> tuple[Tensor | None, ...]:
+        w, q, k, span, states, written = ctx.saved_tensors
+        du = d_written.clone(memory_format=torch.contiguous_format)
+        dw, dq, dk = (torch.zeros_like(x) for x in (w, q, k))
+        d_span = None if span is None else torch.zeros_like(span)
+        d_rows, d_ws, d_qs, d_ks, ws, qs, ks, ss, rows, d_ys = (
+            x.flatten(1, 2) for x in (du, dw, dq, dk, w, q, k, states, written, d_across)
+        )
         spans = None if span is None else span.flatten(1, 2)
-        for c in range(last, 0, -1):
-            if c == last:
-                afters[c - 1].copy_(d_ss[c])
-            else:
-                d_rs[c].baddbmm_(ks[c], afters[c])
-                if spans is None:
-                    torch.add(d_ss[c], afters[c], out=afters[c - 1])
-                else:
-                    torch.addcmul(d_ss[c], afters[c], spans[c], out=afters[c - 1])
-            afters[c - 1].baddbmm_(ws[c].mT, d_rs[c], alpha=-1)
-        d_rs[0].baddbmm_(ks[0], afters[0])
-        d_span = None
-        if span is not None:
-            d_span = torch.linalg.vecdot(states, after)[..., None]
-            d_span = d_span.sum(-2, keepdim=True) if span.shape[-2] == 1 else d_span
-        return du, (du @ states.mT).neg_(), rows @ after.mT, d_span
+        d_state = torch.zeros_like(ss[0])  # of S_{c+1}
+        for c in ctx.order[::-1]:
+            if c != ctx.order[-1]:
+                d_rows[c].baddbmm_(ks[c], d_state)
+                torch.bmm(rows[c], d_state.mT, out=d_ks[c])
+            if c == ctx.order[0]:
+                break
+            if spans is not None:
+                if d_span is not None:
+                    shares = torch.linalg.vecdot(ss[c], d_state)
+                    kept = d_span.flatten(1, 2)[c]
+                    kept.copy_((shares.sum(-1, keepdim=True) if kept.shape[-2] == 1 else shares)[..., None])
+                d_state = d_state * spans[c]
+            d_state.baddbmm_(qs[c].mT, d_ys[c]).baddbmm_(ws[c].mT, d_rows[c], alpha=-1)
+            torch.bmm(d_rows[c], ss[c].mT, out=d_ws[c])
+            torch.bmm(d_ys[c], ss[c].mT, out=d_qs[c])
+        return du, dw.neg_(), dq, dk, d_span, None

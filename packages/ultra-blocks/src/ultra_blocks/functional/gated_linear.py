@@ -1,14 +1,12 @@
 """Linear recurrences whose key channels decay one by one, in chunks. No parameters.
 
-Inside a chunk the decay between two tokens is built up on a tree: blocks of 1, 2, 4, .. tokens meet in
-pairs, and after that each token takes up the decay across the block next to its own. All factors are decays
-or products of them: nothing overflows and nothing is divided, however fast channels decay. No tensor has
-both a dimension of pairs and one of channels.
+Decays between the tokens of a chunk are built up on a tree (``decay_tree``): nothing overflows and nothing is
+divided, however fast channels decay. No tensor has both a dimension of pairs and one of channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ultra_blocks.functional.chunks import carry, from_chunks, to_chunks
-from ultra_blocks.functional.triangular import corners
+from ultra_blocks.functional.decay_tree import block_of, climb, product, readers_of, writers_of
 
 
 def gated_linear(
@@ -135,8 +133,8 @@ class _Faded(torch.autograd.Function):
         for i, (k, log_a) in enumerate(zip(keys, log_decays, strict=True)):
             a = log_a.exp()
             R, W = q * a, k.clone()
-            for meeting in _climb(R, W, a, reverse=i == 1):
-                _block(A, meeting.size, reverse=i == 1).copy_(_product(meeting.read, meeting.write.mT))
+            for meeting in climb(R, W, a, reverse=i == 1):
+                block_of(A, meeting.size, reverse=i == 1).copy_(product(meeting.read, meeting.write.mT))
             views += [R, W]
         ctx.save_for_backward(q, *lanes, *views[1::2])
         return A, *views
@@ -153,73 +151,19 @@ class _Faded(torch.autograd.Function):
             (k, log_a), W = saved[2 * i : 2 * i + 2], saved[2 * count + i]
             a, d_read, d_write = log_a.exp(), d_views[2 * i].clone(), d_views[2 * i + 1].clone()
             carried = (W * d_write).sum(-2, keepdim=True)
-            met = [m.copied() for m in _climb(q * a, k.clone(), a, reverse=reverse)]
+            met = [m.copied() for m in climb(q * a, k.clone(), a, reverse=reverse)]
             for read, write, read_decay, write_decay in reversed(met):  # from the root to the leaves
                 size = read.shape[-2]
-                d_block = _block(dA, size, reverse=reverse)
-                half_read, half_write = _readers(d_read, size, reverse), _writers(d_write, size, reverse)
-                half_read.mul_(read_decay).add_(_product(d_block, write))
-                half_write.mul_(write_decay).add_(_product(d_block.mT, read))
+                d_block = block_of(dA, size, reverse=reverse)
+                half_read, half_write = readers_of(d_read, size, reverse), writers_of(d_write, size, reverse)
+                half_read.mul_(read_decay).add_(product(d_block, write))
+                half_write.mul_(write_decay).add_(product(d_block.mT, read))
             d_read *= a
             across = (q * d_read).addcmul_(k, d_write, value=-1)
             across = across.cumsum(-2) if reverse else across.flip(-2).cumsum(-2).flip(-2)
             d_lanes += [d_write.addcmul_(d_own, q), across.add_(carried)]
             dq.add_(d_read).addcmul_(d_own, k)
         return dq, *d_lanes
-
-
-class _Meeting(NamedTuple):
-    """Where blocks meet in pairs: views of the tokens that read and are read, and what they take up then."""
-
-    read: Tensor  # (B, H, n, m, h, d)
-    write: Tensor
-    read_decay: Tensor  # (B, H, n, m, 1, d), across the block of the others
-    write_decay: Tensor
-
-    @property
-    def size(self) -> int:
-        return self.read.shape[-2]
-
-    def copied(self) -> _Meeting:
-        return _Meeting(self.read.clone(), self.write.clone(), self.read_decay, self.write_decay)
-
-
-def _climb(read: Tensor, write: Tensor, decay: Tensor, *, reverse: bool) -> Iterator[_Meeting]:
-    """Climb the tree: yield what meets, then multiply ``read`` and ``write`` in place and go on.
-
-    Shapes: all ``(B, H, n, C, d)``, C a power of two; ``read`` holds the decay of its own token already.
-    """
-    size = 1
-    while size < read.shape[-2]:
-        left, right = decay.unflatten(-2, (-1, 2)).unbind(-2)
-        mine, others = (left, right) if reverse else (right, left)
-        readers, writers = _readers(read, size, reverse), _writers(write, size, reverse)
-        yield _Meeting(readers, writers, others[..., None, :], mine[..., None, :])
-        readers *= others[..., None, :]
-        writers *= mine[..., None, :]
-        decay, size = left * right, 2 * size
-
-
-def _readers(x: Tensor, size: int, reverse: bool) -> Tensor:
-    """Of each pair of blocks of a chunk the one that comes later in the direction of reading."""
-    return x.unflatten(-2, (-1, 2, size)).select(-3, 0 if reverse else 1)
-
-
-def _writers(x: Tensor, size: int, reverse: bool) -> Tensor:
-    return _readers(x, size, not reverse)
-
-
-def _block(A: Tensor, size: int, *, reverse: bool) -> Tensor:
-    """Entries ``(B, H, n, m, h, h)`` of ``(B, H, n, C, C)`` between the readers and writers of each pair."""
-    return corners(A.mT, size).mT if reverse else corners(A, size)
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """``a @ b``; batches of products over one or two numbers are slow on CPUs and are written out."""
-    if a.shape[-1] > 2:
-        return a @ b
-    y = a[..., :1] * b[..., :1, :]
-    return y if a.shape[-1] == 1 else y.addcmul_(a[..., 1:], b[..., 1:, :])
 
 
 def _power_of_two(n: int) -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ultra_blocks.functional.delta_rule import delta_rule, delta_step
+from ultra_blocks.functional.delta_rule import DeltaGates, delta_rule, delta_step
 from ultra_blocks.linear import LinearFactory
-from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate
+from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate, head_width
 from ultra_core.options import require
 
 DT_RANGE, DT_FLOOR = (1e-3, 1e-1), 1e-4
@@ -55,12 +56,7 @@ class DeltaRule(LinearRecurrence):
     ) -> None:
         sizes = {"num_heads": num_heads, "value_expansion": value_expansion, "chunk_size": chunk_size}
         require(type(self), **sizes)
-        head_dim, rest = divmod(hidden_size, num_heads)
-        if rest:
-            raise ValueError(
-                f"{type(self).__name__}: hidden_size {hidden_size} is not a multiple of its {num_heads} "
-                "heads; set num_heads to a divisor"
-            )
+        head_dim = head_width(type(self).__name__, hidden_size, num_heads)
         super().__init__(
             hidden_size,
             num_heads=num_heads,
@@ -92,17 +88,16 @@ class DeltaRule(LinearRecurrence):
         """Divide by lengths."""
         return _unit(q), _unit(k)
 
-    def scan_one_way(self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, documents: Tensor | None) -> Tensor:
-        """Return ``y_t = q_t S_t``."""
-        return delta_rule(q, k, v, *gates, chunk_size=self.chunk_size, documents=documents)
-
-    def own_weight(self, gates: Gates) -> Tensor:
-        """Return the write strength."""
-        return gates[0]
+    def scan(
+        self, q: Tensor, k: Tensor, v: Tensor, gates: Sequence[Gates], documents: Tensor | None
+    ) -> Tensor:
+        """Return ``y_t = q_t S_t``, summed over directions with the own term once."""
+        directions = [DeltaGates(*gate) for gate in gates]
+        return delta_rule(q, k, v, *directions, chunk_size=self.chunk_size, documents=documents)
 
     def recur(self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``y_t`` and ``S_t`` from ``S_{t-1}``."""
-        return delta_step(q, k, v, gates[0], gates[1] if len(gates) > 1 else None, memory)
+        return delta_step(q, k, v, DeltaGates(*gates), memory)
 
 
 def draw_decays(A_log: Tensor, dt_bias: Tensor, lowest: float) -> None:

@@ -47,9 +47,8 @@ class LinearRecurrence(Mixer):
     F is the recurrence of the subclass. The directions share everything but their gates; ``own``, what a
     token reads of itself, counts once, with the mean of both directions.
 
-    A subclass gives ``gates``, ``scan_one_way`` (or ``scan``, where the directions can share work) and
-    ``recur``, maybe ``features`` and ``own_weight``; it builds what it needs for gates, names it in
-    ``gate_modules`` and calls ``reset_parameters`` at the end of its constructor.
+    A subclass gives ``gates``, ``scan`` and ``recur``, maybe ``features``; it builds what it needs for gates,
+    names it in ``gate_modules`` and calls ``reset_parameters`` at the end of its constructor.
 
     Args:
         hidden_size: width D of the stream.
@@ -112,27 +111,9 @@ class LinearRecurrence(Mixer):
         """Return the gates of each direction at tokens ``(..., D)``, as ``(..., H, ...)``, at least fp32."""
         raise TypeError(f"{type(self).__name__} has no gates; a linear recurrence must define them")
 
-    def scan_one_way(self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, documents: Tensor | None) -> Tensor:
-        """Return ``y_t = q_t S_t`` ``(B, T, H, d_v)``, not scaled, at least fp32, from the left to the right.
-
-        Args:
-            q: ``(B, T, H, d_k)``; like k and v 0 at padding, which stands at one end of the row.
-            k: ``(B, T, H, d_k)``.
-            v: ``(B, T, H, d_v)``.
-            gates: of this direction.
-            documents: ``(B, T)`` ids, -1 at padding; where they change the state is empty. None: one
-                document a row.
-        """
-        raise TypeError(f"{type(self).__name__} has no scan; a linear recurrence must define it")
-
     def features(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Return queries and keys as the recurrence takes them, 0 where they are 0."""
         return q, k
-
-    def own_weight(self, gates: Gates) -> Tensor | float:
-        """Return the weight ``(B, T, H)`` of ``(q_t . k_t) v_t`` in ``y_t``."""
-        del gates
-        return 1.0
 
     def recur(self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``y`` ``(B, H, d_v)`` of one token and the memory after it, all in the memory's dtype."""
@@ -141,17 +122,17 @@ class LinearRecurrence(Mixer):
     def scan(
         self, q: Tensor, k: Tensor, v: Tensor, gates: Sequence[Gates], documents: Tensor | None
     ) -> Tensor:
-        """Return what heads read: one direction, or both in one scan over rows and their mirror images."""
-        if len(gates) == 1:
-            return self.scan_one_way(q, k, v, gates[0], documents)
-        forward, backward = gates
-        both = tuple(_mirrored(a, b) for a, b in zip(forward, backward, strict=True))
-        ids = None if documents is None else _mirrored(documents, documents)
-        rows = [_mirrored(x, x) for x in (q, k, v)]
-        y, mirrored = self.scan_one_way(rows[0], rows[1], rows[2], both, ids).chunk(2)
-        own = (self.own_weight(forward) + self.own_weight(backward)) / 2
-        match = own * (q * k).sum(-1, dtype=y.dtype)
-        return y + mirrored.flip(1) - match[..., None] * v
+        """Return ``y_t = q_t S_t`` ``(B, T, H, d_v)``, not scaled, at least fp32.
+
+        Args:
+            q: ``(B, T, H, d_k)``; like k and v 0 at padding, which stands at the end of the row.
+            k: ``(B, T, H, d_k)``.
+            v: ``(B, T, H, d_v)``.
+            gates: of one direction, or of two, whose sum is returned with the own term once.
+            documents: ``(B, T)`` ids, -1 at padding; where they change the state is empty. None: one
+                document a row.
+        """
+        raise TypeError(f"{type(self).__name__} has no scan; a linear recurrence must define it")
 
     @torch.no_grad()
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
@@ -222,11 +203,6 @@ class LinearRecurrence(Mixer):
         if self.output_gate != "none":
             y = y * (F.silu(gate) if self.output_gate == "swish" else gate.sigmoid())
         return self.out_proj(y)
-
-
-def _mirrored(forward: Tensor, backward: Tensor) -> Tensor:
-    """Rows and, behind them in the batch, rows from the end to the start."""
-    return torch.cat((forward, backward.flip(1)))
 
 
 def head_width(
