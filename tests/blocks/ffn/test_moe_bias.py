@@ -133,6 +133,16 @@ def test_it_moves_by_the_loads_of_all_processes(monkeypatch):
         assert moe.score_bias.tolist() == [0.5, -0.5, 0.5, 0.5, 0.5]
 
 
+def test_half_precision_loses_no_step():
+    moe = build().to(torch.bfloat16)
+    moe.score_bias.fill_(0.5)
+    backward(moe, inputs().bfloat16())
+    after_step(moe)
+    assert moe.score_bias.dtype is torch.float32
+    assert (moe.score_bias - 0.5).abs().max().item() == pytest.approx(1e-3, rel=1e-3)
+    assert build().score_bias.dtype is torch.float64
+
+
 def test_balance_by_loss_has_no_bias():
     moe = build(balance="loss")
     backward(moe, inputs())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -62,7 +62,7 @@ class MoE(nn.Module):
         x, y: ``(B, T, D)``; y is exactly zero at padding. Returns y in evaluation and ``(y, losses)`` in
         training. Parameters of mlp experts: ``experts.up.weight (E, F, D)``, of glu experts
         ``experts.gate_up.weight (E, 2F, D)``; ``experts.down.weight (E, D, F)``, ``router.weight (E, D)``.
-        Buffer with ``balance: bias``: ``score_bias (E,)``.
+        Buffer with ``balance: bias``: ``score_bias (E,)``, fp32 in half-precision models too.
 
     Raises:
         ValueError: ``top_k`` is above ``num_experts``, an option is out of range, ``balance`` is ``bias``
@@ -127,7 +127,8 @@ class MoE(nn.Module):
 
         self.router = nn.Linear(hidden_size, num_experts, bias=False)
         self.score_bias: Tensor | None
-        self.register_buffer("score_bias", torch.zeros(num_experts) if balance == "bias" else None)
+        bias = torch.zeros(num_experts, dtype=torch.float32) if balance == "bias" else None
+        self.register_buffer("score_bias", bias)
         self.loads: Tensor | None = None  # since the last step; between steps there are none to save
         self.experts = build_experts(cls, make, num_experts)
         self.shared = make(shared_experts * ffn_hidden_size) if shared_experts else None
@@ -166,6 +167,15 @@ class MoE(nn.Module):
             # when the gradient comes: once a micro-batch, whether or not forward is computed again for it
             y.register_hook(lambda _: self._count(routing.loads))
         return y, self._losses(routing)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Move and cast as ``nn.Module`` does; the bias stays fp32, for half of it loses small steps."""
+        before = self.score_bias
+        super()._apply(fn, recurse)
+        after = self.score_bias
+        if before is not None and after is not None and after.dtype in (torch.float16, torch.bfloat16):
+            self.score_bias = before.to(after.device, torch.float32)
+        return self
 
     def _count(self, loads: Tensor) -> None:
         self.loads = loads if self.loads is None else self.loads + loads
