@@ -70,6 +70,21 @@ def test_gradients_agree_with_the_authors_code(causal):
         assert (a - b).abs().max() < 1e-10 * b.abs().max()
 
 
+@pytest.mark.parametrize("length", [1, 4, 21])
+def test_split_heads_read_one_side_each(length):
+    """Half of the heads are those of the causal block, the others the same on the reversed row."""
+    block, x = build(bidirectional_form="split", num_heads=4, rotation="none"), inputs(1, length)
+    causal = build(causal=True, num_heads=4, rotation="none")
+    for one in (block, causal):
+        one.out_proj = torch.nn.Identity()
+    causal.load_state_dict(block.state_dict())
+    past, following = block(x).chunk(2, -1)
+    causal.log_gammas = 2 * block.log_gammas
+    assert block.log_gammas == causal.log_gammas[:2]
+    assert (past - causal(x).chunk(2, -1)[0]).abs().max() < 1e-13
+    assert (following - causal(x.flip(1)).flip(1).chunk(2, -1)[1]).abs().max() < 1e-13
+
+
 @pytest.mark.parametrize("rotation", ["torchscale", "rope", "none"])
 @pytest.mark.parametrize("length", [1, 3, 4, 5, 21])
 def test_steps_are_the_causal_form(length, rotation):
@@ -139,9 +154,13 @@ def test_documents_of_a_row_are_strangers(causal):
 KIT = ["B1", "B1b", "B3", "B5", "B7", "B8", "B16"]
 
 
-@pytest.mark.parametrize(
-    ("case", "rule"), pytest_params(block_cases([RetNet], options={"chunk_size": 3}), KIT)
-)
+CASES = [
+    *block_cases([RetNet], options={"chunk_size": 3}),
+    *list(block_cases([RetNet], options={"chunk_size": 3, "bidirectional_form": "split"}))[:1],
+]
+
+
+@pytest.mark.parametrize(("case", "rule"), pytest_params(CASES, [*KIT, "B4", "B10"]))
 def test_rules_hold_across_chunks(case, rule):
     """The kit's own rows fit one chunk of the default size."""
     rule(case)
@@ -216,7 +235,11 @@ def test_options():
 
 @pytest.mark.parametrize(
     ("width", "options", "message"),
-    [(30, {"num_heads": 4}, "not a multiple"), (12, {"num_heads": 4}, "pairs to rotate")],
+    [
+        (30, {"num_heads": 4}, "not a multiple"),
+        (12, {"num_heads": 4}, "pairs to rotate"),
+        (12, {"num_heads": 3, "bidirectional_form": "split"}, "half of the heads"),
+    ],
 )
 def test_widths_that_do_not_divide(width, options, message):
     with pytest.raises(ValueError, match=message):

@@ -135,7 +135,9 @@ def _distance(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
     return distance.to(dtype).masked_fill(distance >= 2**31, float("inf"))
 
 
-def retention(q: Tensor, k: Tensor, v: Tensor, decays: ChunkDecays, *, causal: bool) -> Tensor:
+def retention(
+    q: Tensor, k: Tensor, v: Tensor, decays: ChunkDecays, *, causal: bool, reverse: bool = False
+) -> Tensor:
     """Return ``y_i = sum_j gamma**|p_i - p_j| (q_i . k_j) v_j`` over the document (causal: over j <= i).
 
     Not scaled by ``d_k**-0.5``. Keys or values at padding must be zero; what comes out at padding means
@@ -144,7 +146,8 @@ def retention(q: Tensor, k: Tensor, v: Tensor, decays: ChunkDecays, *, causal: b
     Args:
         q, k, v: activations; matrix products take fp64, fp32 or bf16 as they come, fp16 as fp32.
         decays: from :func:`chunk_decays` for the same length and ``causal``. Their dtype is that of states.
-        causal: read the past alone.
+        causal: read one side alone: the past,
+        reverse: or, if so, what follows, over j >= i.
 
     Shapes:
         q, k: ``(B, T, H, d_k)``; v: ``(B, T, H, d_v)``; y: ``(B, T, H, d_v)`` in the dtype of the decays.
@@ -154,11 +157,12 @@ def retention(q: Tensor, k: Tensor, v: Tensor, decays: ChunkDecays, *, causal: b
     work = torch.float32 if v.dtype == torch.float16 else v.dtype
     q, k, v = (to_chunks(x.to(work), chunks, size) for x in (q, k, v))
     with torch.autocast(q.device.type, enabled=False):
-        scores = (q @ k.transpose(-1, -2)) * decays.within
+        scores = (q @ k.transpose(-1, -2)) * (decays.within.mT if reverse else decays.within)
         y = (scores.to(work) @ v).to(decays.within.dtype)
         if chunks > 1:
-            y = y + _across(q, k, v, decays.left, decays.right, decays.log_spans, reverse=False)
-            if not causal:
+            if not reverse:
+                y = y + _across(q, k, v, decays.left, decays.right, decays.log_spans, reverse=False)
+            if reverse or not causal:
                 y = y + _across(q, k, v, decays.right, decays.left, decays.log_spans, reverse=True)
     return from_chunks(y, length)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,9 @@ class RetNet(Mixer):
         hidden_size: width D of the stream.
         num_heads: heads H; D must be a multiple, and D / H even where keys are rotated.
         causal: read the past alone; then ``init_state`` and ``step`` decode token by token.
+        bidirectional_form: when not causal, heads read both sides alike ("symmetric"), or the first half of
+            them what came before and the second what follows, with the same decays ("split"); all read their
+            own token.
         value_expansion: width of values and gate over D; 2 in the paper.
         decay_init: "powers" is the paper's; "linspace" spreads ``1 - gamma`` from 1/32 to 1/512 over the
             heads, however many there are.
@@ -74,6 +77,7 @@ class RetNet(Mixer):
         *,
         num_heads: Annotated[int, FromModel("retention_heads"), Range(min=1)] = 8,
         causal: bool = False,
+        bidirectional_form: Literal["symmetric", "split"] = "symmetric",
         value_expansion: Annotated[int, Range(min=1)] = 2,
         decay_init: DecayInit = "powers",
         rotation: RotationGrid = "torchscale",
@@ -95,11 +99,17 @@ class RetNet(Mixer):
                 f"RetNet: hidden_size {hidden_size} over {num_heads} heads gives heads of {self.key_dim}, "
                 "which do not fall into pairs to rotate; change num_heads or set rotation: none"
             )
+        self.split = bidirectional_form == "split" and not causal
+        if self.split and num_heads % 2:
+            raise ValueError(
+                f"RetNet: bidirectional_form split gives each side half of the heads, but there are "
+                f"{num_heads}; make num_heads (retention_heads in a preset) even"
+            )
         self.num_heads = num_heads
         self.rotation: RotationGrid = rotation
         self.chunk_size = chunk_size
         self.eps = eps
-        self.log_gammas = log_decays(num_heads, decay_init)
+        self.log_gammas = log_decays(num_heads // 2 if self.split else num_heads, decay_init)
         value_size = value_expansion * hidden_size
         self.widths = (hidden_size, hidden_size, value_size, value_size)  # queries, keys, values, gate
         self.in_proj = fused_linear(linear, hidden_size, self.widths)
@@ -126,7 +136,14 @@ class RetNet(Mixer):
         if layout is None:
             layout = Layout.full(x.shape[0], x.shape[1], x.device)
         q, k, v, gate = self._project(self.enter(x, layout), self._shared_turns(layout, _exact(x)))
-        y = retention(q, k, v, self._shared_decays(layout, _exact(x)), causal=self.causal)
+        decays = self._shared_decays(layout, _exact(x))
+        if self.split:
+            (q, q_after), (k, k_after), (v, v_after) = (y.chunk(2, 2) for y in (q, k, v))
+            before = retention(q, k, v, decays, causal=True)
+            after = retention(q_after, k_after, v_after, decays, causal=True, reverse=True)
+            y = torch.cat((before, after), 2)
+        else:
+            y = retention(q, k, v, decays, causal=self.causal)
         return self.leave(self._read_out(y, gate), layout)
 
     def init_state(self, batch: int) -> RetentionState:
@@ -176,14 +193,15 @@ class RetNet(Mixer):
     def _shared_decays(self, layout: Layout, dtype: torch.dtype) -> ChunkDecays:
         """The decays of a batch, made once for all layers that need the same."""
         columns = layout.indexed and not layout.packed  # then no table a row: padding adds zeros
-        key = ("retention decays", self.log_gammas, self.chunk_size, self.causal, dtype)
+        one_sided = self.causal or self.split
+        key = ("retention decays", self.log_gammas, self.chunk_size, one_sided, dtype)
         return layout.remember(
             key,
             lambda: chunk_decays(
                 self.log_gammas,
                 layout.mask.shape[1],
                 self.chunk_size,
-                causal=self.causal,
+                causal=one_sided,
                 dtype=dtype,
                 device=layout.mask.device,
                 documents=None if columns else layout.documents,
