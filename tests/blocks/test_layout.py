@@ -67,6 +67,27 @@ def test_reversal_reverses_each_document_in_place(batch: tuple[torch.Tensor, tor
     )
 
 
+@given(batches())
+def test_real_first_brings_neighbours_together(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    layout = Layout.from_mask(*batch)
+    rows, x = layout.real_first, torch.randn(*layout.mask.shape, 2)
+    gathered = rows.gather(x)
+    for b, real in enumerate(layout.mask):
+        n = int(real.sum())
+        assert rows.mask[b].tolist() == [True] * n + [False] * (len(real) - n)
+        assert torch.equal(gathered[b, :n], x[b, real])
+        if rows.documents is not None:
+            assert rows.documents[b, :n].tolist() == layout.documents[b, real].tolist()
+    assert (rows.documents is None) == (not layout.packed)
+    assert torch.equal(rows.scatter(gathered), x)
+
+
+def test_rows_that_are_real_first_are_not_gathered() -> None:
+    mask = torch.arange(5) < torch.tensor([[5], [2]])
+    assert Layout.from_mask(mask).real_first.order is None
+    assert Layout.from_mask(mask.flip(1)).real_first.order is not None
+
+
 @given(batches(), st.booleans(), st.sampled_from([None, 1, 2, 3]))
 def test_attention_mask_by_its_definition(
     batch: tuple[torch.Tensor, torch.Tensor], causal: bool, window: int | None
