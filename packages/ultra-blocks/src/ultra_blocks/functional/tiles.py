@@ -59,7 +59,7 @@ def tiled_attention(
     """
     if any(x is not None and x.requires_grad for x in (shift, bias)):
         raise ValueError("tiled_attention: shift and bias get no gradient; use explicit_attention for that")
-    seed = torch.randint(2**62, ()) if dropout else None
+    seed = torch.randint(2**62, (), device="cpu") if dropout else None
     documents: Tensor | None = layout.documents
     if window is None and (layout.dense or (causal and layout.indexed)):
         documents = None  # padding on the right is in the future of every real query
