@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -85,11 +86,8 @@ class AdamMini(Optimizer):
                     self.state[p]["block_avg_sq"] = torch.zeros(count, dtype=wide_dtype(p), device=p.device)
                 rows, grads, m = (in_blocks(t, count, expert_dim) for t in (p, p.grad, momenta[p]))
                 wide = rows.to(wide_dtype(p))
-                for piece in zip(
-                    *(t.split(max(1, SLICE // rows.shape[1])) for t in (wide, grads.to(wide.dtype), m)),
-                    self.state[p]["block_avg_sq"].split(max(1, SLICE // rows.shape[1])),
-                    strict=True,
-                ):
+                columns = (wide, grads.to(wide.dtype), m, self.state[p]["block_avg_sq"])
+                for piece in pieces(columns):
                     adam_mini_update(
                         *piece, step=step, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"], **decay
                     )
@@ -111,14 +109,22 @@ def count_blocks(parameter: Tensor, block_rows: int = 1, expert_dim: int | None 
 
 def in_blocks(tensor: Tensor, count: int, expert_dim: int | None) -> Tensor:
     """Return the tensor as (block, elements), a view where its memory allows."""
-    return tensor.movedim(expert_dim or 0, 0).reshape(count, -1) if tensor.ndim else tensor.reshape(1, 1)
+    return (tensor.movedim(expert_dim, 0) if expert_dim else tensor).reshape(count, -1)
 
 
 def write_back(tensor: Tensor, blocks: Tensor, expert_dim: int | None) -> None:
     """Copy what :func:`in_blocks` returned to the tensor if it was no view."""
     if blocks.data_ptr() != tensor.data_ptr():
-        place = tensor.movedim(expert_dim or 0, 0) if tensor.ndim else tensor
+        place = tensor.movedim(expert_dim, 0) if expert_dim else tensor
         place.copy_(blocks.view(place.shape))
+
+
+def pieces(columns: tuple[Tensor, ...]) -> Iterable[tuple[Tensor, ...]]:
+    """Cut tensors of as many rows between rows, so that a piece of them stays in the cache."""
+    if columns[0].numel() <= SLICE:
+        return [columns]
+    height = max(1, SLICE // columns[0].shape[1])
+    return zip(*(t.split(height) for t in columns), strict=True)
 
 
 def adam_mini_update(
@@ -138,7 +144,8 @@ def adam_mini_update(
     """Apply the formula of :class:`AdamMini` to (block, elements) in place; ``second`` is (block,)."""
     first.lerp_(grads, 1 - beta1)
     norms = torch.linalg.vector_norm(grads, dim=1)
-    second.lerp_(norms.square_().div_(grads.shape[1]), 1 - beta2)
-    roots = (second / (1 - beta2**step)).sqrt_().add_(eps)
+    second.mul_(beta2).addcmul_(norms, norms, value=(1 - beta2) / grads.shape[1])
+    correction = (1 - beta2**step) ** 0.5
+    roots = second.sqrt().add_(eps * correction)
     decay_([params], [first], shrink=shrink, cautious=cautious)
-    params.addcdiv_(first, roots[:, None], value=-lr / (1 - beta1**step))
+    params.addcdiv_(first, roots[:, None], value=-lr * correction / (1 - beta1**step))

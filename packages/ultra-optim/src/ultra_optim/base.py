@@ -130,12 +130,18 @@ def _columns(rows: list[tuple[Tensor, ...]]) -> list[list[Tensor]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def batches(params: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Yield the parameters in order, in lists of at most :data:`BATCH` elements or of one parameter."""
+def batches(params: Sequence[Tensor], *, cached: bool = False) -> Iterator[list[Tensor]]:
+    """Yield the parameters in order, in lists of at most :data:`BATCH` elements or of one parameter.
+
+    Args:
+        params: the parameters.
+        cached: on a CPU at most :data:`SLICE` elements, so that scratch space of a list stays in the cache.
+    """
+    limit = SLICE if cached and params and params[0].device.type == "cpu" else BATCH
     batch: list[Tensor] = []
     filled = 0
     for p in params:
-        if batch and filled + p.numel() > BATCH:
+        if batch and filled + p.numel() > limit:
             yield batch
             batch, filled = [], 0
         batch.append(p)

@@ -72,7 +72,7 @@ class CautiousAdamW(Optimizer):
         beta1, beta2 = group["betas"]
         decay = decay_numbers(group)
         for step, same in self.count(params).items():
-            for batch in batches(same):
+            for batch in batches(same, cached=True):
                 steps = [torch.zeros_like(p, dtype=wide_dtype(p)) for p in batch]
                 agreeing, moved = ([s.new_zeros(()) for s in steps] for _ in range(2))
                 elementwise(

@@ -109,7 +109,7 @@ class MARSAdamW(Optimizer):
     ) -> None:
         beta1, beta2 = group["betas"]
         decay = decay_numbers(group)
-        for batch in batches(params):
+        for batch in batches(params, cached=True):
             gradients = [torch.empty_like(p, dtype=wide_dtype(p)) for p in batch]
             strength = group["gamma"] * beta1 / (1 - beta1)
             elementwise(

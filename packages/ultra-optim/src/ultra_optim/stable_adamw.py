@@ -107,9 +107,7 @@ def stable_update(
     cautious: bool,
 ) -> None:
     """Apply the last line of :class:`StableAdamW` in place, with lr' = lr / slowness of each tensor."""
-    roots = torch._foreach_sqrt(second)
-    torch._foreach_add_(roots, eps)
-    torch._foreach_mul_(roots, slowness)
+    roots = [torch.addcmul(s * eps, v.sqrt(), s) for v, s in zip(second, slowness, strict=True)]
     if shrink:
         decay_(params, first, shrink=[shrink / s for s in slowness], cautious=cautious)
     torch._foreach_addcdiv_(params, first, roots, -lr)
