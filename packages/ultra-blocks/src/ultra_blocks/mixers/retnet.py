@@ -87,7 +87,8 @@ class RetNet(Mixer):
     ) -> None:
         super().__init__(hidden_size, causal=causal)
         sizes = {"num_heads": num_heads, "value_expansion": value_expansion, "chunk_size": chunk_size}
-        require(RetNet, **sizes, decay_init=decay_init, rotation=rotation, eps=eps)
+        forms = {"bidirectional_form": bidirectional_form, "decay_init": decay_init, "rotation": rotation}
+        require(RetNet, **sizes, **forms, eps=eps)
         self.key_dim, rest = divmod(hidden_size, num_heads)
         if rest:
             raise ValueError(
