@@ -80,16 +80,19 @@ def delta_rule(
         q, k, v = (_cut(x.to(exact), chunks, size) for x in (q, k, v))
         fades = forward.log_decay is not None and forward.log_decay.ndim == 4
         products = None if fades else (k @ k.mT, q @ k.mT)
-        betas, y = [], torch.zeros((), dtype=exact, device=q.device)
-        for reverse, gates in enumerate((forward,) if backward is None else (forward, backward)):
-            log_decay = _with_borders(gates, documents, reverse=bool(reverse))
-            decay = None if log_decay is None else _cut(log_decay, chunks, size)
-            parts = _parts(q, k, decay, products, reverse=bool(reverse))
-            betas.append(_cut(gates.beta, chunks, size))
-            y = _scan(v, betas[-1], parts, reverse=bool(reverse)) + y
+        betas, outputs = [], []
+        for gates, reverse in ((forward, False), (backward, True)):
+            if gates is not None:
+                log_decay = _with_borders(gates, documents, reverse=reverse)
+                decay = None if log_decay is None else _cut(log_decay, chunks, size)
+                betas.append(_cut(gates.beta, chunks, size))
+                parts = _parts(q, k, decay, products, reverse=reverse)
+                outputs.append(_scan(v, betas[-1], parts, reverse=reverse))
+        y = outputs[0]
         if backward is not None:
             own = (q * k).sum(-1) if products is None else products[1].diagonal(dim1=-2, dim2=-1)
-            y = y - (own * (betas[0] + betas[1]) / 2)[..., None] * v
+            mean = own * (betas[0] + betas[1]) / 2
+            y = torch.addcmul(y + outputs[1], mean[..., None], v, value=-1)
     return y.permute(1, 0, 3, 2, 4).flatten(1, 2)[:, :length]
 
 
