@@ -28,7 +28,8 @@ def depthwise_conv(
     if documents is None:
         # One more dimension: CPUs have a fast depthwise convolution for images only.
         rows = F.pad(x.transpose(1, 2), (left, right)).unsqueeze(2)
-        return F.conv2d(rows, weight.unsqueeze(2), bias, groups=x.shape[2]).squeeze(2).transpose(1, 2)
+        y = F.conv2d(rows, weight.unsqueeze(2), bias, groups=x.shape[2]).squeeze(2)
+        return y.transpose(1, 2).contiguous()  # what follows goes by tokens: a copy here saves many there
     rows, near = F.pad(x, (0, 0, left, right)), F.pad(documents, (left, right), value=-1)
     weight = weight.to(torch.promote_types(x.dtype, torch.float32))  # sums are rounded once, as above
     y = torch.zeros_like(x) if bias is None else bias
