@@ -1,6 +1,11 @@
 """The sample of the documents that the project was created from, every key of it."""
 
+import torch
+from torch import nn
+
+import ultra_optim
 from ultra_core.config import parse_source
+from ultra_optim.preset import parse_parameters
 from ultra_train.config import from_source
 from ultra_train.config.optimizer import OptimizerKeys, from_flat
 
@@ -112,3 +117,21 @@ def test_galore_in_the_flat_spelling_names_its_optimizer():
     assert optimizer.parameters["galore_adamw-rank"] == 8
     assert optimizer.parameters["galore_adamw-max_dim"] == 4096
     assert optimizer.parameters["galore_adamw-lr_norms"] == 1e-3
+
+
+def test_galore_in_the_flat_spelling_builds():
+    keys = OptimizerKeys(use_galore=True, galore_rank=2, galore_max_dim=8, lr_other=1e-3, lr_norms=1e-4)
+    optimizer = from_flat(keys)
+    parsed = parse_parameters(optimizer.optimizer_class, optimizer.parameters)
+    assert parsed.faults == []
+    model = nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 9))
+    built = ultra_optim.build(optimizer.optimizer_class, model, roles=parsed.roles, **parsed.options)
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    built.step()
+    low, _, _, _, long, _ = (built.state[p].keys() for p in model.parameters())
+    assert "projector" in low
+    assert "projector" not in long, "a side above galore_max_dim takes AdamW"
+    options = {k: built.defaults[k] for k in ("rank", "update_interval", "scale", "max_dim")}
+    assert options == {"rank": 2, "update_interval": 1, "scale": 1.0, "max_dim": 8}
+    assert {g["role"]: g["lr"] for g in built.param_groups} == {"other": 1e-3, "norms": 1e-4}

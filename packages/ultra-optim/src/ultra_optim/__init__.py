@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ultra_optim.ademamix import AdEMAMix
     from ultra_optim.adopt import ADOPT
     from ultra_optim.apollo import APOLLO
+    from ultra_optim.apollo_8bit import APOLLO8bit
     from ultra_optim.apollo_mini import APOLLOMini
     from ultra_optim.came import CAME
     from ultra_optim.cautious_adamw import CautiousAdamW
@@ -46,6 +47,7 @@ __all__ = [
     "CAME",
     "LAMB",
     "SOAP",
+    "APOLLO8bit",
     "APOLLOMini",
     "AdEMAMix",
     "AdaMuon",
@@ -78,6 +80,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "APOLLO8bit": "apollo_8bit",
     "APOLLOMini": "apollo_mini",
     "AdamMini": "adam_mini",
     "AdamW8bit": "adamw_8bit",
