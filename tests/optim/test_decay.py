@@ -143,6 +143,20 @@ def test_adamw_has_its_weight_decay_back_after_the_step() -> None:
     torch.testing.assert_close(p.detach(), torch.full((2, 2), 1 - 0.1 * 0.5 - 0.1))
 
 
+def test_adamw_decays_by_its_rule_after_a_copy() -> None:
+    """torch's hooks are not copied with an optimizer; without them its decay would be the plain one."""
+    p = nn.Parameter(torch.ones(2, 2))
+    optimizer = copy.deepcopy(AdamW([p], lr=0.1, weight_decay=0.5, decay_rule="cautious"))
+    (own,) = optimizer.param_groups[0]["params"]
+    for _ in range(2):
+        own.grad = -torch.ones(2, 2)
+        optimizer.step()
+    torch.testing.assert_close(own.detach(), torch.full((2, 2), 1.2))
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    optimizer.step()
+    torch.testing.assert_close(own.detach(), torch.full((2, 2), 1.3))
+
+
 def test_adamw_as_a_closure_sees_it() -> None:
     """The decay comes after the closure, with its gradients."""
     p = nn.Parameter(torch.ones(2, 2))

@@ -82,8 +82,18 @@ class AdamW(Checked, torch.optim.AdamW):
         self._held: list[tuple[dict[str, Any], float]] = []
         super().__init__(params, fused=fused, **options)
         self.defaults["decay_rule"] = decay_rule
+        self._attach()
+
+    def _attach(self) -> None:
         self.watch_steps()
         self.register_step_post_hook(lambda optimizer, args, kwargs: optimizer.release())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up what pickle kept, to which torch's hooks do not belong."""
+        super().__setstate__(state)
+        if not self._optimizer_step_pre_hooks:
+            self._decay_rule, self._held = self.defaults["decay_rule"], []
+            self._attach()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group after checking it; see :meth:`ultra_optim.checks.Checked.add_param_group`."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ultra_core.options import Range
 from ultra_optim.base import Optimizer, elementwise
-from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.traits import OptimizerTraits
 
@@ -58,7 +58,7 @@ class Adan(Optimizer):
         weight_decay: WeightDecay = 0.0,
         decay_rule: DecayRule = "plain",
         no_prox: bool = False,
-        max_grad_norm: Annotated[float, Range(min=0)] = 0.0,
+        max_grad_norm: Annotated[float, Range(min=0, lt=INFINITY)] = 0.0,
     ) -> None:
         self._norm: Tensor | None = None
         defaults = {

@@ -11,7 +11,7 @@ from torch import Tensor
 from ultra_core.options import Range
 from ultra_optim.adamw import adamw_update
 from ultra_optim.base import Optimizer, elementwise
-from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.traits import OptimizerTraits
 
@@ -60,7 +60,7 @@ class AdEMAMix(Optimizer):
         eps: Epsilon = 1e-8,
         weight_decay: WeightDecay = 0.0,
         decay_rule: DecayRule = "plain",
-        alpha: Annotated[float, Range(min=0)] = 5.0,
+        alpha: Annotated[float, Range(min=0, lt=INFINITY)] = 5.0,
         t_alpha_beta3: Annotated[int, Range(min=0)] | None = None,
         total_steps: Annotated[int, Range(min=1)] | None = None,
     ) -> None:

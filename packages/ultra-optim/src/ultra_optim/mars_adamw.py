@@ -10,7 +10,7 @@ from torch import Tensor
 from ultra_core.options import Range
 from ultra_optim.adamw import adamw_update
 from ultra_optim.base import Optimizer, batches, elementwise, wide_dtype
-from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule, decay_numbers
 from ultra_optim.traits import OptimizerTraits
 
@@ -59,7 +59,7 @@ class MARSAdamW(Optimizer):
         eps: Epsilon = 1e-8,
         weight_decay: WeightDecay = 0.0,
         decay_rule: DecayRule = "plain",
-        gamma: Annotated[float, Range(min=0)] = 0.025,
+        gamma: Annotated[float, Range(min=0, lt=INFINITY)] = 0.025,
         optimize_1d: bool = False,
         lr_1d: LearningRate | None = None,
         betas_1d: tuple[Beta, Beta] = (0.9, 0.95),
