@@ -60,7 +60,7 @@ def test_equal_shapes_share_calls_and_calls_do_not_matter(name: str, monkeypatch
     steps = gradients([torch.empty(s).double() for s in ((4, 4), (4, 6), (4, 4), (4, 4))], 4)
     together = moved(name, {}, steps)
     assert sorted(set(calls)) == [(1, 4, 6), (3, 4, 4)]
-    monkeypatch.setattr(stacks, "SLICE", 20)
+    monkeypatch.setattr(stacks, "GATHER", 20)
     calls.clear()
     alone = moved(name, {}, steps)
     assert sorted(set(calls)) == [(1, 4, 4), (1, 4, 6)]

@@ -22,6 +22,7 @@ from ultra_optim.factored import (
     inverse_roots,
     matrices_of,
     root_mean_square,
+    take_squares,
     widen,
 )
 from ultra_optim.traits import OptimizerTraits
@@ -128,16 +129,15 @@ def matrix_update(
     """Apply the formula of :class:`Adafactor` to weights and state in place; ``weight`` is 1 - b."""
     grad, row, column = matrices.grad, matrices["row_var"], matrices["col_var"]
     means = Means(grad)
-    for part, (g,) in chunks(grad):
-        means.add(part, widen(g).square())
+    squares = take_squares(grad, means)
     means.average_into(row, column, weight, eps[0])
     a, b = inverse_roots(row, column)
-    scale = clip_to(root_mean_square(grad, a, b), limit).mul_(rate)
+    scale = clip_to(root_mean_square(grad, squares, a, b), limit).mul_(rate)
     if scale_parameter:
         scale.mul_(_rms(matrices.weight).clamp_min_(eps[1]))
     a.mul_(scale)
     for part, (w, g) in chunks(matrices.weight, grad):
-        descend_(w, (widen(g) * a[:, part]).mul_(b), shrink=shrink, cautious=cautious)
+        descend_(w, widen(g) * a[:, part], b, shrink=shrink, cautious=cautious)
 
 
 def vector_update(
@@ -163,7 +163,7 @@ def vector_update(
         scale = clip_to(_rms(step), limit).mul_(rate)
         if scale_parameter:
             scale.mul_(_rms(p).clamp_min_(eps[1]))
-        descend_(p, step.mul_(scale), shrink=shrink, cautious=cautious)
+        descend_(p, step, scale, shrink=shrink, cautious=cautious)
 
 
 def _rms(tensor: Tensor) -> Tensor:

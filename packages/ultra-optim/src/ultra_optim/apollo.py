@@ -14,7 +14,7 @@ from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDeca
 from ultra_optim.decay import DecayRule
 from ultra_optim.draws import normal
 from ultra_optim.matrices import ADAMW_STATE
-from ultra_optim.stacks import Stack, StackedOptimizer
+from ultra_optim.stacks import Product, Stack, StackedOptimizer, product
 from ultra_optim.traits import OptimizerTraits
 
 GROWTH = 1.01
@@ -104,20 +104,21 @@ class APOLLO(StackedOptimizer):
         long, rank = max(rows, columns), min(group.get("rank", 1), rows, columns)
         return {"low_avg": (long, rank), "low_avg_sq": (long, rank), "length": (1, 1)}
 
-    def direction(self, group: Mapping[str, Any], stack: Stack) -> Tensor:
-        """Return the scaled gradient, with Adam's bias correction."""
+    def direction(self, group: Mapping[str, Any], stack: Stack) -> Product:
+        """Return the gradient times its scales, with Adam's bias correction."""
         rows, columns = stack.grad.shape[-2:]
         grad = stack.grad if rows >= columns else stack.grad.mT
-        low = grad @ self.projection(group, stack.step, grad)
+        low = product(grad, self.projection(group, stack.step, grad))
         normed = self.normed(group, stack, low)
         dims = (-1,) if group.get("scale_type") == "channel" else (-2, -1)
         over, under = (torch.linalg.vector_norm(t, dim=dims, keepdim=True) for t in (normed, low))
-        update = grad * torch.where(under > 0, over / under, 0.0)
-        limit_growth_(update, stack["length"])
+        whole = torch.linalg.vector_norm(grad if len(dims) == 1 else stack.grad, dim=dims, keepdim=True)
+        scales = torch.where(under > 0, over / under, 0.0)
+        limit_growth_(scales, torch.linalg.vector_norm(scales * whole, dim=1, keepdim=True), stack["length"])
         beta1, beta2 = group["betas"]
         correction = math.sqrt(1 - beta2**stack.step) / (1 - beta1**stack.step)
-        update.mul_(correction * math.sqrt(group["scale"]))
-        return update if rows >= columns else update.mT
+        scales.mul_(correction * math.sqrt(group["scale"]))
+        return Product(stack.grad, scales if rows >= columns else scales.mT, by_element=True)
 
     def normed(self, group: Mapping[str, Any], stack: Stack, low: Tensor) -> Tensor:
         """Update the moments and return N."""
@@ -139,9 +140,14 @@ class APOLLO(StackedOptimizer):
         return found
 
 
-def limit_growth_(update: Tensor, last: Tensor) -> None:
-    """Shorten updates (batch, rows, columns) to 1.01 times their last length (batch, 1, 1)."""
-    length = torch.linalg.vector_norm(update, dim=(-2, -1), keepdim=True)
+def limit_growth_(scales: Tensor, length: Tensor, last: Tensor) -> None:
+    """Shorten updates to 1.01 times their last length, unless that is 0.
+
+    Args:
+        scales: (batch, rows or 1, 1), the factors of the update.
+        length: (batch, 1, 1), of the update.
+        last: (batch, 1, 1), of the one before; becomes that of the shortened one unless that is 0.
+    """
     excess = torch.where(last > 0, length / (GROWTH * last), 1.0).clamp_min_(1.0)
-    update.div_(excess)
+    scales.div_(excess)
     last.copy_(torch.where(length > 0, length / excess, last))

@@ -21,6 +21,7 @@ from ultra_optim.factored import (
     inverse_roots,
     matrices_of,
     root_mean_square,
+    take_squares,
     widen,
 )
 from ultra_optim.traits import OptimizerTraits
@@ -121,20 +122,20 @@ def matrix_update(
     """Apply the formula of :class:`CAME` to weights and state in place."""
     grad, momentum = matrices.grad, matrices["exp_avg"]
     means, instability = Means(grad), Means(grad)
-    for part, (g,) in chunks(grad):
-        means.add(part, widen(g).square())
+    squares = take_squares(grad, means)
     means.average_into(matrices["exp_avg_sq_row"], matrices["exp_avg_sq_col"], 1 - betas[1], eps[0])
     a, b = inverse_roots(matrices["exp_avg_sq_row"], matrices["exp_avg_sq_col"])
-    a.mul_(clip_to(root_mean_square(grad, a, b), limit))
+    a.mul_(clip_to(root_mean_square(grad, squares, a, b), limit))
     for part, (g, m) in chunks(grad, momentum):
         update = (widen(g) * a[:, part]).mul_(b)
         m.lerp_(update, 1 - betas[0])
-        instability.add(part, update.sub_(m).square_())
+        update.sub_(m)
+        instability.add(part, torch.mul(update, update, out=update))
     instability.average_into(matrices["exp_avg_res_row"], matrices["exp_avg_res_col"], 1 - betas[2], eps[1])
     a, b = inverse_roots(matrices["exp_avg_res_row"], matrices["exp_avg_res_col"])
     a.mul_(lr)
     for part, (w, m) in chunks(matrices.weight, momentum):
-        descend_(w, (m * a[:, part]).mul_(b), shrink=shrink, cautious=cautious)
+        descend_(w, m * a[:, part], b, shrink=shrink, cautious=cautious)
 
 
 def vector_update(
@@ -159,4 +160,4 @@ def vector_update(
     for p, update, momentum in zip(params, updates, momenta, strict=True):
         rms = torch.linalg.vector_norm(update).div_(update.numel() ** 0.5)
         momentum.lerp_(update.mul_(clip_to(rms, limit)), 1 - betas[0])
-        descend_(p, momentum * lr, shrink=shrink, cautious=cautious)
+        descend_(p, momentum, momentum.new_full((), lr), shrink=shrink, cautious=cautious)

@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from ultra_optim.base import SLICE, wide_dtype
+from ultra_optim.base import BATCH, SLICE, wide_dtype
 from ultra_optim.decay import decay_
 from ultra_optim.flat import FlatState, flat_views
 from ultra_optim.matrices import matrices_in, matrix_layout
@@ -104,17 +104,17 @@ def widen(tensor: Tensor) -> Tensor:
     return tensor.to(wide_dtype(tensor))
 
 
-def descend_(weight: Tensor, step: Tensor, *, shrink: float, cautious: bool) -> None:
-    """Decay a part of a weight and subtract the step, in at least float32."""
+def descend_(weight: Tensor, left: Tensor, right: Tensor, *, shrink: float, cautious: bool) -> None:
+    """Decay a part of a weight and subtract left * right, in at least float32."""
     wide = widen(weight)
-    decay_([wide], [step], shrink=shrink, cautious=cautious)
-    wide.sub_(step)
+    decay_([wide], [left * right] if cautious else [], shrink=shrink, cautious=cautious)
+    wide.addcmul_(left, right, value=-1.0)
     if wide is not weight:
         weight.copy_(wide)
 
 
 class Means:
-    """Row and column means of the squares of a (batch, rows, columns) tensor that arrives in chunks."""
+    """Row and column means of the squares of (batch, rows, columns) tensors that arrive in chunks."""
 
     def __init__(self, like: Tensor) -> None:
         batch, rows, columns = like.shape
@@ -132,6 +132,18 @@ class Means:
         column.lerp_(self.columns.div_(self.rows.shape[1]).add_(eps), weight)
 
 
+def take_squares(grad: Tensor, means: Means) -> list[Tensor]:
+    """Give the squares of a gradient to ``means``; return them, unless they are too many to be kept."""
+    squares = []
+    for part, (g,) in chunks(grad):
+        wide = widen(g)
+        squares.append(wide * wide)
+        means.add(part, squares[-1])
+        if grad.numel() > BATCH:
+            squares.clear()
+    return squares
+
+
 def inverse_roots(row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
     """Return a (batch, rows, 1) and b (batch, 1, columns), a b = 1 / sqrt(row column / mean(row))."""
     tiny = torch.finfo(row.dtype).tiny
@@ -140,12 +152,13 @@ def inverse_roots(row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
     return a, column.clamp_min(tiny).rsqrt_().unsqueeze(-2)
 
 
-def root_mean_square(grad: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Return rms(grad a b) of each matrix, (batch, 1, 1)."""
+def root_mean_square(grad: Tensor, squares: list[Tensor], a: Tensor, b: Tensor) -> Tensor:
+    """Return rms(grad a b) of each matrix, (batch, 1, 1), from its squares where they were kept."""
     total = torch.zeros(grad.shape[0], 1, 1, dtype=a.dtype, device=a.device)
     weights = b.mT.square()
-    for part, (g,) in chunks(grad):
-        total += (widen(g).square() @ weights).mul_(a[:, part].square()).sum(1, keepdim=True)
+    for index, (part, (g,)) in enumerate(chunks(grad)):
+        square = squares[index] if squares else widen(g).square()
+        total += (square @ weights).mul_(a[:, part].square()).sum(1, keepdim=True)
     return total.div_(grad.shape[1] * grad.shape[2]).sqrt_()
 
 

@@ -12,7 +12,7 @@ from ultra_core.options import Range
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule
 from ultra_optim.matrices import ADAMW_STATE
-from ultra_optim.stacks import Stack, StackedOptimizer, adam_direction
+from ultra_optim.stacks import Product, Stack, StackedOptimizer, adam_direction, product
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -101,7 +101,7 @@ class GaLoreAdamW(StackedOptimizer):
         """Whether both sides are within ``max_dim``."""
         return group["max_dim"] is None or max(rows, columns) <= group["max_dim"]
 
-    def direction(self, group: Mapping[str, Any], stack: Stack) -> Tensor:
+    def direction(self, group: Mapping[str, Any], stack: Stack) -> Product:
         """Return ``scale`` times Adam's direction in the low rank, projected back."""
         rows, columns = stack.grad.shape[-2:]
         grad = stack.grad if rows >= columns else stack.grad.mT
@@ -109,15 +109,15 @@ class GaLoreAdamW(StackedOptimizer):
         if (stack.step - 1) % group["update_interval"] == 0:
             projector.copy_(singular_vectors(grad, projector))
         low = adam_direction(
-            grad @ projector,
+            product(grad, projector),
             stack["low_avg"],
             stack["low_avg_sq"],
             step=stack.step,
             betas=group["betas"],
             eps=group["eps"],
         )
-        back = (low @ projector.mT).mul_(group["scale"])
-        return back if rows >= columns else back.mT
+        low.mul_(group["scale"])
+        return Product(low, projector.mT) if rows >= columns else Product(projector, low.mT)
 
 
 def singular_vectors(grad: Tensor, previous: Tensor) -> Tensor:

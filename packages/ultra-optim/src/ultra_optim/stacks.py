@@ -11,10 +11,13 @@ import attrs
 import torch
 from torch import Tensor
 
-from ultra_optim.base import BATCH, SLICE, wide_dtype
+from ultra_optim.base import BATCH, wide_dtype
 from ultra_optim.decay import decay_, decay_numbers
 from ultra_optim.flat import FlatState, flat_views
 from ultra_optim.matrices import ADAMW_STATE, MatrixOptimizer, matrices_in, matrix_layout
+
+GATHER = 1 << 16
+"""Elements of matrices that are gathered for one call on a CPU; with larger ones it only costs a copy."""
 
 
 @attrs.frozen
@@ -31,6 +34,38 @@ class Stack:
 
     def __getitem__(self, name: str) -> Tensor:
         return self.state[name]
+
+
+@attrs.frozen
+class Product:
+    """A direction that need not be formed: left @ right, or left * right by element."""
+
+    left: Tensor
+    right: Tensor
+    by_element: bool = False
+
+    def split(self, sizes: list[int]) -> list[Product]:
+        """Split the batch."""
+        pairs = zip(self.left.split(sizes), self.right.split(sizes), strict=True)
+        return [Product(left, right, self.by_element) for left, right in pairs]
+
+    def formed(self) -> Tensor:
+        """The direction."""
+        return self.left * self.right if self.by_element else product(self.left, self.right)
+
+    def add_to_(self, weight: Tensor, factor: float) -> None:
+        """weight <- weight + factor left right, in place."""
+        if self.by_element:
+            weight.addcmul_(self.left, self.right, value=factor)
+        elif weight.shape[0] == 1:
+            weight[0].addmm_(self.left[0], self.right[0], alpha=factor)
+        else:
+            weight.baddbmm_(self.left, self.right, alpha=factor)
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """left @ right of batches; a batch of one is faster as a plain product."""
+    return (left[0] @ right[0]).unsqueeze(0) if left.shape[0] == 1 == right.shape[0] else left @ right
 
 
 class StackedOptimizer(MatrixOptimizer, FlatState):
@@ -53,7 +88,7 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
         """Return the shapes of what is kept for one matrix."""
 
     @abc.abstractmethod
-    def direction(self, group: Mapping[str, Any], stack: Stack) -> Tensor | None:
+    def direction(self, group: Mapping[str, Any], stack: Stack) -> Tensor | Product | None:
         """Update the state of a stack; return d of p <- (1 - lr wd) p - lr d, or None to move nothing."""
 
     def treats(self, group: Mapping[str, Any], rows: int, columns: int) -> bool:
@@ -130,27 +165,33 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
                 torch._foreach_copy_([s[name] for s in states], list(value.split(sizes)))
         if direction is None:
             return
-        decay = decay_numbers(group)
         for weight, d in zip(weights, direction.split(sizes), strict=True):
-            moved = weight if weight.dtype == d.dtype else weight.to(d.dtype)
-            decay_([moved], [d], **decay)
-            moved.add_(d, alpha=-group["lr"])
-            if moved is not weight:
-                weight.copy_(moved)
+            descend_(weight, d, group)
+
+
+def descend_(weight: Tensor, direction: Tensor | Product, group: dict[str, Any]) -> None:
+    """Decay a weight as the group says and take the step, in at least float32."""
+    decay = decay_numbers(group)
+    if decay["cautious"] and isinstance(direction, Product):
+        direction = direction.formed()
+    moved = weight.to(wide_dtype(weight))
+    decay_([moved], [direction] if isinstance(direction, Tensor) else [], **decay)
+    if isinstance(direction, Tensor):
+        moved.add_(direction, alpha=-group["lr"])
+    else:
+        direction.add_to_(moved, -group["lr"])
+    if moved is not weight:
+        weight.copy_(moved)
 
 
 def _equal(rows: list[tuple[Tensor, Tensor, Any]]) -> Iterator[list[tuple[Tensor, Tensor, Any]]]:
-    """Yield rows of equal shape, device and dtype together, as many as a call may take.
-
-    On a CPU a batched product gains nothing over several large ones, so that only small matrices are
-    gathered there, which costs a copy.
-    """
+    """Yield rows of equal shape, device and dtype together, as many as a call may take."""
     groups: dict[Any, list[tuple[Tensor, Tensor, Any]]] = {}
     for row in rows:
         weight = row[0]
         groups.setdefault((weight.shape[1:], weight.device, weight.dtype, row[1].dtype), []).append(row)
     for same in groups.values():
-        limit = SLICE if same[0][0].device.type == "cpu" else BATCH
+        limit = GATHER if same[0][0].device.type == "cpu" else BATCH
         chunk: list[tuple[Tensor, Tensor, Any]] = []
         filled = 0
         for row in same:
