@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ultra_blocks.functional import gated_linear as gated_linear_module
 from ultra_blocks.functional.gated_linear import gated_linear, gated_step
 from ultra_blocks.reference import gated_linear as reference
 
@@ -69,6 +70,17 @@ def test_many_chunks():
     """More chunks than one matrix of decays between chunks connects."""
     given = drawn(75, "own keys", rows=1, heads=1)
     compare(gated_linear(*given, chunk_size=2), plainly(*given), leaves(*given), 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("length", "cut"), [(1, (1, 1)), (5, (1, 8)), (128, (1, 128)), (130, (3, 64)), (200, (2, 128))]
+)
+def test_little_is_filled_up(length, cut, monkeypatch):
+    cuts = set()
+    whole = gated_linear_module.to_chunks
+    monkeypatch.setattr(gated_linear_module, "to_chunks", lambda x, *cut: (cuts.add(cut), whole(x, *cut))[1])
+    gated_linear(*drawn(length, "shared keys", rows=1), chunk_size=100)
+    assert cuts == {cut}
 
 
 def test_recurrence_is_the_parallel_form():

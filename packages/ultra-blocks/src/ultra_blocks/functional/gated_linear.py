@@ -24,7 +24,7 @@ def gated_linear(
     v: Tensor,
     log_decays: Sequence[Tensor],
     *,
-    chunk_size: int = 64,
+    chunk_size: int = 128,
     documents: Tensor | None = None,
 ) -> Tensor:
     """Return ``y_t = q_t S_t`` with ``S_t = diag(exp(log_decay_t)) S_{t-1} + k_t^T v_t``, not scaled.
@@ -37,7 +37,8 @@ def gated_linear(
         keys: ``(B, T, H, d_k)`` of each direction, one or two; the same tensor twice where they share it.
         v: ``(B, T, H, d_v)``, 0 at padding; bf16 goes into large products as it is, fp16 as fp32.
         log_decays: ``(B, T, H, d_k)`` of each direction, <= 0, -inf allowed, at least fp32.
-        chunk_size: tokens that are multiplied with each other directly, rounded up to a power of two.
+        chunk_size: tokens that are multiplied with each other directly, rounded up to a power of two; half
+            of that where fewer tokens must be filled up then.
         documents: ``(B, T)`` ids, each document in one piece without padding inside, -1 at padding, which
             stands at the end. None: one document a row, maybe with padding at the end.
 
@@ -45,7 +46,8 @@ def gated_linear(
         y ``(B, T, H, d_v)`` in the dtype of the decays. Cost and memory linear in T.
     """
     length, exact = q.shape[1], log_decays[0].dtype
-    size = min(_power_of_two(chunk_size), _power_of_two(length))
+    limit = min(_power_of_two(chunk_size), _power_of_two(length))
+    size = min(limit, max(limit // 2, 1), key=lambda size: -(-length // size) * size)  # the least to fill up
     chunks = -(-length // size)
     work = torch.float32 if v.dtype == torch.float16 else v.dtype
     with torch.autocast(q.device.type, enabled=False):

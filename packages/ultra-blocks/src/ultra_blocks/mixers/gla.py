@@ -69,7 +69,7 @@ class GLA(LinearRecurrence):
         gate_temperature: Annotated[float, Range(gt=0)] = 16.0,
         conv_size: Annotated[int, Range(min=0)] | None = None,
         output_gate: OutputGate = "swish",
-        chunk_size: Annotated[int, Range(min=1)] = 64,
+        chunk_size: Annotated[int, Range(min=1)] = 128,
         eps: Annotated[float, Range(gt=0)] = 1e-5,
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
