@@ -8,6 +8,7 @@ import torch
 
 import ultra_optim
 from ultra_core import optimizers, schedules
+from ultra_optim import public
 
 README = (Path(__file__).parents[2] / "packages" / "ultra-optim" / "README.md").read_text(encoding="utf-8")
 
@@ -27,7 +28,8 @@ def test_everything_is_mentioned() -> None:
 
 
 def test_the_public_names_exist() -> None:
-    for name in ultra_optim.__all__:
-        assert callable(getattr(ultra_optim, name))
+    classes = {optimizers.get(entry.name).__name__ for entry in optimizers.entries()}
+    assert {*public.__all__} >= {*classes, "build", "describe", "param_groups"}
+    assert all(callable(getattr(ultra_optim, name)) for name in public.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Adam'"):
         _ = ultra_optim.Adam

@@ -6,103 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ultra_optim.adafactor import Adafactor
-    from ultra_optim.adam_mini import AdamMini
-    from ultra_optim.adamuon import AdaMuon
-    from ultra_optim.adamw import AdamW
-    from ultra_optim.adamw_8bit import AdamW8bit
-    from ultra_optim.adan import Adan
-    from ultra_optim.ademamix import AdEMAMix
-    from ultra_optim.adopt import ADOPT
-    from ultra_optim.apollo import APOLLO
-    from ultra_optim.apollo_8bit import APOLLO8bit
-    from ultra_optim.apollo_mini import APOLLOMini
-    from ultra_optim.came import CAME
-    from ultra_optim.cautious_adamw import CautiousAdamW
-    from ultra_optim.factory import build
-    from ultra_optim.galore_adamw import GaLoreAdamW
-    from ultra_optim.gpa_adamw import GPAAdamW
-    from ultra_optim.groups import describe, param_groups
-    from ultra_optim.lamb import LAMB
-    from ultra_optim.lion import Lion
-    from ultra_optim.mars_adamw import MARSAdamW
-    from ultra_optim.mars_muon import MARSMuon
-    from ultra_optim.muon import Muon
-    from ultra_optim.normuon import NorMuon
-    from ultra_optim.prodigy import Prodigy
-    from ultra_optim.psgd_kron import PSGDKron
-    from ultra_optim.radam import RAdam
-    from ultra_optim.schedulefree_adamw import ScheduleFreeAdamW
-    from ultra_optim.scion import Scion
-    from ultra_optim.sgd_momentum import SGDMomentum
-    from ultra_optim.shampoo import Shampoo
-    from ultra_optim.soap import SOAP
-    from ultra_optim.sophia import Sophia
-    from ultra_optim.stable_adamw import StableAdamW
-    from ultra_optim.turbo_muon import TurboMuon
+    from ultra_optim.public import *  # noqa: F403  for type checkers and editors
 
-__all__ = [
-    "ADOPT",
-    "APOLLO",
-    "CAME",
-    "LAMB",
-    "SOAP",
-    "APOLLO8bit",
-    "APOLLOMini",
-    "AdEMAMix",
-    "AdaMuon",
-    "Adafactor",
-    "AdamMini",
-    "AdamW",
-    "AdamW8bit",
-    "Adan",
-    "CautiousAdamW",
-    "GPAAdamW",
-    "GaLoreAdamW",
-    "Lion",
-    "MARSAdamW",
-    "MARSMuon",
-    "Muon",
-    "NorMuon",
-    "PSGDKron",
-    "Prodigy",
-    "RAdam",
-    "SGDMomentum",
-    "ScheduleFreeAdamW",
-    "Scion",
-    "Shampoo",
-    "Sophia",
-    "StableAdamW",
-    "TurboMuon",
-    "build",
-    "describe",
-    "param_groups",
-]
-
-_HOMES = {
-    "APOLLO8bit": "apollo_8bit",
-    "APOLLOMini": "apollo_mini",
-    "AdamMini": "adam_mini",
-    "AdamW8bit": "adamw_8bit",
-    "CautiousAdamW": "cautious_adamw",
-    "GPAAdamW": "gpa_adamw",
-    "GaLoreAdamW": "galore_adamw",
-    "MARSAdamW": "mars_adamw",
-    "MARSMuon": "mars_muon",
-    "PSGDKron": "psgd_kron",
-    "SGDMomentum": "sgd_momentum",
-    "ScheduleFreeAdamW": "schedulefree_adamw",
-    "StableAdamW": "stable_adamw",
-    "TurboMuon": "turbo_muon",
-    "build": "factory",
-    "describe": "groups",
-    "param_groups": "groups",
-}
-"""Modules of names that are not the lower-cased name."""
+FUNCTIONS = ("build", "describe", "param_groups")
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that ``ultra_optim.schedules`` and the preset keys need no torch."""
-    if name not in __all__:
-        raise AttributeError(f"module 'ultra_optim' has no attribute {name!r}")
-    return getattr(import_module(f"ultra_optim.{_HOMES.get(name, name.lower())}"), name)
+    if name in FUNCTIONS or name[:1].isupper():
+        public = import_module("ultra_optim.public")
+        if name in public.__all__:
+            return getattr(public, name)
+    raise AttributeError(f"module 'ultra_optim' has no attribute {name!r}")
