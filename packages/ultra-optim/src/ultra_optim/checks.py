@@ -77,6 +77,7 @@ class Checked:
                 raise ValueError(f"{label} is complex; only real parameters are supported")
             seen.add(id(tensor))
         super().add_param_group(group)  # type: ignore[misc]
+        group["optimizer"] = owner(self)
         note_peak(group)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -91,6 +92,12 @@ class Checked:
             for key, value in saved.items():
                 if isinstance(value, Tensor):  # torch casts to the parameter's dtype; state may be wider
                     self.state[parameter][key] = value.to(self.state[parameter][key].device)  # type: ignore[attr-defined]
+
+
+def owner(optimizer: Any) -> str:
+    """Return the name of the class that says what an optimizer keeps; groups have it as ``optimizer``."""
+    names = [cls.__name__ for cls in type(optimizer).__mro__ if "state_names" in vars(cls)]
+    return names[0] if names else type(optimizer).__name__
 
 
 def check_hyperparameters(cls: type, given: Mapping[str, Any]) -> None:
@@ -160,6 +167,8 @@ def check_state_dict(optimizer: Any, state_dict: Mapping[str, Any]) -> list[tupl
     if sizes != saved_sizes:
         raise ValueError(f"{who}: the groups hold {sizes} parameters, those of the state dict {saved_sizes}")
     for group, other in zip(groups, saved, strict=True):
+        if other.get("optimizer", owner(optimizer)) != owner(optimizer):
+            raise ValueError(f"{who}: the state dict is another optimizer's, {other['optimizer']}'s")
         missing = (optimizer.defaults.keys() & read_options(type(optimizer)).keys()) - other.keys()
         if missing:
             raise ValueError(f"{who}: the state dict is another optimizer's; it has no {sorted(missing)}")
