@@ -99,3 +99,12 @@ def test_state_is_rows_and_columns() -> None:
     kept = {k: x.numel() for k, x in optimizer.state[p].items() if isinstance(x, Tensor)}
     assert kept == {"row_var": 30, "col_var": 20}
     assert optimizer.state[v]["variance"].numel() == 9
+
+
+def test_vectors_of_several_dtypes_in_one_group() -> None:
+    vectors = [nn.Parameter(torch.ones(4, dtype=d)) for d in (torch.float64, torch.bfloat16, torch.float32)]
+    optimizer = Adafactor(vectors, lr=0.5)
+    drive(optimizer, vectors, [[torch.ones_like(v) for v in vectors]])
+    for v in vectors:
+        assert torch.equal(v.detach(), torch.full_like(v, 0.5))
+        assert optimizer.state[v]["variance"].dtype == torch.promote_types(v.dtype, torch.float32)

@@ -19,10 +19,13 @@ from ultra_optim.factored import (
     chunks,
     clip_to,
     descend_,
+    descend_each_,
     inverse_roots,
     matrices_of,
+    rms_of_each,
     root_mean_square,
     take_squares,
+    vectors_alike,
     widen,
 )
 from ultra_optim.traits import OptimizerTraits
@@ -107,8 +110,7 @@ class Adafactor(FactoredOptimizer):
                 "limit": group["d"],
                 "scale_parameter": group["scale_parameter"],
             }
-            vectors = [p for p in same if p.ndim < 2]
-            if vectors:
+            for vectors in vectors_alike(same):
                 vector_update(vectors, self.zeros(vectors, "variance"), **decay, **numbers)
             matrices = [p for p in same if p.ndim > 1]
             for m in matrices_of(group, matrices, self.state, self.shapes):
@@ -157,17 +159,16 @@ def vector_update(
     squares = torch._foreach_mul(grads, grads)
     torch._foreach_add_(squares, eps[0])
     torch._foreach_lerp_(variances, squares, weight)
-    steps = torch._foreach_rsqrt(variances)
+    steps = list(torch._foreach_rsqrt(variances))
     torch._foreach_mul_(steps, grads)
-    for p, step in zip(params, steps, strict=True):
-        scale = clip_to(_rms(step), limit).mul_(rate)
-        if scale_parameter:
-            scale.mul_(_rms(p).clamp_min_(eps[1]))
-        descend_(p, step, scale, shrink=shrink, cautious=cautious)
+    scales = clip_to(rms_of_each(steps), limit).mul_(rate)
+    if scale_parameter:
+        scales.mul_(rms_of_each([widen(p) for p in params]).clamp_min_(eps[1]))
+    torch._foreach_mul_(steps, list(scales.unbind()))
+    descend_each_(params, steps, shrink=shrink, cautious=cautious)
 
 
 def _rms(tensor: Tensor) -> Tensor:
-    """Return the rms of each matrix, (batch, 1, 1), or of a smaller tensor."""
-    dims = (-2, -1) if tensor.ndim > 2 else None
-    norm = torch.linalg.vector_norm(tensor, dim=dims, keepdim=tensor.ndim > 2, dtype=wide_dtype(tensor))
-    return norm.div_((tensor[0] if tensor.ndim > 2 else tensor).numel() ** 0.5)
+    """Return the rms of each matrix, (batch, 1, 1)."""
+    norm = torch.linalg.vector_norm(tensor, dim=(-2, -1), keepdim=True, dtype=wide_dtype(tensor))
+    return norm.div_(tensor[0].numel() ** 0.5)

@@ -21,7 +21,7 @@ MOMENTS = {"low_avg": True, "low_avg_sq": False}
 
 
 class APOLLO8bit(APOLLO):
-    """:class:`ultra_optim.apollo.APOLLO` (arXiv 2412.05270) with block-wise 8-bit moments (arXiv 2110.02861).
+    """APOLLO (Zhu et al. 2025, arXiv 2412.05270) with block-wise 8-bit moments (arXiv 2110.02861).
 
     The update is APOLLO's, computed from the moments of the step before, which are kept as codes of a dynamic
     map with one scale for 256 of them: see :mod:`ultra_optim.quantised_state`. State of a matrix of sides

@@ -12,7 +12,7 @@ from ultra_optim.stacks import StackedOptimizer
 
 
 class APOLLOMini(APOLLO):
-    """APOLLO-Mini (Zhu et al. 2025, arXiv 2412.05270): :class:`ultra_optim.apollo.APOLLO` with r = 1.
+    """APOLLO-Mini (Zhu et al. 2025, arXiv 2412.05270): APOLLO with r = 1 and one scale for each matrix.
 
     U = |N| / |R| G,  R = G P with one random column P;  W <- (1 - lr wd) W - lr c sqrt(scale) U
 

@@ -18,10 +18,13 @@ from ultra_optim.factored import (
     chunks,
     clip_to,
     descend_,
+    descend_each_,
     inverse_roots,
     matrices_of,
+    rms_of_each,
     root_mean_square,
     take_squares,
+    vectors_alike,
     widen,
 )
 from ultra_optim.traits import OptimizerTraits
@@ -101,8 +104,7 @@ class CAME(FactoredOptimizer):
             "limit": group["clip_threshold"],
             **decay_numbers(group),
         }
-        vectors = [p for p in params if p.ndim < 2]
-        if vectors:
+        for vectors in vectors_alike(params):
             momenta, variances = self.zeros(vectors, "momentum"), self.zeros(vectors, "variance")
             vector_update(vectors, momenta, variances, **numbers)
         for m in matrices_of(group, [p for p in params if p.ndim > 1], self.state, self.shapes):
@@ -155,9 +157,9 @@ def vector_update(
     squares = torch._foreach_mul(grads, grads)
     torch._foreach_add_(squares, eps[0])
     torch._foreach_lerp_(variances, squares, 1 - betas[1])
-    updates = torch._foreach_rsqrt(variances)
+    updates = list(torch._foreach_rsqrt(variances))
     torch._foreach_mul_(updates, grads)
-    for p, update, momentum in zip(params, updates, momenta, strict=True):
-        rms = torch.linalg.vector_norm(update).div_(update.numel() ** 0.5)
-        momentum.lerp_(update.mul_(clip_to(rms, limit)), 1 - betas[0])
-        descend_(p, momentum, momentum.new_full((), lr), shrink=shrink, cautious=cautious)
+    torch._foreach_mul_(updates, list(clip_to(rms_of_each(updates), limit).unbind()))
+    torch._foreach_lerp_(momenta, updates, 1 - betas[0])
+    steps = list(torch._foreach_mul(momenta, lr))
+    descend_each_(params, steps, shrink=shrink, cautious=cautious)

@@ -92,8 +92,9 @@ def _kept(matrices: Tensor, what: Kept) -> list[int]:
 
 def chunks(*tensors: Tensor) -> Iterator[tuple[slice, list[Tensor]]]:
     """Yield slices of the rows of equal (batch, rows, columns) tensors, small enough for a CPU's cache."""
-    batch, rows, columns = tensors[0].shape
-    height = rows if tensors[0].device.type != "cpu" else max(1, SLICE // (batch * columns))
+    rows = tensors[0].shape[1]
+    parts = 1 if tensors[0].device.type != "cpu" else -(-tensors[0].numel() // SLICE)
+    height = -(-rows // parts)
     for start in range(0, rows, height):
         part = slice(start, min(start + height, rows))
         yield part, [t[:, part] for t in tensors]
@@ -111,6 +112,32 @@ def descend_(weight: Tensor, left: Tensor, right: Tensor, *, shrink: float, caut
     wide.addcmul_(left, right, value=-1.0)
     if wide is not weight:
         weight.copy_(wide)
+
+
+def vectors_alike(params: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Return the parameters of fewer than two dimensions, those of one device and dtype together."""
+    alike: dict[Any, list[Tensor]] = {}
+    for p in params:
+        if p.ndim < 2:
+            alike.setdefault((p.device, p.dtype), []).append(p)
+    return list(alike.values())
+
+
+def rms_of_each(tensors: list[Tensor]) -> Tensor:
+    """Return the rms of each tensor, (how many,)."""
+    sizes = [t.numel() ** -0.5 for t in tensors]
+    norms = torch.stack(torch._foreach_norm(tensors))
+    return norms.mul_(torch.tensor(sizes, dtype=norms.dtype, device=norms.device))
+
+
+def descend_each_(weights: Sequence[Tensor], steps: list[Tensor], *, shrink: float, cautious: bool) -> None:
+    """Decay weights and subtract their steps, in at least float32."""
+    wide = [widen(w) for w in weights]
+    decay_(wide, steps, shrink=shrink, cautious=cautious)
+    torch._foreach_sub_(wide, steps)
+    for weight, w in zip(weights, wide, strict=True):
+        if w is not weight:
+            weight.copy_(w)
 
 
 class Means:
