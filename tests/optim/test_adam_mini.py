@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultra_optim import AdamMini, adam_mini
+from ultra_optim import AdamMini, base
 from ultra_optim.adam_mini import count_blocks
 
 
@@ -67,7 +67,7 @@ def test_slices_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         return p.detach()
 
     whole = end()
-    monkeypatch.setattr(adam_mini, "SLICE", 10)
+    monkeypatch.setattr(base, "SLICE", 10)
     torch.testing.assert_close(end(), whole)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultra_optim import AdamW, AdamW8bit, build
+from ultra_optim import AdamW, AdamW8bit, base, build
 from ultra_optim.quantised_state import dequantize, state_bytes
 from ultra_optim.testing import cases, check_optimizer
 
@@ -81,9 +81,7 @@ def test_an_element_whose_gradient_stays_away_does_not_explode() -> None:
 
 
 def test_slices_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ultra_optim import adamw_8bit
-
     whole, _ = grown(3)
-    monkeypatch.setattr(adamw_8bit, "SLICE", 1024)
+    monkeypatch.setattr(base, "SLICE", 1024)
     pieces, _ = grown(3)
     assert float((whole - pieces).detach().abs().max()) < 1e-7

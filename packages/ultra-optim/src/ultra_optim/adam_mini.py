@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ultra_core.options import Range
-from ultra_optim.base import SLICE, Optimizer, wide_dtype
+from ultra_optim.base import Optimizer, piece_size, wide_dtype
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.traits import OptimizerTraits
@@ -121,9 +121,10 @@ def write_back(tensor: Tensor, blocks: Tensor, expert_dim: int | None) -> None:
 
 def pieces(columns: tuple[Tensor, ...]) -> Iterable[tuple[Tensor, ...]]:
     """Cut tensors of as many rows between rows, so that a piece of them stays in the cache."""
-    if columns[0].numel() <= SLICE:
+    limit = piece_size(columns[0])
+    if columns[0].numel() <= limit:
         return [columns]
-    height = max(1, SLICE // columns[0].shape[1])
+    height = max(1, limit // columns[0].shape[1])
     return zip(*(t.split(height) for t in columns), strict=True)
 
 

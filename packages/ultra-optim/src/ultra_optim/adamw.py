@@ -168,13 +168,15 @@ def adamw_update(
         len({p.stride(), *(t.stride() for t in rest)}) == 1
         for p, *rest in zip(params, grads, first, second, strict=True)
     )
+    devices = {p.device for p in params}
+    steps = {d: iter(torch.full((len(params),), step - 1.0, device=d).unbind()) for d in devices}
     adamw(
         params,
         grads,
         first,
         second,
         [],
-        list(torch.full((len(params),), step - 1.0, device=params[0].device).unbind()),
+        [next(steps[p.device]) for p in params],
         fused=(alike and can_fuse(params)) or None,
         amsgrad=False,
         beta1=beta1,

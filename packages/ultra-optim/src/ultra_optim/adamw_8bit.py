@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ultra_core.options import Range
 from ultra_optim.adamw import adamw_update
-from ultra_optim.base import SLICE, Optimizer, elementwise, wide_dtype
+from ultra_optim.base import Optimizer, elementwise, piece_size, wide_dtype
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule, decay_numbers
 from ultra_optim.quantised_state import BLOCK, allocate, dequantize, quantize_
@@ -103,7 +103,7 @@ class AdamW8bit(Optimizer):
             parts += [state[name].view(-1), state[f"{name}_scale"]]
         sizes = (1, 1, 1, BLOCK, 1, BLOCK)
         for w, g, m, m_scale, v, v_scale in zip(
-            *(t.split(SLICE // size) for t, size in zip(parts, sizes, strict=True)), strict=True
+            *(t.split(piece_size(p) // size) for t, size in zip(parts, sizes, strict=True)), strict=True
         ):
             wide = w.to(wide_dtype(p))
             first = dequantize(m, m_scale, signed=True).to(wide.dtype)

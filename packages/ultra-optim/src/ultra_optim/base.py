@@ -130,6 +130,11 @@ def _columns(rows: list[tuple[Tensor, ...]]) -> list[list[Tensor]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
+def piece_size(tensor: Tensor) -> int:
+    """Return the elements that work in pieces takes at a time: those that a CPU's cache holds, or many."""
+    return SLICE if tensor.device.type == "cpu" else BATCH
+
+
 def batches(params: Sequence[Tensor], *, cached: bool = False) -> Iterator[list[Tensor]]:
     """Yield the parameters in order, in lists of at most :data:`BATCH` elements or of one parameter.
 
@@ -137,7 +142,7 @@ def batches(params: Sequence[Tensor], *, cached: bool = False) -> Iterator[list[
         params: the parameters.
         cached: on a CPU at most :data:`SLICE` elements, so that scratch space of a list stays in the cache.
     """
-    limit = SLICE if cached and params and params[0].device.type == "cpu" else BATCH
+    limit = piece_size(params[0]) if cached and params else BATCH
     batch: list[Tensor] = []
     filled = 0
     for p in params:
