@@ -101,6 +101,12 @@ class AdamWCopied(Sound):
         p.sub_(m / (1 - 0.9 ** state["t"]) / root, alpha=group["lr"])
 
 
+class ClaimsToFollowAdamW(Sound):
+    """Its path is not AdamW's with rounded state."""
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(imitates="adamw")
+
+
 class WritesGradients(Sound):
     def move(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         grad.mul_(0.5)
@@ -240,6 +246,7 @@ class PutsOrderIntoTheRate(Sound):
 FAULTS: list[tuple[str, type[torch.optim.Optimizer]]] = [
     ("O0", MatrixWithoutQuestions),
     ("O1", AdamWCopied),
+    ("O1", ClaimsToFollowAdamW),
     ("O2a", SkipsVectors),
     ("O2a", LeavesZerosAtZero),
     ("O2b", ClimbsUp),
