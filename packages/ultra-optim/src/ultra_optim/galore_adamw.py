@@ -35,6 +35,8 @@ class GaLoreAdamW(StackedOptimizer):
     correction, as in AdamW; the singular vectors are eigenvectors of G^T G in float64, the same and
     faster; state is tensors and numbers instead of a projector object, which ``torch.load`` refuses.
 
+    State: 2 rank longer + rank shorter. Treats: matrices, AdamW the rest.
+
     Args:
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
             ``ultra_optim.build("galore_adamw", model)`` does both.
@@ -93,9 +95,9 @@ class GaLoreAdamW(StackedOptimizer):
     @classmethod
     def matrix_state(cls, group: Mapping[str, Any], rows: int, columns: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of projector and moments."""
-        long, short = max(rows, columns), min(rows, columns)
-        rank = min(group["rank"], short)
-        return {"projector": (short, rank), "low_avg": (long, rank), "low_avg_sq": (long, rank)}
+        rank = min(group["rank"], rows, columns)
+        low = (rows, rank) if rows >= columns else (rank, columns)
+        return {"projector": (min(rows, columns), rank), "low_avg": low, "low_avg_sq": low}
 
     def treats(self, group: Mapping[str, Any], rows: int, columns: int) -> bool:
         """Whether both sides are within ``max_dim``."""
@@ -103,21 +105,20 @@ class GaLoreAdamW(StackedOptimizer):
 
     def direction(self, group: Mapping[str, Any], stack: Stack) -> Product:
         """Return ``scale`` times Adam's direction in the low rank, projected back."""
-        rows, columns = stack.grad.shape[-2:]
-        grad = stack.grad if rows >= columns else stack.grad.mT
-        projector = stack["projector"]
+        grad, projector = stack.grad, stack["projector"]
+        tall = grad.shape[-2] >= grad.shape[-1]
         if (stack.step - 1) % group["update_interval"] == 0:
-            projector.copy_(singular_vectors(grad, projector))
+            projector.copy_(singular_vectors(grad if tall else grad.mT, projector))
         low = adam_direction(
-            product(grad, projector),
+            product(grad, projector) if tall else product(projector.mT, grad),
             stack["low_avg"],
             stack["low_avg_sq"],
             step=stack.step,
             betas=group["betas"],
             eps=group["eps"],
+            scale=group["scale"],
         )
-        low.mul_(group["scale"])
-        return Product(low, projector.mT) if rows >= columns else Product(projector, low.mT)
+        return Product(low, projector.mT) if tall else Product(projector, low)
 
 
 def singular_vectors(grad: Tensor, previous: Tensor) -> Tensor:

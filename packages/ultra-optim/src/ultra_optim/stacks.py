@@ -204,10 +204,17 @@ def _equal(rows: list[tuple[Tensor, Tensor, Any]]) -> Iterator[list[tuple[Tensor
 
 
 def adam_direction(
-    grad: Tensor, first: Tensor, second: Tensor, *, step: int, betas: tuple[float, float], eps: float
+    grad: Tensor,
+    first: Tensor,
+    second: Tensor,
+    *,
+    step: int,
+    betas: tuple[float, float],
+    eps: float,
+    scale: float = 1.0,
 ) -> Tensor:
-    """Update the moments in place and return Adam's direction."""
+    """Update the moments in place and return ``scale`` times Adam's direction."""
     first.lerp_(grad, 1 - betas[0])
     second.mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
-    denominator = second.sqrt().div_((1 - betas[1] ** step) ** 0.5).add_(eps)
-    return (first / denominator).div_(1 - betas[0] ** step)
+    root = (1 - betas[1] ** step) ** 0.5
+    return (first / second.sqrt().add_(eps * root)).mul_(scale * root / (1 - betas[0] ** step))
