@@ -74,3 +74,19 @@ def test_check_shows_broken_ones_and_goes_on(ultra, tmp_path, monkeypatch):
     assert "(third-party 2.0)" in lines[0]
     assert "nothing_of_this_name" in lines[0]
     assert "exit code 7" in lines[2]
+
+
+def test_optimizers_show_state_what_they_treat_and_paper(ultra, tmp_path, monkeypatch):
+    (tmp_path / "foreign_rule.py").write_text('class Rule:\n    """A rule of its own."""\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    entries = [*KINDS["optimizers"].entries(), Entry("rule", "third-party", "2.0", "foreign_rule:Rule")]
+    monkeypatch.setattr(KINDS["optimizers"], "_installed", lambda: entries)
+    lines = {line.split()[0]: line for line in ultra("list", "optimizers").output.splitlines()}
+    start = {name: lines["name"].index(name) for name in ("state of a matrix", "treats", "arXiv")}
+    for name, cells in {
+        "lion": ("n  ", "everything  ", "2302.06675  "),
+        "soap": ("2n + 2 rows^2 + 2 columns^2  ", "matrices, AdamW the rest  ", "2409.11321  "),
+        "rule": ("   ", "   ", "            A rule of its own."),
+    }.items():
+        for column, cell in zip(start, cells, strict=True):
+            assert lines[name][start[column] :].startswith(cell), (name, column)

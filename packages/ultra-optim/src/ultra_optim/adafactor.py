@@ -39,9 +39,8 @@ class Adafactor(FactoredOptimizer):
     R <- b R + (1 - b) (mean over columns of G^2 + eps1);  C <- b C + (1 - b) (mean over rows of G^2 + eps1)
     U = G / sqrt(R C^T / mean(R));  U <- U / max(1, rms(U) / d);  W <- (1 - lr wd) W - alpha U
 
-    alpha is lr; lr max(eps2, rms(W)) with ``scale_parameter``; with ``relative_step`` lr is at most
-    1 / sqrt(t). Tensors of fewer than two dimensions keep the whole second moment. State is rows + columns
-    of each matrix.
+    alpha is lr; lr max(eps2, rms(W)) with ``scale_parameter``; with ``relative_step`` lr is at most 1 /
+    sqrt(t). Tensors of fewer than two dimensions keep the whole second moment.
 
     Differs from the paper: the rate is as given and neither relative to the weight nor capped, because a
     schedule and rates per role decide it (Hugging Face's Trainer does the same); both options together are
@@ -49,6 +48,8 @@ class Adafactor(FactoredOptimizer):
     matrix per filter bank. Weight decay is decoupled.
     Differs from torch: eps1 is added to the squares, as in the paper; torch bounds mean(R) below by the
     resolution of the dtype, so that float32 gradients below 3e-4 give updates of rms d whatever their size.
+
+    State: rows + columns. Treats: everything.
 
     Args:
         params: parameters or groups.

@@ -23,12 +23,14 @@ class AdamMini(Optimizer):
 
     A block is a row of a matrix (an output neuron, or a token of an embedding), ``block_rows`` rows if that
     is set, the rows of each expert in a stacked weight, one output channel of a convolution, or the whole of
-    a vector. State: n numbers for n elements and one for each block.
+    a vector.
 
     Differs from the paper: the query and key projections have a block a row as all others, where the paper
     takes a head: finer, and not told from names. For its partition give them a group or role with
     ``block_rows`` the width of a head. Differs from the authors' code and pytorch_optimizer: embeddings and
     heads have a block a row as in the paper, there one an element.
+
+    State: n + rows. Treats: everything.
 
     Args:
         params: parameters or groups.

@@ -32,6 +32,8 @@ class AdaMuon(MuonFamily):
     Differs from the paper: nothing. Differs from pytorch_optimizer's AdaMuon, which takes no sign and does
     not look ahead: ``sign=False, nesterov=False`` is its method.
 
+    State: 2n. Treats: matrices, AdamW the rest.
+
     Args:
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
             ``ultra_optim.build("adamuon", model)`` does both.

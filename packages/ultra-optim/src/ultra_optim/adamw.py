@@ -34,6 +34,8 @@ class AdamW(Checked, torch.optim.AdamW):
     Differs from the paper: the decay is multiplied by the learning rate, as in torch.
     State of low-precision parameters has their dtype, as in torch: keep weights in float32.
 
+    State: 2n. Treats: everything.
+
     Args:
         params: parameters or groups.
         lr: learning rate.

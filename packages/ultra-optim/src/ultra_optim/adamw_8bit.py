@@ -19,14 +19,15 @@ class AdamW8bit(Optimizer):
     """AdamW with block-wise 8-bit moments (Dettmers et al. 2022, arXiv 2110.02861), on CPUs and GPUs.
 
     The update is AdamW's, computed in float32 from the moments of the step before, which are kept as codes of
-    a dynamic map with one scale for 256 of them: see :mod:`ultra_optim.quantised_state`. State: 2 (1 + 4/256)
-    bytes an element instead of 8.
+    a dynamic map with one scale for 256 of them: see :mod:`ultra_optim.quantised_state`.
 
     Groups of kind ``embedding`` and tensors of fewer than ``min_8bit_size`` elements keep float32 moments.
 
     Differs from bitsandbytes: a second moment that is not 0 never becomes 0, which there makes the step of an
     element explode when its gradient stays away; embeddings are told by the kind of their group; it needs no
     library of its own.
+
+    State: 0.508n. Treats: everything.
 
     Args:
         params: parameters or groups.

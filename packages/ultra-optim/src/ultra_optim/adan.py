@@ -25,6 +25,8 @@ class Adan(Optimizer):
     Differs from the paper: betas are decay rates, one minus the paper's, as in the authors' code. Differs
     from that code: ``p.grad`` is left as it was by ``max_grad_norm``.
 
+    State: 4n. Treats: everything.
+
     Args:
         params: parameters or groups.
         lr: learning rate; 5 to 10 times AdamW's are possible.

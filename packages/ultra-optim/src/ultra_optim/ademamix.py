@@ -30,6 +30,8 @@ class AdEMAMix(Optimizer):
     Differs from the paper: nothing. The authors' code has alpha 2 by default; 5 is the paper's smallest and
     pytorch_optimizer's, which adds no warm-up unless it is given.
 
+    State: 3n. Treats: everything.
+
     Args:
         params: parameters or groups.
         lr: learning rate.

@@ -25,6 +25,8 @@ class ADOPT(Optimizer):
     authors' code. Differs from pytorch_optimizer's ADOPT, whose t is one more and which decays in the first
     step too.
 
+    State: 2n. Treats: everything.
+
     Args:
         params: parameters or groups.
         lr: learning rate.

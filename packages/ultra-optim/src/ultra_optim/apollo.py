@@ -42,6 +42,8 @@ class APOLLO(StackedOptimizer):
     was, where theirs makes it 0 and the matrix then starts again from nothing, one hundredth longer a step;
     state is tensors and numbers.
 
+    State: 2 rank longer + 1. Treats: matrices, AdamW the rest.
+
     Args:
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
             ``ultra_optim.build("apollo", model)`` does both.

@@ -16,10 +16,11 @@ class APOLLOMini(APOLLO):
 
     U = |N| / |R| G,  R = G P with one random column P;  W <- (1 - lr wd) W - lr c sqrt(scale) U
 
-    c is Adam's bias correction; lengths grow by at most 1.01 a step, as in APOLLO. State is 2 m + 1 numbers
-    for a matrix of sides m >= n, hardly more than SGD's.
+    c is Adam's bias correction; lengths grow by at most 1.01 a step, as in APOLLO.
 
     Differs from the paper: nothing; from the authors' code as APOLLO does.
+
+    State: 2 longer + 1. Treats: matrices, AdamW the rest.
 
     Args:
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or

@@ -40,13 +40,15 @@ class CAME(FactoredOptimizer):
     S = F((U - M)^2 + eps2);  W <- (1 - lr wd) W - lr M / sqrt(S)
 
     with decay rate b2 in the first average and b3 in the second. Tensors of fewer than two dimensions keep
-    the whole second moment and move by M. State is one number an element and twice rows + columns.
+    the whole second moment and move by M.
 
     The averages are not corrected for their start at 0, so that the first updates are several times larger
     than lr: warm up, and take a rate below AdamW's.
 
     Differs from the paper: nothing. Row blocks and experts are matrices of their own, as they are not in the
     authors' code, which also treats convolutions by their last two dimensions instead of as one matrix.
+
+    State: n + 2 rows + 2 columns. Treats: everything.
 
     Args:
         params: parameters or groups.

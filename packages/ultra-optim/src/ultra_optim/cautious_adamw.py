@@ -30,6 +30,8 @@ class CautiousAdamW(Optimizer):
     without gradient as disagreeing, which multiplies the step of the few embedding rows of a batch by up to
     a thousand; without such elements the three are the same.
 
+    State: 2n. Treats: everything.
+
     Args:
         params: parameters or groups.
         lr: learning rate.

@@ -30,6 +30,8 @@ class GPAAdamW(AveragedOptimizer):
     Differs from the paper: the authors' code has lr 1.0 by default, which no AdamW survives; here it is
     1e-3. A step at rate 0 is left out, so that nothing moves. Weight decay acts at y.
 
+    State: 3n. Treats: everything.
+
     Args:
         params: parameters or groups.
         lr: learning rate.

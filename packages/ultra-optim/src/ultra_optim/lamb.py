@@ -26,6 +26,8 @@ class LAMB(Optimizer):
     Differs from the paper: nothing in version 5; there is no clipping of gradients inside, which NVIDIA's
     version adds: leave that to the trainer.
 
+    State: 2n. Treats: everything.
+
     Args:
         params: parameters or groups.
         lr: learning rate.

@@ -23,6 +23,8 @@ class Lion(Optimizer):
 
     Differs from the paper: nothing.
 
+    State: n. Treats: everything.
+
     Args:
         params: parameters or groups.
         lr: learning rate.

@@ -29,6 +29,8 @@ class MARSAdamW(Optimizer):
     dict, so that a resumed run corrects the bias anew; ``lr_1d`` and ``weight_decay_1d``, 0.003 and 0.1
     there, are those of the group here unless they are set, and never those of a group that sets its own.
 
+    State: 3n. Treats: everything, vectors by AdamW.
+
     Args:
         params: parameters or groups.
         lr: learning rate.

@@ -31,6 +31,8 @@ class MARSMuon(MuonFamily):
     Differs from the paper: nothing in its approximate version; the norm is that of a logical matrix, a row
     block or an expert.
 
+    State: 2n. Treats: matrices, AdamW the rest.
+
     Args:
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
             ``ultra_optim.build("mars_muon", model)`` does both.

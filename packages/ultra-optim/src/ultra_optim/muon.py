@@ -32,6 +32,8 @@ class Muon(MuonFamily):
     normalisation makes the same; the default scale is Moonshot's, whose updates have AdamW's size, so that
     both parts share one learning rate (``original`` wants about 0.02 and ``adamw_lr``).
 
+    State: n. Treats: matrices, AdamW the rest.
+
     Args:
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
             ``ultra_optim.build("muon", model)`` does both.

@@ -32,6 +32,8 @@ class NorMuon(MuonFamily):
     Differs from the paper: the scale is one of Muon's (``match_rms_adamw`` by default, whose constant 0.2 is
     the paper's). There is no bias correction, as in the authors' code: the norm takes it out.
 
+    State: n + rows. Treats: matrices, AdamW the rest.
+
     Args:
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
             ``ultra_optim.build("normuon", model)`` does both.

@@ -33,6 +33,8 @@ class Prodigy(Optimizer):
     Differs from the paper: several rates are possible (the authors' code refuses them); with equal rates it
     is their algorithm. Weight decay is decoupled.
 
+    State: 4n. Treats: everything.
+
     Args:
         params: parameters or groups.
         lr: multiplies the estimated step; 1 unless it is unstable.

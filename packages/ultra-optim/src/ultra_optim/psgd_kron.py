@@ -34,8 +34,7 @@ class PSGDKron(StackedOptimizer):
     steps and then falls by exp(-``anneal_decay``) a step to ``min_update_probability``. A side above
     ``max_size_triangular`` has a diagonal Q. Every hundredth update the two factors are brought to the same
     largest element. All other groups (embeddings, heads, norms, biases, gates, routers, convolutions) take
-    AdamW. State is rows columns + rows^2 + columns^2 numbers a matrix. The best rate is about a third of
-    AdamW's.
+    AdamW. The best rate is about a third of AdamW's.
 
     The random numbers follow from ``seed``, the step and the shape alone: runs repeat and resume exactly, and
     it does not matter which other parameters there are. Matrices of one shape share them.
@@ -45,6 +44,8 @@ class PSGDKron(StackedOptimizer):
     Differs from kron_torch: the damping noise that an update adds to the momentum does not reach the step;
     factors are balanced at every hundredth update instead of at random ones; what is drawn and counted
     follows from the state; vectors take AdamW.
+
+    State: n + rows^2 + columns^2. Treats: matrices, AdamW the rest.
 
     Args:
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or

@@ -23,11 +23,13 @@ class RAdam(Optimizer):
     p <- (1 - lr wd) p - lr r m / (1 - b1^t) sqrt(1 - b2^t) / (sqrt(v) + eps)  where rho > 5
     p <- (1 - lr wd) p - lr m / (1 - b1^t)  in the steps before (the first 5 with b2 = 0.999)
 
-    Needs no warm-up.
+    Needs no warm-up. The first steps are as long as the gradient is: clip it where it is steep.
 
     Differs from the paper: the threshold is 5 as in the authors' code and torch, the paper has 4; the decay
     is decoupled, which ``torch.optim.RAdam`` does only with ``decoupled_weight_decay=True``. Differs from
     pytorch_optimizer's RAdam, which moves and decays nothing before the threshold.
+
+    State: 2n. Treats: everything.
 
     Args:
         params: parameters or groups.

@@ -32,6 +32,8 @@ class ScheduleFreeAdamW(AveragedOptimizer):
     is left out instead of averaged, so that nothing moves; training mode is the first one. Weight decay acts
     at y.
 
+    State: 2n. Treats: everything.
+
     Args:
         params: parameters or groups.
         lr: learning rate, 1 to 10 times AdamW's.

@@ -40,6 +40,8 @@ class Scion(MatrixOptimizer):
     Differs from the paper: norms, biases and convolutions, which its models lack or train otherwise, take the
     root-mean-square norm; momentum is the authors' 0.1 of their experiments instead of 1.
 
+    State: n. Treats: everything, norms by kind.
+
     Args:
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
             ``ultra_optim.build("scion", model)`` does both.

@@ -24,6 +24,8 @@ class SGDMomentum(Checked, torch.optim.SGD):
     torch's fused kernel is not used: in 2.13 it fails on parameters whose first gradient comes late, and
     on a CPU it leaves bfloat16 parameters where they are.
 
+    State: n. Treats: everything.
+
     Args:
         params: parameters or groups.
         lr: learning rate.

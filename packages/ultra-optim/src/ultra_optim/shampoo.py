@@ -27,16 +27,17 @@ class Shampoo(StackedOptimizer):
 
     With b = 1 L and R are sums, as in the first paper. Before a root is taken, matrix_eps times the largest
     eigenvalue is added to all. The roots are taken at step ``start_preconditioning_step`` and every
-    ``precondition_frequency`` steps after it; the direction before is A. With ``grafting="none"`` U keeps
-    its length, M, L and R corrected for their start at 0. All other groups (embeddings, heads, norms,
-    biases, gates, routers, convolutions) take AdamW. State is 2 rows columns + 2 rows^2 + 2 columns^2
-    numbers a block.
+    ``precondition_frequency`` steps after it; the direction before is A. With ``grafting="none"`` U keeps its
+    length, M, L and R corrected for their start at 0. All other groups (embeddings, heads, norms, biases,
+    gates, routers, convolutions) take AdamW.
 
     Differs from the paper: momentum, averages instead of sums, grafting and blocks are those of the
     distributed form, the relative eps that of Anil et al. (arXiv 2002.09018).
     Differs from the distributed form: the roots wait for some gradients and are then kept for some steps,
     where its code defaults to roots at each step and no grafting; blocks are of equal size; the roots come
     from eigendecompositions in float64.
+
+    State: 2n + 2 rows^2 + 2 columns^2. Treats: matrices, AdamW the rest.
 
     Args:
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or

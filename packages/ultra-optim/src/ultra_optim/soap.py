@@ -29,7 +29,7 @@ class SOAP(StackedOptimizer):
     Every ``precondition_frequency`` steps the columns of Q_L are sorted by their share of L, the rows of V
     with them, and Q_L <- qr(L Q_L); Q_R likewise; M is rotated into the new basis. A side above
     ``max_precond_dim`` is not rotated. All other groups (embeddings, heads, norms, biases, gates, routers,
-    convolutions) take AdamW. State is 2 rows columns + 2 rows^2 + 2 columns^2 numbers a matrix.
+    convolutions) take AdamW.
 
     The size of the gradient does not matter, but while L or R lacks rank (a narrow matrix in its first steps)
     its eigenvectors of eigenvalue 0 are arbitrary, and the step depends on them.
@@ -39,6 +39,8 @@ class SOAP(StackedOptimizer):
     Differs from the authors' code: weight decay comes before the step; eps is added after the bias
     correction, as in AdamW; M is rotated when the basis changes instead of there and back at every step,
     the same with fewer products; vectors take AdamW with betas of its own.
+
+    State: 2n + 2 rows^2 + 2 columns^2. Treats: matrices, AdamW the rest.
 
     Args:
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or

@@ -36,6 +36,8 @@ class Sophia(Optimizer):
     Differs from the paper: the first estimate comes after the first step instead of after ``update_period``
     steps, which with h = 0 are steps of the sign of m; n, the authors' ``bs``, is counted by the pass itself.
 
+    State: 2n. Treats: everything.
+
     Args:
         params: parameters or groups.
         lr: learning rate; every element moves by at most it. About half of AdamW's.

@@ -26,6 +26,8 @@ class StableAdamW(Optimizer):
     Differs from the paper: nothing. The corrected rates c(b) give the same m and v as dividing by 1 - b^t.
     Differs from pytorch_optimizer's StableAdamW: no Kahan sums; keep weights in float32.
 
+    State: 2n. Treats: everything.
+
     Args:
         params: parameters or groups.
         lr: learning rate.

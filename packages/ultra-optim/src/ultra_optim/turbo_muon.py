@@ -24,6 +24,8 @@ class TurboMuon(MuonFamily):
     Differs from the paper: D is divided by its Frobenius norm before the rescaling, so that gradients of any
     size give the same step.
 
+    State: n. Treats: matrices, AdamW the rest.
+
     Args:
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
             ``ultra_optim.build("turbo_muon", model)`` does both.

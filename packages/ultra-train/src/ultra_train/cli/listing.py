@@ -10,11 +10,15 @@ import click
 from ultra_core.hooks import plugin_entries
 from ultra_core.kinds import KINDS, presets
 from ultra_core.metadata import Entry
-from ultra_core.source_files import summary
+from ultra_core.source_files import docstring, summary
+from ultra_optim.facts import facts
 from ultra_train.cli.kinds import Kind
 
 HOOKS = "hook plugins"
 """What is shown below the kinds: modules whose hooks are called, not names for YAML."""
+
+HEADERS = {"optimizers": ("name", "package", "state of a matrix", "treats", "arXiv", "")}
+"""What stands above the columns of kinds whose columns do not speak for themselves."""
 
 NARROW = 40
 """Columns that a summary has at least, however narrow the terminal is."""
@@ -39,14 +43,19 @@ def list_plugins(kind: str | None, check: bool, guide: tuple[str, ...], tag: tup
         shown[HOOKS] = list(hooks)
     for name, entries in shown.items():
         click.echo(f"{name}:" if entries else f"{name}: none")
-        for line in table([_row(name, entry) for entry in entries]):
+        header = [HEADERS[name]] if name in HEADERS and entries else []
+        for line in table([*header, *(_row(name, entry) for entry in entries)]):
             click.echo(f"  {line}")
     if check:
         _report(shown)
 
 
 def _row(kind: str, entry: Entry) -> tuple[str, ...]:
-    columns = (", ".join(_tags(entry)),) if kind == "presets" else ()
+    columns: tuple[str, ...] = ()
+    if kind == "presets":
+        columns = (", ".join(_tags(entry)),)
+    elif kind == "optimizers":
+        columns = facts(docstring(entry))
     return (
         entry.name,
         _owner(entry),
