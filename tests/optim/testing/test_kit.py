@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ultra_core.errors import UltraError
 from ultra_core.options import Range
+from ultra_optim import ScheduleFreeAdamW
 from ultra_optim.testing import RULES, cases, check_optimizer
 from ultra_optim.traits import OptimizerTraits
 
@@ -243,6 +244,23 @@ class PutsOrderIntoTheRate(Sound):
         super().move(p, grad, {**group, "lr": group["lr"] * (1 + place)})
 
 
+class SwapsNothing(Sound):
+    """Two sets of weights are claimed; there is one."""
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(eval_weights=True)
+
+    def eval(self) -> None:
+        pass
+
+
+class LosesTheWayBack(ScheduleFreeAdamW):
+    """Trains on from the average."""
+
+    def train(self, mode: bool = True) -> None:
+        for group in self.param_groups:
+            group["train_mode"] = mode
+
+
 FAULTS: list[tuple[str, type[torch.optim.Optimizer]]] = [
     ("O0", MatrixWithoutQuestions),
     ("O1", AdamWCopied),
@@ -271,6 +289,8 @@ FAULTS: list[tuple[str, type[torch.optim.Optimizer]]] = [
     ("O15", ReadsTheRateOnce),
     ("O16", KeepsMoreThanItSays),
     ("O17", CountsIdleSteps),
+    ("O18", SwapsNothing),
+    ("O18", LosesTheWayBack),
 ]
 
 
