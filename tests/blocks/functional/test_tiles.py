@@ -188,7 +188,9 @@ def test_no_square_of_the_length_is_kept_or_made(products: list[int]) -> None:
 
 
 def test_padding_at_the_end_costs_nothing(products: list[int]) -> None:
+    """Each tile ends with the longest of its rows; here a tile holds one."""
     q = torch.zeros(2, 1, 300, 4)
     short = Layout.from_mask(torch.arange(300) < torch.tensor([[7], [0]]))
-    assert (tiled_attention(q, q, q + 1, short)[1] == 0).all()
+    with tile_size(2**17, 256):
+        assert (tiled_attention(q, q, q + 1, short)[1] == 0).all()
     assert sum(products) == 7 * 7 + 7 * 4

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-BUDGET = {"cpu": 2**17, "cuda": 2**26}
-"""Scores held at a time: what a core's cache takes, what keeps an accelerator busy."""
+BUDGET = {"cpu": 2**20, "cuda": 2**26}
+"""Scores held at a time: what a last-level cache takes and several cores share, what keeps an accelerator
+busy."""
 
 ROWS = 256
 """Queries of a tile at least, where there are as many; fewer make the matrix products slow."""
