@@ -81,7 +81,7 @@ HB: dict[str, Callable[[Kinds], Optimizer]] = {
     "scion": plain(heavyball.Scion),
     "soap": plain(heavyball.SOAP),
 }
-"""HeavyBall's classes by our names; their updates are compiled only if ours are, see :func:`compile_peers`."""
+"""HeavyBall's classes by our names; see :func:`compile_peers`."""
 
 TORCH: dict[str, Callable[[Kinds], Optimizer]] = {
     "adafactor": plain(torch.optim.Adafactor),

@@ -33,8 +33,8 @@ def test_against_the_formula(
 
 
 def test_against_pytorch_optimizer(follow: Callable[..., float]) -> None:
-    """Its signs of singular vectors are LAPACK's, so that only one interval can be compared; its decomposition
-    is in float32 and its eps is added before the bias correction."""
+    """Its signs of singular vectors are LAPACK's, so that only one interval can be compared; its
+    decomposition is in float32 and its eps is added before the bias correction."""
     galore_keys = {"rank": 3, "update_proj_gap": 50, "scale": 0.5, "projection_type": "std"}
     common = {"lr": 0.01, "betas": (0.9, 0.98), "eps": 1e-14}
 

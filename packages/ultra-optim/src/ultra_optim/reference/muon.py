@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 TURBO = (
     (4.6051, -9.6552, 5.6769),
     (4.7505, -6.0861, 2.1790),
@@ -60,7 +59,7 @@ def muon(
 
 
 def turbo(g: Tensor) -> Tensor:
-    """Four iterations with coefficients of their own, on rows divided by the roots of their sums of |X X^T|."""
+    """Four iterations of their own, on rows divided by the roots of their sums of |X X^T|."""
     if g.shape[0] > g.shape[1]:
         return turbo(g.T).T
     x = g / g.norm()
