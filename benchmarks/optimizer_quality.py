@@ -1,0 +1,200 @@
+"""How well every optimizer trains: tables of final losses, and plots of paths, for ``docs/optimizers``.
+
+Every run is a fresh start of the same problem with the optimizer's defaults, its learning rate times one of
+``FACTORS``, a cosine to 0 with a short warm-up (constant where the method replaces the schedule), and the
+averaged weights where it keeps some. Gradients, curvature pass and update count as time; judging does not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import attrs
+import harness
+import optimizer_plots
+from optimizer_problems import MaskedWords, Problem, Quadratic, Regression, Rosenbrock
+from torch.optim.lr_scheduler import LambdaLR
+
+import ultra_optim
+from ultra_core import optimizers
+from ultra_core.options import read_options
+from ultra_optim.schedules import constant, cosine
+from ultra_optim.traits import traits_of
+
+FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""What the default learning rate is multiplied by."""
+
+WARMUP = 0.05
+"""Part of the updates over which the rate rises."""
+
+LONGEST = 2
+"""How many times the updates of the others a faster optimizer may take in equal time."""
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "optimizers"
+
+
+@attrs.frozen
+class Run:
+    """What a run left."""
+
+    loss: float
+    seconds: float
+
+    @property
+    def order(self) -> float:
+        """The loss, and infinity where there is none, so that runs can be compared."""
+        return self.loss if math.isfinite(self.loss) else math.inf
+
+
+@attrs.frozen
+class Quality:
+    """The runs of one optimizer on one problem."""
+
+    start: float
+    sweep: Mapping[float, Run]
+    equal_time: Run
+
+    @property
+    def best(self) -> float:
+        """The factor with the lowest loss."""
+        return min(self.sweep, key=lambda factor: self.sweep[factor].order)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the default rate leads to no loss, or to one above the start."""
+        return not self.sweep[1.0].order < self.start
+
+
+def default_rate(name: str) -> float:
+    return read_options(optimizers.get(name))["lr"].default
+
+
+def run(name: str, problem: Problem, factor: float, steps: int) -> Run:
+    """Train once; CPU seconds of everything but judging."""
+    model = problem.start()
+    optimizer = ultra_optim.build(name, model, lr=factor * default_rate(name), total_steps=steps)
+    traits = traits_of(optimizer)
+    shape = constant() if traits.own_schedule else cosine(steps, round(WARMUP * steps))
+    schedule = LambdaLR(optimizer, shape)
+    start = time.process_time()
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss = problem.loss(model, step)
+        loss.backward()
+        optimizer.step()
+        if getattr(optimizer, "curvature_due", False):
+            optimizer.curvature_step(lambda step=step: curvature(problem, model, step))
+        schedule.step()
+        if not math.isfinite(loss.item()):
+            break
+    seconds = time.process_time() - start
+    if traits.eval_weights:
+        optimizer.eval()
+    return Run(problem.judged(model), seconds)
+
+
+def curvature(problem: Problem, model, step: int) -> int:
+    loss, count = problem.sampled(model, step)
+    loss.backward()
+    return count
+
+
+def judge(name: str, problem: Problem, seconds: float | None) -> Quality:
+    """Sweep, then repeat the best with as many updates as fit in these seconds; None takes its own."""
+    start = problem.judged(problem.start())
+    sweep = {factor: run(name, problem, factor, problem.steps) for factor in FACTORS}
+    best = min(sweep, key=lambda factor: sweep[factor].order)
+    if seconds is None:
+        return Quality(start, sweep, sweep[best])
+    own = harness.median([one.seconds for one in sweep.values() if math.isfinite(one.loss)])
+    steps = round(min(LONGEST, seconds / own) * problem.steps)
+    return Quality(start, sweep, run(name, problem, best, max(2, steps)))
+
+
+def quality(names: Sequence[str], problem: Problem) -> dict[str, Quality]:
+    """Judge every optimizer; equal time is that of AdamW, which is judged first."""
+    adamw = judge("adamw", problem, None)
+    seconds = harness.median([one.seconds for one in adamw.sweep.values()])
+    return {name: adamw if name == "adamw" else judge(name, problem, seconds) for name in names}
+
+
+def shown(loss: float, start: float) -> str:
+    return f"{loss:.2g}" if loss < start else "DIVERGED"
+
+
+def rows(found: Mapping[str, Quality]) -> list[list[str]]:
+    return [
+        [
+            name,
+            f"{default_rate(name):.3g}",
+            shown(q.sweep[1.0].order, q.start),
+            shown(q.sweep[q.best].order, q.start),
+            f"x {q.best:g}",
+            shown(q.equal_time.order, q.start),
+        ]
+        for name, q in found.items()
+    ]
+
+
+def section(problem: Problem, found: Mapping[str, Quality]) -> str:
+    """Return the table of a problem with what it is."""
+    start = next(iter(found.values())).start
+    header = ["optimizer", "lr", "loss with it", "best of the sweep", "at", "best at equal time"]
+    about = " ".join((type(problem).__doc__ or "").split())
+    return (
+        f"## {problem.name[0].upper() + problem.name[1:]}\n\n"
+        f"{about} {problem.steps} updates; the loss at the start is {start:.3g}.\n\n"
+        f"{harness.table(header, rows(found))}\n"
+    )
+
+
+TEXT = """\
+# {title}
+
+Made by `python benchmarks/optimizers.py --quality`. Defaults of each optimizer, its learning rate times
+{factors}; cosine to 0 after {warmup:.0%} of warm-up, a constant rate for the schedule-free.
+"Equal time" is the CPU time of AdamW's updates: the best rate again with as many updates as fit in it, at most
+{longest} times as many; on problems as small as these that is the time of Python more than of arithmetic.
+DIVERGED: no finite loss, or one above the start. Each problem is one seed: read differences of a factor, not of
+a few percent.
+
+{sections}"""
+
+
+def measure(names: Sequence[str], problems: Sequence[Problem], title: str, file: str) -> list[str]:
+    """Print the tables, write them if all optimizers are in them; return what diverges with its defaults."""
+    parts, diverged = [], []
+    for problem in problems:
+        found = quality(names, problem)
+        parts.append(section(problem, found))
+        print(parts[-1], flush=True)
+        diverged += [f"{name} on {problem.name}" for name, q in found.items() if q.diverged]
+    if set(names) == set(optimizers.names()):
+        factors = ", ".join(f"{factor:g}" for factor in FACTORS)
+        text = TEXT.format(
+            title=title, factors=factors, warmup=WARMUP, longest=LONGEST, sections="\n".join(parts)
+        )
+        (FOLDER / file).write_text(text, encoding="utf-8")
+    return diverged
+
+
+def functions(names: Sequence[str]) -> list[str]:
+    """Judge on what takes two minutes together."""
+    return measure(
+        names, [Rosenbrock(), Quadratic(), Regression()], "Convergence on small problems", "quality.md"
+    )
+
+
+def encoder(names: Sequence[str]) -> list[str]:
+    """Judge on the encoder."""
+    return measure(names, [MaskedWords()], "Convergence of a small encoder", "encoder.md")
+
+
+def main(names: list[str]) -> None:
+    """Draw the paths, print and write the tables; fail if a default diverges."""
+    optimizer_plots.main(names, FOLDER / "plots")
+    if diverged := functions(names) + encoder(names):
+        raise SystemExit(f"diverged with the default learning rate: {', '.join(diverged)}")
