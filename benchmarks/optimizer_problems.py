@@ -153,7 +153,7 @@ class MaskedLM(nn.Module):
 
 
 class MaskedWords(Problem):
-    """Four layers of attention, 64 wide, on masked words of embedded Spanish sentences, 32 a batch; judged on 256
+    """Four layers of attention, 64 wide, on masked words of embedded sentences, 32 a batch; judged on 256
     others."""
 
     name, steps = "encoder", 120

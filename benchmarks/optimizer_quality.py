@@ -77,7 +77,7 @@ def run(name: str, problem: Problem, factor: float, steps: int) -> Run:
     model = problem.start()
     optimizer = ultra_optim.build(name, model, lr=factor * default_rate(name), total_steps=steps)
     traits = traits_of(optimizer)
-    shape = constant() if traits.own_schedule else cosine(steps, round(WARMUP * steps))
+    shape = constant(steps) if traits.own_schedule else cosine(steps, round(WARMUP * steps))
     schedule = LambdaLR(optimizer, shape)
     start = time.process_time()
     for step in range(steps):
@@ -156,10 +156,10 @@ TEXT = """\
 
 Made by `python benchmarks/optimizers.py --quality`. Defaults of each optimizer, its learning rate times
 {factors}; cosine to 0 after {warmup:.0%} of warm-up, a constant rate for the schedule-free.
-"Equal time" is the CPU time of AdamW's updates: the best rate again with as many updates as fit in it, at most
-{longest} times as many; on problems as small as these that is the time of Python more than of arithmetic.
-DIVERGED: no finite loss, or one above the start. Each problem is one seed: read differences of a factor, not of
-a few percent.
+"Equal time" is the CPU time of AdamW's updates: the best rate again with as many updates as fit in it, at
+most {longest} times as many; on problems as small as these that is the time of Python more than of arithmetic.
+DIVERGED: no finite loss, or one above the start. Each problem is one seed: read differences of a factor, not
+of a few percent.
 
 {sections}"""
 

@@ -23,10 +23,10 @@ from ultra_optim.traits import OptimizerTraits, traits_of
 FOLDER = Path(__file__).with_suffix("")
 
 NEEDS = {
-    "matrix": "Needs groups that say what a matrix is, from `ultra_optim.build` or `ultra_optim.param_groups`.",
+    "matrix": "Needs groups that say what a matrix is, from `build` or `param_groups` of `ultra_optim`.",
     "needs_total_steps": "Needs `total_steps`, the number of updates of the run; ultra's trainer gives it.",
-    "eval_weights": "Call `optimizer.eval()` before evaluating or saving and `optimizer.train()` after; ultra's "
-    "trainer does.",
+    "eval_weights": "Call `optimizer.eval()` before evaluating or saving and `optimizer.train()` after; "
+    "ultra's trainer does.",
     "own_schedule": "Leave the learning rate constant.",
     "needs_curvature": "Call `optimizer.curvature_step` when `curvature_due` is true; ultra's trainer does.",
     "one_lr": "Learning rates of roles multiply the one rate.",
@@ -42,8 +42,8 @@ functions of two numbers. How well each trains: [small problems](quality.md), [a
 The pages are made by `python docs/optimizers.py`, plots and tables by
 `python benchmarks/optimizers.py --quality`.
 
-State is counted in numbers of four bytes for a matrix of n elements; longer and shorter are its sides, rank is
-the option. "Matrices" are hidden matrices, each expert of a stacked weight and each row block of a fused
+State is counted in numbers of four bytes for a matrix of n elements; longer and shorter are its sides, rank
+is the option. "Matrices" are hidden matrices, each expert of a stacked weight and each row block of a fused
 projection; embeddings, heads, norms, biases, gates, routers and convolutions are the rest.
 
 | name | state | treats | paper |
