@@ -44,7 +44,7 @@ class Prodigy(Optimizer):
         weight_decay: decoupled, multiplied by d and the learning rate.
         d0: first estimate, far too small on purpose.
         d_coef: multiplies the estimate; 0.5 or 2 for smaller or larger steps.
-        growth_rate: how many times larger d may become at one update.
+        growth_rate: how many times larger d may become at one update; None: no bound.
         use_bias_correction: correct the moments for their start; transformers train better with it.
         safeguard_warmup: leave the rate out of s, for schedules that warm up.
         slice_p: estimate d from every slice_p-th element; 11 saves nearly half of the memory.
@@ -71,7 +71,7 @@ class Prodigy(Optimizer):
         weight_decay: WeightDecay = 0.0,
         d0: Annotated[float, Range(gt=0)] = 1e-6,
         d_coef: Annotated[float, Range(gt=0)] = 1.0,
-        growth_rate: Annotated[float, Range(gt=1)] = INFINITY,
+        growth_rate: Annotated[float, Range(gt=1, lt=INFINITY)] | None = None,
         use_bias_correction: bool = False,
         safeguard_warmup: bool = False,
         slice_p: Annotated[int, Range(min=1)] = 1,
@@ -170,7 +170,8 @@ class Prodigy(Optimizer):
         estimate = first["d_coef"] * numerator / length
         distance = max(before, estimate) if before == first["d0"] else before
         largest = max(first["d_max"], estimate)
-        distance = min(largest, distance * first["growth_rate"])
+        growth = first["growth_rate"]
+        distance = largest if growth is None else min(largest, distance * growth)
         for group in self.param_groups:
             group["d"], group["d_max"], group["d_numerator"] = distance, largest, numerator
 
