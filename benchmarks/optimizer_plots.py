@@ -23,7 +23,7 @@ from ultra_optim.testing.subject import Bag
 from ultra_optim.traits import traits_of
 
 STEPS = 100
-FACTORS = (0.1, 1.0, 3.0, 10.0, 30.0, 100.0)
+FACTORS = (0.1, 1.0, 10.0, 100.0, 300.0)
 """Tried on the default rate: a default is for networks, whose weights have less far to go."""
 
 
@@ -114,9 +114,9 @@ def draw(name: str) -> str:
         figure, panels = pyplot.subplots(1, len(SURFACES), figsize=(7.2, 3.2), layout="constrained")
         for panel, surface in zip(panels, SURFACES, strict=True):
             points, last, rate = best_path(name, surface)
-            x, y = torch.linspace(*surface.x, 36), torch.linspace(*surface.y, 36)
+            x, y = torch.linspace(*surface.x, 30), torch.linspace(*surface.y, 30)
             heights = surface.value(*torch.meshgrid(x, y, indexing="xy"))
-            levels = torch.logspace(-1, 3, 6).tolist()
+            levels = torch.logspace(0, 3, 7).tolist()
             panel.contour(x, y, heights, levels=levels, colors="0.75", linewidths=0.6)
             panel.plot(*zip(*points, strict=True), color="tab:blue", linewidth=1)
             panel.plot(*surface.start, "o", color="tab:blue", markersize=3)

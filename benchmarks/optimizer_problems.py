@@ -75,9 +75,9 @@ class Squares(Problem):
 
 
 class Rosenbrock(Squares):
-    """32 valleys, 100 (y - x^2)^2 + (1 - x)^2 from about (-1.2, 1), in one matrix of x/20 and y/20."""
+    """32 valleys, 100 (y - x^2)^2 + (1 - x)^2 from about (-1.2, 1), in one matrix of x/50 and y/50."""
 
-    name, steps, unit = "Rosenbrock", 150, 20.0
+    name, steps, unit = "Rosenbrock", 120, 50.0
 
     def start(self) -> nn.Module:
         x, y = torch.full((8, 4), -1.2), torch.ones(8, 4)
@@ -90,9 +90,9 @@ class Rosenbrock(Squares):
 
 
 class Quadratic(Squares):
-    """A (W - W*) B of 384 numbers with curvatures between 1 and 10^-4, W* of size 1/20."""
+    """A (W - W*) B of 384 numbers with curvatures between 1 and 10^-4, W* of size 1/50."""
 
-    name, steps, unit = "quadratic", 150, 20.0
+    name, steps, unit = "quadratic", 120, 50.0
     SCALE = 384**0.5
     """Makes 1 the largest curvature, although the loss is a mean."""
 
@@ -114,7 +114,7 @@ class Quadratic(Squares):
 class Regression(Squares):
     """A network of 8, 32, 32, 1 fitted to one of 8, 16, 1 with batches of 32 out of 512."""
 
-    name, steps = "MLP", 150
+    name, steps = "MLP", 120
 
     def __init__(self) -> None:
         self.inputs = torch.randn(512, 8, generator=generator(4))
@@ -156,7 +156,7 @@ class MaskedWords(Problem):
     """Four layers of attention, 64 wide, on masked words of embedded sentences, 32 a batch; judged on 256
     others."""
 
-    name, steps = "encoder", 120
+    name, steps = "encoder", 60
     PAD, MASK, OTHER = 0, 1, 2
     WORDS, LENGTH, BATCH, HELD_OUT = 500, 16, 32, 256
 

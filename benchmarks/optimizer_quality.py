@@ -157,9 +157,9 @@ TEXT = """\
 Made by `python benchmarks/optimizers.py --quality`. Defaults of each optimizer, its learning rate times
 {factors}; cosine to 0 after {warmup:.0%} of warm-up, a constant rate for the schedule-free.
 "Equal time" is the CPU time of AdamW's updates: the best rate again with as many updates as fit in it, at
-most {longest} times as many; on problems as small as these that is the time of Python more than of arithmetic.
-DIVERGED: no finite loss, or one above the start. Each problem is one seed: read differences of a factor, not
-of a few percent.
+most {longest} times as many; on problems as small as these that is the time of Python more than of
+arithmetic. DIVERGED: no finite loss, or one above the start. Each problem is one seed: read differences of a
+factor, not of a few percent. Tensors of fewer than 4096 elements are not kept in 8 bits.
 
 {sections}"""
 
