@@ -122,7 +122,7 @@ def quality(names: Sequence[str], problem: Problem) -> dict[str, Quality]:
 
 
 def shown(loss: float, start: float) -> str:
-    return f"{loss:.2g}" if loss < start else "DIVERGED"
+    return f"{loss:.3g}" if loss < start else "DIVERGED"
 
 
 def rows(found: Mapping[str, Quality]) -> list[list[str]]:
