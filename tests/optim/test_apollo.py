@@ -1,4 +1,4 @@
-"""APOLLO and APOLLO-Mini: against their formula, draws, scales, the limit of growth, resume half-way."""
+"""APOLLO: against their formula, draws, scales, the limit of growth, resume half-way."""
 
 import copy
 import math
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ultra_optim import build
 from ultra_optim.apollo import APOLLO, limit_growth_
-from ultra_optim.apollo_mini import APOLLOMini
 from ultra_optim.draws import normal
 from ultra_optim.reference.low_rank import apollo
 from ultra_optim.testing.subject import Bag, drive, error, gradients
@@ -45,12 +44,6 @@ def test_against_the_formula(
     assert follow(ours, theirs, SHAPES, dtype=dtype) < tolerance
 
 
-def test_mini_against_the_formula(follow: Callable[..., float]) -> None:
-    ours = partial(make, cls=APOLLOMini, **COMMON, update_interval=6, seed=7)
-    theirs = partial(formula, **COMMON, rank=1, interval=6, scale=128.0, scale_type="tensor")
-    assert follow(ours, theirs, SHAPES) < 1e-10
-
-
 @pytest.mark.parametrize("shape", [(12, 5), (5, 12)])
 def test_the_update_is_the_gradient_with_channels_of_the_longer_side_scaled(shape: tuple[int, int]) -> None:
     """Of full rank, unlike that of pytorch_optimizer's APOLLO, which projects the scaled gradient back."""
@@ -62,15 +55,6 @@ def test_the_update_is_the_gradient_with_channels_of_the_longer_side_scaled(shap
     assert error(across, across[:, :1].expand_as(across)) < 1e-5
     assert float(across.std(0).mean()) > 0
     assert int(torch.linalg.matrix_rank(p.detach())) == 5
-    q = nn.Parameter(torch.zeros(shape))
-    drive(make([q], cls=APOLLOMini, lr=1.0), [q], [[g]])
-    assert error(q.detach() / g, torch.full(shape, float((q.detach() / g)[0, 0]))) < 1e-5
-
-
-def test_mini_moves_as_far_as_adam_where_the_shorter_side_is_128() -> None:
-    p = nn.Parameter(torch.zeros(300, 128))
-    drive(make([p], cls=APOLLOMini, lr=1.0), [p], gradients([p], 1))
-    assert float(p.detach().square().mean().sqrt()) == pytest.approx(1.0, rel=0.15)
 
 
 def test_lengths_grow_by_one_hundredth_at_most() -> None:
@@ -107,17 +91,16 @@ def test_the_projection_is_drawn_anew_when_it_should_and_shared() -> None:
     assert float(many.var()) == pytest.approx(1 / 400, rel=0.05)
 
 
-@pytest.mark.parametrize("name", ["apollo", "apollo_mini"])
-def test_resumes_half_way_between_two_draws(name: str) -> None:
+def test_resumes_half_way_between_two_draws() -> None:
     start = [torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((6, 4), (4, 6), (5,))]
     steps = gradients(start, 12)
     whole, first, second = (Bag([t.clone() for t in start]) for _ in range(3))
     options = {"update_interval": 4, "lr": 0.1, "seed": 3}
-    drive(build(name, whole, **options), whole.tensors(), steps)
-    optimizer = build(name, first, **options)
+    drive(build("apollo", whole, **options), whole.tensors(), steps)
+    optimizer = build("apollo", first, **options)
     drive(optimizer, first.tensors(), steps[:6])
     second.load_state_dict(first.state_dict())
-    resumed = build(name, second, **{**options, "seed": 4})
+    resumed = build("apollo", second, **{**options, "seed": 4})
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     torch.manual_seed(99)
     drive(resumed, second.tensors(), steps[6:])
@@ -127,8 +110,7 @@ def test_resumes_half_way_between_two_draws(name: str) -> None:
 
 def test_state_of_a_matrix() -> None:
     p = nn.Parameter(torch.zeros(30, 20))
-    for cls, rank in ((APOLLO, 8), (APOLLOMini, 1)):
-        optimizer = make([p], cls=cls, **({"rank": rank} if rank > 1 else {}))
-        drive(optimizer, [p], gradients([p], 1))
-        kept = sum(v.numel() for v in optimizer.state[p].values() if isinstance(v, Tensor))
-        assert kept == 2 * 30 * rank + 1
+    optimizer = make([p], rank=8)
+    drive(optimizer, [p], gradients([p], 1))
+    kept = sum(v.numel() for v in optimizer.state[p].values() if isinstance(v, Tensor))
+    assert kept == 2 * 30 * 8 + 1

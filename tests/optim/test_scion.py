@@ -29,7 +29,7 @@ def test_scion_takes_each_kind_in_its_own_norm(unconstrained: bool) -> None:
             m = momenta[kind] = 0.9 * momenta[kind] + 0.1 * p.grad
             direction = {
                 "matrix": lambda m: 50 * math.sqrt(6 / 10) * reference.newton_schulz(m),
-                "embedding": lambda m: 3000 * m / (m.square().mean(1, keepdim=True).sqrt() + 1e-8),
+                "embedding": lambda m: 3000 * m.sign() / 4,
                 "head": lambda m: 3000 * m.sign() / 4,
                 "vector": lambda m: m / (m.square().mean().sqrt() + 1e-8),
             }[kind](m)

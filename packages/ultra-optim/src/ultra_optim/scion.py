@@ -17,6 +17,9 @@ from ultra_optim.traits import MATRIX_KINDS, OptimizerTraits
 
 Radius = Annotated[float, Range(gt=0, lt=INFINITY)]
 
+ENDS = frozenset({"embedding", "head"})
+"""Kinds of weights that meet the vocabulary."""
+
 EPSILON = 1e-8
 """Added to root mean squares, as in the authors' code."""
 
@@ -29,16 +32,16 @@ class Scion(MatrixOptimizer):
     with the minimiser over the unit ball of a norm that suits the kind of weight, M = U S V^T of (r, c):
 
     - matrices and experts: sqrt(r / c) U V^T (spectral, by Newton-Schulz), radius ``radius``;
-    - embeddings: each row over its root mean square, radius ``radius_ends``;
-    - heads: sign(M) / c, radius ``radius_ends``;
+    - embeddings and heads: sign(M) / c, radius ``radius_ends``;
     - all others (biases, norms, gates, routers, convolutions): M over its root mean square, radius
       ``radius_vectors``.
 
     Weights stay inside their balls: W <- (1 - lr) W is part of the method, so that there is no other decay.
     ``unconstrained`` leaves it out. Rates carry over from narrow to wide models.
 
-    Differs from the paper: norms, biases and convolutions, which its models lack or train otherwise, take the
-    root-mean-square norm; momentum is the authors' 0.1 of their experiments instead of 1.
+    Differs from the paper: embeddings take the norm of heads, as where both are one weight; norms, biases and
+    convolutions, which its models lack or train otherwise, take the root-mean-square norm; momentum is the
+    authors' 0.1 of their experiments instead of 1.
 
     State: n. Treats: everything, norms by kind.
 
@@ -102,13 +105,11 @@ class Scion(MatrixOptimizer):
             spectral(pieces, group["ns_steps"])
             return float(group["radius"])
         for direction in directions:
-            if kind == "head" and direction.ndim == 2:
+            if kind in ENDS and direction.ndim == 2:
                 direction.sign_().div_(direction.shape[1])
             else:
-                rows = direction.ndim == 2 and kind == "embedding"
-                dims = (-1,) if rows else tuple(range(direction.ndim))
-                direction.div_(root_mean_square(direction, dims).add_(EPSILON))
-        return float(group["radius_ends" if kind in ("head", "embedding") else "radius_vectors"])
+                direction.div_(root_mean_square(direction).add_(EPSILON))
+        return float(group["radius_ends" if kind in ENDS else "radius_vectors"])
 
 
 def spectral(pieces: list[Tensor], steps: int) -> None:
@@ -116,10 +117,9 @@ def spectral(pieces: list[Tensor], steps: int) -> None:
     orthogonalize_(pieces, steps=steps, coefficients=QUINTIC, adjust_lr_fn="spectral")
 
 
-def root_mean_square(tensor: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Return the root mean square over some dimensions, which stay with size 1; squares do not underflow."""
-    count = math.prod(tensor.shape[d] for d in dims)
-    return torch.linalg.vector_norm(tensor, dim=dims, keepdim=True).div_(math.sqrt(max(1, count)))
+def root_mean_square(tensor: Tensor) -> Tensor:
+    """Return the root mean square of all elements."""
+    return torch.linalg.vector_norm(tensor).div_(math.sqrt(max(1, tensor.numel())))
 
 
 def average_update(
