@@ -6,6 +6,7 @@ residuals of normal labels.
 
 from __future__ import annotations
 
+import abc
 import functools
 from collections import Counter
 from pathlib import Path
@@ -28,26 +29,27 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-class Problem:
+class Problem(abc.ABC):
     """A function of parameters; every start and every batch is the same for all optimizers."""
 
     name: str
     steps: int
 
+    @abc.abstractmethod
     def start(self) -> nn.Module:
-        raise NotImplementedError
+        """Return the model before the first update."""
 
+    @abc.abstractmethod
     def loss(self, model: nn.Module, step: int) -> Tensor:
         """Return the loss of the batch of this step."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def sampled(self, model: nn.Module, step: int) -> tuple[Tensor, int]:
         """Return the mean loss against labels drawn from the predictions, and their number."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def judged(self, model: nn.Module) -> float:
         """Return what is in the table."""
-        raise NotImplementedError
 
 
 class Squares(Problem):
@@ -57,9 +59,9 @@ class Squares(Problem):
     """By what the residuals are divided for training: it keeps the curvature where the weights of a function
     are as small as those of networks."""
 
+    @abc.abstractmethod
     def residuals(self, model: nn.Module, step: int | None) -> Tensor:
         """Return them for the batch of a step; for everything if it is None."""
-        raise NotImplementedError
 
     def loss(self, model: nn.Module, step: int) -> Tensor:
         return self.residuals(model, step).square().mean() / 2
