@@ -43,3 +43,9 @@ def test_loads_weights_of_transformers():
     results = [(y, *torch.autograd.grad((y * weights).sum(), x)) for y in (ours(x), theirs(x))]
     for a, b in zip(*results, strict=True):
         assert (a - b).abs().max() < 1e-4 * b.abs().max()
+
+
+def test_a_model_that_goes_to_half_precision_by_way_of_fp64_keeps_fp32_decays() -> None:
+    block = GatedDeltaNet(16, num_heads=2).double().bfloat16()
+    assert block.A_log.dtype == block.dt_bias.dtype == torch.float32
+    assert block(torch.randn(1, 5, 16, dtype=torch.bfloat16)).dtype == torch.bfloat16

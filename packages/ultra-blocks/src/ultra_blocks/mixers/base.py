@@ -188,5 +188,5 @@ class Mixer(nn.Module):
         for name, before in exact.items():
             parameter = self.get_parameter(name)
             if parameter.dtype in (torch.float16, torch.bfloat16):
-                parameter.data = before.to(parameter.device, torch.promote_types(before.dtype, torch.float32))
+                parameter.data = before.to(parameter.device, torch.float32)
         return self
