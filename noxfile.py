@@ -70,13 +70,16 @@ def wheels(session: nox.Session) -> None:
     pins = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["uv"]["constraint-dependencies"]
     folder = Path(session.create_tmp())
     (folder / "constraints.txt").write_text("\n".join(pins))
+    # uv caches what it found through --find-links by name and version alone: without this, a sibling of
+    # the same version that an earlier run built would be installed instead of the one just built
+    fresh = [f"--refresh-package={sibling}" for sibling in SMOKE]
     for package, code in SMOKE.items():
         environment = folder / package
         python = environment / "bin" / "python"
         uv(session, "venv", "-q", "--clear", str(environment))
         (wheel,) = Path("dist").glob(f"{package.replace('-', '_')}-*.whl")
         uv(
-            session, "pip", "install", "-q", "--python", str(python), "--find-links", "dist",
+            session, "pip", "install", "-q", "--python", str(python), "--find-links", "dist", *fresh,
             "-c", str(folder / "constraints.txt"), str(wheel),
         )  # fmt: skip
         uv(session, "pip", "check", "--python", str(python))
