@@ -98,7 +98,7 @@ def _read(
     fresh: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     length = q.shape[1]
-    chunks, size = -(-length // chunk_size), min(chunk_size, length)
+    chunks, size = max(-(-length // chunk_size), 1), max(min(chunk_size, length), 1)
     exact = gates.step.dtype
     with torch.autocast(q.device.type, enabled=False):
         q, k, v = (to_chunks(x.to(exact), chunks, size) for x in (q, k, v))

@@ -44,8 +44,9 @@ class TitanAttention(SoftmaxAttention):
     * ``mag``, memory as a gate: ``y = W_O [norm(Attn(x)) * g(x)]``;
     * ``mal``, memory as a layer: ``y = W_O Attn(x + norm(q_t M_t))``;
     * ``mac``, memory as context: the document is cut into segments of ``memory_chunk`` tokens; a segment
-      asks the memory before it ``h = norm(silu(W_r x) M')`` and attends to [P | h | itself], the memory then
-      learns from and is read with what attention gave: ``a = norm(Attn([h | x]))``, ``y = W_O [a * g(a)]``.
+      asks the memory before it ``h = gain sqrt(d) q_r M' / |M'|``, with ``q_r`` the unit vector along
+      ``silu(W_r x)`` and the Frobenius norm, and attends to [P | h | itself]; the memory then learns from and
+      is read with what attention gave: ``a = norm(Attn([h | x]))``, ``y = W_O [a * g(a)]``.
 
     The memory has q, k, v and gates of its own, see :class:`~ultra_blocks.mixers.titan_memory.TitanMemory`;
     inside a chunk gradients are taken at the memory before it. It starts empty at every document. In encoders
@@ -86,8 +87,9 @@ class TitanAttention(SoftmaxAttention):
     since the paper's plain sum of steps diverges where keys are alike; norms by head, sigmoid as gate;
     attention over the whole document unless ``window``; bidirectional unless ``causal``. ``mal`` adds what is
     read to the tokens, where the paper hands on it alone: an empty memory would hide the token. In ``mac``
-    retrieved tokens have no position, there are none while the memory is empty (in the first segment), and
-    the memory is read with ``silu(W_q a)`` where the paper writes ``M(a)``; the paper's is causal over
+    retrieved tokens are scaled by the length of the memory, which keeps errors from growing from segment to
+    segment, and have no position; there are none while the memory is empty (in the first segment), and the
+    memory is read with ``silu(W_q a)`` where the paper writes ``M(a)``; the paper's is causal over
     segments, its form for encoders is ours.
     """
 
@@ -155,7 +157,7 @@ class TitanAttention(SoftmaxAttention):
                 self.attention_norm = RMSNorm(self.head_dim)
             if variant == "mac":
                 self.retrieval_proj = linear(hidden_size, hidden_size, bias=False)
-                self.retrieved_norm = RMSNorm(self.head_dim)
+                self.retrieved_gain = nn.Parameter(torch.empty(self.head_dim))
         self.reset_parameters()
 
     @torch.no_grad()
@@ -166,6 +168,8 @@ class TitanAttention(SoftmaxAttention):
             persistent.normal_()
         if (memory := getattr(self, "memory", None)) is not None:
             memory.set_biases()
+        if (gain := getattr(self, "retrieved_gain", None)) is not None:
+            gain.fill_(1.0)
 
     def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
         """Return the heights of q, k and v in both projections."""

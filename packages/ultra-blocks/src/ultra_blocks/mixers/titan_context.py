@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ultra_blocks.mixers.titan_attn import TitanAttention
 
 
+EPS = 1e-6
+"""Beside ``|M|^2 / d``, as in an RMS norm: a memory that has learnt less than this fades out."""
+
+
 class ContextState(NamedTuple):
     """What a causal block remembers: keys and values of its segment, of what was retrieved, and the memory.
 
@@ -41,6 +45,8 @@ def read_segments(block: TitanAttention, x: Tensor, layout: Layout) -> Tensor:
     """
     memory = block.memory
     assert memory is not None, "the constructor makes it"
+    if x.shape[1] == 0:
+        return x
     size, heads = memory.chunk_size, block.num_heads
     slots: Slots = layout.remember(("titan chunks", size), lambda: chunk_slots(layout, size))
     filled = slots.filled.unflatten(1, (-1, size))
@@ -167,11 +173,18 @@ def _questions(block: TitanAttention, x: Tensor) -> Tensor:
 
 
 def _retrieved(block: TitanAttention, ask: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-    """Return keys and values ``(R, H, w, d)`` of the tokens that the memory answers with."""
+    """Return keys and values ``(R, H, w, d)`` of the tokens that the memory answers with.
+
+    It is the memory that is normed, not each answer: tokens of a segment resemble each other, a memory of
+    them is nearly of rank one, and each answer divided by its own length were the sign of ``q . k`` times
+    one vector. A jump in every segment, handed on to the next, doubles every error from segment to segment.
+    """
     assert block.memory is not None, "the constructor makes it"
     with torch.autocast(ask.device.type, enabled=False):
-        answers = (ask.transpose(1, 2) @ kept).transpose(1, 2) * block.memory.chunk_size
-    tokens = block.retrieved_norm(answers).flatten(2)
+        kept = kept * block.memory.chunk_size
+        length = kept.square().sum((-2, -1), keepdim=True) / block.head_dim
+        answers = ask.transpose(1, 2) @ (kept * (length + EPS).rsqrt())
+        tokens = (answers.transpose(1, 2) * block.retrieved_gain).flatten(2)
     _, k, v = block._project(tokens.to(block.qkv_proj.get_parameter("weight").dtype))
     return k, v
 

@@ -88,7 +88,7 @@ class TitanMemory(nn.Module):
 
     def _read(self, vectors: Tensor, gates: Gates, layout: Layout) -> Tensor:
         """Run the memory over rows ``(B, T, 3, H, d)`` of one or of both directions."""
-        repeats = len(vectors) // len(layout.mask)
+        repeats = self.directions
         own = 1.0 if self.causal else 0.5
         straight = layout.indexed and not layout.packed  # chunks of columns are chunks of tokens
         if straight:
