@@ -49,9 +49,9 @@ class KDA(DeltaRule):
 
     Paper: Kimi Team 2025, "Kimi Linear: An Expressive, Efficient Attention Architecture", arXiv:2510.26692.
     Differs from the paper: bidirectional unless ``causal``; the output gate is one matrix, not the product of
-    two. ``A_log`` and ``dt_bias`` stay fp32 when the model is cast to half precision. Where the two directions
-    nearly cancel, as they can among equal tokens, the norm of a head magnifies whatever was rounded: with
-    ``negative_eigenvalues``, bf16 inputs and weights alone moved the exact output of such a row by 27 %.
+    two. ``A_log`` and ``dt_bias`` stay fp32 when the model is cast to half precision. Where the two
+    directions nearly cancel, as they can among equal tokens, the norm of a head magnifies what was rounded:
+    with ``negative_eigenvalues``, bf16 inputs and weights alone moved the exact output of such a row by 27 %.
     """
 
     role: ClassVar[str] = "kda"
