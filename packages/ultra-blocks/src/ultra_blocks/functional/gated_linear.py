@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ultra_blocks.functional import fla_forms
 from ultra_blocks.functional.chunks import carry, from_chunks, to_chunks
 from ultra_blocks.functional.decay_tree import block_of, climb, product, readers_of, writers_of
+from ultra_blocks.functional.fla_kernels import usable
 
 
 def gated_linear(
@@ -45,6 +47,8 @@ def gated_linear(
     Shapes:
         y ``(B, T, H, d_v)`` in the dtype of the decays. Cost and memory linear in T.
     """
+    if usable(v, q.shape[-1]):
+        return fla_forms.gated_linear(q, keys, v, log_decays, documents)
     length, exact = q.shape[1], log_decays[0].dtype
     limit = min(_power_of_two(chunk_size), _power_of_two(length))
     size = min(limit, max(limit // 2, 1), key=lambda size: -(-length // size) * size)  # the least to fill up

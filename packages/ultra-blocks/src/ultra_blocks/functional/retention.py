@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ultra_blocks.functional import fla_forms
 from ultra_blocks.functional.chunks import carry, from_chunks, split_length, to_chunks
 
 DecayInit = Literal["powers", "linspace"]
@@ -136,7 +137,13 @@ def _distance(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def retention(
-    q: Tensor, k: Tensor, v: Tensor, decays: ChunkDecays, *, causal: bool, reverse: bool = False
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    decays: ChunkDecays | fla_forms.Steps,
+    *,
+    causal: bool,
+    reverse: bool = False,
 ) -> Tensor:
     """Return ``y_i = sum_j gamma**|p_i - p_j| (q_i . k_j) v_j`` over the document (causal: over j <= i).
 
@@ -146,12 +153,15 @@ def retention(
     Args:
         q, k, v: activations; matrix products take fp64, fp32 or bf16 as they come, fp16 as fp32.
         decays: from :func:`chunk_decays` for the same length and ``causal``. Their dtype is that of states.
+            Or from ``fla_forms.retention_steps``, where kernels are usable.
         causal: read one side alone: the past,
         reverse: or, if so, what follows, over j >= i.
 
     Shapes:
         q, k: ``(B, T, H, d_k)``; v: ``(B, T, H, d_v)``; y: ``(B, T, H, d_v)`` in the dtype of the decays.
     """
+    if isinstance(decays, fla_forms.Steps):
+        return fla_forms.retention(q, k, v, decays, causal=causal, reverse=reverse)
     length = q.shape[1]
     chunks, size = decays.log_spans.shape[-1], decays.within.shape[-1]
     work = torch.float32 if v.dtype == torch.float16 else v.dtype

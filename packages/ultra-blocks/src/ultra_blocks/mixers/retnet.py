@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ultra_blocks.functional.fla_forms import Steps, retention_steps
+from ultra_blocks.functional.fla_kernels import usable
 from ultra_blocks.functional.retention import (
     ChunkDecays,
     DecayInit,
@@ -137,7 +139,7 @@ class RetNet(Mixer):
         if layout is None:
             layout = Layout.full(x.shape[0], x.shape[1], x.device)
         q, k, v, gate = self._project(self.enter(x, layout), self._shared_turns(layout, _exact(x)))
-        decays = self._shared_decays(layout, _exact(x))
+        decays = self._shared_decays(layout, _exact(x), v)
         if self.split:
             (q, q_after), (k, k_after), (v, v_after) = (y.chunk(2, 2) for y in (q, k, v))
             before = retention(q, k, v, decays, causal=True)
@@ -191,24 +193,19 @@ class RetNet(Mixer):
         key = ("retention rotation", self.rotation, self.key_dim, dtype)
         return layout.remember(key, lambda: self._turns(real_positions(layout), dtype))
 
-    def _shared_decays(self, layout: Layout, dtype: torch.dtype) -> ChunkDecays:
+    def _shared_decays(self, layout: Layout, dtype: torch.dtype, v: Tensor) -> ChunkDecays | Steps:
         """The decays of a batch, made once for all layers that need the same."""
         columns = layout.indexed and not layout.packed  # then no table a row: padding adds zeros
+        batch: dict[str, Any] = {"dtype": dtype, "device": layout.mask.device}
+        if not columns:
+            batch.update(documents=layout.documents, positions=layout.positions)
+        if usable(v, self.key_dim):
+            key: Any = ("retention steps", self.log_gammas, dtype)
+            return layout.remember(key, lambda: retention_steps(self.log_gammas, **batch))
         one_sided = self.causal or self.split
         key = ("retention decays", self.log_gammas, self.chunk_size, one_sided, dtype)
-        return layout.remember(
-            key,
-            lambda: chunk_decays(
-                self.log_gammas,
-                layout.mask.shape[1],
-                self.chunk_size,
-                causal=one_sided,
-                dtype=dtype,
-                device=layout.mask.device,
-                documents=None if columns else layout.documents,
-                positions=None if columns else layout.positions,
-            ),
-        )
+        sizes = (layout.mask.shape[1], self.chunk_size)
+        return layout.remember(key, lambda: chunk_decays(self.log_gammas, *sizes, causal=one_sided, **batch))
 
 
 def _exact(x: Tensor) -> torch.dtype:
