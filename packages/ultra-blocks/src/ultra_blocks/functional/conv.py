@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+PIECE = 128
+"""Tokens whose products stay in a cache until they are added up."""
 
 
 def depthwise_conv(
@@ -26,10 +32,10 @@ def depthwise_conv(
     left = kernel - 1 if causal else kernel // 2
     right = kernel - 1 - left
     if documents is None:
-        # One more dimension: CPUs have a fast depthwise convolution for images only.
-        rows = F.pad(x.transpose(1, 2), (left, right)).unsqueeze(2)
-        y = F.conv2d(rows, weight.unsqueeze(2), bias, groups=x.shape[2]).squeeze(2)
-        return y.transpose(1, 2).contiguous()  # what follows goes by tokens: a copy here saves many there
+        by_hand = x.device.type == "cpu" and not torch.compiler.is_compiling()
+        convolve = _Conv.apply if by_hand else _windows
+        alone: Tensor = convolve(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), left)
+        return alone
     rows, near = F.pad(x, (0, 0, left, right)), F.pad(documents, (left, right), value=-1)
     weight = weight.to(torch.promote_types(x.dtype, torch.float32))  # sums are rounded once, as above
     y = torch.zeros_like(x) if bias is None else bias
@@ -46,3 +52,52 @@ def depthwise_conv_step(
     window = torch.cat((window, x_t[:, None].to(window.dtype)), 1)
     y = (window * weight[:, 0].T.to(window.dtype)).sum(1)
     return (y if bias is None else y + bias).to(x_t.dtype), window[:, 1:]
+
+
+class _Conv(torch.autograd.Function):
+    """``y_t = bias + sum_o w_o x_{t + o - left}`` in rows that are one document each.
+
+    For CPUs: the gradient of the weight, a sum over all tokens, takes their libraries several times as long
+    as all else here, and longer yet with two threads.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, left: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.left, ctx.biased = left, bias is not None
+        return _windows(x, weight, bias, left)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        kernel = weight.shape[-1]
+        dx = _windows(dy, weight.flip(-1), None, kernel - 1 - ctx.left)
+        sums = _matches(x, dy, kernel, ctx.left)
+        return dx, sums.T[:, None].to(weight.dtype), dy.sum((0, 1)) if ctx.biased else None, None
+
+
+def _windows(x: Tensor, weight: Tensor, bias: Tensor | None, left: int) -> Tensor:
+    """The convolution, contiguous."""
+    wide = max(left, weight.shape[-1] - 1 - left)
+    images = x.transpose(1, 2).unsqueeze(2)  # one more dimension: CPUs are fast for images only, and these
+    if x.device.type != "cpu":  # with channels last, for which others have no kernel
+        images = images.contiguous()
+    with torch.autocast(x.device.type, enabled=False):
+        y = F.conv2d(images, weight.unsqueeze(2), bias, padding=(0, wide), groups=x.shape[2])
+    return y.squeeze(2).transpose(1, 2)[:, wide - left :][:, : x.shape[1]].contiguous()
+
+
+def _matches(x: Tensor, dy: Tensor, kernel: int, left: int) -> Tensor:
+    """``sum_t dy_t x_{t + o - left}`` over all rows, ``(K, E)``, at least fp32."""
+    length, exact = x.shape[1], torch.promote_types(x.dtype, torch.float32)
+    piece = min(PIECE, length)
+    sums = x.new_zeros(kernel, piece, x.shape[2], dtype=exact)
+    for row, dy_row in zip(x, dy, strict=True):
+        for start in range(0, length, max(piece, 1)):
+            for offset, total in enumerate(sums, -left):
+                low, high = max(start, -offset), min(start + piece, length, length - offset)
+                if low < high:
+                    met = row[low + offset : high + offset].to(exact)
+                    total[low - start : high - start].addcmul_(met, dy_row[low:high].to(exact))
+    return sums.sum(1)
