@@ -29,6 +29,8 @@ NEEDS = {
     "ultra's trainer does.",
     "own_schedule": "Leave the learning rate constant.",
     "needs_curvature": "Call `optimizer.curvature_step` when `curvature_due` is true; ultra's trainer does.",
+    "needs_logits": "Needs the model, whose attention blocks record their logits: `build` of `ultra_optim`; "
+    "step once after the backward passes of an update.",
     "one_lr": "Learning rates of roles multiply the one rate.",
     "idle_first_step": "The first step moves nothing.",
 }

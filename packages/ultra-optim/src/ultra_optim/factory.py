@@ -50,6 +50,8 @@ def build(
     for role, own in (roles or {}).items():
         for message in check_options(label, cls, own).values():
             raise UltraError(f"role {role}: {message}")
+    if traits_of(cls).needs_logits:
+        options["model"] = model
     if traits_of(cls).one_lr:
         base = options.get("lr", signature["lr"].default)
         roles = {

@@ -22,6 +22,7 @@ from ultra_optim.lion import Lion
 from ultra_optim.mars_adamw import MARSAdamW
 from ultra_optim.mars_muon import MARSMuon
 from ultra_optim.muon import Muon
+from ultra_optim.muonclip import MuonClip
 from ultra_optim.normuon import NorMuon
 from ultra_optim.prodigy import Prodigy
 from ultra_optim.psgd_kron import PSGDKron
@@ -57,6 +58,7 @@ __all__ = [
     "MARSAdamW",
     "MARSMuon",
     "Muon",
+    "MuonClip",
     "NorMuon",
     "PSGDKron",
     "Prodigy",

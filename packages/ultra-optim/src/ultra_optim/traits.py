@@ -30,6 +30,7 @@ class OptimizerTraits:
         eval_weights: ``eval()`` and ``train()`` swap two sets of weights.
         own_schedule: it replaces a learning-rate schedule; the rate must stay constant.
         needs_curvature: the trainer must give an extra backward pass now and then.
+        needs_logits: attention blocks record their largest logits for it; the constructor takes ``model``.
         one_lr: it finds its step size itself; rates of roles multiply its one rate.
         idle_first_step: the first step moves nothing.
         changes_gradients: ``step()`` writes to ``p.grad``.
@@ -47,6 +48,7 @@ class OptimizerTraits:
     eval_weights: bool = False
     own_schedule: bool = False
     needs_curvature: bool = False
+    needs_logits: bool = False
     one_lr: bool = False
     idle_first_step: bool = False
     changes_gradients: bool = False

@@ -81,6 +81,11 @@ class Problem:
 
     def weights(self, tile: Tile) -> tuple[Tensor, Tensor | None]:
         """Return the weights ``(N, R, S)`` before dropout, and the slope of the cap."""
+        scores, slope = self.scores(tile)
+        return scores.softmax(-1) if self.normalised else scores.sigmoid_(), slope
+
+    def scores(self, tile: Tile) -> tuple[Tensor, Tensor | None]:
+        """Return the scores ``(N, R, S)``, -inf where a pair is hidden, and the slope of the cap."""
         scores = torch.bmm(queries(tile, self.q), keys(tile, self.k).mT).to(self.wide)
         slope = None
         if self.softcap:
@@ -97,7 +102,7 @@ class Problem:
         if self.decays is not None:
             self._fade(tile, grid)
         self._hide(tile, grid)
-        return scores.softmax(-1) if self.normalised else scores.sigmoid_(), slope
+        return scores, slope
 
     def _fade(self, tile: Tile, grid: Tensor) -> None:
         assert self.decays is not None

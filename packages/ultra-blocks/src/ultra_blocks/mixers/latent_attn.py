@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from ultra_blocks.functional.attention import explicit_attention, kernel_attention
+from ultra_blocks.functional.max_scores import max_scores
 from ultra_blocks.functional.tiles import tiled_attention
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_blocks.mixers.max_logits import MaxLogits, rows_of
 from ultra_blocks.mixers.softmax import check_options, columns
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
+from ultra_core.logits import LogitRows
 from ultra_core.options import FromModel, Range
 
 
@@ -28,7 +31,7 @@ class LatentCache(NamedTuple):
     length: int
 
 
-class LatentAttention(Mixer):
+class LatentAttention(MaxLogits, Mixer):
     """Multi-head attention whose keys and values are read from one narrow latent a token (MLA).
 
     For head h, over the keys of the query's own document, R turning by the position::
@@ -141,6 +144,15 @@ class LatentAttention(Mixer):
             "kv_up_proj.weight": self.up_heights,
         }
 
+    def logit_rows(self) -> tuple[LogitRows, ...]:
+        """Return what heads have of their own, q_N, q_R and k_N; nothing where they are quantised."""
+        heads, start = self.num_heads, self.query_heights[0]
+        return (
+            *rows_of("q_proj", self.q_proj, "query", heads, self.head_dim),
+            *rows_of("q_proj", self.q_proj, "lone_query", heads, self.rope_dim, start),
+            *rows_of("kv_up_proj", self.kv_up_proj, "key", heads, self.head_dim),
+        )
+
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Return the attention branch ``(B, T, D)`` of ``x`` ``(B, T, D)``; zeros at padding."""
         if layout is None:
@@ -150,6 +162,7 @@ class LatentAttention(Mixer):
         k_own, v = self._decompress(latents)
         q = torch.cat((q_own, q_turned), -1)
         k = torch.cat((k_own, turned[:, None].expand(-1, self.num_heads, -1, -1)), -1)
+        self._note(lambda: max_scores(q, k, layout, causal=self.causal, window=self.window))
         dropout = self.dropout if self.training else 0.0
         attend = kernel_attention if self.softcap is None else partial(tiled_attention, softcap=self.softcap)
         y = attend(q, k, v, layout, causal=self.causal, window=self.window, dropout=dropout)

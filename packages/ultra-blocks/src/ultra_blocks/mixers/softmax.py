@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from ultra_blocks.functional.attention import explicit_attention, kernel_attention, repeat_heads
+from ultra_blocks.functional.max_scores import max_of_scores, max_scores
 from ultra_blocks.functional.tiles import added_scores, tiled_attention
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_blocks.mixers.max_logits import MaxLogits, rows_of
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
+from ultra_core.logits import LogitRows
 
 
 class KVCache(NamedTuple):
@@ -32,7 +35,7 @@ class Terms(NamedTuple):
     decays: Tensor | None = None
 
 
-class SoftmaxAttention(Mixer):
+class SoftmaxAttention(MaxLogits, Mixer):
     """Attention with G key heads for H query heads; see its faces for the formulas.
 
     The projections of q, k and v are one matrix ``qkv_proj`` of ``(H + 2 G) d`` rows. A block that adds
@@ -91,6 +94,14 @@ class SoftmaxAttention(Mixer):
         """Return the heights of q, k and v in ``qkv_proj``."""
         return {"qkv_proj.weight": self.heights}
 
+    def logit_rows(self) -> tuple[LogitRows, ...]:
+        """Return the queries and keys in ``qkv_proj``; nothing where they are normed or quantised."""
+        if self.q_norm is not None:
+            return ()
+        heads, groups, width = self.num_heads, self.num_kv_heads, self.head_dim
+        queries = rows_of("qkv_proj", self.qkv_proj, "query", heads, width)
+        return (*queries, *rows_of("qkv_proj", self.qkv_proj, "key", groups, width, heads * width))
+
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Return the attention branch ``(B, T, D)`` of ``x`` ``(B, T, D)``; zeros at padding."""
         if layout is None:
@@ -107,6 +118,7 @@ class SoftmaxAttention(Mixer):
         bias = self.positions.bias(layout, v.dtype) if self.positions.kind == "bias" else None
         dropout = self.dropout if self.training else 0.0
         window = self.window if self._reaches_past_window(layout) else None
+        self._note(lambda: self._max_logits(q, k, layout, window))
         terms = self._terms(x, layout)
         tiled = self.softcap is not None or any(term is not None for term in terms)
         learnt = bias is not None and bias.requires_grad
@@ -141,6 +153,14 @@ class SoftmaxAttention(Mixer):
         if self.window is None or not layout.indexed:
             return self.window is not None
         return layout.mask.shape[1] - 1 > (self.window if self.causal else self.window // 2)
+
+    def _max_logits(self, q: Tensor, k: Tensor, layout: Layout, window: int | None) -> Tensor:
+        """Return the largest scaled score of every head ``(H,)``, before the cap and what is added."""
+        if self.positions.kind == "scores":
+            with torch.no_grad():
+                scores = self._scores(q, k, layout)
+            return max_of_scores(scores, layout, causal=self.causal, window=window)
+        return max_scores(q, k, layout, causal=self.causal, window=window)
 
     def _terms(self, x: Tensor, layout: Layout) -> Terms:
         """Return what this block adds to the scores of all tokens; ``x`` has zeros at padding."""

@@ -51,9 +51,11 @@ def is_itself(subject: Subject) -> None:
 
 def _path(subject: Subject) -> Tensor:
     """Where the twenty steps lead: a tensor has the size that 8-bit states ask for, every fourth gradient is
-    large, so that what tells methods apart acts."""
+    large, logits are above the usual bound, so that what tells methods apart acts."""
     start, steps = _problem()
-    moved = displacement(subject, start, steps, lr=1e-2, weight_decay=0.0, total_steps=len(steps))
+    moved = displacement(
+        subject, start, steps, logit=125.0, lr=1e-2, weight_decay=0.0, total_steps=len(steps)
+    )
     return torch.cat([d.flatten() for d in moved])
 
 

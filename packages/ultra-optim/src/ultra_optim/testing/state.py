@@ -92,6 +92,7 @@ def ignores_how_groups_are_cut(subject: Subject) -> None:
     group = subject.build(apart, lr=1e-2).param_groups[0]
     plain = {k: v for k, v in group.items() if not isinstance(v, list)}
     options = dict(subject.options) | ({"total_steps": 100} if subject.has("total_steps") else {})
+    options |= {"model": apart} if subject.traits.needs_logits else {}
     cut = subject.cls([{**plain, "params": [p]} for p in apart.tensors()], **options)
     drive(joined, together.tensors(), steps)
     drive(cut, apart.tensors(), steps)

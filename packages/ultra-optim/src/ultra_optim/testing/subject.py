@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ultra_core.logits import LogitRows
 from ultra_core.options import read_options
 from ultra_core.params import ParamInfo
 from ultra_optim.factory import build
@@ -46,11 +47,38 @@ class Subject:
         return self.build(Bag(tensors), **options)
 
 
-class Bag(nn.Module):
+class Head(nn.Module):
+    """One attention head, for optimizers that bound logits: it says what its largest is.
+
+    Queries and keys are the halves of the first parameter that has two rows.
+    """
+
+    logit = 0.0
+
+    def record_logits(self, enabled: bool) -> None:
+        """There is nothing to record."""
+
+    def take_max_logits(self) -> Tensor:
+        """Return ``logit``."""
+        return torch.tensor([self.logit], dtype=torch.float64)
+
+    def logit_rows(self) -> tuple[LogitRows, ...]:
+        """Return the halves."""
+        name, width = next((n, len(p) // 2) for n, p in self.named_parameters() if p.ndim and len(p) > 1)
+        return (
+            LogitRows(parameter=name, part="query", heads=1, width=width),
+            LogitRows(parameter=name, part="key", heads=1, width=width, start=width),
+        )
+
+
+class Bag(Head):
     """Tensors as parameters of one module, which says of each what it is."""
 
-    def __init__(self, tensors: Iterable[Tensor], infos: Mapping[str, ParamInfo] | None = None) -> None:
+    def __init__(
+        self, tensors: Iterable[Tensor], infos: Mapping[str, ParamInfo] | None = None, *, logit: float = 0.0
+    ) -> None:
         super().__init__()
+        self.logit = logit
         for index, tensor in enumerate(tensors):
             tensor = tensor.detach()
             self.register_parameter(f"p{index}", nn.Parameter(tensor, requires_grad=True))
@@ -69,7 +97,7 @@ class Bag(nn.Module):
         return list(self.parameters())
 
 
-class Net(nn.Module):
+class Net(Head):
     """Embedding, two linear layers, a norm: every role and kind that a small model has."""
 
     def __init__(self, width: int = 12) -> None:
@@ -154,10 +182,15 @@ def train(model: Net, optimizer: Optimizer, steps: int, start: int = 0) -> list[
 
 
 def displacement(
-    subject: Subject, start: Sequence[Tensor], steps: Sequence[Sequence[Tensor]], **options: Any
+    subject: Subject,
+    start: Sequence[Tensor],
+    steps: Sequence[Sequence[Tensor]],
+    *,
+    logit: float = 0.0,
+    **options: Any,
 ) -> list[Tensor]:
-    """How far each tensor moves under the given gradients."""
-    bag = Bag([t.clone() for t in start])
+    """How far each tensor moves under the given gradients; ``logit`` is what the bag says of its head."""
+    bag = Bag([t.clone() for t in start], logit=logit)
     drive(subject.build(bag, **options), bag.tensors(), steps)
     return [p.detach() - t for p, t in zip(bag.tensors(), start, strict=True)]
 

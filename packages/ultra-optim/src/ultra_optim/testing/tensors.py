@@ -99,6 +99,7 @@ def takes_every_shape(subject: Subject) -> None:
     @hypothesis.settings(deadline=None, derandomize=True, max_examples=25, database=None)
     @hypothesis.given(tensors=_tensors())
     def fuzz(tensors: list[Tensor]) -> None:
+        tensors = [*tensors, torch.ones(2, dtype=tensors[0].dtype)]  # rows that can be queries and keys
         infos = {f"p{i}": ParamInfo(kind="conv") for i, t in enumerate(tensors) if t.ndim == 4}
         moved = []
         for layout in (lambda t: t, torch.Tensor.contiguous):
