@@ -15,7 +15,6 @@ from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.softmax import KVCache, SoftmaxAttention
 from ultra_blocks.mixers.titan_context import context_state, context_step, read_segments
-from ultra_blocks.mixers.titan_deep import DeepMemory
 from ultra_blocks.mixers.titan_memory import TitanMemory
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
@@ -63,9 +62,6 @@ class TitanAttention(SoftmaxAttention):
         positions: position code of the attention; the memory has none but its order of reading.
         memory: whether there is a memory.
         variant: where it stands.
-        memory_depth: layers of M, 1: a matrix, or 2: ``M(x) = x + o / |o|``, ``o = silu(x W_1) W_2``, see
-            :class:`~ultra_blocks.mixers.titan_deep.DeepMemory`; then ``M(q)`` stands for ``q M`` above, and
-            ``h = gain sqrt(d) M'(q_r)``.
         memory_chunk: tokens whose gradients are taken at one memory, counted in the document; for ``mac`` the
             segment. Not a matter of speed alone: shorter ones are another, more exact descent with more
             products in a row.
@@ -111,7 +107,6 @@ class TitanAttention(SoftmaxAttention):
         positions: Annotated[PositionSpec, FromModel("positions")] = "hope",
         memory: bool = True,
         variant: Variant = "mag",
-        memory_depth: Literal[1, 2] = 1,
         memory_chunk: Annotated[int, Range(min=1)] = 64,
         persistent_tokens: Annotated[int, Range(min=0)] | None = None,
         qk_norm: bool = False,
@@ -131,11 +126,6 @@ class TitanAttention(SoftmaxAttention):
             raise ValueError(
                 f"TitanAttention: variant must be one of {', '.join(get_args(Variant))}, and mag without a "
                 f"memory; given {variant!r} with memory={memory}"
-            )
-        if memory_depth not in (1, 2) or (memory_depth != 1 and not memory):
-            raise ValueError(
-                f"TitanAttention: memory_depth must be 1 or 2, and 1 without a memory; given {memory_depth!r} "
-                f"with memory={memory}"
             )
         if variant == "mac" and window is not None:
             raise ValueError(
@@ -160,7 +150,7 @@ class TitanAttention(SoftmaxAttention):
         self.persistent = nn.Parameter(tokens) if persistent_tokens else None
         self.memory: TitanMemory | None = None
         if memory:
-            self.memory = (TitanMemory if memory_depth == 1 else DeepMemory)(
+            self.memory = TitanMemory(
                 hidden_size, num_heads=num_heads, causal=causal, chunk_size=memory_chunk, linear=linear
             )
             self.memory_norm = RMSNorm(self.head_dim)
@@ -178,7 +168,7 @@ class TitanAttention(SoftmaxAttention):
         if (persistent := getattr(self, "persistent", None)) is not None:
             persistent.normal_()
         if (memory := getattr(self, "memory", None)) is not None:
-            memory.reset_start()
+            memory.set_biases()
         if (gain := getattr(self, "retrieved_gain", None)) is not None:
             gain.fill_(1.0)
 
@@ -197,8 +187,6 @@ class TitanAttention(SoftmaxAttention):
         for name in info:
             if name.startswith("memory.gate_proj."):
                 info[name] = ParamInfo(role=self.role, kind="gate", decay=False)
-            elif name in ("memory.first", "memory.second"):  # a matrix a head
-                info[name] = ParamInfo(role=self.role, kind="expert", expert_dim=0)
         if self.persistent is not None:
             info["persistent"] = ParamInfo(role=self.role, kind="embedding", decay=False)
         return info
