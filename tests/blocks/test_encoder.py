@@ -275,8 +275,18 @@ class TestBuilding:
     """An error that a plugin raises when it is built names the plugin and the field."""
 
     def test_what_it_refuses(self):
-        with pytest.raises(ModelConfigError, match=r"layer_pattern.standard_attn: .*even width"):
+        with pytest.raises(ModelConfigError, match=r"layer_pattern.0: .*even width"):
             Encoder(config(hidden_size=12, num_heads=4, retention_heads=4))
+
+    def test_all_that_is_refused_is_said_at_once(self):
+        pattern = ["standard_attn", {"gla": {"key_expansion": 0.01}}, {"hgrn2": {"conv_size": 4}}]
+        with pytest.raises(ModelConfigError) as caught:
+            Encoder(config(layer_pattern=pattern, norm_type={"derf": {"alpha_init": -1.0}}))
+        assert [path for path, _ in caught.value.faults] == [
+            ("norm_type", "derf", "alpha_init"),
+            ("layer_pattern", 1, "gla"),
+            ("layer_pattern", 2, "hgrn2"),
+        ]
 
     def test_where_it_is_broken(self, monkeypatch):
         class Broken(nn.Module):

@@ -152,7 +152,8 @@ class UltraConfig:
     def faults(self) -> list[tuple[Path, str]]:
         """Return every (path, message) at which the config contradicts itself or the installed plugins.
 
-        Imports a plugin only where its options, directions or head counts must be looked at.
+        That a constructor refuses a block, norm, FFN or position code is among them: each is built once, on
+        the meta device, when types and ranges are right.
         """
         from ultra_blocks.validation import faults
 

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
-import attrs
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ultra_blocks.config import ModelConfigError, Spec, UltraConfig, split_spec
+from ultra_blocks.config import ModelConfigError, UltraConfig
 from ultra_blocks.drawing import draw
 from ultra_blocks.embeddings import Embeddings
 from ultra_blocks.layout import Layout
-from ultra_blocks.linear import linear_factory
-from ultra_blocks.norms.base import Place
-from ultra_blocks.positions import PositionCode, build
-from ultra_core import blocks, ffns, norms, positions
-from ultra_core.errors import PluginError, UltraError
-from ultra_core.options import bind, read_options
-from ultra_core.registry import Registry
+from ultra_blocks.parts import build_ffn, build_mixer, build_norm, embedded_positions, model_fields
+from ultra_blocks.validation import declared
 
 __all__ = ["Encoder", "EncoderLayer", "EncoderOutput", "UltraConfig", "build_norm"]
 
@@ -90,28 +83,34 @@ class Encoder(nn.Module):
 
     def __init__(self, config: UltraConfig) -> None:
         super().__init__()
-        self.config = config.check()
-        fields = {field.name: getattr(config, field.name) for field in attrs.fields(UltraConfig)}
-        fields["linear"] = linear_factory(config.use_bitnet)
-        fields["norm"] = partial(build_norm, config, "mixer")
+        self.config = config
+        if any(declared(config)):
+            config.check()
+        try:
+            self._build(config)
+        except ModelConfigError as error:
+            config.check()  # the others too, not only the first
+            raise error
+        self.gradient_checkpointing = False
+        self._gradient_checkpointing_func: Callable[..., Any] = partial(checkpoint, use_reentrant=False)
+        self.reset_parameters()
+
+    def _build(self, config: UltraConfig) -> None:
         self.embeddings = Embeddings(
             config.vocab_size,
             config.hidden_size,
             factor=config.factorized_embedding_dim if config.use_factorized_embedding else None,
             conv_kernel=config.embedding_conv_kernel if config.use_embedding_conv else None,
             causal=config.causal,
-            positions=_embedded_positions(config, fields),
+            positions=embedded_positions(config, model_fields(config)),
             norm=build_norm(config, "embedding") if config.embedding_norm else None,
             dropout=config.dropout,
         )
         self.layers = nn.ModuleList(
-            _layer(config, name, options, {**fields, "layer_depth": i / config.num_layers})
+            _layer(config, name, options, model_fields(config, i / config.num_layers))
             for i, (name, options) in enumerate(config.layers())
         )
         self.norm = build_norm(config, "final")
-        self.gradient_checkpointing = False
-        self._gradient_checkpointing_func: Callable[..., Any] = partial(checkpoint, use_reentrant=False)
-        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw new weights everywhere, from torch's global generator."""
@@ -177,96 +176,10 @@ def _added(losses: Losses, more: Losses) -> Losses:
     return total
 
 
-def build_norm(config: UltraConfig, place: Place, width: int | None = None) -> nn.Module:
-    """Build the norm of a config for a place; its width is that of the stream unless given."""
-    name, options = config.norm()
-    cls = norms.get(name)
-    supplied = {"hidden_size": width or config.hidden_size, "place": place}
-    with _named(norms, name, "norm_type"):
-        return cls(**bind(cls, options, supplied=supplied, model=attrs.asdict(config, recurse=False)))
-
-
 def _layer(
     config: UltraConfig, name: str, options: Mapping[str, Any], fields: Mapping[str, Any]
 ) -> EncoderLayer:
-    mixer = _mixer(config, name, options, fields)
+    mixer = build_mixer(config, name, options, fields)
     own = getattr(getattr(mixer, "traits", None), "own_norm", False)
     norm = nn.Identity() if own else build_norm(config, "mixer")
-    return EncoderLayer(norm, mixer, build_norm(config, "ffn"), _ffn(config, fields), config.dropout)
-
-
-def _mixer(
-    config: UltraConfig, name: str, options: Mapping[str, Any], fields: Mapping[str, Any]
-) -> nn.Module:
-    cls = blocks.get(name)
-    options, model = dict(options), dict(fields)
-    own = read_options(cls).get("positions")
-    if own is not None:
-        if "positions" in options:
-            options["positions"] = _position_factory(options["positions"], fields)
-        elif _is_embedded(config.positions):
-            model["positions"] = "nope"
-        else:
-            model["positions"] = _position_factory(config.positions_for(own.default), fields)
-    supplied = {"hidden_size": config.hidden_size, "causal": config.causal}
-    with _named(blocks, name, "layer_pattern"):
-        return cls(**bind(cls, options, supplied=supplied, model=model))
-
-
-def _ffn(config: UltraConfig, fields: Mapping[str, Any]) -> nn.Module:
-    name, options = config.resolved_ffn()
-    cls = ffns.get(name)
-    sizes = {"hidden_size": config.hidden_size, "ffn_hidden_size": config.ffn_hidden_size}
-    with _named(ffns, name, "ffn"):
-        return cls(**bind(cls, options, supplied={**sizes, "model": fields}, model=fields))
-
-
-@contextmanager
-def _named(registry: Registry, name: str, field: str) -> Iterator[None]:
-    """Say which plugin and which field of the config an error comes from that is raised in building it."""
-    try:
-        yield
-    except UltraError:
-        raise
-    except ValueError as error:
-        raise ModelConfigError([((field, name), str(error))]) from error
-    except Exception as error:
-        entry = registry.entry(name)
-        raise PluginError(
-            f"{field}: the {registry.noun} {name!r} of {entry.distribution} {entry.version} cannot be built: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-
-
-def _is_embedded(spec: Spec | None) -> bool:
-    """Whether a position code is added to the embeddings once, instead of being applied by blocks."""
-    return spec is not None and getattr(positions.get(split_spec(spec)[0]), "kind", None) == "embed"
-
-
-def _embedded_positions(config: UltraConfig, fields: Mapping[str, Any]) -> PositionCode | None:
-    if config.positions is None or not _is_embedded(config.positions):
-        return None
-    factory = _position_factory(config.positions, fields)
-    heads = config.num_heads
-    return factory(
-        head_dim=config.hidden_size // heads,
-        num_heads=heads,
-        hidden_size=config.hidden_size,
-        causal=config.causal,
-    )
-
-
-def _position_factory(spec: Any, fields: Mapping[str, Any]) -> Callable[..., PositionCode]:
-    """Return what a block builds its position code with, so that the code sees the fields of the model."""
-
-    def factory(*, head_dim: int, num_heads: int, hidden_size: int, causal: bool) -> PositionCode:
-        return build(
-            spec,
-            head_dim=head_dim,
-            num_heads=num_heads,
-            hidden_size=hidden_size,
-            causal=causal,
-            model=fields,
-        )
-
-    return factory
+    return EncoderLayer(norm, mixer, build_norm(config, "ffn"), build_ffn(config, fields), config.dropout)

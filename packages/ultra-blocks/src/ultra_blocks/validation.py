@@ -19,7 +19,20 @@ Layer = tuple[int, str, dict[str, Any]]
 
 def faults(config: UltraConfig) -> list[tuple[Path, str]]:
     """Return every fault; types and ranges alone when some are wrong, since the rest builds on them."""
-    return list(_types(config)) or list(_contradictions(config))
+    if found := list(_types(config)):
+        return found
+    from ultra_blocks.trial import refusals  # imports torch
+
+    found = list(_contradictions(config))
+    return found + list(refusals(config, [path for path, _ in found]))
+
+
+def declared(config: UltraConfig) -> Found:
+    """Yield the faults that names, types and traits show, without building anything."""
+    if found := list(_types(config)):
+        yield from found
+    else:
+        yield from _contradictions(config)
 
 
 def _types(config: UltraConfig) -> Found:
@@ -173,6 +186,9 @@ def _position_kinds(config: UltraConfig, known: list[Layer]) -> Found:
             continue
         path: Path = ("layer_pattern", i, name, "positions") if own else ("positions",)
         try:
+            if own and (found := list(_plugin(positions, spec, path))):
+                yield from found
+                continue
             code, _ = split_spec(spec)
             kind = getattr(positions.get(code), "kind", None)
             traits = getattr(blocks.get(name), "traits", None)

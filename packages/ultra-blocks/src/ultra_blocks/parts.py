@@ -1,0 +1,129 @@
+"""The parts of an encoder, each built as an UltraConfig says; what one refuses names it and its field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+from torch import nn
+
+from ultra_blocks.config import ModelConfigError, Path, Spec, UltraConfig, split_spec
+from ultra_blocks.linear import linear_factory
+from ultra_blocks.norms.base import Place
+from ultra_blocks.positions import PositionCode, build
+from ultra_core import blocks, ffns, norms, positions
+from ultra_core.errors import PluginError, UltraError
+from ultra_core.options import bind, read_options
+from ultra_core.registry import Registry
+
+
+def model_fields(config: UltraConfig, depth: float = 0.0) -> dict[str, Any]:
+    """Return what plugins get where their signature says ``FromModel``.
+
+    Args:
+        config: the model.
+        depth: share of the layers that come before the one at hand.
+    """
+    fields = {field.name: getattr(config, field.name) for field in attrs.fields(UltraConfig)}
+    fields["linear"] = linear_factory(config.use_bitnet)
+    fields["norm"] = partial(build_norm, config, "mixer")
+    fields["layer_depth"] = depth
+    return fields
+
+
+def build_norm(config: UltraConfig, place: Place, width: int | None = None) -> nn.Module:
+    """Build the norm of a config for a place; its width is that of the stream unless given."""
+    name, options = config.norm()
+    cls = norms.get(name)
+    supplied = {"hidden_size": width or config.hidden_size, "place": place}
+    with naming(norms, name, ("norm_type", name)):
+        return cls(**bind(cls, options, supplied=supplied, model=attrs.asdict(config, recurse=False)))
+
+
+def build_mixer(
+    config: UltraConfig, name: str, options: Mapping[str, Any], fields: Mapping[str, Any]
+) -> nn.Module:
+    """Build a block of the pattern for a layer whose ``model_fields`` are given."""
+    cls = blocks.get(name)
+    options, model = dict(options), dict(fields)
+    own = read_options(cls).get("positions")
+    if own is not None:
+        if "positions" in options:
+            path: Path = ("layer_pattern", name, "positions")
+            options["positions"] = _position_factory(options["positions"], fields, path)
+        elif _is_embedded(config.positions):
+            model["positions"] = "nope"
+        else:
+            path = ("layer_pattern", name) if config.positions is None else ("positions",)
+            model["positions"] = _position_factory(config.positions_for(own.default), fields, path)
+    supplied = {"hidden_size": config.hidden_size, "causal": config.causal}
+    with naming(blocks, name, ("layer_pattern", name)):
+        return cls(**bind(cls, options, supplied=supplied, model=model))
+
+
+def build_ffn(config: UltraConfig, fields: Mapping[str, Any]) -> nn.Module:
+    """Build the FFN of a layer whose ``model_fields`` are given."""
+    name, options = config.resolved_ffn()
+    cls = ffns.get(name)
+    sizes = {"hidden_size": config.hidden_size, "ffn_hidden_size": config.ffn_hidden_size}
+    with naming(ffns, name, ("ffn", name)):
+        return cls(**bind(cls, options, supplied={**sizes, "model": fields}, model=fields))
+
+
+def embedded_positions(config: UltraConfig, fields: Mapping[str, Any]) -> PositionCode | None:
+    """Build the position code that is added to the embeddings; None when the config has none of that kind."""
+    if config.positions is None or not _is_embedded(config.positions):
+        return None
+    return _position_factory(config.positions, fields, ("positions",))(
+        head_dim=config.hidden_size // config.num_heads,
+        num_heads=config.num_heads,
+        hidden_size=config.hidden_size,
+        causal=config.causal,
+    )
+
+
+@contextmanager
+def naming(registry: Registry, name: str, path: Path) -> Iterator[None]:
+    """Say which plugin an error comes from that is raised in building it.
+
+    Raises:
+        ModelConfigError: the plugin refuses, with a ValueError, what it is built with; the path is where.
+        PluginError: any other error: the plugin is broken.
+    """
+    try:
+        yield
+    except UltraError:
+        raise
+    except ValueError as error:
+        raise ModelConfigError([(path, str(error))]) from error
+    except Exception as error:
+        entry = registry.entry(name)
+        raise PluginError(
+            f"the {registry.noun} {name!r} of {entry.distribution} {entry.version} cannot be built: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _is_embedded(spec: Spec | None) -> bool:
+    """Whether a position code is added to the embeddings once, instead of being applied by blocks."""
+    return spec is not None and getattr(positions.get(split_spec(spec)[0]), "kind", None) == "embed"
+
+
+def _position_factory(spec: Any, fields: Mapping[str, Any], path: Path) -> Callable[..., PositionCode]:
+    """Return what a block builds its position code with, so that the code sees the fields of the model."""
+
+    def factory(*, head_dim: int, num_heads: int, hidden_size: int, causal: bool) -> PositionCode:
+        with naming(positions, split_spec(spec)[0], path):
+            return build(
+                spec,
+                head_dim=head_dim,
+                num_heads=num_heads,
+                hidden_size=hidden_size,
+                causal=causal,
+                model=fields,
+            )
+
+    return factory
