@@ -22,10 +22,10 @@ Found = Iterator[tuple[Path, str]]
 FFN_FIELDS = frozenset({"ffn", "use_moe", "ffn_activation", "num_experts", "top_k_experts"})
 
 
-DRAWS = frozenset(
-    "uniform_ normal_ trunc_normal_ xavier_uniform_ xavier_normal_ kaiming_uniform_ kaiming_normal_ "
-    "orthogonal_ sparse_ exponential_ log_normal_ bernoulli_ random_".split()
-)
+DRAWS = {
+    *("uniform_", "normal_", "trunc_normal_", "exponential_", "log_normal_", "bernoulli_", "random_"),
+    *("xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_", "orthogonal_", "sparse_"),
+}
 """Functions that fill a tensor with random numbers."""
 
 
