@@ -55,7 +55,7 @@ def band_attention(
     keys, values = (_seen_by_chunks(x, chunks, far) for x in (k, v))
     queries = chunks.cut(q).transpose(1, 2).flatten(0, 1)  # (B n, H, C, d)
     y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=k.shape[1] != heads)
-    return y.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3)[:, :, :length]
+    return y.unflatten(0, (batch, chunks.number)).transpose(1, 2).flatten(2, 3)[:, :, :length]
 
 
 class Chunks(NamedTuple):

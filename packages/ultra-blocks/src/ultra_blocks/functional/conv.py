@@ -79,6 +79,8 @@ class _Conv(torch.autograd.Function):
 
 def _windows(x: Tensor, weight: Tensor, bias: Tensor | None, left: int) -> Tensor:
     """The convolution, contiguous."""
+    if not x.shape[1]:  # libraries refuse images without a pixel
+        return x.clone(memory_format=torch.contiguous_format)
     wide = max(left, weight.shape[-1] - 1 - left)
     images = x.transpose(1, 2).unsqueeze(2)  # one more dimension: CPUs are fast for images only, and these
     if x.device.type != "cpu":  # with channels last, for which others have no kernel

@@ -79,7 +79,7 @@ def delta_rule(
         return fla_forms.delta_rule(q, k, v, forward, backward, documents)
     length, exact = k.shape[1], forward.beta.dtype
     size = 2 ** (min(chunk_size, length) - 1).bit_length()
-    chunks = -(-length // size)
+    chunks = max(1, -(-length // size))
     with torch.autocast(q.device.type, enabled=False):
         q, k, v = (_cut(x.to(exact), chunks, size) for x in (q, k, v))
         fades = forward.log_decay is not None and forward.log_decay.ndim == 4

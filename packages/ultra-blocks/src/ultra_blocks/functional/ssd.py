@@ -107,7 +107,7 @@ def _cut(x: Tensor, chunks: int, size: int) -> Tensor:
 
 def _lane(scan: Scan, chunks: int, size: int, work: torch.dtype, *, shifted: bool, reverse: bool) -> _Lane:
     read = scan.read
-    if shifted:
+    if shifted and read.shape[1]:
         read = F.pad(read, (0, 0, 0, 0, -1, 1) if reverse else (0, 0, 0, 0, 1, -1))
     # What exp maps to 0 anyway is cut, lest cumulative sums lose their digits to it.
     smallest = math.log(torch.finfo(scan.log_decay.dtype).tiny) - 40

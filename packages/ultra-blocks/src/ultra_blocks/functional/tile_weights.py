@@ -49,7 +49,7 @@ class Problem:
         dropout: float,
     ) -> None:
         self.batch, self.heads, self.length, _ = q.shape
-        self.q, self.k, self.v = (x.reshape(-1, self.length, x.shape[-1]) for x in (q, k, v))
+        self.q, self.k, self.v = (x.flatten(0, 1) for x in (q, k, v))
         self.wide = torch.promote_types(q.dtype, torch.float32)
         self.documents, self.positions, self.shift = documents, positions, shift
         self.bias, self.decays = bias, decays
@@ -66,6 +66,8 @@ class Problem:
     def tiles(self) -> Iterator[Tile]:
         """Yield the tiles: some heads of one batch row, or all heads of some."""
         length, heads = self.length, self.heads
+        if not length:
+            return
         budget = BUDGET.get(self.q.device.type, BUDGET["cuda"])
         rows = min(length, max(ROWS, budget // length))
         together = max(1, budget // (rows * length))
