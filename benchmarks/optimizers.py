@@ -1,146 +1,137 @@
 """Every optimizer: time of a step, state, and its peers; or how well it trains.
 
-    python benchmarks/optimizers.py                  # speed and memory
+    python benchmarks/optimizers.py                  # speed and memory, at both sizes
+    python benchmarks/optimizers.py --compile       # with our compiled updates
     python benchmarks/optimizers.py --quality        # convergence tables and the plots of docs/optimizers
 
-A step over the parameters of a 6-layer, 384-wide encoder with 16,000 pieces, gradients given. The sides of
-a name take turns with torch's fused AdamW in the same run; medians. "By bytes" compares with the time that
-fused AdamW takes for as many bytes of parameters, gradients and state as the method must move.
+Steps over the parameters of a 6-layer, 384-wide encoder with 16,000 pieces, and for methods that treat all
+parameters alike also of BERT-base, gradients given. The sides of a name take turns in random order with
+torch's fused AdamW in the same rounds; medians. "By bytes" compares with the time that fused AdamW takes for
+as many bytes of parameters, gradients and state as the method must move. What a method does only every so
+many steps is spread over them. "Steps" are those of ours and the fewest of a peer that counted: a slow side
+drops out when its budget is used up. Peers whose bfloat16 products are slow on a CPU are timed on the hidden
+matrices of one layer, times the number of layers. A side that moves nothing, or other state than is declared,
+is an error.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; read when torch is imported
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import harness
+import optimizer_claims
 import torch
-from optimizer_peers import PEERS, TORCH, compile_peers
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from optimizer_measures import Plan, Result, batches, measure
+from optimizer_memory import formula
+from optimizer_peers import PEERS, prepare
+from optimizer_sides import SIZES, Load
 
-import ultra_optim
-from ultra_blocks.encoder import Encoder, UltraConfig
 from ultra_core import optimizers
-from ultra_optim.traits import MATRIX_KINDS, traits_of
+from ultra_optim.traits import traits_of
 
-ADAMW_NUMBERS = 7
-"""Numbers an element that AdamW moves: parameter, two moments in and out, gradient in."""
-
-
-def encoder() -> nn.Module:
-    """Return the encoder whose parameters are moved."""
-    config = UltraConfig(
-        vocab_size=16_000, hidden_size=384, num_layers=6, num_heads=6, ffn_hidden_size=1536, use_moe=False,
-        layer_pattern=("standard_attn",), use_hope=False,
-    )  # fmt: skip
-    return Encoder(config)
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def with_gradients(model: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:
-    model = model.to(device, dtype)
-    generator = torch.Generator().manual_seed(0)
-    for p in model.parameters():
-        p.grad = 1e-3 * torch.randn(p.shape, generator=generator).to(device, dtype)
-    return model
+class Printed:
+    """A table whose rows are printed as they come."""
+
+    def __init__(self, columns: Sequence[str], first: int = 18) -> None:
+        self.widths = [max(first, len(columns[0])), *(max(7, len(c)) for c in columns[1:])]
+        self.row(columns)
+        self.row(["-" * width for width in self.widths])
+
+    def row(self, cells: Sequence[str]) -> None:
+        """Print a row."""
+        padded = [cell.ljust(width) for cell, width in zip(cells, self.widths, strict=True)]
+        print(f"| {' | '.join(padded)} |", flush=True)
 
 
-def kinds(model: nn.Module) -> dict[str, list[Tensor]]:
-    """Sort parameters into hidden matrices and others, for peers that cannot."""
-    found: dict[str, list[Tensor]] = {"matrix": [], "other": []}
-    information = ultra_optim.describe(model)
-    for name, p in model.named_parameters():
-        found["matrix" if information[name].kind in MATRIX_KINDS else "other"].append(p)
+def cell(figure: float | None, digits: int = 2) -> str:
+    return "" if figure is None else f"{figure:,.{digits}f}"
+
+
+def speed(size: str, names: Sequence[str], plan: Plan, load: Load) -> list[Result]:
+    """Print the table of a size, a row as soon as it is measured."""
+    ours = [
+        side for side, wanted in (("foreach", load.device != "cpu"), ("compiled", plan.compiled)) if wanted
+    ]
+    columns = ["optimizer", "ms", "steps", "x AdamW by bytes", *(f"{s} by bytes" for s in ours)]
+    columns += ["compile s"] if plan.compiled else []
+    columns += [*(f"{peer} / ultra" for peer in PEERS), "fastest / ultra"] if plan.peers else []
+    columns += ["bytes/param", "of a matrix", "as declared"]
+    print(f"\n## {size}: {load.numbers / 1e6:.1f} M parameters, {load.dtype}, {load.device}\n")
+    printed, found = Printed(columns), []
+    for batch in batches(names):
+        for result in measure(load, batch, plan):
+            found.append(result)
+            by_bytes = None if traits_of(optimizers.get(result.name)).matrix else result.by_bytes()
+            cells = [
+                result.name, cell(1e3 * result.seconds["ultra"], 1),
+                "/".join(str(n) for n in result.steps if n), cell(by_bytes),
+                *(cell(result.by_bytes(s) if s in result.seconds else None) for s in ours),
+            ]  # fmt: skip
+            cells += [cell(result.compiling, 1)] if plan.compiled else []
+            if plan.peers:
+                cells += [cell(result.against(p) if p in result.seconds else None) for p in PEERS]
+                cells += [cell(result.fastest)]
+            declared = "yes" if result.declared else "NO"
+            printed.row([*cells, f"{result.state:.2f}", formula(result.name), declared])
     return found
 
 
-def stepper(optimizer: Optimizer, device: str) -> Callable[[], float]:
-    """Return a function that takes a step and returns its seconds."""
-    held = [(p, p.grad) for group in optimizer.param_groups for p in group["params"]]
-
-    def sampled() -> float:
-        for p, grad in held:
-            p.grad = grad
-        return 1.0
-
-    def take() -> float:
-        start = time.perf_counter()
-        optimizer.step()
-        if device != "cpu":
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - start
-        if getattr(optimizer, "curvature_due", False):
-            optimizer.curvature_step(sampled)
-            sampled()
-        return seconds
-
-    return take
-
-
-def state_bytes(optimizer: Optimizer) -> int:
-    tensors = [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
-    return sum(t.numel() * t.element_size() for t in tensors)
-
-
-def ours(name: str, model: nn.Module, **options: object) -> Optimizer:
-    return ultra_optim.build(name, model, lr=1e-4, total_steps=1000, **options)
-
-
-def measure(
-    name: str, rounds: int, device: str, dtype: torch.dtype, compiled: bool
-) -> tuple[Mapping[str, float], int, int]:
-    """Return median seconds by side, and bytes of our state and number of parameters."""
-    models = {"adamw": with_gradients(encoder(), device, dtype)}
-    sides = {"adamw": TORCH["adamw"](kinds(models["adamw"]))}
-    models["ultra"] = with_gradients(encoder(), device, dtype)
-    sides["ultra"] = ours(name, models["ultra"])
-    if compiled:
-        models["compiled"] = with_gradients(encoder(), device, dtype)
-        sides["compiled"] = ours(name, models["compiled"], compile=True)
-    for peer, classes in PEERS.items():
-        if name in classes:
-            models[peer] = with_gradients(encoder(), device, dtype)
-            sides[peer] = classes[name](kinds(models[peer]))
-    steppers = {side: stepper(optimizer, device) for side, optimizer in sides.items()}
-    for step in steppers.values():  # compilation, first allocation, idle first steps
-        for _ in range(3):
-            step()
-    figures = harness.interleave(steppers, rounds)
-    size = sum(p.numel() for p in models["ultra"].parameters())
-    return {s: harness.median(f) for s, f in figures.items()}, state_bytes(sides["ultra"]), size
-
-
-def row(name: str, seconds: Mapping[str, float], state: int, size: int, compiled: bool) -> list[str]:
-    """Return the row of an optimizer."""
-    traits = traits_of(optimizers.get(name))
-    cells = [name, f"{1e3 * seconds['ultra']:.1f}", f"{state / size:.2f}"]
-    by_bytes = (3 + 2 * state / size / 4) / ADAMW_NUMBERS * seconds["adamw"]
-    cells.append("" if traits.matrix else f"{seconds['ultra'] / by_bytes:.2f}")
-    if compiled:
-        cells.append(f"{seconds['compiled'] / by_bytes:.2f}" if not traits.matrix else "")
-    cells += [f"{seconds[p] / seconds['ultra']:.2f}" if p in seconds else "" for p in PEERS]
-    peers = [seconds[p] for p in ("pytorch_optimizer", "heavyball") if p in seconds]
-    cells.append(f"{min(peers) / seconds['ultra']:.2f}" if peers else "")
-    return cells
-
-
-def speed(names: Sequence[str], rounds: int, device: str, dtype: torch.dtype, compiled: bool) -> None:
-    """Print the table of speed and memory."""
+def products(results: Sequence[Result]) -> None:
+    """Print what the orthogonalisation costs, and how close to the machine's rate it runs."""
     rows = []
-    for name in names:
-        rows.append(row(name, *measure(name, rounds, device, dtype, compiled), compiled))
-        gc.collect()
-    header = ["optimizer", "ms a step", "state bytes", "x fused AdamW by bytes"]
-    header += ["compiled"] if compiled else []
-    header += [*(f"{peer} / ultra" for peer in PEERS), "fastest peer / ultra"]
-    print(harness.table(header, rows))
+    for result in results:
+        if result.products and result.rate:
+            done, floor = result.products
+            rows.append([
+                result.name, f"{floor / 1e9:.1f}", f"{done / 1e9:.1f}", cell(1e3 * done / result.rate, 0),
+                cell(1e3 * result.seconds["ultra"], 0), f"{100 * (result.of_the_rate or 0):.0f} %",
+                cell(result.against("torch.optim.Muon") if "torch.optim.Muon" in result.seconds else None),
+            ])  # fmt: skip
+    if rows:
+        header = ["optimizer", "G multiply-adds as written", "done", "ms at the matmul rate", "ms of a step",
+                  "of the rate", "torch.optim.Muon / ultra"]  # fmt: skip
+        print(f"\n## Orthogonalisation\n\n{harness.table(header, rows)}")
+
+
+def refreshes(results: Sequence[Result]) -> None:
+    """Print the share of a step that goes into refreshes, spread over their interval."""
+    rows = [
+        [r.name, side, cell(1e3 * r.seconds[side], 1), f"{100 * share:.0f} %"]
+        for r in results
+        for side, share in r.refresh.items()
+    ]
+    if rows:
+        header = ["optimizer", "side", "ms of a step", "of which refresh"]
+        print(f"\n## Refreshes\n\n{harness.table(header, rows)}")
+
+
+def run(names: Sequence[str], size: str | None, plan: Plan, device: str, dtype: torch.dtype) -> None:
+    """Print all tables; fail if an optimizer keeps other state than it declares."""
+    prepare(device)
+    found: list[tuple[str, Result]] = []
+    for each in SIZES if size is None else [size]:
+        large = each == "bert-base"
+        chosen = [n for n in names if not (large and traits_of(optimizers.get(n)).matrix)]
+        if chosen:
+            load = Load(each, device, dtype)
+            here = Plan(plan.rounds, plan.budget, plan.peers and not large, plan.compiled)
+            results = speed(each, chosen, here, load)
+            products(results)
+            refreshes(results)
+            found += [(each, result) for result in results]
+    print(f"\n## Claims\n\n{optimizer_claims.table(found)}")
+    if wrong := sorted({r.name for _, r in found if not r.declared}):
+        raise SystemExit(f"other state than declared: {', '.join(wrong)}")
 
 
 def main() -> None:
@@ -148,14 +139,20 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", default="", metavar="NAMES", help="these optimizers, by commas")
+    parser.add_argument("--size", choices=list(SIZES), help="of the parameters; both unless told")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=9, help="steps of each side that count")
+    parser.add_argument(
+        "--budget", type=float, default=10.0, metavar="SECONDS", help="after which a side takes no more turns"
+    )
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--dtype", default="fp32", choices=sorted(DTYPES))
     parser.add_argument("--compile", action="store_true", help="add our compiled updates to the table")
+    parser.add_argument("--no-peers", action="store_true", help="leave out other libraries")
     parser.add_argument("--quality", action="store_true", help="convergence instead of speed")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
     warnings.simplefilter("ignore")
     known = optimizers.names()
     names = [name for name in options.only.split(",") if name] or list(known)
@@ -166,12 +163,12 @@ def main() -> None:
 
         optimizer_quality.main(names)
         return
+    start = time.perf_counter()
     if options.device == "cpu":
-        rate = harness.matmul_rate() / 1e9
-        print(f"{options.threads} threads, matmul {rate:.1f} G multiply-adds/s\n")
-    compile_peers(options.compile)
-    dtype = torch.float32 if options.dtype == "fp32" else torch.bfloat16
-    speed(names, options.rounds, options.device, dtype, options.compile)
+        print(f"{options.threads} threads, matmul {harness.matmul_rate() / 1e9:.1f} G multiply-adds/s")
+    plan = Plan(options.rounds, options.budget, not options.no_peers, options.compile)
+    run(names, options.size, plan, options.device, DTYPES[options.dtype])
+    print(f"\n{(time.perf_counter() - start) / 60:.1f} minutes")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""What the optimizers claim: ratios to named peers, what they have to be, and whether they are."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+
+import attrs
+import harness
+from optimizer_measures import Result, orthogonalizes
+
+from ultra_core import optimizers
+from ultra_optim.traits import traits_of
+
+COMPILED = {"lion": 0.6 * 7 / 5}
+"""Bounds of compiled steps relative to fused AdamW by bytes, where not 1.2: Lion moves 5 numbers of 7."""
+
+
+@attrs.frozen
+class Claim:
+    """A figure, what it has to be, and what it should be besides."""
+
+    text: str
+    measured: float
+    bound: str
+    aim: str = ""
+
+    @staticmethod
+    def _keeps(figure: float, bound: str) -> bool:
+        sign, number = bound.split()
+        return {"<=": operator.le, ">=": operator.ge}[sign](figure, float(number))
+
+    @property
+    def held(self) -> str:
+        """Whether the bound is kept, and the aim."""
+        if not self._keeps(self.measured, self.bound):
+            return "NO"
+        return "yes" if not self.aim or self._keeps(self.measured, self.aim) else "yes, short of the aim"
+
+    def row(self) -> list[str]:
+        target = f"{self.bound}, aim {self.aim.split()[1]}" if self.aim else self.bound
+        return [self.text, f"{self.measured:.2f}", target, self.held]
+
+
+def claims(result: Result, size: str) -> Iterator[Claim]:
+    """Yield what is claimed of an optimizer at a size."""
+    name, at = result.name, "" if size == "encoder" else f", {size}"
+    if result.fastest is not None:
+        yield Claim(f"fastest peer / {name}{at}", result.fastest, ">= 1", ">= 1.5")
+    if not traits_of(optimizers.get(name)).matrix:
+        yield Claim(f"{name} / fused AdamW by bytes{at}", result.by_bytes(), "<= 1.5")
+    if "compiled" in result.seconds:
+        bound = f"<= {COMPILED.get(name, 1.2):.2f}"
+        yield Claim(f"{name} compiled / fused AdamW by bytes{at}", result.by_bytes("compiled"), bound)
+    if orthogonalizes(name):
+        for peer in ("torch.optim.Muon", "pytorch_optimizer"):
+            if peer in result.seconds:
+                yield Claim(f"{peer} / {name}{at}", result.against(peer), ">= 2")
+        if result.of_the_rate is not None:
+            yield Claim(f"{name}, share of the matmul rate{at}", result.of_the_rate, ">= 0.75")
+
+
+def table(results: Sequence[tuple[str, Result]]) -> str:
+    """Return the claims of (size, result) as a table."""
+    found = [claim for size, result in results for claim in claims(result, size)]
+    kept = sum(claim.held != "NO" for claim in found)
+    rows = [claim.row() for claim in found]
+    return f"{harness.table(['claim', 'measured', 'target', 'held'], rows)}\n\n{kept} of {len(rows)} hold."

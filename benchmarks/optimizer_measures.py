@@ -1,0 +1,246 @@
+"""What ``optimizers.py`` measures of an optimizer: seconds of each side, refresh, products, state."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import harness
+import torch
+from optimizer_memory import as_declared
+from optimizer_peers import PEERS, REFRESH, TORCH, Peer
+from optimizer_sides import Load, Parts, Side, Steps, take_turns
+from torch.utils.flop_counter import FlopCounterMode
+
+import ultra_optim
+from ultra_core import optimizers
+from ultra_core.options import read_options
+from ultra_optim.matrices import matrices_in, matrix_layout
+from ultra_optim.traits import MATRIX_KINDS
+
+RATES = {"prodigy": 1.0}
+"""Learning rates other than 1e-4."""
+
+ONLY_READ = {"prodigy": "p0", "sophia": "curvature"}
+"""State that a step reads and does not write."""
+
+PRODUCT = 1024
+"""Side of the square products that tell the machine's rate."""
+
+
+@attrs.frozen
+class Plan:
+    """How to measure.
+
+    Attributes:
+        rounds: steps of each side that count.
+        budget: seconds of such steps after which a side drops out.
+        peers: whether other libraries take part.
+        compiled: whether our compiled updates do.
+    """
+
+    rounds: int
+    budget: float
+    peers: bool = True
+    compiled: bool = False
+
+
+@attrs.frozen
+class Result:
+    """What was measured of one optimizer; refreshes are spread over their interval.
+
+    Attributes:
+        name: of the optimizer.
+        seconds: of a step, by side: ``adamw``, ``ultra``, ``compiled``, ``pytorch_optimizer``, ...
+        steps: how many steps of ours were timed, and the fewest of a peer.
+        refresh: the share of the step that goes into refreshes, by side.
+        traffic: bytes that a step must move, relative to AdamW.
+        state: bytes of state a parameter.
+        declared: whether hidden matrices have the state that the docstring says.
+        compiling: seconds of the first compiled step beyond a later one.
+        products: multiply-adds of a step in matrix products, and how many the iteration needs.
+        rate: multiply-adds a second of square products, in the same rounds.
+    """
+
+    name: str
+    seconds: Mapping[str, float]
+    steps: tuple[int, int]
+    refresh: Mapping[str, float]
+    traffic: float
+    state: float
+    declared: bool
+    compiling: float | None = None
+    products: tuple[float, float] | None = None
+    rate: float | None = None
+
+    def against(self, side: str) -> float:
+        """Return how many times the seconds of ours a side takes."""
+        return self.seconds[side] / self.seconds["ultra"]
+
+    def by_bytes(self, side: str = "ultra") -> float:
+        """Return a side's seconds relative to those of fused AdamW for as many bytes."""
+        return self.seconds[side] / (self.traffic * self.seconds["adamw"])
+
+    @property
+    def fastest(self) -> float | None:
+        """Return how many times our seconds the faster of pytorch_optimizer and HeavyBall takes."""
+        found = [self.against(p) for p in ("pytorch_optimizer", "heavyball") if p in self.seconds]
+        return min(found) if found else None
+
+    @property
+    def of_the_rate(self) -> float | None:
+        """Return the multiply-adds a second of the whole step, relative to those of square products."""
+        return self.products[0] / self.seconds["ultra"] / self.rate if self.products and self.rate else None
+
+
+def orthogonalizes(name: str) -> bool:
+    """Whether an optimizer iterates towards a polar factor."""
+    return "ns_steps" in read_options(optimizers.get(name))
+
+
+def batches(names: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the names that are measured in the same rounds: those of Muon's family share slow peers."""
+    if family := [name for name in names if orthogonalizes(name)]:
+        yield family
+    yield from ([name] for name in names if name not in family)
+
+
+def ours(name: str, **options: Any) -> Callable[[Parts], Steps]:
+    rate = RATES.get(name, 1e-4)
+    return lambda parts: ultra_optim.build(name, parts.model, lr=rate, total_steps=1000, **options)
+
+
+def variants(name: str, plan: Plan, device: str) -> dict[str, dict[str, Any]]:
+    """Return the options of our sides."""
+    known = read_options(optimizers.get(name))
+    found: dict[str, dict[str, Any]] = {"ultra": {}}
+    if device != "cpu" and "fused" in known:
+        found["foreach"] = {"fused": False}
+    if plan.compiled and "compile" in known:
+        found["compiled"] = {"compile": True}
+    return found
+
+
+def sides_of(load: Load, name: str, plan: Plan) -> dict[tuple[str, str], Side]:
+    """Return the sides of a name by library and way, ``plain`` or ``refreshed``."""
+    refresh = REFRESH.get(name)
+    makers: dict[str, tuple[Callable[..., Callable[[Parts], Steps]], int | None]] = {
+        side: (lambda _options=options, **more: ours(name, **_options, **more), None)
+        for side, options in variants(name, plan, load.device).items()
+    }
+    for library, classes in PEERS.items():
+        peer = classes.get(name)
+        if plan.peers and peer is not None and not (library == "torch" and orthogonalizes(name)):
+            layers = peer.layers if load.device == "cpu" else None
+            makers[library] = (of_peer(peer), layers)
+    sides: dict[tuple[str, str], Side] = {}
+    for side, (maker, layers) in makers.items():
+        never, always = refresh.ways.get(side, ({}, None)) if refresh else ({}, None)
+        sides[side, "plain"] = Side(load, maker(**never), layers)
+        if always is not None:
+            sides[side, "refreshed"] = Side(load, maker(**always), layers)
+    return sides
+
+
+def of_peer(peer: Peer) -> Callable[..., Callable[[Parts], Steps]]:
+    return lambda **options: lambda parts: peer.make(parts, **options)
+
+
+def square_products(load: Load) -> Callable[[], float]:
+    """Return what times a product of square matrices of the dtype."""
+    a, b = (torch.randn(PRODUCT, PRODUCT).to(load.device, load.dtype) for _ in range(2))
+
+    def take() -> float:
+        load.wait()
+        start = time.perf_counter()
+        for _ in range(4):
+            a @ b
+        load.wait()
+        return (time.perf_counter() - start) / 4
+
+    return take
+
+
+def measure(load: Load, names: Sequence[str], plan: Plan) -> list[Result]:
+    """Measure optimizers in the same rounds, beside fused AdamW and their peers."""
+    works: dict[tuple[str, str, str], Any] = {
+        (name, *key): side for name in names for key, side in sides_of(load, name, plan).items()
+    }
+    works["", "adamw", "plain"] = Side(load, lambda parts: TORCH["adamw"].make(parts))
+    if plan.peers and orthogonalizes(names[0]):
+        muon = TORCH["muon"]
+        layers = muon.layers if load.device == "cpu" else None
+        works["", "torch.optim.Muon", "plain"] = Side(load, lambda parts: muon.make(parts), layers)
+    first = {key: side.warm_up(plan.budget) for key, side in works.items()}
+    works["", "matmul", "plain"] = square_products(load)
+    figures = take_turns(works, plan.rounds, plan.budget)
+    for work in works.values():
+        if isinstance(work, Side):
+            work.check()
+    results = [result(load, name, works, figures, first) for name in names]
+    del works
+    gc.collect()
+    return results
+
+
+def result(load: Load, name: str, works: Any, figures: Any, first: Any) -> Result:
+    """Put together what belongs to one optimizer."""
+    medians = {(s, way): harness.median(f) for (n, s, way), f in figures.items() if n in (name, "")}
+    seconds = {side: value for (side, way), value in medians.items() if way == "plain"}
+    product = seconds.pop("matmul")
+    shares = {}
+    for side in list(seconds):
+        if (side, "refreshed") in medians:
+            extra = max(0.0, medians[side, "refreshed"] - seconds[side]) / REFRESH[name].interval
+            seconds[side] += extra
+            shares[side] = extra / seconds[side]
+    mine, adamw = works[name, "ultra", "plain"], works["", "adamw", "plain"]
+    counts = [len(f) for (n, side, _), f in figures.items() if n == name and side in PEERS]
+    compiling = None
+    if "compiled" in seconds:
+        compiling = max(0.0, first[name, "compiled", "plain"] - seconds["compiled"])
+    done = None
+    if orthogonalizes(name):
+        done = multiply_adds(mine), needed(mine.optimizer)
+    return Result(
+        name=name, seconds=seconds, refresh=shares, compiling=compiling, products=done,
+        steps=(len(figures[name, "ultra", "plain"]), min(counts, default=0)),
+        traffic=moved_bytes(mine, ONLY_READ.get(name)) / moved_bytes(adamw),
+        state=mine.state_bytes() / load.numbers, declared=as_declared(name, mine),
+        rate=PRODUCT**3 / product,
+    )  # fmt: skip
+
+
+def moved_bytes(side: Side, only_read: str | None = None) -> int:
+    """Return the bytes a step must move: parameter in and out, gradient in, state in and out."""
+    parameters = sum(p.numel() * p.element_size() for p in side.held)
+    read = [side.optimizer.state[p][only_read] for p in side.held] if only_read else []  # type: ignore[attr-defined]
+    return 3 * parameters + 2 * side.state_bytes() - sum(t.numel() * t.element_size() for t in read)
+
+
+def multiply_adds(side: Side) -> float:
+    """Return the multiply-adds of the matrix products of one step, counted as they are done."""
+    in_place = {
+        torch.ops.aten.addmm_: lambda self, a, b, *_, **__: 2 * a[0] * a[1] * b[1],
+        torch.ops.aten.baddbmm_: lambda self, a, b, *_, **__: 2 * a[0] * a[1] * a[2] * b[2],
+    }
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
+        side()
+    return counter.get_total_flops() / 2
+
+
+def needed(optimizer: Any) -> float:
+    """Return the multiply-adds of X X^T, A A and (b A + c A A) X on the shorter side, all iterations."""
+    total = 0
+    for group in optimizer.param_groups:
+        if group["kind"] not in MATRIX_KINDS:
+            continue
+        layout = matrix_layout(group)
+        for p in group["params"]:
+            for batch, rows, columns in (m.shape for m in matrices_in(p, *layout[p])):
+                short, long = sorted((rows, columns))
+                total += group["ns_steps"] * batch * (2 * short**2 * long + short**3)
+    return total

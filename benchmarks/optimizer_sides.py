@@ -1,0 +1,188 @@
+"""A side of ``optimizers.py``: an optimizer over its own copy of the parameters; how sides take turns."""
+
+from __future__ import annotations
+
+import copy
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+import ultra_optim
+from ultra_blocks.config import UltraConfig
+from ultra_blocks.encoder import Encoder
+from ultra_optim.traits import MATRIX_KINDS
+
+SIZES = {
+    "encoder": {"vocab_size": 16_000, "hidden_size": 384, "num_layers": 6, "num_heads": 6},
+    "bert-base": {"vocab_size": 30_522, "hidden_size": 768, "num_layers": 12, "num_heads": 12},
+}
+PROBE = 256
+"""Elements of a tensor that are watched: a step that changes none of them moved nothing."""
+
+WARM_UP = 6
+"""Steps before the first that counts: compilation, allocation, steps that only prepare (five of RAdam)."""
+
+
+class Steps(Protocol):
+    """What is timed: an optimizer, or several that share a model's parameters."""
+
+    param_groups: list[dict[str, Any]]
+
+    def step(self) -> Any:
+        """Take a step with the gradients that the parameters have."""
+
+
+@attrs.frozen
+class Parts:
+    """The parameters of a model by what peers must be told of them."""
+
+    model: nn.Module
+    matrices: list[Tensor]
+    others: list[Tensor]
+
+    @classmethod
+    def of(cls, model: nn.Module, layers: int | None = None) -> Parts:
+        """Sort the parameters; with ``layers`` the hidden matrices of the first layers alone."""
+        matrices, others = [], []
+        information = ultra_optim.describe(model)
+        for name, p in model.named_parameters():
+            kind = matrices if information[name].kind in MATRIX_KINDS else others
+            if layers is None or (kind is matrices and int(name.split(".")[1]) < layers):
+                kind.append(p)
+        return cls(model, matrices, others)
+
+    @property
+    def everything(self) -> list[Tensor]:
+        """All parameters."""
+        return [*self.matrices, *self.others]
+
+
+class Load:
+    """The parameters of an encoder and gradients for them, which all sides share."""
+
+    def __init__(self, size: str, device: str, dtype: torch.dtype) -> None:
+        fields = SIZES[size]
+        width = fields["hidden_size"]
+        config = UltraConfig(
+            **fields,
+            ffn_hidden_size=4 * width,
+            layer_pattern=("standard_attn",),
+            use_moe=False,
+            use_hope=False,
+        )
+        self.model = Encoder(config).to(device, dtype)
+        self.layers = fields["num_layers"]
+        self.device, self.dtype = device, dtype
+        generator = torch.Generator().manual_seed(0)
+        shapes = [p.shape for p in self.model.parameters()]
+        self.gradients = [
+            [(1e-2 * torch.randn(s, generator=generator)).to(device, dtype) for s in shapes] for _ in range(2)
+        ]
+        self.given = [torch.empty_like(g) for g in self.gradients[0]]
+        self.numbers = sum(p.numel() for p in self.model.parameters())
+
+    def give(self, model: nn.Module, count: int) -> None:
+        """Give a model its gradients of this step; what another side did to them does not matter."""
+        torch._foreach_copy_(self.given, self.gradients[count % 2])
+        for p, gradient in zip(model.parameters(), self.given, strict=True):
+            p.grad = gradient
+
+    def wait(self) -> None:
+        """Wait until the device has done its work."""
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+
+
+class Side:
+    """Steps of an optimizer; call it for the seconds of one.
+
+    Args:
+        load: parameters and gradients.
+        make: builds the optimizer.
+        layers: of how many layers the hidden matrices are moved; None moves everything.
+
+    The seconds are those for all layers: a slow method may be timed on some of its equal layers.
+    """
+
+    def __init__(self, load: Load, make: Callable[[Parts], Steps], layers: int | None = None) -> None:
+        self.load = load
+        self.model = copy.deepcopy(load.model)
+        self.optimizer = make(Parts.of(self.model, layers))
+        self.factor = 1 if layers is None else load.layers / layers
+        self.held = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.never = set(range(len(self.held)))
+        self.count, self.idle = 0, 0
+
+    def __call__(self) -> float:
+        self.load.give(self.model, self.count)
+        self.count += 1
+        before = self._probe()
+        self.load.wait()
+        start = time.perf_counter()
+        self.optimizer.step()
+        self.load.wait()
+        seconds = time.perf_counter() - start
+        self._watch(before)
+        if getattr(self.optimizer, "curvature_due", False):
+            self.optimizer.curvature_step(self._sampled)
+        return seconds * self.factor
+
+    def _probe(self) -> list[Tensor]:
+        return [p.detach().flatten()[:PROBE].clone() for p in self.held]
+
+    def _watch(self, before: Sequence[Tensor]) -> None:
+        """Note which tensors moved, and whether none did."""
+        moved = {
+            i for i, (a, b) in enumerate(zip(before, self._probe(), strict=True)) if not torch.equal(a, b)
+        }
+        self.never -= moved
+        self.idle = 0 if moved else self.idle + 1
+
+    def _sampled(self) -> float:
+        self.load.give(self.model, self.count)
+        return 1.0
+
+    def warm_up(self, budget: float) -> float:
+        """Take the steps that do not count, fewer if they are slow; return the seconds of the first."""
+        first = spent = self()
+        for _ in range(WARM_UP - 1):
+            if spent < budget / 2:
+                spent += self()
+        return first
+
+    def check(self) -> None:
+        """Raise if the last step moved nothing or, in fp32, if some tensor never moved."""
+        names = {p: name for name, p in self.model.named_parameters()}
+        still = [names[self.held[i]] for i in sorted(self.never)] if self.load.dtype == torch.float32 else []
+        if self.idle or still:
+            raise SystemExit(
+                f"{type(self.optimizer).__module__}.{type(self.optimizer).__name__} did nothing: "
+                f"{self.idle} idle steps at the end, never moved: {', '.join(still[:5]) or 'none'}"
+            )
+
+    def state_bytes(self, p: Tensor | None = None) -> int:
+        """Return the bytes of state of a parameter, or of all."""
+        state = self.optimizer.state  # type: ignore[attr-defined]
+        entries = [state[p]] if p is not None else state.values()
+        tensors = [v for entry in entries for v in entry.values() if isinstance(v, Tensor)]
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+
+Work = Callable[[], float]
+
+
+def take_turns(works: Mapping[Any, Work], rounds: int, budget: float) -> dict[Any, list[float]]:
+    """Let all take a turn each round, in a new random order; who has used up ``budget`` seconds drops out."""
+    shuffler, order = random.Random(0), list(works)
+    figures: dict[Any, list[float]] = {key: [] for key in works}
+    for _ in range(rounds):
+        shuffler.shuffle(order)
+        for key in order:
+            if sum(figures[key]) < budget:
+                figures[key].append(works[key]())
+    return figures
