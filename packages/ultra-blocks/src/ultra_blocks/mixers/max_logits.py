@@ -13,7 +13,8 @@ from ultra_core.logits import LogitRows, Part
 class MaxLogits(nn.Module):
     """Mixin of blocks that keep to :class:`ultra_core.logits.RecordsLogits`; forward calls :meth:`_note`.
 
-    The maxima are no part of the state: they live from the forward passes of a step to its end.
+    The maxima are no part of the state: they live from the forward passes of a step to its end. Recomputed
+    activations record the same again; ``torch.compile`` then breaks its graph at every block that records.
     """
 
     recording = False

@@ -36,18 +36,41 @@ def attention(
     for b in range(batch):
         for h in range(heads):
             for i in range(length):
-                seen = [
-                    j
-                    for j in range(length)
-                    if documents[b, i] >= 0
-                    and documents[b, i] == documents[b, j]
-                    and not (causal and j > i)
-                    and near(int(positions[b, i] - positions[b, j]), window, causal)
-                ]
+                seen = seen_by(i, documents[b], positions[b], window, causal)
                 added = None if bias is None else bias[b, h, i]
                 g = h // shared
                 rows.append(_read(q[b, h, i], k[b, g], v[b, g], seen, added, softcap, normalised))
     return torch.stack(rows).view(batch, heads, length, v.shape[-1])
+
+
+def max_logits(
+    logits: Tensor,
+    *,
+    documents: Tensor,
+    positions: Tensor,
+    causal: bool = False,
+    window: int | None = None,
+) -> Tensor:
+    """Return the largest of ``logits`` ``(B, H, T, T)`` of every head ``(H,)`` over the pairs that attend."""
+    batch, heads, length, _ = logits.shape
+    best = [-math.inf] * heads
+    for b in range(batch):
+        for i in range(length):
+            for j in seen_by(i, documents[b], positions[b], window, causal):
+                best = [max(best[h], float(logits[b, h, i, j])) for h in range(heads)]
+    return torch.tensor(best, dtype=logits.dtype)
+
+
+def seen_by(i: int, documents: Tensor, positions: Tensor, window: int | None, causal: bool) -> list[int]:
+    """Return the keys that token i of a row sees; documents and positions are ``(T,)``."""
+    return [
+        j
+        for j in range(len(documents))
+        if documents[i] >= 0
+        and documents[i] == documents[j]
+        and not (causal and j > i)
+        and near(int(positions[i] - positions[j]), window, causal)
+    ]
 
 
 def near(distance: int, window: int | None, causal: bool) -> bool:
