@@ -281,6 +281,20 @@ class TestForward:
             model(inputs["input_ids"], atention_mask=inputs["attention_mask"])
 
 
+@pytest.mark.parametrize("fields", VARIANTS)
+@pytest.mark.parametrize("shape", [(0, 5), (2, 0)])
+def test_a_batch_without_rows_or_tokens(fields, shape):
+    model = make(**fields).train()
+    ids = torch.zeros(shape, dtype=torch.long)
+    assert model(ids).logits.shape == (*shape, 40)
+    pooled = make(UltraModel, **fields)(ids).pooler_output
+    assert torch.equal(pooled, torch.zeros(shape[0], 16))
+    loss = model(ids, labels=ids).loss
+    loss.backward()
+    assert loss == 0
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
 class Balanced(nn.Module):
     """An FFN with an auxiliary loss, which is the mean square of its inputs over real tokens."""
 

@@ -67,6 +67,8 @@ class EmbeddingConv(nn.Module):
         return torch.zeros_like(x).flatten(0, 1).to(mixed.dtype).index_copy(0, real, mixed).view(x.shape)
 
     def _convolve(self, x: Tensor) -> Tensor:
+        if not x.shape[1]:
+            return x  # torch refuses rows shorter than the kernel
         padded = F.pad(x.transpose(1, 2), (self.left, self.right))
         return F.conv1d(padded, self.weight, groups=len(self.weight)).transpose(1, 2)
 

@@ -271,6 +271,8 @@ def _layout(
 
 
 def _first(hidden: Tensor, layout: Layout) -> Tensor:
+    if not hidden.shape[1]:
+        return hidden.sum(1)  # zeros, as in a row of padding
     if layout.dense:
         return hidden[:, 0]
     rows = torch.arange(len(hidden), device=hidden.device)
