@@ -62,9 +62,18 @@ def of_transformers(layer: nn.Module) -> Call:
     return lambda x, mask: layer(x, attention_mask=mask.long())
 
 
+KERNELS = ("retnet", "mamba", "gla", "hgrn2", "deltanet", "gated_deltanet", "kda")
+"""Blocks that use kernels of flash-linear-attention."""
+
+
+def has_fla(setting: Setting) -> bool:
+    """Whether the package and a GPU are there."""
+    return setting.device != "cpu" and importlib.util.find_spec("fla") is not None
+
+
 def fla_layers(setting: Setting) -> dict[str, nn.Module]:
-    """Return flash-linear-attention's layers by our names; none where the package or a GPU is missing."""
-    if setting.device == "cpu" or importlib.util.find_spec("fla") is None:
+    """Return the package's layers by our names; none without a GPU, or where its kernels came alone."""
+    if not has_fla(setting) or importlib.util.find_spec("fla.layers") is None:
         return {}
     from fla import layers
 
@@ -72,8 +81,8 @@ def fla_layers(setting: Setting) -> dict[str, nn.Module]:
     wide = {**sizes, "head_dim": setting.width // setting.heads}
     return {
         "retnet": layers.MultiScaleRetention(**sizes),
-        "gla": layers.GatedLinearAttention(**sizes, expand_k=1.0),
-        "hgrn2": layers.HGRN2Attention(**sizes),
+        "gla": layers.GatedLinearAttention(**sizes),
+        "hgrn2": layers.HGRN2Attention(**sizes, expand_ratio=wide["head_dim"]),
         "deltanet": layers.DeltaNet(**sizes),
         "gated_deltanet": layers.GatedDeltaNet(**wide),
         "kda": layers.KimiDeltaAttention(**wide),

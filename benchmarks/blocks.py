@@ -24,7 +24,7 @@ import block_quality
 import harness
 import torch
 from block_claims import build, claims
-from work import Setting, Work, of_block
+from work import Setting, Work, of_block, without_fla
 
 from ultra_core import blocks
 
@@ -75,21 +75,33 @@ def compare(setting: Setting, names: list[str], rounds: int) -> None:
 
 
 def against_fla(setting: Setting, names: list[str], length: int, rounds: int) -> None:
-    """Print flash-linear-attention's causal layers beside our two directions, on an accelerator."""
-    layers = {n: layer for n, layer in peers.fla_layers(setting).items() if n in names}
+    """Print our two directions, without and with kernels, beside the package's causal layers, on a GPU."""
+    layers = peers.fla_layers(setting)
     works = {}
-    for name, layer in layers.items():
+    for name in (name for name in peers.KERNELS if name in names and peers.has_fla(setting)):
         ours = build(setting, name)
-        works["ultra", name] = Work(setting, ours, length, of_block(ours))
-        works["fla", name] = Work(setting, layer, length, peers.of_fla(layer))
+        works["torch", name] = Work(setting, ours, length, without_fla(of_block(ours)))
+        works["kernels", name] = Work(setting, ours, length, of_block(ours))
+        if name in layers:
+            works["fla", name] = Work(setting, layers[name], length, peers.of_fla(layers[name]))
     if not works:
         return
     ms = {key: 1e3 * harness.median(values) for key, values in harness.interleave(works, rounds).items()}
-    rows = [
-        [n, f"{ms['ultra', n]:.2f}", f"{ms['fla', n]:.2f}", f"{2 * ms['fla', n] / ms['ultra', n]:.2f}"]
-        for n in layers
-    ]
-    print("\n" + harness.table(["block", "ms, ultra", "ms, fla", "fla / ultra, a direction"], rows))
+    rows = []
+    for name in (name for side, name in works if side == "torch"):
+        plain, fast, theirs = (ms.get((side, name)) for side in ("torch", "kernels", "fla"))
+        works["kernels", name].x = works["torch", name].x
+        found, wanted = (works[side, name].output() for side in ("kernels", "torch"))
+        rows.append(
+            [name, f"{plain:.2f}", f"{fast:.2f}", f"{plain / fast:.2f}",
+             f"{(found - wanted).norm() / wanted.norm():.0e}",
+             f"{theirs:.2f}" if theirs else "", f"{2 * theirs / fast:.2f}" if theirs else ""]
+        )  # fmt: skip
+    header = [
+        "block", "ms, torch path", "ms, fla kernels", "torch / kernels", "difference",
+        "ms, layer of fla", "layer of fla / kernels, a direction",
+    ]  # fmt: skip
+    print("\n" + harness.table(header, rows))
 
 
 def main() -> None:

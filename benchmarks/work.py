@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -61,9 +62,12 @@ class Work:
     def step(self) -> None:
         self.x.grad = None
         self.module.zero_grad(set_to_none=True)
-        with self.setting.autocast():
-            y = self.call(self.x, self.mask)
+        y = self.output()
         y.backward(self.gradient.to(y.dtype))
+
+    def output(self) -> Tensor:
+        with self.setting.autocast():
+            return self.call(self.x, self.mask)
 
     def __call__(self) -> float:
         start = time.perf_counter()
@@ -100,6 +104,19 @@ def of_block(block: nn.Module) -> Call:
         return y[0] if isinstance(y, tuple) else y
 
     return call
+
+
+def without_fla(call: Call) -> Call:
+    """Let a block compute without kernels of flash-linear-attention."""
+
+    def switched(x: Tensor, mask: Tensor) -> Tensor:
+        os.environ["ULTRA_DISABLE_FLA"] = "1"
+        try:
+            return call(x, mask)
+        finally:
+            del os.environ["ULTRA_DISABLE_FLA"]
+
+    return switched
 
 
 class Projections(Work):

@@ -103,9 +103,10 @@ def retention_steps(
     real, never = documents >= 0, 2**62
     clock = torch.where(real, documents * 2**32 + positions, -1).cummax(1).values
     ahead = torch.where(real, clock, never).flip(1).cummin(1).values.flip(1)
-    before = F.pad(clock[:, 1:] - clock[:, :-1], (1, 0))
-    after = F.pad(ahead[:, 1:] - clock[:, :-1], (0, 1))
-    return Steps(logs, before, after, documents)
+    before, after = clock[:, 1:] - clock[:, :-1], ahead[:, 1:] - clock[:, :-1]
+    # from document to document there is nothing that could fade
+    before, after = (torch.where(x < 2**31, x, 0) for x in (before, after))
+    return Steps(logs, F.pad(before, (1, 0)), F.pad(after, (0, 1)), documents)
 
 
 def retention(q: Tensor, k: Tensor, v: Tensor, steps: Steps, *, causal: bool, reverse: bool) -> Tensor:
