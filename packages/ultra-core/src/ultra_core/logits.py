@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import attrs
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Part = Literal["query", "key", "lone_query"]
 
@@ -59,8 +56,8 @@ class RecordsLogits(Protocol):
         maxima are taken.
         """
 
-    def take_max_logits(self) -> Tensor | None:
-        """Return the largest logit of every head ``(H,)`` since it was last taken, and forget it.
+    def take_max_logits(self) -> Any:
+        """Return the largest logit of every head since it was last taken, a tensor ``(H,)``, and forget it.
 
         Over pairs that attend: of real tokens, of one document, not masked; -inf where there were none. None
         when nothing was recorded.
