@@ -3,6 +3,7 @@
 import random
 from typing import Any, ClassVar
 
+import attrs
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from ultra_blocks.ffn.mlp import MLP
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_blocks.mixers.standard_attn import StandardAttention
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionCode
 from ultra_blocks.testing import (
@@ -28,6 +30,7 @@ from ultra_blocks.testing import (
     position_cases,
     pytest_params,
 )
+from ultra_core.logits import LogitRows
 
 
 class Mean(Mixer):
@@ -240,6 +243,17 @@ class ChangesWithChunks(Mean):
         return super().forward(x, layout) * (1 + 1e-3 / self.chunk_size)
 
 
+class RecordsAllPairs(StandardAttention):
+    def _max_logits(self, q: Tensor, k: Tensor, layout: Layout, window: int | None) -> Tensor:
+        return self._scores(q, k, layout).detach().amax((0, 2, 3))
+
+
+class TakesValuesForKeys(StandardAttention):
+    def logit_rows(self) -> tuple[LogitRows, ...]:
+        queries, keys = super().logit_rows()
+        return queries, attrs.evolve(keys, start=keys.stop)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_right_block_keeps_every_rule(causal: bool) -> None:
     case = list(block_cases([Mean]))[causal]
@@ -283,6 +297,8 @@ def test_a_right_block_keeps_every_rule(causal: bool) -> None:
         ("B15c", HasItsOwnDice, False),
         ("B15c", HasNoDice, False),
         ("B17", Quadratic, False),
+        ("B21", RecordsAllPairs, False),
+        ("B22", TakesValuesForKeys, False),
         ("U1", SwallowsCausal, False),
         ("U1", SwallowsPositions, False),
         ("U1", StartsWithoutBeingAsked, False),

@@ -8,7 +8,7 @@ from typing import Any
 import ultra_core
 from ultra_blocks.mixers.base import Traits
 from ultra_blocks.norms.base import PLACES
-from ultra_blocks.testing import numerics, parameters, traits  # noqa: F401 - their rules join BLOCK_RULES
+from ultra_blocks.testing import logits, numerics, parameters, traits  # noqa: F401 - their rules join BLOCK_RULES
 from ultra_blocks.testing.cases import BlockCase, Case, FFNCase, NormCase, PositionCase
 from ultra_blocks.testing.exactness import BLOCK_RULES
 from ultra_blocks.testing.kinds import FFN_RULES, NORM_RULES, POSITION_RULES
