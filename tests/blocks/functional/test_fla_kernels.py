@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -69,6 +70,16 @@ def test_not_without_a_gpu(limits, monkeypatch):
     monkeypatch.undo()
     scan()
     assert not limits
+
+
+@pytest.mark.parametrize(
+    ("capability", "taken"), [((6, 1), False), ((7, 5), False), ((8, 6), True), ((9, 0), True)]
+)
+def test_gpus_before_ampere_stay_ours(capability, taken, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    fla_kernels._recent.cache_clear()
+    assert fla_kernels._on_gpu(SimpleNamespace(is_cuda=True, device=torch.device("cuda", 0))) is taken
+    fla_kernels._recent.cache_clear()
 
 
 @pytest.fixture

@@ -110,7 +110,13 @@ def _places(documents: Tensor, order: tuple[bool, ...]) -> tuple[Tensor, Tensor]
 
 
 def _on_gpu(x: Tensor) -> bool:
-    return x.is_cuda
+    return x.is_cuda and _recent(x.device)
+
+
+@functools.cache
+def _recent(device: torch.device) -> bool:
+    """Whether Triton multiplies in bf16 there: NVIDIA's since Ampere, AMD's."""
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @functools.cache
