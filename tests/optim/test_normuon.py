@@ -1,10 +1,11 @@
-"""NorMuon: against its formula, and what it is for."""
+"""NorMuon: against its formula and pytorch_optimizer, and what it is for."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import pytorch_optimizer
 import torch
 from torch import Tensor
 
@@ -39,6 +40,24 @@ def test_against_the_formula(follow: Callable[..., float], dtype: torch.dtype) -
         return (1 - 0.02 * 0.1) * p - 0.02 * direction
 
     assert follow(make, formula, SHAPES, dtype=dtype, steps=12) < TOLERANCES[dtype]
+
+
+def test_against_pytorch_optimizer(follow: Callable[..., float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its products are in bfloat16, and its eps is added to roots that are far from 0."""
+    module = pytorch_optimizer.NorMuon.__module__
+    monkeypatch.setattr(
+        f"{module}.zero_power_via_newton_schulz_5", lambda g, num_steps, weights: reference.newton_schulz(g)
+    )
+    shared = {"lr": 0.02, "weight_decay": 0.1, "momentum": 0.9, "beta2": 0.9}
+
+    def make(params: list[Tensor]) -> NorMuon:
+        return NorMuon([{"params": params, "kind": "matrix"}], **shared)
+
+    def oracle(params: list[Tensor]) -> Any:
+        groups = [{"params": params, "use_muon": True}]
+        return pytorch_optimizer.NorMuon(groups, **shared, use_adjusted_lr=True, eps=1e-30, foreach=False)
+
+    assert follow(make, oracle, SHAPES, formula=False) < 1e-9
 
 
 def test_it_evens_the_rows_and_keeps_the_size() -> None:

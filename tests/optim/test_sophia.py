@@ -1,6 +1,7 @@
-"""Sophia: against its formula, and nothing without its curvature."""
+"""Sophia: against its formula and pytorch_optimizer, and nothing without its curvature."""
 
 import pytest
+import pytorch_optimizer
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +40,31 @@ def test_against_the_formula(period: int, dtype: torch.dtype, tolerance: float) 
             state["h"] = 0.95 * state["h"] + 0.05 * 7.0 * draw(100 + step) ** 2
         torch.testing.assert_close(p.detach().double(), expected, rtol=0, atol=tolerance)
     assert unclipped > 50, "every element was clipped: the curvature was not tested"
+
+
+def test_against_pytorch_optimizer() -> None:
+    """Its SophiaH with the estimates of our passes. It clips m / h at p, ours m / (rho h) at 1, so
+    that p is rho and its rate ours / rho; its estimates come before the step that first uses them."""
+    rho = OPTIONS["rho"]
+    ours, theirs = nn.Parameter(draw(0)), nn.Parameter(draw(0))
+    optimizer = Sophia([ours], update_period=3, **OPTIONS)
+    options = OPTIONS | {"lr": OPTIONS["lr"] / rho, "weight_decay": OPTIONS["weight_decay"] * rho}
+    oracle = pytorch_optimizer.SophiaH([theirs], p=options.pop("rho"), update_period=10**9, **options)
+    estimate = torch.zeros_like(ours)
+    for step in range(1, 21):
+        ours.grad, theirs.grad = draw(step), draw(step)
+        optimizer.step()
+        oracle.step(hessian=None if estimate is None else [estimate])
+        estimate = None
+        if optimizer.curvature_due:
+
+            def sampled(seed: int = 100 + step) -> float:
+                ours.grad = draw(seed)
+                return 7.0
+
+            optimizer.curvature_step(sampled)
+            estimate = 7.0 * draw(100 + step) ** 2
+        torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=0, atol=1e-12)
 
 
 def test_without_curvature_it_stops_instead_of_following_signs() -> None:
