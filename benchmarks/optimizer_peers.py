@@ -26,8 +26,8 @@ class Peer:
 
     Attributes:
         make: builds it from the parts of a model and options.
-        layers: on a CPU it is timed on this many layers, whose matrices it takes one by one: its bfloat16
-            products are slow there.
+        layers: on a CPU it is timed on this many layers, whose matrices it takes one by one: bfloat16
+            products, and factors of large matrices, are slow there.
     """
 
     make: Callable[..., Steps]
@@ -110,13 +110,13 @@ PO: dict[str, Peer] = {
     "muonclip": grouped(po.MuonClip, layers=1, use_muon=True),
     "normuon": grouped(po.NorMuon, layers=1, use_muon=True),
     "prodigy": plain(po.Prodigy, lr=1.0),
-    "psgd_kron": matrices(po.Kron),
+    "psgd_kron": matrices(po.Kron, layers=1),
     "radam": plain(po.RAdam),
     "schedulefree_adamw": plain(po.ScheduleFreeAdamW),
     "scion": matrices(po.SCION, layers=1),
     "sgd_momentum": plain(po.SGDW, momentum=0.9),
-    "shampoo": matrices(po.ScalableShampoo, block_size=1024),
-    "soap": matrices(po.SOAP),
+    "shampoo": matrices(po.ScalableShampoo, layers=1, block_size=1024),
+    "soap": matrices(po.SOAP, layers=1),
     "sophia": plain(Sophia, update_period=NEVER),
     "stable_adamw": plain(po.StableAdamW),
 }
@@ -130,11 +130,11 @@ HB: dict[str, Peer] = {
     "mars_adamw": plain(heavyball.AdamW, mars=True),
     "mars_muon": matrices(heavyball.Muon, layers=1, mars=True),
     "muon": matrices(heavyball.Muon, layers=1),
-    "psgd_kron": matrices(heavyball.PSGDKron),
+    "psgd_kron": matrices(heavyball.PSGDKron, layers=1),
     "schedulefree_adamw": plain(heavyball.SFAdamW),
     "scion": matrices(heavyball.Scion, layers=1),
     "sgd_momentum": plain(heavyball.SGD),
-    "soap": matrices(heavyball.SOAP, merge_dims=False),
+    "soap": matrices(heavyball.SOAP, layers=1, merge_dims=False),
 }
 """HeavyBall's classes by our names; see :func:`prepare`."""
 
