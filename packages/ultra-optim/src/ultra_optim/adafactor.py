@@ -15,16 +15,15 @@ from ultra_optim.factored import (
     FactoredOptimizer,
     Kept,
     Matrices,
-    Means,
     chunks,
     clip_to,
     descend_,
     descend_each_,
     inverse_roots,
     matrices_of,
+    mean_squares,
     rms_of_each,
     root_mean_square,
-    take_squares,
     vectors_alike,
     widen,
 )
@@ -131,11 +130,9 @@ def matrix_update(
 ) -> None:
     """Apply the formula of :class:`Adafactor` to weights and state in place; ``weight`` is 1 - b."""
     grad, row, column = matrices.grad, matrices["row_var"], matrices["col_var"]
-    means = Means(grad)
-    squares = take_squares(grad, means)
-    means.average_into(row, column, weight, eps[0])
+    mean_squares(grad).average_into(row, column, weight, eps[0])
     a, b = inverse_roots(row, column)
-    scale = clip_to(root_mean_square(grad, squares, a, b), limit).mul_(rate)
+    scale = clip_to(root_mean_square(grad, a, b), limit).mul_(rate)
     if scale_parameter:
         scale.mul_(_rms(matrices.weight).clamp_min_(eps[1]))
     a.mul_(scale)

@@ -21,9 +21,9 @@ from ultra_optim.factored import (
     descend_each_,
     inverse_roots,
     matrices_of,
+    mean_squares,
     rms_of_each,
     root_mean_square,
-    take_squares,
     vectors_alike,
     widen,
 )
@@ -125,18 +125,18 @@ def matrix_update(
 ) -> None:
     """Apply the formula of :class:`CAME` to weights and state in place."""
     grad, momentum = matrices.grad, matrices["exp_avg"]
-    means, instability = Means(grad), Means(grad)
-    squares = take_squares(grad, means)
-    means.average_into(matrices["exp_avg_sq_row"], matrices["exp_avg_sq_col"], 1 - betas[1], eps[0])
-    a, b = inverse_roots(matrices["exp_avg_sq_row"], matrices["exp_avg_sq_col"])
-    a.mul_(clip_to(root_mean_square(grad, squares, a, b), limit))
+    row, column = matrices["exp_avg_sq_row"], matrices["exp_avg_sq_col"]
+    mean_squares(grad).average_into(row, column, 1 - betas[1], eps[0])
+    a, b = inverse_roots(row, column)
+    a.mul_(clip_to(root_mean_square(grad, a, b), limit))
+    instability = Means(grad)
     for part, (g, m) in chunks(grad, momentum):
-        update = (widen(g) * a[:, part]).mul_(b)
-        m.lerp_(update, 1 - betas[0])
-        update.sub_(m)
-        instability.add(part, torch.mul(update, update, out=update))
-    instability.average_into(matrices["exp_avg_res_row"], matrices["exp_avg_res_col"], 1 - betas[2], eps[1])
-    a, b = inverse_roots(matrices["exp_avg_res_row"], matrices["exp_avg_res_col"])
+        off = torch.addcmul(m, widen(g) * a[:, part], b, value=-1.0)  # M - U, of which U - new M is -b1
+        m.sub_(off, alpha=1 - betas[0])
+        instability.add(part, off.square_())
+    row, column = matrices["exp_avg_res_row"], matrices["exp_avg_res_col"]
+    instability.average_into(row, column, 1 - betas[2], eps[1], factor=betas[0] ** 2)
+    a, b = inverse_roots(row, column)
     a.mul_(lr)
     for part, (w, m) in chunks(matrices.weight, momentum):
         descend_(w, m * a[:, part], b, shrink=shrink, cautious=cautious)

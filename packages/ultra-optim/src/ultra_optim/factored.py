@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from ultra_optim.base import BATCH, SLICE, wide_dtype
+from ultra_optim.base import SLICE, wide_dtype
 from ultra_optim.decay import decay_
 from ultra_optim.flat import FlatState, flat_views
 from ultra_optim.matrices import matrices_in, matrix_layout
@@ -94,6 +94,9 @@ def chunks(*tensors: Tensor) -> Iterator[tuple[slice, list[Tensor]]]:
     """Yield slices of the rows of equal (batch, rows, columns) tensors, small enough for a CPU's cache."""
     rows = tensors[0].shape[1]
     parts = 1 if tensors[0].device.type != "cpu" else -(-tensors[0].numel() // SLICE)
+    if parts == 1:
+        yield slice(None), list(tensors)
+        return
     height = -(-rows // parts)
     for start in range(0, rows, height):
         part = slice(start, min(start + height, rows))
@@ -150,25 +153,24 @@ class Means:
 
     def add(self, part: slice, squares: Tensor) -> None:
         """Take in the squares of these rows."""
-        self.rows[:, part] = squares.mean(-1)
+        self.rows[:, part] = squares.sum(-1)
         self.columns += squares.sum(-2)
 
-    def average_into(self, row: Tensor, column: Tensor, weight: float, eps: float) -> None:
-        """row <- (1 - weight) row + weight (means + eps), and the columns likewise, in place."""
-        row.lerp_(self.rows.add_(eps), weight)
-        column.lerp_(self.columns.div_(self.rows.shape[1]).add_(eps), weight)
+    def average_into(
+        self, row: Tensor, column: Tensor, weight: float, eps: float, factor: float = 1.0
+    ) -> None:
+        """row <- (1 - weight) row + weight (factor means + eps), and the columns likewise, in place."""
+        rows, columns = self.rows.shape[1], self.columns.shape[1]
+        row.lerp_(self.rows.mul_(factor / columns).add_(eps), weight)
+        column.lerp_(self.columns.mul_(factor / rows).add_(eps), weight)
 
 
-def take_squares(grad: Tensor, means: Means) -> list[Tensor]:
-    """Give the squares of a gradient to ``means``; return them, unless they are too many to be kept."""
-    squares = []
+def mean_squares(grad: Tensor) -> Means:
+    """Return the means of the squares of a gradient."""
+    means = Means(grad)
     for part, (g,) in chunks(grad):
-        wide = widen(g)
-        squares.append(wide * wide)
-        means.add(part, squares[-1])
-        if grad.numel() > BATCH:
-            squares.clear()
-    return squares
+        means.add(part, widen(g).square())
+    return means
 
 
 def inverse_roots(row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,13 +181,12 @@ def inverse_roots(row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
     return a, column.clamp_min(tiny).rsqrt_().unsqueeze(-2)
 
 
-def root_mean_square(grad: Tensor, squares: list[Tensor], a: Tensor, b: Tensor) -> Tensor:
-    """Return rms(grad a b) of each matrix, (batch, 1, 1), from its squares where they were kept."""
+def root_mean_square(grad: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Return rms(grad a b) of each matrix, (batch, 1, 1)."""
     total = torch.zeros(grad.shape[0], 1, 1, dtype=a.dtype, device=a.device)
     weights = b.mT.square()
-    for index, (part, (g,)) in enumerate(chunks(grad)):
-        square = squares[index] if squares else widen(g).square()
-        total += (square @ weights).mul_(a[:, part].square()).sum(1, keepdim=True)
+    for part, (g,) in chunks(grad):
+        total += (widen(g).square() @ weights).mul_(a[:, part].square()).sum(1, keepdim=True)
     return total.div_(grad.shape[1] * grad.shape[2]).sqrt_()
 
 

@@ -110,7 +110,11 @@ def matrices_in(
         expert_dim: the dimension that counts experts.
     """
     stacked = tensor.unsqueeze(0) if expert_dim is None else tensor.movedim(expert_dim, 0)
-    return list(stacked.split(list(row_blocks), dim=1)) if row_blocks else [stacked]
+    if not row_blocks:
+        return [stacked]
+    if expert_dim is None and len(set(row_blocks)) == 1:
+        return [tensor.unflatten(0, (len(row_blocks), -1))]  # equal ones are a batch, one after the other
+    return list(stacked.split(list(row_blocks), dim=1))
 
 
 def matrix_layout(group: Mapping[str, Any]) -> dict[Tensor, tuple[list[int], int | None]]:

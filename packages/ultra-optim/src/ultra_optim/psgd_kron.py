@@ -16,6 +16,7 @@ from ultra_optim.draws import normal
 from ultra_optim.matrices import ADAMW_STATE
 from ultra_optim.stacks import Stack, StackedOptimizer
 from ultra_optim.traits import OptimizerTraits
+from ultra_optim.triangular import gram, subtract_product_, triangular_product
 
 
 class PSGDKron(StackedOptimizer):
@@ -142,7 +143,7 @@ class PSGDKron(StackedOptimizer):
             update_factors_(left, right, average, noise, rate=group["precond_lr"])
         for factor, transposed in ((left, False), (right, True)):
             side = average.mT if transposed else average
-            side = apply(factor.mT if factor.ndim == 3 else factor, apply(factor, side))
+            side = apply(factor, apply(factor, side), transposed=True)
             average = side.mT if transposed else side
         rms = average.square().mean(dim=(-2, -1), keepdim=True).sqrt_()
         return average * (1.1 / rms.clamp_min_(1e-12)).clamp_max_(1.0)
@@ -156,9 +157,11 @@ def updates_until(step: int, start: int, decay: float, least: float) -> int:
     return math.floor(min(step, start) + geometric + least * (steps - falling) + 1e-9)
 
 
-def apply(factor: Tensor, matrix: Tensor) -> Tensor:
-    """Return factor matrix; a vector stands for a diagonal matrix."""
-    return factor @ matrix if factor.ndim == 3 else factor.unsqueeze(-1) * matrix
+def apply(factor: Tensor, matrix: Tensor, *, transposed: bool = False) -> Tensor:
+    """Return factor matrix, or factor^T matrix; a vector stands for a diagonal matrix."""
+    if factor.ndim == 3:
+        return triangular_product(factor, matrix, transposed=transposed)
+    return factor.unsqueeze(-1) * matrix
 
 
 def update_factors_(left: Tensor, right: Tensor, average: Tensor, noise: Tensor, *, rate: float) -> None:
@@ -169,9 +172,9 @@ def update_factors_(left: Tensor, right: Tensor, average: Tensor, noise: Tensor,
     b = unapply(right, unapply(left, noise.expand_as(average)).mT).mT
     for factor, one, other in ((left, a, b), (right, a.mT, b.mT)):
         if factor.ndim == 3:
-            first, second = one @ one.mT, other @ other.mT
+            first, second = gram(one), gram(other)
             bound = spectral_bound(first + second).clamp_min_(torch.finfo(factor.dtype).tiny)
-            factor.sub_((first - second).triu_().mul_(rate / bound) @ factor)
+            subtract_product_(factor, first.sub_(second).triu_().mul_(rate / bound))
         else:
             first, second = one.square().sum(-1), other.square().sum(-1)
             bound = (first + second).amax(-1, keepdim=True).clamp_min_(torch.finfo(factor.dtype).tiny)
