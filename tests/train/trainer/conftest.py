@@ -131,7 +131,8 @@ def make_trainer(tmp_path: Path) -> Callable[..., TinyTrainer]:
             facts={"data": options.pop("data", "here")},
             storage_budget=options.pop("storage_budget", None),
         )
-        trainer = TinyTrainer(model=TinyModel(config), args=arguments, settings=settings, **options)
+        model = options.pop("model", None) or TinyModel(config)
+        trainer = TinyTrainer(model=model, args=arguments, settings=settings, **options)
         trainer.events, trainer.loader = events, loader
         return trainer
 
