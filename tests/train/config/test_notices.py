@@ -62,3 +62,11 @@ def test_one_learning_rate_is_said(load, minimal, monkeypatch):
     monkeypatch.setattr(AdamW, "traits", attrs.evolve(traits, one_lr=True))
     (line,) = load(minimal, "training.optimizer.parameters.adamw-lr_norms=0.5").notices
     assert "multipliers" in line
+
+
+def test_data_that_is_not_here(load, minimal, tmp_path):
+    (tmp_path / "there.txt").write_text("hola")
+    sources = f"training.dataset=[{tmp_path}/there.txt, {tmp_path}/ther.txt, some/name-of-the-hub]"
+    (line,) = load(minimal, sources).notices
+    assert line.startswith(f"not usable on this machine: {tmp_path}/ther.txt: there is no such file")
+    assert "Did you mean 'there.txt'" in line

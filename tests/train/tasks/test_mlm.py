@@ -52,6 +52,14 @@ def test_a_base_model_gets_rows_for_every_id(task):
     assert task().build_model().get_input_embeddings().weight.shape[0] == 64
 
 
+def test_all_sources_are_looked_for_before_the_tokenizer_is(task, tmp_path):
+    (tmp_path / "there.txt").write_text("hola")
+    made = task(f"training.dataset=[{tmp_path}/there.txt, {tmp_path}/nowhere.txt]")
+    made._tokenizer = lambda: pytest.fail("the tokenizer came first")
+    with pytest.raises(UltraError, match=r"nowhere.txt: there is no such file"):
+        made.prepare()
+
+
 def test_rows_longer_than_a_base_model_reads_are_refused(task):
     with pytest.raises(UltraError, match=r"max_length is 17, .*reads at most 16"):
         task("training.max_length=17").build_model()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, get_args
 
@@ -11,6 +12,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ultra_blocks.config import ModelConfigError, Path, UltraConfig, split_spec
+from ultra_blocks.encoder import Encoder
 from ultra_blocks.norms.base import Place
 from ultra_blocks.parts import build_ffn, build_mixer, build_norm, embedded_positions, model_fields
 from ultra_core import blocks
@@ -40,6 +42,20 @@ class _Undrawn(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+@contextmanager
+def on_meta() -> Iterator[None]:
+    """Build on the meta device: nothing is allocated, and no random number is drawn."""
+    with torch.device("meta"), _Undrawn(), torch.random.fork_rng(devices=[]):
+        yield
+
+
+def sample(config: UltraConfig) -> Encoder:
+    """Return an encoder on the meta device with every block of the pattern in it, but no more layers."""
+    layers = min(config.num_layers, len(config.layer_pattern))
+    with on_meta():
+        return Encoder(attrs.evolve(config, num_layers=layers))
+
+
 def refusals(config: UltraConfig, known: Collection[Path]) -> Found:
     """Yield (path, message) for every part of the encoder that its constructor refuses.
 
@@ -53,7 +69,7 @@ def refusals(config: UltraConfig, known: Collection[Path]) -> Found:
     """
     fields = {str(path[0]) for path in known}
     seen = set()
-    with torch.device("meta"), _Undrawn(), torch.random.fork_rng(devices=[]):
+    with on_meta():
         for path, build in _parts(config, known, fields):
             for fault in _refused(path, build):
                 if fault not in seen:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import attrs
 
+from ultra_core.options import Range
 from ultra_train.config.keys import Count, Fraction, Natural, Positive, Share, key
 
 MLM = ("mlm",)
@@ -63,7 +64,7 @@ class DataKeys:
     num_workers: Natural = key(8, "processes that tokenise", tasks=MLM)
     dataloader_workers: Natural = key(2, "processes that make batches")
     batch_size: Count = key(4, "documents in a forward pass")
-    max_length: Count = key(
+    max_length: Annotated[int, Range(min=3)] = key(
         512, "tokens in a document, special ones included; longer ones are cut", tasks=MLM
     )
     batching: Literal["length", "packed"] | None = key(

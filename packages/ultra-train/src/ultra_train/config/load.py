@@ -12,7 +12,7 @@ import attrs
 
 from ultra_core import presets
 from ultra_core.config import ConfigError, Fault, Source, collect, from_tree, load_source, raise_faults
-from ultra_train.config import rules, sparse_rules
+from ultra_train.config import optimizer_trial, rules, sparse_rules
 from ultra_train.config.canonical import finish, finish_sparse, with_model
 from ultra_train.config.notices import notices
 from ultra_train.config.preset import Preset, PresetFile, SparseFile, SparsePreset
@@ -79,10 +79,11 @@ def _dense(source: Source, name: str) -> Preset:
     given = paths(source.tree)
 
     def contradictions(value: PresetFile) -> Iterator[tuple[Path, str]]:
-        yield from rules.faults(value, given)
+        found = list(rules.faults(value, given))
         complete = with_model(value, given)
         if complete.model is not None:
-            yield from ((("model", *path), message) for path, message in complete.model.faults())
+            found += ((("model", *path), message) for path, message in complete.model.faults())
+        yield from found or optimizer_trial.refusals(complete)
 
     preset = with_model(_checked(source, PresetFile, contradictions), given)
     return finish(preset, name, notices(preset, given))

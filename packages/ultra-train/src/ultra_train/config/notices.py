@@ -11,10 +11,13 @@ from ultra_blocks.config import UltraConfig, split_spec
 from ultra_core import blocks, ffns, positions
 from ultra_core.errors import listed
 from ultra_core.options import read_options
+from ultra_train.config.data import as_sources
 from ultra_train.config.optimizer import GALORE_KEYS, OptimizerConfig
 from ultra_train.config.optimizer_rules import roles, traits
 from ultra_train.config.rules import layer_names
 from ultra_train.config.training import TrainingConfig
+from ultra_train.data.errors import DataError
+from ultra_train.data.sources import Source, find
 
 if TYPE_CHECKING:
     from ultra_train.config.preset import PresetFile
@@ -115,6 +118,11 @@ def _plugins(model: UltraConfig) -> Iterator[Any]:
 
 
 def _warnings(preset: PresetFile) -> Iterator[str]:
+    for source in as_sources(preset.training.dataset):
+        try:
+            find(Source(source.source))
+        except DataError as error:
+            yield f"not usable on this machine: {error}"
     chosen: OptimizerConfig | None = preset.training.optimizer
     if chosen is not None and traits(chosen).one_lr:
         prefix = f"{chosen.optimizer_class}-lr_"

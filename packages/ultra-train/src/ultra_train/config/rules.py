@@ -12,6 +12,7 @@ from ultra_core.registry import Registry
 from ultra_train.config.optimizer import RATE_KEYS, OptimizerConfig, from_flat
 from ultra_train.config.optimizer_rules import optimizer_faults, traits
 from ultra_train.config.training import TrainingConfig
+from ultra_train.data.sources import Source, find
 
 if TYPE_CHECKING:
     from ultra_train.config.preset import PresetFile
@@ -21,6 +22,10 @@ Found = Iterator[tuple[Path, str]]
 
 ROUNDING = 256
 """A model may have up to this many more embedding rows than its tokenizer has pieces."""
+
+
+FEWEST = 262
+"""Pieces of a tokenizer of ours that spells nothing but bytes and one character."""
 
 
 def faults(preset: PresetFile, given: frozenset[Path]) -> Found:
@@ -88,6 +93,11 @@ def _vocabulary(preset: PresetFile, given: frozenset[Path]) -> Found:
                 ("tokenizer", "name_or_path"),
                 f"mlm with base_model needs tokenizer.name_or_path, for example {preset.base_model!r}",
             )
+    if train is not None and train.vocab_size < FEWEST:
+        yield ("tokenizer", "train", "vocab_size"), _too_few(train.vocab_size)
+    elif train is None and (tokenizer is None or tokenizer.name_or_path is None) and preset.model is not None:
+        if preset.model.vocab_size < FEWEST:
+            yield ("model", "vocab_size"), _too_few(preset.model.vocab_size)
     if train is None or preset.model is None or ("model", "vocab_size") not in given:
         return
     rows, pieces = preset.model.vocab_size, train.vocab_size
@@ -97,6 +107,13 @@ def _vocabulary(preset: PresetFile, given: frozenset[Path]) -> Found:
             f"model.vocab_size is {rows} but tokenizer.train.vocab_size is {pieces}; make them equal, "
             f"or leave model.vocab_size out (rounding it up by less than {ROUNDING} is fine)",
         )
+
+
+def _too_few(pieces: int) -> str:
+    return (
+        f"a vocabulary of {pieces} pieces cannot be trained: it takes at least {FEWEST}, 5 special tokens, "
+        "256 bytes and the characters of the texts"
+    )
 
 
 def _longest_text(preset: PresetFile) -> Found:
@@ -195,6 +212,13 @@ def _data(training: TrainingConfig) -> Found:
     specs = training.dataset if isinstance(training.dataset, tuple) else (training.dataset,)
     for index, spec in enumerate(specs):
         source = spec if isinstance(spec, str) or spec is None else spec.source
-        if source is not None and not source.strip():
-            path: Path = ("training", "dataset", index) if len(specs) > 1 else ("training", "dataset")
+        if source is None:
+            continue
+        path: Path = ("training", "dataset", index) if len(specs) > 1 else ("training", "dataset")
+        if not source.strip():
             yield path, "the source is empty; name a file, a folder or a data set"
+        elif source.startswith("ultra:"):
+            try:
+                find(Source(source))
+            except UltraError as error:
+                yield path, str(error)

@@ -152,6 +152,18 @@ def identity(source: Source) -> dict[str, object]:
     return {**about, "files": files}
 
 
+def find(source: Source) -> None:
+    """Look whether a source is there, without reading it; names of the hub are not looked up.
+
+    Raises:
+        DataError: A file, folder or embedded set that is not there, or has no text in a known format.
+    """
+    if source.source.startswith(_EMBEDDED):
+        _language(source)
+    else:
+        _paths(source)
+
+
 def _language(source: Source) -> str:
     known = {f"{_EMBEDDED}{language}-commands": language for language in es_commands.LANGUAGES}
     if source.source not in known:

@@ -22,7 +22,7 @@ from ultra_train.data.build import prepare
 from ultra_train.data.loader import BatchLoader
 from ultra_train.data.masking import MLMCollator
 from ultra_train.data.shards import TokenShards
-from ultra_train.data.sources import Source, documents, read_sources
+from ultra_train.data.sources import Source, documents, find, read_sources
 from ultra_train.quiet import quiet_transformers
 from ultra_train.run_folder import TOKENIZER
 from ultra_train.tasks.base import Task
@@ -48,6 +48,8 @@ class MLM(Task):
     def prepare(self) -> None:
         """Load or train the tokenizer; tokenise the texts once into memory-mapped shards."""
         training = self.preset.training
+        for source in self.sources:  # all of them, before a tokenizer is trained on the first
+            find(source)
         self.tokenizer = self._tokenizer()
         self._check_vocabulary()
         self.say(f"data: {', '.join(s.source for s in self.sources)}")

@@ -1,0 +1,49 @@
+"""What an optimizer's constructor refuses, found by building it over the model on the meta device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ultra_blocks.config import UltraConfig
+from ultra_core import optimizers
+from ultra_core.errors import UltraError
+from ultra_train.config.optimizer import from_flat
+
+if TYPE_CHECKING:
+    from ultra_train.config.preset import PresetFile
+
+Path = tuple[str | int, ...]
+
+ANY = UltraConfig(vocab_size=8, hidden_size=8, num_layers=1, num_heads=2, use_moe=False, ffn_hidden_size=8)
+"""What stands for a base model, which is not looked at."""
+
+
+def refusals(preset: PresetFile) -> Iterator[tuple[Path, str]]:
+    """Yield why the optimizer cannot be built with options that are right one by one.
+
+    Args:
+        preset: without other faults.
+    """
+    training = preset.training
+    chosen = training.optimizer or from_flat(training)
+    if chosen is None:
+        return
+    from ultra_blocks.trial import sample  # imports torch
+    from ultra_train.trainer_plugins import optimizer_builder
+
+    build = optimizer_builder(attrs.evolve(training, optimizer=chosen))
+    path: Path = ("training",) if training.optimizer is None else ("training", "optimizer", "parameters")
+    try:
+        build([sample(preset.model or ANY)])
+    except UltraError as error:
+        yield path, str(error)
+    except Exception as error:
+        entry = optimizers.entry(chosen.optimizer_class)
+        yield (
+            path,
+            f"the optimizer {entry.name!r} of {entry.distribution} {entry.version} cannot be built: "
+            f"{type(error).__name__}: {error}",
+        )
