@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-PIECE = 128
-"""Tokens whose products stay in a cache until they are added up."""
+PIECE = 2**17
+"""Numbers of a row whose products with all taps of the weight stay in a cache until they are added up."""
 
 
 def depthwise_conv(
@@ -92,14 +92,12 @@ def _windows(x: Tensor, weight: Tensor, bias: Tensor | None, left: int) -> Tenso
 
 def _matches(x: Tensor, dy: Tensor, kernel: int, left: int) -> Tensor:
     """``sum_t dy_t x_{t + o - left}`` over all rows, ``(K, E)``, at least fp32."""
-    length, exact = x.shape[1], torch.promote_types(x.dtype, torch.float32)
-    piece = min(PIECE, length)
-    sums = x.new_zeros(kernel, piece, x.shape[2], dtype=exact)
-    for row, dy_row in zip(x, dy, strict=True):
-        for start in range(0, length, max(piece, 1)):
-            for offset, total in enumerate(sums, -left):
-                low, high = max(start, -offset), min(start + piece, length, length - offset)
-                if low < high:
-                    met = row[low + offset : high + offset].to(exact)
-                    total[low - start : high - start].addcmul_(met, dy_row[low:high].to(exact))
+    length, width = x.shape[1:]
+    piece, exact = max(PIECE // max(width, 1), 1), torch.promote_types(x.dtype, torch.float32)
+    sums = x.new_zeros(kernel, min(piece, length), width, dtype=exact)
+    if length:
+        windows = F.pad(x, (0, 0, left, kernel - 1 - left)).unfold(1, kernel, 1).movedim(-1, 1)
+        for row, dy_row in zip(windows, dy, strict=True):
+            for read, written in zip(row.split(piece, 1), dy_row.split(piece), strict=True):
+                sums[:, : len(written)].addcmul_(read.to(exact), written.to(exact))
     return sums.sum(1)
