@@ -106,6 +106,10 @@ def test_importing_and_comparing_declarations_imports_no_torch():
         ({"layer_pattern": [{"block": {}, "retnet": {}}]}, "found 2 names"),
         ({"layer_pattern": [{"block": 3}]}, "expected a list"),
         ({"ffn_activation": "relu"}, "expected one of 'silu', 'gelu'"),
+        ({"ffn": {"moe": {"expert": 3}}}, "expert is 3; expected a text or a mapping"),
+        ({"ffn": {"moe": {"expert": None}}}, "expert is None; expected a text or a mapping"),
+        ({"ffn": {"moe": {"expert": {"glu": 3}}}}, "expected a text or a mapping"),
+        ({"ffn": {"moe": {"expert": {"glu": {}, "mlp": {}}}}}, "found 2 names: glu, mlp"),
     ],
 )
 def test_types_and_ranges(fields, message):

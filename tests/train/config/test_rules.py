@@ -53,7 +53,13 @@ RULES = [
     (["model.layer_pattern=[standard_atn]"], "model.layer_pattern[0]", "Did you mean 'standard_attn'"),
     (["model.layer_pattern=[{retnet: {chunk: 4}}]"], "model.layer_pattern[0].retnet.chunk", "has no option"),
     (["model.positions=learned", "training.max_length=1024"], "training.max_length", "learns 512 positions"),
+    (["model.positions={learned: {max_positions: 8}}"], "training.max_length", "learns 8 positions"),
 ]
+
+
+@pytest.mark.parametrize("code", ["{learned: {max_positions: 1024}}", "sinusoidal"])
+def test_texts_may_be_as_long_as_the_position_code_goes(minimal, problems, code):
+    assert problems(minimal, f"model.positions={code}", "training.max_length=1024") == []
 
 
 @pytest.mark.parametrize(("overrides", "key", "message"), RULES, ids=[key for _, key, _ in RULES])

@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 import attrs
 
-from ultra_blocks.config import Path, UltraConfig, short, split_spec
+from ultra_blocks.config import Path, Spec, UltraConfig, short, split_spec
 from ultra_core import blocks, ffns, norms, positions
 from ultra_core.errors import PluginError, UltraError
 from ultra_core.options import check_options, mismatch, read_options
@@ -46,6 +46,20 @@ def _types(config: UltraConfig) -> Found:
     for path, spec in _specs(config):
         if isinstance(spec, Mapping) and len(spec) != 1:
             yield path, f"expected NAME or {{NAME: {{options}}}}, found {len(spec)} names: {', '.join(spec)}"
+        elif path[0] == "ffn" and isinstance(spec, Mapping):
+            yield from _expert(*spec.items())
+
+
+def _expert(ffn: tuple[str, Any]) -> Found:
+    """Yield a fault unless the expert of a mixture is a spec itself."""
+    name, options = ffn
+    if short(name) != "moe" or not isinstance(options, Mapping) or "expert" not in options:
+        return
+    path, expert = ("ffn", name, "expert"), options["expert"]
+    if problem := mismatch(expert, Spec):
+        yield path, f"expert is {expert!r}; {problem}"
+    elif isinstance(expert, Mapping) and len(expert) != 1:
+        yield path, f"expected NAME or {{NAME: {{options}}}}, found {len(expert)} names: {', '.join(expert)}"
 
 
 def _specs(config: UltraConfig) -> Iterator[tuple[Path, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ultra_blocks.config import split_spec
 from ultra_core import models, positions, schedules, tasks
 from ultra_core.errors import UltraError
+from ultra_core.options import read_options
 from ultra_core.registry import Registry
 from ultra_train.config.optimizer import RATE_KEYS, OptimizerConfig, from_flat
 from ultra_train.config.optimizer_rules import optimizer_faults, traits
@@ -93,11 +94,11 @@ def _vocabulary(preset: PresetFile, given: frozenset[Path]) -> Found:
                 ("tokenizer", "name_or_path"),
                 f"mlm with base_model needs tokenizer.name_or_path, for example {preset.base_model!r}",
             )
+    unnamed = tokenizer is None or tokenizer.name_or_path is None
     if train is not None and train.vocab_size < FEWEST:
         yield ("tokenizer", "train", "vocab_size"), _too_few(train.vocab_size)
-    elif train is None and (tokenizer is None or tokenizer.name_or_path is None) and preset.model is not None:
-        if preset.model.vocab_size < FEWEST:
-            yield ("model", "vocab_size"), _too_few(preset.model.vocab_size)
+    elif train is None and unnamed and preset.model is not None and preset.model.vocab_size < FEWEST:
+        yield ("model", "vocab_size"), _too_few(preset.model.vocab_size)
     if train is None or preset.model is None or ("model", "vocab_size") not in given:
         return
     rows, pieces = preset.model.vocab_size, train.vocab_size
@@ -119,18 +120,19 @@ def _too_few(pieces: int) -> str:
 def _longest_text(preset: PresetFile) -> Found:
     """Yield a fault when texts may be longer than the positions that the model learns."""
     model, length = preset.model, preset.training.max_length
-    if model is None or model.positions is None or length <= model.max_positions:
+    if model is None or model.positions is None:
         return
     try:
-        code, _ = split_spec(model.positions)
-        learns = getattr(positions.get(code), "kind", None) == "embed"
+        code, options = split_spec(model.positions)
+        limited = "max_positions" in read_options(positions.get(code))
     except (UltraError, ValueError):
         return  # the rules of the model say so
-    if learns:
+    most = options.get("max_positions", model.max_positions)
+    if limited and isinstance(most, int) and length > most:
         yield (
             ("training", "max_length"),
-            f"max_length is {length} but the model learns {model.max_positions} positions; raise "
-            "model.max_positions or choose a position code without a limit, such as rope",
+            f"max_length is {length} but the model learns {most} positions; raise max_positions or choose a "
+            "position code without a limit, such as rope",
         )
 
 
