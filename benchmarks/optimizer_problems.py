@@ -19,7 +19,7 @@ from ultra_blocks.config import UltraConfig
 from ultra_blocks.encoder import Encoder
 from ultra_blocks.heads import MLMHead
 from ultra_blocks.layout import Layout
-from ultra_optim.testing.subject import Bag
+from ultra_optim.testing.subject import Bag, Head
 from ultra_train.data import es_commands
 
 CACHE = Path(".cache/bench/optimizers")
@@ -113,6 +113,10 @@ class Quadratic(Squares):
         return self.SCALE * (self.left @ (next(model.parameters()) - self.target) @ self.right)
 
 
+class Network(Head, nn.Sequential):
+    """Layers one after the other; for what bounds logits, its weights are a head whose logits are small."""
+
+
 class Regression(Squares):
     """A network of 8, 32, 32, 1 fitted to one of 8, 16, 1 with batches of 32 out of 512."""
 
@@ -127,7 +131,7 @@ class Regression(Squares):
     def start(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return nn.Sequential(
+            return Network(
                 nn.Linear(8, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1)
             )  # fmt: skip
 
