@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultra_optim import AdamW, AdamW8bit, base, build
+from ultra_optim import AdamW, AdamW8bit, adamw_8bit, build
 from ultra_optim.quantised_state import dequantize, state_bytes
 from ultra_optim.testing import cases, check_optimizer
 
@@ -39,7 +39,7 @@ def test_moments_are_adamws_up_to_a_code() -> None:
     reference = AdamW([exact], lr=0.01, weight_decay=0.01)
     exact.grad = p.grad
     reference.step()
-    assert torch.equal(p, exact)  # rounding begins after the first step
+    torch.testing.assert_close(p, exact, rtol=1e-6, atol=1e-8)  # codes begin after the first step
     state = optimizer.state[p]
     m = dequantize(state["exp_avg"].view(-1), state["exp_avg_scale"], signed=True)
     expected = reference.state[exact]["exp_avg"].view(-1)
@@ -82,6 +82,6 @@ def test_an_element_whose_gradient_stays_away_does_not_explode() -> None:
 
 def test_slices_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = grown(3)
-    monkeypatch.setattr(base, "SLICE", 1024)
+    monkeypatch.setattr(adamw_8bit, "SLICE", 1024)
     pieces, _ = grown(3)
     assert float((whole - pieces).detach().abs().max()) < 1e-7

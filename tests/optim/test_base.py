@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ultra_optim import base
+from ultra_optim import base, slices
 from ultra_optim.base import batches, elementwise, wide_dtype
 
 
 @pytest.fixture(autouse=True)
 def _short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "SLICE", 10)
+    monkeypatch.setattr(slices, "SLICE", 64)
 
 
 def parameter(*shape: int, dtype: torch.dtype = torch.float32) -> nn.Parameter:
@@ -20,7 +20,7 @@ def parameter(*shape: int, dtype: torch.dtype = torch.float32) -> nn.Parameter:
 
 
 def test_slices_cover_everything_once() -> None:
-    params = [parameter(n) for n in (3, 25, 10, 4, 1, 30)] + [
+    params = [parameter(n) for n in (3, 250, 100, 4, 1, 300)] + [
         parameter(4, 6),
         nn.Parameter(torch.randn(6, 4).t()),
     ]
@@ -40,12 +40,13 @@ def test_slices_cover_everything_once() -> None:
         torch.testing.assert_close(p.detach(), b - 0.5 * p.grad)
         torch.testing.assert_close(s, p.grad)
     contiguous = [size for call in calls[:-1] for size in call]
-    assert max(contiguous) <= 10
+    assert max(contiguous) <= 128
+    assert len(calls) == 1 + 4 + 2 + 5 + 1
     assert calls[-1] == [24]
 
 
 def test_low_precision_is_rounded_once() -> None:
-    p = parameter(25, dtype=torch.bfloat16)
+    p = parameter(250, dtype=torch.bfloat16)
     start, grad = p.detach().float(), p.grad.float()
 
     def update(ps: list[Tensor], gs: list[Tensor]) -> None:

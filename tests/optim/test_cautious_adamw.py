@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultra_optim import CautiousAdamW, base
+from ultra_optim import CautiousAdamW, slices
 
 
 def test_elements_that_disagree_stay() -> None:
@@ -40,5 +40,5 @@ def test_the_mean_is_that_of_the_tensor_when_it_is_sliced(monkeypatch: pytest.Mo
         return p.detach()
 
     whole = end()
-    monkeypatch.setattr(base, "SLICE", 16)
+    monkeypatch.setattr(slices, "SLICE", 16)
     torch.testing.assert_close(end(), whole)

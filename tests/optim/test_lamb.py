@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ultra_optim import LAMB
-from ultra_optim.lamb import trust_ratio
+from ultra_optim.lamb import norms_of_experts, trust_ratio
 
 
 def test_a_zero_weight_moves() -> None:
@@ -18,16 +18,16 @@ def test_a_zero_weight_moves() -> None:
 
 
 def test_trust_ratio() -> None:
-    p, r = torch.full((3, 4), 2.0), torch.full((3, 4), 0.5)
+    p, r = torch.tensor(2.0), torch.tensor(0.5)
     assert float(trust_ratio(p, r)) == pytest.approx(4.0)
     assert float(trust_ratio(p, r, limit=3.0)) == 3.0
-    assert float(trust_ratio(p, torch.zeros(3, 4))) == 1.0
-    assert float(trust_ratio(torch.zeros(3, 4), r)) == 1.0
+    assert float(trust_ratio(p, torch.tensor(0.0))) == 1.0
+    assert float(trust_ratio(torch.tensor(0.0), r)) == 1.0
 
 
 def test_each_expert_has_its_own_ratio() -> None:
     p = torch.stack([torch.full((2, 3), 2.0), torch.full((2, 3), 8.0)], dim=1)
-    ratio = trust_ratio(p, torch.ones_like(p), expert_dim=1)
+    ratio = trust_ratio(norms_of_experts(p, 1), norms_of_experts(torch.ones_like(p), 1))
     assert ratio.shape == (1, 2, 1)
     torch.testing.assert_close(ratio.flatten(), torch.tensor([2.0, 8.0]))
 

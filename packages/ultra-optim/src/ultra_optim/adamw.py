@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.optim.adamw import adamw
 
 from ultra_optim.checks import (
     Beta,
@@ -19,7 +18,9 @@ from ultra_optim.checks import (
     materialized,
     tensors_in,
 )
+from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.operations import Number, adam_, lerp
 from ultra_optim.traits import OptimizerTraits
 
 FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
@@ -142,49 +143,32 @@ def same_layout(params: Iterable[Tensor]) -> bool:
     return all(p.grad is None or p.grad.stride() == p.stride() for p in params)
 
 
+def adam_numbers(step: int, *, lr: float, beta1: float, beta2: float, eps: float) -> dict[str, float]:
+    """Return the arguments of :func:`adamw_update` for this step: corrections of the start included."""
+    spread = (1 - beta2**step) ** 0.5
+    return {"rate": lr * spread / (1 - beta1**step), "w1": 1 - beta1, "w2": 1 - beta2, "eps": eps * spread}
+
+
+@compilable
 def adamw_update(
     params: list[Tensor],
     grads: list[Tensor],
     first: list[Tensor],
     second: list[Tensor],
     *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    shrink: float = 0.0,
+    rate: Number,
+    w1: Number,
+    w2: Number,
+    eps: Number,
+    shrink: Number = 0.0,
     cautious: bool = False,
 ) -> None:
     """Apply the formula of :class:`AdamW` to parameters and moments in place, by one kernel if there is one.
 
-    For :func:`ultra_optim.base.elementwise`; ``shrink`` and ``cautious`` go to
-    :func:`ultra_optim.decay.decay_`.
+    For :func:`ultra_optim.slices.elementwise`; numbers by :func:`adam_numbers`, ``shrink`` and ``cautious``
+    by :func:`ultra_optim.decay.decay_numbers`.
     """
     if cautious:
-        decay_(params, torch._foreach_lerp(first, grads, 1 - beta1), shrink=shrink, cautious=True)
+        decay_(params, lerp(first, grads, w1), shrink=shrink, cautious=True)
         shrink = 0.0
-    elif lr == 0.0:
-        shrink = 0.0
-    alike = all(
-        len({p.stride(), *(t.stride() for t in rest)}) == 1
-        for p, *rest in zip(params, grads, first, second, strict=True)
-    )
-    devices = {p.device for p in params}
-    steps = {d: iter(torch.full((len(params),), step - 1.0, device=d).unbind()) for d in devices}
-    adamw(
-        params,
-        grads,
-        first,
-        second,
-        [],
-        [next(steps[p.device]) for p in params],
-        fused=(alike and can_fuse(params)) or None,
-        amsgrad=False,
-        beta1=beta1,
-        beta2=beta2,
-        lr=lr,
-        weight_decay=shrink / lr if shrink else 0.0,
-        eps=eps,
-        maximize=False,
-    )
+    adam_(params, grads, first, second, rate=rate, w1=w1, w2=w2, eps=eps, shrink=shrink)

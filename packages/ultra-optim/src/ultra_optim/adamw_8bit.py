@@ -7,11 +7,12 @@ from typing import Annotated, Any, ClassVar
 from torch import Tensor
 
 from ultra_core.options import Range
-from ultra_optim.adamw import adamw_update
-from ultra_optim.base import Optimizer, elementwise, piece_size, wide_dtype
+from ultra_optim.adamw import adam_numbers, adamw_update
+from ultra_optim.base import BATCH, Optimizer, elementwise, wide_dtype
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule, decay_numbers
 from ultra_optim.quantised_state import BLOCK, allocate, dequantize, quantize_
+from ultra_optim.slices import SLICE, spread
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -75,17 +76,17 @@ class AdamW8bit(Optimizer):
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""
         beta1, beta2 = group["betas"]
-        numbers = {"lr": group["lr"], "beta1": beta1, "beta2": beta2, "eps": group["eps"]}
-        numbers |= decay_numbers(group)
+        decay = decay_numbers(group)
         coded = {p for p in params if self._in_codes(group, p)}
         for step, same in self.count(params).items():
+            numbers = adam_numbers(step, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"])
             plain = [p for p in same if p not in coded]
             if plain:
                 moments = self.zeros(plain, "exp_avg"), self.zeros(plain, "exp_avg_sq")
-                elementwise(adamw_update, plain, *moments, step=step, **numbers)
+                elementwise(adamw_update, plain, *moments, **numbers, **decay)
             for p in same:
                 if p in coded:
-                    self._update_codes(p, step=step, **numbers)
+                    self._update_codes(p, **numbers, **decay)
 
     def _in_codes(self, group: dict[str, Any], p: Tensor) -> bool:
         if "exp_avg" in self.state[p]:
@@ -103,16 +104,28 @@ class AdamW8bit(Optimizer):
         for name in ("exp_avg", "exp_avg_sq"):
             parts += [state[name].view(-1), state[f"{name}_scale"]]
         sizes = (1, 1, 1, BLOCK, 1, BLOCK)
-        for w, g, m, m_scale, v, v_scale in zip(
-            *(t.split(piece_size(p) // size) for t, size in zip(parts, sizes, strict=True)), strict=True
-        ):
-            wide = w.to(wide_dtype(p))
-            first = dequantize(m, m_scale, signed=True).to(wide.dtype)
-            second = dequantize(v, v_scale, signed=False).to(wide.dtype)
-            adamw_update([wide], [g.to(wide.dtype)], [first], [second], **numbers)
-            quantize_(first, m, m_scale, signed=True)
-            quantize_(second, v, v_scale, signed=False)
-            if wide is not w:
-                w.copy_(wide)
+        length = SLICE if p.device.type == "cpu" else BATCH
+        pieces = zip(*(t.split(length // size) for t, size in zip(parts, sizes, strict=True)), strict=True)
+        spread(lambda piece: update_piece(*piece, **numbers), list(pieces))
         if flat.data_ptr() != p.data_ptr():
             p.copy_(flat.view(p.shape))
+
+
+def update_piece(
+    param: Tensor,
+    grad: Tensor,
+    first: Tensor,
+    first_scale: Tensor,
+    second: Tensor,
+    second_scale: Tensor,
+    **numbers: Any,
+) -> None:
+    """Apply :func:`ultra_optim.adamw.adamw_update` in place to flat tensors with moments in codes."""
+    wide = param.to(wide_dtype(param))
+    m = dequantize(first, first_scale, signed=True).to(wide.dtype)
+    v = dequantize(second, second_scale, signed=False).to(wide.dtype)
+    adamw_update([wide], [grad.to(wide.dtype)], [m], [v], **numbers)
+    quantize_(m, first, first_scale, signed=True)
+    quantize_(v, second, second_scale, signed=False)
+    if wide is not param:
+        param.copy_(wide)

@@ -10,7 +10,9 @@ from torch import Tensor
 from ultra_core.options import Range
 from ultra_optim.base import Optimizer, elementwise
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.operations import KEEP, Number, adam_, add, lerp_
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -100,61 +102,72 @@ class Adan(Optimizer):
         if group["max_grad_norm"] and self._norm is not None:
             scale = min(1.0, group["max_grad_norm"] / (float(self._norm) + group["eps"]))
         beta1, beta2, beta3 = group["betas"]
+        decay = decay_numbers(group)
+        shrunk = 1.0 if group["no_prox"] else 1 + decay["shrink"]
         for step, same in self.count(params).items():
+            names = ("previous_grad", "exp_avg", "exp_avg_diff", "exp_avg_sq")
+            states = [self.zeros(same, name) for name in names]
+            if step == 1:
+                elementwise(remember, same, states[0], scale=scale)
+            spread = (1 - beta3**step) ** 0.5
             elementwise(
                 adan_update,
                 same,
-                *(self.zeros(same, n) for n in ("exp_avg", "exp_avg_diff", "exp_avg_sq", "previous_grad")),
-                step=step,
-                lr=group["lr"],
-                beta1=beta1,
-                beta2=beta2,
-                beta3=beta3,
-                eps=group["eps"],
+                *states,
+                rate=group["lr"] * spread / (1 - beta1**step) / shrunk,
+                w1=1 - beta1,
+                w2=1 - beta2,
+                w3=1 - beta3,
+                look=beta2,
+                share=beta2 * (1 - beta1**step) / (1 - beta2**step),
+                eps=group["eps"] * spread,
                 scale=scale,
-                proximal=not group["no_prox"],
-                **decay_numbers(group),
+                shrink=decay["shrink"] / shrunk,
+                cautious=decay["cautious"],
             )
 
 
+def remember(params: list[Tensor], grads: list[Tensor], previous: list[Tensor], *, scale: float) -> None:
+    """Take the gradients times ``scale`` as those of the step before."""
+    del params
+    torch._foreach_copy_(previous, grads)
+    torch._foreach_mul_(previous, scale)
+
+
+@compilable
 def adan_update(
     params: list[Tensor],
     grads: list[Tensor],
+    previous: list[Tensor],
     first: list[Tensor],
     differences: list[Tensor],
     second: list[Tensor],
-    previous: list[Tensor],
     *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    beta3: float,
-    eps: float,
-    scale: float,
-    proximal: bool,
-    shrink: float,
+    rate: Number,
+    w1: Number,
+    w2: Number,
+    w3: Number,
+    look: Number,
+    share: Number,
+    eps: Number,
+    scale: Number,
+    shrink: Number,
     cautious: bool,
 ) -> None:
-    """Apply the formula of :class:`Adan` in place, to gradients times ``scale``."""
-    if scale != 1.0:
+    """Apply the formula of :class:`Adan` in place, to gradients times ``scale``.
+
+    ``w1`` is 1 - b1 and so on, ``look`` b2, ``share`` the weight of n next to m; a proximal decay is in
+    ``rate`` and ``shrink``.
+    """
+    if isinstance(scale, Tensor) or scale != 1.0:
         grads = list(torch._foreach_mul(grads, scale))
-    if step == 1:
-        torch._foreach_copy_(previous, grads)
     changes = torch._foreach_sub(grads, previous)
     torch._foreach_copy_(previous, grads)
-    torch._foreach_lerp_(first, grads, 1 - beta1)
-    torch._foreach_lerp_(differences, changes, 1 - beta2)
-    ahead = torch._foreach_add(grads, changes, alpha=beta2)
-    torch._foreach_mul_(second, beta3)
-    torch._foreach_addcmul_(second, ahead, ahead, 1 - beta3)
-    correction = (1 - beta3**step) ** 0.5
-    roots = torch._foreach_sqrt(second)
-    torch._foreach_add_(roots, eps * correction)
-    share = beta2 * (1 - beta1**step) / (1 - beta2**step)
-    directions = torch._foreach_add(first, differences, alpha=share)
-    if not proximal:
-        decay_(params, directions, shrink=shrink, cautious=cautious)
-    torch._foreach_addcdiv_(params, directions, roots, -lr * correction / (1 - beta1**step))
-    if proximal and shrink:
-        torch._foreach_div_(params, 1 + shrink)
+    lerp_(first, grads, w1)
+    lerp_(differences, changes, w2)
+    ahead = add(grads, changes, look)
+    directions = add(first, differences, share)
+    if cautious:
+        decay_(params, directions, shrink=shrink, cautious=True)
+        shrink = 0.0
+    adam_(params, ahead, directions, second, rate=rate, w1=KEEP, w2=w3, eps=eps, shrink=shrink)

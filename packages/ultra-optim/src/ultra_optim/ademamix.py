@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from ultra_core.options import Range
-from ultra_optim.adamw import adamw_update
+from ultra_optim.adamw import adam_numbers
 from ultra_optim.base import Optimizer, elementwise
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.operations import KEEP, Number, adam_, add, lerp_
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -99,19 +100,16 @@ class AdEMAMix(Optimizer):
         warmup = group["total_steps"] if group["t_alpha_beta3"] is None else group["t_alpha_beta3"]
         for step, same in self.count(params).items():
             share = min(step / warmup, 1.0) if warmup else 1.0
+            slow = share * group["alpha"] * (1 - beta1**step)
             elementwise(
                 ademamix_update,
                 same,
                 self.zeros(same, "exp_avg"),
                 self.zeros(same, "exp_avg_slow"),
                 self.zeros(same, "exp_avg_sq"),
-                step=step,
-                lr=group["lr"],
-                beta1=beta1,
-                beta2=beta2,
-                beta3=between_half_lives(beta1, beta3, share),
-                alpha=share * group["alpha"],
-                eps=group["eps"],
+                **adam_numbers(step, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"]),
+                w3=1 - between_half_lives(beta1, beta3, share),
+                alpha=slow,
                 **decay_numbers(group),
             )
 
@@ -123,6 +121,7 @@ def between_half_lives(beta: float, other: float, share: float) -> float:
     return min(math.exp(1 / life), max(beta, other)) if life else 0.0
 
 
+@compilable
 def ademamix_update(
     params: list[Tensor],
     grads: list[Tensor],
@@ -130,27 +129,23 @@ def ademamix_update(
     slow: list[Tensor],
     second: list[Tensor],
     *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    beta3: float,
-    alpha: float,
-    eps: float,
-    shrink: float,
+    rate: Number,
+    w1: Number,
+    w2: Number,
+    w3: Number,
+    alpha: Number,
+    eps: Number,
+    shrink: Number,
     cautious: bool,
 ) -> None:
-    """Apply the formula of :class:`AdEMAMix` to parameters and state in place."""
-    torch._foreach_lerp_(slow, grads, 1 - beta3)
+    """Apply the formula of :class:`AdEMAMix` to parameters and state in place.
+
+    ``w1`` is 1 - b1 and so on, ``alpha`` the weight of m2 next to m1 before its correction.
+    """
+    lerp_(slow, grads, w3)
+    lerp_(first, grads, w1)
+    directions = add(first, slow, alpha)
     if cautious:
-        directions = torch._foreach_lerp(first, grads, 1 - beta1)
-        torch._foreach_add_(directions, slow, alpha=alpha * (1 - beta1**step))
         decay_(params, directions, shrink=shrink, cautious=True)
         shrink = 0.0
-    adamw_update(
-        params, grads, first, second, step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps, shrink=shrink
-    )
-    correction = (1 - beta2**step) ** 0.5
-    roots = torch._foreach_sqrt(second)
-    torch._foreach_add_(roots, eps * correction)
-    torch._foreach_addcdiv_(params, slow, roots, -lr * alpha * correction)
+    adam_(params, grads, directions, second, rate=rate, w1=KEEP, w2=w2, eps=eps, shrink=shrink)

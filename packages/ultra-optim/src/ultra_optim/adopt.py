@@ -9,7 +9,9 @@ from torch import Tensor
 
 from ultra_optim.base import Optimizer, elementwise
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.operations import Number, add_, clamped, clip_, lerp_, square_average_
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -79,10 +81,10 @@ class ADOPT(Optimizer):
                 adopt_update,
                 same,
                 *moments,
-                lr=group["lr"],
-                beta1=beta1,
-                beta2=beta2,
-                eps=group["eps"],
+                rate=group["lr"],
+                w1=1 - beta1,
+                w2=1 - beta2,
+                floor=max(group["eps"] ** 2, 1e-38),
                 bound=(step - 1) ** 0.25 if group["clip"] else None,
                 **decay_numbers(group),
             )
@@ -93,29 +95,31 @@ def first_look(params: list[Tensor], grads: list[Tensor], first: list[Tensor], s
     torch._foreach_addcmul_(second, grads, grads)
 
 
+@compilable
 def adopt_update(
     params: list[Tensor],
     grads: list[Tensor],
     first: list[Tensor],
     second: list[Tensor],
     *,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    bound: float | None,
-    shrink: float,
+    rate: Number,
+    w1: Number,
+    w2: Number,
+    floor: Number,
+    bound: Number | None,
+    shrink: Number,
     cautious: bool,
 ) -> None:
-    """Apply the formula of :class:`ADOPT` after its first step to parameters and moments in place."""
-    roots = torch._foreach_sqrt(second)
-    torch._foreach_clamp_min_(roots, eps)
-    normed = torch._foreach_div(grads, roots)
+    """Apply the formula of :class:`ADOPT` after its first step to parameters and moments in place.
+
+    ``w1`` is 1 - b1, ``w2`` 1 - b2, ``floor`` the square of eps: the root of the larger is the larger root.
+    """
+    normed = clamped(second, floor)
+    torch._foreach_rsqrt_(normed)
+    torch._foreach_mul_(normed, grads)
     if bound is not None:
-        torch._foreach_clamp_min_(normed, -bound)
-        torch._foreach_clamp_max_(normed, bound)
-    torch._foreach_lerp_(first, normed, 1 - beta1)
+        clip_(normed, bound)
+    lerp_(first, normed, w1)
     decay_(params, first, shrink=shrink, cautious=cautious)
-    torch._foreach_add_(params, first, alpha=-lr)
-    torch._foreach_mul_(second, beta2)
-    torch._foreach_addcmul_(second, grads, grads, 1 - beta2)
+    add_(params, first, -rate)
+    square_average_(second, grads, w2)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ultra_optim.base import Optimizer, wide_dtype
+from ultra_optim.operations import Number, add_, lerp_
 
 
 class AveragedOptimizer(Optimizer):
@@ -72,14 +73,31 @@ class AveragedOptimizer(Optimizer):
         return [self.state[p]["z"] for p in params]
 
 
+def direction_numbers(step: int, *, beta2: float, eps: float, beta1: float = 0.0) -> dict[str, float]:
+    """Return numbers with which :func:`ultra_optim.operations.adam_` adds Adam's direction."""
+    spread = (1 - beta2**step) ** 0.5
+    return {"rate": -spread / (1 - beta1**step), "w2": 1 - beta2, "eps": eps * spread}
+
+
+def average_numbers(lr: float, weight_of_average: float, share: float) -> dict[str, float]:
+    """Return the arguments of :func:`average_`.
+
+    Args:
+        lr: learning rate.
+        weight_of_average: mu.
+        share: c, the weight of the new z in its average.
+    """
+    return {"share": share, "step_of_y": lr * (1 - weight_of_average * (1 - share)), "step_of_z": lr}
+
+
 def average_(
     params: list[Tensor],
     last: list[Tensor],
     directions: tuple[Tensor, ...] | list[Tensor],
     *,
-    lr: float,
-    weight_of_average: float,
-    share: float,
+    share: Number,
+    step_of_y: Number,
+    step_of_z: Number,
 ) -> None:
     """Take the step z <- z - lr d and average it, in place, without x in memory.
 
@@ -90,10 +108,10 @@ def average_(
         params: y.
         last: z.
         directions: d.
-        lr: learning rate.
-        weight_of_average: mu.
-        share: c, the weight of the new z in its average.
+        share: c.
+        step_of_y: lr (1 - mu (1 - c)).
+        step_of_z: lr.
     """
-    torch._foreach_lerp_(params, last, share)
-    torch._foreach_add_(params, directions, alpha=-lr * (1 - weight_of_average * (1 - share)))
-    torch._foreach_add_(last, directions, alpha=-lr)
+    lerp_(params, last, share)
+    add_(params, directions, -step_of_y)
+    add_(last, directions, -step_of_z)

@@ -7,10 +7,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_optim.adamw import adamw_update
+from ultra_optim.adamw import adam_numbers
 from ultra_optim.base import Optimizer, batches, elementwise, wide_dtype
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.operations import Number, adam_, add_each_, square_sum
 from ultra_optim.traits import OptimizerTraits
 
 LEAST_AGREEMENT = 1e-3
@@ -76,68 +78,56 @@ class CautiousAdamW(Optimizer):
         for step, same in self.count(params).items():
             for batch in batches(same, cached=True):
                 steps = [torch.zeros_like(p, dtype=wide_dtype(p)) for p in batch]
-                agreeing, moved = ([s.new_zeros(()) for s in steps] for _ in range(2))
-                elementwise(
+                counts = elementwise(
                     masked_steps,
                     batch,
                     self.zeros(batch, "exp_avg"),
                     self.zeros(batch, "exp_avg_sq"),
                     steps,
-                    agreeing,
-                    moved,
-                    step=step,
-                    beta1=beta1,
-                    beta2=beta2,
-                    eps=group["eps"],
+                    **adam_numbers(step, lr=1.0, beta1=beta1, beta2=beta2, eps=group["eps"]),
                 )
-                scales = [
-                    (a / m.clamp(min=1)).clamp_(min=LEAST_AGREEMENT).reciprocal_()
-                    for a, m in zip(agreeing, moved, strict=True)
-                ]
-                elementwise(take_steps, batch, steps, scales, lr=group["lr"], **decay)
+                scales = [-group["lr"] / (a / n.clamp(min=1)).clamp(min=LEAST_AGREEMENT) for a, n in counts]
+                elementwise(take_steps, batch, steps, scales, **decay)
 
 
+@compilable
 def masked_steps(
     params: list[Tensor],
     grads: list[Tensor],
     first: list[Tensor],
     second: list[Tensor],
     steps: list[Tensor],
-    agreeing: list[Tensor],
-    moved: list[Tensor],
     *,
-    step: int,
-    beta1: float,
-    beta2: float,
-    eps: float,
-) -> None:
-    """Update the moments, write -a times AdamW's direction to ``steps``, which are zero, and count.
+    rate: Number,
+    w1: Number,
+    w2: Number,
+    eps: Number,
+) -> list[Tensor]:
+    """Update the moments and write a times AdamW's direction to ``steps``, which are zero.
 
-    ``agreeing`` and ``moved``, one number a tensor, grow by the sum of a and by the number of gradients that
-    are not 0.
+    Returns:
+        for each tensor the sum of a and the number of elements where neither m nor g is 0.
     """
-    adamw_update(steps, grads, first, second, step=step, lr=1.0, beta1=beta1, beta2=beta2, eps=eps)
-    for g, s, a, n in zip(grads, steps, agreeing, moved, strict=True):
-        mask = (s * g).lt_(0)
-        s.mul_(mask)
-        a.add_(mask.sum())
-        n.add_(g.count_nonzero())
+    adam_(steps, grads, first, second, rate=rate, w1=w1, w2=w2, eps=eps)
+    against = torch._foreach_mul(steps, grads)  # below 0 where they agree
+    torch._foreach_sign_(against)
+    counts = [(a.sum(), square_sum(a)) for a in against]
+    torch._foreach_clamp_max_(against, 0.0)
+    torch._foreach_mul_(steps, against)
+    return [torch.stack([(moved - surplus) / 2, moved]) for surplus, moved in counts]
 
 
+@compilable
 def take_steps(
     params: list[Tensor],
     grads: list[Tensor],
     steps: list[Tensor],
     scales: list[Tensor],
     *,
-    lr: float,
-    shrink: float,
+    shrink: Number,
     cautious: bool,
 ) -> None:
-    """Decay the parameters and move them by lr times their steps times one scale a tensor, in place."""
-    if cautious:
-        decay_(params, list(torch._foreach_neg(steps)), shrink=shrink, cautious=True)
-    else:
-        decay_(params, steps, shrink=shrink, cautious=False)
-    torch._foreach_mul_(steps, scales)
-    torch._foreach_add_(params, steps, alpha=lr)
+    """Decay the parameters and move them by their steps times one scale a tensor, in place."""
+    del grads
+    decay_(params, steps, shrink=shrink, cautious=cautious)
+    add_each_(params, steps, scales)

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ultra_optim.operations import Number
+
 DecayRule = Literal["plain", "cautious", "corrected"]
 """The option ``decay_rule`` of every optimizer with decoupled decay. With d the direction, p <- p - lr d:
 
@@ -45,7 +47,7 @@ def decay_numbers(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def decay_(
-    params: list[Tensor], directions: Sequence[Tensor], *, shrink: float | list[Tensor], cautious: bool
+    params: list[Tensor], directions: Sequence[Tensor], *, shrink: Number | list[Tensor], cautious: bool
 ) -> None:
     """Take the part ``shrink`` off the parameters in place, before the step.
 
@@ -55,7 +57,7 @@ def decay_(
         shrink: lr wd, times lr / peak if corrected; one number, or a tensor of one for each parameter.
         cautious: leave elements alone where d p < 0.
     """
-    if shrink == 0.0:
+    if isinstance(shrink, float) and shrink == 0.0:
         return
     if not cautious:
         torch._foreach_mul_(params, [1 - s for s in shrink] if isinstance(shrink, list) else 1 - shrink)

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from ultra_core.options import Range
-from ultra_optim.averaging import AveragedOptimizer, average_
+from ultra_optim.averaging import AveragedOptimizer, average_, average_numbers, direction_numbers
 from ultra_optim.base import elementwise
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.compiled import compilable
+from ultra_optim.operations import Number, adam_
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -74,6 +76,7 @@ class GPAAdamW(AveragedOptimizer):
         """Move these parameters of the group."""
         if group["lr"] == 0:
             return
+        beta1, beta2 = group["betas"]
         for step, same in self.count(params).items():
             elementwise(
                 gpa_update,
@@ -81,17 +84,14 @@ class GPAAdamW(AveragedOptimizer):
                 self.last_steps(same),
                 self.zeros(same, "exp_avg"),
                 self.zeros(same, "exp_avg_sq"),
-                step=step,
-                lr=group["lr"],
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
-                eps=group["eps"],
+                w1=1 - beta1,
+                **direction_numbers(step, beta1=beta1, beta2=beta2, eps=group["eps"]),
+                **average_numbers(group["lr"], group["mu_y"], 1 - group["mu_x"]),
                 weight_decay=group["weight_decay"],
-                mu_y=group["mu_y"],
-                mu_x=group["mu_x"],
             )
 
 
+@compilable
 def gpa_update(
     params: list[Tensor],
     grads: list[Tensor],
@@ -99,24 +99,16 @@ def gpa_update(
     first: list[Tensor],
     second: list[Tensor],
     *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    weight_decay: float,
-    mu_y: float,
-    mu_x: float,
+    w1: Number,
+    w2: Number,
+    eps: Number,
+    rate: Number,
+    weight_decay: Number,
+    share: Number,
+    step_of_y: Number,
+    step_of_z: Number,
 ) -> None:
-    """Apply the formula of :class:`GPAAdamW` to y, z, m and v in place; any shapes, equal in a row."""
-    torch._foreach_lerp_(first, grads, 1 - beta1)
-    torch._foreach_mul_(second, beta2)
-    torch._foreach_addcmul_(second, grads, grads, 1 - beta2)
-    denominators = torch._foreach_sqrt(second)
-    torch._foreach_div_(denominators, (1 - beta2**step) ** 0.5)
-    torch._foreach_add_(denominators, eps)
-    torch._foreach_mul_(denominators, 1 - beta1**step)
-    directions = torch._foreach_div(first, denominators)
-    if weight_decay:
-        torch._foreach_add_(directions, params, alpha=weight_decay)
-    average_(params, last, directions, lr=lr, weight_of_average=mu_y, share=1 - mu_x)
+    """Apply the formula of :class:`GPAAdamW` to y, z, m and v in place; ``w1`` is 1 - b1, ``w2`` 1 - b2."""
+    directions = torch._foreach_mul(params, weight_decay)
+    adam_(directions, grads, first, second, rate=rate, w1=w1, w2=w2, eps=eps)
+    average_(params, last, directions, share=share, step_of_y=step_of_y, step_of_z=step_of_z)

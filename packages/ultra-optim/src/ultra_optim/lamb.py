@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from ultra_core.options import Range
+from ultra_optim.averaging import direction_numbers
 from ultra_optim.base import Optimizer, batches, elementwise, wide_dtype
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.compiled import compilable
+from ultra_optim.operations import Number, adam_, add_each_, square_sum
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -66,26 +69,32 @@ class LAMB(Optimizer):
         beta1, beta2 = group["betas"]
         expert_dims = dict(zip(group["params"], group.get("expert_dim", ()), strict=False))
         for step, same in self.count(params).items():
-            for batch in batches(same):
+            for batch in batches(same, cached=True):
                 directions = [torch.empty_like(p, dtype=wide_dtype(p)) for p in batch]
-                elementwise(
+                squares = elementwise(
                     lamb_direction,
                     batch,
                     self.zeros(batch, "exp_avg"),
                     self.zeros(batch, "exp_avg_sq"),
                     directions,
-                    step=step,
-                    beta1=beta1,
-                    beta2=beta2,
-                    eps=group["eps"],
+                    **direction_numbers(step, beta1=beta1, beta2=beta2, eps=group["eps"]),
+                    w1=1 - beta1,
                     weight_decay=group["weight_decay"],
                 )
-                for p, direction in zip(batch, directions, strict=True):
-                    if p.ndim > 1 and group.get("decay", True):
-                        direction.mul_(trust_ratio(p, direction, expert_dims.get(p), group["max_trust"]))
-                torch._foreach_add_(batch, directions, alpha=-group["lr"])
+                steps = [d.new_tensor(-group["lr"]) for d in directions]
+                for p, direction, square, step_size in zip(batch, directions, squares, steps, strict=True):
+                    if p.ndim < 2 or not group.get("decay", True):
+                        continue
+                    if (dim := expert_dims.get(p)) is None:
+                        weight, length = square.sqrt().unbind()
+                        step_size.mul_(trust_ratio(weight, length, group["max_trust"]))
+                    else:
+                        weight, length = norms_of_experts(p, dim), norms_of_experts(direction, dim)
+                        direction.mul_(trust_ratio(weight, length, group["max_trust"]))
+                elementwise(take_steps, batch, directions, steps)
 
 
+@compilable
 def lamb_direction(
     params: list[Tensor],
     grads: list[Tensor],
@@ -93,34 +102,35 @@ def lamb_direction(
     second: list[Tensor],
     directions: list[Tensor],
     *,
-    step: int,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    weight_decay: float,
+    rate: Number,
+    w1: Number,
+    w2: Number,
+    eps: Number,
+    weight_decay: Number,
+) -> list[Tensor]:
+    """Update the moments in place and write r of :class:`LAMB` to ``directions``; return |p|^2 and |r|^2."""
+    torch._foreach_copy_(directions, params)
+    torch._foreach_mul_(directions, weight_decay)
+    adam_(directions, grads, first, second, rate=rate, w1=w1, w2=w2, eps=eps)
+    return [torch.stack([square_sum(p), square_sum(d)]) for p, d in zip(params, directions, strict=True)]
+
+
+@compilable
+def take_steps(
+    params: list[Tensor], grads: list[Tensor], directions: list[Tensor], steps: list[Tensor]
 ) -> None:
-    """Update the moments in place and write r of :class:`LAMB` to ``directions``."""
-    torch._foreach_lerp_(first, grads, 1 - beta1)
-    torch._foreach_mul_(second, beta2)
-    torch._foreach_addcmul_(second, grads, grads, 1 - beta2)
-    denominators = torch._foreach_sqrt(second)
-    torch._foreach_div_(denominators, (1 - beta2**step) ** 0.5)
-    torch._foreach_add_(denominators, eps)
-    torch._foreach_mul_(denominators, 1 - beta1**step)
-    torch._foreach_copy_(directions, first)
-    torch._foreach_div_(directions, denominators)
-    torch._foreach_add_(directions, params, alpha=weight_decay)
+    """Add the directions times one number a tensor to the parameters in place."""
+    del grads
+    add_each_(params, directions, steps)
 
 
-def trust_ratio(
-    parameter: Tensor, direction: Tensor, expert_dim: int | None = None, limit: float | None = None
-) -> Tensor:
-    """Return phi = |p| / |r|, or 1 where a norm is 0.
+def norms_of_experts(tensor: Tensor, expert_dim: int) -> Tensor:
+    """Return the norm of each expert; the shape has 1 in place of every other dimension."""
+    dims = [d for d in range(tensor.ndim) if d != expert_dim]
+    return torch.linalg.vector_norm(tensor, dim=dims, keepdim=True, dtype=wide_dtype(tensor))
 
-    The shape is the parameter's with 1 in place of every dimension but ``expert_dim``.
-    """
-    dims = [d for d in range(parameter.ndim) if d != expert_dim]
-    weight = torch.linalg.vector_norm(parameter, dim=dims, keepdim=True, dtype=direction.dtype)
-    update = torch.linalg.vector_norm(direction, dim=dims, keepdim=True)
-    ratio = torch.where((weight > 0) & (update > 0), weight / update, 1.0)
+
+def trust_ratio(weight: Tensor, direction: Tensor, limit: float | None = None) -> Tensor:
+    """Return phi = |p| / |r| of such norms, or 1 where a norm is 0."""
+    ratio = torch.where((weight > 0) & (direction > 0), weight / direction, 1.0)
     return ratio if limit is None else ratio.clamp(max=limit)

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from ultra_optim.base import Optimizer, elementwise
 from ultra_optim.checks import Beta, LearningRate, WeightDecay
+from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.operations import Number, add_, lerp, lerp_
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -61,27 +63,28 @@ class Lion(Optimizer):
             lion_update,
             params,
             self.zeros(params, "exp_avg"),
-            lr=group["lr"],
-            beta1=beta1,
-            beta2=beta2,
+            rate=group["lr"],
+            w1=1 - beta1,
+            w2=1 - beta2,
             **decay_numbers(group),
         )
 
 
+@compilable
 def lion_update(
     params: list[Tensor],
     grads: list[Tensor],
     momenta: list[Tensor],
     *,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    shrink: float,
+    rate: Number,
+    w1: Number,
+    w2: Number,
+    shrink: Number,
     cautious: bool,
 ) -> None:
-    """Apply the formula of :class:`Lion` to parameters and momenta in place; any shapes, equal in a row."""
-    directions = torch._foreach_lerp(momenta, grads, 1 - beta1)
+    """Apply the formula of :class:`Lion` in place; ``w1`` is 1 - b1, ``w2`` 1 - b2."""
+    directions = lerp(momenta, grads, w1)
     torch._foreach_sign_(directions)
     decay_(params, directions, shrink=shrink, cautious=cautious)
-    torch._foreach_add_(params, directions, alpha=-lr)
-    torch._foreach_lerp_(momenta, grads, 1 - beta2)
+    add_(params, directions, -rate)
+    lerp_(momenta, grads, w2)

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 
 from ultra_core.options import Range
-from ultra_optim.adamw import adamw_update
-from ultra_optim.base import Optimizer, batches, elementwise, wide_dtype
+from ultra_optim.adamw import adam_numbers, adamw_update
+from ultra_optim.base import Optimizer, batches, elementwise
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_numbers
+from ultra_optim.operations import Number, lerp, square_sum
+from ultra_optim.slices import over_slices
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -111,45 +114,50 @@ class MARSAdamW(Optimizer):
     ) -> None:
         beta1, beta2 = group["betas"]
         decay = decay_numbers(group)
+        strength = 1 + group["gamma"] * beta1 / (1 - beta1)
+        names = ("last_grad", "exp_avg", "exp_avg_sq")
         for batch in batches(params, cached=True):
-            gradients = [torch.empty_like(p, dtype=wide_dtype(p)) for p in batch]
-            strength = group["gamma"] * beta1 / (1 - beta1)
-            elementwise(
-                corrected_gradients, batch, self.zeros(batch, "last_grad"), gradients, strength=strength
-            )
-            for p, c in zip(batch, gradients, strict=True):
-                dims = [d for d in range(p.ndim) if d != expert_dims.get(p)]
-                c.div_(torch.linalg.vector_norm(c, dim=dims, keepdim=True).clamp_(min=1))
-            elementwise(
-                adamw_of_others,
-                batch,
-                self.zeros(batch, "exp_avg"),
-                self.zeros(batch, "exp_avg_sq"),
-                gradients,
-                step=step,
-                lr=group["lr"],
-                beta1=beta1,
-                beta2=beta2,
-                eps=group["eps"],
+            grads = [p.grad for p in batch if p.grad is not None]
+            columns = batch, grads, *(self.zeros(batch, name) for name in names)
+            weights = [
+                weight
+                for p, *row in zip(batch, *columns, strict=True)
+                for weight in zip(*(unstacked(t, expert_dims.get(p)) for t in row), strict=True)
+            ]
+            ps, gs, previous, first, second = (list(column) for column in zip(*weights, strict=True))
+            squares = over_slices(square_of_corrected, ps, gs, previous, strength=strength)
+            scales = [s.rsqrt().clamp_(max=1) for s in squares]
+            over_slices(
+                mars_update,
+                ps,
+                gs,
+                previous,
+                first,
+                second,
+                scales,
+                strength=strength,
+                **adam_numbers(step, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"]),
                 **decay,
             )
 
     def _adamw(self, group: dict[str, Any], params: list[Tensor], step: int) -> None:
         rate = group["lr"] * group["lr_1d_factor"]
         weight_decay = group["weight_decay" if group["weight_decay_1d"] is None else "weight_decay_1d"]
+        beta1, beta2 = group["betas_1d"]
         if params:
             elementwise(
                 adamw_update,
                 params,
                 self.zeros(params, "exp_avg"),
                 self.zeros(params, "exp_avg_sq"),
-                step=step,
-                lr=rate,
-                beta1=group["betas_1d"][0],
-                beta2=group["betas_1d"][1],
-                eps=group["eps"],
+                **adam_numbers(step, lr=rate, beta1=beta1, beta2=beta2, eps=group["eps"]),
                 **decay_numbers({**group, "lr": rate, "weight_decay": weight_decay}),
             )
+
+
+def unstacked(tensor: Tensor, expert_dim: int | None) -> list[Tensor]:
+    """Return the weights in a tensor: itself, or that of each expert."""
+    return [tensor.detach()] if expert_dim is None else list(tensor.detach().unbind(expert_dim))
 
 
 def corrected_gradients(
@@ -160,21 +168,37 @@ def corrected_gradients(
     *,
     strength: float,
 ) -> None:
-    """Write c of :class:`MARSAdamW` before its normalisation to ``gradients``, and g to ``previous``."""
-    torch._foreach_copy_(gradients, grads)
-    torch._foreach_sub_(gradients, previous)
-    torch._foreach_mul_(gradients, strength)
-    torch._foreach_add_(gradients, grads)
+    """Write g + strength (g - g_before) to ``gradients`` and g to ``previous``."""
+    del params
+    torch._foreach_copy_(gradients, previous)
+    torch._foreach_lerp_(gradients, grads, 1 + strength)
     torch._foreach_copy_(previous, grads)
 
 
-def adamw_of_others(
+@compilable
+def square_of_corrected(
+    params: list[Tensor], grads: list[Tensor], previous: list[Tensor], *, strength: Number
+) -> list[Tensor]:
+    """Return the squared norm of c of :class:`MARSAdamW`, which is g_before + strength (g - g_before)."""
+    del params
+    return [square_sum(c) for c in lerp(previous, grads, strength)]
+
+
+@compilable
+def mars_update(
     params: list[Tensor],
     grads: list[Tensor],
+    previous: list[Tensor],
     first: list[Tensor],
     second: list[Tensor],
-    gradients: list[Tensor],
+    scales: list[Tensor],
+    *,
+    strength: Number,
     **numbers: Any,
 ) -> None:
-    """Apply :func:`ultra_optim.adamw.adamw_update` with ``gradients`` in place of the parameters' own."""
-    adamw_update(params, gradients, first, second, **numbers)
+    """Apply the formula of :class:`MARSAdamW` in place, with c times ``scales``; g goes to ``previous``."""
+    corrected = lerp(previous, grads, strength)
+    for c, scale in zip(corrected, scales, strict=True):
+        c.mul_(scale)
+    torch._foreach_copy_(previous, grads)
+    adamw_update(params, corrected, first, second, **numbers)

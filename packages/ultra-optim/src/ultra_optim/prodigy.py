@@ -12,6 +12,9 @@ from torch import Tensor
 from ultra_core.options import Range
 from ultra_optim.base import Optimizer, elementwise, wide_dtype
 from ultra_optim.checks import INFINITY, Beta, LearningRate, WeightDecay
+from ultra_optim.compiled import compilable
+from ultra_optim.operations import Number, adam_, add_
+from ultra_optim.slices import over_slices
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -88,23 +91,14 @@ class Prodigy(Optimizer):
         for name, start in {"d": new["d0"], "d_max": new["d0"], "d_numerator": 0.0, "k": 0}.items():
             new.setdefault(name, first.get(name, start))
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        """Update the distance, then all parameters that have a gradient.
-
-        Args:
-            closure: evaluates the loss and its gradients first.
-
-        Returns:
-            what the closure returned, else None.
-
-        Raises:
-            ValueError: a gradient is sparse; nothing was changed.
-        """
+    def prepare(self) -> None:
+        """Look at the gradients before anything is changed."""
+        super().prepare()
         self._pending: list[tuple[dict[str, Any], list[Tensor], float]] = []
-        self._products: list[Tensor] = []
-        self._lengths: list[Tensor] = []
-        loss = super().step(closure)
+        self._sums: list[Tensor] = []
+
+    def finish(self) -> None:
+        """Update the distance, then all parameters that have a gradient."""
         if self._pending and self._rate > 0:
             before = self.param_groups[0]["d"]
             self._estimate(before)
@@ -113,7 +107,6 @@ class Prodigy(Optimizer):
             for group in self.param_groups:
                 group["k"] += 1
         self._pending = []
-        return loss
 
     @property
     def _rate(self) -> float:
@@ -131,18 +124,16 @@ class Prodigy(Optimizer):
         growth, slice_p = group["d"] / group["d0"], group["slice_p"]
         unit = group["lr"] / self._rate
         numbers = {
-            "products": self._products,
-            "lengths": self._lengths,
             "beta3": math.sqrt(beta2) if group["beta3"] is None else group["beta3"],
             "weight": growth * (group["d"] * unit if group["safeguard_warmup"] else step_size),
         }
         if slice_p == 1:
-            elementwise(prodigy_statistics, params, *self._starts(params, slice_p), **numbers)
+            self._sums += elementwise(prodigy_statistics, params, *self._starts(params, slice_p), **numbers)
             return
         grads = [p.grad for p in params if p.grad is not None]
         thinned = ([t.detach().flatten()[::slice_p] for t in side] for side in (params, grads))
         now, slopes = ([t.to(wide_dtype(t)) for t in side] for side in thinned)
-        prodigy_statistics(now, slopes, *self._starts(params, slice_p), **numbers)
+        self._sums += over_slices(prodigy_statistics, now, slopes, *self._starts(params, slice_p), **numbers)
 
     def _starts(self, params: Sequence[Tensor], slice_p: int) -> tuple[list[Tensor], list[Tensor]]:
         """Return p_0 and s of every parameter, of every slice_p-th element."""
@@ -162,7 +153,7 @@ class Prodigy(Optimizer):
         rate = before * self._rate
         if first["use_bias_correction"]:
             rate *= (1 - beta2 ** (first["k"] + 1)) ** 0.5 / (1 - beta1 ** (first["k"] + 1))
-        products, lengths = torch.stack([torch.stack(self._products), torch.stack(self._lengths)]).tolist()
+        products, lengths = torch.stack(self._sums, dim=1).tolist()
         length = math.fsum(lengths)
         if length == 0:
             return
@@ -183,54 +174,46 @@ class Prodigy(Optimizer):
             params,
             self.zeros(params, "exp_avg"),
             self.zeros(params, "exp_avg_sq"),
-            step_size=step_size,
-            beta1=beta1,
-            beta2=beta2,
-            before=before,
+            rate=step_size,
+            w1=1 - beta1,
+            w2=1 - beta2,
+            distance=before,
             eps=group["d"] * group["eps"],
-            weight_decay=group["weight_decay"],
+            shrink=step_size * group["weight_decay"],
         )
 
 
+@compilable
 def prodigy_statistics(
     params: list[Tensor],
     grads: list[Tensor],
     starts: list[Tensor],
     sums: list[Tensor],
     *,
-    products: list[Tensor],
-    lengths: list[Tensor],
-    beta3: float,
-    weight: float,
-) -> None:
-    """Update s in place; append <g, p_0 - p> and |s|_1 of each tensor to two lists."""
+    beta3: Number,
+    weight: Number,
+) -> list[Tensor]:
+    """Update s in place; return <g, p_0 - p> and |s|_1 of each tensor."""
     torch._foreach_mul_(sums, beta3)
-    torch._foreach_add_(sums, grads, alpha=weight)
-    lengths += torch._foreach_norm(sums, 1)
+    add_(sums, grads, weight)
     away = torch._foreach_sub(starts, params)
-    products += [torch.dot(g.reshape(-1), a.reshape(-1)) for g, a in zip(grads, away, strict=True)]
+    return [torch.stack([a.mul_(g).sum(), s.abs().sum()]) for g, a, s in zip(grads, away, sums, strict=True)]
 
 
+@compilable
 def prodigy_update(
     params: list[Tensor],
     grads: list[Tensor],
     first: list[Tensor],
     second: list[Tensor],
     *,
-    step_size: float,
-    beta1: float,
-    beta2: float,
-    before: float,
-    eps: float,
-    weight_decay: float,
+    rate: Number,
+    w1: Number,
+    w2: Number,
+    distance: Number,
+    eps: Number,
+    shrink: Number,
 ) -> None:
-    """Apply the last three lines of :class:`Prodigy` in place; any shapes, equal in a row."""
-    torch._foreach_mul_(first, beta1)
-    torch._foreach_add_(first, grads, alpha=before * (1 - beta1))
-    torch._foreach_mul_(second, beta2)
-    torch._foreach_addcmul_(second, grads, grads, before * before * (1 - beta2))
-    denominators = torch._foreach_sqrt(second)
-    torch._foreach_add_(denominators, eps)
-    if weight_decay:
-        torch._foreach_mul_(params, 1 - step_size * weight_decay)
-    torch._foreach_addcdiv_(params, first, denominators, value=-step_size)
+    """Apply the last three lines of :class:`Prodigy` in place; ``w1`` is 1 - b1, ``w2`` 1 - b2."""
+    scaled = torch._foreach_mul(grads, distance)
+    adam_(params, scaled, first, second, rate=rate, w1=w1, w2=w2, eps=eps, shrink=shrink)

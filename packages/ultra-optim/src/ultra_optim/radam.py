@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from ultra_optim.adamw import adamw_update
 from ultra_optim.base import Optimizer, elementwise
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.operations import Number, add_, lerp_, square_average_
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -69,16 +70,17 @@ class RAdam(Optimizer):
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""
         beta1, beta2 = group["betas"]
-        numbers = {"beta1": beta1, "beta2": beta2, **decay_numbers(group)}
+        decay = decay_numbers(group)
         for step, same in self.count(params).items():
             factor = rectification(step, beta2)
             moments = self.zeros(same, "exp_avg"), self.zeros(same, "exp_avg_sq")
+            rate = group["lr"] / (1 - beta1**step)
+            weights = {"w1": 1 - beta1, "w2": 1 - beta2, **decay}
             if factor is None:
-                elementwise(momentum_update, same, *moments, lr=group["lr"], step=step, **numbers)
+                elementwise(momentum_update, same, *moments, rate=rate, **weights)
             else:
-                eps = group["eps"] / (1 - beta2**step) ** 0.5  # the correction of v is to spare eps
-                rate = group["lr"] * factor
-                elementwise(adamw_update, same, *moments, lr=rate, step=step, eps=eps, **numbers)
+                rate *= factor * (1 - beta2**step) ** 0.5
+                elementwise(adamw_update, same, *moments, rate=rate, eps=group["eps"], **weights)
 
 
 def rectification(step: int, beta2: float) -> float | None:
@@ -91,22 +93,21 @@ def rectification(step: int, beta2: float) -> float | None:
     return float(squared**0.5)
 
 
+@compilable
 def momentum_update(
     params: list[Tensor],
     grads: list[Tensor],
     first: list[Tensor],
     second: list[Tensor],
     *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    shrink: float,
+    rate: Number,
+    w1: Number,
+    w2: Number,
+    shrink: Number,
     cautious: bool,
 ) -> None:
     """Apply the step of :class:`RAdam` that does not divide by the second moment, in place."""
-    torch._foreach_lerp_(first, grads, 1 - beta1)
-    torch._foreach_mul_(second, beta2)
-    torch._foreach_addcmul_(second, grads, grads, 1 - beta2)
+    lerp_(first, grads, w1)
+    square_average_(second, grads, w2)
     decay_(params, first, shrink=shrink, cautious=cautious)
-    torch._foreach_add_(params, first, alpha=-lr / (1 - beta1**step))
+    add_(params, first, -rate)

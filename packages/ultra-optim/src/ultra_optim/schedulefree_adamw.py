@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from ultra_core.options import Range
-from ultra_optim.averaging import AveragedOptimizer, average_
+from ultra_optim.averaging import AveragedOptimizer, average_, average_numbers, direction_numbers
 from ultra_optim.base import elementwise
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.compiled import compilable
+from ultra_optim.operations import KEEP, Number, adam_
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -100,37 +102,29 @@ class ScheduleFreeAdamW(AveragedOptimizer):
                 same,
                 self.last_steps(same),
                 self.zeros(same, "exp_avg_sq"),
-                step=step,
-                lr=lr,
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
-                eps=group["eps"],
+                **direction_numbers(step, beta2=group["betas"][1], eps=group["eps"]),
+                **average_numbers(lr, self.weight_of_average(group), weight / group["weight_sum"]),
                 weight_decay=group["weight_decay"],
-                share=weight / group["weight_sum"],
             )
 
 
+@compilable
 def schedulefree_update(
     params: list[Tensor],
     grads: list[Tensor],
     last: list[Tensor],
     second: list[Tensor],
     *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    weight_decay: float,
-    share: float,
+    w2: Number,
+    eps: Number,
+    rate: Number,
+    weight_decay: Number,
+    share: Number,
+    step_of_y: Number,
+    step_of_z: Number,
 ) -> None:
-    """Apply the formula of :class:`ScheduleFreeAdamW` to y, z and v in place; any shapes, equal in a row."""
-    torch._foreach_mul_(second, beta2)
-    torch._foreach_addcmul_(second, grads, grads, 1 - beta2)
-    denominators = torch._foreach_sqrt(second)
-    torch._foreach_div_(denominators, (1 - beta2**step) ** 0.5)
-    torch._foreach_add_(denominators, eps)
-    directions = torch._foreach_div(grads, denominators)
-    if weight_decay:
-        torch._foreach_add_(directions, params, alpha=weight_decay)
-    average_(params, last, directions, lr=lr, weight_of_average=beta1, share=share)
+    """Apply the formula of :class:`ScheduleFreeAdamW` to y, z and v in place; ``w2`` is 1 - b2."""
+    directions = torch._foreach_mul(params, weight_decay)
+    kept = [g.clone() for g in grads]  # the kernel writes to what it takes for the first moment
+    adam_(directions, grads, kept, second, rate=rate, w1=KEEP, w2=w2, eps=eps)
+    average_(params, last, directions, share=share, step_of_y=step_of_y, step_of_z=step_of_z)

@@ -11,7 +11,9 @@ from torch import Tensor
 from ultra_core.options import Range
 from ultra_optim.base import Optimizer, elementwise
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.operations import Number, add_, clamped, clip_, lerp_
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -110,8 +112,8 @@ class Sophia(Optimizer):
             params,
             self.zeros(params, "exp_avg"),
             self.zeros(params, "curvature"),
-            lr=group["lr"],
-            beta1=group["betas"][0],
+            rate=group["lr"],
+            w1=1 - group["betas"][0],
             rho=group["rho"],
             eps=group["eps"],
             **decay_numbers(group),
@@ -137,28 +139,26 @@ class Sophia(Optimizer):
         self.zero_grad()
 
 
+@compilable
 def sophia_update(
     params: list[Tensor],
     grads: list[Tensor],
     momenta: list[Tensor],
     curvatures: list[Tensor],
     *,
-    lr: float,
-    beta1: float,
-    rho: float,
-    eps: float,
-    shrink: float,
+    rate: Number,
+    w1: Number,
+    rho: Number,
+    eps: Number,
+    shrink: Number,
     cautious: bool,
 ) -> None:
-    """Apply the formula of :class:`Sophia` to parameters and momenta in place; any shapes, equal in a row."""
-    torch._foreach_lerp_(momenta, grads, 1 - beta1)
-    denominators = torch._foreach_mul(curvatures, rho)
-    torch._foreach_clamp_min_(denominators, eps)
-    directions = torch._foreach_div(momenta, denominators)
-    torch._foreach_clamp_min_(directions, -1.0)
-    torch._foreach_clamp_max_(directions, 1.0)
+    """Apply the formula of :class:`Sophia` to parameters and momenta in place; ``w1`` is 1 - b1."""
+    lerp_(momenta, grads, w1)
+    directions = torch._foreach_div(momenta, clamped(torch._foreach_mul(curvatures, rho), eps))
+    clip_(directions, 1.0)
     decay_(params, directions, shrink=shrink, cautious=cautious)
-    torch._foreach_add_(params, directions, alpha=-lr)
+    add_(params, directions, -rate)
 
 
 def curvature_update(

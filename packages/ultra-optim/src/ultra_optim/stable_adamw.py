@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.base import Optimizer, batches, elementwise
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.operations import KEEP, Number, adam_, clamped, lerp_
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -69,47 +71,50 @@ class StableAdamW(Optimizer):
         """Move these parameters of the group."""
         eps, decay = group["eps"], decay_numbers(group)
         for step, same in self.count(params).items():
-            beta1, beta2 = (b * (1 - b ** (step - 1)) / (1 - b**step) for b in group["betas"])
-            moments = self.zeros(same, "exp_avg"), self.zeros(same, "exp_avg_sq")
-            sums = [torch.zeros((), dtype=m.dtype, device=m.device) for m in moments[0]]
-            elementwise(stable_moments, same, *moments, sums, beta1=beta1, beta2=beta2, eps=eps)
-            slowness = [(s / p.numel()).sqrt_().clamp_(min=1) for s, p in zip(sums, same, strict=True)]
-            elementwise(stable_update, same, *moments, slowness, lr=group["lr"], eps=eps, **decay)
+            w1, w2 = (1 - b * (1 - b ** (step - 1)) / (1 - b**step) for b in group["betas"])
+            for batch in batches(same, cached=True):
+                moments = self.zeros(batch, "exp_avg"), self.zeros(batch, "exp_avg_sq")
+                sums = elementwise(stable_moments, batch, *moments, w1=w1, w2=w2, floor=eps * eps)
+                speeds = [(s / p.numel()).rsqrt_().clamp_(max=1) for s, p in zip(sums, batch, strict=True)]
+                elementwise(stable_update, batch, *moments, speeds, rate=group["lr"], eps=eps, **decay)
 
 
+@compilable
 def stable_moments(
     params: list[Tensor],
     grads: list[Tensor],
     first: list[Tensor],
     second: list[Tensor],
-    sums: list[Tensor],
     *,
-    beta1: float,
-    beta2: float,
-    eps: float,
-) -> None:
-    """Update the moments in place; ``sums``, one number a tensor, grow by the sum of g^2 / max(v, eps^2)."""
-    torch._foreach_lerp_(first, grads, 1 - beta1)
+    w1: Number,
+    w2: Number,
+    floor: Number,
+) -> list[Tensor]:
+    """Update the moments in place; return the sum of g^2 / max(v, floor) for each tensor."""
+    lerp_(first, grads, w1)
     squares = torch._foreach_mul(grads, grads)
-    torch._foreach_lerp_(second, squares, 1 - beta2)
-    for square, v, total in zip(squares, second, sums, strict=True):
-        total.add_(square.div_(v.clamp(min=eps * eps)).sum())
+    lerp_(second, squares, w2)
+    ratios = torch._foreach_div(squares, clamped(second, floor))
+    return [ratio.sum() for ratio in ratios]
 
 
+@compilable
 def stable_update(
     params: list[Tensor],
     grads: list[Tensor],
     first: list[Tensor],
     second: list[Tensor],
-    slowness: list[Tensor],
+    speeds: list[Tensor],
     *,
-    lr: float,
-    eps: float,
-    shrink: float,
+    rate: Number,
+    eps: Number,
+    shrink: Number,
     cautious: bool,
 ) -> None:
-    """Apply the last line of :class:`StableAdamW` in place, with lr' = lr / slowness of each tensor."""
-    roots = [torch.addcmul(s * eps, v.sqrt(), s) for v, s in zip(second, slowness, strict=True)]
-    if shrink:
-        decay_(params, first, shrink=[shrink / s for s in slowness], cautious=cautious)
-    torch._foreach_addcdiv_(params, first, roots, -lr)
+    """Apply the last line of :class:`StableAdamW` in place, with lr' = lr times the speed of each tensor."""
+    if cautious:
+        decay_(params, first, shrink=[speed * shrink for speed in speeds], cautious=True)
+        shrink = 0.0
+    for p, g, m, v, speed in zip(params, grads, first, second, speeds, strict=True):
+        s = speed if isinstance(rate, Tensor) or speed.device.type != "cpu" else float(speed)
+        adam_([p], [g], [m], [v], rate=rate * s, w1=KEEP, w2=KEEP, eps=eps, shrink=shrink * s)

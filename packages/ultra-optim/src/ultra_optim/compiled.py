@@ -1,0 +1,104 @@
+"""Element-wise updates by ``torch.compile``: one pass over memory, compiled once for all shapes and rates.
+
+``optimizer.compiled = True``, or ``compile=True`` of :func:`ultra_optim.build`, compiles the functions marked
+with :func:`compilable`; what else an optimizer does, and short tensors, stay as they were. Matrix methods so
+compile their AdamW part at most, AdamW and SGD nothing: torch's own kernels are one pass already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_log = logging.getLogger(__name__)
+_compiling: ContextVar[bool] = ContextVar("compiling", default=False)
+_compilable: set[Callable[..., Any]] = set()
+
+
+def compilable(update: Function) -> Function:
+    """Mark an update all of whose float arguments may be tensors of one element."""
+    _compilable.add(update)
+    return update
+
+
+@contextlib.contextmanager
+def compiling(wanted: bool) -> Iterator[None]:
+    """Compile the updates inside."""
+    token = _compiling.set(wanted)
+    try:
+        yield
+    finally:
+        _compiling.reset(token)
+
+
+def is_compiled(update: Callable[..., Any]) -> bool:
+    """Whether the update is to be called as :func:`call` does."""
+    return _compiling.get() and update in _compilable
+
+
+def check_compiler() -> None:
+    """Look for a compiler.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    names = [os.environ.get("CXX", "g++"), "clang++"]
+    if not any(map(shutil.which, names)):
+        raise RuntimeError(
+            f"compile=True needs a C++ compiler, and none of {names} is on the PATH: "
+            "install g++, name one in the environment variable CXX, or leave compile out"
+        )
+
+
+def call(update: Callable[..., Any], row: Sequence[Tensor], **numbers: Any) -> Tensor | None:
+    """Call the compiled update on one parameter, its gradient and state, all flat and on the CPU.
+
+    Floats are handed over as a tensor, so that new ones need no new code; other values are part of the code.
+    Low-precision parameters are widened inside.
+    """
+    changing = {name: value for name, value in numbers.items() if isinstance(value, float)}
+    fixed = tuple((name, value) for name, value in numbers.items() if name not in changing)
+    wide = torch.promote_types(row[0].dtype, torch.float32)
+    values = torch.tensor(list(changing.values()), dtype=wide)
+    result: Tensor | None = _function(update, tuple(changing), fixed)(values, *row)
+    return result
+
+
+@functools.cache
+def _function(
+    update: Callable[..., Any], names: tuple[str, ...], fixed: tuple[Any, ...]
+) -> Callable[..., Any]:
+    def single(values: Tensor, param: Tensor, grad: Tensor, *state: Tensor) -> Tensor | None:
+        wide = param.to(values.dtype)
+        lists = [[t] for t in (wide, grad.to(values.dtype), *state)]
+        parts = update(*lists, **dict(zip(names, values.unbind(), strict=True)), **dict(fixed))
+        if param.dtype != values.dtype:
+            param.copy_(wide)
+        return parts[0] if parts else None
+
+    # Code of its own, or dynamo would count the functions made here as recompilations of one.
+    single.__code__ = single.__code__.replace(co_name=update.__name__)
+    fast = torch.compile(single, fullgraph=True, dynamic=True, options={"cpp.dynamic_threads": True})
+    started: list[float] = []
+
+    @functools.wraps(single)
+    def timed(*args: Tensor) -> Tensor | None:
+        if started:
+            return fast(*args)
+        started.append(time.perf_counter())
+        result = fast(*args)
+        _log.info("compiled %s in %.1f s", update.__name__, time.perf_counter() - started[0])
+        return result
+
+    return timed

@@ -1,0 +1,158 @@
+"""Operations on lists of tensors whose numbers may be tensors, as in updates that are compiled once for all.
+
+``torch._foreach_*`` takes most numbers as Python floats only, and each new float would be compiled anew.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+Number: TypeAlias = Any
+"""A float, or a tensor of one element where an update is compiled."""
+
+Tensors: TypeAlias = list[Tensor] | tuple[Tensor, ...]
+
+KEEP = 2.0**-53
+"""Weight of a new value in an average that is to stay what it is: torch's kernel takes none of 0."""
+
+_PLAIN = frozenset({Tensor, torch.nn.Parameter})
+_FOREVER = torch.tensor(float("inf"))
+
+
+def lerp(xs: Tensors, ys: Tensors, weight: Number) -> list[Tensor]:
+    """Return x + weight (y - x) of each pair."""
+    if isinstance(weight, Tensor):
+        return [torch.lerp(x, y, weight) for x, y in zip(xs, ys, strict=True)]
+    return list(torch._foreach_lerp(xs, ys, weight))
+
+
+def lerp_(xs: Tensors, ys: Tensors, weight: Number) -> None:
+    """x <- x + weight (y - x)."""
+    if isinstance(weight, Tensor):
+        for x, y in zip(xs, ys, strict=True):
+            x.lerp_(y, weight)
+    else:
+        torch._foreach_lerp_(xs, ys, weight)
+
+
+def add(xs: Tensors, ys: Tensors, weight: Number) -> list[Tensor]:
+    """Return x + weight y of each pair."""
+    if isinstance(weight, Tensor):
+        return [x + y * weight for x, y in zip(xs, ys, strict=True)]
+    return list(torch._foreach_add(xs, ys, alpha=weight))
+
+
+def add_(xs: Tensors, ys: Tensors, weight: Number) -> None:
+    """x <- x + weight y."""
+    if isinstance(weight, Tensor):
+        for x, y in zip(xs, ys, strict=True):
+            x.add_(y * weight)
+    else:
+        torch._foreach_add_(xs, ys, alpha=weight)
+
+
+def square_average_(xs: Tensors, ys: Tensors, weight: Number) -> None:
+    """x <- (1 - weight) x + weight y^2."""
+    if isinstance(weight, Tensor):
+        for x, y in zip(xs, ys, strict=True):
+            x.lerp_(y * y, weight)
+    else:
+        torch._foreach_mul_(xs, 1 - weight)
+        torch._foreach_addcmul_(xs, ys, ys, weight)
+
+
+def clamped(xs: Tensors, bound: Number) -> list[Tensor]:
+    """Return max(x, bound) of each."""
+    if isinstance(bound, Tensor):
+        return [x.clamp(min=bound) for x in xs]
+    return list(torch._foreach_clamp_min(xs, bound))
+
+
+def clip_(xs: Tensors, bound: Number) -> None:
+    """x <- max(-bound, min(x, bound))."""
+    if isinstance(bound, Tensor) or xs[0].device.type == "cpu":
+        for x in xs:
+            x.clamp_(-bound, bound)
+    else:
+        torch._foreach_clamp_min_(xs, -bound)
+        torch._foreach_clamp_max_(xs, bound)
+
+
+def add_each_(xs: Tensors, ys: Tensors, weights: Tensors) -> None:
+    """x <- x + weight y with one weight a tensor."""
+    for x, y, weight in zip(xs, ys, weights, strict=True):
+        x.addcmul_(y, weight)
+
+
+def square_sum(x: Tensor) -> Tensor:
+    """Return the sum of the squares of all elements; not by a dot product, whose threads are not torch's."""
+    return torch.linalg.vector_norm(x).square_()
+
+
+def adam_(
+    params: Tensors,
+    grads: Tensors,
+    first: Tensors,
+    second: Tensors,
+    *,
+    rate: Number,
+    w1: Number,
+    w2: Number,
+    eps: Number,
+    shrink: Number = 0.0,
+) -> None:
+    """Take a step of Adam without correction of its start, in place.
+
+    m <- (1 - w1) m + w1 g;  v <- (1 - w2) v + w2 g^2;  p <- (1 - shrink) p - rate m / (sqrt(v) + eps)
+
+    On a CPU this is one pass of torch's fused kernel, which takes less time than the root alone by
+    ``torch.sqrt``. So other methods use it too: with ``w1`` :data:`KEEP`, any direction in place of m.
+    """
+    if isinstance(rate, Tensor) or not _fused(params, grads, first, second):
+        if not (isinstance(w1, float) and w1 == KEEP):
+            lerp_(first, grads, w1)
+        if not (isinstance(w2, float) and w2 == KEEP):
+            square_average_(second, grads, w2)
+        roots = torch._foreach_sqrt(second)
+        torch._foreach_add_(roots, eps)
+        if isinstance(shrink, Tensor) or shrink:
+            torch._foreach_mul_(params, 1 - shrink)
+        if isinstance(rate, Tensor):
+            for p, m, root in zip(params, first, roots, strict=True):
+                p.sub_(rate * (m / root))
+        else:
+            torch._foreach_addcdiv_(params, first, roots, -rate)
+        return
+    if rate == 0.0 and shrink:
+        torch._foreach_mul_(params, 1 - shrink)
+    torch._fused_adamw_(
+        params,
+        grads,
+        first,
+        second,
+        [],
+        [_FOREVER] * len(params),  # a step number whose corrections are 1
+        lr=rate,
+        beta1=1 - w1,
+        beta2=1 - w2,
+        weight_decay=shrink / rate if rate and shrink else 0.0,
+        eps=eps,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+def _fused(*lists: Tensors) -> bool:
+    """Whether torch's kernel for the CPU can take these: it pairs elements by their place in memory."""
+    for row in zip(*lists, strict=True):
+        dtype, dense = row[0].dtype, True
+        for t in row:
+            if not t.is_cpu or t.dtype is not dtype or type(t) not in _PLAIN:
+                return False
+            dense = dense and t.is_contiguous()
+        if not dense and len({t.stride() for t in row}) > 1:
+            return False
+    return True

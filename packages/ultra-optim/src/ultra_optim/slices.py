@@ -1,0 +1,192 @@
+"""Element-wise updates on a CPU: slices that stay in the cache, one thread to a slice."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ultra_optim import compiled
+
+SLICE = 1 << 17
+"""Elements per slice: half a dozen such tensors fit a core's share of the cache, and calls are few enough."""
+
+GRAIN = 1 << 15
+"""torch does not divide operations on fewer elements among threads."""
+
+WIDE = frozenset({torch.float32, torch.float64})
+
+Update = Callable[..., "Sequence[Tensor] | None"]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def wide_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the tensor's dtype, or float32 if that is wider."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def elementwise(
+    update: Update, params: Sequence[Tensor], *state: Sequence[Tensor], **numbers: Any
+) -> list[Tensor]:
+    """Call ``update(params, grads, *state, **numbers)`` on lists of tensors that together cover everything.
+
+    ``update`` writes to parameters and state in place with ``torch._foreach_*`` and treats every element
+    alone. On an accelerator it is called once with whole tensors; on a CPU with slices, so that a chain of
+    operations reads each tensor from memory once. Low-precision parameters and their gradients arrive widened
+    and are rounded back after. State of one element, a number per tensor, comes with every slice of its
+    parameter. Slices, and so results, are the same for any number of threads.
+
+    Returns:
+        for every parameter the sum over its slices of what ``update`` returns, a tensor for each of the list;
+        nothing if it returns None.
+    """
+    grads = [p.grad for p in params if p.grad is not None]
+    return over_slices(update, params, grads, *state, **numbers)
+
+
+def over_slices(update: Update, *columns: Sequence[Tensor], **numbers: Any) -> list[Tensor]:
+    """Do as :func:`elementwise`, with the gradients in the second column."""
+
+    def on(portion: Portion) -> Sequence[Tensor] | None:
+        params, grads, *state = portion[1]
+        if all(p.dtype in WIDE and g.dtype is p.dtype for p, g in zip(params, grads, strict=True)):
+            return update(params, grads, *state, **numbers)
+        wide = [p.to(wide_dtype(p)) for p in params]
+        parts = update(wide, [g.to(w.dtype) for g, w in zip(grads, wide, strict=True)], *state, **numbers)
+        for p, w in zip(params, wide, strict=True):
+            if w is not p:
+                p.copy_(w)
+        return parts
+
+    rows: list[Row] = list(enumerate(zip(*columns, strict=True)))
+    results: list[tuple[int, Tensor | None]] = []
+    if compiled.is_compiled(update):
+        long = [(i, row) for i, row in rows if _is_long(row)]
+        rows = [(i, row) for i, row in rows if not _is_long(row)]
+        results += [
+            (i, compiled.call(update, [t.detach().view(-1) if t.numel() > 1 else t for t in row], **numbers))
+            for i, row in long
+        ]
+    cut, whole = portions(rows)
+    small = sum(p.numel() for _, (params, *_) in cut for p in params) < GRAIN
+    parts = [*(map(on, cut) if small else spread(on, cut)), *map(on, whole)]
+    for (indices, _), part in zip([*cut, *whole], parts, strict=True):
+        results += zip(indices, part or (), strict=False)
+    sums: dict[int, list[Tensor]] = {}
+    for i, result in results:
+        if result is not None:
+            sums.setdefault(i, []).append(result)
+    return [s[0] if len(s) == 1 else torch.stack(s).sum(0) for _, s in sorted(sums.items())]
+
+
+Row = tuple[int, tuple[Tensor, ...]]
+"""A number and a parameter, its gradient and state."""
+
+Portion = tuple[list[int], list[list[Tensor]]]
+"""Numbers of rows, and for each column the tensors of these rows or slices of them."""
+
+
+def portions(rows: Sequence[Row]) -> tuple[list[Portion], list[Portion]]:
+    """Cut rows of tensors of one shape into portions of about :data:`SLICE` elements; short ones share one.
+
+    Returns:
+        portions for threads of the CPU, and one of whole tensors that cannot be cut, if there are any.
+    """
+    cut: list[Portion] = []
+    whole: list[Row] = []
+    short: list[Row] = []
+    filled = 0
+    for index, row in rows:
+        size = row[0].numel()
+        if not all(map(_sliceable, row)):
+            whole.append((index, row))
+        elif size > SLICE // 2:
+            count = max(1, round(size / SLICE))
+            length = -(-size // (64 * count)) * 64  # whole vector registers, but at the end
+            pieces = [t.view(-1).split(length) if t.numel() > 1 else [t] * -(-size // length) for t in row]
+            cut += [([index], [[piece] for piece in slices]) for slices in zip(*pieces, strict=True)]
+        else:
+            short.append((index, row))
+            filled += size
+            if filled > SLICE // 2:
+                cut.append(_columns(short))
+                short, filled = [], 0
+    return [*cut, *([_columns(short)] if short else [])], [_columns(whole)] if whole else []
+
+
+def _sliceable(tensor: Tensor) -> bool:
+    plain = type(tensor) in (Tensor, torch.nn.Parameter)  # not a DTensor or another subclass
+    return plain and tensor.device.type == "cpu" and tensor.is_contiguous()
+
+
+def _is_long(row: tuple[Tensor, ...]) -> bool:
+    """Whether a row would have portions of its own."""
+    return row[0].numel() > SLICE // 2 and all(map(_sliceable, row))
+
+
+def _columns(rows: list[Row]) -> Portion:
+    return [i for i, _ in rows], [list(column) for column in zip(*(row for _, row in rows), strict=True)]
+
+
+def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Call ``work`` on every item, on as many threads as torch may use; return the results in order.
+
+    Each thread works alone: what it calls does not divide its work further. torch's own way, to divide every
+    operation, wakes the other threads for each, which takes longer than an operation on a slice.
+
+    Raises:
+        Exception: what ``work`` raised for an item; by then no thread works any more.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return [work(item) for item in items]
+    results: list[Any] = [None] * len(items)
+    numbers = itertools.count()
+
+    def take_turns() -> None:
+        with torch.no_grad():
+            while (number := next(numbers)) < len(items):
+                results[number] = work(items[number])
+
+    pool = _pool(threads)
+    futures = [pool.submit(take_turns) for _ in range(min(threads, len(items)))]
+    wait(futures)
+    for future in futures:
+        future.result()
+    return results
+
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+_making = threading.Lock()
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return a pool of threads in which torch's operations are not divided among others."""
+    with _making:
+        if threads not in _pools:
+            while _pools:
+                _pools.popitem()[1].shutdown(wait=False)
+            started = threading.Barrier(threads + 1)
+            _pools[threads] = pool = ThreadPoolExecutor(threads, "ultra-optim", _be_alone, (started,))
+            for _ in range(threads):
+                pool.submit(int)
+            started.wait()
+            torch.set_num_threads(threads)  # which the workers have set for all threads to come
+    return _pools[threads]
+
+
+def _be_alone(started: threading.Barrier) -> None:
+    torch.get_num_threads()  # or the first operation would undo the next line
+    torch.set_num_threads(1)
+    torch.empty(1 << 22)  # a large block, freed once, teaches glibc to keep the memory of smaller ones
+    started.wait()
+
+
+os.register_at_fork(after_in_child=_pools.clear)
