@@ -12,6 +12,7 @@ from ultra_core.options import Range
 from ultra_optim.base import Optimizer, piece_size, wide_dtype
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.factored import rms_of_each, vectors_alike, widen
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -80,21 +81,30 @@ class AdamMini(Optimizer):
         momenta = dict(zip(params, self.zeros(params, "exp_avg"), strict=True))
         decay = decay_numbers(group)
         for step, same in self.count(params).items():
+            numbers = {
+                "step": step, "lr": group["lr"], "beta1": beta1, "beta2": beta2, "eps": group["eps"], **decay
+            }  # fmt: skip
+            for vectors in vectors_alike(same):
+                seconds = [self._second(p, 1) for p in vectors]
+                vector_update(vectors, [momenta[p] for p in vectors], seconds, **numbers)
             for p in same:
+                if p.ndim < 2:
+                    continue
                 assert p.grad is not None
                 expert_dim = experts.get(p, 0 if p.ndim == 3 and group.get("kind") == "expert" else None)
                 count = count_blocks(p, group["block_rows"], expert_dim)
-                if "block_avg_sq" not in self.state[p]:
-                    self.state[p]["block_avg_sq"] = torch.zeros(count, dtype=wide_dtype(p), device=p.device)
                 rows, grads, m = (in_blocks(t, count, expert_dim) for t in (p, p.grad, momenta[p]))
                 wide = rows.to(wide_dtype(p))
-                columns = (wide, grads.to(wide.dtype), m, self.state[p]["block_avg_sq"])
-                for piece in pieces(columns):
-                    adam_mini_update(
-                        *piece, step=step, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"], **decay
-                    )
+                for piece in pieces((wide, grads.to(wide.dtype), m, self._second(p, count))):
+                    adam_mini_update(*piece, **numbers)
                 write_back(p, wide, expert_dim)
                 write_back(momenta[p], m, expert_dim)
+
+    def _second(self, p: Tensor, count: int) -> Tensor:
+        if "block_avg_sq" not in self.state[p]:
+            self.state[p]["block_avg_sq"] = torch.zeros(count, dtype=wide_dtype(p), device=p.device)
+        second: Tensor = self.state[p]["block_avg_sq"]
+        return second
 
 
 def count_blocks(parameter: Tensor, block_rows: int = 1, expert_dim: int | None = None) -> int:
@@ -152,3 +162,31 @@ def adam_mini_update(
     roots = second.sqrt().add_(eps * correction)
     decay_([params], [first], shrink=shrink, cautious=cautious)
     params.addcdiv_(first, roots[:, None], value=-lr * correction / (1 - beta1**step))
+
+
+def vector_update(
+    params: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    shrink: float,
+    cautious: bool,
+) -> None:
+    """The same for tensors of one block each."""
+    wide = [widen(p) for p in params]
+    grads = [p.grad.to(w.dtype) for p, w in zip(params, wide, strict=True) if p.grad is not None]
+    torch._foreach_lerp_(first, grads, 1 - beta1)
+    kept = torch.cat(second).mul_(beta2).add_(rms_of_each(grads).square_(), alpha=1 - beta2)
+    torch._foreach_copy_(second, list(kept.split(1)))
+    correction = (1 - beta2**step) ** 0.5
+    roots = kept.sqrt_().add_(eps * correction)
+    decay_(wide, first, shrink=shrink, cautious=cautious)
+    torch._foreach_addcdiv_(wide, first, list(roots.unbind()), value=-lr * correction / (1 - beta1**step))
+    for p, w in zip(params, wide, strict=True):
+        if w is not p:
+            p.copy_(w)

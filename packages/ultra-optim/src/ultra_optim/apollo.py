@@ -114,7 +114,7 @@ class APOLLO(StackedOptimizer):
         normed = self.normed(group, stack, low)
         dims = (-1,) if group.get("scale_type") == "channel" else (-2, -1)
         over, under = (torch.linalg.vector_norm(t, dim=dims, keepdim=True) for t in (normed, low))
-        whole = torch.linalg.vector_norm(grad if len(dims) == 1 else stack.grad, dim=dims, keepdim=True)
+        whole = row_lengths(grad) if len(dims) == 1 else lengths(stack.grad)
         scales = torch.where(under > 0, over / under, 0.0)
         limit_growth_(scales, torch.linalg.vector_norm(scales * whole, dim=1, keepdim=True), stack["length"])
         beta1, beta2 = group["betas"]
@@ -140,6 +140,21 @@ class APOLLO(StackedOptimizer):
             held[place] = epoch, normal((short, rank), group["seed"], epoch, like=grad) / math.sqrt(rank)
         found: Tensor = held[place][1]
         return found
+
+
+def lengths(matrices: Tensor) -> Tensor:
+    """Return the norm of each matrix, (batch, 1, 1)."""
+    return torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True)
+
+
+def row_lengths(matrices: Tensor) -> Tensor:
+    """Return the norm of each row, (batch, rows, 1).
+
+    torch's own is ten times as slow on a CPU where rows are the columns of what lies in memory.
+    """
+    if matrices.is_contiguous():
+        return torch.linalg.vector_norm(matrices, dim=-1, keepdim=True)
+    return matrices.square().sum(-1, keepdim=True).sqrt_()
 
 
 def limit_growth_(scales: Tensor, length: Tensor, last: Tensor) -> None:

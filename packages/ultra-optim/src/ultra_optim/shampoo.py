@@ -137,15 +137,19 @@ class Shampoo(StackedOptimizer):
             return graft
         if late % group["precondition_frequency"] == 0:
             correction = 1 - beta**stack.step if beta < 1 else 1.0
-            for name in ("left", "right"):
-                root = inverse_fourth_root(stack[name] / correction, group["matrix_eps"])
-                stack[f"{name}_root"].copy_(root)
+            refresh(stack, correction, group["matrix_eps"])
         average = stack["momentum"] / (1 - group["betas"][0] ** stack.step)
         direction = stack["left_root"] @ average @ stack["right_root"]
         if group["grafting"] == "none":
             return direction
         lengths = [torch.linalg.vector_norm(d, dim=(-2, -1), keepdim=True) for d in (graft, direction)]
         return direction.mul_(torch.where(lengths[1] > 0, lengths[0] / lengths[1], 0.0))
+
+
+def refresh(stack: Stack, correction: float, eps: float) -> None:
+    """Take the roots of L and R, divided by ``correction``, anew."""
+    for name in ("left", "right"):
+        stack[f"{name}_root"].copy_(inverse_fourth_root(stack[name] / correction, eps))
 
 
 def inverse_fourth_root(matrices: Tensor, eps: float) -> Tensor:
