@@ -7,24 +7,18 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
 
-from ultra_blocks.config import UltraConfig
-from ultra_blocks.encoder import Encoder
-from ultra_blocks.functional.neural_memory import Gates, neural_memory
 from ultra_blocks.layout import Layout
-from ultra_blocks.linear import BitLinear
 from ultra_blocks.mixers.softmax import KVCache
 from ultra_blocks.mixers.standard_attn import StandardAttention
 from ultra_blocks.mixers.titan_attn import TitanAttention, TitanState
-from ultra_blocks.mixers.titan_memory import chunk_slots
+from ultra_blocks.mixers.titan_deep import DeepMemory
 from ultra_blocks.positions.hope import HoPE
 from ultra_blocks.reference import hope as hope_reference
 from ultra_blocks.reference import neural_memory as memory_reference
 from ultra_blocks.reference import positions as position_reference
 from ultra_blocks.testing import block_cases, pytest_params
-from ultra_core.options import check_options, read_options
 
 WIDTH, HEADS, D = 8, 2, 4
 
@@ -33,6 +27,9 @@ PLAIN = {"memory": False}
 CONTEXT = {"variant": "mac", "memory_chunk": 5}
 ALIBI_CONTEXT = {"variant": "mac", "memory_chunk": 3, "positions": "alibi", "persistent_tokens": 0}
 LAYER = {"variant": "mal", "memory_chunk": 5, "window": 6}
+DEEP = {"memory_depth": 2, "memory_chunk": 5}
+DEEP_CONTEXT = {"memory_depth": 2, "variant": "mac", "memory_chunk": 4, "positions": "rope"}
+DEEP_LAYER = {"memory_depth": 2, "variant": "mal", "memory_chunk": 3}
 ROTARY = {"memory_chunk": 3, "positions": "rope", "window": 4, "qk_norm": True, "bias": True}
 
 
@@ -50,6 +47,12 @@ ROTARY = {"memory_chunk": 3, "positions": "rope", "window": 4, "qk_norm": True, 
         ),
         *pytest_params(block_cases([TitanAttention], options=ALIBI_CONTEXT), ["B5", "B7"]),
         *pytest_params(block_cases([TitanAttention], options=LAYER), ["B1", "B1b", "B3", "B5", "B7", "B16"]),
+        *pytest_params(
+            block_cases([TitanAttention], options=DEEP),
+            ["B1", "B1b", "B3", "B4", "B5", "B7", "B10", "B11", "B13", "B15", "B16"],
+        ),
+        *pytest_params(block_cases([TitanAttention], options=DEEP_CONTEXT), ["B1", "B1b", "B5", "B7", "B16"]),
+        *pytest_params(block_cases([TitanAttention], options=DEEP_LAYER), ["B5", "B7"]),
         *pytest_params(block_cases([TitanAttention], options=ROTARY), ["B1", "B5", "B7", "B8", "B10"]),
     ],
 )
@@ -100,15 +103,29 @@ def memory_inputs(block: TitanAttention, x: Tensor) -> tuple[list[Tensor], list[
     q, k, v = split(F.silu(x @ memory.qkv_proj.weight.T), 3)
     raw = (x @ memory.gate_proj.weight.T + memory.gate_proj.bias).sigmoid()
     raw = raw.unflatten(-1, (memory.directions, 3, HEADS))
+    steep = 4 if is_deep(block) else 1
     gates = [
-        [(s * (1 - e) / memory.chunk_size, e, a) for s, e, a in raw[:, d].permute(2, 1, 0)]
+        [(s * (1 - e) / (steep * memory.chunk_size), e, a) for s, e, a in raw[:, d].permute(2, 1, 0)]
         for d in range(memory.directions)
     ]
-    return [unit(q), unit(k), v], gates
+    return [unit(q), unit(k), unit(v) if is_deep(block) else v], gates
 
 
 def unit(x: Tensor) -> Tensor:
     return x / (x.square().sum(-1, keepdim=True) + 1e-12).sqrt()
+
+
+def is_deep(block: TitanAttention) -> bool:
+    return isinstance(block.memory, DeepMemory)
+
+
+def scale_of(block: TitanAttention) -> int:
+    """Factor of what a memory answers."""
+    return 1 if is_deep(block) else block.memory.chunk_size
+
+
+def start_of(block: TitanAttention, head: int) -> Any:
+    return (block.memory.first[head], block.memory.second[head]) if is_deep(block) else None
 
 
 def memory_by_the_paper(block: TitanAttention, x: Tensor) -> Tensor:
@@ -116,12 +133,14 @@ def memory_by_the_paper(block: TitanAttention, x: Tensor) -> Tensor:
     (q, k, v), gates = memory_inputs(block, x)
     heads = []
     for h in range(HEADS):
+        start = start_of(block, h)
         if block.causal:
-            y, _, _ = memory_reference.neural_memory(q[h], k[h], v[h], *gates[0][h], chunk_size=size)
+            given = (q[h], k[h], v[h], *gates[0][h])
+            y, _, _ = memory_reference.neural_memory(*given, chunk_size=size, start=start)
         else:
             both = gates[0][h], gates[1][h]
-            y = memory_reference.bidirectional(q[h], k[h], v[h], *both, chunk_size=size)
-        heads.append(y * size)
+            y = memory_reference.bidirectional(q[h], k[h], v[h], *both, chunk_size=size, start=start)
+        heads.append(y * scale_of(block))
     return torch.stack(heads, 1)
 
 
@@ -133,9 +152,15 @@ def context_by_the_paper(block: TitanAttention, x: Tensor, positions: Tensor, ba
 
     def ask(tokens: Tensor, state: Any) -> Tensor:
         (q,) = split(F.silu(tokens @ block.retrieval_proj.weight.T), 1)
-        memories = [state[h][0] * size for h in range(HEADS)]
-        lengths = [(M.square().sum() / D + 1e-6).sqrt() for M in memories]
-        answers = [unit(q[h]) @ memories[h] / lengths[h] * block.retrieved_gain for h in range(HEADS)]
+        answers = []
+        for h in range(HEADS):
+            M = state[h][0]
+            if is_deep(block):
+                W = tuple(w + m for w, m in zip(start_of(block, h), M, strict=True))
+                answer = torch.stack([memory_reference.read(W, q_t) for q_t in unit(q[h])]) * D**0.5
+            else:
+                answer = unit(q[h]) @ M[0] * size / (M[0].square().sum() * size**2 / D + 1e-6).sqrt()
+            answers.append(answer * block.retrieved_gain)
         return torch.cat(answers, 1)
 
     def attend(number: int, h: Tensor | None) -> Tensor:
@@ -150,11 +175,14 @@ def context_by_the_paper(block: TitanAttention, x: Tensor, positions: Tensor, ba
             if back:
                 given = [part.flip(0) for part in given]
             read, M, S = memory_reference.neural_memory(
-                *given, chunk_size=size, before=None if state is None else state[h]
+                *given,
+                chunk_size=size,
+                before=None if state is None else state[h],
+                start=start_of(block, h),
             )
             reads.append(read.flip(0) if back else read)
             after.append((M, S))
-        return rms(torch.stack(reads, 1) * size, block.memory_norm.weight), after
+        return rms(torch.stack(reads, 1) * scale_of(block), block.memory_norm.weight), after
 
     return torch.cat(memory_reference.memory_as_context(segments, ask, attend, write)[::order])
 
@@ -189,6 +217,7 @@ def by_the_paper(block: TitanAttention, x: Tensor, layout: Layout) -> Tensor:
 
 @given(
     st.sampled_from(["mag", "mal", "mac"]),
+    st.sampled_from([1, 2]),
     st.integers(1, 9),
     st.booleans(),
     st.sampled_from(["rope", HoPE]),
@@ -199,6 +228,7 @@ def by_the_paper(block: TitanAttention, x: Tensor, layout: Layout) -> Tensor:
 )
 def test_equals_the_paper_forward_and_backward(
     variant: str,
+    depth: int,
     length: int,
     causal: bool,
     positions: Any,
@@ -208,7 +238,7 @@ def test_equals_the_paper_forward_and_backward(
     seed: int,
 ) -> None:
     g = torch.Generator().manual_seed(seed)
-    block = awake(variant=variant, causal=causal, positions=positions, memory_chunk=chunk)
+    block = awake(variant=variant, memory_depth=depth, causal=causal, positions=positions, memory_chunk=chunk)
     mask = torch.rand(2, length, generator=g) < real
     documents = (torch.rand(2, length, generator=g) < 0.3).cumsum(1) if packed else None
     layout = Layout.from_mask(mask, documents)
@@ -277,93 +307,17 @@ def test_context_reaches_over_segments_by_the_memory_alone(causal: bool) -> None
     assert seen[0, 6].any()
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_errors_do_not_grow_from_segment_to_segment(causal: bool) -> None:
-    """Answers of the memory normed one by one multiply an error by 600 and more over 20 segments."""
-    torch.manual_seed(0)
-    block = TitanAttention(
-        32, num_heads=4, variant="mac", memory_chunk=16, causal=causal, positions="rope"
-    ).eval()
-    with torch.no_grad():
-        for p in block.parameters():
-            p.add_(torch.randn_like(p) * 0.3)
-    x = torch.randn(1, 320, 32)
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        half = block(x)
-    block, x = block.double(), x.double()
-    with torch.no_grad():
-        y, moved = block(x), block(x + 1e-7 * torch.randn_like(x))
-    assert (moved - y).norm() < 1e-6 * y.norm()
-    assert (half - y).norm() < 0.03 * y.norm()
-
-
-def test_context_takes_time_linear_in_the_length() -> None:
-    flops = []
-    block = TitanAttention(32, num_heads=2, positions="rope", variant="mac", memory_chunk=8)
-    for length in (64, 128):
-        with FlopCounterMode(display=False) as counter:
-            block(torch.zeros(1, length, 32))
-        flops.append(counter.get_total_flops())
-    assert flops[1] == pytest.approx(2 * flops[0], rel=0.02)
-
-
+@pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("variant", ["mag", "mal", "mac"])
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ({"hope_base": 100.0}, {"hope_base": 10_000.0}),
-        ({"hope_damping": 0.0}, {"hope_damping": 0.5}),
-        ({"use_hope": True}, {"use_hope": False}),
-    ],
-)
-def test_the_fields_of_hope_act_in_a_model(variant: str, one: Any, other: Any) -> None:
-    sizes: Any = {"vocab_size": 9, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "use_moe": False}
-    pattern = [{"titan_attn": {"variant": variant}}]
-    outputs = []
-    for fields in (one, other):
-        torch.manual_seed(0)
-        encoder = Encoder(UltraConfig(**sizes, layer_pattern=pattern, initializer_range=0.5, **fields)).eval()
-        outputs.append(encoder(torch.arange(9)[None]).hidden)
-    assert (outputs[0] - outputs[1]).abs().max() > 1e-3
-
-
-@pytest.mark.parametrize("variant", ["mag", "mal", "mac"])
-def test_gradients_flow_through_inner_gradients(variant: str) -> None:
+def test_gradients_flow_through_inner_gradients(variant: str, depth: int) -> None:
     """A key moves what is learnt by others after it: the residual that later chunks see."""
-    block = awake(variant=variant, memory_chunk=2, causal=True)
+    block = awake(variant=variant, memory_depth=depth, memory_chunk=2, causal=True)
     x = torch.randn(1, 6, WIDTH, dtype=torch.float64, requires_grad=True)
 
     def read(x: Tensor) -> Tensor:
         return block(x)
 
     assert torch.autograd.gradgradcheck(read, (x,), fast_mode=True, atol=1e-4)
-
-
-@pytest.mark.parametrize("eta", [0.0, 0.5, 0.98, 0.9999])
-def test_the_scaled_steps_do_not_overshoot(eta: float) -> None:
-    """All keys equal and the step at its largest, where steps on every token's own loss explode."""
-    ones = torch.ones(1, 2000, 1)
-    key = F.pad(ones[..., None], (0, 3))
-    size = 64
-
-    def largest(theta: float, length: int) -> float:
-        gates = Gates(theta * ones, torch.log(eta * ones), 0 * ones)
-        part = [x[:, :length] for x in (key, key, key)]
-        return float(neural_memory(*part, Gates(*(g[:, :length] for g in gates)), chunk_size=size).max())
-
-    assert largest((1 - eta) / size, 2000) < 2.01
-    assert largest(0.05, 640) > 100
-
-
-def test_chunks_begin_with_documents() -> None:
-    mask = torch.tensor([[0, 1, 1, 1, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 1, 1, 0]], dtype=torch.bool)
-    documents = torch.tensor([[0, 0, 0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 2, 2, 2, 2, 2]])
-    slots = chunk_slots(Layout.from_mask(mask, documents), 3)
-    assert slots.slot[mask].tolist() == [0, 1, 2, 3, 6, 7, 8, 0, 1, 2, 3, 6, 7, 8, 9]
-    assert slots.filled.sum(1).tolist() == mask.sum(1).tolist()
-    assert slots.fresh.tolist() == [[True, False, True, False], [True, True, True, False]]
-    for row in range(2):
-        assert slots.token[row][slots.filled[row]].tolist() == mask[row].nonzero().flatten().tolist()
 
 
 def test_a_row_of_padding_in_a_packed_batch() -> None:
@@ -395,6 +349,11 @@ def test_state() -> None:
     assert state.memory.memory.dtype is torch.float32
     y, state = block.step(torch.randn(3, WIDTH, dtype=torch.bfloat16), state)
     assert (y.dtype, state.memory.momentum.dtype, state.memory.length) == (torch.bfloat16, torch.float32, 1)
+    deep = awake(causal=True, memory_depth=2).bfloat16()
+    state = deep.init_state(3)
+    assert state.memory.memory.shape == (3, HEADS, 2, D, 2 * D)
+    y, state = deep.step(torch.randn(3, WIDTH, dtype=torch.bfloat16), state)
+    assert (y.dtype, state.memory.momentum.dtype) == (torch.bfloat16, torch.float32)
     block = awake(causal=True, variant="mac", memory_chunk=2).bfloat16()
     state = block.init_state(3)
     for seen in (1, 2, 1):
@@ -404,65 +363,3 @@ def test_state() -> None:
     assert (y.dtype, state.memory.memory.dtype) == (torch.bfloat16, torch.float32)
     with pytest.raises(ValueError, match="causal=True"):
         awake().init_state(1)
-
-
-def test_first_weights() -> None:
-    block = TitanAttention(64, num_heads=4, positions=HoPE)
-    block.reset_parameters(std=0.01)
-    biases = block.memory.gate_proj.bias.view(2, 3, 4)
-    assert torch.equal(biases, torch.tensor([-3.0, 2.0, -4.0])[:, None].expand(2, 3, 4))
-    assert block.memory.gate_proj.weight.std().item() == pytest.approx(0.01, rel=0.1)
-    assert block.memory.qkv_proj.weight.std().item() == pytest.approx(0.01, rel=0.05)
-    assert block.persistent.std().item() == pytest.approx(1.0, rel=0.2)
-
-
-def test_parameters() -> None:
-    block = TitanAttention(32, num_heads=4, positions=HoPE)
-    info = block.parameter_info()
-    assert {i.role for i in info.values()} == {"attention"}
-    assert info["qkv_proj.weight"].row_blocks == info["memory.qkv_proj.weight"].row_blocks == (32, 32, 32)
-    assert {n for n, i in info.items() if i.kind == "gate"} == {
-        "memory.gate_proj.weight",
-        "memory.gate_proj.bias",
-    }
-    assert not info["persistent"].decay
-    count = (3 + 1 + 3) * 32**2 + 2 * 3 * 4 * 33 + 4 * 32 + 2 * 8
-    assert sum(p.numel() for p in block.parameters()) == count
-    assert not list(block.buffers())
-    causal = TitanAttention(32, num_heads=4, positions=HoPE, causal=True, persistent_tokens=0)
-    assert sum(p.numel() for p in causal.parameters()) == count - 3 * 4 * 33 - 4 * 32
-    layer = TitanAttention(32, num_heads=4, positions=HoPE, variant="mal")
-    assert sum(p.numel() for p in layer.parameters()) == count - 8
-    context = TitanAttention(32, num_heads=4, positions=HoPE, variant="mac")
-    assert sum(p.numel() for p in context.parameters()) == count + 8 + 32**2
-
-
-def test_gates_keep_full_precision_beside_ternary_projections() -> None:
-    block = TitanAttention(WIDTH, num_heads=HEADS, positions=HoPE, linear=BitLinear)
-    assert isinstance(block.memory.qkv_proj, BitLinear)
-    assert block.memory.qkv_proj.row_blocks == (WIDTH,) * 3
-    assert type(block.memory.gate_proj) is nn.Linear
-
-
-def test_options() -> None:
-    options = read_options(TitanAttention)
-    assert {n: o.from_model for n, o in options.items() if o.from_model} == {
-        "num_heads": "num_heads",
-        "positions": "positions",
-        "dropout": "dropout",
-        "linear": "linear",
-    }
-    faults = check_options(
-        "titan_attn", TitanAttention, {"memory_chunk": 0, "variant": "max", "memory": True}
-    )
-    assert set(faults) == {"memory_chunk", "variant"}
-    with pytest.raises(ValueError, match="memory_chunk must be 1 or more"):
-        TitanAttention(WIDTH, num_heads=HEADS, positions=HoPE, memory_chunk=0)
-    with pytest.raises(ValueError, match=r"variant must be one of mag, mac, mal.*given 'max'"):
-        TitanAttention(WIDTH, num_heads=HEADS, positions=HoPE, variant="max")
-    with pytest.raises(ValueError, match="mag without a memory; given 'mal' with memory=False"):
-        TitanAttention(WIDTH, num_heads=HEADS, positions=HoPE, variant="mal", memory=False)
-    with pytest.raises(ValueError, match="window=4 has no meaning for the variant mac"):
-        TitanAttention(WIDTH, num_heads=HEADS, positions=HoPE, variant="mac", window=4)
-    with pytest.raises(ValueError, match="does not divide"):
-        TitanAttention(10, num_heads=4, positions=HoPE)

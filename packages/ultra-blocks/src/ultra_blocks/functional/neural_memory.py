@@ -25,7 +25,7 @@ class Gates(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """State ``(B, H, d, d)`` of a memory that reads token by token.
+    """State of a memory that reads token by token: ``(B, H, d, d)``, with two layers ``(B, H, 2, d, n)``.
 
     ``start`` is the memory at the start of the chunk, where gradients are taken; ``length`` counts tokens.
     """
@@ -34,6 +34,45 @@ class Memory(NamedTuple):
     memory: Tensor
     momentum: Tensor
     length: int
+
+
+class Decays(NamedTuple):
+    """What the gates of a chunk of C tokens make of memory and momentum before it and of steps inside it.
+
+    With ``E_ti = prod_{i<j<=t} eta_j``, ``F_ti = prod_{i<j<=t} (1 - alpha_j)``, each ``(B, H, n, C, 1)``
+    unless said otherwise.
+
+    Attributes:
+        step: theta.
+        inside: ``(B, H, n, C, C)``, ``(F E)_ti``, what of step i is there at t, the diagonal times ``own``.
+        kept: ``F_t0``, what of the memory is there at t.
+        passed: ``(F E)_t0``, what the momentum has added to it until t.
+        ahead: ``(F E)_Ci``, what of step i the memory holds at the end.
+        moved: ``E_Ci``, what of it the momentum holds.
+        ends: ``F_C0``, ``(F E)_C0`` and ``E_C0``, each ``(B, H, n, 1, 1)``.
+    """
+
+    step: Tensor
+    inside: Tensor
+    kept: Tensor
+    passed: Tensor
+    ahead: Tensor
+    moved: Tensor
+    ends: tuple[Tensor, ...]
+
+
+def chunk_decays(gates: Gates, length: int, chunk_size: int, own: float) -> Decays:
+    """Cut ``length`` tokens into ``n`` chunks of at most ``chunk_size``; no tokens are one chunk of one."""
+    chunks, size = max(-(-length // chunk_size), 1), max(min(chunk_size, length), 1)
+    step, eta, kept = (to_chunks(gate[..., None], chunks, size) for gate in gates)
+    going, keeping = decays_between(eta[..., 0]), decays_between(kept[..., 0])
+    both = keeping[..., 1:, 1:] @ going[..., 1:, :]  # F E, and what S' adds in its first column
+    inside, passed = both[..., 1:], both[..., :1]
+    if own != 1.0:
+        inside = inside * (1 - (1 - own) * torch.eye(size, dtype=inside.dtype, device=inside.device))
+    ends = (keeping[..., -1:, :1], passed[..., -1:, :], going[..., -1:, :1])
+    ahead, moved = both[..., -1, 1:, None], going[..., -1, 1:, None]
+    return Decays(step, inside, keeping[..., 1:, :1], passed, ahead, moved, ends)
 
 
 def neural_memory(
@@ -98,23 +137,14 @@ def _read(
     fresh: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     length = q.shape[1]
-    chunks, size = max(-(-length // chunk_size), 1), max(min(chunk_size, length), 1)
-    exact = gates.step.dtype
     with torch.autocast(q.device.type, enabled=False):
-        q, k, v = (to_chunks(x.to(exact), chunks, size) for x in (q, k, v))
-        step, eta, kept = (to_chunks(g[..., None], chunks, size)[..., 0] for g in gates)
-        rate = 2 * step[..., None]
-        momentum, kept_until = decays_between(eta), decays_between(kept)
-        weights = kept_until[..., 1:, 1:] @ momentum[..., 1:, :]  # W, and what reads S' in its first column
-        old_momentum = weights[..., 0]
-        products = (q @ k.mT) * weights[..., 1:]
-        if own != 1.0:
-            products = products * (1 - (1 - own) * torch.eye(size, dtype=exact, device=q.device))
-        keys = torch.cat((k * weights[..., -1, 1:, None], k * momentum[..., -1, 1:, None]), -1)
-        ends = (kept_until[..., -1, 0], old_momentum[..., -1], momentum[..., -1, 0])
-        starts, momenta, residuals, after = _over_chunks(rate * k, rate * v, keys, ends, before, fresh)
-        y = products @ residuals
-        y = y + kept_until[..., 1:, :1] * (q @ starts) + old_momentum[..., None] * (q @ momenta)
+        decays = chunk_decays(gates, length, chunk_size, own)
+        q, k, v = (to_chunks(x.to(gates.step.dtype), *decays.inside.shape[2:4]) for x in (q, k, v))
+        keys = torch.cat((k * decays.ahead, k * decays.moved), -1)
+        rate = 2 * decays.step
+        starts, momenta, residuals, after = _over_chunks(rate * k, rate * v, keys, decays.ends, before, fresh)
+        y = ((q @ k.mT) * decays.inside) @ residuals
+        y = y + decays.kept * (q @ starts) + decays.passed * (q @ momenta)
     return from_chunks(y, length), *after
 
 
@@ -122,7 +152,7 @@ def _over_chunks(
     k: Tensor,
     v: Tensor,
     keys: Tensor,
-    ends: tuple[Tensor, Tensor, Tensor],
+    ends: tuple[Tensor, ...],
     before: tuple[Tensor, Tensor],
     fresh: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
@@ -133,9 +163,7 @@ def _over_chunks(
     """
     memory, momentum = before
     starts, momenta, residuals = [], [], []
-    chunks = zip(
-        *(x.unbind(2) for x in (k, v, keys.mT, *(end[..., None, None] for end in ends))), strict=True
-    )
+    chunks = zip(*(x.unbind(2) for x in (k, v, keys.mT, *ends)), strict=True)
     for c, (key, value, writer, keep, passed_on, going_on) in enumerate(chunks):
         if fresh is not None and c:
             empty = fresh[:, c, None, None, None]

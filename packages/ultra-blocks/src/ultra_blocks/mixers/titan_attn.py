@@ -15,6 +15,7 @@ from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.softmax import KVCache, SoftmaxAttention
 from ultra_blocks.mixers.titan_context import context_state, context_step, read_segments
+from ultra_blocks.mixers.titan_deep import DeepMemory
 from ultra_blocks.mixers.titan_memory import TitanMemory
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
@@ -62,6 +63,9 @@ class TitanAttention(SoftmaxAttention):
         positions: position code of the attention; the memory has none but its order of reading.
         memory: whether there is a memory.
         variant: where it stands.
+        memory_depth: layers of M, 1: a matrix, or 2: ``M(x) = x + o / |o|``, ``o = silu(x W_1) W_2``, see
+            :class:`~ultra_blocks.mixers.titan_deep.DeepMemory`; then ``M(q)`` stands for ``q M`` above, and
+            ``h = gain sqrt(d) M'(q_r)``.
         memory_chunk: tokens whose gradients are taken at one memory, counted in the document; for ``mac`` the
             segment. Not a matter of speed alone: shorter ones are another, more exact descent with more
             products in a row.
@@ -73,7 +77,8 @@ class TitanAttention(SoftmaxAttention):
         linear: factory of the projections, except those of gates.
 
     Shapes:
-        x, y ``(B, T, D)``. Decoding state: 3 H d^2 numbers of the memory, and 2 D a token (``mac``: 4 D a
+        x, y ``(B, T, D)``. Decoding state: 3 H d^2 numbers of the memory (12 H d^2 with two layers),
+        and 2 D a token (``mac``: 4 D a
         token of the segment). Time: a loop over chunks; for ``mac`` with the attention inside, and linear.
 
     Raises:
@@ -83,8 +88,9 @@ class TitanAttention(SoftmaxAttention):
 
     Papers: Behrouz, Zhong, Mirrokni 2025, "Titans: Learning to Memorize at Test Time", arXiv:2501.00663;
     positions: Dai et al. 2025, "HoPE", arXiv:2509.05218.
-    Differs from the paper: the memory is linear (one layer), starts from 0, has no short convolution and sees
-    no persistent tokens; the inner step is theta (1 - eta) / C, on the mean loss of a chunk of C tokens,
+    Differs from the paper: a matrix starts from 0; of two layers forgetting returns to learnt first weights,
+    since at 0 there is nothing to descend; no short convolution; the memory sees no persistent tokens; the
+    inner step is theta (1 - eta) / C, on the mean loss of a chunk of C tokens,
     since the paper's plain sum of steps diverges where keys are alike; norms by head, sigmoid as gate;
     attention over the whole document unless ``window``; bidirectional unless ``causal``. ``mal`` adds what is
     read to the tokens, where the paper hands on it alone: an empty memory would hide the token. In ``mac``
@@ -107,6 +113,7 @@ class TitanAttention(SoftmaxAttention):
         positions: Annotated[PositionSpec, FromModel("positions")] = "hope",
         memory: bool = True,
         variant: Variant = "mag",
+        memory_depth: Literal[1, 2] = 1,
         memory_chunk: Annotated[int, Range(min=1)] = 64,
         persistent_tokens: Annotated[int, Range(min=0)] | None = None,
         qk_norm: bool = False,
@@ -126,6 +133,11 @@ class TitanAttention(SoftmaxAttention):
             raise ValueError(
                 f"TitanAttention: variant must be one of {', '.join(get_args(Variant))}, and mag without a "
                 f"memory; given {variant!r} with memory={memory}"
+            )
+        if memory_depth not in (1, 2) or (memory_depth != 1 and not memory):
+            raise ValueError(
+                "TitanAttention: memory_depth must be 1 or 2, and 1 without a memory; given "
+                f"{memory_depth!r} with memory={memory}"
             )
         if variant == "mac" and window is not None:
             raise ValueError(
@@ -150,7 +162,7 @@ class TitanAttention(SoftmaxAttention):
         self.persistent = nn.Parameter(tokens) if persistent_tokens else None
         self.memory: TitanMemory | None = None
         if memory:
-            self.memory = TitanMemory(
+            self.memory = (TitanMemory if memory_depth == 1 else DeepMemory)(
                 hidden_size, num_heads=num_heads, causal=causal, chunk_size=memory_chunk, linear=linear
             )
             self.memory_norm = RMSNorm(self.head_dim)
@@ -168,7 +180,7 @@ class TitanAttention(SoftmaxAttention):
         if (persistent := getattr(self, "persistent", None)) is not None:
             persistent.normal_()
         if (memory := getattr(self, "memory", None)) is not None:
-            memory.set_biases()
+            memory.reset_start()
         if (gain := getattr(self, "retrieved_gain", None)) is not None:
             gain.fill_(1.0)
 
@@ -187,6 +199,8 @@ class TitanAttention(SoftmaxAttention):
         for name in info:
             if name.startswith("memory.gate_proj."):
                 info[name] = ParamInfo(role=self.role, kind="gate", decay=False)
+            elif name in ("memory.first", "memory.second"):  # a matrix a head
+                info[name] = ParamInfo(role=self.role, kind="expert", expert_dim=0)
         if self.persistent is not None:
             info["persistent"] = ParamInfo(role=self.role, kind="embedding", decay=False)
         return info

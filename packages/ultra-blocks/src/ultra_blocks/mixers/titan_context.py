@@ -10,17 +10,13 @@ from torch import Tensor
 
 from ultra_blocks.functional.attention import explicit_attention
 from ultra_blocks.functional.masks import key_mask
-from ultra_blocks.functional.neural_memory import Gates, Memory, memory_chunk
+from ultra_blocks.functional.neural_memory import Gates, Memory
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.softmax import columns
 from ultra_blocks.mixers.titan_memory import Slots, chunk_slots, pick, unit
 
 if TYPE_CHECKING:
     from ultra_blocks.mixers.titan_attn import TitanAttention
-
-
-EPS = 1e-6
-"""Beside ``|M|^2 / d``, as in an RMS norm: a memory that has learnt less than this fades out."""
 
 
 class ContextState(NamedTuple):
@@ -76,11 +72,11 @@ def read_segments(block: TitanAttention, x: Tensor, layout: Layout) -> Tensor:
     outputs = []
     parts = (directions(q, 3), directions(scores, 3, 4), directions(v, 3), directions(ask, 2))
     for opens, real, q_c, scores_c, v_c, ask_c in zip(opening, directions(mask, 2), *parts, strict=True):
-        empty = opens[:, None, None, None]
-        kept, momentum = torch.where(empty, 0.0, kept), torch.where(empty, 0.0, momentum)
+        first = opens.reshape(-1, *(1,) * (kept.ndim - 1))
+        kept, momentum = torch.where(first, 0.0, kept), torch.where(first, 0.0, momentum)
         k_h, v_h = _retrieved(block, ask_c, kept)
         near = q_c @ k_h.to(q_c.dtype).mT * block.head_dim**-0.5
-        hidden = empty | ~real[:, None, None, :]
+        hidden = opens[:, None, None, None] | ~real[:, None, None, :]
         near = near.masked_fill(hidden | ~earlier if block.causal else hidden, float("-inf"))
         y = _attended(block, q_c, (near, scores_c), (v_h, v_c), fixed)
         vectors, gates = memory.project(y), memory.gates(y)
@@ -88,8 +84,8 @@ def read_segments(block: TitanAttention, x: Tensor, layout: Layout) -> Tensor:
             own = (torch.cat((a[: len(x)], b[len(x) :])) for a, b in zip(*gates, strict=True))
             gates = [Gates(*own)]
         neutral = Gates(*(torch.where(real[..., None], gate, 0.0) for gate in gates[0]))
-        read, kept, momentum = memory_chunk(*vectors, neutral, kept, momentum)
-        outputs.append(block._gated(y.unflatten(-1, (heads, -1)), read * size))
+        read, kept, momentum = memory.learn_chunk(*vectors, neutral, kept, momentum)
+        outputs.append(block._gated(y.unflatten(-1, (heads, -1)), read))
     y = torch.stack(outputs, 1)
     if not block.causal:
         ahead, behind = y.chunk(2)
@@ -173,18 +169,11 @@ def _questions(block: TitanAttention, x: Tensor) -> Tensor:
 
 
 def _retrieved(block: TitanAttention, ask: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-    """Return keys and values ``(R, H, w, d)`` of the tokens that the memory answers with.
-
-    It is the memory that is normed, not each answer: tokens of a segment resemble each other, a memory of
-    them is nearly of rank one, and each answer divided by its own length were the sign of ``q . k`` times
-    one vector. A jump in every segment, handed on to the next, doubles every error from segment to segment.
-    """
+    """Return keys and values ``(R, H, w, d)`` of the tokens that the memory answers with."""
     assert block.memory is not None, "the constructor makes it"
     with torch.autocast(ask.device.type, enabled=False):
-        kept = kept * block.memory.chunk_size
-        length = kept.square().sum((-2, -1), keepdim=True) / block.head_dim
-        answers = ask.transpose(1, 2) @ (kept * (length + EPS).rsqrt())
-        tokens = (answers.transpose(1, 2) * block.retrieved_gain).flatten(2)
+        answers = block.memory.answer(ask.transpose(1, 2), kept).transpose(1, 2)
+        tokens = (answers * block.head_dim**0.5 * block.retrieved_gain).flatten(2)
     _, k, v = block._project(tokens.to(block.qkv_proj.get_parameter("weight").dtype))
     return k, v
 

@@ -8,12 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultra_blocks.functional.neural_memory import Gates, Memory, memory_step, neural_memory
+from ultra_blocks.functional.neural_memory import Gates, Memory, memory_chunk, memory_step, neural_memory
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 
 BIASES = (-3.0, 2.0, -4.0)
 """First biases of the gates of step size, momentum and forgetting."""
+
+EPS = 1e-6
+"""Beside the mean square of a memory's columns, as in an RMS norm: one that has learnt less fades out."""
 
 
 class Slots(NamedTuple):
@@ -67,7 +70,7 @@ class TitanMemory(nn.Module):
         self.gate_proj = nn.Linear(hidden_size, self.directions * 3 * num_heads)
 
     @torch.no_grad()
-    def set_biases(self) -> None:
+    def reset_start(self) -> None:
         """Set the biases of the gates to ``BIASES``."""
         biases = self.gate_proj.bias.view(self.directions, 3, self.num_heads)
         biases.copy_(torch.tensor(BIASES)[:, None])
@@ -84,7 +87,7 @@ class TitanMemory(nn.Module):
         if not self.causal:
             ahead, behind = y.chunk(2)
             y = ahead + _reversed(behind, layout)
-        return y * self.chunk_size
+        return y
 
     def _read(self, vectors: Tensor, gates: Gates, layout: Layout) -> Tensor:
         """Run the memory over rows ``(B, T, 3, H, d)`` of one or of both directions."""
@@ -105,21 +108,56 @@ class TitanMemory(nn.Module):
         if mask is not None:
             gates = Gates(*(torch.where(mask, gate, 0.0) for gate in gates))
         q, k, v = vectors.unbind(2)
-        y = neural_memory(q, k, v, gates, chunk_size=self.chunk_size, own=own, fresh=fresh)
+        y = self.learn(q, k, v, gates, own=own, fresh=fresh)
         return y if slots is None else pick(y, slots)
 
     def init_state(self, batch: int) -> Memory:
         """Return the empty memory of ``batch`` rows."""
         weight = self.gate_proj.weight
         exact = torch.promote_types(weight.dtype, torch.float32)
-        empty = weight.new_zeros(batch, self.num_heads, self.head_dim, self.head_dim, dtype=exact)
+        empty = weight.new_zeros(batch, self.num_heads, *self.state_shape, dtype=exact)
         return Memory(empty, empty, empty, 0)
 
     def step(self, x_t: Tensor, state: Memory) -> tuple[Tensor, Memory]:
         """Return what the next token ``(B, D)`` reads ``(B, H, d)``, and the state after it."""
-        q, k, v = self.project(x_t)
-        y, state = memory_step(state, q, k, v, self.gates(x_t)[0], chunk_size=self.chunk_size)
+        return self.learn_token(*self.project(x_t), self.gates(x_t)[0], state)
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """Shape of what a head has learnt."""
+        return (self.head_dim, self.head_dim)
+
+    def learn(
+        self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, *, own: float, fresh: Tensor | None
+    ) -> Tensor:
+        """Return what all tokens read ``(B, T, H, d)`` while the memory learns."""
+        y = neural_memory(q, k, v, gates, chunk_size=self.chunk_size, own=own, fresh=fresh)
+        return y * self.chunk_size
+
+    def learn_chunk(
+        self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, memory: Tensor, momentum: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what the tokens of one chunk read, and memory and momentum after it."""
+        y, memory, momentum = memory_chunk(q, k, v, gates, memory, momentum)
+        return y * self.chunk_size, memory, momentum
+
+    def learn_token(
+        self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, state: Memory
+    ) -> tuple[Tensor, Memory]:
+        """Return what one token reads ``(B, H, d)``, and the state after it."""
+        y, state = memory_step(state, q, k, v, gates, chunk_size=self.chunk_size)
         return y * self.chunk_size, state
+
+    def answer(self, x: Tensor, memory: Tensor) -> Tensor:
+        """Return what unit vectors ``(B, H, T, d)`` read of a memory, about as long as these are.
+
+        It is the memory that is normed, not each answer: tokens of a chunk resemble each other, a memory of
+        them is nearly of rank one, and each answer divided by its own length were the sign of ``q . k`` times
+        one vector. Such a jump, handed on from chunk to chunk, doubles every error on its way.
+        """
+        memory = memory * self.chunk_size
+        length = memory.square().sum((-2, -1), keepdim=True)
+        return x @ (memory * (length + EPS * self.head_dim).rsqrt())
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return q, k, v ``(..., H, d)`` in at least fp32."""

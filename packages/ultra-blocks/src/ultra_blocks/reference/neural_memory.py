@@ -8,12 +8,22 @@ import torch
 from torch import Tensor
 
 Gates = tuple[Tensor, Tensor, Tensor]
-State = tuple[Tensor, Tensor]
+Weights = tuple[Tensor, ...]
+State = tuple[Weights, Weights]
 
 
-def loss(M: Tensor, k_t: Tensor, v_t: Tensor) -> Tensor:
-    """``l(M; x_t) = |M(k_t) - v_t|^2`` (equation 12) for a memory that is one matrix."""
-    return (k_t @ M - v_t).square().sum()
+def read(W: Weights, q_t: Tensor) -> Tensor:
+    """``M(q_t)`` of a memory that is one matrix, or an MLP of two layers with residual and unit output."""
+    if len(W) == 1:
+        return q_t @ W[0]
+    u = q_t @ W[0]
+    o = (u * u.sigmoid()) @ W[1]
+    return q_t + o / (o.square().sum() + 1e-6).sqrt()
+
+
+def loss(W: Weights, k_t: Tensor, v_t: Tensor) -> Tensor:
+    """``l(M; x_t) = |M(k_t) - v_t|^2`` (equation 12)."""
+    return (read(W, k_t) - v_t).square().sum()
 
 
 def neural_memory(
@@ -26,35 +36,46 @@ def neural_memory(
     chunk_size: int,
     own: float = 1.0,
     before: State | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
+    start: Weights | None = None,
+) -> tuple[Tensor, Weights, Weights]:
     """Return the outputs ``y_t = M_t(q_t)`` and the last M and S.
 
     ``S_t = eta_t S_{t-1} - theta_t grad l(M'; x_t)``, ``M_t = (1 - alpha_t) M_{t-1} + S_t``; M' is the memory
-    before the chunk (section 3.2). A token reads ``own`` of the step that itself makes. ``before`` the first
-    token M and S are 0, or given.
+    before the chunk (section 3.2). A token reads ``own`` of the step that itself makes. M is counted from
+    the weights ``start``, None: from one matrix of zeros. ``before`` the first token M and S are 0, or given.
 
     Shapes:
-        Q, K, V ``(T, d)``; theta, eta, alpha ``(T,)``; M and S ``(d, d)``.
+        Q, K, V ``(T, d)``; theta, eta, alpha ``(T,)``; M, S and ``start``: ``(d, d)`` or ``(d, n), (n, d)``.
     """
-    M, S = (torch.zeros(K.shape[1], V.shape[1], dtype=K.dtype),) * 2 if before is None else before
+    W_0 = (K.new_zeros(K.shape[1], V.shape[1]),) if start is None else start
+    M, S = (tuple(torch.zeros_like(W) for W in W_0),) * 2 if before is None else before
     outputs = []
     for t in range(len(K)):
         if t % chunk_size == 0:
-            M_chunk = M.clone()  # keys and values may depend on M, as those of mac do; l is of M alone
-            if not M_chunk.requires_grad:
-                M_chunk.requires_grad_()
-        (surprise,) = torch.autograd.grad(loss(M_chunk, K[t], V[t]), M_chunk, create_graph=True)
-        S = eta[t] * S - theta[t] * surprise
-        M = (1 - alpha[t]) * M + S
-        outputs.append(Q[t] @ (M + (1 - own) * theta[t] * surprise))
+            # keys and values may depend on M, as those of mac do; l is of M alone
+            M_chunk = tuple(W + D for W, D in zip(W_0, M, strict=True))
+            M_chunk = tuple(W if W.requires_grad else W.requires_grad_() for W in M_chunk)
+        surprise = torch.autograd.grad(loss(M_chunk, K[t], V[t]), M_chunk, create_graph=True)
+        S = tuple(eta[t] * s - theta[t] * g for s, g in zip(S, surprise, strict=True))
+        M = tuple((1 - alpha[t]) * m + s for m, s in zip(M, S, strict=True))
+        seen = (W + m + (1 - own) * theta[t] * g for W, m, g in zip(W_0, M, surprise, strict=True))
+        outputs.append(read(tuple(seen), Q[t]))
     return torch.stack(outputs), M, S
 
 
-def bidirectional(Q: Tensor, K: Tensor, V: Tensor, ahead: Gates, back: Gates, chunk_size: int) -> Tensor:
+def bidirectional(
+    Q: Tensor,
+    K: Tensor,
+    V: Tensor,
+    ahead: Gates,
+    back: Gates,
+    chunk_size: int,
+    start: Weights | None = None,
+) -> Tensor:
     """Both directions, each with its own theta, eta, alpha; of its own steps a token reads the mean."""
-    y, _, _ = neural_memory(Q, K, V, *ahead, chunk_size=chunk_size, own=0.5)
-    theta, eta, alpha = (gate.flip(0) for gate in back)
-    z, _, _ = neural_memory(Q.flip(0), K.flip(0), V.flip(0), theta, eta, alpha, chunk_size, own=0.5)
+    y, _, _ = neural_memory(Q, K, V, *ahead, chunk_size=chunk_size, own=0.5, start=start)
+    Q, K, V, theta, eta, alpha = (x.flip(0) for x in (Q, K, V, *back))
+    z, _, _ = neural_memory(Q, K, V, theta, eta, alpha, chunk_size, own=0.5, start=start)
     return y + z.flip(0)
 
 
