@@ -120,6 +120,12 @@ class ReplacesParameters(Sound):
         p.data = p.data.clone()
 
 
+class ClaimsToBeOrthogonal(Sound):
+    """The signs of an ill-conditioned matrix are no orthogonal one."""
+
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(max_condition=2.0)
+
+
 class ReadsTheRateOnce(Sound):
     def __init__(self, params: Any, *, lr: Rate = 1e-3, weight_decay: Rate = 0.0) -> None:
         super().__init__(params, lr=lr, weight_decay=weight_decay)
@@ -186,6 +192,14 @@ class DividesByTheGradient(Sound):
 class IgnoresTheClosure(Sound):
     def step(self, closure: Any = None) -> Any:
         return super().step() if closure is None else None
+
+
+class AssumesOneGroup(Sound):
+    """Every group after the first is moved half as far."""
+
+    def move(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        later = group is not self.param_groups[0]
+        super().move(p, grad, {**group, "lr": group["lr"] * (0.5 if later else 1.0)})
 
 
 class AssumesContiguity(Sound):
@@ -284,8 +298,10 @@ FAULTS: list[tuple[str, type[torch.optim.Optimizer]]] = [
     ("O10a", ReplacesParameters),
     ("O10b", IgnoresTheClosure),
     ("O11", AssumesContiguity),
+    ("O11", AssumesOneGroup),
     ("O12", SkipsBfloat16),
     ("O13", TooLarge),
+    ("O14", ClaimsToBeOrthogonal),
     ("O15", ReadsTheRateOnce),
     ("O16", KeepsMoreThanItSays),
     ("O17", CountsIdleSteps),

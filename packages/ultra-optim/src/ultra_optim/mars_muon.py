@@ -54,7 +54,9 @@ class MARSMuon(MuonFamily):
             range, a parameter listed twice, a foreign state dict, a sparse gradient.
     """
 
-    traits: ClassVar[OptimizerTraits] = OptimizerTraits(state_per_element=2, matrix=True, max_update_rms=1.1)
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        state_per_element=2, matrix=True, max_update_rms=1.1, max_condition=1.25 / 0.65
+    )
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"momentum_buffer", "last_grad"}
 
     def __init__(

@@ -55,7 +55,11 @@ class Muon(MuonFamily):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        gradient_scale="invariant", state_per_element=1, matrix=True, max_update_rms=1.1
+        gradient_scale="invariant",
+        state_per_element=1,
+        matrix=True,
+        max_update_rms=1.1,
+        max_condition=1.25 / 0.65,
     )
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"momentum_buffer"}
 

@@ -99,7 +99,12 @@ class MuonClip(MuonFamily):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        gradient_scale="invariant", state_per_element=1, matrix=True, max_update_rms=1.1, needs_logits=True
+        gradient_scale="invariant",
+        state_per_element=1,
+        matrix=True,
+        max_update_rms=1.1,
+        needs_logits=True,
+        max_condition=1.25 / 0.65,
     )
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"momentum_buffer"}
 

@@ -62,7 +62,12 @@ class Scion(MatrixOptimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        decay="none", gradient_scale="invariant", state_per_element=1, matrix=True, whole_tensors=True
+        decay="none",
+        gradient_scale="invariant",
+        state_per_element=1,
+        matrix=True,
+        whole_tensors=True,
+        max_condition=1.25 / 0.65,
     )
     state_names: ClassVar[frozenset[str]] = frozenset({"momentum_buffer"})
 

@@ -26,6 +26,8 @@ class OptimizerTraits:
         matrix: the method treats kinds ``matrix`` and ``expert`` and hands the rest to its AdamW part; it
             needs groups that say ``kind``.
         max_update_rms: bound on rms(update) / lr after ten steps without decay, or None.
+        max_condition: bound on the largest singular value of a matrix's update over the smallest, for a
+            gradient whose own are at most 100 times apart, or None.
         needs_total_steps: the constructor takes ``total_steps``.
         eval_weights: ``eval()`` and ``train()`` swap two sets of weights.
         own_schedule: it replaces a learning-rate schedule; the rate must stay constant.
@@ -44,6 +46,7 @@ class OptimizerTraits:
     state_per_element: int | None = None
     matrix: bool = False
     max_update_rms: float | None = None
+    max_condition: float | None = None
     needs_total_steps: bool = False
     eval_weights: bool = False
     own_schedule: bool = False

@@ -46,7 +46,11 @@ class TurboMuon(MuonFamily):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        gradient_scale="invariant", state_per_element=1, matrix=True, max_update_rms=1.1
+        gradient_scale="invariant",
+        state_per_element=1,
+        matrix=True,
+        max_update_rms=1.1,
+        max_condition=1.15 / 0.85,
     )
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"momentum_buffer"}
     rescale_rows = True

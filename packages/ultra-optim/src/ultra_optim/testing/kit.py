@@ -68,6 +68,7 @@ RULES: dict[str, Rule] = {
         Rule("O11", tensors.takes_every_shape),
         Rule("O12", tensors.takes_low_precision),
         Rule("O13", learning.bounds_its_updates, lambda traits: traits.max_update_rms is not None),
+        Rule("O14", learning.evens_the_singular_values, lambda traits: traits.max_condition is not None),
         Rule("O15", learning.follows_the_schedule),
         Rule("O16", state.keeps_as_much_as_declared, lambda traits: traits.state_per_element is not None),
         Rule("O17", state.skips_a_dropped_step),

@@ -101,15 +101,38 @@ def moves_everything(subject: Subject) -> None:
 
 
 def reduces_the_loss(subject: Subject) -> None:
-    """With one of three rates, 150 steps halve the loss of a small regression."""
-    best = float("inf")
-    for lr in (1e-3, 1e-2, 1e-1):
-        model = seeded_net()
-        losses = train(model, subject.build(model, lr=lr, weight_decay=0.0), 150)
-        best = min(best, losses[-1] / losses[0])
-        if best < 0.5:
-            return
-    raise AssertionError(f"the loss only fell to {best:.2f} of its first value")
+    """With one of three rates, 150 steps halve the loss of a small network and of a convex quadratic."""
+    for name, fall in (("network", _fall_of_a_network), ("quadratic", _fall_of_a_quadratic)):
+        best = float("inf")
+        for lr in (1e-3, 1e-2, 1e-1):
+            best = min(best, fall(subject, lr))
+            if best < 0.5:
+                break
+        assert best < 0.5, f"the loss of the {name} only fell to {best:.2f} of its first value"
+
+
+def _fall_of_a_network(subject: Subject, lr: float) -> float:
+    model = seeded_net()
+    losses = train(model, subject.build(model, lr=lr, weight_decay=0.0), 150)
+    return losses[-1] / losses[0]
+
+
+def _fall_of_a_quadratic(subject: Subject, lr: float) -> float:
+    """Of half the squared distances, the curvature of whose directions lies between 0.1 and 1."""
+    bag = Bag([torch.zeros(shape, dtype=torch.float64) for shape in SHAPES])
+    optimizer = subject.build(bag, lr=lr, weight_decay=0.0)
+    curvature = [torch.linspace(0.1, 1.0, t.numel(), dtype=t.dtype).view_as(t) for t in _start(torch.float64)]
+
+    def distances() -> list[Tensor]:
+        return [p.detach() - 0.3 * t for p, t in zip(bag.tensors(), _start(), strict=True)]
+
+    def loss() -> float:
+        return sum(float((c * d**2).sum()) for c, d in zip(curvature, distances(), strict=True))
+
+    first = loss()
+    for _ in range(150):
+        drive(optimizer, bag.tensors(), [[c * d for c, d in zip(curvature, distances(), strict=True)]])
+    return loss() / first
 
 
 def obeys_the_gradient_scale(subject: Subject) -> None:
@@ -168,6 +191,19 @@ def bounds_its_updates(subject: Subject) -> None:
     for p, old in zip(bag.tensors(), before, strict=True):
         rms = float((p.detach() - old).square().mean().sqrt()) / 1e-3
         assert rms <= bound * (1 + 1e-6), f"rms(update) / lr is {rms:.2f}, promised at most {bound}"
+
+
+def evens_the_singular_values(subject: Subject) -> None:
+    """The singular values of a matrix's step are as close together as promised, whatever its shape."""
+    bound = subject.traits.max_condition or float("inf")
+    for index, (rows, columns) in enumerate(((16, 16), (12, 24), (24, 12), (8, 64))):
+        (noise,) = gradients([torch.zeros(rows, columns, dtype=torch.float64)], 1, seed=index)[0]
+        u, values, vh = torch.linalg.svd(noise, full_matrices=False)
+        ill = u @ torch.diag(torch.logspace(0, -2, len(values), dtype=torch.float64)) @ vh
+        (moved,) = displacement(subject, [torch.zeros_like(ill)], [[ill]], lr=1e-2, weight_decay=0.0)
+        found = torch.linalg.svdvals(moved)
+        ratio = float(found.max() / found.min())
+        assert ratio <= bound, f"({rows}, {columns}): singular values {ratio:.2f} apart, promised {bound}"
 
 
 def follows_the_schedule(subject: Subject) -> None:

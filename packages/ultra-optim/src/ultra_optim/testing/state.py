@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from ultra_optim.testing.subject import (
     Bag,
     Subject,
+    cut_apart,
     displacement,
     drive,
     error,
@@ -88,12 +89,7 @@ def ignores_how_groups_are_cut(subject: Subject) -> None:
     start = [torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((4, 6), (6, 6), (9, 5))]
     steps = gradients(start, 8)
     together, apart = Bag([t.clone() for t in start]), Bag([t.clone() for t in start])
-    joined = subject.build(together, lr=1e-2)
-    group = subject.build(apart, lr=1e-2).param_groups[0]
-    plain = {k: v for k, v in group.items() if not isinstance(v, list)}
-    options = dict(subject.options) | ({"total_steps": 100} if subject.has("total_steps") else {})
-    options |= {"model": apart} if subject.traits.needs_logits else {}
-    cut = subject.cls([{**plain, "params": [p]} for p in apart.tensors()], **options)
+    joined, cut = subject.build(together, lr=1e-2), cut_apart(subject, apart, lr=1e-2)
     drive(joined, together.tensors(), steps)
     drive(cut, apart.tensors(), steps)
     for a, b in zip(together.tensors(), apart.tensors(), strict=True):

@@ -97,6 +97,22 @@ class Bag(Head):
         return list(self.parameters())
 
 
+def cut_apart(subject: Subject, bag: Bag, **options: Any) -> Optimizer:
+    """Build it over the groups that it would have, cut into groups of one parameter each."""
+    groups = [
+        {
+            key: [value[i]] if isinstance(value, list) and len(value) == len(group["params"]) else value
+            for key, value in group.items()
+        }
+        for group in subject.build(bag, **options).param_groups
+        for i in range(len(group["params"]))
+    ]
+    own: dict[str, Any] = dict(subject.options)
+    own |= {"total_steps": 100} if subject.has("total_steps") else {}
+    own |= {"model": bag} if subject.traits.needs_logits else {}
+    return subject.cls(groups, **own)
+
+
 class Net(Head):
     """Embedding, two linear layers, a norm: every role and kind that a small model has."""
 
