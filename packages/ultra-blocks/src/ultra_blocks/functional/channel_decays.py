@@ -46,6 +46,8 @@ def decayed_products(q: Tensor, k: Tensor, log_decay: Tensor, *, reverse: bool =
 class _Decayed(torch.autograd.Function):
     """Queries and, as readers, keys climb the tree together. The gradient climbs it again, then down.
 
+    The two rows of a token stand side by side, so that blocks of both are one matrix.
+
     What log a_t gets is the sum over all pairs with t between them, and so a sum of what readers from t on
     multiply into their own gradient, less what writers from t on do.
     """
@@ -53,14 +55,15 @@ class _Decayed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, log_decay: Tensor, reverse: bool) -> tuple[Tensor, ...]:
         decay = log_decay.exp()
-        reading, writing = torch.stack((q, k)) * decay, k.clone()
-        mixing = q.new_zeros(2, *q.shape[:-1], q.shape[-2])
-        mixing[0].diagonal(dim1=-2, dim2=-1).copy_((q * k).sum(-1))
-        for meeting in climb(reading, writing, decay, reverse=reverse):
-            block_of(mixing, meeting.size, reverse=reverse).copy_(product(meeting.read, meeting.write.mT))
+        reading, writing = _pairs(q, k).mul_(decay[..., None, :]), k.clone()
+        mixing = q.new_zeros(*q.shape[:-1], 2, q.shape[-2])
+        mixing[..., 0, :].diagonal(dim1=-2, dim2=-1).copy_((q * k).sum(-1))
+        rows = mixing.flatten(-3, -2)
+        for meeting in climb(reading.flatten(-3, -2), writing, decay, reverse=reverse):
+            block_of(rows, meeting.size, reverse=reverse).copy_(product(meeting.read, meeting.write.mT))
         ctx.save_for_backward(q, k, log_decay, writing)
         ctx.reverse = reverse
-        return mixing[0], mixing[1], reading[0], reading[1], writing
+        return *mixing.unbind(-2), *reading.unbind(-2), writing
 
     @staticmethod
     @once_differentiable
@@ -69,19 +72,26 @@ class _Decayed(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         q, k, log_decay, writing = ctx.saved_tensors
         reverse, decay = ctx.reverse, log_decay.exp()
-        d_mixing = torch.stack((d_scores, d_overlap))
-        d_reading, d_writing = torch.stack((d_read, d_predict)), d_write.clone()
+        d_mixing = _pairs(d_scores, d_overlap).flatten(-3, -2)
+        d_reading, d_writing = _pairs(d_read, d_predict), d_write.clone()
+        d_rows = d_reading.flatten(-3, -2)
         carried = (writing * d_writing).sum(-2, keepdim=True)
-        tree = climb(torch.stack((q, k)) * decay, k.clone(), decay, reverse=reverse)
-        met = [meeting.copied() for meeting in tree]
+        reading = _pairs(q, k).mul_(decay[..., None, :]).flatten(-3, -2)
+        met = [meeting.copied() for meeting in climb(reading, k.clone(), decay, reverse=reverse)]
         for read, write, read_decay, write_decay in reversed(met):  # from the root to the leaves
-            size = read.shape[-2]
+            size = write.shape[-2]
             block = block_of(d_mixing, size, reverse=reverse)
-            readers, writers = readers_of(d_reading, size, reverse), writers_of(d_writing, size, reverse)
+            readers, writers = readers_of(d_rows, 2 * size, reverse), writers_of(d_writing, size, reverse)
             readers.mul_(read_decay).add_(product(block, write))
-            writers.mul_(write_decay).add_(product(block.mT, read).sum(0))
-        d_reading *= decay
-        share = q * d_reading[0] + k * (d_reading[1] - d_writing)
+            writers.mul_(write_decay).add_(product(block.mT, read))
+        d_q, d_k = d_reading.mul_(decay[..., None, :]).unbind(-2)
+        share = torch.addcmul(q * d_q, k, d_k - d_writing)
         share = share.cumsum(-2) if reverse else share.flip(-2).cumsum(-2).flip(-2)
         own = d_scores.diagonal(dim1=-2, dim2=-1)[..., None]
-        return d_reading[0] + own * k, d_reading[1] + d_writing + own * q, share + carried, None
+        dk = d_writing.add_(d_k).addcmul_(own, q)
+        return torch.addcmul(d_q, own, k), dk, share.add_(carried), None
+
+
+def _pairs(a: Tensor, b: Tensor) -> Tensor:
+    """Two rows for each token, ``(..., C, d)`` -> ``(..., C, 2, d)``."""
+    return torch.stack((a, b), -2)

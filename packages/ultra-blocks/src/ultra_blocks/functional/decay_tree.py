@@ -12,21 +12,21 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ultra_blocks.functional.triangular import corners
+from ultra_blocks.functional.triangular import diagonal_blocks
 
 
 class Meeting(NamedTuple):
     """Where blocks meet in pairs: views of the tokens that read and are read, and what they take up then."""
 
-    read: Tensor  # (B, H, n, m, h, d)
-    write: Tensor
+    read: Tensor  # (B, H, n, m, r h, d)
+    write: Tensor  # (B, H, n, m, h, d)
     read_decay: Tensor  # (B, H, n, m, 1, d), across the block of the others
     write_decay: Tensor
 
     @property
     def size(self) -> int:
         """Tokens of a block."""
-        return self.read.shape[-2]
+        return self.write.shape[-2]
 
     def copied(self) -> Meeting:
         """Return it with copies of the tokens, which go on climbing."""
@@ -36,13 +36,14 @@ class Meeting(NamedTuple):
 def climb(read: Tensor, write: Tensor, decay: Tensor, *, reverse: bool) -> Iterator[Meeting]:
     """Climb the tree: yield what meets, then multiply ``read`` and ``write`` in place and go on.
 
-    Shapes: all ``(B, H, n, C, d)``, C a power of two; ``read`` holds the decay of its own token already.
+    Shapes: ``(B, H, n, C, d)``, C a power of two; ``read`` has ``r C`` rows, r for each token side by side,
+    and holds the decay of its own token already.
     """
-    size = 1
-    while size < read.shape[-2]:
+    size, rows = 1, read.shape[-2] // write.shape[-2]
+    while size < write.shape[-2]:
         left, right = decay.unflatten(-2, (-1, 2)).unbind(-2)
         mine, others = (left, right) if reverse else (right, left)
-        readers, writers = readers_of(read, size, reverse), writers_of(write, size, reverse)
+        readers, writers = readers_of(read, rows * size, reverse), writers_of(write, size, reverse)
         yield Meeting(readers, writers, others[..., None, :], mine[..., None, :])
         readers *= others[..., None, :]
         writers *= mine[..., None, :]
@@ -60,8 +61,10 @@ def writers_of(x: Tensor, size: int, reverse: bool) -> Tensor:
 
 
 def block_of(A: Tensor, size: int, *, reverse: bool) -> Tensor:
-    """Entries ``(B, H, n, m, h, h)`` of ``(B, H, n, C, C)`` between the readers and writers of each pair."""
-    return corners(A.mT, size).mT if reverse else corners(A, size)
+    """Entries ``(B, H, n, m, r h, h)`` of ``(B, H, n, r C, C)`` between readers and writers of each pair."""
+    rows = A.shape[-2] // A.shape[-1] * size
+    blocks = diagonal_blocks(A, 2 * rows, 2 * size)
+    return blocks[..., :rows, size:] if reverse else blocks[..., rows:, :size]
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

@@ -14,12 +14,12 @@ def corners(x: Tensor, half: int) -> Tensor:
 
     Shapes: ``(..., C, C)`` -> ``(..., C / (2 half), half, half)``.
     """
-    return _blocks(x, half)[..., half:, :half]
+    return diagonal_blocks(x, 2 * half, 2 * half)[..., half:, :half]
 
 
-def _blocks(x: Tensor, half: int) -> Tensor:
-    """The blocks of ``2 half`` rows on the diagonal, a view ``(..., C / (2 half), 2 half, 2 half)``."""
-    blocks = x.unflatten(-1, (-1, 2 * half)).unflatten(-3, (-1, 2 * half))
+def diagonal_blocks(x: Tensor, rows: int, columns: int) -> Tensor:
+    """The blocks on the diagonal, a view: ``(..., m rows, m columns)`` -> ``(..., m, rows, columns)``."""
+    blocks = x.unflatten(-1, (-1, columns)).unflatten(-3, (-1, rows))
     return blocks.diagonal(dim1=-4, dim2=-2).movedim(-1, -3)
 
 
@@ -51,7 +51,7 @@ class _Inverse(torch.autograd.Function):
         inverse = identity.expand_as(lower).clone(memory_format=torch.contiguous_format)
         half = 1
         while half < size:
-            blocks = _blocks(inverse, half)
+            blocks = diagonal_blocks(inverse, 2 * half, 2 * half)
             upper, below = blocks[..., :half, :half], blocks[..., half:, half:]
             corners(inverse, half).copy_((below @ (corners(lower, half) @ upper)).neg_())
             half *= 2
