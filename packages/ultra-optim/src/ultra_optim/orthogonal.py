@@ -22,6 +22,10 @@ ALMOST_ORTHOGONAL: tuple[Coefficients, ...] = (
 )
 """Turbo-Muon's four steps, for matrices whose rows were rescaled first."""
 
+STEPS_AT_ONCE = 3
+"""Iterations on X X^T alone before X is formed again, for matrices at least twice as wide as high: as exact
+as one by one in float32, with two thirds of the operations where width is four times the height."""
+
 AdjustLR = Literal["match_rms_adamw", "original", "spectral"]
 
 
@@ -57,12 +61,37 @@ def orthogonalize(
         sums = gram.abs().sum(-1, keepdim=True)
         scale = torch.where(sums > 0, sums, 1.0).rsqrt()
         x, gram = x * scale, gram * scale * scale.mT
-    for step, (a, b, c) in enumerate(schedule(coefficients, steps)):
-        if step:
+    iterations = list(schedule(coefficients, steps))
+    at_once = STEPS_AT_ONCE if x.shape[-1] >= 2 * x.shape[-2] and x.dtype.itemsize >= 4 else 1
+    for start in range(0, len(iterations), at_once):
+        if start:
             gram = x @ x.mT
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial, x, beta=a)
+        x = iterate(x, gram, iterations[start : start + at_once])
     return x
+
+
+def iterate(x: Tensor, gram: Tensor, iterations: Sequence[Coefficients]) -> Tensor:
+    """Return X after some iterations, whose polynomials in A = X X^T are multiplied before they meet X.
+
+    A step X <- P X makes A <- P A P, small products where X is wide. Errors of the small eigenvalues of A
+    grow with the steps done so: take few at a time, in no less than float32.
+
+    Args:
+        x: (batch, rows, columns).
+        gram: A of x.
+        iterations: a, b, c of each.
+    """
+    product: Tensor | None = None
+    for a, b, c in iterations[:-1]:
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+        product = polynomial if product is None else polynomial @ product
+        gram = polynomial @ gram @ polynomial
+    a, b, c = iterations[-1]
+    polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    if product is None:
+        return torch.baddbmm(x, polynomial, x, beta=a)
+    return torch.baddbmm(product, polynomial, product, beta=a) @ x
 
 
 def schedule(coefficients: Coefficients | Sequence[Coefficients], steps: int) -> Iterable[Coefficients]:
