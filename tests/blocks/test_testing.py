@@ -92,6 +92,22 @@ class WritesAtPadding(Mean):
         return y
 
 
+class NeedsATokenOrARow(Mean):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        return super().forward(x - 0 * x.detach().amax(), layout)
+
+
+class AnswersNobody(Mean):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        return super().forward(x, layout) if x.shape[0] else x.new_zeros(1, *x.shape[1:])
+
+
+class DividesByTheTokens(Mean):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        count = torch.tensor(float(x.shape[0] * x.shape[1]))
+        return self.leave(super().forward(x, layout) + self.out_proj.bias / count, layout)
+
+
 class SeesTheFuture(Mean):
     def seen(self, layout: Layout) -> Tensor:
         documents = layout.documents
@@ -274,6 +290,9 @@ def test_a_right_block_keeps_every_rule(causal: bool) -> None:
         ("B1b", SpreadsNaN, True),
         ("B16", SpreadsNaN, False),
         ("B16", WritesAtPadding, False),
+        ("B16b", NeedsATokenOrARow, False),
+        ("B16b", AnswersNobody, False),
+        ("B16b", DividesByTheTokens, True),
         ("B3", SeesTheFuture, True),
         ("B2", MixesRows, False),
         ("B7", MixesDocuments, False),

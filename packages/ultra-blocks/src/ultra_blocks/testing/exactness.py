@@ -86,6 +86,23 @@ def empty_rows(case: BlockCase, batch: Batch) -> None:
     assert (found[0][~layout.mask] == 0).all(), "what stands under padding has a gradient"
 
 
+@BLOCK_RULES("B16b")
+def empty_batches(case: BlockCase) -> None:
+    """A batch without rows, or of rows without tokens, gives an output as empty, and gradients of zero."""
+    module = case.build()
+    for shape in ((0, 3), (2, 0), (0, 0)):
+        for layout in (None, Layout.full(*shape)):
+            x = torch.zeros(*shape, case.hidden_size, dtype=torch.float64, requires_grad=True)
+            try:
+                y = output(module, x, layout)
+                found = gradients(y, torch.ones_like(y), [x, *module.parameters()])
+            except Exception as error:
+                problem = f"{type(error).__name__}: {error}"
+                raise AssertionError(f"an input {tuple(x.shape)} raises {problem}") from error
+            assert y.shape == x.shape, f"input {tuple(x.shape)}, output {tuple(y.shape)}"
+            assert not any(g.any() for g in found), f"an input {tuple(x.shape)} gives a gradient"
+
+
 def _same_alone(case: BlockCase, batch: Batch, tolerances: dict[torch.dtype, float]) -> None:
     """Compare a batch with its documents one by one, without padding or layout."""
     module = case.build(batch.dtype)
