@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -177,72 +178,81 @@ def _scan(v: Tensor, beta: Tensor, parts: _Parts, *, reverse: bool) -> Tensor:
     errors = parts.overlap * beta[..., None]
     inverse = unit_lower_inverse(errors.mT).mT if reverse else unit_lower_inverse(errors)
     solved = inverse * beta[..., None, :]
-    written = solved @ v
     if len(v) == 1:
-        return parts.scores @ written
+        return parts.scores @ (solved @ v)
     weights = solved if parts.enter is None else solved * parts.enter[..., None, :]
     predict = weights @ parts.predict
-    written, across = _OverChunks.apply(written, predict, parts.read, parts.write, parts.span, reverse)
-    return across + parts.scores @ written
+    y: Tensor = _OverChunks.apply(
+        solved, v, predict, parts.read, parts.write, parts.scores, parts.span, reverse
+    )
+    return y
 
 
 class _OverChunks(torch.autograd.Function):
-    """``R_c = U_c - W_c S_c``, ``Y_c = Q_c S_c``, ``S_{c+1} = diag(span_c) S_c + K_c^T R_c``; gives R and Y.
+    """``R_c = P_c V_c - W_c S_c``, ``S_{c+1} = diag(span_c) S_c + K_c^T R_c``, ``Y_c = A_c R_c + Q_c S_c``.
 
-    ``reverse``: the last chunk comes first.
+    Of ``P, V, W, Q, K, A, span`` in this order; gives Y. ``reverse``: the last chunk comes first. The loops
+    hold what needs the chunk before, two products a chunk; all others are formed for all chunks at once.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, u: Tensor, w: Tensor, q: Tensor, k: Tensor, span: Tensor | None, reverse: bool
-    ) -> tuple[Tensor, Tensor]:
-        written = u.clone(memory_format=torch.contiguous_format)
-        across = torch.empty_like(written)
-        states = u.new_empty(*k.shape[:-2], k.shape[-1], u.shape[-1])
-        rows, ys, ws, qs, ks, ss = (x.flatten(1, 2) for x in (written, across, w, q, k, states))
+        ctx: Any,
+        p: Tensor,
+        v: Tensor,
+        w: Tensor,
+        q: Tensor,
+        k: Tensor,
+        a: Tensor,
+        span: Tensor | None,
+        reverse: bool,
+    ) -> Tensor:
+        written = p @ v
+        states = v.new_empty(*k.shape[:-2], k.shape[-1], v.shape[-1])
+        rows, ws, ks, ss = (x.flatten(1, 2) for x in (written, w, k, states))
         spans = None if span is None else span.flatten(1, 2)
-        order = range(len(u))[:: -1 if reverse else 1]
+        order = range(len(v))[:: -1 if reverse else 1]
         ss[order[0]].zero_()
-        ys[order[0]].zero_()
-        for c, after in zip(order, [*order[1:], None], strict=True):
+        for c, after in pairwise(order):
             if c != order[0]:
                 rows[c].baddbmm_(ws[c], ss[c], alpha=-1)
-                torch.bmm(qs[c], ss[c], out=ys[c])
-            if after is not None:
-                if spans is None:
-                    ss[after].copy_(ss[c])
-                else:
-                    torch.mul(ss[c], spans[c], out=ss[after])
-                ss[after].baddbmm_(ks[c].mT, rows[c])
-        ctx.save_for_backward(w, q, k, span, states, written)
+            if spans is None:
+                ss[after].copy_(ss[c])
+            else:
+                torch.mul(ss[c], spans[c], out=ss[after])
+            ss[after].baddbmm_(ks[c].mT, rows[c])
+        rows[order[-1]].baddbmm_(ws[order[-1]], ss[order[-1]], alpha=-1)
+        y = a @ written
+        later = slice(None, -1) if reverse else slice(1, None)
+        y[later].flatten(0, 2).baddbmm_(q[later].flatten(0, 2), states[later].flatten(0, 2))
+        ctx.save_for_backward(p, v, w, q, k, a, span, states, written)
         ctx.order = order
-        return written, across
+        return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_written: Tensor, d_across: Tensor) -> tuple[Tensor | None, ...]:
-        w, q, k, span, states, written = ctx.saved_tensors
-        du = d_written.clone(memory_format=torch.contiguous_format)
-        dw, dq, dk = (torch.zeros_like(x) for x in (w, q, k))
-        d_span = None if span is None else torch.zeros_like(span)
-        d_rows, d_ws, d_qs, d_ks, ws, qs, ks, ss, rows, d_ys = (
-            x.flatten(1, 2) for x in (du, dw, dq, dk, w, q, k, states, written, d_across)
-        )
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        p, v, w, q, k, a, span, states, written = ctx.saved_tensors
+        d_written, d_states = a.mT @ dy, q.mT @ dy
+        d_rows, d_ss, ws, ks = (x.flatten(1, 2) for x in (d_written, d_states, w, k))
         spans = None if span is None else span.flatten(1, 2)
-        d_state = torch.zeros_like(ss[0])  # of S_{c+1}
+        first, after = ctx.order[0], None
         for c in ctx.order[::-1]:
-            if c != ctx.order[-1]:
-                d_rows[c].baddbmm_(ks[c], d_state)
-                torch.bmm(rows[c], d_state.mT, out=d_ks[c])
-            if c == ctx.order[0]:
+            if after is not None:
+                d_rows[c].baddbmm_(ks[c], d_ss[after])
+            if c == first:
                 break
-            if spans is not None:
-                if d_span is not None:
-                    shares = torch.linalg.vecdot(ss[c], d_state)
-                    kept = d_span.flatten(1, 2)[c]
-                    kept.copy_((shares.sum(-1, keepdim=True) if kept.shape[-2] == 1 else shares)[..., None])
-                d_state = d_state * spans[c]
-            d_state.baddbmm_(qs[c].mT, d_ys[c]).baddbmm_(ws[c].mT, d_rows[c], alpha=-1)
-            torch.bmm(d_rows[c], ss[c].mT, out=d_ws[c])
-            torch.bmm(d_ys[c], ss[c].mT, out=d_qs[c])
-        return du, dw.neg_(), dq, dk, d_span, None
+            d_ss[c].baddbmm_(ws[c].mT, d_rows[c], alpha=-1)
+            if after is not None:
+                d_ss[c].add_(d_ss[after]) if spans is None else d_ss[c].addcmul_(d_ss[after], spans[c])
+            after = c
+        earlier, later = (slice(None, -1), slice(1, None))[:: 1 if first == 0 else -1]
+        d_span = None if span is None else torch.zeros_like(span)
+        if d_span is not None:
+            shares = torch.linalg.vecdot(states[earlier], d_states[later])[..., None]
+            d_span[earlier] = shares.sum_to_size(d_span[earlier].shape)
+        dk = torch.zeros_like(k)
+        dk[earlier] = written[earlier] @ d_states[later].mT
+        del d_states, d_ss
+        dp, dv, da = d_written @ v.mT, p.mT @ d_written, dy @ written.mT
+        return dp, dv, (d_written @ states.mT).neg_(), dy @ states.mT, dk, da, d_span, None
