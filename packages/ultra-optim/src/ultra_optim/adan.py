@@ -39,6 +39,7 @@ class Adan(Optimizer):
         no_prox: decoupled decay as in AdamW instead of the proximal one.
         max_grad_norm: scale the gradients of all groups to at most this norm before anything else, 0 never;
             clip here or in the trainer, but in all steps alike, because differences are taken.
+        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -63,6 +64,7 @@ class Adan(Optimizer):
         decay_rule: DecayRule = "plain",
         no_prox: bool = False,
         max_grad_norm: Annotated[float, Range(min=0, lt=INFINITY)] = 0.0,
+        compile: bool = False,
     ) -> None:
         self._norm: Tensor | None = None
         defaults = {
@@ -74,7 +76,7 @@ class Adan(Optimizer):
             "no_prox": no_prox,
             "max_grad_norm": max_grad_norm,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, compile=compile)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group after checking it.

@@ -37,6 +37,7 @@ class ADOPT(Optimizer):
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
         clip: bound the elements of the normalised gradient by t^(1/4).
+        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -58,6 +59,7 @@ class ADOPT(Optimizer):
         weight_decay: WeightDecay = 0.0,
         decay_rule: DecayRule = "plain",
         clip: bool = True,
+        compile: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -67,7 +69,7 @@ class ADOPT(Optimizer):
             "decay_rule": decay_rule,
             "clip": clip,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, compile=compile)
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group; the first step of each only looks at its gradient."""

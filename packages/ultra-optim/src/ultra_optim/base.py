@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ultra_optim.checks import Checked
-from ultra_optim.compiled import compiling
+from ultra_optim.compiled import check_compiler, compiling
 from ultra_optim.slices import elementwise as elementwise
 from ultra_optim.slices import wide_dtype as wide_dtype
 from ultra_optim.traits import OptimizerTraits
@@ -36,7 +36,13 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits()
     compiled: bool = False
-    """Whether element-wise updates are compiled: see :mod:`ultra_optim.compiled`."""
+    """Whether element-wise updates are compiled."""
+
+    def __init__(self, params: Any, defaults: dict[str, Any], *, compile: bool = False) -> None:
+        if compile:
+            check_compiler(type(self).__name__)
+        super().__init__(params, defaults)
+        self.compiled = compile
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -41,6 +41,7 @@ class CautiousAdamW(Optimizer):
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate; not masked.
         decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -61,6 +62,7 @@ class CautiousAdamW(Optimizer):
         eps: Epsilon = 1e-6,
         weight_decay: WeightDecay = 0.0,
         decay_rule: DecayRule = "plain",
+        compile: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -69,7 +71,7 @@ class CautiousAdamW(Optimizer):
             "weight_decay": weight_decay,
             "decay_rule": decay_rule,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, compile=compile)
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""

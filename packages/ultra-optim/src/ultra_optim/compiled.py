@@ -1,8 +1,8 @@
 """Element-wise updates by ``torch.compile``: one pass over memory, compiled once for all shapes and rates.
 
-``optimizer.compiled = True``, or ``compile=True`` of :func:`ultra_optim.build`, compiles the functions marked
-with :func:`compilable`; what else an optimizer does, and short tensors, stay as they were. Matrix methods so
-compile their AdamW part at most, AdamW and SGD nothing: torch's own kernels are one pass already.
+The option ``compile`` of element-wise optimizers has the functions compiled that are marked with
+:func:`compilable`, for long tensors in the memory of a CPU; all else stays as it was. AdamW and SGD do not
+have it, torch's kernels being one pass already, nor have methods that are not element-wise.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import functools
 import logging
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -47,17 +48,17 @@ def is_compiled(update: Callable[..., Any]) -> bool:
     return _compiling.get() and update in _compilable
 
 
-def check_compiler() -> None:
-    """Look for a compiler.
+def check_compiler(who: str) -> None:
+    """Look for the compiler that torch would call.
 
     Raises:
-        RuntimeError: there is none.
+        ValueError: there is none.
     """
-    names = [os.environ.get("CXX", "g++"), "clang++"]
-    if not any(map(shutil.which, names)):
-        raise RuntimeError(
-            f"compile=True needs a C++ compiler, and none of {names} is on the PATH: "
-            "install g++, name one in the environment variable CXX, or leave compile out"
+    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if not shutil.which(name):
+        raise ValueError(
+            f"{who}: compile=True needs a C++ compiler, and {name} is not on the PATH: "
+            "install it, name another in the environment variable CXX, or leave compile out"
         )
 
 

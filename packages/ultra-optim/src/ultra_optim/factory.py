@@ -9,8 +9,6 @@ from torch.optim import Optimizer
 from ultra_core import optimizers
 from ultra_core.errors import UltraError
 from ultra_core.options import check_options, read_options
-from ultra_optim import base
-from ultra_optim.compiled import check_compiler
 from ultra_optim.groups import Modules, RoleOptions, param_groups
 from ultra_optim.traits import traits_of
 
@@ -21,7 +19,6 @@ def build(
     *,
     lr: float | None = None,
     roles: RoleOptions | None = None,
-    compile: bool = False,
     **options: Any,
 ) -> Optimizer:
     """Build an optimizer over any module, its parameters sorted by role and kind.
@@ -36,11 +33,10 @@ def build(
         lr: learning rate of the roles that set none; None takes the optimizer's default.
         roles: absolute values per role, e.g. ``{"norms": {"lr": 1e-4, "weight_decay": 0.001}}``; rates
             multiply ``lr`` where the optimizer finds its step size itself (trait ``one_lr``).
-        compile: compile element-wise updates, which takes seconds once: see :mod:`ultra_optim.compiled`.
         **options: the optimizer's own options; ``total_steps`` is dropped by those that do not take it.
 
     Raises:
-        UltraError: an unknown optimizer, option or role, a value out of range, nothing to train, no compiler.
+        UltraError: an unknown optimizer, option or role, a value out of range, nothing to train.
     """
     cls = optimizers.get(name) if isinstance(name, str) else name
     label = name if isinstance(name, str) else cls.__name__
@@ -57,17 +53,12 @@ def build(
     if traits_of(cls).needs_logits:
         options["model"] = model
     if traits_of(cls).one_lr:
-        rate = options.get("lr", signature["lr"].default)
+        base = options.get("lr", signature["lr"].default)
         roles = {
-            role: {**own, "lr": rate * own["lr"]} if "lr" in own else own
+            role: {**own, "lr": base * own["lr"]} if "lr" in own else own
             for role, own in (roles or {}).items()
         }
     try:
-        if compile:
-            check_compiler()
-        optimizer = cls(param_groups(model, roles=roles), **options)
-    except (ValueError, RuntimeError) as error:
+        return cls(param_groups(model, roles=roles), **options)
+    except ValueError as error:
         raise UltraError(str(error)) from error
-    if compile and isinstance(optimizer, base.Optimizer):
-        optimizer.compiled = True
-    return optimizer

@@ -42,6 +42,7 @@ class GPAAdamW(AveragedOptimizer):
         weight_decay: decoupled, multiplied by the learning rate.
         mu_y: weight of the average where gradients are taken.
         mu_x: how much of the average stays at each update: 1 / (1 - mu_x) updates are remembered.
+        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -64,9 +65,10 @@ class GPAAdamW(AveragedOptimizer):
         weight_decay: WeightDecay = 0.0,
         mu_y: Annotated[float, Range(gt=0, max=1)] = 0.7,
         mu_x: Annotated[float, Range(min=0, lt=1)] = 0.9967,
+        compile: bool = False,
     ) -> None:
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "mu_y": mu_y, "mu_x": mu_x})
+        super().__init__(params, {**options, "mu_y": mu_y, "mu_x": mu_x}, compile=compile)
 
     def weight_of_average(self, group: dict[str, Any]) -> float:
         """Return mu_y."""

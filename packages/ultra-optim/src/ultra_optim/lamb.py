@@ -38,6 +38,7 @@ class LAMB(Optimizer):
         eps: added to the denominator.
         weight_decay: added to the direction before it is rescaled.
         max_trust: upper bound of phi, or None.
+        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -58,10 +59,12 @@ class LAMB(Optimizer):
         eps: Epsilon = 1e-6,
         weight_decay: WeightDecay = 0.01,
         max_trust: Annotated[float, Range(gt=0)] | None = None,
+        compile: bool = False,
     ) -> None:
         super().__init__(
             params,
             {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "max_trust": max_trust},
+            compile=compile,
         )
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:

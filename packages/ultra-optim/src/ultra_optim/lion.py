@@ -33,6 +33,7 @@ class Lion(Optimizer):
         betas: weight of the momentum in the update, and its decay rate.
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -52,9 +53,10 @@ class Lion(Optimizer):
         betas: tuple[Beta, Beta] = (0.9, 0.99),
         weight_decay: WeightDecay = 0.0,
         decay_rule: DecayRule = "plain",
+        compile: bool = False,
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "decay_rule": decay_rule}
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, compile=compile)
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""

@@ -46,6 +46,7 @@ class MARSAdamW(Optimizer):
         lr_1d: learning rate of AdamW; it follows the schedule of the group's.
         betas_1d: decay rates of AdamW's moments.
         weight_decay_1d: AdamW's weight decay.
+        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, ``lr_1d`` with ``lr`` 0, a parameter listed twice, a
@@ -69,6 +70,7 @@ class MARSAdamW(Optimizer):
         lr_1d: LearningRate | None = None,
         betas_1d: tuple[Beta, Beta] = (0.9, 0.95),
         weight_decay_1d: WeightDecay | None = None,
+        compile: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -82,7 +84,7 @@ class MARSAdamW(Optimizer):
             "betas_1d": betas_1d,
             "weight_decay_1d": weight_decay_1d,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, compile=compile)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group after checking it; what it sets itself holds for its vectors too.

@@ -51,6 +51,7 @@ class Prodigy(Optimizer):
         use_bias_correction: correct the moments for their start; transformers train better with it.
         safeguard_warmup: leave the rate out of s, for schedules that warm up.
         slice_p: estimate d from every slice_p-th element; 11 saves nearly half of the memory.
+        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -78,11 +79,12 @@ class Prodigy(Optimizer):
         use_bias_correction: bool = False,
         safeguard_warmup: bool = False,
         slice_p: Annotated[int, Range(min=1)] = 1,
+        compile: bool = False,
     ) -> None:
         moments = {"lr": lr, "betas": betas, "beta3": beta3, "eps": eps, "weight_decay": weight_decay}
         distance = {"d0": d0, "d_coef": d_coef, "growth_rate": growth_rate, "slice_p": slice_p}
         habits = {"use_bias_correction": use_bias_correction, "safeguard_warmup": safeguard_warmup}
-        super().__init__(params, {**moments, **distance, **habits})
+        super().__init__(params, {**moments, **distance, **habits}, compile=compile)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; distance and counters are those of the others."""

@@ -39,6 +39,7 @@ class RAdam(Optimizer):
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -57,6 +58,7 @@ class RAdam(Optimizer):
         eps: Epsilon = 1e-8,
         weight_decay: WeightDecay = 0.0,
         decay_rule: DecayRule = "plain",
+        compile: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -65,7 +67,7 @@ class RAdam(Optimizer):
             "weight_decay": weight_decay,
             "decay_rule": decay_rule,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, compile=compile)
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""

@@ -45,6 +45,7 @@ class ScheduleFreeAdamW(AveragedOptimizer):
         warmup_steps: updates over which the rate rises linearly.
         r: power of the update's number in the weights of the average.
         weight_lr_power: power of the rate in them.
+        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -72,10 +73,11 @@ class ScheduleFreeAdamW(AveragedOptimizer):
         warmup_steps: Annotated[int, Range(min=0)] = 0,
         r: Annotated[float, Range(min=0)] = 0.0,
         weight_lr_power: Annotated[float, Range(min=0)] = 2.0,
+        compile: bool = False,
     ) -> None:
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         average = {"warmup_steps": warmup_steps, "r": r, "weight_lr_power": weight_lr_power}
-        super().__init__(params, {**options, **average})
+        super().__init__(params, {**options, **average}, compile=compile)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, with its own average."""

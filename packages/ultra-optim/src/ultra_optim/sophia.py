@@ -49,6 +49,7 @@ class Sophia(Optimizer):
         eps: least denominator.
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -72,9 +73,12 @@ class Sophia(Optimizer):
         eps: Epsilon = 1e-15,
         weight_decay: WeightDecay = 0.1,
         decay_rule: DecayRule = "plain",
+        compile: bool = False,
     ) -> None:
         options = {"lr": lr, "betas": betas, "rho": rho, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "decay_rule": decay_rule, "update_period": update_period})
+        super().__init__(
+            params, {**options, "decay_rule": decay_rule, "update_period": update_period}, compile=compile
+        )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, which counts its steps and notes the last that an estimate followed."""

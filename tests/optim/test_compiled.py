@@ -1,0 +1,129 @@
+"""Compiled updates: what they compute, and that they are compiled once."""
+
+import copy
+import shutil
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ultra_core.errors import UltraError
+from ultra_optim import build, compiled, slices
+
+NAMES = [
+    *("adan", "ademamix", "adopt", "cautious_adamw", "gpa_adamw", "lamb", "mars_adamw", "prodigy", "radam"),
+    *("schedulefree_adamw", "sophia", "stable_adamw"),
+]
+needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    last = nn.Linear(30, 20, dtype=torch.bfloat16)
+    return nn.Sequential(nn.Linear(40, 30), nn.LayerNorm(30), nn.Linear(30, 20), last)
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> list[Tensor]:
+    for step in steps:
+        generator = torch.Generator().manual_seed(step)
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 / (1 + step)
+        for p in model.parameters():
+            p.grad = torch.randn(p.shape, generator=generator).to(p.dtype)
+        optimizer.step()
+    return [p.detach().clone() for p in model.parameters()]
+
+
+def backward(model: nn.Module, step: int) -> float:
+    for p in model.parameters():
+        p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(step)).to(p.dtype)
+    return 1.0
+
+
+@needs_compiler
+@compiles
+def test_compiled_is_eager_and_resumes_and_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a schedule, two shapes, and a low precision, whose code is another."""
+    monkeypatch.setattr(slices, "SLICE", 256)
+    torch._dynamo.reset()
+    compiled._function.cache_clear()
+    eager = network()
+    expected = train(eager, build("lion", eager), range(4))
+
+    model = network()
+    optimizer = build("lion", model, compile=True)
+    train(model, optimizer, range(1))
+    torch._dynamo.utils.counters.clear()
+    train(model, optimizer, range(1, 2))
+    weights, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
+    ends = train(model, optimizer, range(2, 4))
+    again = network()
+    again.load_state_dict(weights)
+    resumed = build("lion", again, compile=True)
+    resumed.load_state_dict(state)
+    assert all(torch.equal(a, b) for a, b in zip(train(again, resumed, range(2, 4)), ends, strict=True))
+    assert not torch._dynamo.utils.counters["stats"].get("unique_graphs", 0)
+
+    for a, b in zip(ends, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6 if a.dtype == torch.float32 else 1e-2, atol=1e-7)
+    names = {p: n for n, p in model.named_parameters()}
+    assert {names[p] for p in optimizer.state if p.numel() > 128} == {"0.weight", "2.weight", "3.weight"}
+
+
+@compiles
+@pytest.mark.parametrize("name", NAMES)
+def test_updates_are_one_graph_of_numbers_that_change(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced, but left to torch to run instead of generating code."""
+    compile_, traced = torch.compile, []
+
+    def trace(function: Any, **options: Any) -> Any:
+        traced.append(function.__code__.co_name)
+        return compile_(function, backend="eager", fullgraph=options["fullgraph"], dynamic=options["dynamic"])
+
+    monkeypatch.setattr(torch, "compile", trace)
+    monkeypatch.setattr(slices, "SLICE", 256)
+    compiled._function.cache_clear()
+    graphs = []
+    ends = []
+    for wanted in (False, True):
+        model = network()
+        optimizer = build(name, model, total_steps=20, compile=wanted)
+        for step in range(9):  # RAdam divides by the second moment from the sixth on
+            ends.append(train(model, optimizer, range(step, step + 1)))
+            graphs.append(torch._dynamo.utils.counters["stats"].get("unique_graphs", 0))
+            if getattr(optimizer, "curvature_due", False):
+                optimizer.curvature_step(lambda step=step, model=model: backward(model, step))
+    for eager, fast in zip(ends[:9], ends[9:], strict=True):
+        for a, b in zip(eager, fast, strict=True):
+            torch.testing.assert_close(a, b, rtol=2e-6 if a.dtype == torch.float32 else 2e-2, atol=1e-6)
+    assert graphs[-1] == graphs[-2]
+    assert traced
+    compiled._function.cache_clear()
+
+
+def test_only_marked_updates_are_compiled_and_only_inside() -> None:
+    @compiled.compilable
+    def marked() -> None: ...
+
+    def other() -> None: ...
+
+    assert not compiled.is_compiled(marked)
+    with compiled.compiling(True):
+        assert compiled.is_compiled(marked)
+        assert not compiled.is_compiled(other)
+        with compiled.compiling(False):
+            assert not compiled.is_compiled(marked)
+
+
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UltraError, match=r"needs a C\+\+ compiler, and no-such-compiler is not on the PATH"):
+        build("lion", network(), compile=True)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon", "sgd_momentum"])
+def test_others_refuse(name: str) -> None:
+    with pytest.raises(UltraError, match="compile"):
+        build(name, network(), compile=True)
