@@ -12,7 +12,7 @@ import harness
 import torch
 from optimizer_memory import as_declared
 from optimizer_peers import PEERS, REFRESH, TORCH, Peer
-from optimizer_sides import Load, Parts, Side, Steps, take_turns
+from optimizer_sides import SLOW, Load, Parts, Side, Steps, take_turns
 from torch.utils.flop_counter import FlopCounterMode
 
 import ultra_optim
@@ -29,6 +29,9 @@ ONLY_READ = {"prodigy": "p0", "sophia": "curvature"}
 
 PRODUCT = 1024
 """Side of the square products that tell the machine's rate."""
+
+PRODUCTS = 16
+"""How many are timed at once: about as much work as a third of a step."""
 
 
 @attrs.frozen
@@ -156,10 +159,10 @@ def square_products(load: Load) -> Callable[[], float]:
     def take() -> float:
         load.wait()
         start = time.perf_counter()
-        for _ in range(4):
+        for _ in range(PRODUCTS):
             a @ b
         load.wait()
-        return (time.perf_counter() - start) / 4
+        return (time.perf_counter() - start) / PRODUCTS
 
     return take
 
@@ -175,8 +178,16 @@ def measure(load: Load, names: Sequence[str], plan: Plan) -> list[Result]:
         layers = muon.layers if load.device == "cpu" else None
         works["", "torch.optim.Muon", "plain"] = Side(load, lambda parts: muon.make(parts), layers)
     first = {key: side.warm_up(plan.budget) for key, side in works.items()}
-    works["", "matmul", "plain"] = square_products(load)
-    figures = take_turns(works, plan.rounds, plan.budget)
+    limits = {key: plan.budget / (SLOW if side.sampled else 1) for key, side in works.items()}
+    given = {
+        key: first[key]
+        for key, side in works.items()
+        if side.sampled and first[key] > limits[key] and key[0] not in REFRESH
+    }
+    if orthogonalizes(names[0]):
+        works["", "matmul", "plain"] = square_products(load)
+        limits["", "matmul", "plain"] = plan.budget
+    figures = take_turns(works, plan.rounds, limits, given)
     for work in works.values():
         if isinstance(work, Side):
             work.check()
@@ -188,9 +199,13 @@ def measure(load: Load, names: Sequence[str], plan: Plan) -> list[Result]:
 
 def result(load: Load, name: str, works: Any, figures: Any, first: Any) -> Result:
     """Put together what belongs to one optimizer."""
-    medians = {(s, way): harness.median(f) for (n, s, way), f in figures.items() if n in (name, "")}
+    medians = {
+        (key[1], key[2]): harness.median(f) * getattr(works[key], "factor", 1)
+        for key, f in figures.items()
+        if key[0] in (name, "")
+    }
     seconds = {side: value for (side, way), value in medians.items() if way == "plain"}
-    product = seconds.pop("matmul")
+    product = seconds.pop("matmul", None)
     shares = {}
     for side in list(seconds):
         if (side, "refreshed") in medians:
@@ -210,7 +225,7 @@ def result(load: Load, name: str, works: Any, figures: Any, first: Any) -> Resul
         steps=(len(figures[name, "ultra", "plain"]), min(counts, default=0)),
         traffic=moved_bytes(mine, ONLY_READ.get(name)) / moved_bytes(adamw),
         state=mine.state_bytes() / load.numbers, declared=as_declared(name, mine),
-        rate=PRODUCT**3 / product,
+        rate=PRODUCT**3 / product if product else None,
     )  # fmt: skip
 
 

@@ -24,8 +24,14 @@ SIZES = {
 PROBE = 256
 """Elements of a tensor that are watched: a step that changes none of them moved nothing."""
 
-WARM_UP = 6
-"""Steps before the first that counts: compilation, allocation, steps that only prepare (five of RAdam)."""
+WARM_UP = 3
+"""Steps before the first that counts: compilation, allocation, steps that only prepare."""
+
+IDLE = 8
+"""Steps after which a method must move something; pytorch_optimizer's RAdam begins with the sixth."""
+
+SLOW = 4
+"""By what the budget of a side is divided that stands for several layers."""
 
 
 class Steps(Protocol):
@@ -106,7 +112,7 @@ class Side:
         make: builds the optimizer.
         layers: of how many layers the hidden matrices are moved; None moves everything.
 
-    The seconds are those for all layers: a slow method may be timed on some of its equal layers.
+    A slow method may be timed on some of its equal layers; all take ``factor`` times its seconds.
     """
 
     def __init__(self, load: Load, make: Callable[[Parts], Steps], layers: int | None = None) -> None:
@@ -114,6 +120,7 @@ class Side:
         self.model = copy.deepcopy(load.model)
         self.optimizer = make(Parts.of(self.model, layers))
         self.factor = 1 if layers is None else load.layers / layers
+        self.sampled = layers is not None
         self.held = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.never = set(range(len(self.held)))
         self.count, self.idle = 0, 0
@@ -129,8 +136,8 @@ class Side:
         seconds = time.perf_counter() - start
         self._watch(before)
         if getattr(self.optimizer, "curvature_due", False):
-            self.optimizer.curvature_step(self._sampled)
-        return seconds * self.factor
+            self.optimizer.curvature_step(self._again)
+        return seconds
 
     def _probe(self) -> list[Tensor]:
         return [p.detach().flatten()[:PROBE].clone() for p in self.held]
@@ -143,16 +150,15 @@ class Side:
         self.never -= moved
         self.idle = 0 if moved else self.idle + 1
 
-    def _sampled(self) -> float:
+    def _again(self) -> float:
         self.load.give(self.model, self.count)
         return 1.0
 
     def warm_up(self, budget: float) -> float:
         """Take the steps that do not count, fewer if they are slow; return the seconds of the first."""
         first = spent = self()
-        for _ in range(WARM_UP - 1):
-            if spent < budget / 2:
-                spent += self()
+        while (self.count < WARM_UP and spent < budget / SLOW) or (self.idle and self.count < IDLE):
+            spent += self()
         return first
 
     def check(self) -> None:
@@ -176,13 +182,22 @@ class Side:
 Work = Callable[[], float]
 
 
-def take_turns(works: Mapping[Any, Work], rounds: int, budget: float) -> dict[Any, list[float]]:
-    """Let all take a turn each round, in a new random order; who has used up ``budget`` seconds drops out."""
+def take_turns(
+    works: Mapping[Any, Work], rounds: int, limits: Mapping[Any, float], given: Mapping[Any, float]
+) -> dict[Any, list[float]]:
+    """Let all take a turn each round, in a new random order.
+
+    Args:
+        works: what is timed.
+        rounds: turns of each.
+        limits: seconds after which one takes no more turns.
+        given: figures that are there already.
+    """
     shuffler, order = random.Random(0), list(works)
-    figures: dict[Any, list[float]] = {key: [] for key in works}
+    figures: dict[Any, list[float]] = {key: [given[key]] if key in given else [] for key in works}
     for _ in range(rounds):
         shuffler.shuffle(order)
         for key in order:
-            if sum(figures[key]) < budget:
+            if sum(figures[key]) < limits[key] and len(figures[key]) < rounds:
                 figures[key].append(works[key]())
     return figures

@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9, help="steps of each side that count")
     parser.add_argument(
-        "--budget", type=float, default=10.0, metavar="SECONDS", help="after which a side takes no more turns"
+        "--budget", type=float, default=12.0, metavar="SECONDS", help="after which a side takes no more turns"
     )
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="fp32", choices=sorted(DTYPES))
