@@ -65,7 +65,8 @@ class Product:
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """left @ right of batches; a batch of one is faster as a plain product."""
-    return (left[0] @ right[0]).unsqueeze(0) if left.shape[0] == 1 == right.shape[0] else left @ right
+    single = left.shape[0] == 1 and right.ndim == 3 and right.shape[0] == 1  # right may be shared: no batch
+    return (left[0] @ right[0]).unsqueeze(0) if single else left @ right
 
 
 class StackedOptimizer(MatrixOptimizer, FlatState):
