@@ -4,7 +4,15 @@ import os
 
 import pytest
 
-from ultra_train.run_folder import RunFolderError, check_unused, choose, is_locked, locked, start_afresh
+from ultra_train.run_folder import (
+    RunFolderError,
+    check_reachable,
+    check_unused,
+    choose,
+    is_locked,
+    locked,
+    start_afresh,
+)
 
 
 def trained(folder):
@@ -102,3 +110,14 @@ def test_a_child_that_outlives_its_parent_holds_no_lock(tmp_path):
         os.waitpid(child, 0)
         for pipe in (end, runs, running):
             os.close(pipe)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    check_reachable("key", tmp_path / "new" / "folder")
+    for folder in (tmp_path / "file", tmp_path / "file" / "new" / "folder"):
+        with pytest.raises(RunFolderError, match=r"key: .*file is a file"):
+            check_reachable("key", folder)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(RunFolderError, match="may not be written to"):
+        check_reachable("key", tmp_path / "new")

@@ -313,6 +313,14 @@ def test_the_finished_model_never_takes_the_place_of_anything(run_tiny, tmp_path
     assert not (tmp_path / ".elsewhere").exists()
 
 
+@pytest.mark.parametrize("key", ["cache_dir", "csv_log_path", "hf_output_dir"])
+def test_a_place_below_a_file_is_refused_before_anything_else(run_tiny, tmp_path, key):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UltraError, match=rf"training.{key}: .*file is a file"):
+        run_tiny(tmp_path / "runs", f"training.{key}={tmp_path}/file/deep/inside")
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("name", ["wandbb", "wandb"])
 def test_a_report_that_cannot_be_made_is_said_before_anything_else(run_tiny, tmp_path, monkeypatch, name):
     monkeypatch.setattr("ultra_train.run_arguments.get_available_reporting_integrations", lambda: [])

@@ -23,7 +23,7 @@ from ultra_core.hooks import plugin_manager
 from ultra_train import run_folder
 from ultra_train.callbacks.metrics import MetricsFile
 from ultra_train.checkpoints import Checkpoint, Keeping, make_room, newest_whole, set_aside
-from ultra_train.config import Preset, load_preset, to_tree, to_yaml
+from ultra_train.config import Preset, TrainingConfig, load_preset, to_tree, to_yaml
 from ultra_train.guards import Guard, Rollbacks
 from ultra_train.report import write_report
 from ultra_train.run_arguments import (
@@ -89,6 +89,7 @@ def execute(
     transformers_logging.set_verbosity_error()
     where = pick_device(device)
     check_machine(preset.training, where)
+    _check_places(preset.training)
     if not resume:
         run_folder.check_unused(preset.training.hf_output_dir)
     manager = plugin_manager()
@@ -330,6 +331,16 @@ class _OnceTrainingBegins(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.call()
+
+
+def _check_places(training: TrainingConfig) -> None:
+    """Refuse places for files that cannot be made, before hours of work are lost for it."""
+    check = run_folder.check_reachable
+    check("training.cache_dir", Path(training.cache_dir))
+    if training.csv_log_path is not None:
+        check("training.csv_log_path", Path(training.csv_log_path).parent)
+    if training.hf_output_dir is not None:
+        check("training.hf_output_dir", Path(training.hf_output_dir).parent)
 
 
 def _bytes(gigabytes: float | None) -> int | None:

@@ -79,6 +79,26 @@ def is_unused(folder: Path) -> bool:
     return {p.name for p in folder.iterdir()} <= BEFORE_TRAINING and not is_locked(folder)
 
 
+def check_reachable(key: str, folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, before the work whose result goes there.
+
+    Args:
+        key: what the user called it.
+        folder: the folder; it need not be there.
+
+    Raises:
+        RunFolderError: it, or what is above it, is a file or may not be written to.
+    """
+    folder = folder.expanduser().absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise RunFolderError(
+            f"{key}: {there} is a file, so there can be no folder {folder}; name another one"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RunFolderError(f"{key}: {there} may not be written to; name another folder")
+
+
 def check_unused(model: str | None) -> None:
     """Refuse a folder for the finished model (``hf_output_dir``) that holds something already.
 
