@@ -210,10 +210,11 @@ def test_work_and_memory_are_linear_in_the_length(cls, watched):
     """No loop over tokens or chunks; no tensor over tokens, their partners in a chunk, and channels."""
     torch.manual_seed(0)
     block = cls(32, num_heads=2, chunk_size=16)
-    (short, small), (long, large) = watched(block, 256), watched(block, 512)
+    # below these lengths torch convolves with another kernel, whose output is copied
+    (short, small), (long, large) = watched(block, 512), watched(block, 1024)
     assert long == short
     assert large <= 2 * small
-    assert large < 512 * 16 * block.key_dim
+    assert large < 1024 * 16 * block.key_dim
 
 
 @pytest.mark.parametrize(
