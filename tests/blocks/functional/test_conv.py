@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ultra_blocks.functional import conv
 from ultra_blocks.functional.conv import depthwise_conv, depthwise_conv_step
 
 E = 6
@@ -39,6 +40,17 @@ def test_is_a_depthwise_convolution(kernel, causal, with_bias):
             strict=True,
         ):
             assert (a - b).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("piece", [1, 24, 30])
+@pytest.mark.parametrize(("kernel", "causal"), [(3, False), (4, True)])
+def test_the_weight_learns_piece_by_piece(kernel, causal, piece, monkeypatch):
+    x, weight, _ = draw(kernel)
+    (theirs,) = torch.autograd.grad(plain(x, weight, None, causal).square().sum(), weight)
+    monkeypatch.setattr(conv, "PIECE", piece)  # numbers: less than a token, 4 and 5 tokens of 13
+    ours = depthwise_conv(x, weight, None, causal=causal)
+    (ours,) = torch.autograd.grad(ours.square().sum(), weight)
+    assert (ours - theirs).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize(("kernel", "causal"), [(7, False), (4, True)])
