@@ -62,7 +62,7 @@ class Result:
         refresh: the share of the step that goes into refreshes, by side.
         traffic: bytes that a step must move, relative to AdamW.
         state: bytes of state a parameter.
-        declared: whether hidden matrices have the state that the docstring says.
+        declared: whether hidden matrices have the state that the docstring says, of float32 parameters.
         compiling: seconds of the first compiled step beyond a later one.
         products: multiply-adds of a step in matrix products, and how many the iteration needs.
         rate: multiply-adds a second of square products, in the same rounds.
@@ -224,7 +224,7 @@ def result(load: Load, name: str, works: Any, figures: Any, first: Any) -> Resul
         name=name, seconds=seconds, refresh=shares, compiling=compiling, products=done,
         steps=(len(figures[name, "ultra", "plain"]), min(counts, default=0)),
         traffic=moved_bytes(mine, ONLY_READ.get(name)) / moved_bytes(adamw),
-        state=mine.state_bytes() / load.numbers, declared=as_declared(name, mine),
+        state=mine.state_bytes() / load.numbers, declared=load.dtype != torch.float32 or as_declared(name, mine),
         rate=PRODUCT**3 / product if product else None,
     )  # fmt: skip
 

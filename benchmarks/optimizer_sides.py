@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import ultra_optim
 from ultra_blocks.config import UltraConfig
 from ultra_blocks.encoder import Encoder
-from ultra_optim.traits import MATRIX_KINDS
+from ultra_optim.traits import MATRIX_KINDS, traits_of
 
 SIZES = {
     "encoder": {"vocab_size": 16_000, "hidden_size": 384, "num_layers": 6, "num_heads": 6},
@@ -126,6 +126,8 @@ class Side:
         self.count, self.idle = 0, 0
 
     def __call__(self) -> float:
+        if traits_of(self.optimizer).needs_logits:
+            self.model(torch.zeros(1, 8, dtype=torch.long, device=self.load.device))  # blocks record theirs
         self.load.give(self.model, self.count)
         self.count += 1
         before = self._probe()
