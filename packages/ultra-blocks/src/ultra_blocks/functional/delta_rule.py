@@ -56,8 +56,8 @@ def delta_rule(
         Y   = (Q * D_i) S + [q_i diag(D_ij) k_j^T for j <= i] R
         S+  = diag(D_C) S + (K * D_Ci)^T R
 
-    The inverses and all products without S are formed for all chunks at once. How S goes on is a matrix a
-    chunk that commutes with no other: three products a chunk remain in a loop, whose backward is written out.
+    The inverses and what is read are formed for all chunks at once. How S goes on is a matrix a chunk that
+    commutes with no other: two products a chunk remain in a loop, whose backward is written out.
     Everything is computed in the dtype of the gates: products of bf16 would be rounded where the inverse and
     the norm behind it enlarge errors.
 
