@@ -224,7 +224,8 @@ def result(load: Load, name: str, works: Any, figures: Any, first: Any) -> Resul
         name=name, seconds=seconds, refresh=shares, compiling=compiling, products=done,
         steps=(len(figures[name, "ultra", "plain"]), min(counts, default=0)),
         traffic=moved_bytes(mine, ONLY_READ.get(name)) / moved_bytes(adamw),
-        state=mine.state_bytes() / load.numbers, declared=load.dtype != torch.float32 or as_declared(name, mine),
+        state=mine.state_bytes() / load.numbers,
+        declared=load.dtype != torch.float32 or as_declared(name, mine),
         rate=PRODUCT**3 / product if product else None,
     )  # fmt: skip
 
