@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from ultra_optim.checks import Checked
-from ultra_optim.compiled import check_compiler, compiling
+from ultra_optim.compiled import check_compiler, compiling, is_compiling
 from ultra_optim.slices import elementwise as elementwise
+from ultra_optim.slices import spread
 from ultra_optim.slices import wide_dtype as wide_dtype
 from ultra_optim.traits import OptimizerTraits
 
 SLICE = 1 << 19
 """Elements that work by whole tensors takes at a time on a CPU: a few such tensors fit a last-level cache."""
 
-NEAR = 1 << 20
+NEAR = 5 << 17
 """Elements of a batch that is read twice from a CPU's last-level cache."""
 
 BATCH = 1 << 24
@@ -62,11 +63,12 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
             with torch.enable_grad():
                 loss = closure()
         self.prepare()
-        with compiling(self.compiled):
-            for group in self.param_groups:
-                params = [p for p in group["params"] if p.grad is not None and p.numel() > 0]
-                if params:
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None and p.numel() > 0]
+            if params:
+                with compiling(group.get("compile", self.compiled)):
                     self.update(group, params)
+        with compiling(self.compiled):
             self.finish()
         return loss
 
@@ -98,14 +100,14 @@ def piece_size(tensor: Tensor) -> int:
     return SLICE if tensor.device.type == "cpu" else BATCH
 
 
-def batches(params: Sequence[Tensor], *, cached: bool = False) -> Iterator[list[Tensor]]:
-    """Yield the parameters in order, in lists of at most :data:`BATCH` elements or of one parameter.
+def batches(params: Sequence[Tensor], limit: int | None = None) -> Iterator[list[Tensor]]:
+    """Yield the parameters in order, in lists of at most ``limit`` elements or of one parameter.
 
     Args:
         params: the parameters.
-        cached: on a CPU at most :data:`NEAR` elements, so that a second pass finds them in the cache.
+        limit: :data:`BATCH` if None.
     """
-    limit = NEAR if cached and params and params[0].device.type == "cpu" else BATCH
+    limit = BATCH if limit is None else limit
     batch: list[Tensor] = []
     filled = 0
     for p in params:
@@ -116,3 +118,23 @@ def batches(params: Sequence[Tensor], *, cached: bool = False) -> Iterator[list[
         filled += p.numel()
     if batch:
         yield batch
+
+
+def on_batches(work: Callable[[list[Tensor]], None], params: Sequence[Tensor]) -> None:
+    """Call ``work`` on lists of the parameters, for work that reads what it has just written.
+
+    On a CPU a list has at most :data:`NEAR` elements, so that the second look finds them in the cache, and
+    one thread does its work; longer parameters, one to a list, are left to :func:`elementwise` to divide.
+    """
+    if any(not p.is_cpu for p in params):
+        for batch in batches(params):
+            work(batch)
+        return
+    found = list(batches(params, NEAR))
+    parts: tuple[list[list[Tensor]], list[list[Tensor]]] = ([], [])
+    for batch in found:
+        long = is_compiling() or sum(p.numel() for p in batch) > NEAR  # compiled updates divide themselves
+        parts[long].append(batch)
+    for batch in parts[True]:
+        work(batch)
+    spread(work, parts[False])

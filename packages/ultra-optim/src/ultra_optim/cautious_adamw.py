@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ultra_optim.adamw import adam_numbers
-from ultra_optim.base import Optimizer, batches, elementwise, wide_dtype
+from ultra_optim.base import Optimizer, elementwise, on_batches, wide_dtype
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
@@ -78,18 +79,15 @@ class CautiousAdamW(Optimizer):
         beta1, beta2 = group["betas"]
         decay = decay_numbers(group)
         for step, same in self.count(params).items():
-            for batch in batches(same, cached=True):
-                steps = [torch.zeros_like(p, dtype=wide_dtype(p)) for p in batch]
-                counts = elementwise(
-                    masked_steps,
-                    batch,
-                    self.zeros(batch, "exp_avg"),
-                    self.zeros(batch, "exp_avg_sq"),
-                    steps,
-                    **adam_numbers(step, lr=1.0, beta1=beta1, beta2=beta2, eps=group["eps"]),
-                )
-                scales = [-group["lr"] / (a / n.clamp(min=1)).clamp(min=LEAST_AGREEMENT) for a, n in counts]
-                elementwise(take_steps, batch, steps, scales, **decay)
+            numbers: dict[str, Any] = adam_numbers(step, lr=1.0, beta1=beta1, beta2=beta2, eps=group["eps"])
+            on_batches(functools.partial(self._update, lr=group["lr"], decay=decay, **numbers), same)
+
+    def _update(self, params: list[Tensor], *, lr: float, decay: dict[str, Any], **numbers: float) -> None:
+        moments = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
+        steps = [torch.zeros_like(p, dtype=wide_dtype(p)) for p in params]
+        counts = elementwise(masked_steps, params, *moments, steps, **numbers)
+        scales = [-lr / (a / n.clamp(min=1)).clamp(min=LEAST_AGREEMENT) for a, n in counts]
+        elementwise(take_steps, params, steps, scales, **decay)
 
 
 @compilable

@@ -43,6 +43,11 @@ def compiling(wanted: bool) -> Iterator[None]:
         _compiling.reset(token)
 
 
+def is_compiling() -> bool:
+    """Whether marked updates are compiled here."""
+    return _compiling.get()
+
+
 def is_compiled(update: Callable[..., Any]) -> bool:
     """Whether the update is to be called as :func:`call` does."""
     return _compiling.get() and update in _compilable
@@ -62,18 +67,25 @@ def check_compiler(who: str) -> None:
         )
 
 
-def call(update: Callable[..., Any], row: Sequence[Tensor], **numbers: Any) -> Tensor | None:
-    """Call the compiled update on one parameter, its gradient and state, all flat and on the CPU.
+def call(update: Callable[..., Any], rows: Sequence[Sequence[Tensor]], **numbers: Any) -> list[Tensor | None]:
+    """Call the compiled update on rows of a parameter, its gradient and state, all on the CPU and contiguous.
 
     Floats are handed over as a tensor, so that new ones need no new code; other values are part of the code.
     Low-precision parameters are widened inside.
     """
     changing = {name: value for name, value in numbers.items() if isinstance(value, float)}
     fixed = tuple((name, value) for name, value in numbers.items() if name not in changing)
-    wide = torch.promote_types(row[0].dtype, torch.float32)
-    values = torch.tensor(list(changing.values()), dtype=wide)
-    result: Tensor | None = _function(update, tuple(changing), fixed)(values, *row)
-    return result
+    function = _function(update, tuple(changing), fixed)
+    values = {
+        wide: torch.tensor(list(changing.values()), dtype=wide) for wide in (torch.float32, torch.float64)
+    }
+    return [
+        function(
+            values[torch.promote_types(row[0].dtype, torch.float32)],
+            *(t.detach().view(-1) if t.numel() > 1 else t for t in row),
+        )
+        for row in rows
+    ]
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ultra_core.options import Range
 from ultra_optim.averaging import direction_numbers
-from ultra_optim.base import Optimizer, batches, elementwise, wide_dtype
+from ultra_optim.base import Optimizer, elementwise, on_batches, wide_dtype
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.operations import Number, adam_, add_each_, square_sum
@@ -72,29 +73,31 @@ class LAMB(Optimizer):
         beta1, beta2 = group["betas"]
         expert_dims = dict(zip(group["params"], group.get("expert_dim", ()), strict=False))
         for step, same in self.count(params).items():
-            for batch in batches(same, cached=True):
-                directions = [torch.empty_like(p, dtype=wide_dtype(p)) for p in batch]
-                squares = elementwise(
-                    lamb_direction,
-                    batch,
-                    self.zeros(batch, "exp_avg"),
-                    self.zeros(batch, "exp_avg_sq"),
-                    directions,
-                    **direction_numbers(step, beta1=beta1, beta2=beta2, eps=group["eps"]),
-                    w1=1 - beta1,
-                    weight_decay=group["weight_decay"],
-                )
-                steps = [d.new_tensor(-group["lr"]) for d in directions]
-                for p, direction, square, step_size in zip(batch, directions, squares, steps, strict=True):
-                    if p.ndim < 2 or not group.get("decay", True):
-                        continue
-                    if (dim := expert_dims.get(p)) is None:
-                        weight, length = square.sqrt().unbind()
-                        step_size.mul_(trust_ratio(weight, length, group["max_trust"]))
-                    else:
-                        weight, length = norms_of_experts(p, dim), norms_of_experts(direction, dim)
-                        direction.mul_(trust_ratio(weight, length, group["max_trust"]))
-                elementwise(take_steps, batch, directions, steps)
+            numbers: dict[str, Any] = direction_numbers(step, beta1=beta1, beta2=beta2, eps=group["eps"])
+            numbers |= {"w1": 1 - beta1, "weight_decay": group["weight_decay"]}
+            on_batches(functools.partial(self._update, group, expert_dims, **numbers), same)
+
+    def _update(
+        self,
+        group: dict[str, Any],
+        expert_dims: dict[Tensor, int | None],
+        params: list[Tensor],
+        **numbers: float,
+    ) -> None:
+        moments = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
+        directions = [torch.empty_like(p, dtype=wide_dtype(p)) for p in params]
+        squares = elementwise(lamb_direction, params, *moments, directions, **numbers)
+        steps = [d.new_tensor(-group["lr"]) for d in directions]
+        for p, direction, square, step_size in zip(params, directions, squares, steps, strict=True):
+            if p.ndim < 2 or not group.get("decay", True):
+                continue
+            if (dim := expert_dims.get(p)) is None:
+                weight, length = square.sqrt().unbind()
+                step_size.mul_(trust_ratio(weight, length, group["max_trust"]))
+            else:
+                weight, length = norms_of_experts(p, dim), norms_of_experts(direction, dim)
+                direction.mul_(trust_ratio(weight, length, group["max_trust"]))
+        elementwise(take_steps, params, directions, steps)
 
 
 @compilable

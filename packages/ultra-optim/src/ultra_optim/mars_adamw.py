@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ultra_core.options import Range
 from ultra_optim.adamw import adam_numbers, adamw_update
-from ultra_optim.base import Optimizer, batches, elementwise
+from ultra_optim.base import Optimizer, elementwise, on_batches
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_numbers
@@ -105,42 +106,39 @@ class MARSAdamW(Optimizer):
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""
-        expert_dims = dict(zip(group["params"], group.get("expert_dim", ()), strict=False))
-        for step, same in self.count(params).items():
-            corrected = [p for p in same if p.ndim > 1 or group["optimize_1d"]]
-            self._mars(group, corrected, step, expert_dims)
-            self._adamw(group, [p for p in same if not (p.ndim > 1 or group["optimize_1d"])], step)
-
-    def _mars(
-        self, group: dict[str, Any], params: list[Tensor], step: int, expert_dims: dict[Tensor, int | None]
-    ) -> None:
         beta1, beta2 = group["betas"]
         decay = decay_numbers(group)
         strength = 1 + group["gamma"] * beta1 / (1 - beta1)
-        names = ("last_grad", "exp_avg", "exp_avg_sq")
-        for batch in batches(params, cached=True):
-            grads = [p.grad for p in batch if p.grad is not None]
-            columns = batch, grads, *(self.zeros(batch, name) for name in names)
-            weights = [
-                weight
-                for p, *row in zip(batch, *columns, strict=True)
-                for weight in zip(*(unstacked(t, expert_dims.get(p)) for t in row), strict=True)
-            ]
-            ps, gs, previous, first, second = (list(column) for column in zip(*weights, strict=True))
-            squares = over_slices(square_of_corrected, ps, gs, previous, strength=strength)
-            scales = [s.rsqrt().clamp_(max=1) for s in squares]
-            over_slices(
-                mars_update,
-                ps,
-                gs,
-                previous,
-                first,
-                second,
-                scales,
-                strength=strength,
-                **adam_numbers(step, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"]),
-                **decay,
+        expert_dims = dict(zip(group["params"], group.get("expert_dim", ()), strict=False))
+        for step, same in self.count(params).items():
+            corrected = [p for p in same if p.ndim > 1 or group["optimize_1d"]]
+            numbers: dict[str, Any] = adam_numbers(
+                step, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"]
             )
+            on_batches(
+                functools.partial(self._mars, expert_dims, strength=strength, **numbers, **decay), corrected
+            )
+            self._adamw(group, [p for p in same if not (p.ndim > 1 or group["optimize_1d"])], step)
+
+    def _mars(
+        self,
+        expert_dims: dict[Tensor, int | None],
+        params: list[Tensor],
+        *,
+        strength: float,
+        **numbers: Any,
+    ) -> None:
+        grads = [p.grad for p in params if p.grad is not None]
+        states = [self.zeros(params, name) for name in ("last_grad", "exp_avg", "exp_avg_sq")]
+        weights = [
+            weight
+            for row in zip(params, grads, *states, strict=True)
+            for weight in zip(*(unstacked(t, expert_dims.get(row[0])) for t in row), strict=True)
+        ]
+        columns = [list(column) for column in zip(*weights, strict=True)]
+        squares = over_slices(square_of_corrected, *columns[:3], strength=strength)
+        scales = [s.rsqrt().clamp_(max=1) for s in squares]
+        over_slices(mars_update, *columns, scales, strength=strength, **numbers)
 
     def _adamw(self, group: dict[str, Any], params: list[Tensor], step: int) -> None:
         rate = group["lr"] * group["lr_1d_factor"]

@@ -70,10 +70,8 @@ def over_slices(update: Update, *columns: Sequence[Tensor], **numbers: Any) -> l
     if compiled.is_compiled(update):
         long = [(i, row) for i, row in rows if _is_long(row)]
         rows = [(i, row) for i, row in rows if not _is_long(row)]
-        results += [
-            (i, compiled.call(update, [t.detach().view(-1) if t.numel() > 1 else t for t in row], **numbers))
-            for i, row in long
-        ]
+        done = compiled.call(update, [row for _, row in long], **numbers)
+        results += zip((i for i, _ in long), done, strict=True)
     cut, whole = portions(rows)
     small = sum(p.numel() for _, (params, *_) in cut for p in params) < GRAIN
     parts = [*(map(on, cut) if small else spread(on, cut)), *map(on, whole)]

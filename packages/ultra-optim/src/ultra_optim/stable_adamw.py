@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ultra_optim.base import Optimizer, batches, elementwise
+from ultra_optim.base import Optimizer, elementwise, on_batches
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
@@ -71,14 +72,17 @@ class StableAdamW(Optimizer):
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""
-        eps, decay = group["eps"], decay_numbers(group)
+        decay = decay_numbers(group)
         for step, same in self.count(params).items():
             w1, w2 = (1 - b * (1 - b ** (step - 1)) / (1 - b**step) for b in group["betas"])
-            for batch in batches(same, cached=True):
-                moments = self.zeros(batch, "exp_avg"), self.zeros(batch, "exp_avg_sq")
-                sums = elementwise(stable_moments, batch, *moments, w1=w1, w2=w2, floor=eps * eps)
-                speeds = [(s / p.numel()).rsqrt_().clamp_(max=1) for s, p in zip(sums, batch, strict=True)]
-                elementwise(stable_update, batch, *moments, speeds, rate=group["lr"], eps=eps, **decay)
+            numbers = {"w1": w1, "w2": w2, "rate": group["lr"], "eps": group["eps"], **decay}
+            on_batches(functools.partial(self._update, **numbers), same)
+
+    def _update(self, params: list[Tensor], *, w1: float, w2: float, eps: float, **numbers: Any) -> None:
+        moments = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
+        sums = elementwise(stable_moments, params, *moments, w1=w1, w2=w2, floor=eps * eps)
+        speeds = [(s / p.numel()).rsqrt_().clamp_(max=1) for s, p in zip(sums, params, strict=True)]
+        elementwise(stable_update, params, *moments, speeds, eps=eps, **numbers)
 
 
 @compilable
