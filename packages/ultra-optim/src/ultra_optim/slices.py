@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ultra_optim import compiled
 
-SLICE = 1 << 17
-"""Elements per slice: half a dozen such tensors fit a core's share of the cache, and calls are few enough."""
+SLICE = 1 << 18
+"""Elements per slice: half a dozen such tensors fit a last-level cache, and calls are few enough."""
 
 GRAIN = 1 << 15
 """torch does not divide operations on fewer elements among threads."""
