@@ -106,13 +106,15 @@ def _parameters(draw: st.DrawFn) -> tuple[list[Tensor], dict[str, ParamInfo]]:
     ]  # fmt: skip
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))
     dtype = draw(st.sampled_from((torch.float32, torch.float64, torch.bfloat16)))
-    tensors, infos = [], {}
+    tensors: list[Tensor] = []
+    infos: dict[str, ParamInfo] = {}
     for index, (shape, info) in enumerate(draw(st.permutations(kinds))):
         t = torch.randn(shape, generator=generator).to(dtype)
         if t.ndim > 1 and draw(st.booleans()):
             t = t.movedim(-1, 0).contiguous().movedim(0, -1)
         tensors.append(t)
-        infos |= {f"p{index}": info} if info else {}
+        if info is not None:
+            infos[f"p{index}"] = info
     return tensors, infos
 
 
