@@ -20,10 +20,15 @@ def _albert(t: Any) -> nn.Module:
     return t.AlbertForMaskedLM(t.AlbertConfig(**SMALL, embedding_size=8))
 
 
+RELATIVE: dict[str, Any] = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]}
+
+
 def _deberta(t: Any) -> nn.Module:
-    config = t.DebertaV2Config(
-        **SMALL, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=4, embedding_size=8
-    )
+    return t.DebertaForMaskedLM(t.DebertaConfig(**SMALL, **RELATIVE, max_relative_positions=8))
+
+
+def _deberta_v2(t: Any) -> nn.Module:
+    config = t.DebertaV2Config(**SMALL, **RELATIVE, position_buckets=4, embedding_size=8)
     return t.DebertaV2ForMaskedLM(config)
 
 
@@ -40,7 +45,8 @@ def _distilbert(t: Any) -> nn.Module:
 FAMILIES: dict[str, Callable[[Any], nn.Module]] = {
     "albert": _albert,
     "bert": lambda t: t.BertForMaskedLM(t.BertConfig(**SMALL)),
-    "deberta-v2": _deberta,
+    "deberta": _deberta,
+    "deberta-v2": _deberta_v2,
     "distilbert": _distilbert,
     "modernbert": _modernbert,
     "roberta": lambda t: t.RobertaForMaskedLM(t.RobertaConfig(**SMALL)),

@@ -27,7 +27,7 @@ def test_every_family_of_transformers(pretrained: nn.Module) -> None:
     assert not any(info.decay for info in vectors(infos).values())
     for name, info in infos.items():
         owner = pretrained.get_submodule(name.rpartition(".")[0])
-        if isinstance(owner, nn.LayerNorm):
+        if type(owner).__name__.endswith("LayerNorm"):  # DeBERTa has one of its own
             assert (info.role, info.kind) == ("norms", "vector")
         elif isinstance(owner, nn.Embedding):
             assert (info.role, info.kind) == ("embeddings", "embedding")
@@ -58,6 +58,20 @@ def test_fused_projections_of_modernbert_are_split() -> None:
     infos = describe(ModernBertModel(config))
     assert infos["layers.0.attn.Wqkv.weight"].row_blocks == (8, 8, 8)
     assert infos["layers.0.mlp.Wi.weight"].row_blocks == (12, 12)
+
+
+def test_fused_projections_of_deberta_are_split_by_head() -> None:
+    from transformers import DebertaConfig, DebertaModel
+
+    config = DebertaConfig(
+        vocab_size=20, hidden_size=12, intermediate_size=16, num_hidden_layers=1, num_attention_heads=3,
+        relative_attention=True, pos_att_type=["c2p", "p2c"], max_relative_positions=4,
+    )  # fmt: skip
+    infos = describe(DebertaModel(config))
+    assert infos["encoder.layer.0.attention.self.in_proj.weight"] == ParamInfo(
+        role="attention", kind="matrix", row_blocks=(4,) * 9
+    )
+    assert infos["encoder.layer.0.attention.self.pos_proj.weight"].row_blocks == ()
 
 
 def test_an_untied_head_is_a_head() -> None:

@@ -101,6 +101,24 @@ def test_fused_projections_of_modernbert() -> None:
     assert fused(modern.ModernBertMLP(config)) == {"Wi.weight": (12, 12)}
 
 
+def test_fused_projections_of_both_debertas() -> None:
+    """The first version has the rows of a head's query, key and value one after the other."""
+    from transformers import DebertaConfig, DebertaV2Config
+    from transformers.models.deberta import modeling_deberta as first
+    from transformers.models.deberta_v2 import modeling_deberta_v2 as second
+
+    small = {"hidden_size": 8, "num_attention_heads": 2}
+    module = first.DisentangledSelfAttention(DebertaConfig(**small))
+    assert fused(module) == {"in_proj.weight": (4,) * 6}
+    assert fused(second.DisentangledSelfAttention(DebertaV2Config(**small))) == {}
+    x = torch.randn(1, 1, 8)
+    by_head = module.transpose_for_scores(module.in_proj(x)).chunk(3, dim=-1)
+    blocks = module.in_proj.weight.split(fused(module)["in_proj.weight"])
+    for part in range(3):
+        for head in range(2):
+            torch.testing.assert_close(by_head[part][0, head, 0], blocks[3 * head + part] @ x[0, 0])
+
+
 def test_heads_of_transformers_models() -> None:
     from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 

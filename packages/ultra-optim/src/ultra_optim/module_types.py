@@ -21,6 +21,9 @@ FUSED: dict[str, dict[str, int]] = {
 }
 """Classes of transformers that stack several equal matrices in one Linear, and how many."""
 
+FUSED_IN_HEADS: dict[str, dict[str, int]] = {"DisentangledSelfAttention": {"in_proj.weight": 3}}
+"""The same of those that stack them head by head: DeBERTa's first version; the second keeps them apart."""
+
 
 def is_attention(module: nn.Module) -> bool:
     """Whether the class, or one that it derives from, is called ``...Attention`` as transformers does."""
@@ -84,11 +87,13 @@ def infer(module: nn.Module, *, attention: bool) -> dict[str, ParamInfo]:
 
 def fused(module: nn.Module) -> dict[str, tuple[int, ...]]:
     """Return the row blocks of the fused projections of a module, by dotted parameter name."""
-    found = {}
-    for name, count in FUSED.get(type(module).__name__, {}).items():
-        rows = module.get_parameter(name).shape[0]
-        found[name] = (rows // count,) * count
-    return found
+    cls = type(module).__name__
+    parts = dict(FUSED.get(cls, {}))
+    own = dict(module.named_parameters())
+    for name, count in FUSED_IN_HEADS.get(cls, {}).items():
+        if name in own:  # a class of this name in another file of transformers keeps them apart
+            parts[name] = count * int(cast(Any, module).num_attention_heads)
+    return {name: (own[name].shape[0] // count,) * count for name, count in parts.items()}
 
 
 def heads(model: nn.Module) -> set[int]:
