@@ -32,6 +32,22 @@ class Claim:
         return compare(ratio, float(number))
 
 
+LINEAR = {
+    **dict.fromkeys(("retnet", "mamba", "gla", "hgrn2", "longformer_attn"), "<= 1.3"),
+    **dict.fromkeys(("deltanet", "gated_deltanet", "kda"), "<= 1.5"),
+}
+"""What the time per token may grow by from T = 512 to 4096; Titan's memory is timed apart from its block."""
+
+
+def growth_claims(times: Mapping[tuple[str, int], float]) -> list[tuple[Claim, float]]:
+    """Return what blocks claim about their growth and the ratios, of times of as many tokens each."""
+    return [
+        (Claim(f"{name}, T = 4096 / T = 512", bound, ()), times[name, 4096] / times[name, 512])
+        for name, bound in LINEAR.items()
+        if (name, 4096) in times and (name, 512) in times
+    ]
+
+
 def build(setting: Setting, name: str, **options: Any) -> nn.Module:
     """Return a bidirectional block as a model of this width would build it, without dropout."""
     fields = {"num_heads": setting.heads, "retention_heads": setting.heads, "dropout": 0.0}

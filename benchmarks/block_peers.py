@@ -6,6 +6,7 @@ import importlib.util
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import Mamba2Config, Qwen3NextConfig
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextGatedDeltaNet
@@ -25,12 +26,26 @@ class BareSDPA(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         self.rope = RoPE(width // heads)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, *, masked: bool = True) -> Tensor:
+        """Return the branch; not ``masked``: padding is seen too, which is what kernels without masks do."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = self.rope.rotate(q, k, Layout.from_mask(mask))
-        keys = mask[:, None, None]
+        keys = mask[:, None, None] if masked else None
         y = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, attn_mask=keys)
         return self.out(y.transpose(1, 2).flatten(2))
+
+
+def sdpa_layers(setting: Setting) -> dict[str, tuple[nn.Module, Call]]:
+    """Return a bare SDPA layer with the mask and over full rows, where a GPU has a flash kernel for it."""
+    if setting.device == "cpu":
+        return {}
+    layer = BareSDPA(setting.width, setting.heads)
+
+    def full(x: Tensor, mask: Tensor) -> Tensor:
+        with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION], set_priority=True):
+            return layer(x, mask, masked=False)
+
+    return {"bare SDPA, masked": (layer, layer), "bare SDPA, full rows": (layer, full)}
 
 
 def mamba2(setting: Setting, ours: nn.Module) -> Mamba2Mixer:

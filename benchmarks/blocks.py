@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; read when torch is imported
 os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # of the profiler, which counts memory
@@ -23,7 +24,7 @@ import block_peers as peers
 import block_quality
 import harness
 import torch
-from block_claims import build, claims
+from block_claims import build, claims, growth_claims
 from work import Setting, Work, of_block, without_fla
 
 from ultra_core import blocks
@@ -32,25 +33,30 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 QUADRATIC = "standard_attn"
 
 
-def growth(setting: Setting, names: list[str], lengths: tuple[int, ...], rounds: int) -> None:
-    """Print what each block costs at each length, and from where it beats softmax attention."""
+def growth(
+    setting: Setting, names: list[str], lengths: tuple[int, ...], rounds: int
+) -> dict[tuple[str, int], float]:
+    """Print what each block costs at each length, and from where it beats softmax attention.
+
+    Returns:
+        The milliseconds of each block at each length.
+    """
+    sides = {name: (module, of_block(module)) for name in names for module in [build(setting, name)]}
+    sides |= peers.sdpa_layers(setting)
     works = {
-        (name, length): Work(setting, module, length, of_block(module))
-        for name in names
-        for module in [build(setting, name)]
+        (name, length): Work(setting, module, length, call)
+        for name, (module, call) in sides.items()
         for length in lengths
     }
     figures = harness.interleave(works, rounds)
     ms = {key: 1e3 * harness.median(values) for key, values in figures.items()}
     rows = []
-    for name in names:
+    for name in sides:
         times = [ms[name, length] for length in lengths]
         peaks = [works[name, length].peak() / 2**20 for length in (lengths[0], lengths[-1])]
-        wins = [t for t in lengths if (QUADRATIC, t) in ms and ms[name, t] < ms[QUADRATIC, t]]
-        linear = blocks.get(name).traits.linear_time
         rows.append(
             [name, *(f"{time:,.0f}" for time in times), f"{times[-1] / times[0]:.2f}",
-             *(f"{peak:,.0f}" for peak in peaks), f"{wins[0]:,}" if linear and wins else "",
+             *(f"{peak:,.0f}" for peak in peaks), wins_from(name, lengths, ms),
              f"{sum(p.numel() for p in works[name, lengths[0]].module.parameters()):,}"]
         )  # fmt: skip
     header = [
@@ -58,20 +64,32 @@ def growth(setting: Setting, names: list[str], lengths: tuple[int, ...], rounds:
         f"MiB, T = {lengths[-1]}", "beats attention from T", "parameters",
     ]  # fmt: skip
     print(harness.table(header, rows))
+    return ms
 
 
-def compare(setting: Setting, names: list[str], rounds: int) -> None:
-    """Print every claim with what was measured."""
+def wins_from(name: str, lengths: tuple[int, ...], ms: Mapping[tuple[str, int], float]) -> str:
+    """Return the first length at which a linear block beats softmax attention; "> T" if none does."""
+    linear = name in blocks.names() and blocks.get(name).traits.linear_time
+    if not linear or (QUADRATIC, lengths[0]) not in ms:
+        return ""
+    wins = (f"{t:,}" for t in lengths if ms[name, t] < ms[QUADRATIC, t])
+    return next(wins, f"> {max(lengths):,}")
+
+
+def compare(setting: Setting, names: list[str], rounds: int, times: Mapping[tuple[str, int], float]) -> None:
+    """Print every claim with what was measured; ``times`` of the blocks at each length were before."""
     found = list(claims(setting, names))
-    if not found:
-        return
     works = {work: work for claim in found for work in claim.works}
     figures = harness.interleave(works, rounds)
-    rows = []
+    ratios = growth_claims(times)
     for claim in found:
-        ratio = claim.ratio(*(harness.median(figures[work]) for work in claim.works))
-        rows.append([claim.text, f"{ratio:.2f}", claim.bound, "yes" if claim.holds(ratio) else "NO"])
-    print(harness.table(["claim", "measured", "target", "held"], rows))
+        ratios.append((claim, claim.ratio(*(harness.median(figures[work]) for work in claim.works))))
+    rows = [
+        [claim.text, f"{ratio:.2f}", claim.bound, "yes" if claim.holds(ratio) else "NO"]
+        for claim, ratio in ratios
+    ]
+    if rows:
+        print(harness.table(["claim", "measured", "target", "held"], rows))
 
 
 def against_fla(setting: Setting, names: list[str], length: int, rounds: int) -> None:
@@ -134,9 +152,9 @@ def main() -> None:
         rate = harness.matmul_rate() / 1e9
         print(f"{options.threads} threads, {options.dtype}, matmul {rate:.1f} G multiply-adds/s; ", end="")
     print(f"{options.tokens} positions, 7/8 of them real, {setting.width} wide, {setting.heads} heads\n")
-    growth(setting, registered, lengths, options.rounds)
+    times = growth(setting, registered, lengths, options.rounds)
     print()
-    compare(attrs.evolve(setting, tokens=4096), names, options.rounds)
+    compare(attrs.evolve(setting, tokens=4096), names, options.rounds, times)
     against_fla(setting, names, 2048, options.rounds)
 
 
