@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ultra_blocks.config import UltraConfig
+from ultra_blocks.embeddings import EmbeddingConv
 from ultra_blocks.encoder import Encoder
 from ultra_blocks.hf import UltraHFConfig, UltraModel
 from ultra_blocks.layout import Layout
@@ -84,21 +85,35 @@ def test_key_heads_that_do_not_divide_the_heads(name):
         build(blocks, name, num_heads=4, num_kv_heads=3)
 
 
+OTHER_BATCHES = pytest.mark.parametrize("shape", [(1, 5), (3, 5), (2, 4), (2, 6)])
+
+
 @pytest.mark.parametrize("name", blocks.names())
-@pytest.mark.parametrize("shape", [(1, 5), (3, 5), (2, 4)])
-def test_a_layout_of_another_batch(name, shape):
-    """One row more or less would be broadcast in silence."""
+@pytest.mark.parametrize("padded", [True, False])
+@OTHER_BATCHES
+def test_a_layout_of_another_batch(name, shape, padded):
+    """One row more or less would be broadcast in silence; a mask of ones would not be looked at."""
     block = build(blocks, name)
     mask = torch.ones(shape, dtype=torch.bool)
-    mask[0, -1] = False
+    mask[0, -1] = not padded
     with pytest.raises(ValueError, match=r"\(batch, length\)"):
         block(torch.randn(2, 5, 16), Layout.from_mask(mask))
 
 
 @pytest.mark.parametrize("name", ffns.names())
-def test_a_layout_of_another_batch_at_an_ffn(name):
+@OTHER_BATCHES
+def test_a_layout_of_another_batch_at_an_ffn(name, shape):
     with pytest.raises(ValueError, match=r"\(batch, length\)"):
-        build(ffns, name)(torch.randn(2, 5, 16), Layout.full(1, 5))
+        build(ffns, name)(torch.randn(2, 5, 16), Layout.full(*shape))
+
+
+@pytest.mark.parametrize(
+    ("registry", "name"), [(registry, name) for registry in (blocks, ffns) for name in registry.names()]
+)
+@pytest.mark.parametrize("mask", [torch.ones(2, 5, dtype=torch.bool), torch.ones(2, 5), [[True] * 5] * 2])
+def test_a_bare_mask_in_place_of_a_layout(registry, name, mask):
+    with pytest.raises(ValueError, match=r"Layout\.from_mask\(mask\)"):
+        build(registry, name)(torch.randn(2, 5, 16), mask)
 
 
 def small(**fields):
@@ -109,9 +124,17 @@ def small(**fields):
 
 
 def test_a_layout_of_another_batch_at_the_encoder():
-    encoder = Encoder(UltraConfig(**small()))
+    encoder, ids = Encoder(UltraConfig(**small())), torch.ones(2, 5, dtype=torch.long)
     with pytest.raises(ValueError, match=r"\(batch, length\)"):
-        encoder(torch.ones(2, 5, dtype=torch.long), Layout.full(1, 5))
+        encoder(ids, Layout.full(1, 5))
+    with pytest.raises(ValueError, match=r"Layout\.from_mask\(mask\)"):
+        encoder(ids, ids.bool())
+
+
+@pytest.mark.parametrize("layout", [Layout.full(1, 5), Layout.full(2, 4), torch.ones(2, 5).bool()])
+def test_a_layout_of_another_batch_at_the_convolution_of_embeddings(layout):
+    with pytest.raises(ValueError, match=r"\(batch, length\)"):
+        EmbeddingConv(16, 3)(torch.randn(2, 5, 16), layout)
 
 
 @pytest.mark.parametrize(

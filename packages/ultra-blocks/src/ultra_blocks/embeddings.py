@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultra_blocks.layout import Layout
+from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.positions import PositionCode
 from ultra_core.params import ParamInfo
 
@@ -51,6 +51,7 @@ class EmbeddingConv(nn.Module):
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Convolve every document of the batch."""
+        check_layout(x, layout)
         if layout is None or layout.dense:
             return self._convolve(x)
         if (

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from ultra_blocks.config import ModelConfigError, UltraConfig
 from ultra_blocks.drawing import draw
 from ultra_blocks.embeddings import Embeddings
-from ultra_blocks.layout import Layout
+from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.parts import build_ffn, build_mixer, build_norm, embedded_positions, model_fields
 from ultra_blocks.validation import declared
 
@@ -146,9 +146,9 @@ class Encoder(nn.Module):
         given = input_ids if input_ids is not None else inputs_embeds
         if given is None:
             raise ValueError("Encoder: input_ids or inputs_embeds is needed; both are None")
+        check_layout(given, layout)
         if layout is None:
             layout = Layout.full(given.shape[0], given.shape[1], given.device)
-        layout.check(given)
         x = self.embeddings(input_ids, layout, inputs_embeds)
         losses: Losses = {}
         states = []

@@ -258,6 +258,23 @@ class Layout:
         return made
 
 
+def check_layout(x: Tensor, layout: Layout | None) -> None:
+    """Raise unless ``layout`` is None or the layout of the batch ``x`` ``(B, T, ...)``.
+
+    Raises:
+        ValueError: it is of another batch, or no layout, as a bare mask is not.
+    """
+    if layout is None:
+        return
+    if not isinstance(layout, Layout):
+        given = f"a tensor {tuple(layout.shape)}" if isinstance(layout, Tensor) else type(layout).__name__
+        raise ValueError(
+            f"layout must be a Layout or None, given {given}; build it from a mask (batch, length), True at "
+            "real tokens, with Layout.from_mask(mask)"
+        )
+    layout.check(x)
+
+
 def _check_mask(mask: Tensor) -> None:
     if not isinstance(mask, Tensor) or mask.dtype is not torch.bool or mask.ndim != 2:
         given = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__

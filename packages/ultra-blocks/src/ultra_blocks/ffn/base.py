@@ -9,7 +9,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultra_blocks.layout import Layout
+from ultra_blocks.layout import Layout, check_layout
 from ultra_core.params import ParamInfo
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "relu2"]
@@ -54,7 +54,12 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def enter(self, x: Tensor, layout: Layout | None) -> Tensor:
-        """Return ``x`` with zeros at padding: NaN there must not reach the gradients of the weights."""
+        """Return ``x`` with zeros at padding: NaN there must not reach the gradients of the weights.
+
+        Raises:
+            ValueError: the layout is of another batch, or it is a bare mask.
+        """
+        check_layout(x, layout)
         return x if layout is None else layout.zero_padding(x)
 
     def leave(self, y: Tensor, layout: Layout | None) -> Tensor:

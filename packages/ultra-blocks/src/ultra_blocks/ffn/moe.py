@@ -14,7 +14,7 @@ from ultra_blocks.config import Spec, short, split_spec
 from ultra_blocks.drawing import draw
 from ultra_blocks.ffn.experts import apply, build_experts
 from ultra_blocks.functional.experts import Routing, balance_loss, route, z_loss
-from ultra_blocks.layout import Layout
+from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory
 from ultra_core import ffns
 from ultra_core.options import FromModel, Range, bind, require
@@ -149,8 +149,7 @@ class MoE(nn.Module):
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Return the branch value ``(B, T, D)``, in training with the losses by name."""
         tokens, real = x.flatten(0, 1), None
-        if layout is not None:
-            layout.check(x)
+        check_layout(x, layout)
         if layout is not None and layout.padded:
             real = layout.segments.real
             tokens = tokens.index_select(0, real)

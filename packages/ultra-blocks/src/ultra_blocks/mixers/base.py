@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from ultra_blocks.layout import Layout
+from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.positions import PositionCode, PositionSpec, build
 from ultra_core.params import ParamInfo
@@ -108,7 +108,12 @@ class Mixer(nn.Module):
 
     @staticmethod
     def enter(x: Tensor, layout: Layout | None) -> Tensor:
-        """Return ``x`` with zeros at padding: NaN there must reach no sum, in forward or gradient."""
+        """Return ``x`` with zeros at padding: NaN there must reach no sum, in forward or gradient.
+
+        Raises:
+            ValueError: the layout is of another batch, or it is a bare mask.
+        """
+        check_layout(x, layout)
         return x if layout is None else layout.zero_padding(x)
 
     leave = enter

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultra_blocks.functional.conv import depthwise_conv, depthwise_conv_step
-from ultra_blocks.layout import Layout
+from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
 from ultra_blocks.norms.rms_norm import RMSNorm
@@ -154,6 +154,7 @@ class LinearRecurrence(Mixer):
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Mix the tokens ``(B, T, D)`` of each document."""
+        check_layout(x, layout)
         if layout is None or layout.dense:
             return self._mix(x, None, None)
         rows = layout.real_first  # neighbours must stand next to each other

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ultra_blocks.functional.conv import depthwise_conv, depthwise_conv_step
 from ultra_blocks.functional.ssd import Scan, log_softplus, ssd
-from ultra_blocks.layout import Layout
+from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
 from ultra_core.options import FromModel, Range, require
@@ -176,6 +176,7 @@ class Mamba(Mixer):
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Mix the tokens ``(B, T, D)`` of each document."""
+        check_layout(x, layout)
         if layout is None or layout.dense:
             return self._mix(x, None, None)
         rows = layout.real_first  # neighbours must stand next to each other
