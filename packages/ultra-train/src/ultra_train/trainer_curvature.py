@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ultra_blocks.stepping import after_step
 from ultra_core.errors import UltraError
 from ultra_optim.traits import traits_of
 from ultra_train.trainer_settings import bare
@@ -41,9 +42,10 @@ class CurvatureMixin:
             self.sampled_loss(nn.Module(), {})
 
     def estimate_curvature(self: Any) -> None:
-        """Run the pass on the last micro-batch if the optimizer says that it is due.
+        """Run the pass on the last micro-batch of every process if the optimizer says that it is due.
 
-        Gradients that fp16 cannot hold leave the estimate as it is.
+        The gradient is that of the mean over the labels of all processes, and n their number. Gradients that
+        fp16 cannot hold leave the estimate as it is. What modules count for their step leaves the pass out.
         """
         optimizer: Any = bare(self.optimizer)
         if not getattr(optimizer, "curvature_due", False):
@@ -54,8 +56,9 @@ class CurvatureMixin:
         def sampled() -> float:
             inputs = self._prepare_inputs(self._window[-1])
             with self.compute_loss_context_manager(), self.accelerator.autocast():
-                loss, count = self.sampled_loss(self.model_wrapped, inputs)
-            (loss * scale).backward()
+                loss, own = self.sampled_loss(self.model_wrapped, inputs)
+            count, share = self._labels_of_all(own)
+            (loss * (scale * share)).backward()
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
             norm = torch.nn.utils.get_total_norm([g for g in gradients if g is not None])
             if not bool(torch.isfinite(norm)):
@@ -63,3 +66,16 @@ class CurvatureMixin:
             return count / scale**2
 
         optimizer.curvature_step(sampled)
+        after_step(self.model, taken=False)
+
+    def _labels_of_all(self: Any, own: int) -> tuple[float, float]:
+        """Return how many labels all processes have drawn, and the factor of this process's mean loss.
+
+        Gradients are averaged over processes as if each had as many labels.
+        """
+        processes = self.accelerator.num_processes
+        if processes == 1:
+            return own, 1.0
+        counted = torch.tensor(float(own), dtype=torch.float64, device=self.accelerator.device)
+        count = self.accelerator.reduce(counted, "sum").item()
+        return count, processes * own / max(1.0, count)
