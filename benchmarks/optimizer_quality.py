@@ -139,16 +139,31 @@ def rows(found: Mapping[str, Quality]) -> list[list[str]]:
     ]
 
 
-def section(problem: Problem, found: Mapping[str, Quality]) -> str:
-    """Return the table of a problem with what it is."""
+def section(problem: Problem, found: Mapping[str, Quality], before: str = "") -> str:
+    """Return the table of a problem with what it is.
+
+    Args:
+        problem: what was trained.
+        found: how the optimizers did.
+        before: a text whose rows of other optimizers are kept if its problem is the same.
+    """
     start = next(iter(found.values())).start
     header = ["optimizer", "lr", "loss with it", "best of the sweep", "at", "best at equal time"]
     about = " ".join((type(problem).__doc__ or "").split())
-    return (
+    intro = (
         f"## {problem.name[0].upper() + problem.name[1:]}\n\n"
         f"{about} {problem.steps} updates; the loss at the start is {start:.3g}.\n\n"
-        f"{harness.table(header, rows(found))}\n"
     )
+    merged = {row[0]: row for row in [*rows_after(intro, before), *rows(found)]}
+    known = [row for name, row in sorted(merged.items()) if name in optimizers.names()]
+    return f"{intro}{harness.table(header, known)}\n"
+
+
+def rows_after(intro: str, text: str) -> list[list[str]]:
+    """Return the rows of the table that follows ``intro`` in a text."""
+    table = text.partition(intro)[2].partition("\n\n")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 TEXT = """\
@@ -165,19 +180,24 @@ factor, not of a few percent. Tensors of fewer than 4096 elements are not kept i
 
 
 def measure(names: Sequence[str], problems: Sequence[Problem], title: str, file: str) -> list[str]:
-    """Print the tables, write them if all optimizers are in them; return what diverges with its defaults."""
+    """Print the tables; return what diverges with its defaults.
+
+    Rows of other optimizers are taken from the file; it is written when no optimizer is missing.
+    """
+    target = FOLDER / file
+    before = target.read_text(encoding="utf-8") if target.exists() else ""
     parts, diverged = [], []
     for problem in problems:
         found = quality(names, problem)
-        parts.append(section(problem, found))
-        print(parts[-1], flush=True)
+        print(section(problem, found), flush=True)
+        parts.append(section(problem, found, before))
         diverged += [f"{name} on {problem.name}" for name, q in found.items() if q.diverged]
-    if set(names) == set(optimizers.names()):
+    if all(f"\n| {name} " in part for name in optimizers.names() for part in parts):
         factors = ", ".join(f"{factor:g}" for factor in FACTORS)
         text = TEXT.format(
             title=title, factors=factors, warmup=WARMUP, longest=LONGEST, sections="\n".join(parts)
         )
-        (FOLDER / file).write_text(text, encoding="utf-8")
+        target.write_text(text, encoding="utf-8")
     return diverged
 
 

@@ -52,6 +52,14 @@ def test_a_page_has_formula_options_state_paper_and_plot(generator: ModuleType) 
     assert "## Differs from the paper\n\nNothing.\n" in text
 
 
+@pytest.mark.parametrize("file", ["quality.md", "encoder.md"])
+def test_every_table_of_convergence_has_a_row_of_every_optimizer(file: str) -> None:
+    text = (DOCS / "optimizers" / file).read_text(encoding="utf-8")
+    for section in text.split("\n## ")[1:]:
+        rows = [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("| ")]
+        assert rows[2:] == sorted(NAMES), "run: python benchmarks/optimizers.py --quality --only NAME"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_links_lead_somewhere_and_plots_are_small(name: str) -> None:
     text = (DOCS / "optimizers" / f"{name}.md").read_text(encoding="utf-8")

@@ -27,6 +27,38 @@ def test_a_rate_that_is_too_large_is_said_to_diverge(quality, monkeypatch, tmp_p
     assert not list(tmp_path.iterdir()), "a table of some optimizers must not replace that of all"
 
 
+def test_rows_of_those_that_ran_are_merged_into_the_table_of_all(quality, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(quality, "FOLDER", tmp_path)
+    monkeypatch.setattr(quality.optimizers, "names", lambda: ["adamw", "lion", "sgd_momentum"])
+    problem = quality.Quadratic()
+    problem.steps = 5
+
+    def cells(name: str) -> list[str]:
+        (line,) = (line for line in (tmp_path / "file.md").read_text().splitlines() if f"| {name} " in line)
+        return [cell.strip() for cell in line.split("|")]
+
+    quality.measure(["adamw", "sgd_momentum", "lion"], [problem], "title", "file.md")
+    whole = (tmp_path / "file.md").read_text()
+    before = {name: cells(name) for name in ("adamw", "sgd_momentum", "lion")}
+    monkeypatch.setattr(quality, "default_rate", lambda name: 1e3)
+    quality.measure(["sgd_momentum"], [problem], "title", "file.md")
+    assert {name: cells(name) for name in ("adamw", "lion")} == {n: before[n] for n in ("adamw", "lion")}
+    assert "DIVERGED" in cells("sgd_momentum")
+    assert (tmp_path / "file.md").read_text().count("\n") == whole.count("\n")
+
+
+def test_rows_of_another_problem_are_not_kept(quality, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(quality, "FOLDER", tmp_path)
+    monkeypatch.setattr(quality.optimizers, "names", lambda: ["adamw", "lion"])
+    problem = quality.Quadratic()
+    problem.steps = 5
+    quality.measure(["adamw", "lion"], [problem], "title", "file.md")
+    before = (tmp_path / "file.md").read_text()
+    problem.steps = 6
+    quality.measure(["lion"], [problem], "title", "file.md")
+    assert (tmp_path / "file.md").read_text() == before
+
+
 @pytest.mark.parametrize("name", ["lion", "sophia", "schedulefree_adamw"])
 def test_defaults_lower_the_loss(quality, name: str) -> None:
     problem = quality.Rosenbrock()
