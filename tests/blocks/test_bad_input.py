@@ -144,9 +144,11 @@ def test_a_layout_of_another_batch_at_the_convolution_of_embeddings(layout):
         (torch.ones(5, dtype=torch.long), r"given \(5,\)"),
         (torch.ones(2, 1, 5, 5, dtype=torch.long), "for packed documents give document_ids"),
         (torch.zeros(2, 5), "bool or integers.*given torch.float32"),
+        (torch.tensor([[1, 1, 2, 2, 2]] * 2), "1 at real tokens and 0 at padding.*document_ids"),
+        (torch.tensor([[0, 0, 0, -9999, -9999]] * 2), "1 at real tokens and 0 at padding"),
     ],
 )
-def test_a_mask_of_the_wrong_shape_or_dtype_at_the_model(mask, message):
+def test_a_mask_of_the_wrong_shape_dtype_or_values_at_the_model(mask, message):
     model = UltraModel(UltraHFConfig(**small()))
     with pytest.raises(ValueError, match=message):
         model(torch.ones(2, 5, dtype=torch.long), mask)

@@ -283,13 +283,15 @@ class TestForward:
 
 @pytest.mark.parametrize("fields", VARIANTS)
 @pytest.mark.parametrize("shape", [(0, 5), (2, 0)])
-def test_a_batch_without_rows_or_tokens(fields, shape):
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_batch_without_rows_or_tokens(fields, shape, masked):
     model = make(**fields).train()
     ids = torch.zeros(shape, dtype=torch.long)
-    assert model(ids).logits.shape == (*shape, 40)
-    pooled = make(UltraModel, **fields)(ids).pooler_output
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids) if masked else None}
+    assert model(**inputs).logits.shape == (*shape, 40)
+    pooled = make(UltraModel, **fields)(**inputs).pooler_output
     assert torch.equal(pooled, torch.zeros(shape[0], 16))
-    loss = model(ids, labels=ids).loss
+    loss = model(**inputs, labels=ids).loss
     loss.backward()
     assert loss == 0
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())

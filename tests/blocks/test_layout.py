@@ -121,6 +121,30 @@ def test_full_is_what_a_full_mask_gives() -> None:
     assert full.attention_mask() is None
 
 
+@pytest.mark.parametrize("shape", [(0, 5), (2, 0), (0, 0)])
+@pytest.mark.parametrize("given", [False, True])
+def test_a_batch_without_rows_or_tokens_is_full(shape: tuple[int, int], given: bool) -> None:
+    empty = torch.zeros(shape, dtype=torch.long)
+    layout = Layout.from_mask(empty.bool(), *((empty, empty) if given else ()))
+    full = Layout.full(*shape)
+    for name in ("mask", "documents", "positions", "starts", "reversal"):
+        assert torch.equal(getattr(layout, name), getattr(full, name))
+        assert getattr(layout, name).shape == shape
+    assert (layout.dense, layout.packed, layout.indexed) == (full.dense, full.packed, full.indexed)
+    assert layout.real_first.order is None
+    assert (layout.cu_seqlens.tolist(), layout.max_seqlen) == ([0], 0)
+    assert layout.attention_mask(causal=True).shape[-1] == shape[1]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
+def test_a_mask_of_integers(dtype: torch.dtype) -> None:
+    mask = torch.tensor([[0, 1, 1], [1, 1, 0]])
+    layout, expected = Layout.from_mask(mask.to(dtype)), Layout.from_mask(mask.bool())
+    assert layout.mask.dtype is torch.bool
+    for name in ("mask", "documents", "positions"):
+        assert torch.equal(getattr(layout, name), getattr(expected, name))
+
+
 def test_interior_padding_is_not_indexed_even_with_columns_as_positions() -> None:
     mask = torch.tensor([[True, False, True]])
     assert not Layout.from_mask(mask, positions=torch.arange(3)[None]).indexed
@@ -178,10 +202,11 @@ def test_is_carried_through_a_compiled_graph() -> None:
 @pytest.mark.parametrize(
     ("mask", "documents", "positions", "message"),
     [
-        (torch.ones(2, 3), None, None, "must be a bool tensor"),
+        (torch.ones(2, 3), None, None, "bool or integers.*given torch.float32"),
+        (torch.tensor([[1, 1, 2, 2]]), None, None, "1 at real tokens and 0 at padding"),
+        (torch.tensor([[0, 1, -9999]]), None, None, "1 at real tokens and 0 at padding"),
         (torch.ones(3, dtype=torch.bool), None, None, r"\(batch, length\)"),
         ([[True]], None, None, "given list"),
-        (torch.ones(0, 3, dtype=torch.bool), None, None, "at least one row"),
         (torch.ones(1, 3, dtype=torch.bool), torch.zeros(1, 2).long(), None, "documents must be an integer"),
         (torch.ones(1, 3, dtype=torch.bool), torch.zeros(1, 3), None, "documents must be an integer"),
         (torch.ones(1, 3, dtype=torch.bool), torch.tensor([[0, 1, 0]]), None, "goes down"),

@@ -106,7 +106,8 @@ class UltraModel(UltraPreTrainedModel):
 
         Args:
             input_ids: ``(B, T)``.
-            attention_mask: ``(B, T)``, non-zero at real tokens, which may stand anywhere; None: all are real.
+            attention_mask: ``(B, T)``, 1 at real tokens, which may stand anywhere, and 0 at padding; None: all
+                are real.
             document_ids: ``(B, T)`` numbers of the documents packed into each row, not decreasing; none
                 sees another. None: a row is one document.
             position_ids: ``(B, T)`` instead of counting the real tokens of each document from 0.
@@ -117,7 +118,8 @@ class UltraModel(UltraPreTrainedModel):
             return_dict: False for a plain tuple.
 
         Raises:
-            ValueError: neither ids nor embeddings, a mask of another shape, or attention weights asked for.
+            ValueError: neither ids nor embeddings, a mask of another shape or with numbers besides 0 and 1,
+                or attention weights asked for.
         """
         if output_attentions:
             raise ValueError("UltraModel: output_attentions is not supported; not every block has them")
@@ -262,12 +264,12 @@ def _layout(
         )
     elif mask.is_floating_point():
         raise ValueError(
-            f"attention_mask must be bool or integers, not 0 at real tokens; given {mask.dtype}, which may "
+            f"attention_mask must be bool or integers, 1 at real tokens; given {mask.dtype}, which may "
             "as well be what is added to scores"
         )
     if position_ids is not None:
         position_ids = position_ids.expand_as(mask)
-    return Layout.from_mask(mask.bool(), documents, position_ids)
+    return Layout.from_mask(mask, documents, position_ids)
 
 
 def _first(hidden: Tensor, layout: Layout) -> Tensor:

@@ -92,7 +92,7 @@ class Layout:
         """Build a layout from what a batch says of itself.
 
         Args:
-            mask: ``(B, T)`` bool, True at real tokens.
+            mask: ``(B, T)``, True or 1 at real tokens and False or 0 at padding; B and T may be 0.
             documents: ``(B, T)`` integers; equal numbers are one document, and numbers do not decrease along
                 the real tokens of a row. Any number may stand at padding. None: a row is one document.
             positions: ``(B, T)`` integers >= 0, used instead of counting each document's tokens from 0.
@@ -101,6 +101,7 @@ class Layout:
             ValueError: a shape, a dtype or a value is not as said.
         """
         _check_mask(mask)
+        flags, mask = mask, mask.bool()
         for name, given in (("documents", documents), ("positions", positions)):
             _check_integers(name, given, mask)
         rank = mask.cumsum(1) - 1
@@ -120,8 +121,14 @@ class Layout:
         chosen = torch.where(mask, chosen, 0)
         columns = torch.arange(mask.shape[1], device=mask.device)
         in_place = ((chosen == columns) & (counted == columns) | ~mask).all()
-        checks += [(chosen >= 0).all(), mask.all(), (ids > 0).any(), in_place]
-        ordered, positive, every, packed, indexed = torch.stack(checks).tolist()  # the one synchronisation
+        checks += [(chosen >= 0).all(), (flags == mask).all(), mask.all(), (ids > 0).any(), in_place]
+        # the one synchronisation
+        ordered, positive, binary, every, packed, indexed = torch.stack(checks).tolist()
+        if not binary:
+            raise ValueError(
+                "Layout: a mask of integers (attention_mask) must be 1 at real tokens and 0 at padding, but "
+                "holds other numbers; numbers of packed documents are given as documents (document_ids)"
+            )
         if not ordered:
             raise ValueError(
                 "Layout: the documents of a row must be numbered 0 or more, in reading order, each in one "
@@ -199,7 +206,7 @@ class Layout:
         # the last rank of a document: one less than the next start, seen from the right
         ends = torch.nn.functional.pad(self.starts[:, 1:], (0, 1), value=False)
         ends = torch.where(ends, rank, self.mask.shape[1] + 1)
-        ends[:, -1] = rank[:, -1]
+        ends[:, -1:] = rank[:, -1:]
         last = ends.flip(1).cummin(1).values.flip(1)
         columns = torch.arange(self.mask.shape[1], device=self.mask.device).expand_as(rank)
         real_first = (~self.mask).to(torch.int8).argsort(dim=1, stable=True)
@@ -276,14 +283,12 @@ def check_layout(x: Tensor, layout: Layout | None) -> None:
 
 
 def _check_mask(mask: Tensor) -> None:
-    if not isinstance(mask, Tensor) or mask.dtype is not torch.bool or mask.ndim != 2:
+    if not isinstance(mask, Tensor) or mask.ndim != 2 or mask.is_floating_point() or mask.is_complex():
         given = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(
-            f"Layout: mask must be a bool tensor (batch, length), True at real tokens; given {given}. "
-            "Convert a 0/1 mask with mask.bool()"
+            "Layout: mask must be a tensor (batch, length), bool or integers, True or 1 at real tokens; "
+            f"given {given}"
         )
-    if mask.numel() == 0:
-        raise ValueError(f"Layout: a batch has at least one row and one column; given {tuple(mask.shape)}")
 
 
 def _check_integers(name: str, given: Tensor | None, mask: Tensor) -> None:

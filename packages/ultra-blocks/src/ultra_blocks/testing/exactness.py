@@ -91,7 +91,8 @@ def empty_batches(case: BlockCase) -> None:
     """A batch without rows, or of rows without tokens, gives an output as empty, and gradients of zero."""
     module = case.build()
     for shape in ((0, 3), (2, 0), (0, 0)):
-        for layout in (None, Layout.full(*shape)):
+        mask = torch.ones(shape, dtype=torch.bool)
+        for layout in (None, Layout.full(*shape), Layout.from_mask(mask)):
             x = torch.zeros(*shape, case.hidden_size, dtype=torch.float64, requires_grad=True)
             try:
                 y = output(module, x, layout)
