@@ -192,17 +192,18 @@ class _Execution:
         run, training = self.run, self.run.config.training
         evaluation = run.task.evaluation()
         loader = run.task.loader()
+        updates = run.task.steps(loader)
         arguments = training_arguments(
             training,
             device=self.device,
             folder=self.checkpoints,
-            max_steps=run.task.steps(loader),
+            max_steps=updates,
             evaluates=evaluation is not None,
         )
         rollbacks = Rollbacks.read(run.path / "rollbacks.json")
         settings = TrainerSettings(
             stream=EndlessBatches(loader, rollbacks.skipped),
-            build_optimizer=optimizer_builder(training),
+            build_optimizer=optimizer_builder(training, updates=updates),
             schedule=schedule(training),
             rollbacks=rollbacks,
             run_folder=run.path,

@@ -15,11 +15,20 @@ from ultra_optim.preset import parse_parameters
 from ultra_train.config.training import TrainingConfig
 
 
-def optimizer_builder(training: TrainingConfig) -> Callable[[Sequence[nn.Module]], Optimizer]:
+def optimizer_builder(
+    training: TrainingConfig, *, updates: int | None = None
+) -> Callable[[Sequence[nn.Module]], Optimizer]:
     """Return a function that builds the preset's optimizer over modules.
 
     Values for roles that no parameter has are left out; the preset's notices have listed them.
+
+    Args:
+        training: the preset's section.
+        updates: how many the run has, which optimizers with a schedule of their own (AdEMAMix) follow to its
+            end; None where data that could end it earlier are not known. The learning rate follows
+            ``scheduler_total_steps`` whatever this is.
     """
+    updates = updates or training.max_steps or training.scheduler_total_steps
 
     def build(modules: Sequence[nn.Module]) -> Optimizer:
         config = training.optimizer
@@ -33,7 +42,7 @@ def optimizer_builder(training: TrainingConfig) -> Callable[[Sequence[nn.Module]
             config.optimizer_class,
             modules,
             roles={role: values for role, values in parsed.roles.items() if role in present},
-            **{"total_steps": training.scheduler_total_steps, **parsed.options},
+            **{"total_steps": updates, **parsed.options},
         )
 
     return build
