@@ -116,6 +116,27 @@ def test_a_bare_mask_in_place_of_a_layout(registry, name, mask):
         build(registry, name)(torch.randn(2, 5, 16), mask)
 
 
+DECODING = [name for name in blocks.names() if blocks.get(name).traits.recurrent_step]
+
+
+@pytest.mark.parametrize("name", DECODING)
+@pytest.mark.parametrize("shape", [(3, 16), (1, 16), (2, 8), (2, 1, 16), (16,)])
+@torch.no_grad()
+def test_a_step_with_the_state_of_another_batch(name, shape):
+    """One row of state would be broadcast in silence."""
+    cls = blocks.get(name)
+    options = {"conv_size": 0} if "conv_size" in read_options(cls) else {}
+    block = cls(**bind(cls, options, supplied={"hidden_size": 16, "causal": True}, model=MODEL))
+    y, state = block.step(torch.randn(2, 16), block.init_state(2))
+    assert y.shape == (2, 16)
+    for before in (block.init_state(2), state):
+        with pytest.raises(ValueError, match=r"next token of every row.*\(2, 16\)"):
+            block.step(torch.randn(shape), before)
+    if shape == (3, 16):
+        with pytest.raises(ValueError, match=r"\(1, 16\) with this state; given \(3, 16\)"):
+            block.step(torch.randn(shape), block.init_state(1))
+
+
 def small(**fields):
     return {
         "vocab_size": 20, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "retention_heads": 2,

@@ -106,8 +106,8 @@ class UltraModel(UltraPreTrainedModel):
 
         Args:
             input_ids: ``(B, T)``.
-            attention_mask: ``(B, T)``, 1 at real tokens, which may stand anywhere, and 0 at padding; None: all
-                are real.
+            attention_mask: ``(B, T)``, 1 at real tokens, which may stand anywhere, and 0 at padding; None:
+                all are real.
             document_ids: ``(B, T)`` numbers of the documents packed into each row, not decreasing; none
                 sees another. None: a row is one document.
             position_ids: ``(B, T)`` instead of counting the real tokens of each document from 0.

@@ -106,6 +106,25 @@ class Mixer(nn.Module):
         if not self.causal:
             raise ValueError(f"{type(self).__name__}: decoding token by token needs causal=True")
 
+    def enter_step(self, x_t: Tensor, state: Any) -> None:
+        """Raise unless ``x_t`` is ``(B, D)`` and the state is of as many rows; ``step`` starts with this.
+
+        The first tensor of the state, a tuple or a tuple of tuples, has the rows first.
+
+        Raises:
+            ValueError: the block was built with ``causal=False``, or the state is of another batch, which
+                would be broadcast in silence.
+        """
+        self.require_causal()
+        while isinstance(state, tuple):
+            state = state[0]
+        if x_t.shape != (len(state), self.hidden_size):
+            raise ValueError(
+                f"{type(self).__name__}: step takes the next token of every row, (batch, hidden_size) "
+                f"{(len(state), self.hidden_size)} with this state; given {tuple(x_t.shape)}. "
+                "init_state(batch) makes the state of other rows"
+            )
+
     @staticmethod
     def enter(x: Tensor, layout: Layout | None) -> Tensor:
         """Return ``x`` with zeros at padding: NaN there must reach no sum, in forward or gradient.

@@ -128,7 +128,7 @@ class BigBirdAttention(SparseAttention):
 
     def step(self, x_t: Tensor, state: KVCache) -> tuple[Tensor, KVCache]:
         """Return the output ``(B, D)`` of the next token of every row, and the cache with it."""
-        self.require_causal()
+        self.enter_step(x_t, state)
         q, k, v = self._project(x_t[:, None])
         q, k = self._rotate(q, k, one_token(x_t, state.length))
         keys, values = torch.cat([state.keys, k], 2), torch.cat([state.values, v], 2)

@@ -137,7 +137,7 @@ class FoxAttention(SoftmaxAttention):
 
     def step(self, x_t: Tensor, state: FoxState) -> tuple[Tensor, FoxState]:  # type: ignore[override]
         """Return the output ``(B, D)`` of the next token of every row, and the state with it."""
-        self.require_causal()
+        self.enter_step(x_t, state)
         faded = F.pad(state.faded + self._log_forget(x_t)[..., None], (0, 1))
         if self.window is not None:
             faded = faded[..., -self.window - 1 :]

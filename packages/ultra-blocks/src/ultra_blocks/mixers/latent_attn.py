@@ -204,7 +204,7 @@ class LatentAttention(MaxLogits, Mixer):
 
         The cache takes r + d_r numbers a token. Dropout is not applied.
         """
-        self.require_causal()
+        self.enter_step(x_t, state)
         q_own, q_turned, latent, turned = self._project(x_t[:, None], columns(x_t, state.length, 1))
         latents, rotated = torch.cat([state.latents, latent], 1), torch.cat([state.rotated, turned], 1)
         if self.window is not None:

@@ -184,6 +184,7 @@ class LinearRecurrence(Mixer):
 
     def step(self, x_t: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
         """Return the output ``(B, D)`` of the next token ``x_t`` ``(B, D)``, and the state after it."""
+        self.enter_step(x_t, state)
         memory, window = state
         u, gate = self.in_proj(x_t).split((sum(self.conv_widths), self.gate_width), -1)
         if self.conv1d is not None:

@@ -211,6 +211,7 @@ class Mamba(Mixer):
 
     def step(self, x_t: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
         """Return the output ``(B, D)`` of the next token ``x_t`` ``(B, D)``, and the state after it."""
+        self.enter_step(x_t, state)
         memory, window = state
         z, u, dt = self._project(x_t)
         weight, bias = self.conv1d.get_parameter("weight"), self.conv1d.get_parameter("bias")

@@ -273,7 +273,7 @@ class NativeSparseAttention(SparseAttention):
 
     def step(self, x_t: Tensor, state: NSACache) -> tuple[Tensor, NSACache]:
         """Return the output ``(B, D)`` of the next token of every row, and the caches with it."""
-        self.require_causal()
+        self.enter_step(x_t, state)
         x, here, choice = x_t[:, None], state.length, self.choice
         q, raw_k, raw_v, k_chosen, v_chosen, k_near, v_near = self._project(x)
         layout = one_token(x_t, here)

@@ -161,6 +161,7 @@ class RetNet(Mixer):
 
     def step(self, x_t: Tensor, state: RetentionState) -> tuple[Tensor, RetentionState]:
         """Return the output ``(B, D)`` of the next token: ``S <- gamma S + k^T v``, ``y = q S``."""
+        self.enter_step(x_t, state)
         memory, position = state
         turns = self._turns(position[:, None], memory.dtype)
         q, k, v, gate = self._project(x_t[:, None], turns)

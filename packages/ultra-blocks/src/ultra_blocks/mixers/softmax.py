@@ -225,7 +225,7 @@ class SoftmaxAttention(MaxLogits, Mixer):
         The cache takes 2 t G d numbers a row. Codes of kind "bias" and "scores" are asked for the whole
         square of the cached tokens, of which the last row is used. Dropout is not applied.
         """
-        self.require_causal()
+        self.enter_step(x_t, state)
         y, state = self._attend_next(x_t, state)
         return self.out_proj(y), state
 

@@ -241,7 +241,7 @@ class TitanAttention(SoftmaxAttention):
         """Return the output ``(B, D)`` of the next token of every row, and the state with it."""
         if self.memory is None:
             return super().step(x_t, state)
-        self.require_causal()
+        self.enter_step(x_t, state)
         if self.variant == "mac":
             y, state = context_step(self, x_t, state)
             return self.out_proj(y), state
