@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -45,6 +46,26 @@ def test_against_the_formula(follow: Callable[..., float], sign: bool) -> None:
         return (1 - 0.02 * 0.1) * p - 0.02 * direction
 
     assert follow(make, formula, SHAPES, steps=12) < 1e-9
+
+
+def test_the_papers_algorithm_neither_looks_ahead_nor_corrects_v(follow: Callable[..., float]) -> None:
+    """The correction remains in eps alone; the look-ahead is the authors' code's and the default."""
+
+    def paper(p: Tensor, g: Tensor, state: dict[str, Any], *, eps: float) -> Tensor:
+        m = state["m"] = 0.95 * state.get("m", 0) + g
+        o = reference.newton_schulz(torch.sign(m))
+        v = state["v"] = 0.95 * state.get("v", 0) + 0.05 * o**2
+        direction = o / (v.sqrt() + eps)
+        return (1 - 0.02 * 0.1) * p - 0.02 * 0.2 * math.sqrt(p.numel()) * direction / direction.norm()
+
+    def make(params: list[Tensor], **options: Any) -> AdaMuon:
+        return AdaMuon([{"params": params, "kind": "matrix"}], lr=0.02, weight_decay=0.1, **options)
+
+    exact, rough = partial(paper, eps=1e-30), partial(paper, eps=0.5)
+    plain, ahead = partial(make, nesterov=False), make
+    assert follow(partial(plain, eps=1e-30), exact, SHAPES, steps=12) < 1e-9
+    assert follow(partial(plain, eps=0.5), rough, SHAPES, steps=12) > 1e-3
+    assert follow(partial(ahead, eps=1e-30), exact, SHAPES, steps=12) > 1e-3
 
 
 def test_without_sign_it_is_that_of_pytorch_optimizer(

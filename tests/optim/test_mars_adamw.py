@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import pytorch_optimizer
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +27,19 @@ def test_vectors_take_adamw() -> None:
     mine = stepped(ours, MARSAdamW([ours], **options))
     torch.testing.assert_close(mine, stepped(theirs, AdamW([theirs], betas=(0.9, 0.95), **options)))
     assert "last_grad" not in MARSAdamW([ours]).state[ours]
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 2), (4, 3, 2, 2)], ids=str)
+def test_tensors_of_more_than_two_dimensions_are_corrected_too(shape: tuple[int, ...]) -> None:
+    """As by pytorch_optimizer; the authors' code gives them AdamW with ``betas_1d``."""
+    start = torch.randn(shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    ours, theirs, plain = (nn.Parameter(start.clone()) for _ in range(3))
+    options: dict[str, Any] = {"lr": 0.1, "eps": 1e-12, "weight_decay": 0.2}
+    mine = stepped(ours, MARSAdamW([ours], **options))
+    peer = pytorch_optimizer.MARS([theirs], betas=(0.95, 0.99), gamma=0.025, **options)
+    torch.testing.assert_close(mine, stepped(theirs, peer), rtol=1e-8, atol=1e-8)
+    authors = stepped(plain, AdamW([plain], betas=(0.9, 0.95), **options))
+    assert float((mine - authors).abs().max()) > 1e-3
 
 
 def test_lr_1d_and_weight_decay_1d_follow_the_schedule_of_lr() -> None:

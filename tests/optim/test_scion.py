@@ -39,6 +39,35 @@ def test_scion_takes_each_kind_in_its_own_norm(unconstrained: bool) -> None:
         torch.testing.assert_close(p.detach(), expected[kind], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("width", [4, 16])
+def test_a_table_moves_less_the_wider_it_is_unless_its_radius_grows(width: int) -> None:
+    """The authors' norm of the rows of an input table gives rows the length of the radius at any width."""
+    g = draw((7, width), 1)
+    by_row = 750 * g / g.square().mean(1, keepdim=True).sqrt()
+    expected = by_row.square().mean(1).sqrt()
+    for radius, share in ((3000.0, 4 / width), (750.0 * width, 1.0)):
+        table = nn.Parameter(torch.zeros(7, width, dtype=torch.float64))
+        optimizer = Scion(
+            [{"params": [table], "kind": "embedding"}], lr=1.0, radius_ends=radius, momentum=1.0
+        )
+        table.grad = g
+        optimizer.step()
+        torch.testing.assert_close(table.detach().square().mean(1).sqrt(), share * expected)
+
+
+@pytest.mark.parametrize("width", [8, 32])
+def test_what_a_matrix_and_a_head_compute_changes_equally_much_at_any_width(width: int) -> None:
+    """By at most the radius for inputs of root mean square 1; a rank of 1 meets the bound of a head."""
+    x = draw((width,), 3).sign()
+    for kind, rows, bound in (("matrix", width, 50.0), ("head", 5, 3000.0)):
+        weight = nn.Parameter(torch.zeros(rows, width, dtype=torch.float64))
+        optimizer = Scion([{"params": [weight], "kind": kind}], lr=0.01, momentum=1.0)
+        weight.grad = torch.outer(torch.ones(rows, dtype=torch.float64), x)
+        optimizer.step()
+        moved = float((weight.detach() @ x).square().mean().sqrt())
+        assert moved == pytest.approx(0.01 * bound, rel=0.0 if kind == "head" else 0.35)
+
+
 def test_scions_weights_stay_in_their_balls() -> None:
     model = nn.Sequential(nn.Linear(8, 8, bias=False))
     optimizer = build("scion", model, lr=0.2, radius=3.0)

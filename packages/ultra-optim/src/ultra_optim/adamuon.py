@@ -29,8 +29,11 @@ class AdaMuon(MuonFamily):
 
     so that every step has the root mean square 0.2 lr, about AdamW's.
 
-    Differs from the paper: nothing. Differs from pytorch_optimizer's AdaMuon, which takes no sign and does
-    not look ahead: ``sign=False, nesterov=False`` is its method.
+    Differs from the paper: its algorithm neither looks ahead (``nesterov=False``) nor corrects V for its
+    start; the authors' published code does both. The correction is a factor of the matrix, which its norm
+    takes out again but for the part in eps.
+    Differs from pytorch_optimizer's AdaMuon, which takes no sign and does not look ahead: ``sign=False,
+    nesterov=False`` is its method.
 
     State: 2n. Treats: matrices, AdamW the rest.
 

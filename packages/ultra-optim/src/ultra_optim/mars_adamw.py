@@ -29,9 +29,11 @@ class MARSAdamW(Optimizer):
     The norm is that of one tensor; of each expert in a stacked expert weight. Before the first step
     g_before is 0. Tensors of fewer than two dimensions take AdamW with ``betas_1d`` unless ``optimize_1d``.
 
-    Differs from the paper: nothing. Differs from the authors' code: its step counter is not in the state
-    dict, so that a resumed run corrects the bias anew; ``lr_1d`` and ``weight_decay_1d``, 0.003 and 0.1
-    there, are those of the group here unless they are set, and never those of a group that sets its own.
+    Differs from the paper: nothing. Differs from the authors' code: it corrects the gradients of tensors of
+    two dimensions alone, and convolutions and stacked experts, of three and more, take AdamW there, as
+    vectors do; its step counter is not in the state dict, so that a resumed run corrects the bias anew;
+    ``lr_1d`` and ``weight_decay_1d``, 0.003 and 0.1 there, are those of the group here unless they are set,
+    and never those of a group that sets its own.
 
     State: 3n. Treats: everything, vectors by AdamW.
 

@@ -37,11 +37,16 @@ class Scion(MatrixOptimizer):
       ``radius_vectors``.
 
     Weights stay inside their balls: W <- (1 - lr) W is part of the method, so that there is no other decay.
-    ``unconstrained`` leaves it out. Rates carry over from narrow to wide models.
+    ``unconstrained`` leaves it out. A step changes what a matrix or a head computes by as much at any width,
+    so that their rates carry over from narrow to wide models; a step of a table moves its rows by a root mean
+    square of lr ``radius_ends`` / c, less in wider models.
 
-    Differs from the paper: embeddings take the norm of heads, as where both are one weight; norms, biases and
-    convolutions, which its models lack or train otherwise, take the root-mean-square norm; momentum is the
-    authors' 0.1 of their experiments instead of 1.
+    Differs from the paper: all tables (words, positions, types), tied to a head or not, take the norm of
+    heads, which is the authors' choice for one weight in both places. Their norm for a table that is an input
+    alone, M over the root mean square of each row, moves rows equally far at any width; such a table keeps
+    its speed here if its ``radius_ends`` grows with c. Norms, biases and convolutions, which its models lack
+    or train otherwise, take the root-mean-square norm; momentum is the authors' 0.1 of their experiments
+    instead of 1.
 
     State: n. Treats: everything, norms by kind.
 
