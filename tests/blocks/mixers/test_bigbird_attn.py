@@ -33,8 +33,16 @@ def awake(module: nn.Module) -> nn.Module:
     return module.double().eval()
 
 
+def normed(x: Tensor, norm: nn.Module | None) -> Tensor:
+    return x if norm is None else x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight
+
+
 def by_the_paper(block: BigBirdAttention, x: Tensor, layout: Layout) -> Tensor:
-    q, k, v = block._project(layout.zero_padding(x))
+    x = layout.zero_padding(x)
+    q, k, v = (
+        part.unflatten(-1, (block.num_heads, -1)).transpose(1, 2) for part in block.qkv_proj(x).chunk(3, -1)
+    )
+    q, k = normed(q, block.q_norm), normed(k, block.k_norm)
     q, k = block._rotate(q, k, layout)
     y = bigbird(
         q,
@@ -50,13 +58,21 @@ def by_the_paper(block: BigBirdAttention, x: Tensor, layout: Layout) -> Tensor:
 
 
 @settings(max_examples=10)
-@given(DRAWN, st.booleans(), st.sampled_from([(1, 0), (2, 2), (3, 1), (2, 3)]))
+@given(DRAWN, st.booleans(), st.sampled_from([(1, 0), (2, 2), (3, 1), (2, 3)]), st.booleans())
 def test_equals_the_paper_forward_and_all_gradients(
-    batch: Batch, causal: bool, sizes: tuple[int, int]
+    batch: Batch, causal: bool, sizes: tuple[int, int], qk_norm: bool
 ) -> None:
     size, drawn = sizes
     block = awake(
-        BigBirdAttention(8, num_heads=2, causal=causal, block_size=size, random_blocks=drawn, bias=True)
+        BigBirdAttention(
+            8,
+            num_heads=2,
+            causal=causal,
+            block_size=size,
+            random_blocks=drawn,
+            qk_norm=qk_norm,
+            bias=True,
+        )
     )
     layout = batch.layout()
     x = batch.place(batch.tokens(8), layout, 8, 1.0).detach().requires_grad_()
@@ -124,6 +140,8 @@ def test_equals_the_block_sparse_attention_of_transformers_with_the_same_plan(
 def test_keeps_the_rules_where_rows_are_longer_than_the_blocks() -> None:
     options = {"block_size": 2, "random_blocks": 2}
     check_block("bigbird_attn", options=options, rules=["B1", "B1b", "B3", "B5", "B7", "B10", "B15", "B16"])
+    normed = {**options, "qk_norm": True}
+    check_block("bigbird_attn", options=normed, rules=["B1", "B5", "B7", "B16"])
 
 
 def links(block: BigBirdAttention) -> Tensor:

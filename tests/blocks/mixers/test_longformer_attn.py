@@ -23,14 +23,22 @@ def awake(module: nn.Module, seed: int = 0) -> nn.Module:
     return module.double().eval()
 
 
+def normed(x: Tensor, norm: nn.Module | None) -> Tensor:
+    return x if norm is None else x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight
+
+
 def by_the_paper(block: LongformerAttention, x: Tensor, layout: Layout) -> Tensor:
     x = layout.zero_padding(x)
-    q, k, v = block._project(x)
+    q, k, v = (
+        part.unflatten(-1, (block.num_heads, -1)).transpose(1, 2) for part in block.qkv_proj(x).chunk(3, -1)
+    )
+    q, k = normed(q, block.q_norm), normed(k, block.k_norm)
     q, k = block._rotate(q, k, layout)
     rows = None
     if block.has_rows:
         apart = (block.global_q_proj(x), *block.global_kv_proj(x).chunk(2, -1))
         qg, kg, vg = (t.unflatten(-1, (block.num_heads, -1)).transpose(1, 2) for t in apart)
+        qg, kg = normed(qg, block.global_q_norm), normed(kg, block.global_k_norm)
         rows = (*block._rotate(qg, kg, layout), vg)
     y = longformer(
         q,
@@ -46,13 +54,15 @@ def by_the_paper(block: LongformerAttention, x: Tensor, layout: Layout) -> Tenso
 
 
 @settings(max_examples=8)
-@given(DRAWN, st.booleans(), st.sampled_from([(1, 0), (4, 1), (5, 3), (9, 20), (40, 2)]))
+@given(DRAWN, st.booleans(), st.sampled_from([(1, 0), (4, 1), (5, 3), (9, 20), (40, 2)]), st.booleans())
 def test_equals_the_paper_forward_and_all_gradients(
-    batch: Batch, causal: bool, sizes: tuple[int, int]
+    batch: Batch, causal: bool, sizes: tuple[int, int], qk_norm: bool
 ) -> None:
     window, count = sizes
     block = awake(
-        LongformerAttention(8, num_heads=2, causal=causal, window=window, global_tokens=count, bias=True)
+        LongformerAttention(
+            8, num_heads=2, causal=causal, window=window, global_tokens=count, qk_norm=qk_norm, bias=True
+        )
     )
     layout = batch.layout()
     x = batch.place(batch.tokens(8), layout, 8, 1.0).detach().requires_grad_()
@@ -110,6 +120,7 @@ def test_keeps_the_rules_where_rows_are_longer_than_the_window() -> None:
     rules = ["B1", "B1b", "B3", "B5", "B7", "B10", "B16"]
     check_block("longformer_attn", options={"window": 4, "global_tokens": 2}, rules=rules)
     check_block("longformer_attn", options={"window": 3, "global_tokens": 0}, rules=["B5", "B7"])
+    check_block("longformer_attn", options={"window": 4, "qk_norm": True}, rules=rules)
 
 
 def test_a_window_and_no_more_is_seen() -> None:

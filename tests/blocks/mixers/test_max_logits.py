@@ -23,6 +23,7 @@ SOFTMAX = [
     ("gqa_attn", {"num_kv_heads": 2, "positions": "alibi"}),
     ("gated_softmax_attn", {}),
     ("sigmoid_attn", {}),
+    ("titan_attn", {"memory": False}),
     ("fox_attn", {}),
 ]
 LATENT = [{}, {"query_latent_dim": 6, "bias": True}, {"positions": "nope", "window": 3}]
@@ -165,6 +166,8 @@ def test_it_is_no_part_of_the_state() -> None:
         ("gqa_attn", {"linear": BitLinear}),
         ("latent_attn", {"linear": BitLinear}),
         ("titan_attn", {}),
+        ("titan_attn", {"memory": False, "persistent_tokens": 1}),
+        ("titan_attn", {"memory": False, "qk_norm": True}),
     ],
 )
 def test_what_is_not_linear_has_no_rows(name, options) -> None:

@@ -50,8 +50,21 @@ def by_the_book(block, x, layout):
         q, k, v = (
             (z @ w.T).unflatten(-1, (HEADS, -1)).transpose(1, 2) for w in inner.qkv_proj.weight.split(WIDTH)
         )
+        if inner.q_norm is not None:
+            q, k = (
+                part / (part.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight
+                for part, norm in ((q, inner.q_norm), (k, inner.k_norm))
+            )
         q, k = (reference_positions.rope(part, layout.positions) for part in (q, k))
-        y = attention(q, k, v, documents=layout.documents, positions=layout.positions, causal=block.causal)
+        y = attention(
+            q,
+            k,
+            v,
+            documents=layout.documents,
+            positions=layout.positions,
+            causal=block.causal,
+            softcap=inner.softcap,
+        )
         return torch.where(mask, y.transpose(1, 2).flatten(2) @ inner.out_proj.weight.T, 0.0)
 
     return solve(f, torch.where(mask, x, 0.0), block.solver, block.steps)
@@ -62,12 +75,18 @@ def by_the_book(block, x, layout):
     st.integers(1, 3),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, 0.5]),
     st.integers(1, 5),
     st.integers(0, 99),
 )
-def test_equals_the_reference_forward_and_backward(solver, steps, causal, recomputed, length, seed):
+def test_equals_the_reference_forward_and_backward(
+    solver, steps, causal, recomputed, qk_norm, cap, length, seed
+):
     g = torch.Generator().manual_seed(seed)
-    block = build(solver=solver, steps=steps, causal=causal, checkpoint=recomputed)
+    block = build(
+        solver=solver, steps=steps, causal=causal, checkpoint=recomputed, qk_norm=qk_norm, softcap=cap
+    )
     mask = torch.rand(2, length, generator=g) < 0.7
     documents = (torch.rand(2, length, generator=g) < 0.3).cumsum(1)
     layout = Layout.from_mask(mask, documents)
@@ -245,6 +264,19 @@ def test_wrong_options_are_errors(options, message):
 
 
 RECOMPUTED = block_cases([ODE], options={"solver": "heun", "checkpoint": True})
+
+
+BOUNDED = block_cases([ODE], options={"qk_norm": True, "softcap": 0.5})
+
+
+@pytest.mark.parametrize(("case", "rule"), pytest_params(BOUNDED, ["B1", "B3", "B5", "B7", "B16"]))
+def test_conformance_with_bounded_scores(case, rule):
+    rule(case)
+
+
+def test_a_cap_must_be_above_0():
+    with pytest.raises(ValueError, match="ODE: softcap must be above 0"):
+        build(softcap=0.0)
 
 
 @pytest.mark.parametrize(("case", "rule"), pytest_params(RECOMPUTED, ["B1", "B3", "B7", "B13", "B16"]))

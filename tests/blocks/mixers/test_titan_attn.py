@@ -30,6 +30,8 @@ LAYER = {"variant": "mal", "memory_chunk": 5, "window": 6}
 DEEP = {"memory_depth": 2, "memory_chunk": 5}
 DEEP_CONTEXT = {"memory_depth": 2, "variant": "mac", "memory_chunk": 4, "positions": "rope"}
 DEEP_LAYER = {"memory_depth": 2, "variant": "mal", "memory_chunk": 3}
+CAPPED = {"memory_chunk": 5, "softcap": 0.5}
+CAPPED_CONTEXT = {"variant": "mac", "memory_chunk": 3, "positions": "alibi", "softcap": 0.5}
 ROTARY = {"memory_chunk": 3, "positions": "rope", "window": 4, "qk_norm": True, "bias": True}
 
 
@@ -40,7 +42,11 @@ ROTARY = {"memory_chunk": 3, "positions": "rope", "window": 4, "qk_norm": True, 
             block_cases([TitanAttention], options=SHORT_CHUNKS),
             ["B1", "B1b", "B3", "B4", "B5", "B7", "B10", "B16"],
         ),
-        *pytest_params(block_cases([TitanAttention], options=PLAIN), ["B1b", "B5", "B7", "B8", "B15b"]),
+        *pytest_params(
+            block_cases([TitanAttention], options=PLAIN), ["B1b", "B5", "B7", "B8", "B15b", "B21", "B22"]
+        ),
+        *pytest_params(block_cases([TitanAttention], options=CAPPED), ["B1", "B5", "B7", "B10", "B16"]),
+        *pytest_params(block_cases([TitanAttention], options=CAPPED_CONTEXT), ["B1", "B5", "B7", "B16"]),
         *pytest_params(
             block_cases([TitanAttention], options=CONTEXT),
             ["B1", "B1b", "B3", "B4", "B5", "B7", "B8", "B10", "B15", "B16"],
@@ -89,12 +95,21 @@ def attention_by_the_paper(
         turned = [position_reference.rope(y[None], positions[None])[0] for y in (q, k)]
         scores = turned[0] @ turned[1].mT
     ahead = torch.ones(len(x), len(x), dtype=torch.bool).triu(1) & block.causal
-    scores, values = [q @ k_p.mT, scores.masked_fill(ahead, -torch.inf)], [v_p, v]
+    scores, values = (
+        [capped(block, q @ k_p.mT), capped(block, scores).masked_fill(ahead, -torch.inf)],
+        [v_p, v],
+    )
     if h is not None:
         _, k_h, v_h = split(h @ block.qkv_proj.weight.T, 3)
-        scores, values = [*scores, (q @ k_h.mT).masked_fill(ahead, -torch.inf)], [*values, v_h]
-    weights = (torch.cat(scores, -1) / D**0.5).softmax(-1)
+        scores, values = [*scores, capped(block, q @ k_h.mT).masked_fill(ahead, -torch.inf)], [*values, v_h]
+    weights = torch.cat(scores, -1).softmax(-1)
     return (weights @ torch.cat(values, -2)).transpose(0, 1)
+
+
+def capped(block: TitanAttention, products: Tensor) -> Tensor:
+    """Scores of products q k."""
+    scores = products / D**0.5
+    return scores if block.softcap is None else block.softcap * (scores / block.softcap).tanh()
 
 
 def memory_inputs(block: TitanAttention, x: Tensor) -> tuple[list[Tensor], list[list[Any]]]:
@@ -224,6 +239,7 @@ def by_the_paper(block: TitanAttention, x: Tensor, layout: Layout) -> Tensor:
     st.sampled_from([1, 3, 64]),
     st.sampled_from([0.6, 2.0]),
     st.booleans(),
+    st.sampled_from([None, 0.5]),
     st.integers(0, 99),
 )
 def test_equals_the_paper_forward_and_backward(
@@ -235,10 +251,18 @@ def test_equals_the_paper_forward_and_backward(
     chunk: int,
     real: float,
     packed: bool,
+    softcap: float | None,
     seed: int,
 ) -> None:
     g = torch.Generator().manual_seed(seed)
-    block = awake(variant=variant, memory_depth=depth, causal=causal, positions=positions, memory_chunk=chunk)
+    block = awake(
+        variant=variant,
+        memory_depth=depth,
+        causal=causal,
+        positions=positions,
+        memory_chunk=chunk,
+        softcap=softcap,
+    )
     mask = torch.rand(2, length, generator=g) < real
     documents = (torch.rand(2, length, generator=g) < 0.3).cumsum(1) if packed else None
     layout = Layout.from_mask(mask, documents)

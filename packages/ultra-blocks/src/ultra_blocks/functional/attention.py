@@ -101,6 +101,11 @@ def ragged_attention(
     return scattered.view(batch, length, heads, width).transpose(1, 2)
 
 
+def soft_capped(scores: Tensor, softcap: float | None) -> Tensor:
+    """Return ``softcap tanh(s / softcap)``; None: no cap."""
+    return scores if softcap is None else softcap * torch.tanh(scores / softcap)
+
+
 def explicit_attention(
     scores: Tensor,
     v: Tensor,
@@ -126,8 +131,7 @@ def explicit_attention(
         returns ``(B, H, T, d)``.
     """
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
+    scores = soft_capped(scores, softcap)
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
     if mask is not None:

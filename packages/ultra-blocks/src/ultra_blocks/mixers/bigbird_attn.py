@@ -40,6 +40,7 @@ class BigBirdAttention(SparseAttention):
         block_size: tokens of a block.
         random_blocks: random links of each block and head; 0: none.
         positions: position code, of a kind that turns q and k.
+        qk_norm: RMS norm with gain over d of each query and key, before the position code.
         bias: whether the projections have shifts.
         linear: factory of the projections.
 
@@ -74,6 +75,7 @@ class BigBirdAttention(SparseAttention):
         block_size: Annotated[int, Range(min=1)] = 64,
         random_blocks: Annotated[int, Range(min=0)] = 3,
         positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
+        qk_norm: bool = False,
         bias: bool = False,
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
@@ -83,6 +85,7 @@ class BigBirdAttention(SparseAttention):
             num_kv_heads=num_heads,
             causal=causal,
             positions=positions,
+            qk_norm=qk_norm,
             bias=bias,
             linear=linear,
         )

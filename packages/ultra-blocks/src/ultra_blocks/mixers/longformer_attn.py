@@ -16,6 +16,7 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.sparse import SparseAttention, one_token
+from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
 from ultra_core.options import FromModel, Range
 
@@ -50,6 +51,8 @@ class LongformerAttention(SparseAttention):
         window: width of the window; encoders see half of it on either side, causal blocks all of it back.
         global_tokens: how many first tokens of each document are global, as [CLS] is; 0: none.
         positions: position code, of a kind that turns q and k.
+        qk_norm: RMS norm with gain over d of each query and key, before the position code; those of
+            global tokens have gains of their own.
         bias: whether the projections have shifts.
         linear: factory of the projections.
 
@@ -84,6 +87,7 @@ class LongformerAttention(SparseAttention):
         window: Annotated[int, Range(min=1)] = 512,
         global_tokens: Annotated[int, Range(min=0)] = 1,
         positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
+        qk_norm: bool = False,
         bias: bool = False,
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
@@ -93,6 +97,7 @@ class LongformerAttention(SparseAttention):
             num_kv_heads=num_heads,
             causal=causal,
             positions=positions,
+            qk_norm=qk_norm,
             bias=bias,
             linear=linear,
         )
@@ -106,6 +111,8 @@ class LongformerAttention(SparseAttention):
         if self.has_rows:
             self.global_q_proj = linear(hidden_size, hidden_size, bias=bias)
             self.global_kv_proj = fused_linear(linear, hidden_size, (hidden_size, hidden_size), bias=bias)
+            self.global_q_norm = RMSNorm(self.head_dim) if qk_norm else None
+            self.global_k_norm = RMSNorm(self.head_dim) if qk_norm else None
         self.reset_parameters()
 
     def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
@@ -132,6 +139,8 @@ class LongformerAttention(SparseAttention):
         q = self.global_q_proj(x.gather(1, places[..., None].expand(-1, -1, x.shape[-1])))
         k, v = self.global_kv_proj(x).chunk(2, -1)
         q, k, v = (t.unflatten(-1, heads).transpose(1, 2) for t in (q, k, v))
+        if self.global_q_norm is not None and self.global_k_norm is not None:
+            q, k = self.global_q_norm(q), self.global_k_norm(k)
         q, _ = self._rotate(q, q, blocks.at(places))
         k, _ = self._rotate(k, k[:, :0], blocks.layout)
         rows = document_attention(q.unflatten(2, (-1, count)), k, v, blocks, ALIGN)

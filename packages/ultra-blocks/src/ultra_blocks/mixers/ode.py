@@ -13,6 +13,7 @@ from ultra_blocks.functional.ode_solvers import TABLEAUS, Solver, integrate
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_blocks.mixers.softmax import check_options
 from ultra_blocks.mixers.standard_attn import StandardAttention
 from ultra_blocks.norms.layer_norm import LayerNorm
 from ultra_blocks.positions import PositionSpec
@@ -42,6 +43,8 @@ class ODE(Mixer):
         causal: a token sees itself and what comes before, in every evaluation. There is no decoding token by
             token: it would take keys and values of every evaluation.
         positions: position code of the attention.
+        qk_norm: RMS norm with gain over d of each query and key, before the position code.
+        softcap: scores become ``softcap * tanh(S / softcap)``, before masks and biases.
         solver: ``rk4``, ``euler``, ``midpoint`` or ``heun``.
         steps: steps from s = 0 to 1.
         dropout: probability that a channel of a token is held still during a solve, in training.
@@ -54,8 +57,8 @@ class ODE(Mixer):
         ``attention.out_proj.weight (D, D)`` and those of the norm.
 
     Raises:
-        ValueError: an unknown solver, ``steps`` below 1, a dropout outside [0, 1), heads that do not divide
-            D, or a position code of a kind that attention cannot apply.
+        ValueError: an unknown solver, ``steps`` below 1, a dropout outside [0, 1), a cap that is not above
+            0, heads that do not divide D, or a position code of a kind that attention cannot apply.
 
     Paper: Chen et al. 2018, "Neural Ordinary Differential Equations", arXiv:1806.07366; of attention: Li et
     al. 2022, "ODE Transformer", arXiv:2203.09176.
@@ -75,6 +78,8 @@ class ODE(Mixer):
         num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
         causal: bool = False,
         positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
+        qk_norm: bool = False,
+        softcap: Annotated[float, Range(gt=0)] | None = None,
         solver: Annotated[Solver, FromModel("ode_solver")] = "rk4",
         steps: Annotated[int, FromModel("ode_steps"), Range(min=1)] = 2,
         dropout: Annotated[float, FromModel("dropout"), Range(min=0, lt=1)] = 0.0,
@@ -87,15 +92,20 @@ class ODE(Mixer):
             raise ValueError(f"ODE: solver must be one of {', '.join(TABLEAUS)}; given {solver!r}")
         if steps < 1:
             raise ValueError(f"ODE: steps must be 1 or more; given {steps}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"ODE: dropout must be at least 0 and below 1; given {dropout}")
+        check_options("ODE", window=None, softcap=softcap, dropout=dropout)
         self.solver: Solver = solver
         self.steps = steps
         self.dropout = dropout
         self.checkpoint = checkpoint
         self.norm = norm(hidden_size)
         self.attention = _Derivative(
-            hidden_size, num_heads=num_heads, causal=causal, positions=positions, linear=linear
+            hidden_size,
+            num_heads=num_heads,
+            causal=causal,
+            positions=positions,
+            qk_norm=qk_norm,
+            softcap=softcap,
+            linear=linear,
         )
         self.reset_parameters()
 

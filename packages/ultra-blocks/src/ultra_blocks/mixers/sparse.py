@@ -12,6 +12,7 @@ from ultra_blocks.functional.document_blocks import DocumentBlocks, document_blo
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer
+from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
 
 
@@ -35,6 +36,7 @@ class SparseAttention(Mixer):
         branches: int = 1,
         causal: bool,
         positions: PositionSpec,
+        qk_norm: bool = False,
         bias: bool,
         linear: LinearFactory,
     ) -> None:
@@ -51,6 +53,8 @@ class SparseAttention(Mixer):
         self.heights = tuple(n * self.head_dim for n in self.head_counts)
         self.qkv_proj = fused_linear(linear, hidden_size, self.heights, bias=bias)
         self.out_proj = linear(hidden_size, hidden_size, bias=bias)
+        self.q_norm = RMSNorm(self.head_dim) if qk_norm else None
+        self.k_norm = RMSNorm(self.head_dim) if qk_norm else None
         self.positions = self.build_positions(positions, head_dim=self.head_dim, num_heads=num_heads)
 
     def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
@@ -77,7 +81,10 @@ class SparseAttention(Mixer):
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return q ``(B, H, L, d)`` and the keys and values ``(B, G, L, d)``, views of one projection."""
         parts = self.qkv_proj(x).unflatten(-1, (sum(self.head_counts), self.head_dim))
-        return tuple(part.transpose(1, 2) for part in parts.split(self.head_counts, dim=2))
+        q, k, *rest = (part.transpose(1, 2) for part in parts.split(self.head_counts, dim=2))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        return q, k, *rest
 
     def _rotate(self, q: Tensor, k: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         """Return q and k turned by their positions, where the position code turns anything."""

@@ -72,6 +72,8 @@ class TitanAttention(SoftmaxAttention):
         persistent_tokens: P; None: 4 with a memory, else 0. With some the scores are kept in memory.
         qk_norm: RMS norm with gain over d of each query and key of the attention, before the position code.
         window: local attention: encoders see ``|p_i - p_j| <= window // 2``, causal blocks ``window`` back.
+        softcap: scores of the attention, those of persistent and of retrieved tokens among them, become
+            ``softcap * tanh(S / softcap)``, before masks and biases.
         dropout: probability that a weight of A is dropped in training.
         bias: whether the projections of the attention have shifts.
         linear: factory of the projections, except those of gates.
@@ -118,6 +120,7 @@ class TitanAttention(SoftmaxAttention):
         persistent_tokens: Annotated[int, Range(min=0)] | None = None,
         qk_norm: bool = False,
         window: Annotated[int, Range(min=1)] | None = None,
+        softcap: Annotated[float, Range(gt=0)] | None = None,
         dropout: Annotated[float, FromModel("dropout"), Range(min=0, lt=1)] = 0.0,
         bias: bool = False,
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
@@ -152,7 +155,7 @@ class TitanAttention(SoftmaxAttention):
             positions=positions,
             qk_norm=qk_norm,
             window=window,
-            softcap=None,
+            softcap=softcap,
             dropout=dropout,
             bias=bias,
             linear=linear,
@@ -190,8 +193,11 @@ class TitanAttention(SoftmaxAttention):
         return own if self.memory is None else {**own, "memory.qkv_proj.weight": self.memory.heights}
 
     def logit_rows(self) -> tuple[LogitRows, ...]:
-        """Return nothing: logits with persistent tokens and with what a memory returns are not recorded."""
-        return ()
+        """Return the rows of plain attention; nothing with a memory or persistent tokens.
+
+        Their logits are not recorded. A block without both is attention with a position code.
+        """
+        return super().logit_rows() if self.memory is None and self.persistent is None else ()
 
     def parameter_info(self) -> dict[str, ParamInfo]:
         """Describe the parameters: gates and persistent tokens are not decayed."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ultra_blocks.functional.attention import explicit_attention
+from ultra_blocks.functional.attention import explicit_attention, soft_capped
 from ultra_blocks.functional.masks import key_mask
 from ultra_blocks.functional.neural_memory import Gates, Memory
 from ultra_blocks.layout import Layout
@@ -75,7 +75,7 @@ def read_segments(block: TitanAttention, x: Tensor, layout: Layout) -> Tensor:
         first = opens.reshape(-1, *(1,) * (kept.ndim - 1))
         kept, momentum = torch.where(first, 0.0, kept), torch.where(first, 0.0, momentum)
         k_h, v_h = _retrieved(block, ask_c, kept)
-        near = q_c @ k_h.to(q_c.dtype).mT * block.head_dim**-0.5
+        near = _plain_scores(block, q_c, k_h)
         hidden = opens[:, None, None, None] | ~real[:, None, None, :]
         near = near.masked_fill(hidden | ~earlier if block.causal else hidden, float("-inf"))
         y = _attended(block, q_c, (near, scores_c), (v_h, v_c), fixed)
@@ -116,7 +116,7 @@ def context_step(block: TitanAttention, x_t: Tensor, state: ContextState) -> tup
     keys, values = torch.cat((old[0], k), 2), torch.cat((old[1], v), 2)
     if block.positions.kind == "scores":
         q = q.expand(-1, -1, inside + 1, -1)
-    scores = block._scores(q, keys, layout)[:, :, -1:]
+    scores = soft_capped(block._scores(q, keys, layout)[:, :, -1:], block.softcap)
     if block.positions.kind == "bias":
         scores = scores + block.positions.bias(layout, v.dtype)[:, :, -1:]
     near = scores[..., :0]
@@ -124,7 +124,7 @@ def context_step(block: TitanAttention, x_t: Tensor, state: ContextState) -> tup
     if length >= memory.chunk_size:
         new = _retrieved(block, _questions(block, x_t[:, None]), kept)
         k_h, v_h = (torch.cat(pair, 2) for pair in zip(old[2:], new, strict=True))
-        near = plain @ k_h.to(plain.dtype).mT * block.head_dim**-0.5
+        near = _plain_scores(block, plain, k_h)
     y = _attended(block, plain, (near, scores), (v_h, values), _persistent(block))[:, 0]
     read, after = memory.step(y, state.memory)
     y = block._gated(y.unflatten(-1, (block.num_heads, -1)), read)
@@ -158,8 +158,13 @@ def _token_scores(
     """Return the scores ``(B n, H, w, w)`` between tokens of a segment, before masks."""
     if block.positions.kind == "rotate":
         q, k = block.positions.rotate(q, k, segments)
-    scores = block._scores(q, k, segments)
+    scores = soft_capped(block._scores(q, k, segments), block.softcap)
     return scores + block.positions.bias(segments, dtype) if block.positions.kind == "bias" else scores
+
+
+def _plain_scores(block: TitanAttention, q: Tensor, k: Tensor) -> Tensor:
+    """Return the scores of keys without position, capped where the block says so."""
+    return soft_capped(q @ k.to(q.dtype).mT * block.head_dim**-0.5, block.softcap)
 
 
 def _questions(block: TitanAttention, x: Tensor) -> Tensor:
@@ -192,7 +197,7 @@ def _attended(
     """Return the normed outputs of the heads ``(R, w, D)``, of retrieved, own and persistent tokens."""
     if fixed is not None:
         k, v = fixed
-        scores = (*scores, q @ k.to(q.dtype).mT * block.head_dim**-0.5)
+        scores = (*scores, _plain_scores(block, q, k))
         values = (*values, v.expand(len(q), -1, -1, -1))
     exact = torch.promote_types(q.dtype, torch.float32)
     dropout = block.dropout if block.training else 0.0
