@@ -9,11 +9,12 @@ from ultra_blocks.config import ModelConfigError
 from ultra_blocks.encoder import Encoder, UltraConfig
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
+from ultra_blocks.norms.dynamic_tanh import DynamicTanh
 from ultra_core import blocks, ffns
 from ultra_core.errors import PluginError
 from ultra_core.options import FromModel
 
-PATTERNS = [["standard_attn"], ["retnet", "gqa_attn"], [{"standard_attn": {"window": 4}}]]
+PATTERNS = [["standard_attn"], ["retnet", "gqa_attn"], [{"standard_attn": {"window": 4}}], ["titan_attn"]]
 
 
 def config(**fields):
@@ -269,6 +270,13 @@ def test_plugins_without_our_base_classes_and_their_losses(monkeypatch):
 def test_a_wrong_config_is_refused():
     with pytest.raises(ModelConfigError, match="num_heads"):
         Encoder(config(num_heads=3))
+
+
+def test_slopes_of_a_norm_by_place():
+    norm = {"dynamic_tanh": {"alpha_init": {"mixer": 0.8, "ffn": 0.2}}}
+    encoder = Encoder(config(norm_type=norm))
+    found = {(m.place, round(m.alpha.item(), 6)) for m in encoder.modules() if isinstance(m, DynamicTanh)}
+    assert {("mixer", 0.8), ("ffn", 0.2), ("final", 0.5)} <= found
 
 
 class TestBuilding:

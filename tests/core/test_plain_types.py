@@ -56,6 +56,7 @@ FITS_NOT = [
     ({"a": 1}, dict[str, str], "a mapping, each value a text"),
     ({1: "a"}, dict[str, str], "a mapping, each value a text"),
     ([1], dict[str, Any], "a mapping"),
+    ({"c": 1}, dict[Literal["a", "b"], int], "a mapping with keys among 'a', 'b', each value a whole number"),
     ("x", list, "a list"),
     (0, Count, "a number >= 1"),
     ([0], list[Count], "a list, each item a whole number >= 1"),

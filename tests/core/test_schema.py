@@ -77,6 +77,14 @@ def test_a_class_becomes_an_object():
         (list, {"type": "array"}),
         (dict, {"type": "object"}),
         (Mapping[str, Mapping], {"type": "object", "additionalProperties": {"type": "object"}}),
+        (
+            dict[Literal["a", "b"], Annotated[float, Range(gt=0)]],
+            {
+                "type": "object",
+                "propertyNames": {"enum": ["a", "b"]},
+                "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
+            },
+        ),
         (int | bool | int, {"anyOf": [{"type": "integer"}, {"type": "boolean"}]}),
         (str | Any, {}),
         (

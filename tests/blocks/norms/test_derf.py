@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from ultra_blocks.norms.base import PLACES
 from ultra_blocks.norms.derf import Derf
 
 
@@ -21,6 +22,18 @@ def test_starts_as_published():
     assert torch.equal(norm.bias, torch.zeros(16))
     assert Derf(16, place="embedding").alpha.item() == pytest.approx(0.5 * math.sqrt(16))
     assert Derf(16, shift_init=0.25).shift.item() == 0.25
+
+
+def test_alpha_of_some_places():
+    slopes = {"mixer": 0.8, "ffn": 0.2, "final": 0.3}
+    found = {place: Derf(16, place=place, alpha_init=slopes).alpha.item() for place in PLACES}
+    assert found == pytest.approx({**slopes, "embedding": 2.0, "head": 0.5})
+
+
+@pytest.mark.parametrize("wrong", [{"attention": 0.8}, {"mixer": 0.0}, {"mixer": None}, [0.8, 0.2]])
+def test_what_is_no_alpha_of_a_place(wrong):
+    with pytest.raises(ValueError, match=r"alpha_init .* keys among 'mixer', 'ffn'.*a number > 0"):
+        Derf(16, alpha_init=wrong)
 
 
 def test_bounded_and_odd_without_a_shift(x):

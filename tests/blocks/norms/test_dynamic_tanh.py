@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from ultra_blocks.norms.base import PLACES
 from ultra_blocks.norms.dynamic_tanh import DynamicTanh
 
 
@@ -32,6 +33,18 @@ def test_output_depends_on_the_scale_of_the_input(x):
 def test_alpha_starts_where_the_place_says(place, expected):
     assert DynamicTanh(16, place=place).alpha.item() == pytest.approx(expected)
     assert DynamicTanh(16, place=place, alpha_init=0.2).alpha.item() == pytest.approx(0.2)
+
+
+def test_alpha_of_some_places():
+    slopes = {"mixer": 0.8, "ffn": 0.2, "final": 0.3}
+    found = {place: DynamicTanh(16, place=place, alpha_init=slopes).alpha.item() for place in PLACES}
+    assert found == pytest.approx({**slopes, "embedding": 2.0, "head": 0.5})
+
+
+@pytest.mark.parametrize("wrong", [{"attention": 0.8}, {"mixer": 0.0}, {"mixer": None}, [0.8, 0.2]])
+def test_what_is_no_alpha_of_a_place(wrong):
+    with pytest.raises(ValueError, match=r"alpha_init .* keys among 'mixer', 'ffn'.*a number > 0"):
+        DynamicTanh(16, alpha_init=wrong)
 
 
 def test_bounded_and_odd(x, randomise):

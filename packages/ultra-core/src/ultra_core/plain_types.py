@@ -154,7 +154,10 @@ def words(hint: Any, bounds: Range | None = None) -> str:
     if origin in (*LISTS, tuple):
         return f"a list, each item {words(args[0])}" if args and args[0] is not Any else "a list"
     if origin in MAPPINGS:
-        return f"a mapping, each value {words(args[1])}" if args and args[1] is not Any else "a mapping"
+        choices = get_args(args[0]) if args and get_origin(args[0]) is Literal else ()
+        keys = f" with keys among {', '.join(map(repr, choices))}" if choices else ""
+        items = f", each value {words(args[1])}" if args and args[1] is not Any else ""
+        return f"a mapping{keys}{items}"
     if is_section(hint):
         return "a mapping"
     return _WORDS[hint] if hint in _WORDS else str(getattr(hint, "__name__", hint))

@@ -53,7 +53,8 @@ def type_schema(hint: Any) -> Schema:
     if origin in (*LISTS, tuple):
         return {"type": "array", "items": type_schema(args[0])} if args else {"type": "array"}
     if origin in MAPPINGS:
-        return {"type": "object", **({"additionalProperties": type_schema(args[1])} if args else {})}
+        keys = {"propertyNames": type_schema(args[0])} if args and get_origin(args[0]) is Literal else {}
+        return {"type": "object", **keys, **({"additionalProperties": type_schema(args[1])} if args else {})}
     return attrs_schema(origin) if attrs.has(origin) else {}
 
 

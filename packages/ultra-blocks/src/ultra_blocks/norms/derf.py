@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
 from torch import Tensor, nn
 
 from ultra_blocks.norms.base import Norm, Place, like
-from ultra_blocks.norms.dynamic_tanh import initial_alpha
-from ultra_core.options import Range, require
+from ultra_blocks.norms.dynamic_tanh import Slopes, initial_alpha
+from ultra_core.options import require
 
 
 class Derf(Norm):
@@ -21,7 +19,9 @@ class Derf(Norm):
     Args:
         hidden_size: width D.
         place: where the norm stands; sets where ``alpha`` starts.
-        alpha_init: where ``alpha`` starts. None: 0.5, and ``0.5 * sqrt(D)`` after the embeddings.
+        alpha_init: where ``alpha`` starts, one number for all places or one for each of some of ``mixer``,
+            ``ffn``, ``final``, ``embedding``, ``head``. None, and places left out: 0.5, and
+            ``0.5 * sqrt(D)`` after the embeddings.
         shift_init: where ``shift`` starts.
 
     Shapes:
@@ -37,12 +37,12 @@ class Derf(Norm):
         hidden_size: int,
         *,
         place: Place = "mixer",
-        alpha_init: Annotated[float, Range(gt=0)] | None = None,
+        alpha_init: Slopes = None,
         shift_init: float = 0.0,
     ) -> None:
         super().__init__(hidden_size, place=place)
         require(Derf, alpha_init=alpha_init)
-        self.alpha_init = initial_alpha(place, hidden_size) if alpha_init is None else alpha_init
+        self.alpha_init = initial_alpha(place, hidden_size, alpha_init)
         self.shift_init = shift_init
         self.weight = nn.Parameter(torch.empty(hidden_size))
         self.bias = nn.Parameter(torch.empty(hidden_size))

@@ -11,13 +11,20 @@ from torch import Tensor, nn
 from ultra_blocks.norms.base import Norm, Place, like
 from ultra_core.options import Range, require
 
+Slope = Annotated[float, Range(gt=0)]
+Slopes = Slope | dict[Place, Slope] | None
+"""Where slopes start: one for all places, or one for each of some places."""
 
-def initial_alpha(place: Place, hidden_size: int) -> float:
-    """Return the slope to start from: 0.5, and ``0.5 * sqrt(D)`` after the embeddings.
+
+def initial_alpha(place: Place, hidden_size: int, given: Slopes = None) -> float:
+    """Return the slope to start from: that ``given``, else 0.5, and ``0.5 * sqrt(D)`` after the embeddings.
 
     Embeddings start near 0.02, where a tanh of slope 0.5 would hand on next to nothing; DyT's recipe for
     language models multiplies them by a learnt scalar that starts at ``sqrt(D)``, folded into the slope here.
     """
+    chosen = given.get(place) if isinstance(given, dict) else given
+    if chosen is not None:
+        return chosen
     return 0.5 * math.sqrt(hidden_size) if place == "embedding" else 0.5
 
 
@@ -30,9 +37,11 @@ class DynamicTanh(Norm):
     Args:
         hidden_size: width D.
         place: where the norm stands; sets where ``alpha`` starts.
-        alpha_init: where ``alpha`` starts. None: 0.5 before mixers and FFNs, at the end and in the head;
-            ``0.5 * sqrt(D)`` after the embeddings. Wide, deep models want less before the FFN and at the
-            end: the authors take 0.8 (attention) and 0.2 (elsewhere) at a width of 4096.
+        alpha_init: where ``alpha`` starts, one number for all places or one for each of some of ``mixer``,
+            ``ffn``, ``final``, ``embedding``, ``head``. None, and places left out: 0.5 before mixers and
+            FFNs, at the end and in the head; ``0.5 * sqrt(D)`` after the embeddings. Wide, deep models want
+            less before the FFN and at the end: at a width of 4096 the authors take
+            ``{mixer: 0.8, ffn: 0.2, final: 0.2}``.
 
     Shapes:
         x, y: ``(..., D)``; alpha is ``(1,)``.
@@ -46,11 +55,11 @@ class DynamicTanh(Norm):
         hidden_size: int,
         *,
         place: Place = "mixer",
-        alpha_init: Annotated[float, Range(gt=0)] | None = None,
+        alpha_init: Slopes = None,
     ) -> None:
         super().__init__(hidden_size, place=place)
         require(DynamicTanh, alpha_init=alpha_init)
-        self.alpha_init = initial_alpha(place, hidden_size) if alpha_init is None else alpha_init
+        self.alpha_init = initial_alpha(place, hidden_size, alpha_init)
         self.weight = nn.Parameter(torch.empty(hidden_size))
         self.bias = nn.Parameter(torch.empty(hidden_size))
         self.alpha = nn.Parameter(torch.empty(1))
