@@ -1,10 +1,15 @@
-"""AdamW with 8-bit moments."""
+"""AdamW with 8-bit moments: against pytorch_optimizer's FlashAdamW, codes, limits, resume.
+
+FlashAdamW has even steps of 32 numbers to a scale. The project does not depend on
+bitsandbytes, which has the paper's codes; torch and HeavyBall have no 8-bit moments.
+"""
 
 import copy
 
 import pytest
 import torch
-from torch import nn
+from pytorch_optimizer.optimizer import flash_adamw
+from torch import Tensor, nn
 
 from ultra_optim import AdamW, AdamW8bit, adamw_8bit, build
 from ultra_optim.quantised_state import dequantize, state_bytes
@@ -45,6 +50,51 @@ def test_moments_are_adamws_up_to_a_code() -> None:
     expected = reference.state[exact]["exp_avg"].view(-1)
     assert float((m - expected).abs().max() / expected.abs().max()) < 0.01
     assert not torch.equal(m, expected)
+
+
+def flash(steps: int) -> nn.Parameter:
+    p = nn.Parameter(torch.randn(70, 80, generator=torch.Generator().manual_seed(0)))
+    optimizer = flash_adamw.FlashAdamW([p], lr=0.01, weight_decay=0.01)
+    for step in range(steps):
+        p.grad = torch.randn(70, 80, generator=torch.Generator().manual_seed(step + 1))
+        optimizer.step()
+    return p
+
+
+def test_with_the_codes_of_pytorch_optimizer_it_is_its_flash_adamw(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def code(values: Tensor, codes: Tensor, scales: Tensor, *, signed: bool) -> None:
+        kept[codes.data_ptr()] = flash_adamw.quantize_state(values, signed, not signed, signed)
+
+    def decode(codes: Tensor, scales: Tensor, *, signed: bool) -> Tensor:
+        if codes.data_ptr() not in kept:
+            return torch.zeros(codes.shape)
+        return flash_adamw.dequantize_state(*kept[codes.data_ptr()], signed, not signed, signed)
+
+    theirs = flash(20)
+    assert float((grown(20)[0] - theirs).detach().abs().max()) > 1e-3
+    monkeypatch.setattr(adamw_8bit, "quantize_", code)
+    monkeypatch.setattr(adamw_8bit, "dequantize", decode)
+    ours, _ = grown(20)
+    assert len(kept) == 2
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+
+
+def test_gradients_of_many_sizes_lead_where_adamw_leads_nearer_than_flash_adamw() -> None:
+    """Even steps lose what is small beside its neighbours; where all are of a size they are finer."""
+    sizes = torch.logspace(-3, 0, 32).repeat(175).view(70, 80)
+    ends = []
+    for make in (AdamW, AdamW8bit, flash_adamw.FlashAdamW):
+        p = nn.Parameter(torch.zeros(70, 80))
+        optimizer = make([p], lr=0.01, weight_decay=0.01)
+        for step in range(20):
+            p.grad = sizes * torch.randn(70, 80, generator=torch.Generator().manual_seed(step + 1))
+            optimizer.step()
+        ends.append(p.detach())
+    ours, theirs = (float((end - ends[0]).norm() / ends[0].norm()) for end in ends[1:])
+    assert ours < 0.2
+    assert theirs > 1, "what is 0 in codes steps by m / eps"
 
 
 def test_small_tensors_and_embeddings_keep_float32() -> None:

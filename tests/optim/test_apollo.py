@@ -1,4 +1,4 @@
-"""APOLLO: against their formula, draws, scales, the limit of growth, resume half-way."""
+"""APOLLO: against its formula and pytorch_optimizer's, draws, scales, the limit of growth, resume."""
 
 import copy
 import math
@@ -6,11 +6,13 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+import pytorch_optimizer
 import torch
 from torch import Tensor, nn
 
 from ultra_optim import build
 from ultra_optim.apollo import APOLLO, limit_growth_
+from ultra_optim.apollo_mini import APOLLOMini
 from ultra_optim.draws import normal
 from ultra_optim.reference.low_rank import apollo
 from ultra_optim.testing.subject import Bag, drive, error, gradients
@@ -42,6 +44,74 @@ def test_against_the_formula(
     ours = partial(make, **options, rank=3, update_interval=6, seed=7)
     theirs = partial(formula, **options, rank=3, interval=6)
     assert follow(ours, theirs, SHAPES, dtype=dtype) < tolerance
+
+
+LIBRARY = "pytorch_optimizer.optimizer.utils.galore.GaLoreProjector.get_orthogonal_matrix"
+
+
+def first_projection(short: int, rank: int) -> Tensor:
+    return normal((short, rank), 7, 0, like=torch.empty(0, dtype=torch.float64)) / math.sqrt(rank)
+
+
+def either(
+    p: Tensor, g: Tensor, state: dict, *, library: bool, rank: int, scale: float, scale_type: str
+) -> Tensor:
+    """APOLLO, or with ``library`` what pytorch_optimizer takes for it, with one projection for all steps."""
+    if p.shape[0] < p.shape[1]:
+        turned = partial(either, library=library, rank=rank, scale=scale, scale_type=scale_type)
+        return turned(p.T, g.T, state).T
+    t = state["t"] = state.get("t", 0) + 1
+    projection = first_projection(p.shape[1], rank)
+    low = g @ projection
+    m = state["m"] = 0.9 * state.get("m", 0) + 0.1 * low
+    v = state["v"] = 0.98 * state.get("v", 0) + 0.02 * low**2
+    normed = m / (v.sqrt() + 1e-6)
+    dim = 1 if scale_type == "channel" else (0, 1)
+    u = normed.norm(dim=dim, keepdim=True) / low.norm(dim=dim, keepdim=True) * (low if library else g)
+    u = u / max(1.0, float(u.norm()) / (1.01 * state.get("length", math.inf)))
+    state["length"] = float(u.norm())
+    step = 0.01 * math.sqrt(1 - 0.98**t) / (1 - 0.9**t)
+    if library:
+        return (1 - step * 0.1) * (p - step * math.sqrt(scale) * scale * u @ projection.T)
+    return (1 - 0.01 * 0.1) * p - step * math.sqrt(scale) * u
+
+
+@pytest.mark.parametrize("library", [False, True])
+@pytest.mark.parametrize(
+    ("cls", "chosen", "told"),
+    [
+        (APOLLO, {"rank": 3, "scale": 2.0, "scale_type": "channel"}, ("rank", "scale", "scale_type")),
+        (APOLLO, {"rank": 3, "scale": 2.0, "scale_type": "tensor"}, ("rank", "scale", "scale_type")),
+        (APOLLOMini, {"rank": 1, "scale": 128.0, "scale_type": "tensor"}, ("scale",)),
+    ],
+    ids=["channel", "tensor", "mini"],
+)
+def test_pytorch_optimizer_scales_and_projects_back_what_is_projected(
+    follow: Callable[..., float],
+    monkeypatch: pytest.MonkeyPatch,
+    cls: type,
+    chosen: dict,
+    told: tuple[str, ...],
+    library: bool,
+) -> None:
+    """It also takes ``scale`` once more, and decays after the step at the rate with Adam's correction."""
+
+    def projection(self: object, weights: Tensor, projection_type: str, **_: object) -> Tensor:
+        p = first_projection(min(weights.shape), chosen["rank"])
+        return p.T if projection_type == "right" else p
+
+    monkeypatch.setattr(LIBRARY, projection)
+
+    def peer(params: list[Tensor]) -> torch.optim.Optimizer:
+        group = {"params": params, **chosen, "projection_type": "std", "update_proj_gap": 1000}
+        return pytorch_optimizer.APOLLO([group], **COMMON)
+
+    own = {name: chosen[name] for name in told}
+    ours = partial(make, cls=cls, **COMMON, **own, update_interval=1000, seed=7)
+    expected = partial(either, library=library, **chosen)
+    follows, other = (peer, ours) if library else (ours, peer)
+    assert follow(follows, expected, SHAPES) < 1e-7
+    assert follow(other, expected, SHAPES) > 1e-3
 
 
 @pytest.mark.parametrize("shape", [(12, 5), (5, 12)])

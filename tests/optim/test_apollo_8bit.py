@@ -1,4 +1,9 @@
-"""APOLLO with 8-bit moments: what is kept, how near it stays to APOLLO, blocks of scales, resume."""
+"""APOLLO with 8-bit moments: what is kept, how near it stays to APOLLO, blocks of scales, resume.
+
+torch, pytorch_optimizer and HeavyBall have no APOLLO with 8-bit moments, and the authors' Q-APOLLO has 8-bit
+weights. Its oracle is APOLLO, which ``test_apollo.py`` compares with the authors' formula in
+``ultra_optim.reference`` and with pytorch_optimizer; the codes are compared in ``test_adamw_8bit.py``.
+"""
 
 import copy
 

@@ -1,4 +1,7 @@
-"""APOLLO-Mini: against its formula, one scale a tensor, what it keeps, resume half-way."""
+"""APOLLO-Mini: against its formula, one scale a tensor, what it keeps, resume half-way.
+
+Against pytorch_optimizer's it is in ``test_apollo.py``, where the terms that differ are added.
+"""
 
 import copy
 from collections.abc import Callable

@@ -1,6 +1,11 @@
-"""AdamW with primal averaging: against its sequences written out, and AdamW where nothing is averaged."""
+"""AdamW with primal averaging: against its sequences written out, and AdamW where nothing is averaged.
+
+torch, pytorch_optimizer and HeavyBall do not have the method. The schedule-free one, in its authors' class,
+is the same where momentum is 0 and the average is the mean of all steps, mu_x = 1 - 1/t.
+"""
 
 import pytest
+import schedulefree
 import torch
 from torch import Tensor
 
@@ -43,3 +48,25 @@ def test_an_average_that_remembers_nothing_is_adamw() -> None:
     run(AdamW(plain, **ADAM), plain)
     for a, b in zip(mine, plain, strict=True):
         torch.testing.assert_close(a.detach(), b.detach(), rtol=0, atol=1e-12)
+
+
+def test_a_mean_of_all_steps_is_the_schedule_free_method() -> None:
+    mine, theirs = ([p.requires_grad_() for p in tensors(0, torch.float64)] for _ in range(2))
+    options = {"lr": 0.02, "eps": 1e-8, "weight_decay": 0.1}
+    ours = GPAAdamW(mine, betas=(0.0, 0.99), mu_y=0.7, **options)
+    oracle = schedulefree.AdamWScheduleFree(
+        theirs, betas=(0.7, 0.99), weight_lr_power=0.0, foreach=False, **options
+    )
+    oracle.train()
+    for step in range(20):
+        for params in (mine, theirs):
+            for p, g in zip(params, tensors(step + 1, torch.float64), strict=True):
+                p.grad = g
+        ours.param_groups[0]["mu_x"] = step / (step + 1)
+        ours.step()
+        oracle.step()
+    for _ in ("y", "x"):
+        for a, b in zip(mine, theirs, strict=True):
+            torch.testing.assert_close(a.detach(), b.detach(), rtol=0, atol=1e-12)
+        ours.eval()
+        oracle.eval()

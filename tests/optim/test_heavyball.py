@@ -224,6 +224,41 @@ def test_muon_with_the_same_iteration(follow: Follow, heavyball: ModuleType, dty
     assert follow(ours, theirs, MATRICES, formula=False, dtype=dtype) < 50 * EXACT[dtype]
 
 
+@each_dtype
+def test_turbo_muon_with_the_same_iteration(
+    follow: Follow, heavyball: ModuleType, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    """HeavyBall has momentum, scale and decay; the iteration is that of the reference."""
+    theirs = peer(heavyball.Muon, **DECAY, betas=(0.95, 0.99), nesterov=False)
+    ours = by_kind(ultra_optim.TurboMuon, **DECAY, momentum=0.95, nesterov=False, adjust_lr_fn="original")
+    assert follow(ours, theirs, MATRICES, formula=False) > 1e-3
+    monkeypatch.setattr(heavyball.utils, "zeropower_via_newtonschulz5", lambda g, steps: muon.turbo(g))
+    assert follow(ours, theirs, MATRICES, formula=False, dtype=dtype) < 50 * EXACT[dtype]
+
+
+@pytest.mark.usefixtures("same_iteration")
+@pytest.mark.parametrize("theirs", [False, True])
+def test_mars_muon_weighs_and_clips_the_correction_where_heavyball_does_not(
+    follow: Follow, heavyball: ModuleType, theirs: bool
+) -> None:
+    """As for MARS-AdamW above."""
+    rival = peer(heavyball.Muon, mars=True, mars_gamma=0.025, **DECAY, betas=(0.9, 0.98), nesterov=False)
+    ours = by_kind(ultra_optim.MARSMuon, **DECAY, gamma=0.025, momentum=0.9, adjust_lr_fn="original")
+
+    def formula(p: Tensor, g: Tensor, state: dict) -> Tensor:
+        missing = 1 - 0.025 if theirs else 1 - 0.9
+        c = g + 0.025 * 0.9 / missing * (g - state.get("g", torch.zeros_like(g)))
+        state["g"] = g
+        if not theirs:
+            c = c / max(1.0, float(c.norm()))
+        b = state["b"] = 0.9 * state.get("b", 0) + 0.1 * c
+        return KEEP * p - 0.01 * math.sqrt(max(1, p.shape[0] / p.shape[1])) * muon.newton_schulz(b)
+
+    follows, other = (rival, ours) if theirs else (ours, rival)
+    assert follow(follows, formula, MATRICES) < 50 * CLOSE
+    assert follow(other, formula, MATRICES) > 1e-3
+
+
 @pytest.mark.usefixtures("same_iteration")
 @pytest.mark.parametrize("unconstrained", [False, True])
 def test_scion_starts_from_the_weights_that_heavyball_replaces(

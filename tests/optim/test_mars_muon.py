@@ -1,10 +1,11 @@
-"""MARS-M: against its formula."""
+"""MARS-M: against its formula and pytorch_optimizer's."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import pytorch_optimizer
 import torch
 from torch import Tensor
 
@@ -37,6 +38,26 @@ def test_against_the_formula(follow: Callable[..., float], dtype: torch.dtype) -
         return (1 - 0.02 * 0.1) * p - 0.02 * scale(p) * reference.newton_schulz(state["b"])
 
     assert follow(make, formula, SHAPES, dtype=dtype, steps=12) < TOLERANCES[dtype]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+def test_against_pytorch_optimizer(
+    follow: Callable[..., float], monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    """Its MARS-Shampoo, with products that are not in bfloat16."""
+    iteration = f"{pytorch_optimizer.MARS.__module__}.zero_power_via_newton_schulz_5"
+    monkeypatch.setattr(iteration, lambda g, eps: reference.newton_schulz(g))
+    shared = {"lr": 0.02, "weight_decay": 0.1, "gamma": 0.05}
+
+    def ours(params: list[Tensor]) -> MARSMuon:
+        groups = [{"params": params, "kind": "matrix"}]
+        return MARSMuon(groups, momentum=0.9, adjust_lr_fn="original", **shared)
+
+    def theirs(params: list[Tensor]) -> Any:
+        options = {**shared, "betas": (0.9, 0.99), "mars_type": "shampoo", "foreach": False}
+        return pytorch_optimizer.MARS(params, **options)
+
+    assert follow(ours, theirs, SHAPES, formula=False, dtype=dtype, steps=12) < TOLERANCES[dtype]
 
 
 def test_row_blocks_and_experts_are_matrices_of_their_own() -> None:

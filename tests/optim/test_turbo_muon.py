@@ -1,4 +1,9 @@
-"""Turbo-Muon: against its formula, and what it is for."""
+"""Turbo-Muon: against its formula, and what it is for.
+
+torch, pytorch_optimizer and HeavyBall do not have its iteration; that of ``ultra_optim.reference`` is the
+authors' formula with their coefficients. ``test_heavyball.py`` puts it into HeavyBall's Muon, which has the
+rest.
+"""
 
 import math
 from collections.abc import Callable
