@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -13,6 +13,8 @@ from ultra_optim.base import Optimizer, piece_size, wide_dtype
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.factored import rms_of_each, vectors_alike, widen
+from ultra_optim.kept import COUNT, like
+from ultra_optim.matrices import matrix_layout
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -51,7 +53,6 @@ class AdamMini(Optimizer):
         gradient_scale="invariant", max_update_rms=1.1, whole_tensors=True
     )
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "block_avg_sq"})
-    factored: ClassVar[frozenset[str]] = frozenset({"block_avg_sq"})
 
     def __init__(
         self,
@@ -74,10 +75,17 @@ class AdamMini(Optimizer):
         }
         super().__init__(params, defaults)
 
+    def state_like(
+        self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
+    ) -> dict[str, Tensor | int]:
+        """Return what is kept: the momentum, a count, and a number a block."""
+        count = count_blocks(parameter, group["block_rows"], _expert_dims(group).get(parameter))
+        return {"step": COUNT, "exp_avg": like(parameter), "block_avg_sq": like(parameter, (count,))}
+
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""
         beta1, beta2 = group["betas"]
-        experts = dict(zip(group["params"], group.get("expert_dim", ()), strict=False))
+        experts = _expert_dims(group)
         momenta = dict(zip(params, self.zeros(params, "exp_avg"), strict=True))
         decay = decay_numbers(group)
         for step, same in self.count(params).items():
@@ -91,7 +99,7 @@ class AdamMini(Optimizer):
                 if p.ndim < 2:
                     continue
                 assert p.grad is not None
-                expert_dim = experts.get(p, 0 if p.ndim == 3 and group.get("kind") == "expert" else None)
+                expert_dim = experts[p]
                 count = count_blocks(p, group["block_rows"], expert_dim)
                 rows, grads, m = (in_blocks(t, count, expert_dim) for t in (p, p.grad, momenta[p]))
                 wide = rows.to(wide_dtype(p))
@@ -105,6 +113,10 @@ class AdamMini(Optimizer):
             self.state[p]["block_avg_sq"] = torch.zeros(count, dtype=wide_dtype(p), device=p.device)
         second: Tensor = self.state[p]["block_avg_sq"]
         return second
+
+
+def _expert_dims(group: Mapping[str, Any]) -> dict[Tensor, int | None]:
+    return {p: expert_dim for p, (_, expert_dim) in matrix_layout(group).items()}
 
 
 def count_blocks(parameter: Tensor, block_rows: int = 1, expert_dim: int | None = None) -> int:

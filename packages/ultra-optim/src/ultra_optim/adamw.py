@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +20,7 @@ from ultra_optim.checks import (
 )
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.kept import like
 from ultra_optim.operations import Number, adam_, lerp
 from ultra_optim.traits import OptimizerTraits
 
@@ -97,6 +98,14 @@ class AdamW(Checked, torch.optim.AdamW):
         if not self._optimizer_step_pre_hooks:
             self._decay_rule, self._held = self.defaults["decay_rule"], []
             self._attach()
+
+    def state_like(
+        self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
+    ) -> dict[str, Tensor | int]:
+        """Return what torch keeps."""
+        names = self.state_names - {"step"} - (set() if group["amsgrad"] else {"max_exp_avg_sq"})
+        kept: dict[str, Tensor | int] = {name: like(parameter, dtype=parameter.dtype) for name in names}
+        return {"step": like(parameter, (), torch.float32), **kept}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group after checking it; see :meth:`ultra_optim.checks.Checked.add_param_group`."""

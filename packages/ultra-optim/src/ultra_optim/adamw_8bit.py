@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from ultra_core.options import Range
@@ -11,6 +13,7 @@ from ultra_optim.adamw import adam_numbers, adamw_update
 from ultra_optim.base import BATCH, Optimizer, elementwise, wide_dtype
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule, decay_numbers
+from ultra_optim.kept import COUNT, like
 from ultra_optim.quantised_state import BLOCK, allocate, dequantize, quantize_
 from ultra_optim.slices import SLICE, spread
 from ultra_optim.traits import OptimizerTraits
@@ -50,7 +53,6 @@ class AdamW8bit(Optimizer):
     state_names: ClassVar[frozenset[str]] = frozenset(
         {"step", "exp_avg", "exp_avg_scale", "exp_avg_sq", "exp_avg_sq_scale"}
     )
-    factored: ClassVar[frozenset[str]] = frozenset({"exp_avg_scale", "exp_avg_sq_scale"})
 
     def __init__(
         self,
@@ -73,11 +75,24 @@ class AdamW8bit(Optimizer):
         }
         super().__init__(params, defaults)
 
+    def state_like(
+        self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
+    ) -> dict[str, Tensor | int]:
+        """Return what is kept: codes and scales, or moments where there were none."""
+        kept: dict[str, Tensor | int] = {"step": COUNT}
+        for name in ("exp_avg", "exp_avg_sq"):
+            if in_codes(group, parameter, saved):
+                codes, scales = allocate(parameter.numel(), torch.device("meta"))
+                kept |= {name: codes.view(parameter.shape), f"{name}_scale": scales}
+            else:
+                kept[name] = like(parameter)
+        return kept
+
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""
         beta1, beta2 = group["betas"]
         decay = decay_numbers(group)
-        coded = {p for p in params if self._in_codes(group, p)}
+        coded = {p for p in params if in_codes(group, p, self.state[p])}
         for step, same in self.count(params).items():
             numbers = adam_numbers(step, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"])
             plain = [p for p in same if p not in coded]
@@ -87,11 +102,6 @@ class AdamW8bit(Optimizer):
             for p in same:
                 if p in coded:
                     self._update_codes(p, **numbers, **decay)
-
-    def _in_codes(self, group: dict[str, Any], p: Tensor) -> bool:
-        if "exp_avg" in self.state[p]:
-            return "exp_avg_scale" in self.state[p]
-        return group.get("kind") != "embedding" and p.numel() >= group["min_8bit_size"]
 
     def _update_codes(self, p: Tensor, **numbers: Any) -> None:
         state, flat = self.state[p], p.reshape(-1)
@@ -109,6 +119,13 @@ class AdamW8bit(Optimizer):
         spread(lambda piece: update_piece(*piece, **numbers), list(pieces))
         if flat.data_ptr() != p.data_ptr():
             p.copy_(flat.view(p.shape))
+
+
+def in_codes(group: Mapping[str, Any], parameter: Tensor, state: Mapping[str, Any]) -> bool:
+    """Whether moments are, or if there are none will be, kept in eight bits."""
+    if "exp_avg" in state:
+        return "exp_avg_scale" in state
+    return group.get("kind") != "embedding" and parameter.numel() >= group["min_8bit_size"]
 
 
 def update_piece(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from ultra_core.options import Range
 from ultra_optim.apollo import APOLLO
@@ -39,6 +39,8 @@ class APOLLOMini(APOLLO):
         ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
             range, a parameter listed twice, a foreign state dict, a sparse gradient.
     """
+
+    state_names: ClassVar[frozenset[str]] = APOLLO.state_names
 
     def __init__(
         self,

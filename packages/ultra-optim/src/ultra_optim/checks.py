@@ -11,8 +11,17 @@ from torch import Tensor
 
 from ultra_core.options import Range, mismatch, read_options
 from ultra_optim.decay import note_peak
+from ultra_optim.kept import COUNT, COUNTERS, fitted, like
 
 INFINITY = float("inf")
+
+LAYOUT = ("kind", "role", "row_blocks", "expert_dim")
+"""What a group says about its parameters."""
+
+OPTIONAL = frozenset(
+    {"optimizer", "param_names", "initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr"}
+)
+"""What a group may have that a saved one has not: names, and what torch's schedulers note."""
 
 LearningRate = Annotated[float, Range(min=0, lt=INFINITY)]
 WeightDecay = Annotated[float, Range(min=0, lt=INFINITY)]
@@ -30,8 +39,6 @@ class Checked:
     defaults: dict[str, Any]
     state_names: ClassVar[frozenset[str]]
     """Names that the state of a parameter may have; those of another optimizer are refused."""
-    factored: ClassVar[frozenset[str]] = frozenset()
-    """Those of them that need not have the parameter's shape."""
 
     def watch_steps(self) -> None:
         """Call :meth:`prepare` in each ``step()`` of a wrapped torch optimizer, after its closure."""
@@ -92,6 +99,21 @@ class Checked:
             for key, value in saved.items():
                 if isinstance(value, Tensor):  # torch casts to the parameter's dtype; state may be wider
                     self.state[parameter][key] = value.to(self.state[parameter][key].device)  # type: ignore[attr-defined]
+
+    def state_like(
+        self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
+    ) -> dict[str, Tensor | int]:
+        """Return what a step keeps for a parameter: by default a count and tensors of its shape.
+
+        Args:
+            group: the options that it is kept under, and the parameters.
+            parameter: one of them.
+            saved: the state to compare, where an earlier choice shows in it.
+
+        Returns:
+            for each name a tensor on the meta device (:func:`ultra_optim.kept.like`) or ``kept.COUNT``.
+        """
+        return {name: COUNT if name in COUNTERS else like(parameter) for name in self.state_names}
 
 
 def owner(optimizer: Any) -> str:
@@ -176,32 +198,29 @@ def check_state_dict(optimizer: Any, state_dict: Mapping[str, Any]) -> list[tupl
         if foreign := kept - optimizer.state_names:
             raise ValueError(f"{who}: the state dict is another optimizer's; it keeps {sorted(foreign)}")
         check_hyperparameters(type(optimizer), other)
-        for key in ("param_names", "kind", "role", "row_blocks", "expert_dim"):
+        for key in ("param_names", *LAYOUT):
             if key in group and key in other and group[key] != other[key]:
                 raise ValueError(f"{who}: {key} is {group[key]}, in the state dict {other[key]}")
+            if key in LAYOUT and (key in group) != (key in other):
+                here, there = ("the optimizer's", "the state dict's")[:: 1 if key in group else -1]
+                raise ValueError(f"{who}: {here} group has {key} {(group | other)[key]}, {there} has none")
+        lost = group.keys() - other.keys() - optimizer.defaults.keys() - OPTIONAL
+        if lost:
+            raise ValueError(f"{who}: a group of the state dict lacks {sorted(lost)}")
     pairs = []
     for group, other in zip(groups, saved, strict=True):
+        chosen = {key: group[key] if key == "params" else other.get(key, group[key]) for key in group}
         for index, (parameter, key) in enumerate(zip(group["params"], other["params"], strict=True)):
             entry = state_dict["state"].get(key, {})
-            _check_entry(optimizer, _label(group, index), parameter, entry)
-            pairs.append((parameter, entry))
+            expected = optimizer.state_like(chosen, parameter, entry)
+            where = f"{who}: {{}} of {_label(group, index).replace('{', '{{').replace('}', '}}')}"
+            pairs.append((parameter, fitted(where, parameter, expected, entry)))
     unknown = state_dict["state"].keys() - set(itertools.chain.from_iterable(g["params"] for g in saved))
     if unknown:
         raise ValueError(
             f"{who}: the state dict has state for parameters in none of its groups: {sorted(unknown)}"
         )
     return pairs
-
-
-def _check_entry(optimizer: Any, label: str, parameter: Tensor, entry: Mapping[str, Any]) -> None:
-    who = type(optimizer).__name__
-    for key, value in entry.items():
-        same = not isinstance(value, Tensor) or value.ndim == 0 or value.shape == parameter.shape
-        if not same and key not in optimizer.factored:
-            raise ValueError(
-                f"{who}: {key} of {label} has shape {tuple(value.shape)} in the state dict, "
-                f"the parameter {tuple(parameter.shape)}"
-            )
 
 
 def _label(group: Mapping[str, Any], index: int) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ultra_optim.base import SLICE, wide_dtype
 from ultra_optim.decay import decay_
 from ultra_optim.flat import FlatState, flat_views
+from ultra_optim.kept import COUNT, COUNTERS, like
 from ultra_optim.matrices import matrices_in, matrix_layout
 
 Kept = Literal["rows", "columns", "both"]
@@ -71,6 +72,16 @@ class FactoredOptimizer(FlatState):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         cls.flat_names = frozenset(cls.shapes)
         super().__init_subclass__(**kwargs)
+
+    def state_like(
+        self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
+    ) -> dict[str, Tensor | int]:
+        """Return what is kept: flat state of matrices, whole tensors of vectors, perhaps a count."""
+        own = self.state_names - self.flat_names
+        if parameter.ndim > 1:
+            counts: dict[str, Tensor | int] = dict.fromkeys(own & COUNTERS, COUNT)
+            return counts | self.flat_like(group, parameter)
+        return {name: COUNT if name in COUNTERS else like(parameter) for name in own}
 
     def flat_sizes(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, int]:
         """Return how many elements are kept under each name."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ultra_optim.base import Optimizer, wide_dtype
+from ultra_optim.kept import like
 
 
 class FlatState(Optimizer):
@@ -19,41 +20,14 @@ class FlatState(Optimizer):
     flat_names: ClassVar[frozenset[str]] = frozenset()
     """Those names."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.factored = cls.flat_names
-
     @abc.abstractmethod
     def flat_sizes(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, int]:
         """Return how many elements are kept under each name."""
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Load a state dict of the same optimizer over the same parameters.
-
-        Raises:
-            ValueError: groups, names or shapes differ from this optimizer's; nothing is loaded then.
-        """
-        groups = state_dict.get("param_groups", []) if isinstance(state_dict, Mapping) else []
-        for own, saved in zip(self.param_groups, groups, strict=False):
-            if saved.keys() >= self.defaults.keys():  # else the general check says what is wrong
-                group = {key: saved.get(key, value) for key, value in own.items()}
-                self._check_sizes({**group, "params": own["params"]}, saved["params"], state_dict["state"])
-        super().load_state_dict(state_dict)
-
-    def _check_sizes(self, group: Mapping[str, Any], keys: Sequence[Any], state: Mapping[Any, Any]) -> None:
-        for p, key in zip(group["params"], keys, strict=False):
-            kept = state.get(key, {})
-            names = self.flat_names & kept.keys()
-            sizes = self.flat_sizes(group, p) if names else {}
-            for name in names:
-                value, expected = kept[name], sizes.get(name, 0)
-                if not isinstance(value, Tensor) or value.numel() != expected:
-                    shape = tuple(value.shape) if isinstance(value, Tensor) else ()
-                    raise ValueError(
-                        f"{type(self).__name__}: {name} of a parameter of shape {tuple(p.shape)} has shape "
-                        f"{shape} in the state dict, {expected} elements are expected: the state dict is "
-                        "another optimizer's or of other parameters"
-                    )
+    def flat_like(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, Tensor | int]:
+        """Return what is kept under those names, see :meth:`ultra_optim.checks.Checked.state_like`."""
+        sizes = self.flat_sizes(group, parameter)
+        return {name: like(parameter, (size,)) for name, size in sizes.items()}
 
 
 def flat_views(

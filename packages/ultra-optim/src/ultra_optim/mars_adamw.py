@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -105,6 +106,15 @@ class MARSAdamW(Optimizer):
             )
         group["lr_1d_factor"] = 1.0 if chosen["lr_1d"] is None else chosen["lr_1d"] / chosen["lr"]
         super().add_param_group(group)
+
+    def state_like(
+        self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
+    ) -> dict[str, Tensor | int]:
+        """Return what is kept: a last gradient only where it is used."""
+        kept = super().state_like(group, parameter, saved)
+        if parameter.ndim < 2 and not group["optimize_1d"]:
+            del kept["last_grad"]
+        return kept
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""

@@ -14,10 +14,14 @@ from ultra_core.params import KINDS
 from ultra_optim.adamw import can_fuse, same_layout
 from ultra_optim.base import Optimizer, wide_dtype
 from ultra_optim.decay import decay_, decay_numbers
+from ultra_optim.kept import COUNT, COUNTERS, like
 from ultra_optim.traits import MATRIX_KINDS
 
 ADAMW_STATE: frozenset[str] = frozenset({"exp_avg", "exp_avg_sq", "adam_step"})
 """What the AdamW part keeps."""
+
+SCALAR = ((), torch.float32)
+"""Shape and dtype of its count."""
 
 
 class MatrixOptimizer(Optimizer):
@@ -53,6 +57,15 @@ class MatrixOptimizer(Optimizer):
             except ValueError:
                 self.param_groups.pop()
                 raise
+
+    def state_like(
+        self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
+    ) -> dict[str, Tensor | int]:
+        """Return what is kept: the method's own for matrices, AdamW's for the others, if it keeps that."""
+        if group["kind"] in MATRIX_KINDS or not self.state_names >= ADAMW_STATE:
+            names = self.state_names - ADAMW_STATE
+            return {name: COUNT if name in COUNTERS else like(parameter) for name in names}
+        return {name: like(parameter, *SCALAR if name in COUNTERS else ()) for name in ADAMW_STATE}
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group, by the method or by AdamW according to its kind."""

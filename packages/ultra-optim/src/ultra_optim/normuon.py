@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from ultra_core.options import Range
 from ultra_optim.base import wide_dtype
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule
+from ultra_optim.kept import like
 from ultra_optim.matrices import ADAMW_STATE, matrices_in, matrix_layout
 from ultra_optim.muon_family import MuonFamily
 from ultra_optim.orthogonal import QUINTIC, AdjustLR
@@ -59,7 +61,6 @@ class NorMuon(MuonFamily):
         gradient_scale="invariant", matrix=True, max_update_rms=1.1
     )
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"momentum_buffer", "row_avg_sq"}
-    factored: ClassVar[frozenset[str]] = frozenset({"row_avg_sq"})
 
     def __init__(
         self,
@@ -94,12 +95,23 @@ class NorMuon(MuonFamily):
         }
         super().__init__(params, defaults)
 
+    def state_like(
+        self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
+    ) -> dict[str, Tensor | int]:
+        """Return what is kept: beside the momentum a number a row."""
+        kept = super().state_like(group, parameter, saved)
+        if "row_avg_sq" in kept:
+            shape = _a_number_a_row(parameter, matrix_layout(group)[parameter][1])
+            kept["row_avg_sq"] = like(parameter, shape)
+        return kept
+
     def adapt(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> None:
         """Divide each row by the root of its running mean square; keep the norm of each matrix."""
         layout = matrix_layout(group)
         for p, direction in zip(params, directions, strict=True):
             if "row_avg_sq" not in self.state[p]:
-                self.state[p]["row_avg_sq"] = _a_number_a_row(p, layout[p][1])
+                shape = _a_number_a_row(p, layout[p][1])
+                self.state[p]["row_avg_sq"] = torch.zeros(shape, dtype=wide_dtype(p), device=p.device)
             kept = matrices_in(self.state[p]["row_avg_sq"], *layout[p])
             for matrix, rows in zip(matrices_in(direction, *layout[p]), kept, strict=True):
                 even_rows_(matrix, rows, beta2=group["beta2"])
@@ -114,7 +126,6 @@ def even_rows_(matrix: Tensor, rows: Tensor, *, beta2: float) -> None:
     matrix.mul_(torch.where(after > 0, before / after, 1.0))
 
 
-def _a_number_a_row(p: Tensor, expert_dim: int | None) -> Tensor:
+def _a_number_a_row(p: Tensor, expert_dim: int | None) -> tuple[int, ...]:
     columns = max(dim for dim in range(p.ndim) if dim != expert_dim)
-    shape = [1 if dim == columns else size for dim, size in enumerate(p.shape)]
-    return torch.zeros(shape, dtype=wide_dtype(p), device=p.device)
+    return tuple(1 if dim == columns else size for dim, size in enumerate(p.shape))

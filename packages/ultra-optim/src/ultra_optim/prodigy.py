@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -13,6 +13,7 @@ from ultra_core.options import Range
 from ultra_optim.base import Optimizer, elementwise, wide_dtype
 from ultra_optim.checks import INFINITY, Beta, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
+from ultra_optim.kept import like
 from ultra_optim.operations import Number, adam_, add_
 from ultra_optim.slices import over_slices
 from ultra_optim.traits import OptimizerTraits
@@ -62,7 +63,6 @@ class Prodigy(Optimizer):
         decay="inside", gradient_scale="invariant", linear_in_lr=False, state_per_element=4, one_lr=True
     )
     state_names: ClassVar[frozenset[str]] = frozenset({"s", "p0", "exp_avg", "exp_avg_sq"})
-    factored: ClassVar[frozenset[str]] = frozenset({"s", "p0"})
 
     def __init__(
         self,
@@ -85,6 +85,16 @@ class Prodigy(Optimizer):
         distance = {"d0": d0, "d_coef": d_coef, "growth_rate": growth_rate, "slice_p": slice_p}
         habits = {"use_bias_correction": use_bias_correction, "safeguard_warmup": safeguard_warmup}
         super().__init__(params, {**moments, **distance, **habits}, compile=compile)
+
+    def state_like(
+        self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
+    ) -> dict[str, Tensor | int]:
+        """Return what is kept: moments, and p_0 and s of every slice_p-th element."""
+        kept = super().state_like(group, parameter, saved)
+        if group["slice_p"] > 1:
+            thinned = (-(-parameter.numel() // group["slice_p"]),)
+            kept |= {name: like(parameter, thinned) for name in ("s", "p0")}
+        return kept
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; distance and counters are those of the others."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from ultra_optim.checks import Beta, Checked, LearningRate, WeightDecay, check_hyperparameters
+from ultra_optim.kept import like
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -64,3 +67,9 @@ class SGDMomentum(Checked, torch.optim.SGD):
         check_hyperparameters(SGDMomentum, options)
         super().__init__(params, **options)
         self.watch_steps()
+
+    def state_like(
+        self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
+    ) -> dict[str, Tensor | int]:
+        """Return what torch keeps, if there is momentum."""
+        return {"momentum_buffer": like(parameter, dtype=parameter.dtype)}

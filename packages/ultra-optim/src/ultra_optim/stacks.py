@@ -14,7 +14,9 @@ from torch import Tensor
 from ultra_optim.base import BATCH, wide_dtype
 from ultra_optim.decay import decay_, decay_numbers
 from ultra_optim.flat import FlatState, flat_views
+from ultra_optim.kept import COUNT, like
 from ultra_optim.matrices import ADAMW_STATE, MatrixOptimizer, matrices_in, matrix_layout
+from ultra_optim.traits import MATRIX_KINDS
 
 GATHER = 1 << 16
 """Elements of matrices that are gathered for one call on a CPU; with larger ones it only costs a copy."""
@@ -106,10 +108,7 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
     def update_matrices(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters, equal shapes in one call."""
         layout = matrix_layout(group)
-        mine = []
-        for p in params:
-            if all(self.treats(group, *m.shape[1:]) for m in matrices_in(p, *layout[p])):
-                mine.append(p)
+        mine = [p for p in params if self._treats(group, p, layout[p])]
         if len(mine) < len(params):
             kept = set(mine)
             self.update_others(group, [p for p in params if p not in kept])
@@ -117,6 +116,9 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
             rows = [row for p in same for row in self._rows(group, p, layout[p])]
             for chunk in _equal(rows):
                 self._move(group, step, chunk)
+
+    def _treats(self, group: Mapping[str, Any], p: Tensor, layout: Any) -> bool:
+        return all(self.treats(group, *m.shape[1:]) for m in matrices_in(p, *layout))
 
     def _rows(self, group: Mapping[str, Any], p: Tensor, layout: Any) -> list[tuple[Tensor, Tensor, Any]]:
         """Return (parameter, gradient, state) of each matrix of a parameter, as views."""
@@ -141,6 +143,18 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
                 if fresh:
                     self.first_state(group, name, view)
         return states
+
+    def state_like(
+        self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
+    ) -> dict[str, Tensor | int]:
+        """Return what is kept: flat state of matrices that the method treats, AdamW's of the others."""
+        if group["kind"] not in MATRIX_KINDS or not self._treats(
+            group, parameter, matrix_layout(group)[parameter]
+        ):
+            return super().state_like({**group, "kind": "vector"}, parameter, saved)
+        flat = self.flat_sizes(group, parameter)
+        own = {name: like(parameter, (size,), self.dtypes.get(name)) for name, size in flat.items()}
+        return {"step": COUNT, **own}
 
     def flat_sizes(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, int]:
         """Return how many elements are kept under each name."""
