@@ -3,6 +3,7 @@
     python benchmarks/optimizers.py                  # speed and memory, at both sizes
     python benchmarks/optimizers.py --compile       # with our compiled updates
     python benchmarks/optimizers.py --quality        # convergence tables and the plots of docs/optimizers
+    python benchmarks/optimizers.py --quality --only lion,lamb   # their rows and plots alone
 
 Steps over the parameters of a 6-layer, 384-wide encoder with 16,000 pieces, and for methods that treat all
 parameters alike also of BERT-base, gradients given. The sides of a name take turns in random order with
