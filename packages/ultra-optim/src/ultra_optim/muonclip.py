@@ -54,12 +54,12 @@ class MuonClip(MuonFamily):
     key, which all heads share, not at all.
 
     Blocks say themselves what is to be scaled (:class:`ultra_core.logits.RecordsLogits`): softmax and sigmoid
-    attention, latent attention, the attention inside ``ode``. Those with QK-norm, whose logits are bounded
-    already, with quantised projections or with frozen ones are left as they are, and so are sparse attention,
-    ``titan_attn`` and all that is not attention. From the constructor on the blocks record, which costs a
-    product of queries and keys more; ``block.record_logits(False)`` ends it. Maxima are no state: between
-    steps there are none, and what is saved between the batches of one step forgets those before. With
-    ``build`` there is nothing else to do::
+    attention, ``titan_attn`` without memory and persistent tokens, latent attention, the attention inside
+    ``ode``. Those with QK-norm, whose logits are bounded already, with quantised projections or with frozen
+    ones are left as they are, and so are sparse attention, every other ``titan_attn`` and all that is not
+    attention. From the constructor on the blocks record, which costs a product of queries and keys more;
+    ``block.record_logits(False)`` ends it. Maxima are no state: between steps there are none, and what is
+    saved between the batches of one step forgets those before. With ``build`` there is nothing else to do::
 
         optimizer = ultra_optim.build("muonclip", model, lr=1e-3)
         loss.backward()
