@@ -44,16 +44,19 @@ def backward(model: nn.Module, step: int) -> float:
 
 @needs_compiler
 @compiles
-def test_compiled_is_eager_and_resumes_and_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["lion", "ademamix"])
+def test_compiled_is_eager_and_resumes_and_is_compiled_once(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a schedule, two shapes, and a low precision, whose code is another."""
     monkeypatch.setattr(slices, "SLICE", 256)
     torch._dynamo.reset()
     compiled._function.cache_clear()
     eager = network()
-    expected = train(eager, build("lion", eager), range(4))
+    expected = train(eager, build(name, eager, total_steps=20), range(4))
 
     model = network()
-    optimizer = build("lion", model, compile=True)
+    optimizer = build(name, model, total_steps=20, compile=True)
     train(model, optimizer, range(1))
     torch._dynamo.utils.counters.clear()
     train(model, optimizer, range(1, 2))
@@ -61,7 +64,7 @@ def test_compiled_is_eager_and_resumes_and_is_compiled_once(monkeypatch: pytest.
     ends = train(model, optimizer, range(2, 4))
     again = network()
     again.load_state_dict(weights)
-    resumed = build("lion", again, compile=True)
+    resumed = build(name, again, total_steps=20, compile=True)
     resumed.load_state_dict(state)
     assert all(torch.equal(a, b) for a, b in zip(train(again, resumed, range(2, 4)), ends, strict=True))
     assert not torch._dynamo.utils.counters["stats"].get("unique_graphs", 0)
@@ -115,6 +118,32 @@ def test_only_marked_updates_are_compiled_and_only_inside() -> None:
         assert not compiled.is_compiled(other)
         with compiled.compiling(False):
             assert not compiled.is_compiled(marked)
+
+
+def test_long_tensors_of_any_device_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device without memory stands for an accelerator."""
+    calls: list[tuple[torch.device, torch.dtype, list[torch.Size]]] = []
+
+    def function(update: Any, names: tuple[str, ...], fixed: Any) -> Any:
+        assert update.__name__ == "lion_update"
+
+        def call(values: Tensor, *row: Tensor) -> None:
+            assert values.shape == (len(names),)
+            calls.append((values.device, values.dtype, [t.shape for t in row]))
+
+        return call
+
+    monkeypatch.setattr(compiled, "_function", function)
+    monkeypatch.setattr(slices, "SLICE", 256)
+    with torch.device("meta"):
+        model = nn.ParameterList([torch.empty(20, 10), torch.empty(30, 10).half(), torch.empty(10, 20).t()])
+        model.append(torch.empty(4, 4))
+        optimizer = build("lion", model, compile=True)
+        for p in model:
+            p.grad = torch.empty_like(p)
+    optimizer.step()
+    device, wide = torch.device("meta"), torch.float32
+    assert calls == [(device, wide, [torch.Size([n])] * 3) for n in (200, 300)]
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import torch
 
 import ultra_optim
 from ultra_core import optimizers, schedules
+from ultra_core.options import read_options
 from ultra_optim import public
 
 README = (Path(__file__).parents[2] / "packages" / "ultra-optim" / "README.md").read_text(encoding="utf-8")
@@ -25,6 +26,12 @@ def test_examples_run(code: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_everything_is_mentioned() -> None:
     ours = [e.name for registry in (optimizers, schedules) for e in registry.entries()]
     assert all(f"`{name}`" in README for name in ours)
+
+
+def test_which_names_compile_is_said() -> None:
+    (names,) = re.findall(r"((?:`\w+`(?:, | and |,?\n|\s))+)take `compile=True`", README)
+    have = [name for name in optimizers.names() if "compile" in read_options(optimizers.get(name))]
+    assert re.findall(r"`(\w+)`", names) == have
 
 
 def test_the_public_names_exist() -> None:

@@ -1,8 +1,9 @@
 """Element-wise updates by ``torch.compile``: one pass over memory, compiled once for all shapes and rates.
 
 The option ``compile`` of element-wise optimizers has the functions compiled that are marked with
-:func:`compilable`, for long tensors in the memory of a CPU; all else stays as it was. AdamW and SGD do not
-have it, torch's kernels being one pass already, nor have methods that are not element-wise.
+:func:`compilable`, for long tensors on any device that ``torch.compile`` knows; short ones, those that are
+not contiguous and subclasses of tensors (DTensor) stay as they were. AdamW and SGD do not have it, torch's
+kernels being one pass already, nor have methods that are not element-wise.
 """
 
 from __future__ import annotations
@@ -68,23 +69,20 @@ def check_compiler(who: str) -> None:
 
 
 def call(update: Callable[..., Any], rows: Sequence[Sequence[Tensor]], **numbers: Any) -> list[Tensor | None]:
-    """Call the compiled update on rows of a parameter, its gradient and state, all on the CPU and contiguous.
+    """Call the compiled update on rows of a parameter, its gradient and state, contiguous and on one device.
 
-    Floats are handed over as a tensor, so that new ones need no new code; other values are part of the code.
-    Low-precision parameters are widened inside.
+    Floats are handed over as a tensor on that device, so that new ones need no new code; other values are
+    part of the code. Low-precision parameters are widened inside.
     """
     changing = {name: value for name, value in numbers.items() if isinstance(value, float)}
     fixed = tuple((name, value) for name, value in numbers.items() if name not in changing)
     function = _function(update, tuple(changing), fixed)
-    values = {
-        wide: torch.tensor(list(changing.values()), dtype=wide) for wide in (torch.float32, torch.float64)
-    }
+    floats = list(changing.values())
+    kinds = [(torch.promote_types(row[0].dtype, torch.float32), row[0].device) for row in rows]
+    values = {(wide, device): torch.tensor(floats, dtype=wide, device=device) for wide, device in set(kinds)}
     return [
-        function(
-            values[torch.promote_types(row[0].dtype, torch.float32)],
-            *(t.detach().view(-1) if t.numel() > 1 else t for t in row),
-        )
-        for row in rows
+        function(values[kind], *(t.detach().view(-1) if t.numel() > 1 else t for t in row))
+        for kind, row in zip(kinds, rows, strict=True)
     ]
 
 

@@ -68,8 +68,8 @@ def over_slices(update: Update, *columns: Sequence[Tensor], **numbers: Any) -> l
     rows: list[Row] = list(enumerate(zip(*columns, strict=True)))
     results: list[tuple[int, Tensor | None]] = []
     if compiled.is_compiled(update):
-        long = [(i, row) for i, row in rows if _is_long(row)]
-        rows = [(i, row) for i, row in rows if not _is_long(row)]
+        long = [(i, row) for i, row in rows if _is_compilable(row)]
+        rows = [(i, row) for i, row in rows if not _is_compilable(row)]
         done = compiled.call(update, [row for _, row in long], **numbers)
         results += zip((i for i, _ in long), done, strict=True)
     cut, whole = portions(rows)
@@ -120,13 +120,17 @@ def portions(rows: Sequence[Row]) -> tuple[list[Portion], list[Portion]]:
 
 
 def _sliceable(tensor: Tensor) -> bool:
-    plain = type(tensor) in (Tensor, torch.nn.Parameter)  # not a DTensor or another subclass
-    return plain and tensor.device.type == "cpu" and tensor.is_contiguous()
+    return tensor.device.type == "cpu" and _plain(tensor)
 
 
-def _is_long(row: tuple[Tensor, ...]) -> bool:
-    """Whether a row would have portions of its own."""
-    return row[0].numel() > SLICE // 2 and all(map(_sliceable, row))
+def _plain(tensor: Tensor) -> bool:
+    """Whether it is no DTensor or another subclass, and its elements lie in order."""
+    return type(tensor) in (Tensor, torch.nn.Parameter) and tensor.is_contiguous()
+
+
+def _is_compilable(row: tuple[Tensor, ...]) -> bool:
+    """Whether a row is long enough for a call of its own, and one that flat tensors can stand for."""
+    return row[0].numel() > SLICE // 2 and all(_plain(t) and t.device == row[0].device for t in row)
 
 
 def _columns(rows: list[Row]) -> Portion:
