@@ -3,6 +3,7 @@
 import copy
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ultra_core import optimizers
 from ultra_core.options import read_options
 from ultra_optim import Lion, Muon, build
-from ultra_optim.testing.subject import seeded_net, train
+from ultra_optim.testing.subject import Bag, seeded_net, train
 from ultra_optim.traits import traits_of
 
 NAMES = optimizers.names()
@@ -23,7 +24,18 @@ def make(name: str, params: Any, **options: Any) -> torch.optim.Optimizer:
     groups = [{"params": [p] if isinstance(p, Tensor) else p, "kind": "matrix"} for p in params]
     if traits_of(optimizers.get(name)).needs_total_steps:
         options = {"total_steps": 10, **options}
+    if traits_of(optimizers.get(name)).needs_logits:
+        options = {"model": head([p for group in groups for p in group["params"]]), **options}
     return optimizers.get(name)(groups, **options)
+
+
+def head(params: Sequence[Tensor]) -> nn.Module:
+    """A module that says what its largest logit is, with those of the tensors that may be parameters."""
+    module = Bag([])
+    for index, p in enumerate(params):
+        if p.is_leaf:
+            module.register_parameter(f"p{index}", p)
+    return module
 
 
 def matrix() -> nn.Parameter:
@@ -69,6 +81,8 @@ def test_generators_of_parameters_are_read_once(name: str) -> None:
     if traits_of(cls).needs_total_steps:
         cls = functools.partial(cls, total_steps=10)
     tensors = [matrix(), matrix()]
+    if traits_of(optimizers.get(name)).needs_logits:
+        cls = functools.partial(cls, model=head(tensors))
     optimizer = cls([{"params": (p for p in tensors), "kind": "matrix"}])
     assert optimizer.param_groups[0]["params"] == tensors
     if not traits_of(optimizers.get(name)).matrix:
@@ -118,7 +132,7 @@ def test_other_shapes_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_other_groups_are_refused(name: str) -> None:
-    other = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5))
+    other = Bag([torch.ones(4, 3), torch.ones(4)])
     assert_untouched(name, build(name, other, total_steps=10).state_dict(), "the groups hold")
     renamed = trained_state(name)
     renamed["param_groups"][0]["param_names"] = ["elsewhere.weight"]

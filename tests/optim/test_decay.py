@@ -14,14 +14,14 @@ from ultra_core.params import ParamInfo
 from ultra_optim import AdamW, Lion, build
 from ultra_optim.decay import decay_, decay_numbers
 from ultra_optim.reference.adam_family import decayed
-from ultra_optim.testing.subject import take_step
+from ultra_optim.testing.subject import Head, take_step
 from ultra_optim.traits import traits_of
 
 RULES = ("plain", "cautious", "corrected")
 
 
-class Weights(nn.Module):
-    """A matrix and a head."""
+class Weights(Head):
+    """A matrix and a head; as a block it has small logits."""
 
     def __init__(self) -> None:
         super().__init__()
