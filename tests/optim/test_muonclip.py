@@ -319,7 +319,8 @@ def test_processes_clip_by_the_largest_of_all(monkeypatch: pytest.MonkeyPatch) -
 
     def all_reduce(tensor: Tensor, op: Any) -> None:
         assert op == distributed.ReduceOp.MAX
-        torch.maximum(tensor, elsewhere, out=tensor)
+        if tensor.dtype == torch.float64:
+            torch.maximum(tensor, elsewhere, out=tensor)
 
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed, "all_reduce", all_reduce)
@@ -327,6 +328,36 @@ def test_processes_clip_by_the_largest_of_all(monkeypatch: pytest.MonkeyPatch) -
     expected = softmax_expected(block, s_max, 6.0, 0.5)["qkv_proj.weight"]
     optimizer.step()
     torch.testing.assert_close(block.qkv_proj.weight.detach(), expected, rtol=1e-14, atol=0)
+
+
+def test_a_process_without_maxima_clips_as_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All take part in the same reductions; first in one that says where anything was recorded."""
+    recording, silent = awake("standard_attn"), awake("standard_attn")
+    weights = silent.qkv_proj.weight.detach().clone()
+    optimizers = [build("muonclip", b, qk_clip_threshold=6.0, **STILL) for b in (recording, silent)]
+    forward(recording)
+    forward(silent.eval())
+    reduced: list[list[Tensor]] = [[], []]
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+
+    def first(tensor: Tensor, op: Any) -> None:
+        reduced[0].append(tensor.clone())
+
+    def second(tensor: Tensor, op: Any) -> None:
+        mine = reduced[0][len(reduced[1])]
+        assert (mine.shape, mine.dtype) == (tensor.shape, tensor.dtype)
+        torch.maximum(tensor, mine, out=tensor)
+        reduced[1].append(tensor)
+
+    for optimizer, all_reduce in zip(optimizers, (first, second), strict=True):
+        monkeypatch.setattr(distributed, "all_reduce", all_reduce)
+        optimizer.step()
+    assert len(reduced[0]) == len(reduced[1]) == 2
+    assert not torch.equal(silent.qkv_proj.weight, weights)
+    assert torch.equal(silent.qkv_proj.weight, recording.qkv_proj.weight)
+    monkeypatch.setattr(distributed, "all_reduce", lambda tensor, op: None)
+    with pytest.raises(RuntimeError, match="no attention logits"):
+        optimizers[1].step()
 
 
 def theirs(q: Tensor, k: Tensor, maxima: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, distributed, nn
 from ultra_core.errors import PluginError
 from ultra_core.logits import LogitRows, RecordsLogits
 from ultra_core.options import Range
+from ultra_optim.base import wide_dtype
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule
 from ultra_optim.groups import Modules
@@ -158,14 +159,24 @@ class MuonClip(MuonFamily):
         """Look at the gradients and take the maxima before anything is changed.
 
         Raises:
-            RuntimeError: nothing was recorded, although a block to be clipped has gradients.
+            RuntimeError: nothing was recorded in any process, although a block to be clipped has gradients.
         """
         super().prepare()
-        moving = [t for t in self.targets if all(p.grad is not None for p, _ in t.rows)]
-        maxima = [(target, target.block.take_max_logits()) for target in moving]
-        self._taken = [(target, found) for target, found in maxima if found is not None]
-        if moving and not self._taken:
+        moving = [all(p.grad is not None for p, _ in target.rows) for target in self.targets]
+        maxima = [
+            target.block.take_max_logits() if moves else None
+            for target, moves in zip(self.targets, moving, strict=True)
+        ]
+        moves_anywhere, *found = anywhere(
+            [any(moving), *(m is not None for m in maxima)], self.targets[0].device
+        )
+        if moves_anywhere and not any(found):
             raise RuntimeError(NOT_RECORDED)
+        self._taken = [
+            (target, target.no_maxima() if m is None else m)
+            for target, m, some in zip(self.targets, maxima, found, strict=True)
+            if some
+        ]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -184,7 +195,8 @@ class MuonClip(MuonFamily):
         loss = super().step(closure)
         groups = {id(p): group for group in self.param_groups for p in group["params"]}
         for target, maxima in self._taken:
-            if distributed.is_available() and distributed.is_initialized():
+            if among_others():
+                maxima = maxima.to(target.device, target.dtype)
                 distributed.all_reduce(maxima, distributed.ReduceOp.MAX)
             options = groups[id(target.rows[0][0])]
             target.scale(
@@ -206,11 +218,40 @@ class Target(NamedTuple):
     rows: list[tuple[nn.Parameter, LogitRows]]
     key_heads: int
 
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return self.rows[0][0].device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of maxima on their way between processes."""
+        return wide_dtype(self.rows[0][0])
+
+    def no_maxima(self) -> Tensor:
+        """Return what a process contributes that recorded none: -inf for each head."""
+        heads = next(rows.heads for _, rows in self.rows if rows.part != "key")
+        return torch.full((heads,), -INFINITY, dtype=self.dtype, device=self.device)
+
     def scale(self, factors: dict[str, Tensor]) -> None:
         """Multiply the rows of each head by the factor of their part."""
         for parameter, rows in self.rows:
             heads = parameter[rows.start : rows.stop].unflatten(0, (rows.heads, rows.width))
             heads.mul_(factors[rows.part].to(heads.device).view(-1, *[1] * (heads.ndim - 1)))
+
+
+def among_others() -> bool:
+    """Whether this is one of the processes of a distributed run."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def anywhere(flags: list[bool], device: torch.device) -> list[bool]:
+    """Return which flags are set in any process, so that all of them decide alike what to wait for."""
+    if not among_others():
+        return flags
+    found = torch.tensor(flags, dtype=torch.int32, device=device)
+    distributed.all_reduce(found, distributed.ReduceOp.MAX)
+    return [bool(flag) for flag in found.tolist()]
 
 
 def find_targets(model: Modules) -> Iterator[Target]:
