@@ -64,6 +64,36 @@ def test_a_value_outside_its_declared_range(registry, name, key, value):
         build(registry, name, **{key: value})
 
 
+def whole(option):
+    """A number that a whole option takes, None for other options."""
+    taken = [split(hint)[0] for hint in (option.type, *get_args(option.type))]
+    if int not in taken or float in taken:
+        return None
+    return option.default if type(option.default) is int else MODEL.get(option.from_model, 8)
+
+
+WHOLE = [
+    pytest.param(registry, name, key, float(number) + more, id=f"{name}-{key}-{number + more}")
+    for registry in (blocks, ffns, norms, positions)
+    for name in registry.names()
+    for key, option in read_options(registry.get(name)).items()
+    if option.settable and (number := whole(option)) is not None
+    for more in (0.0, 0.5)
+]
+
+
+@pytest.mark.parametrize(("registry", "name", "key", "value"), WHOLE)
+def test_a_fraction_where_a_whole_number_is_wanted(registry, name, key, value):
+    with pytest.raises(ValueError, match=key):
+        build(registry, name, **{key: value})
+
+
+@pytest.mark.parametrize("key", ["base", "damping", "margin"])
+def test_an_endless_number_in_a_position_code(key):
+    with pytest.raises(ValueError, match=f"{key}.*finite"):
+        build(positions, "hope", **{key: float("inf")})
+
+
 def test_the_ranges_of_the_issue_are_declared():
     found = {case.id for case in CASES}
     assert {"retnet-chunk_size-0", "ode-solver-no_such", "hope-damping--1", "moe-top_k-0"} <= found

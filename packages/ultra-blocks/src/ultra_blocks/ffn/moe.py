@@ -98,6 +98,7 @@ class MoE(nn.Module):
         super().__init__()
         if not 1 <= top_k <= num_experts:
             raise ValueError(f"MoE: top_k must be 1 to num_experts={num_experts}, given {top_k}")
+        require(MoE, num_experts=num_experts, top_k=top_k)
         numbers = {"shared_experts": shared_experts, "route_scale": route_scale, "bias_rate": bias_rate}
         weights = {"balance_weight": balance_weight, "z_weight": z_weight}
         require(MoE, **numbers, **weights, routing=routing, balance=balance)

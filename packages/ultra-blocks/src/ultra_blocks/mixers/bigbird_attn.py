@@ -17,7 +17,7 @@ from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.softmax import KVCache
 from ultra_blocks.mixers.sparse import SparseAttention, one_token
 from ultra_blocks.positions import PositionSpec
-from ultra_core.options import FromModel, Range
+from ultra_core.options import FromModel, Range, require
 
 
 class BigBirdAttention(SparseAttention):
@@ -93,6 +93,7 @@ class BigBirdAttention(SparseAttention):
             raise ValueError(f"BigBirdAttention: block_size must be 1 or more; given {block_size}")
         if random_blocks < 0:
             raise ValueError(f"BigBirdAttention: random_blocks must be 0 or more; given {random_blocks}")
+        require(BigBirdAttention, block_size=block_size, random_blocks=random_blocks)
         self.block_size = block_size
         self.random_blocks = random_blocks
         self.register_buffer("plan_seed", torch.randint(2**31, ()))

@@ -20,7 +20,7 @@ from ultra_blocks.mixers.softmax import check_options, columns
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
 from ultra_core.logits import LogitRows
-from ultra_core.options import FromModel, Range
+from ultra_core.options import FromModel, Range, require
 
 
 class LatentCache(NamedTuple):
@@ -116,6 +116,9 @@ class LatentAttention(MaxLogits, Mixer):
         for option in ("latent_dim", "query_latent_dim", "head_dim", "rope_dim", "value_dim"):
             if (given := getattr(self, option)) is not None and given < 1:
                 raise ValueError(f"{name}: {option} must be 1 or more, or null; given {given}")
+        widths = {"latent_dim": latent_dim, "query_latent_dim": query_latent_dim, "value_dim": value_dim}
+        heads = {"num_heads": num_heads, "rope_dim": rope_dim}
+        require(LatentAttention, **heads, **widths, window=window)
         self.num_heads = num_heads
         self.window, self.softcap, self.dropout = window, softcap, dropout
         self.query_heights = (num_heads * self.head_dim, num_heads * self.rope_dim)

@@ -18,7 +18,7 @@ from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.sparse import SparseAttention, one_token
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
-from ultra_core.options import FromModel, Range
+from ultra_core.options import FromModel, Range, require
 
 ALIGN = 16
 """Where packed documents begin: few places are lost, and a block is still worth a matrix product."""
@@ -105,6 +105,7 @@ class LongformerAttention(SparseAttention):
             raise ValueError(f"LongformerAttention: window must be 1 or more; given {window}")
         if global_tokens < 0:
             raise ValueError(f"LongformerAttention: global_tokens must be 0 or more; given {global_tokens}")
+        require(LongformerAttention, window=window, global_tokens=global_tokens)
         self.window = window
         self.global_tokens = global_tokens
         self.has_rows = bool(global_tokens) and not causal

@@ -21,7 +21,7 @@ from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.compression import BlockCompressor
 from ultra_blocks.mixers.sparse import SparseAttention, one_token
 from ultra_blocks.positions import PositionSpec
-from ultra_core.options import FromModel, Range
+from ultra_core.options import FromModel, Range, require
 from ultra_core.params import Kind, ParamInfo
 
 QUERIES = 1024
@@ -149,6 +149,9 @@ class NativeSparseAttention(SparseAttention):
                 f"NativeSparseAttention: num_selected={num_selected} must be at least 1 + local_blocks="
                 f"{1 + local_blocks}, the blocks that are always read"
             )
+        sizes = {"compress_block": compress_block, "compress_stride": compress_stride, "window": window}
+        chosen = {"select_block": select_block, "num_selected": num_selected, "local_blocks": local_blocks}
+        require(NativeSparseAttention, **sizes, **chosen)
         self.window = window
         self.choice = Choice(
             select_block, num_selected, local_blocks, compress_block, compress_stride, causal

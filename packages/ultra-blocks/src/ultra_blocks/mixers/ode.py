@@ -17,7 +17,7 @@ from ultra_blocks.mixers.softmax import check_options
 from ultra_blocks.mixers.standard_attn import StandardAttention
 from ultra_blocks.norms.layer_norm import LayerNorm
 from ultra_blocks.positions import PositionSpec
-from ultra_core.options import FromModel, Range
+from ultra_core.options import FromModel, Range, require
 
 
 class _Derivative(StandardAttention):
@@ -93,6 +93,7 @@ class ODE(Mixer):
         if steps < 1:
             raise ValueError(f"ODE: steps must be 1 or more; given {steps}")
         check_options("ODE", window=None, softcap=softcap, dropout=dropout)
+        require(ODE, num_heads=num_heads, steps=steps)
         self.solver: Solver = solver
         self.steps = steps
         self.dropout = dropout

@@ -18,6 +18,7 @@ from ultra_blocks.mixers.max_logits import MaxLogits, rows_of
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
 from ultra_core.logits import LogitRows
+from ultra_core.options import require
 
 
 class KVCache(NamedTuple):
@@ -76,6 +77,7 @@ class SoftmaxAttention(MaxLogits, Mixer):
         if num_kv_heads < 1 or num_heads % num_kv_heads:
             raise ValueError(f"{name}: num_kv_heads={num_kv_heads} does not divide num_heads={num_heads}")
         check_options(name, window=window, softcap=softcap, dropout=dropout)
+        require(type(self), num_heads=num_heads, num_kv_heads=num_kv_heads, window=window)
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
         self.head_dim = hidden_size // num_heads

@@ -14,6 +14,7 @@ from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
+from ultra_core.options import require
 
 
 class SparseAttention(Mixer):
@@ -46,6 +47,7 @@ class SparseAttention(Mixer):
             raise ValueError(f"{name}: num_heads={num_heads} does not divide hidden_size={hidden_size}")
         if num_kv_heads < 1 or num_heads % num_kv_heads:
             raise ValueError(f"{name}: num_kv_heads={num_kv_heads} does not divide num_heads={num_heads}")
+        require(type(self), num_heads=num_heads, num_kv_heads=num_kv_heads)
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
         self.head_dim = hidden_size // num_heads

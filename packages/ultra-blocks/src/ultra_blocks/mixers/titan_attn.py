@@ -20,7 +20,7 @@ from ultra_blocks.mixers.titan_memory import TitanMemory
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
 from ultra_core.logits import LogitRows
-from ultra_core.options import FromModel, Range
+from ultra_core.options import FromModel, Range, require
 from ultra_core.params import ParamInfo
 
 Variant = Literal["mag", "mac", "mal"]
@@ -132,6 +132,7 @@ class TitanAttention(SoftmaxAttention):
                 f"TitanAttention: memory_chunk must be 1 or more and persistent_tokens 0 or more; given "
                 f"{memory_chunk} and {persistent_tokens}"
             )
+        require(TitanAttention, memory_chunk=memory_chunk, persistent_tokens=persistent_tokens)
         if variant not in get_args(Variant) or (variant != "mag" and not memory):
             raise ValueError(
                 f"TitanAttention: variant must be one of {', '.join(get_args(Variant))}, and mag without a "

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.positions.base import PositionCode, real_positions
+from ultra_core.options import require
 
 
 class ALiBi(PositionCode):
@@ -38,6 +39,7 @@ class ALiBi(PositionCode):
         super().__init__()
         if num_heads < 1:
             raise ValueError(f"ALiBi: num_heads must be 1 or more, given {num_heads}")
+        require(ALiBi, num_heads=num_heads)
         self.num_heads = num_heads
 
     def bias(self, layout: Layout, dtype: torch.dtype) -> Tensor:

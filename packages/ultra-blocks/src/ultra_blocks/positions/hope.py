@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Annotated, Literal
 
 import torch
@@ -69,12 +70,12 @@ class HoPE(PositionCode):
         super().__init__()
         if head_dim < 2 or head_dim % 2:
             raise ValueError(f"HoPE: heads must have an even width to form pairs, given head_dim={head_dim}")
-        if not base > 1:
-            raise ValueError(f"HoPE: base must be above 1, given {base}")
-        if not (damping >= 0 and margin >= 0):
+        if not 1 < base < inf:
+            raise ValueError(f"HoPE: base must be above 1 and finite, given {base}")
+        if not (0 <= damping < inf and 0 <= margin < inf):
             raise ValueError(
-                f"HoPE: damping and margin must be 0 or more, or scores would grow with distance; given "
-                f"damping={damping}, margin={margin}"
+                f"HoPE: damping and margin must be 0 or more and finite, or scores would grow with distance; "
+                f"given damping={damping}, margin={margin}"
             )
         require(HoPE, damping_form=damping_form)
         self.head_dim = head_dim

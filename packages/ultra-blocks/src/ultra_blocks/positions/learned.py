@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.positions.base import PositionCode
-from ultra_core.options import FromModel, Range
+from ultra_core.options import FromModel, Range, require
 from ultra_core.params import ParamInfo
 
 
@@ -44,6 +44,7 @@ class Learned(PositionCode):
         super().__init__()
         if max_positions < 1:
             raise ValueError(f"Learned: max_positions must be 1 or more, given {max_positions}")
+        require(Learned, max_positions=max_positions)
         self.max_positions = max_positions
         self.table = nn.Embedding(max_positions, hidden_size)
         self.reset_parameters()
