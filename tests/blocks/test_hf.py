@@ -3,12 +3,11 @@ import os
 import subprocess
 import sys
 
-import attrs
 import pytest
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
+from transformers import AutoModel, AutoModelForMaskedLM
 
 from ultra_blocks.config import UltraConfig
 from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig, UltraModel
@@ -56,59 +55,6 @@ def batch():
     mask = torch.tensor([[1] * 8, [1] * 5 + [0] * 3, [0] * 2 + [1] * 6])
     labels = torch.where((torch.rand(3, 8, generator=generator) < 0.4) & mask.bool(), ids, -100)
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
-
-
-class TestConfig:
-    def test_one_list_of_fields(self):
-        theirs = UltraHFConfig()
-        for field in attrs.fields(UltraConfig):
-            assert getattr(theirs, field.name) == field.default
-        assert theirs.to_ultra() == UltraConfig()
-
-    @pytest.mark.parametrize("fields", VARIANTS)
-    def test_round_trip_through_a_file(self, fields, tmp_path):
-        ours = config(**fields)
-        UltraHFConfig.from_ultra(ours).save_pretrained(tmp_path)
-        loaded = AutoConfig.from_pretrained(tmp_path)
-        assert isinstance(loaded, UltraHFConfig)
-        assert loaded.to_ultra() == ours
-
-    def test_names_that_transformers_expects(self):
-        theirs = UltraHFConfig.from_ultra(config(tie_embeddings=False))
-        assert (theirs.num_hidden_layers, theirs.num_attention_heads, theirs.intermediate_size) == (2, 4, 24)
-        assert (theirs.max_position_embeddings, theirs.tie_word_embeddings) == (32, False)
-
-    def test_packages_are_recorded(self, tmp_path):
-        UltraHFConfig.from_ultra(config(positions="alibi")).save_pretrained(tmp_path)
-        saved = json.loads((tmp_path / "config.json").read_text())
-        names = {(p["kind"], p["name"], p["distribution"]) for p in saved["plugins"]}
-        assert names == {
-            ("block", "standard_attn", "ultra-blocks"),
-            ("norm", "layer_norm", "ultra-blocks"),
-            ("ffn", "mlp", "ultra-blocks"),
-            ("position code", "alibi", "ultra-blocks"),
-        }
-        assert all(p["version"] for p in saved["plugins"])
-
-    @pytest.mark.parametrize(
-        ("plugin", "message"),
-        [
-            ({"kind": "block", "name": "hyena", "distribution": "ultra-hyena", "version": "1.2"},
-             'pip install "ultra-hyena==1.2"'),
-            ({"kind": "block", "name": "retnet", "distribution": "other-retnet", "version": "2.0"},
-             "offered here by ultra-blocks, which is another one"),
-            ({"kind": "ffn", "name": "mine", "distribution": "local", "version": ""},
-             "add it again before loading"),
-        ],
-    )  # fmt: skip
-    def test_a_missing_package_is_named(self, tmp_path, plugin, message):
-        make().save_pretrained(tmp_path)
-        saved = json.loads((tmp_path / "config.json").read_text())
-        saved["plugins"].append(plugin)
-        (tmp_path / "config.json").write_text(json.dumps(saved))
-        with pytest.raises(PluginError) as caught:
-            AutoModelForMaskedLM.from_pretrained(tmp_path)
-        assert message in str(caught.value)
 
 
 class TestSavingAndLoading:
