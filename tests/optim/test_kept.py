@@ -12,6 +12,7 @@ from ultra_core import optimizers
 from ultra_core.params import ParamInfo
 from ultra_optim import build
 from ultra_optim.kept import COUNTERS
+from ultra_optim.testing import check_optimizer
 from ultra_optim.testing.subject import Bag, drive, gradients, seeded_net, take_step, train
 
 NAMES = optimizers.names()
@@ -274,3 +275,21 @@ def test_state_without_values_is_refused() -> None:
     train(model, optimizer, 1)
     elsewhere.load_state_dict(optimizer.state_dict())
     assert_refused(optimizer, model, elsewhere.state_dict(), "exp_avg .* on the meta device")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("shampoo", {"precondition_frequency": 4, "start_preconditioning_step": 2}),
+        ("soap", {"precondition_frequency": 4}),
+        ("galore_adamw", {"update_interval": 4, "rank": 3}),
+        ("apollo", {"update_interval": 4, "rank": 3}),
+        ("apollo_mini", {"update_interval": 4}),
+        ("apollo_8bit", {"update_interval": 4, "rank": 3}),
+        ("psgd_kron", {"anneal_start": 2, "anneal_decay": 0.5}),
+        ("sophia", {"update_period": 4}),
+    ],
+)
+def test_a_run_saved_within_an_interval_resumes_over_the_next(name: str, options: dict[str, Any]) -> None:
+    """With the intervals of the defaults a short run never comes to a second refresh."""
+    check_optimizer(name, "O4a", options)

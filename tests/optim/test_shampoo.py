@@ -1,5 +1,6 @@
 """Shampoo: against its formula and pytorch_optimizer, roots, grafting, blocks, schedule of the roots."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 
@@ -109,3 +110,29 @@ def test_roots_are_taken_when_they_should() -> None:
         drive(optimizer, [p], [grads])
         seen.append(optimizer.state[p]["left_root"].clone())
     assert [i for i in range(1, 13) if not torch.equal(seen[i], seen[i - 1])] == [3, 7, 11]
+
+
+def test_a_resumed_run_takes_its_later_roots_as_the_whole_one_does() -> None:
+    """Saved between two refreshes, over the next two."""
+
+    def fresh() -> tuple[nn.Parameter, Shampoo]:
+        p = nn.Parameter(torch.zeros(6, 4))
+        return p, make([p], start_preconditioning_step=3, precondition_frequency=4)
+
+    (whole, first), (resumed, second) = fresh(), fresh()
+    steps = gradients([whole], 12)
+    drive(first, [whole], steps[:5])
+    state = copy.deepcopy(first.state_dict())
+    with torch.no_grad():
+        resumed.copy_(whole)
+    second.load_state_dict(state)
+    changes = 0
+    for grads in steps[5:]:
+        before = second.state[resumed]["left_root"].clone()
+        drive(first, [whole], [grads])
+        drive(second, [resumed], [grads])
+        changes += not torch.equal(before, second.state[resumed]["left_root"])
+        assert torch.equal(whole, resumed)
+        for name, value in first.state[whole].items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(second.state[resumed][name])), name
+    assert changes == 2

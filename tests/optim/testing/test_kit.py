@@ -275,6 +275,29 @@ class LosesTheWayBack(ScheduleFreeAdamW):
             group["train_mode"] = mode
 
 
+class ForgetsTheLargestRate(Sound):
+    """It shows only where a schedule has lowered the rate before the state is saved."""
+
+    def move(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        peaks = self.__dict__.setdefault("peaks", {})
+        peaks[p] = max(peaks.get(p, 0.0), group["lr"])
+        super().move(p, grad, {**group, "lr": group["lr"] ** 2 / peaks[p]})
+
+
+class CountsARefusedStep(Sound):
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            group["steps"] = group.get("steps", 0) + 1
+        return super().step(closure)
+
+
+class WritesStateOfARefusedStep(Sound):
+    def step(self, closure: Any = None) -> Any:
+        for state in self.state.values():
+            state["momentum"].mul_(0.9)
+        return super().step(closure)
+
+
 FAULTS: list[tuple[str, type[torch.optim.Optimizer]]] = [
     ("O0", MatrixWithoutQuestions),
     ("O1", AdamWCopied),
@@ -284,6 +307,7 @@ FAULTS: list[tuple[str, type[torch.optim.Optimizer]]] = [
     ("O2b", ClimbsUp),
     ("O3", FeelsTheScale),
     ("O4a", ForgetsItsState),
+    ("O4a", ForgetsTheLargestRate),
     ("O4b", KeepsObjects),
     ("O5", SquaresTheRate),
     ("O6", DecaysEverything),
@@ -293,6 +317,8 @@ FAULTS: list[tuple[str, type[torch.optim.Optimizer]]] = [
     ("O8b", DividesByTheGradient),
     ("O8b", GivesStateToAll),
     ("O8c", AcceptsSparse),
+    ("O8c", CountsARefusedStep),
+    ("O8c", WritesStateOfARefusedStep),
     ("O9", MixesElements),
     ("O10a", WritesGradients),
     ("O10a", ReplacesParameters),

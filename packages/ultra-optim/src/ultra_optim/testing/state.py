@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from ultra_optim.testing.subject import (
     Bag,
@@ -58,24 +59,34 @@ def _through_safetensors(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def resumes_exactly(subject: Subject) -> None:
-    """Five steps, a saved and loaded state, five more: bit for bit the same weights as ten steps."""
+    """Five steps of a falling rate, all state saved and loaded, five more: to the bit as ten steps."""
     for dtype in (torch.float32, torch.float64):
         for passage in (_through_torch, _through_safetensors):
             whole, halved, resumed = (seeded_net(3, dtype) for _ in range(3))
             options = {"lr": 1e-2, "roles": {"norms": {"lr": 3e-3}}}
             if subject.traits.one_lr:
                 del options["roles"]
-            reference = subject.build(whole, **options)
-            train(whole, reference, 10)
-            first = subject.build(halved, **options)
-            train(halved, first, 5)
-            second = subject.build(resumed, **options)
+            reference, first, second = (subject.build(m, **options) for m in (whole, halved, resumed))
+            _, schedule, later = schedules = [LambdaLR(o, _falling) for o in (reference, first, second)]
+            for step in range(10):
+                train(whole, reference, 1, start=step)
+                schedules[0].step()
+            for step in range(5):
+                train(halved, first, 1, start=step)
+                schedule.step()
             second.load_state_dict(passage(copy.deepcopy(first.state_dict())))
+            later.load_state_dict(schedule.state_dict())
             resumed.load_state_dict(halved.state_dict())
-            train(resumed, second, 5, start=5)
+            for step in range(5, 10):
+                train(resumed, second, 1, start=step)
+                later.step()
             for (name, a), b in zip(whole.named_parameters(), resumed.parameters(), strict=True):
                 assert torch.equal(a, b), f"{name} differs after resuming from the saved state"
             _same_groups(reference, second)
+
+
+def _falling(step: int) -> float:
+    return 1 - step / 20
 
 
 def _same_groups(one: Optimizer, other: Optimizer) -> None:
@@ -131,20 +142,27 @@ def skips_a_dropped_step(subject: Subject) -> None:
     weights = copy.deepcopy(model.state_dict())
     optimizer.zero_grad(set_to_none=True)
     take_step(optimizer)
-    after = optimizer.state_dict()
-    for index, entry in before["state"].items():
-        for key, value in entry.items():
-            now = after["state"][index][key]
-            same = torch.equal(now, value) if isinstance(value, Tensor) else now == value
-            assert same, f"state {key!r} changed in a step without gradients"
+    _same_state(before["state"], optimizer.state_dict()["state"], "a step without gradients")
     for name, value in model.state_dict().items():
         assert torch.equal(value, weights[name]), f"{name} changed in a step without gradients"
 
 
+def _same_state(before: dict[Any, Any], after: dict[Any, Any], where: str) -> None:
+    assert before.keys() == after.keys(), f"a parameter got or lost state in {where}"
+    for index, entry in before.items():
+        assert entry.keys() == after[index].keys(), f"state appeared or vanished in {where}"
+        for key, value in entry.items():
+            now = after[index][key]
+            same = torch.equal(now, value) if isinstance(value, Tensor) else now == value
+            assert same, f"state {key!r} changed in {where}"
+
+
 def refuses_sparse_gradients(subject: Subject) -> None:
-    """A sparse gradient is refused with the word, before anything is changed."""
+    """A sparse gradient is refused with the word, before weights, state or groups are changed."""
     bag = Bag([torch.ones(5, 4), torch.ones(3)])
     optimizer = subject.build(bag, lr=1e-2)
+    drive(optimizer, bag.tensors(), gradients(bag.tensors(), 3))
+    before = copy.deepcopy((bag.state_dict(), optimizer.state_dict()))
     dense, sparse = bag.tensors()[1], bag.tensors()[0]
     dense.grad = torch.ones(3)
     sparse.grad = torch.ones(5, 4).to_sparse()
@@ -155,7 +173,12 @@ def refuses_sparse_gradients(subject: Subject) -> None:
     else:
         raise AssertionError("a sparse gradient was accepted")
     assert "sparse" in message, f"the message does not say that the gradient is sparse: {message}"
-    assert torch.equal(dense.detach(), torch.ones(3)), "a parameter moved although the step was refused"
+    weights, saved = before
+    now = optimizer.state_dict()
+    for name, value in bag.state_dict().items():
+        assert torch.equal(value, weights[name]), f"{name} moved although the step was refused"
+    assert now["param_groups"] == saved["param_groups"], "a group changed although the step was refused"
+    _same_state(saved["state"], now["state"], "a step that was refused")
 
 
 def keeps_as_much_as_declared(subject: Subject) -> None:
