@@ -33,7 +33,7 @@ def head(params: Sequence[Tensor]) -> nn.Module:
     """A module that says what its largest logit is, with those of the tensors that may be parameters."""
     module = Bag([])
     for index, p in enumerate(params):
-        if p.is_leaf:
+        if isinstance(p, nn.Parameter):
             module.register_parameter(f"p{index}", p)
     return module
 
