@@ -1,4 +1,4 @@
-"""The wrapper around torch's SGD: the cases in which torch's fused kernel fails."""
+"""SGD with momentum: the cases in which torch's fused kernel fails, and torch's own to the bit."""
 
 import pytest
 import torch
@@ -26,5 +26,21 @@ def test_bfloat16_parameters_move() -> None:
 
 
 def test_nesterov_needs_momentum() -> None:
-    with pytest.raises(ValueError, match="Nesterov"):
+    with pytest.raises(ValueError, match="nesterov"):
         SGDMomentum([nn.Parameter(torch.ones(3))], nesterov=True, momentum=0.0)
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.0}, {"dampening": 0.3}, {"nesterov": True}])
+def test_moves_as_torch_does_to_the_bit(options: dict[str, float]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randn(3, 5, generator=generator)
+    ours, theirs = nn.Parameter(first.clone()), nn.Parameter(first.clone())
+    options = {"momentum": 0.9, "weight_decay": 0.1, "lr": 0.05, **options}
+    pairs = (ours, SGDMomentum([ours], **options)), (theirs, torch.optim.SGD([theirs], **options))
+    for _ in range(5):
+        gradient = torch.randn(3, 5, generator=generator)
+        for p, optimizer in pairs:
+            p.grad = gradient.clone()
+            optimizer.step()
+    assert torch.equal(ours, theirs)
+    assert bool(pairs[0][1].state[ours]) == (options["momentum"] > 0)

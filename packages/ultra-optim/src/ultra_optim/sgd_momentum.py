@@ -1,20 +1,19 @@
-"""SGD with momentum: torch's own."""
+"""SGD with momentum."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ultra_optim.checks import Beta, Checked, LearningRate, WeightDecay, check_hyperparameters
-from ultra_optim.kept import like
+from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.checks import Beta, LearningRate, WeightDecay
 from ultra_optim.traits import OptimizerTraits
 
 
-class SGDMomentum(Checked, torch.optim.SGD):
-    """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013), by ``torch.optim.SGD``.
+class SGDMomentum(Optimizer):
+    """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013).
 
     g <- g + wd p;  b <- momentum b + (1 - dampening) g, b = g at the first step;  p <- p - lr b
     with ``nesterov``: p <- p - lr (g + momentum b)
@@ -23,9 +22,6 @@ class SGDMomentum(Checked, torch.optim.SGD):
 
     Differs from the paper: Sutskever et al. multiply the gradient by the learning rate before it enters
     the momentum; here, as in torch, after.
-
-    torch's fused kernel is not used: in 2.13 it fails on parameters whose first gradient comes late, and
-    on a CPU it leaves bfloat16 parameters where they are.
 
     State: n. Treats: everything.
 
@@ -43,7 +39,7 @@ class SGDMomentum(Checked, torch.optim.SGD):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        decay="coupled", gradient_scale="linear", state_per_element=1
+        decay="coupled", gradient_scale="linear", state_per_element=1, imitates="torch.optim.SGD"
     )
     state_names: ClassVar[frozenset[str]] = frozenset({"momentum_buffer"})
 
@@ -57,19 +53,59 @@ class SGDMomentum(Checked, torch.optim.SGD):
         weight_decay: WeightDecay = 0.0,
         nesterov: bool = False,
     ) -> None:
-        options: dict[str, Any] = {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-        }
-        check_hyperparameters(SGDMomentum, options)
-        super().__init__(params, **options)
-        self.watch_steps()
+        if nesterov and (momentum == 0 or dampening != 0):
+            raise ValueError(
+                f"SGDMomentum: nesterov needs a momentum above 0 and no dampening; they are {momentum!r} and "
+                f"{dampening!r}"
+            )
+        options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+        super().__init__(params, {**options, "nesterov": nesterov})
 
-    def state_like(
-        self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
-    ) -> dict[str, Tensor | int]:
-        """Return what torch keeps, if there is momentum."""
-        return {"momentum_buffer": like(parameter, dtype=parameter.dtype)}
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters of the group."""
+        numbers = {"rate": group["lr"], "weight_decay": group["weight_decay"]}
+        if group["momentum"] == 0:
+            elementwise(descend, params, **numbers)
+            return
+        new = [p for p in params if "momentum_buffer" not in self.state[p]]
+        old = [p for p in params if "momentum_buffer" in self.state[p]]
+        # the first buffer is the gradient itself
+        for some, damped in ((new, 1.0), (old, 1 - group["dampening"])):
+            elementwise(
+                sgd_update,
+                some,
+                self.zeros(some, "momentum_buffer"),
+                momentum=group["momentum"],
+                weight=damped,
+                nesterov=group["nesterov"],
+                **numbers,
+            )
+
+
+def descend(params: list[Tensor], grads: list[Tensor], *, rate: float, weight_decay: float) -> None:
+    """p <- p - rate (g + weight_decay p), in place."""
+    if weight_decay != 0:
+        grads = torch._foreach_add(grads, params, alpha=weight_decay)
+    torch._foreach_add_(params, grads, alpha=-rate)
+
+
+def sgd_update(
+    params: list[Tensor],
+    grads: list[Tensor],
+    buffers: list[Tensor],
+    *,
+    rate: float,
+    momentum: float,
+    weight: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> None:
+    """Apply the formula of :class:`SGDMomentum` in place; ``weight`` is 1 - dampening."""
+    if weight_decay != 0:
+        grads = torch._foreach_add(grads, params, alpha=weight_decay)
+    torch._foreach_mul_(buffers, momentum)
+    torch._foreach_add_(buffers, grads, alpha=weight)
+    if nesterov:
+        torch._foreach_add_(params, torch._foreach_add(grads, buffers, alpha=momentum), alpha=-rate)
+    else:
+        torch._foreach_add_(params, buffers, alpha=-rate)

@@ -37,7 +37,8 @@ class OptimizerTraits:
         idle_first_step: the first step moves nothing.
         changes_gradients: ``step()`` writes to ``p.grad``.
         whole_tensors: what an element of a vector does depends on the others, by a norm or a mean.
-        imitates: the registered optimizer whose path this one follows up to the rounding of its state.
+        imitates: the optimizer, registered or torch's, whose path this one follows up to the rounding of its
+            state.
     """
 
     decay: Literal["decoupled", "proximal", "coupled", "inside", "none"] = "decoupled"
