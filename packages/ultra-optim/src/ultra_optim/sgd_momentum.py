@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ultra_optim.base import Optimizer, elementwise
 from ultra_optim.checks import Beta, LearningRate, WeightDecay
+from ultra_optim.operations import add
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -85,7 +86,7 @@ class SGDMomentum(Optimizer):
 def descend(params: list[Tensor], grads: list[Tensor], *, rate: float, weight_decay: float) -> None:
     """p <- p - rate (g + weight_decay p), in place."""
     if weight_decay != 0:
-        grads = torch._foreach_add(grads, params, alpha=weight_decay)
+        grads = add(grads, params, weight_decay)
     torch._foreach_add_(params, grads, alpha=-rate)
 
 
@@ -102,10 +103,10 @@ def sgd_update(
 ) -> None:
     """Apply the formula of :class:`SGDMomentum` in place; ``weight`` is 1 - dampening."""
     if weight_decay != 0:
-        grads = torch._foreach_add(grads, params, alpha=weight_decay)
+        grads = add(grads, params, weight_decay)
     torch._foreach_mul_(buffers, momentum)
     torch._foreach_add_(buffers, grads, alpha=weight)
     if nesterov:
-        torch._foreach_add_(params, torch._foreach_add(grads, buffers, alpha=momentum), alpha=-rate)
+        torch._foreach_add_(params, add(grads, buffers, momentum), alpha=-rate)
     else:
         torch._foreach_add_(params, buffers, alpha=-rate)
