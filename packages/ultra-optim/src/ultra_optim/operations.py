@@ -111,7 +111,7 @@ def adam_(
     On a CPU this is one pass of torch's fused kernel, which takes less time than the root alone by
     ``torch.sqrt``. So other methods use it too: with ``w1`` :data:`KEEP`, any direction in place of m.
     """
-    if isinstance(rate, Tensor) or not _fused(params, grads, first, second):
+    if isinstance(rate, Tensor) or not fused(params, grads, first, second):
         if not (isinstance(w1, float) and w1 == KEEP):
             lerp_(first, grads, w1)
         if not (isinstance(w2, float) and w2 == KEEP):
@@ -145,8 +145,8 @@ def adam_(
     )
 
 
-def _fused(*lists: Tensors) -> bool:
-    """Whether torch's kernel for the CPU can take these: it pairs elements by their place in memory."""
+def fused(*lists: Tensors) -> bool:
+    """Whether torch's kernels for the CPU can take these: they pair elements by their place in memory."""
     for row in zip(*lists, strict=True):
         dtype, dense = row[0].dtype, True
         for t in row:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ultra_optim.base import Optimizer, elementwise
 from ultra_optim.checks import Beta, LearningRate, WeightDecay
-from ultra_optim.operations import add
+from ultra_optim.operations import add, fused
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -102,6 +102,20 @@ def sgd_update(
     nesterov: bool,
 ) -> None:
     """Apply the formula of :class:`SGDMomentum` in place; ``weight`` is 1 - dampening."""
+    if fused(params, grads, buffers):
+        torch._fused_sgd_(
+            params,
+            grads,
+            buffers,
+            weight_decay=weight_decay,
+            momentum=momentum,
+            lr=rate,
+            dampening=1 - weight,
+            nesterov=nesterov,
+            maximize=False,
+            is_first_step=False,
+        )
+        return
     if weight_decay != 0:
         grads = add(grads, params, weight_decay)
     torch._foreach_mul_(buffers, momentum)
