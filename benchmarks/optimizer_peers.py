@@ -99,7 +99,7 @@ PO: dict[str, Peer] = {
     "adan": plain(po.Adan),
     "ademamix": plain(po.AdEMAMix),
     "adopt": plain(po.ADOPT),
-    "apollo": grouped(po.APOLLO, rank=96, scale=1.0, scale_type="channel", **LOW_RANK),
+    "apollo": grouped(po.APOLLO, rank=256, scale=1.0, scale_type="channel", **LOW_RANK),
     "apollo_mini": grouped(po.APOLLO, rank=1, scale=128.0, scale_type="tensor", **LOW_RANK),
     "came": plain(po.CAME),
     "galore_adamw": grouped(po.GaLore, rank=128, scale=0.25, **LOW_RANK),
