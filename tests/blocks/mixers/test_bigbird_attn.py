@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,14 +54,21 @@ def by_the_paper(block: BigBirdAttention, x: Tensor, layout: Layout) -> Tensor:
         random_blocks=block.random_blocks,
         seed=int(block.plan_seed),
         causal=block.causal,
+        softcap=block.softcap,
     )
     return layout.zero_padding(block.out_proj(y.transpose(1, 2).flatten(2)))
 
 
-@settings(max_examples=10)
-@given(DRAWN, st.booleans(), st.sampled_from([(1, 0), (2, 2), (3, 1), (2, 3)]), st.booleans())
+@settings(max_examples=14)
+@given(
+    DRAWN,
+    st.booleans(),
+    st.sampled_from([(1, 0), (2, 2), (3, 1), (2, 3)]),
+    st.booleans(),
+    st.sampled_from([None, 0.5]),
+)
 def test_equals_the_paper_forward_and_all_gradients(
-    batch: Batch, causal: bool, sizes: tuple[int, int], qk_norm: bool
+    batch: Batch, causal: bool, sizes: tuple[int, int], qk_norm: bool, softcap: float | None
 ) -> None:
     size, drawn = sizes
     block = awake(
@@ -71,6 +79,7 @@ def test_equals_the_paper_forward_and_all_gradients(
             block_size=size,
             random_blocks=drawn,
             qk_norm=qk_norm,
+            softcap=softcap,
             bias=True,
         )
     )
@@ -140,8 +149,8 @@ def test_equals_the_block_sparse_attention_of_transformers_with_the_same_plan(
 def test_keeps_the_rules_where_rows_are_longer_than_the_blocks() -> None:
     options = {"block_size": 2, "random_blocks": 2}
     check_block("bigbird_attn", options=options, rules=["B1", "B1b", "B3", "B5", "B7", "B10", "B15", "B16"])
-    normed = {**options, "qk_norm": True}
-    check_block("bigbird_attn", options=normed, rules=["B1", "B5", "B7", "B16"])
+    bounded = {**options, "qk_norm": True, "softcap": 0.5}
+    check_block("bigbird_attn", options=bounded, rules=["B1", "B5", "B7", "B16"])
 
 
 def links(block: BigBirdAttention) -> Tensor:
@@ -197,16 +206,20 @@ def test_random_links_survive_saving_and_loading(tmp_path: Path, dtype: torch.dt
     assert torch.equal(model(ids).logits, loaded(ids).logits)
 
 
+@pytest.mark.parametrize("softcap", [None, 5.0])
 @pytest.mark.parametrize("causal", [False, True])
-def test_work_is_linear_and_no_loop_grows_with_the_length(watched, causal: bool) -> None:
-    block = BigBirdAttention(16, num_heads=2, causal=causal, block_size=16)
+def test_work_is_linear_and_no_loop_grows_with_the_length(
+    watched, causal: bool, softcap: float | None
+) -> None:
+    block = BigBirdAttention(16, num_heads=2, causal=causal, block_size=16, softcap=softcap)
     (few, small), (many, large) = watched(block, 1024), watched(block, 2048)
     assert many == few
     assert large <= 2.1 * small
 
 
-def test_decoding_reads_the_links() -> None:
-    block = awake(BigBirdAttention(8, num_heads=2, causal=True, block_size=2, random_blocks=2))
+@pytest.mark.parametrize("bounds", [{}, {"softcap": 0.5, "qk_norm": True}])
+def test_decoding_reads_the_links(bounds: dict[str, Any]) -> None:
+    block = awake(BigBirdAttention(8, num_heads=2, causal=True, block_size=2, random_blocks=2, **bounds))
     x = torch.randn(2, 31, 8, dtype=torch.float64)
     whole, state = block(x), block.init_state(2)
     for t in range(31):
@@ -219,6 +232,7 @@ def test_decoding_reads_the_links() -> None:
     [
         ({"block_size": 0}, "block_size must be 1 or more; given 0"),
         ({"random_blocks": -1}, "random_blocks must be 0 or more; given -1"),
+        ({"softcap": -1.0}, "BigBirdAttention: softcap must be above 0 and finite"),
         ({"num_heads": 3}, "num_heads=3 does not divide hidden_size=8"),
     ],
 )

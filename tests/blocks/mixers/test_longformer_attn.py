@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -49,19 +51,33 @@ def by_the_paper(block: LongformerAttention, x: Tensor, layout: Layout) -> Tenso
         global_tokens=block.global_tokens,
         rows=rows,
         causal=block.causal,
+        softcap=block.softcap,
     )
     return layout.zero_padding(block.out_proj(y.transpose(1, 2).flatten(2)))
 
 
-@settings(max_examples=8)
-@given(DRAWN, st.booleans(), st.sampled_from([(1, 0), (4, 1), (5, 3), (9, 20), (40, 2)]), st.booleans())
+@settings(max_examples=12)
+@given(
+    DRAWN,
+    st.booleans(),
+    st.sampled_from([(1, 0), (4, 1), (5, 3), (9, 20), (40, 2)]),
+    st.booleans(),
+    st.sampled_from([None, 0.5]),
+)
 def test_equals_the_paper_forward_and_all_gradients(
-    batch: Batch, causal: bool, sizes: tuple[int, int], qk_norm: bool
+    batch: Batch, causal: bool, sizes: tuple[int, int], qk_norm: bool, softcap: float | None
 ) -> None:
     window, count = sizes
     block = awake(
         LongformerAttention(
-            8, num_heads=2, causal=causal, window=window, global_tokens=count, qk_norm=qk_norm, bias=True
+            8,
+            num_heads=2,
+            causal=causal,
+            window=window,
+            global_tokens=count,
+            qk_norm=qk_norm,
+            softcap=softcap,
+            bias=True,
         )
     )
     layout = batch.layout()
@@ -120,7 +136,7 @@ def test_keeps_the_rules_where_rows_are_longer_than_the_window() -> None:
     rules = ["B1", "B1b", "B3", "B5", "B7", "B10", "B16"]
     check_block("longformer_attn", options={"window": 4, "global_tokens": 2}, rules=rules)
     check_block("longformer_attn", options={"window": 3, "global_tokens": 0}, rules=["B5", "B7"])
-    check_block("longformer_attn", options={"window": 4, "qk_norm": True}, rules=rules)
+    check_block("longformer_attn", options={"window": 4, "qk_norm": True, "softcap": 0.5}, rules=rules)
 
 
 def test_a_window_and_no_more_is_seen() -> None:
@@ -141,17 +157,21 @@ def test_windows_count_real_tokens() -> None:
     assert seen[0].abs().sum(-1).nonzero().flatten().tolist() == [1, 2, 9, 10, 11]
 
 
+@pytest.mark.parametrize("softcap", [None, 5.0])
 @pytest.mark.parametrize("causal", [False, True])
-def test_work_is_linear_and_no_loop_grows_with_the_length(watched, causal: bool) -> None:
-    block = LongformerAttention(16, num_heads=2, causal=causal, window=32)
+def test_work_is_linear_and_no_loop_grows_with_the_length(
+    watched, causal: bool, softcap: float | None
+) -> None:
+    block = LongformerAttention(16, num_heads=2, causal=causal, window=32, softcap=softcap)
     (few, small), (many, large) = watched(block, 1024), watched(block, 2048)
     assert many == few
     assert large <= 2.1 * small
     assert large < 2048**2 / 8
 
 
-def test_the_cache_holds_the_window_and_the_global_tokens() -> None:
-    block = awake(LongformerAttention(8, num_heads=2, causal=True, window=4, global_tokens=2))
+@pytest.mark.parametrize("bounds", [{}, {"softcap": 0.5, "qk_norm": True}])
+def test_the_cache_holds_the_window_and_the_global_tokens(bounds: dict[str, Any]) -> None:
+    block = awake(LongformerAttention(8, num_heads=2, causal=True, window=4, global_tokens=2, **bounds))
     x = torch.randn(2, 15, 8, dtype=torch.float64)
     state = block.init_state(2)
     for t in range(15):
@@ -175,6 +195,8 @@ def test_global_rows_have_projections_of_their_own_in_encoders_alone() -> None:
         ({"num_heads": 3}, "num_heads=3 does not divide hidden_size=8"),
         ({"window": 0}, "window must be 1 or more; given 0"),
         ({"global_tokens": -1}, "global_tokens must be 0 or more; given -1"),
+        ({"softcap": 0.0}, "LongformerAttention: softcap must be above 0 and finite"),
+        ({"softcap": float("inf")}, "softcap must be above 0 and finite"),
         ({"positions": "alibi"}, "cannot apply the position code ALiBi"),
     ],
 )

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ SMALL = {
     "local_blocks": 2,
     "window": 3,
 }
+BOUNDED = {"qk_norm": True, "softcap": 0.5}
 SIZES = [
     SMALL,
     {
@@ -46,13 +48,22 @@ def awake(module: nn.Module) -> nn.Module:
     return module.double().eval()
 
 
+def normed(x: Tensor, norm: nn.Module | None) -> Tensor:
+    return x if norm is None else x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight
+
+
 def compressing(
-    block: NativeSparseAttention, network: BlockCompressor, layout: Layout, turned: bool
+    block: NativeSparseAttention,
+    network: BlockCompressor,
+    layout: Layout,
+    turned: bool,
+    norm: nn.Module | None = None,
 ) -> Callable[[Tensor, int, int], Tensor]:
     def compress(tokens: Tensor, row: int, column: int) -> Tensor:
         placed = [token + network.places[s] for s, token in enumerate(tokens)]
         placed += [torch.zeros_like(placed[0])] * (len(network.places) - len(placed))
         made = network.out(F.gelu(network.mix(torch.cat(placed)))).view(1, 1, 1, -1)
+        made = normed(made, norm)
         if turned:
             here = layout.positions[row : row + 1, column : column + 1]
             alone = Layout.from_mask(torch.ones(1, 1, dtype=torch.bool), positions=here)
@@ -64,7 +75,10 @@ def compressing(
 
 def by_the_paper(block: NativeSparseAttention, x: Tensor, layout: Layout) -> Tensor:
     x = layout.zero_padding(x)
-    q, raw_k, raw_v, k_chosen, v_chosen, k_near, v_near = block._project(x)
+    heads = block.qkv_proj(x).unflatten(-1, (-1, block.head_dim)).transpose(1, 2)
+    q, raw_k, raw_v, k_chosen, v_chosen, k_near, v_near = heads.split(block.head_counts, 1)
+    q, k_chosen = normed(q, block.q_norm), normed(k_chosen, block.chosen_k_norm)
+    k_near = normed(k_near, block.window_k_norm)
     q, k_chosen = block._rotate(q, k_chosen, layout)
     k_near, _ = block._rotate(k_near, k_near, layout)
     y = nsa(
@@ -72,22 +86,26 @@ def by_the_paper(block: NativeSparseAttention, x: Tensor, layout: Layout) -> Ten
         ((raw_k, raw_v), (k_chosen, v_chosen), (k_near, v_near)),
         block.gate_proj(x).sigmoid().unflatten(-1, (3, block.num_heads)),
         (
-            compressing(block, block.key_compressor, layout, turned=True),
+            compressing(block, block.key_compressor, layout, turned=True, norm=block.k_norm),
             compressing(block, block.value_compressor, layout, turned=False),
         ),
         layout.documents,
         choice=block.choice,
         window=block.window,
+        softcap=block.softcap,
     )
     return layout.zero_padding(block.out_proj(y.transpose(1, 2).flatten(2)))
 
 
-@settings(max_examples=8)
-@given(DRAWN, st.booleans(), st.sampled_from(SIZES))
+@settings(max_examples=12)
+@given(DRAWN, st.booleans(), st.sampled_from(SIZES), st.booleans(), st.sampled_from([None, 0.5]))
 def test_equals_the_paper_forward_and_all_gradients(
-    batch: Batch, causal: bool, sizes: dict[str, int]
+    batch: Batch, causal: bool, sizes: dict[str, int], qk_norm: bool, softcap: float | None
 ) -> None:
-    block = awake(NativeSparseAttention(16, num_heads=4, num_kv_heads=2, causal=causal, bias=True, **sizes))
+    bounds: dict[str, Any] = {"qk_norm": qk_norm, "softcap": softcap}
+    block = awake(
+        NativeSparseAttention(16, num_heads=4, num_kv_heads=2, causal=causal, bias=True, **sizes, **bounds)
+    )
     layout = batch.layout()
     x = batch.place(batch.tokens(16), layout, 16, 1.0).detach().requires_grad_()
     weight = torch.randn(x.shape, generator=batch.generator(5), dtype=x.dtype)
@@ -105,6 +123,7 @@ def test_equals_the_paper_forward_and_all_gradients(
 def test_keeps_the_rules_where_blocks_are_chosen() -> None:
     rules = ["B1b", "B3", "B5", "B7", "B8", "B10", "B16"]
     check_block("nsa_attn", options=SMALL, rules=rules)
+    check_block("nsa_attn", options={**SMALL, **BOUNDED}, rules=rules)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -146,18 +165,22 @@ def test_every_branch_acts_and_gates_are_of_each_token_and_head() -> None:
         assert not block(x).any()
 
 
+@pytest.mark.parametrize("bounds", [{}, BOUNDED])
 @pytest.mark.parametrize("causal", [False, True])
-def test_memory_is_linear(watched, monkeypatch: pytest.MonkeyPatch, causal: bool) -> None:
+def test_memory_is_linear(
+    watched, monkeypatch: pytest.MonkeyPatch, causal: bool, bounds: dict[str, Any]
+) -> None:
     monkeypatch.setattr(nsa_attn, "QUERIES", 64)
     sizes = {**SMALL, "select_block": 16, "num_selected": 4, "window": 16}
-    block = NativeSparseAttention(16, num_heads=4, num_kv_heads=2, causal=causal, **sizes)
+    block = NativeSparseAttention(16, num_heads=4, num_kv_heads=2, causal=causal, **sizes, **bounds)
     (_, small), (_, large) = watched(block, 256), watched(block, 512)
     assert large <= 2.1 * small
 
 
+@pytest.mark.parametrize("bounds", [{}, BOUNDED])
 @pytest.mark.parametrize("sizes", SIZES)
-def test_decoding_equals_the_forward_pass(sizes: dict[str, int]) -> None:
-    block = awake(NativeSparseAttention(16, num_heads=4, num_kv_heads=2, causal=True, **sizes))
+def test_decoding_equals_the_forward_pass(sizes: dict[str, int], bounds: dict[str, Any]) -> None:
+    block = awake(NativeSparseAttention(16, num_heads=4, num_kv_heads=2, causal=True, **sizes, **bounds))
     x = torch.randn(2, 37, 16, dtype=torch.float64)
     whole, state = block(x), block.init_state(2)
     for t in range(37):
@@ -181,10 +204,11 @@ def test_parameters_are_described_as_what_they_are() -> None:
         ({"compress_stride": 3}, "compress_stride=3 must divide compress_block=4 and select_block=4"),
         ({"compress_block": 8}, "compress_block=8 must be at most select_block=4"),
         ({"num_selected": 2}, "num_selected=2 must be at least 1 \\+ local_blocks=3"),
+        ({"softcap": 0.0}, "NativeSparseAttention: softcap must be above 0 and finite"),
         ({"window": 0}, "window must be 1 or more; given 4, 2, 4, 2, 0"),
         ({"num_kv_heads": 3}, "num_kv_heads=3 does not divide num_heads=4"),
     ],
 )
-def test_refuses(options: dict[str, int], message: str) -> None:
+def test_refuses(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         NativeSparseAttention(16, **{"num_heads": 4, **SMALL, **options})

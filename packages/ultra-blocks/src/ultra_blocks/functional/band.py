@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ultra_blocks.functional.capped import attention_over
 from ultra_blocks.functional.document_blocks import DocumentBlocks
 
 SMALLEST_CHUNK = 16
@@ -23,8 +24,9 @@ def band_attention(
     back: int,
     ahead: int,
     leading: int = 0,
+    softcap: float | None = None,
 ) -> Tensor:
-    """Return ``softmax(q k^T / sqrt(d)) v`` over the keys ``-ahead <= i - j <= back`` of the same document.
+    """Return ``softmax(cap(q k^T / sqrt(d))) v`` over keys ``-ahead <= i - j <= back`` of the same document.
 
     The row is cut into chunks of half the band; a chunk of queries is multiplied with its own keys and with
     those of the chunks that the band reaches.
@@ -37,11 +39,12 @@ def band_attention(
         back: tokens before a query that it sees.
         ahead: tokens after a query that it sees; 0 is the causal form.
         leading: first tokens of each document that all queries after them see.
+        softcap: ``cap(s) = softcap tanh(s / softcap)``; None: no cap.
 
     Shapes:
         returns ``(B, H, L, d)``; what stands at empty places is of no use, but finite.
     """
-    batch, heads, length, _ = q.shape
+    batch, _, length, _ = q.shape
     chunks = Chunks.of(length, back, ahead)
     far = None
     if leading and chunks.number > 1:
@@ -54,7 +57,7 @@ def band_attention(
     )
     keys, values = (_seen_by_chunks(x, chunks, far) for x in (k, v))
     queries = chunks.cut(q).transpose(1, 2).flatten(0, 1)  # (B n, H, C, d)
-    y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=k.shape[1] != heads)
+    y = attention_over(queries, keys, values, mask, softcap=softcap)
     return y.unflatten(0, (batch, chunks.number)).transpose(1, 2).flatten(2, 3)[:, :, :length]
 
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ultra_blocks.functional.attention import soft_capped
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -24,14 +26,17 @@ class Choice:
     causal: bool
 
 
-def compressed_attention(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``softmax(q k^T / sqrt(d)) v`` over compressed keys, and the weights summed over a group.
+def compressed_attention(
+    q: Tensor, k: Tensor, v: Tensor, allowed: Tensor, *, softcap: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return ``softmax(cap(q k^T / sqrt(d))) v`` over compressed keys, and the weights summed over a group.
 
     Args:
         q: ``(B, H, T, d)``.
         k: ``(B, G, m, d)``, G dividing H.
         v: ``(B, G, m, d)``.
         allowed: ``(B, T or 1, m)`` bool; a query that may see nothing reads zeros.
+        softcap: ``cap(s) = softcap tanh(s / softcap)``; None: no cap.
 
     Shapes:
         returns ``(B, H, T, d)``, and ``(B, G, T, m)`` without gradient.
@@ -41,7 +46,7 @@ def compressed_attention(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> tu
     grouped = (q * q.shape[-1] ** -0.5).unflatten(1, (groups, -1)).flatten(2, 3)  # (B, G, r T, d)
     scores = (grouped @ k.transpose(-1, -2)).to(wide).unflatten(2, (-1, length))  # (B, G, r, T, m)
     allowed = allowed[:, None, None]
-    weights = scores.masked_fill(~allowed, torch.finfo(wide).min).softmax(-1) * allowed
+    weights = soft_capped(scores, softcap).masked_fill(~allowed, torch.finfo(wide).min).softmax(-1) * allowed
     y = (weights.to(v.dtype).flatten(2, 3) @ v).unflatten(2, (-1, length)).flatten(1, 2)
     return y, weights.detach().sum(2)
 

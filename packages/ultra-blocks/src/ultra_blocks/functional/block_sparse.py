@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ultra_blocks.functional.capped import attention_over
 from ultra_blocks.functional.document_attention import document_attention
 from ultra_blocks.functional.document_blocks import DocumentBlocks, take_rows
 
@@ -68,8 +68,9 @@ def block_sparse_attention(
     drawn: int,
     seed: Tensor,
     causal: bool,
+    softcap: float | None = None,
 ) -> Tensor:
-    """Return ``softmax(q k^T / sqrt(d)) v`` of blocks of queries over blocks of keys of their document.
+    """Return ``softmax(cap(q k^T / sqrt(d))) v`` of blocks of queries over blocks of keys of their document.
 
     A block sees itself, its neighbours, the first and the last block, and ``drawn`` others by chance; the
     first and the last block see all. Causal: itself up to each token, the block before, the first, and
@@ -106,13 +107,14 @@ def block_sparse_attention(
     mask = mask | ~mask.any(-1, keepdim=True)  # a block without a token sees something
     keys, values = (_taken(x, seen, size).flatten(3, 4).flatten(0, 2)[:, None] for x in (k, v))
     queries = q.unflatten(2, (number, size))
-    y = F.scaled_dot_product_attention(
-        queries.flatten(0, 2)[:, None], keys, values, attn_mask=mask.flatten(0, 2)[:, None]
+    y = attention_over(
+        queries.flatten(0, 2)[:, None], keys, values, mask.flatten(0, 2)[:, None], softcap=softcap
     ).view(queries.shape)
     if not causal:
         ends = torch.stack([torch.zeros_like(counts), (counts - 1).clamp(min=0)], -1)
         places = blocks.starts[..., None] + ends * size  # (B, S, 2)
-        y = _with_ends(y, q, k, v, blocks, places, is_end=(block == 0) | (block == count - 1), block=block)
+        is_end = (block == 0) | (block == count - 1)
+        y = _with_ends(y, q, k, v, blocks, places, is_end=is_end, block=block, softcap=softcap)
     return y.flatten(2, 3)
 
 
@@ -132,13 +134,14 @@ def _with_ends(
     *,
     is_end: Tensor,
     block: Tensor,
+    softcap: float | None,
 ) -> Tensor:
     """Return ``y`` ``(B, H, n, size, d)`` where first and last blocks, at ``places`` (B, S, 2), read all."""
     size = y.shape[3]
     inside = (places[..., None] + torch.arange(size, device=q.device)).clamp(max=blocks.places - 1)
     index = inside.flatten(1)[:, None, :, None].expand(-1, q.shape[1], -1, q.shape[3])
     asking = q.gather(2, index).unflatten(2, (-1, 2 * size))  # (B, H, S, 2 size, d)
-    rows = document_attention(asking, k, v, blocks, size)
+    rows = document_attention(asking, k, v, blocks, size, softcap=softcap)
     rows = rows.flatten(2, 3).unflatten(2, (-1, size)).flatten(3)  # (B, H, 2 S, size d)
     which = torch.where(is_end, 2 * blocks.layout.documents[:, ::size].clamp(min=0) + (block > 0), 0)
     read = rows.gather(2, which[:, None, :, None].expand(-1, q.shape[1], -1, rows.shape[-1]))

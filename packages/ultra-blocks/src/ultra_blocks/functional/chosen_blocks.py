@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ultra_blocks.functional.attention import soft_capped
 from ultra_blocks.functional.document_blocks import take_rows
 
 TILE = 32
@@ -57,8 +58,10 @@ def chosen_attention(
     real: Tensor,
     last: Tensor | None,
     size: int,
+    *,
+    softcap: float | None = None,
 ) -> Tensor:
-    """Return ``softmax(q k^T / sqrt(d)) v`` over the real tokens of the blocks that each query chose.
+    """Return ``softmax(cap(q k^T / sqrt(d))) v`` over the real tokens of the blocks that each query chose.
 
     Queries that chose the same block are multiplied with it together; what they read from their blocks is
     then weighed by the sums of each.
@@ -72,6 +75,7 @@ def chosen_attention(
         real: ``(B, L)`` bool.
         last: ``(B, T)`` the last place that each query may see; None: all.
         size: places of a block.
+        softcap: ``cap(s) = softcap tanh(s / softcap)``; None: no cap.
 
     Shapes:
         returns ``(B, H, T, d)``.
@@ -95,7 +99,7 @@ def chosen_attention(
         place = tiles.block[..., None] * size + torch.arange(size, device=q.device)
         seen = seen & (place[:, :, None, None] <= limit)
     scores = (asking @ keys.transpose(-1, -2)).to(wide).unflatten(2, (TILE, shared))
-    scores = scores.masked_fill(~seen, torch.finfo(wide).min)
+    scores = soft_capped(scores, softcap).masked_fill(~seen, torch.finfo(wide).min)
     top = scores.detach().amax(-1)  # (R, n, TILE, r)
     weights = (scores - top[..., None]).exp() * seen
     read = (weights.to(v.dtype).flatten(2, 3) @ values).to(wide)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ultra_blocks.functional.attention import soft_capped
+from ultra_blocks.functional.capped import attention_over
 from ultra_blocks.functional.document_blocks import DocumentBlocks
 from ultra_blocks.functional.masks import key_mask
 
 
-def document_attention(q: Tensor, k: Tensor, v: Tensor, blocks: DocumentBlocks, size: int) -> Tensor:
-    """Return ``softmax(q k^T / sqrt(d)) v`` of Q queries a document over its real tokens.
+def document_attention(
+    q: Tensor, k: Tensor, v: Tensor, blocks: DocumentBlocks, size: int, *, softcap: float | None = None
+) -> Tensor:
+    """Return ``softmax(cap(q k^T / sqrt(d))) v`` of Q queries a document over its real tokens.
 
     Where rows are packed, the blocks of a document are read one by one and then weighed against each other,
     so that cost is Q times the places, however many documents share them.
@@ -22,6 +25,7 @@ def document_attention(q: Tensor, k: Tensor, v: Tensor, blocks: DocumentBlocks, 
         v: ``(B, H, L, d)``.
         blocks: where the documents are; each begins at a multiple of ``size``.
         size: places of a block; it divides L where there is more than one document.
+        softcap: ``cap(s) = softcap tanh(s / softcap)``; None: no cap.
 
     Shapes:
         returns ``(B, H, S, Q, d)``.
@@ -29,7 +33,7 @@ def document_attention(q: Tensor, k: Tensor, v: Tensor, blocks: DocumentBlocks, 
     layout = blocks.layout
     if blocks.documents == 1:
         mask = key_mask(layout.mask) if layout.padded else None
-        return F.scaled_dot_product_attention(q.squeeze(2), k, v, attn_mask=mask).unsqueeze(2)
+        return attention_over(q.squeeze(2), k, v, mask, softcap=softcap).unsqueeze(2)
     wide = torch.promote_types(v.dtype, torch.float32)
     real = layout.mask.unflatten(1, (-1, size))[:, None, :, None]  # (B, 1, n, 1, size)
     owner = layout.documents[:, ::size].clamp(min=0)  # an empty block weighs nothing, whosever it is
@@ -37,7 +41,7 @@ def document_attention(q: Tensor, k: Tensor, v: Tensor, blocks: DocumentBlocks, 
     k, v = k.unflatten(2, (-1, size)), v.unflatten(2, (-1, size))
     asking = q.gather(2, owner[..., None].expand(*owner.shape, q.shape[-1]))
     scores = ((asking * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).to(wide)
-    scores = scores.masked_fill(~real, torch.finfo(wide).min)
+    scores = soft_capped(scores, softcap).masked_fill(~real, torch.finfo(wide).min)
     top = scores.detach().amax(-1)
     highest = top.new_full(q.shape[:-1], torch.finfo(wide).min).scatter_reduce(2, owner, top, "amax")
     weights = (scores - highest.gather(2, owner)[..., None]).exp() * real

@@ -56,7 +56,7 @@ def _largest(
     q: Tensor, k: Tensor, documents: Tensor | None, positions: Tensor | None, causal: bool, window: int
 ) -> Tensor:
     problem = Problem(
-        q, k, k, documents, positions, None, None, None, None, None, causal, window, 0.0, True, 0.0
+        q, k, k, documents, positions, None, None, None, None, None, None, causal, window, 0.0, True, 0.0
     )
     largest = torch.full(q.shape[1:2], float("-inf"), dtype=problem.wide, device=q.device)
     for tile in problem.tiles():

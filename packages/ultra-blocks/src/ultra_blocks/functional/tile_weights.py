@@ -42,6 +42,7 @@ class Problem:
         decays: Tensor | None,
         seed: Tensor | None,
         lengths: Tensor | None,
+        seen: Tensor | None,
         causal: bool,
         window: int,
         softcap: float,
@@ -49,10 +50,11 @@ class Problem:
         dropout: float,
     ) -> None:
         self.batch, self.heads, self.length, _ = q.shape
+        self.reach = k.shape[2]
         self.q, self.k, self.v = (x.flatten(0, 1) for x in (q, k, v))
         self.wide = torch.promote_types(q.dtype, torch.float32)
         self.documents, self.positions, self.shift = documents, positions, shift
-        self.bias, self.decays = bias, decays
+        self.bias, self.decays, self.seen = bias, decays, seen
         self.causal, self.window, self.softcap = causal, window, softcap
         self.normalised, self.dropout = normalised, dropout
         # a device need not be asked: only where looking costs nothing are tiles of padding left out
@@ -65,12 +67,12 @@ class Problem:
 
     def tiles(self) -> Iterator[Tile]:
         """Yield the tiles: some heads of one batch row, or all heads of some."""
-        length, heads = self.length, self.heads
+        length, heads, reach = self.length, self.heads, self.reach
         if not length:
             return
         budget = BUDGET.get(self.q.device.type, BUDGET["cuda"])
-        rows = min(length, max(ROWS, budget // length))
-        together = max(1, budget // (rows * length))
+        rows = min(length, max(ROWS, budget // reach))
+        together = max(1, budget // (rows * reach))
         step = heads * max(1, together // heads) if together >= heads else _divisor(heads, together)
         for first in range(0, self.batch * heads, step):
             last = min(first + step, self.batch * heads)
@@ -79,7 +81,8 @@ class Problem:
             longest = max(self.lengths[batch])
             for top in range(0, longest, rows):
                 bottom = min(top + rows, longest)
-                yield Tile(batch, some, slice(first, last), top, bottom, bottom if self.causal else longest)
+                end = bottom if self.causal else longest if reach == length else reach
+                yield Tile(batch, some, slice(first, last), top, bottom, end)
 
     def weights(self, tile: Tile) -> tuple[Tensor, Tensor | None]:
         """Return the weights ``(N, R, S)`` before dropout, and the slope of the cap."""
@@ -125,6 +128,10 @@ class Problem:
         grid[..., :top].add_(here[..., None] - before[..., None, :])
 
     def _hide(self, tile: Tile, grid: Tensor) -> None:
+        if self.seen is not None:
+            heads = tile.heads if self.seen.shape[1] > 1 else slice(None)
+            rows = slice(tile.top, tile.bottom) if self.seen.shape[2] > 1 else slice(None)
+            grid.masked_fill_(~self.seen[tile.batch, heads, rows], float("-inf"))
         if self.documents is not None:
             some = self.documents[tile.batch, None]
             hidden = some[..., tile.top : tile.bottom, None] != some[..., None, : tile.end]

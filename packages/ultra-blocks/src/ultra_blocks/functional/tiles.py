@@ -77,12 +77,29 @@ def tiled_attention(
         decays,
         seed,
         layout.remember("lengths", lambda: _lengths(layout.mask)) if layout.padded else None,
+        None,
         causal,
         window or 0,
         softcap or 0.0,
         normalised,
         dropout,
     )
+
+
+def tiled_pairs(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None, *, softcap: float) -> Tensor:
+    """Return ``softmax(cap(q k^T / sqrt(d))) v`` over the pairs that are ``seen``, by tiles as above.
+
+    Args:
+        q: ``(B, H, T, d)``.
+        k: ``(B, H, S, d)``.
+        v: ``(B, H, S, e)``.
+        seen: bool ``(B, H or 1, T or 1, S)``; no row of it may be empty. None: all.
+        softcap: ``cap(s) = softcap tanh(s / softcap)``.
+
+    Shapes:
+        returns ``(B, H, T, e)``.
+    """
+    return _attend(q * q.shape[-1] ** -0.5, k, v, *(None,) * 7, seen, False, 0, softcap, True, 0.0)
 
 
 def _lengths(mask: Tensor) -> Tensor:
@@ -121,6 +138,7 @@ def _attend(
     decays: Tensor | None,
     seed: Tensor | None,
     lengths: Tensor | None,
+    seen: Tensor | None,
     causal: bool,
     window: int,
     softcap: float,
@@ -138,19 +156,20 @@ def _attend(
         decays,
         seed,
         lengths,
+        seen,
         causal,
         window,
         softcap,
         normalised,
         dropout,
     )
-    y = torch.zeros_like(problem.v)
+    y = q.new_zeros(*problem.q.shape[:2], v.shape[-1])
     for tile in problem.tiles():
         weights, _ = problem.weights(tile)
         if (kept := problem.dropped(weights)) is not None:
             weights = weights.mul_(kept)
         queries(tile, y).copy_(torch.bmm(weights.to(v.dtype), keys(tile, problem.v)))
-    return y.view(v.shape)
+    return y.view(*q.shape[:3], v.shape[-1])
 
 
 @torch.library.custom_op("ultra::tiled_attention_backward", mutates_args=())
@@ -166,6 +185,7 @@ def _attend_backward(
     decays: Tensor | None,
     seed: Tensor | None,
     lengths: Tensor | None,
+    seen: Tensor | None,
     causal: bool,
     window: int,
     softcap: float,
@@ -183,13 +203,14 @@ def _attend_backward(
         decays,
         seed,
         lengths,
+        seen,
         causal,
         window,
         softcap,
         normalised,
         dropout,
     )
-    grad = grad.reshape(problem.v.shape)
+    grad = grad.flatten(0, 1)
     dq = torch.zeros_like(problem.q)
     dk, dv = (torch.zeros_like(x, dtype=problem.wide) for x in (problem.k, problem.v))
     faded = torch.zeros_like(decays) if decays is not None else q.new_zeros(0)
@@ -237,7 +258,7 @@ def _collect(tile: Tile, slopes: Tensor, faded: Tensor, causal: bool) -> None:
 
 @_attend.register_fake
 def _shape(q: Tensor, k: Tensor, v: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(v, memory_format=torch.contiguous_format)
+    return v.new_empty(*q.shape[:3], v.shape[-1])
 
 
 @_attend_backward.register_fake
@@ -249,15 +270,15 @@ def _shapes(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     del output
-    ctx.save_for_backward(*inputs[:10])
-    ctx.options = inputs[10:]
+    ctx.save_for_backward(*inputs[:11])
+    ctx.options = inputs[11:]
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     tensors = ctx.saved_tensors
     dq, dk, dv, faded = _attend_backward(grad, *tensors, *ctx.options)
     decays = None if tensors[7] is None else faded
-    return (dq, dk, dv, None, None, None, None, decays, *(None,) * 7)
+    return (dq, dk, dv, None, None, None, None, decays, *(None,) * 8)
 
 
 _attend.register_autograd(_backward, setup_context=_keep)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultra_blocks.functional.attention import kernel_attention
 from ultra_blocks.functional.block_sparse import block_sparse_attention, random_blocks
+from ultra_blocks.functional.capped import attention_over, attention_within
 from ultra_blocks.functional.document_blocks import DocumentBlocks
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory
@@ -41,6 +40,8 @@ class BigBirdAttention(SparseAttention):
         random_blocks: random links of each block and head; 0: none.
         positions: position code, of a kind that turns q and k.
         qk_norm: RMS norm with gain over d of each query and key, before the position code.
+        softcap: scores become ``softcap * tanh(S / softcap)``, before masks; computed by tiles, in memory
+            linear in T but slower than fused kernels, which have no cap.
         bias: whether the projections have shifts.
         linear: factory of the projections.
 
@@ -55,7 +56,8 @@ class BigBirdAttention(SparseAttention):
         ValueError: ``num_heads`` does not divide D, an option is out of range, or the position code is of a
             kind that the block cannot apply.
 
-    Paper: Zaheer et al. 2020, "Big Bird", arXiv:2007.14062 (the ITC variant).
+    Paper: Zaheer et al. 2020, "Big Bird", arXiv:2007.14062 (the ITC variant); softcap: Gemma Team 2024,
+    arXiv:2408.00118.
     Differs from the paper: blocks are counted in each document, so that padding and packing change nothing,
     and the last one may be short; links follow from a hash instead of a table, so that documents may have any
     length; weights are not dropped out. The causal form is the pattern cut to the past, without a last
@@ -76,6 +78,7 @@ class BigBirdAttention(SparseAttention):
         random_blocks: Annotated[int, Range(min=0)] = 3,
         positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
         qk_norm: bool = False,
+        softcap: Annotated[float, Range(gt=0)] | None = None,
         bias: bool = False,
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
@@ -86,6 +89,7 @@ class BigBirdAttention(SparseAttention):
             causal=causal,
             positions=positions,
             qk_norm=qk_norm,
+            softcap=softcap,
             bias=bias,
             linear=linear,
         )
@@ -107,7 +111,7 @@ class BigBirdAttention(SparseAttention):
         q, k = self._rotate(q, k, blocks.layout)
         always = 3 if self.causal else 4  # with one less block than that plus the links, all are seen
         if blocks.places <= (always + self.random_blocks) * self.block_size:
-            y = kernel_attention(q, k, v, blocks.layout, causal=self.causal)
+            y = attention_within(q, k, v, blocks.layout, causal=self.causal, softcap=self.softcap)
         else:
             y = block_sparse_attention(
                 q,
@@ -118,6 +122,7 @@ class BigBirdAttention(SparseAttention):
                 drawn=self.random_blocks,
                 seed=cast(Tensor, self.plan_seed),
                 causal=self.causal,
+                softcap=self.softcap,
             )
         return y.transpose(1, 2).flatten(2)
 
@@ -144,5 +149,7 @@ class BigBirdAttention(SparseAttention):
         theirs = torch.arange(state.length + 1, device=x_t.device) // self.block_size
         seen = ((theirs[:, None] == drawn[:, None]) & valid[:, None]).any(-1)  # (H, t)
         seen = seen | (theirs == 0) | (theirs >= block - 1)
-        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=seen[None, :, None])
+        y = attention_over(
+            q, keys, values, seen[None, :, None].expand(len(q), -1, -1, -1), softcap=self.softcap
+        )
         return self.out_proj(y.transpose(1, 2).flatten(1)), KVCache(keys, values, state.length + 1)

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultra_blocks.functional.band import band_attention
+from ultra_blocks.functional.capped import attention_over
 from ultra_blocks.functional.document_attention import document_attention
 from ultra_blocks.functional.document_blocks import DocumentBlocks
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Traits
-from ultra_blocks.mixers.sparse import SparseAttention, one_token
+from ultra_blocks.mixers.sparse import SparseAttention, normed, one_token
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
 from ultra_core.options import FromModel, Range, require
@@ -53,6 +53,8 @@ class LongformerAttention(SparseAttention):
         positions: position code, of a kind that turns q and k.
         qk_norm: RMS norm with gain over d of each query and key, before the position code; those of
             global tokens have gains of their own.
+        softcap: scores, those of global tokens among them, become ``softcap * tanh(S / softcap)``, before
+            masks; computed by tiles, in memory linear in T but slower than fused kernels, which have no cap.
         bias: whether the projections have shifts.
         linear: factory of the projections.
 
@@ -67,7 +69,7 @@ class LongformerAttention(SparseAttention):
         ValueError: ``num_heads`` does not divide D, an option is out of range, or the position code is of a
             kind that the block cannot apply.
 
-    Paper: Beltagy et al. 2020, "Longformer", arXiv:2004.05150.
+    Paper: Beltagy et al. 2020, "Longformer", arXiv:2004.05150; softcap: Gemma Team 2024, arXiv:2408.00118.
     Differs from the paper: the window counts real tokens and stops at the borders of a document; global are
     the first tokens of a document, not tokens chosen for a task; no dilation; weights are not dropped out.
     Causal blocks, which the paper trains without global tokens, keep the first tokens visible, with the
@@ -88,6 +90,7 @@ class LongformerAttention(SparseAttention):
         global_tokens: Annotated[int, Range(min=0)] = 1,
         positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
         qk_norm: bool = False,
+        softcap: Annotated[float, Range(gt=0)] | None = None,
         bias: bool = False,
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
@@ -98,6 +101,7 @@ class LongformerAttention(SparseAttention):
             causal=causal,
             positions=positions,
             qk_norm=qk_norm,
+            softcap=softcap,
             bias=bias,
             linear=linear,
         )
@@ -128,7 +132,9 @@ class LongformerAttention(SparseAttention):
         q, k, v = self._project(x)
         q, k = self._rotate(q, k, blocks.layout)
         back, ahead = (self.window, 0) if self.causal else (self.window // 2, self.window // 2)
-        y = band_attention(q, k, v, blocks, back=back, ahead=ahead, leading=self.global_tokens)
+        y = band_attention(
+            q, k, v, blocks, back=back, ahead=ahead, leading=self.global_tokens, softcap=self.softcap
+        )
         y = y.transpose(1, 2).flatten(2)
         return self._with_rows(x, y, blocks) if self.has_rows else y
 
@@ -140,11 +146,10 @@ class LongformerAttention(SparseAttention):
         q = self.global_q_proj(x.gather(1, places[..., None].expand(-1, -1, x.shape[-1])))
         k, v = self.global_kv_proj(x).chunk(2, -1)
         q, k, v = (t.unflatten(-1, heads).transpose(1, 2) for t in (q, k, v))
-        if self.global_q_norm is not None and self.global_k_norm is not None:
-            q, k = self.global_q_norm(q), self.global_k_norm(k)
+        q, k = normed(q, self.global_q_norm), normed(k, self.global_k_norm)
         q, _ = self._rotate(q, q, blocks.at(places))
         k, _ = self._rotate(k, k[:, :0], blocks.layout)
-        rows = document_attention(q.unflatten(2, (-1, count)), k, v, blocks, ALIGN)
+        rows = document_attention(q.unflatten(2, (-1, count)), k, v, blocks, ALIGN, softcap=self.softcap)
         rows = rows.flatten(2, 3).transpose(1, 2).flatten(2)  # (B, S g, D)
         is_row = blocks.layout.mask & (blocks.rank < count)
         which = torch.where(is_row, blocks.layout.documents * count + blocks.rank, 0)
@@ -168,5 +173,5 @@ class LongformerAttention(SparseAttention):
         first = self.global_tokens
         if keys.shape[2] > first + self.window + 1:  # the oldest that is neither leading nor in the window
             keys, values = (torch.cat([t[:, :, :first], t[:, :, first + 1 :]], 2) for t in (keys, values))
-        y = F.scaled_dot_product_attention(q, keys, values)
+        y = attention_over(q, keys, values, softcap=self.softcap)
         return self.out_proj(y.transpose(1, 2).flatten(1)), LongformerCache(keys, values, state.length + 1)

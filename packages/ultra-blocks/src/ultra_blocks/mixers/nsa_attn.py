@@ -10,16 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ultra_blocks.functional.attention import kernel_attention
 from ultra_blocks.functional.band import band_attention
 from ultra_blocks.functional.block_choice import Choice, choose_blocks, compressed_attention
+from ultra_blocks.functional.capped import attention_over, attention_within
 from ultra_blocks.functional.chosen_blocks import chosen_attention
 from ultra_blocks.functional.document_blocks import DocumentBlocks
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.compression import BlockCompressor
-from ultra_blocks.mixers.sparse import SparseAttention, one_token
+from ultra_blocks.mixers.sparse import SparseAttention, normed, one_token
+from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
 from ultra_core.options import FromModel, Range, require
 from ultra_core.params import Kind, ParamInfo
@@ -76,6 +77,11 @@ class NativeSparseAttention(SparseAttention):
         window: width of the window; encoders see half of it on either side, causal blocks all of it back.
         positions: position code, of a kind that turns q and k; a compressed key is turned by the position of
             its first token.
+        qk_norm: RMS norm with gain over d of each query and key, before the position code. Keys of each
+            branch have gains of their own; compressed keys are normed after compression, as they are scored.
+        softcap: scores of all branches become ``softcap * tanh(S / softcap)``, before masks. The choice sums
+            the weights with which the compressed branch reads, which capped scores gave. Computed
+            without fused kernels, which have no cap: slower, in memory linear in T.
         bias: whether the projections have shifts.
         linear: factory of the projections.
 
@@ -90,7 +96,8 @@ class NativeSparseAttention(SparseAttention):
         ValueError: heads do not divide, block sizes do not fit each other, fewer blocks are read than always
             are, an option is out of range, or the position code is of a kind that the block cannot apply.
 
-    Paper: Yuan et al. 2025, "Native Sparse Attention", arXiv:2502.11089.
+    Paper: Yuan et al. 2025, "Native Sparse Attention", arXiv:2502.11089; softcap: Gemma Team 2024,
+    arXiv:2408.00118.
     Differs from the paper: bidirectional unless ``causal``; then all blocks may be read, also one that ends
     with its document. Where scores point to blocks, equation 9 is read with indices from 1, which is overlap.
     The compressing network, which the paper leaves open, has one hidden layer of width d and serves all
@@ -113,6 +120,8 @@ class NativeSparseAttention(SparseAttention):
         local_blocks: Annotated[int, Range(min=1)] = 2,
         window: Annotated[int, Range(min=1)] = 512,
         positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
+        qk_norm: bool = False,
+        softcap: Annotated[float, Range(gt=0)] | None = None,
         bias: bool = False,
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
@@ -125,6 +134,8 @@ class NativeSparseAttention(SparseAttention):
             branches=3,
             causal=causal,
             positions=positions,
+            qk_norm=qk_norm,
+            softcap=softcap,
             bias=bias,
             linear=linear,
         )
@@ -159,6 +170,8 @@ class NativeSparseAttention(SparseAttention):
         self.gate_proj = nn.Linear(hidden_size, 3 * num_heads)
         self.key_compressor = BlockCompressor(compress_block, self.head_dim)
         self.value_compressor = BlockCompressor(compress_block, self.head_dim)
+        self.chosen_k_norm = RMSNorm(self.head_dim) if qk_norm else None
+        self.window_k_norm = RMSNorm(self.head_dim) if qk_norm else None
         self.reset_parameters()
 
     def parameter_info(self) -> dict[str, ParamInfo]:
@@ -182,8 +195,14 @@ class NativeSparseAttention(SparseAttention):
         k_small, v_small = self._compress(raw_k, raw_v, blocks)
         far = self._read_far(q, k_small, v_small, k_chosen, v_chosen, blocks)
         back, ahead = (self.window, 0) if self.causal else (self.window // 2, self.window // 2)
-        near = band_attention(q, k_near, v_near, blocks, back=back, ahead=ahead)
+        near = band_attention(q, k_near, v_near, blocks, back=back, ahead=ahead, softcap=self.softcap)
         return self._gated(x, (*far, near))
+
+    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return q ``(B, H, L, d)`` and each branch's keys and values; those to be compressed as they are."""
+        q, raw_k, raw_v, k_chosen, v_chosen, k_near, v_near = self._split(x)
+        k_chosen, k_near = normed(k_chosen, self.chosen_k_norm), normed(k_near, self.window_k_norm)
+        return normed(q, self.q_norm), raw_k, raw_v, k_chosen, v_chosen, k_near, v_near
 
     def _gated(self, x: Tensor, branches: tuple[Tensor, ...]) -> Tensor:
         """Return the branches ``(B, H, T, d)`` times their gates, heads side by side ``(B, T, D)``."""
@@ -202,9 +221,9 @@ class NativeSparseAttention(SparseAttention):
             compress(part.transpose(-1, -2), inside[:, None])
             for compress, part in zip((self.key_compressor, self.value_compressor), tokens, strict=True)
         )
-        if self.positions.kind == "rotate":
-            first = torch.arange(0, blocks.places, stride, device=k.device).expand(len(k), -1)
-            k, _ = self.positions.rotate(k, k[:, :0], blocks.at(first))
+        first = torch.arange(0, blocks.places, stride, device=k.device).expand(len(k), -1)
+        k = normed(k, self.k_norm)
+        k, _ = self._rotate(k, k[:, :0], blocks.at(first))
         return k, v
 
     def _read_far(
@@ -232,7 +251,10 @@ class NativeSparseAttention(SparseAttention):
         small = torch.cat([part[0] for part in parts], 2)
         if choosing:
             return small, torch.cat([part[1] for part in parts], 2)
-        return small, kernel_attention(q, k_chosen, v_chosen, blocks.layout, causal=self.causal)
+        whole = attention_within(
+            q, k_chosen, v_chosen, blocks.layout, causal=self.causal, softcap=self.softcap
+        )
+        return small, whole
 
     def _read_some(
         self,
@@ -252,7 +274,7 @@ class NativeSparseAttention(SparseAttention):
         allowed = (documents[:, None, :: choice.stride] == mine) & (mine >= 0)
         if self.causal:
             allowed = allowed & (rank[:, None, :: choice.stride] + choice.window - 1 <= at[..., None])
-        small, weights = compressed_attention(q, k, v, allowed)
+        small, weights = compressed_attention(q, k, v, allowed, softcap=self.softcap)
         if not choosing:
             return (small,)
         admissible = (documents[:, None, :: choice.size] == mine) & (mine >= 0)
@@ -262,7 +284,8 @@ class NativeSparseAttention(SparseAttention):
         last = None
         if self.causal:
             last = torch.arange(blocks.places, device=q.device)[here].expand_as(at)
-        read = chosen_attention(q, k_chosen, v_chosen, chosen, valid, blocks.layout.mask, last, choice.size)
+        real, cap = blocks.layout.mask, self.softcap
+        read = chosen_attention(q, k_chosen, v_chosen, chosen, valid, real, last, choice.size, softcap=cap)
         return small, read
 
     def init_state(self, batch: int) -> NSACache:
@@ -293,13 +316,14 @@ class NativeSparseAttention(SparseAttention):
                 compress(part[:, :, None], inside)
                 for compress, part in zip((self.key_compressor, self.value_compressor), raw, strict=True)
             )
+            k = normed(k, self.k_norm)
             k, _ = self._rotate(k, k[:, :0], one_token(x_t, first))
             compressed = _longer(compressed, (k, v))
         every = torch.ones(1, 1, compressed[0].shape[2], dtype=torch.bool, device=x.device)
-        small, weights = compressed_attention(q, *compressed, every)
+        small, weights = compressed_attention(q, *compressed, every, softcap=self.softcap)
         mask = self._chosen_tokens(weights, here)
-        read = F.scaled_dot_product_attention(q, *chosen, attn_mask=mask, enable_gqa=True)
-        window = F.scaled_dot_product_attention(q, *near, enable_gqa=True)
+        read = attention_over(q, *chosen, mask, softcap=self.softcap)
+        window = attention_over(q, *near, softcap=self.softcap)
         y = self._gated(x, (small, read, window)).squeeze(1)
         return self.out_proj(y), NSACache(raw, compressed, chosen, near, here + 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
@@ -273,7 +274,7 @@ def check_options(name: str, *, window: int | None, softcap: float | None, dropo
     """
     if window is not None and window < 1:
         raise ValueError(f"{name}: window must be 1 or more, or null for none; given {window}")
-    if softcap is not None and not softcap > 0:
-        raise ValueError(f"{name}: softcap must be above 0, or null for none; given {softcap}")
+    if softcap is not None and not 0 < softcap < math.inf:
+        raise ValueError(f"{name}: softcap must be above 0 and finite, or null for none; given {softcap}")
     if not 0 <= dropout < 1:
         raise ValueError(f"{name}: dropout must be at least 0 and below 1; given {dropout}")

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ultra_blocks.functional.document_blocks import DocumentBlocks, document_blocks
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer
+from ultra_blocks.mixers.softmax import check_options
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
 from ultra_core.options import require
@@ -37,7 +38,8 @@ class SparseAttention(Mixer):
         branches: int = 1,
         causal: bool,
         positions: PositionSpec,
-        qk_norm: bool = False,
+        qk_norm: bool,
+        softcap: float | None,
         bias: bool,
         linear: LinearFactory,
     ) -> None:
@@ -47,10 +49,12 @@ class SparseAttention(Mixer):
             raise ValueError(f"{name}: num_heads={num_heads} does not divide hidden_size={hidden_size}")
         if num_kv_heads < 1 or num_heads % num_kv_heads:
             raise ValueError(f"{name}: num_kv_heads={num_kv_heads} does not divide num_heads={num_heads}")
+        check_options(name, window=None, softcap=softcap, dropout=0.0)
         require(type(self), num_heads=num_heads, num_kv_heads=num_kv_heads)
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
         self.head_dim = hidden_size // num_heads
+        self.softcap = softcap
         self.head_counts = (num_heads, *([num_kv_heads] * 2 * branches))
         self.heights = tuple(n * self.head_dim for n in self.head_counts)
         self.qkv_proj = fused_linear(linear, hidden_size, self.heights, bias=bias)
@@ -81,12 +85,14 @@ class SparseAttention(Mixer):
         raise TypeError(f"{type(self).__name__} does not say what its heads read")
 
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return q ``(B, H, L, d)``, k and v ``(B, G, L, d)``, normed as they are scored."""
+        q, k, *rest = self._split(x)
+        return normed(q, self.q_norm), normed(k, self.k_norm), *rest
+
+    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return q ``(B, H, L, d)`` and the keys and values ``(B, G, L, d)``, views of one projection."""
         parts = self.qkv_proj(x).unflatten(-1, (sum(self.head_counts), self.head_dim))
-        q, k, *rest = (part.transpose(1, 2) for part in parts.split(self.head_counts, dim=2))
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        return q, k, *rest
+        return tuple(part.transpose(1, 2) for part in parts.split(self.head_counts, dim=2))
 
     def _rotate(self, q: Tensor, k: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         """Return q and k turned by their positions, where the position code turns anything."""
@@ -96,6 +102,12 @@ class SparseAttention(Mixer):
         """Return the empty cache of keys or values ``(B, G, 0, d)``."""
         self.require_causal()
         return next(self.parameters()).new_empty(batch, self.num_kv_heads, 0, self.head_dim)
+
+
+def normed(x: Tensor, norm: nn.Module | None) -> Tensor:
+    """Return ``x`` normed, or as it is where there is no norm."""
+    made: Tensor = x if norm is None else norm(x)
+    return made
 
 
 def one_token(like: Tensor, position: int) -> Layout:

@@ -73,6 +73,11 @@ def seen_by(i: int, documents: Tensor, positions: Tensor, window: int | None, ca
     ]
 
 
+def capped(score: Tensor, softcap: float | None) -> Tensor:
+    """Return ``softcap tanh(score / softcap)``, or the score where there is no cap."""
+    return score if softcap is None else softcap * torch.tanh(score / softcap)
+
+
 def near(distance: int, window: int | None, causal: bool) -> bool:
     """Whether a key ``distance`` positions back lies inside the window."""
     return window is None or (distance <= window if causal else abs(distance) <= window // 2)
@@ -91,9 +96,7 @@ def _read(
         return torch.zeros_like(v[0])
     scores = []
     for j in seen:
-        score = (q_i * k[j]).sum() / math.sqrt(len(q_i))
-        if softcap is not None:
-            score = softcap * torch.tanh(score / softcap)
+        score = capped((q_i * k[j]).sum() / math.sqrt(len(q_i)), softcap)
         scores.append(score if bias is None else score + bias[j])
     s_i = torch.stack(scores)
     weights = torch.softmax(s_i, 0) if normalised else 1 / (1 + len(seen) * torch.exp(-s_i))

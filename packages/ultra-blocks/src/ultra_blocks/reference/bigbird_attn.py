@@ -53,6 +53,7 @@ def bigbird(
     random_blocks: int,
     seed: int,
     causal: bool = False,
+    softcap: float | None = None,
 ) -> Tensor:
     """Return what each token reads ``(B, H, T, d)``, zeros where ``documents`` ``(B, T)`` is -1."""
     batch, heads, length, _ = q.shape
@@ -67,5 +68,5 @@ def bigbird(
                 block, count = rank[b][i] // block_size, -(-len(mine) // block_size)
                 there = seen_blocks(block, count, seed, h, random_blocks, causal=causal) if mine else set()
                 seen = [j for j in mine if rank[b][j] // block_size in there and not (causal and j > i)]
-                y.append(read(q[b, h, i], k[b, h], v[b, h], seen))
+                y.append(read(q[b, h, i], k[b, h], v[b, h], seen, softcap))
     return torch.stack(y).view(q.shape)

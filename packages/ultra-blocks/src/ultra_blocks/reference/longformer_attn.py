@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from ultra_blocks.reference.attention import capped
+
 
 def ranks(documents: Tensor) -> list[list[int]]:
     """Return the number of each token within its document ``(B, T)``, counting real tokens; -1 at padding."""
@@ -16,11 +18,11 @@ def ranks(documents: Tensor) -> list[list[int]]:
     return counted
 
 
-def read(q_i: Tensor, k: Tensor, v: Tensor, seen: list[int]) -> Tensor:
-    """Return ``softmax_j(q_i k_j / sqrt(d)) v_j`` over the keys that are seen; zeros where none is."""
+def read(q_i: Tensor, k: Tensor, v: Tensor, seen: list[int], softcap: float | None = None) -> Tensor:
+    """Return ``softmax_j(cap(q_i k_j / sqrt(d))) v_j`` over the keys that are seen; zeros where none is."""
     if not seen:
         return torch.zeros_like(q_i)
-    scores = torch.stack([(q_i * k[j]).sum() / math.sqrt(len(q_i)) for j in seen])
+    scores = torch.stack([capped((q_i * k[j]).sum() / math.sqrt(len(q_i)), softcap) for j in seen])
     return scores.softmax(0) @ v[seen]
 
 
@@ -34,6 +36,7 @@ def longformer(
     global_tokens: int,
     rows: tuple[Tensor, Tensor, Tensor] | None = None,
     causal: bool = False,
+    softcap: float | None = None,
 ) -> Tensor:
     """Return what each token reads, zeros where ``documents`` ``(B, T)`` is -1.
 
@@ -50,7 +53,7 @@ def longformer(
                     j for j in range(length) if documents[b, i] >= 0 and documents[b, i] == documents[b, j]
                 ]
                 if rows is not None and 0 <= rank[b][i] < global_tokens:
-                    y.append(read(rows[0][b, h, i], rows[1][b, h], rows[2][b, h], mine))
+                    y.append(read(rows[0][b, h, i], rows[1][b, h], rows[2][b, h], mine, softcap))
                     continue
                 seen = []
                 for j in mine:
@@ -59,5 +62,5 @@ def longformer(
                     leading = rank[b][j] < global_tokens and not (causal and back < 0)
                     if near or leading:
                         seen.append(j)
-                y.append(read(q[b, h, i], k[b, h], v[b, h], seen))
+                y.append(read(q[b, h, i], k[b, h], v[b, h], seen, softcap))
     return torch.stack(y).view(q.shape)

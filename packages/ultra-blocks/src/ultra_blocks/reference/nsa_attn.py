@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ultra_blocks.functional.block_choice import Choice
+from ultra_blocks.reference.attention import capped
 from ultra_blocks.reference.longformer_attn import read
 
 Compress = Callable[[Tensor, int, int], Tensor]
@@ -23,6 +24,7 @@ def nsa(
     *,
     choice: Choice,
     window: int,
+    softcap: float | None = None,
 ) -> Tensor:
     """Return what each token reads ``(B, H, T, d)``, zeros where ``documents`` ``(B, T)`` is -1.
 
@@ -41,7 +43,8 @@ def nsa(
                 small = _compressed(branches[0], compress, tokens, b, g, choice)
                 for rank, i in enumerate(tokens):
                     mine = range(g * shared, (g + 1) * shared)
-                    y = _written(y, q, branches, gates, small, tokens, (b, g, i, rank), mine, choice, window)
+                    where = (b, g, i, rank)
+                    y = _written(y, q, branches, gates, small, tokens, where, mine, choice, window, softcap)
     return y
 
 
@@ -73,6 +76,7 @@ def _written(
     heads: range,
     choice: Choice,
     window: int,
+    softcap: float | None,
 ) -> Tensor:
     """Return ``y`` with what the heads of a group read at one token: row, group, column, rank."""
     b, g, i, rank = where
@@ -80,7 +84,7 @@ def _written(
     usable = [m for m, s in enumerate(starts) if not choice.causal or s + choice.window - 1 <= rank]
     scores = torch.zeros(-(-len(tokens) // choice.size), dtype=q.dtype)
     for h in heads:
-        weights = torch.softmax(q[b, h, i] @ keys[usable].T * q.shape[-1] ** -0.5, 0)
+        weights = torch.softmax(capped(q[b, h, i] @ keys[usable].T * q.shape[-1] ** -0.5, softcap), 0)
         for weight, m in zip(weights.detach(), usable, strict=True):
             for covered in range(starts[m], starts[m] + choice.window, choice.stride):
                 if covered // choice.size < len(scores):
@@ -96,9 +100,9 @@ def _written(
     ]
     y = y.clone()
     for h in heads:
-        far = read(q[b, h, i], keys, values, usable)
-        picked = read(q[b, h, i], branches[1][0][b, g], branches[1][1][b, g], readable)
-        close = read(q[b, h, i], branches[2][0][b, g], branches[2][1][b, g], near)
+        far = read(q[b, h, i], keys, values, usable, softcap)
+        picked = read(q[b, h, i], branches[1][0][b, g], branches[1][1][b, g], readable, softcap)
+        close = read(q[b, h, i], branches[2][0][b, g], branches[2][1][b, g], near, softcap)
         y[b, h, i] = gates[b, i, 0, h] * far + gates[b, i, 1, h] * picked + gates[b, i, 2, h] * close
     return y
 
