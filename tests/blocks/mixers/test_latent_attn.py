@@ -24,6 +24,7 @@ OPTIONS = st.fixed_dictionaries(
         "query_latent_dim": st.sampled_from([None, 7]),
         "value_dim": st.sampled_from([None, 3, 11]),
         "window": st.sampled_from([None, 3]),
+        "qk_norm": st.booleans(),
         "softcap": st.sampled_from([None, 1.5]),
     }
 )
@@ -52,6 +53,8 @@ def by_the_paper(block: LatentAttention, x: Tensor, layout: Layout) -> Tensor:
     weights["kv_gain"] = block.kv_norm.weight
     if block.q_down_proj is not None and block.q_norm is not None:
         weights |= {"DQ": block.q_down_proj.weight, "q_gain": block.q_norm.weight}
+    if block.query_norm is not None and block.key_norm is not None:
+        weights |= {"query_gain": block.query_norm.weight, "key_gain": block.key_norm.weight}
     y = reference(
         torch.where(layout.mask[..., None], x, 0.0),
         weights,
@@ -161,23 +164,31 @@ def test_absorbed_decoding_equals_the_forward_pass_and_keeps_latents_alone(
     assert state.rotated.shape == (2, kept, 4)
     assert sum(part.numel() for part in state[:2]) == 2 * kept * (5 + 4)  # r + d_r a token, whatever H is
     assert state.length == length
+    if options["qk_norm"]:
+        assert state.scales.shape == (2, 2, kept)
 
 
-def test_decoding_never_makes_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    block = build(causal=True)
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_decoding_never_makes_the_keys(monkeypatch: pytest.MonkeyPatch, qk_norm: bool) -> None:
+    """With QK-norm it makes those of the new token, to know their size."""
+    block = build(causal=True, qk_norm=qk_norm)
+    made, whole = [], block._decompress
 
-    def forbidden(*_: object) -> None:
-        raise AssertionError
+    def counted(latents: Tensor) -> tuple[Tensor, Tensor]:
+        made.append(latents.shape[1])
+        return whole(latents)
 
-    monkeypatch.setattr(block, "_decompress", forbidden)
+    monkeypatch.setattr(block, "_decompress", counted)
     state = block.init_state(1)
     for _ in range(3):
         _, state = block.step(torch.randn(1, 12, dtype=torch.float64), state)
+    assert made == [1, 1, 1] * qk_norm
 
 
-def test_ternary_projections_decode_from_the_same_cache() -> None:
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_ternary_projections_decode_from_the_same_cache(qk_norm: bool) -> None:
     torch.manual_seed(0)
-    block = LatentAttention(16, num_heads=2, causal=True, linear=BitLinear).double().eval()
+    block = LatentAttention(16, num_heads=2, causal=True, qk_norm=qk_norm, linear=BitLinear).double().eval()
     assert block.q_proj.row_blocks == block.query_heights
     x = torch.randn(2, 5, 16, dtype=torch.float64)
     state, whole = block.init_state(2), block(x)
@@ -185,6 +196,22 @@ def test_ternary_projections_decode_from_the_same_cache() -> None:
         y, state = block.step(x[:, t], state)
         torch.testing.assert_close(y, whole[:, t], rtol=0, atol=1e-11)
     assert state.latents.shape == (2, 5, 4)
+
+
+def test_norms_of_queries_and_keys_bound_the_scores() -> None:
+    """Each is then as long as its gains say, whatever the weights: here 1, so scores stay below sqrt(d)."""
+    block = build(qk_norm=True)
+    with torch.no_grad():
+        for norm in (block.query_norm, block.key_norm):
+            norm.weight.fill_(1.0)
+        for name in ("q_proj", "kv_down_proj", "kv_up_proj"):
+            getattr(block, name).weight.mul_(1e3)
+    block.train().record_logits(True)
+    block(torch.randn(2, 9, 12, dtype=torch.float64))
+    bound = (block.head_dim + block.rope_dim) ** 0.5
+    largest = block.take_max_logits()
+    assert largest is not None
+    assert 0.3 * bound < float(largest.max()) < bound
 
 
 def test_only_the_decoupled_part_knows_positions() -> None:

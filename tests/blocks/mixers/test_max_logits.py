@@ -165,6 +165,7 @@ def test_it_is_no_part_of_the_state() -> None:
         ("standard_attn", {"qk_norm": True}),
         ("gqa_attn", {"linear": BitLinear}),
         ("latent_attn", {"linear": BitLinear}),
+        ("latent_attn", {"qk_norm": True}),
         ("titan_attn", {}),
         ("titan_attn", {"memory": False, "persistent_tokens": 1}),
         ("titan_attn", {"memory": False, "qk_norm": True}),

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ultra_blocks.functional.attention import explicit_attention, kernel_attention
+from ultra_blocks.functional.attention import explicit_attention
+from ultra_blocks.functional.capped import attention_within
 from ultra_blocks.functional.max_scores import max_scores
-from ultra_blocks.functional.tiles import tiled_attention
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
 from ultra_blocks.mixers.max_logits import MaxLogits, rows_of
 from ultra_blocks.mixers.softmax import check_options, columns
+from ultra_blocks.norms.base import like
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
 from ultra_core.logits import LogitRows
@@ -24,11 +24,15 @@ from ultra_core.options import FromModel, Range, require
 
 
 class LatentCache(NamedTuple):
-    """What is kept: normed latents ``(B, t, r)``, rotated keys ``(B, t, d_r)``, and the number of tokens."""
+    """What is kept: normed latents ``(B, t, r)``, rotated keys ``(B, t, d_r)``, and the number of tokens.
+
+    With QK-norm also what the keys of each head are multiplied with, ``(B, H, t)``.
+    """
 
     latents: Tensor
     rotated: Tensor
     length: int
+    scales: Tensor | None = None
 
 
 class LatentAttention(MaxLogits, Mixer):
@@ -44,6 +48,10 @@ class LatentAttention(MaxLogits, Mixer):
     Positions turn q_R and k_R alone, so that W_UK can be moved to the query: decoding scores
     ``(q_N W_UK^T) c^T``, reads ``(A c) W_UV``, and keeps nothing of a token but c and k_R.
 
+    QK-norm makes of each head's query ``[q_N, q_R]`` and key ``[k_N, k_R]``, before R turns anything,
+    ``g * [..] / rms([..])`` with gains g of width ``d_n + d_r``. For a key that is the gain, which W_UK and R
+    let pass, and one factor ``1 / rms`` a head and token, which decoding keeps: W_UK still moves.
+
     Args:
         hidden_size: width D of the stream.
         num_heads: heads H.
@@ -55,6 +63,7 @@ class LatentAttention(MaxLogits, Mixer):
         head_dim: d_n, what a head has of its own in queries and keys; None: D / H.
         rope_dim: d_r, what positions turn; None: half of ``D / H``, rounded up to an even number.
         value_dim: d_v, width of a head's values; None: D / H.
+        qk_norm: RMS norm with gain of each head's query and key, as above; latents are normed in any case.
         window: local attention: encoders see ``|p_i - p_j| <= window // 2``, causal blocks ``window`` back.
         softcap: scores become ``softcap * tanh(S / softcap)``, before masks.
         dropout: probability that a weight of A is dropped in training.
@@ -66,16 +75,17 @@ class LatentAttention(MaxLogits, Mixer):
         x, y ``(B, T, D)``. Parameters: ``q_proj.weight`` ``(H (d_n + d_r), D)``, ``kv_down_proj.weight``
         ``(r + d_r, D)``, ``kv_up_proj.weight`` ``(H (d_n + d_v), r)``, ``out_proj.weight`` ``(D, H d_v)``;
         with a query latent ``q_down_proj`` comes first. Stacked are q_N of all heads, then q_R; c, then k_R;
-        k_N of all heads, then v. Decoding state: r + d_r numbers a token.
+        k_N of all heads, then v. Decoding state: r + d_r numbers a token, and H with QK-norm.
 
     Raises:
         ValueError: ``num_heads`` does not divide D where a width is left out, an option is out of range, or
             the position code is not of kind "rotate".
 
-    Paper: DeepSeek-AI 2024, "DeepSeek-V2", arXiv:2405.04434.
+    Paper: DeepSeek-AI 2024, "DeepSeek-V2", arXiv:2405.04434; QK-norm: Henry et al. 2020, arXiv:2010.04245;
+    softcap: Gemma Team 2024, arXiv:2408.00118.
     Differs from the paper: bidirectional unless ``causal``; no query latent by default; pairs of rotary
-    channels are the two halves unless ``{rope: {interleaved: true}}``. There is no QK-norm: keys would have
-    to be made before they can be normed, and the latents are normed already.
+    channels are the two halves unless ``{rope: {interleaved: true}}``. QK-norm, off by default, is not in the
+    paper, which norms the latents alone; it norms content and rotary parts together, so that it bounds S.
     """
 
     role = "attention"
@@ -93,6 +103,7 @@ class LatentAttention(MaxLogits, Mixer):
         head_dim: Annotated[int, Range(min=1)] | None = None,
         rope_dim: Annotated[int, Range(min=1)] | None = None,
         value_dim: Annotated[int, Range(min=1)] | None = None,
+        qk_norm: bool = False,
         window: Annotated[int, Range(min=1)] | None = None,
         softcap: Annotated[float, Range(gt=0)] | None = None,
         dropout: Annotated[float, FromModel("dropout"), Range(min=0, lt=1)] = 0.0,
@@ -136,6 +147,9 @@ class LatentAttention(MaxLogits, Mixer):
         self.kv_norm = RMSNorm(self.latent_dim)
         self.kv_up_proj = fused_linear(linear, self.latent_dim, self.up_heights)
         self.out_proj = linear(num_heads * self.value_dim, hidden_size, bias=bias)
+        whole = self.head_dim + self.rope_dim
+        self.query_norm = RMSNorm(whole) if qk_norm else None
+        self.key_norm = RMSNorm(whole) if qk_norm else None
         self.positions = self.build_positions(positions, head_dim=self.rope_dim, num_heads=num_heads)
         self.reset_parameters()
 
@@ -148,7 +162,9 @@ class LatentAttention(MaxLogits, Mixer):
         }
 
     def logit_rows(self) -> tuple[LogitRows, ...]:
-        """Return what heads have of their own, q_N, q_R and k_N; nothing where they are quantised."""
+        """Return what heads have of their own, q_N, q_R and k_N; nothing where normed or quantised."""
+        if self.key_norm is not None:
+            return ()
         heads, start = self.num_heads, self.query_heights[0]
         return (
             *rows_of("q_proj", self.q_proj, "query", heads, self.head_dim),
@@ -161,28 +177,55 @@ class LatentAttention(MaxLogits, Mixer):
         if layout is None:
             layout = Layout.full(x.shape[0], x.shape[1], x.device)
         x = self.enter(x, layout)
-        q_own, q_turned, latents, turned = self._project(x, layout)
+        q_own, q_turned, latents, turned, squares = self._project(x, layout)
         k_own, v = self._decompress(latents)
         q = torch.cat((q_own, q_turned), -1)
         k = torch.cat((k_own, turned[:, None].expand(-1, self.num_heads, -1, -1)), -1)
+        if squares is not None:
+            k = k * self._scales(k_own, squares)[..., None]
         self._note(lambda: max_scores(q, k, layout, causal=self.causal, window=self.window))
         dropout = self.dropout if self.training else 0.0
-        attend = kernel_attention if self.softcap is None else partial(tiled_attention, softcap=self.softcap)
-        y = attend(q, k, v, layout, causal=self.causal, window=self.window, dropout=dropout)
+        y = attention_within(
+            q,
+            k,
+            v,
+            layout,
+            causal=self.causal,
+            window=self.window,
+            softcap=self.softcap,
+            dropout=dropout,
+        )
         return self.leave(self.out_proj(y.transpose(1, 2).flatten(2)), layout)
 
-    def _project(self, x: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return q_N and q_R ``(B, H, T, .)``, the normed latents ``(B, T, r)`` and k_R ``(B, T, d_r)``."""
+    def _project(self, x: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+        """Return q_N and q_R ``(B, H, T, .)``, the normed latents ``(B, T, r)`` and k_R ``(B, T, d_r)``.
+
+        With QK-norm q_N has the gain of k_N too, so that W_UK can move, and k_R its gain; last come the sums
+        of squares of k_R as it was ``(B, T)``.
+        """
         source = x
         if self.q_down_proj is not None and self.q_norm is not None:
             source = self.q_norm(self.q_down_proj(x))
         parts = self.q_proj(source).split(self.query_heights, -1)
         q_own, q_turned = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
         latents, turned = self.kv_down_proj(x).split(self.down_heights, -1)
+        squares = None
+        if self.query_norm is not None and self.key_norm is not None:
+            squares = _squares(turned)
+            widths = (self.head_dim, self.rope_dim)
+            q_own, q_turned = self.query_norm(torch.cat((q_own, q_turned), -1)).split(widths, -1)
+            own_gain, turned_gain = like(self.key_norm.weight, turned).split(widths)
+            q_own, turned = q_own * own_gain, turned * turned_gain
         if self.positions.kind == "rotate":
             q_turned, keys = self.positions.rotate(q_turned, turned[:, None], layout)
             turned = keys[:, 0]
-        return q_own, q_turned.to(q_own.dtype), self.kv_norm(latents), turned.to(q_own.dtype)
+        return q_own, q_turned.to(q_own.dtype), self.kv_norm(latents), turned.to(q_own.dtype), squares
+
+    def _scales(self, k_own: Tensor, squares: Tensor) -> Tensor:
+        """Return ``1 / rms`` ``(B, H, T)`` of the keys of which k_N and the squares of k_R are given."""
+        assert self.key_norm is not None
+        mean = (_squares(k_own) + squares[:, None]) / self.key_norm.hidden_size
+        return (mean + self.key_norm.eps).rsqrt().to(k_own.dtype)
 
     def _decompress(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Return k_N ``(B, H, T, d_n)`` and v ``(B, H, T, d_v)`` of latents ``(B, T, r)``."""
@@ -197,22 +240,28 @@ class LatentAttention(MaxLogits, Mixer):
             ValueError: the block is not causal.
         """
         self.require_causal()
-        like = next(self.parameters())
+        some = next(self.parameters())
+        scales = None if self.key_norm is None else some.new_empty(batch, self.num_heads, 0)
         return LatentCache(
-            like.new_empty(batch, 0, self.latent_dim), like.new_empty(batch, 0, self.rope_dim), 0
+            some.new_empty(batch, 0, self.latent_dim), some.new_empty(batch, 0, self.rope_dim), 0, scales
         )
 
     def step(self, x_t: Tensor, state: LatentCache) -> tuple[Tensor, LatentCache]:
         """Return the output ``(B, D)`` of the next token of every row, and the cache with it.
 
-        The cache takes r + d_r numbers a token. Dropout is not applied.
+        The cache takes r + d_r numbers a token, and H with QK-norm. Dropout is not applied.
         """
         self.enter_step(x_t, state)
-        q_own, q_turned, latent, turned = self._project(x_t[:, None], columns(x_t, state.length, 1))
+        q_own, q_turned, latent, turned, squares = self._project(x_t[:, None], columns(x_t, state.length, 1))
         latents, rotated = torch.cat([state.latents, latent], 1), torch.cat([state.rotated, turned], 1)
-        if self.window is not None:
-            latents, rotated = latents[:, -self.window - 1 :], rotated[:, -self.window - 1 :]
-        scale = (self.head_dim + self.rope_dim) ** -0.5
+        kept = slice(None) if self.window is None else slice(-self.window - 1, None)
+        latents, rotated = latents[:, kept], rotated[:, kept]
+        scale: float | Tensor = (self.head_dim + self.rope_dim) ** -0.5
+        scales = None
+        if squares is not None and state.scales is not None:
+            scales = torch.cat([state.scales, self._scales(self._decompress(latent)[0], squares)], 2)
+            scales = scales[..., kept]
+            scale = scale * scales[:, :, None]
         scores = q_turned @ rotated[:, None].mT
         if type(self.kv_up_proj) is nn.Linear:
             w_uk, w_uv = self.kv_up_proj.weight.split(self.up_heights)
@@ -225,4 +274,9 @@ class LatentAttention(MaxLogits, Mixer):
             scores = (scores + q_own @ k_own.mT) * scale
             y = explicit_attention(scores, v, softcap=self.softcap)
         y = self.out_proj(y.transpose(1, 2).flatten(1))
-        return y, LatentCache(latents, rotated, state.length + 1)
+        return y, LatentCache(latents, rotated, state.length + 1, scales)
+
+
+def _squares(x: Tensor) -> Tensor:
+    """Return the sums of squares over the last dimension, in at least fp32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32)).square().sum(-1)

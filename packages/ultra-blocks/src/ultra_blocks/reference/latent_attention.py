@@ -28,7 +28,8 @@ def latent_attention(
         h: ``(B, T, D)``.
         weights: ``DQ`` ``(r_q, D)`` and ``q_gain`` ``(r_q,)``, if queries have a latent; ``UQ``
             ``(H, d_n, .)`` and ``QR`` ``(H, d_r, .)``; ``DKV`` ``(r, D)``, ``kv_gain`` ``(r,)`` and ``KR``
-            ``(d_r, D)``; ``UK`` ``(H, d_n, r)`` and ``UV`` ``(H, d_v, r)``.
+            ``(d_r, D)``; ``UK`` ``(H, d_n, r)`` and ``UV`` ``(H, d_v, r)``;
+            with QK-norm ``query_gain`` and ``key_gain`` ``(d_n + d_r,)``.
         documents: ``(B, T)``.
         positions: ``(B, T)``.
         causal: hide what comes later.
@@ -51,6 +52,11 @@ def latent_attention(
                 k_own.append(weights["UK"][i] @ latent)
                 k_turned.append(weights["KR"] @ h[b, t])
                 v.append(weights["UV"][i] @ latent)
+    if "query_gain" in weights:
+        for own, turned, gain in ((q_own, q_turned, "query_gain"), (k_own, k_turned, "key_gain")):
+            for n in range(len(own)):
+                whole = _rms(torch.cat((own[n], turned[n]))) * weights[gain]
+                own[n], turned[n] = whole[: len(own[n])], whole[len(own[n]) :]
     parts = [
         torch.stack(part).view(batch, length, heads, -1).transpose(1, 2)
         for part in (q_own, q_turned, k_own, k_turned, v)
