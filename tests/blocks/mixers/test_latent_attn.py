@@ -16,6 +16,7 @@ from ultra_blocks.linear import BitLinear
 from ultra_blocks.mixers.latent_attn import LatentAttention
 from ultra_blocks.positions.hope import HoPE
 from ultra_blocks.reference.latent_attention import latent_attention as reference
+from ultra_blocks.testing import Case, Rule, block_cases, pytest_params
 
 OPTIONS = st.fixed_dictionaries(
     {
@@ -274,6 +275,14 @@ def test_dropout_acts_in_training_alone() -> None:
 def test_says_what_is_wrong(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LatentAttention(12, **({"num_heads": 2} | options))
+
+
+BOUNDED = block_cases([LatentAttention], options={"qk_norm": True, "softcap": 0.5})
+
+
+@pytest.mark.parametrize(("case", "rule"), pytest_params(BOUNDED, ["B1", "B3", "B5", "B7", "B16", "B21"]))
+def test_conformance_with_bounded_scores(case: Case, rule: Rule) -> None:
+    rule(case)
 
 
 def test_widths_that_are_set_need_no_division() -> None:

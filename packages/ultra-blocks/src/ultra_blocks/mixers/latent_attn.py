@@ -63,7 +63,8 @@ class LatentAttention(MaxLogits, Mixer):
         head_dim: d_n, what a head has of its own in queries and keys; None: D / H.
         rope_dim: d_r, what positions turn; None: half of ``D / H``, rounded up to an even number.
         value_dim: d_v, width of a head's values; None: D / H.
-        qk_norm: RMS norm with gain of each head's query and key, as above; latents are normed in any case.
+        qk_norm: RMS norm with gain of each head's query ``[q_N, q_R]`` and key ``[k_N, k_R]``, before the
+            position code; the latents are normed in any case.
         window: local attention: encoders see ``|p_i - p_j| <= window // 2``, causal blocks ``window`` back.
         softcap: scores become ``softcap * tanh(S / softcap)``, before masks.
         dropout: probability that a weight of A is dropped in training.
