@@ -56,7 +56,7 @@ def by_the_paper(block: LongformerAttention, x: Tensor, layout: Layout) -> Tenso
     return layout.zero_padding(block.out_proj(y.transpose(1, 2).flatten(2)))
 
 
-@settings(max_examples=12)
+@settings(max_examples=30)
 @given(
     DRAWN,
     st.booleans(),
