@@ -154,6 +154,8 @@ class Layout:
         self.check(x)
         if not self.padded:
             return x
+        if x.is_cpu and x.is_contiguous() and not torch.compiler.is_compiling():
+            return x.flatten(0, 1).index_fill(0, self._padding, 0).view_as(x)  # in half the time of the next
         mask = self.mask.reshape(self.mask.shape + (1,) * (x.ndim - 2))
         return torch.where(mask, x, torch.zeros((), dtype=x.dtype, device=x.device))
 
@@ -239,6 +241,11 @@ class Layout:
         cu_seqlens = torch.cat([borders, end]).to(torch.int32)
         longest = int(cu_seqlens.diff().max()) if len(borders) else 0
         return Segments(real, cu_seqlens, longest)
+
+    @property
+    def _padding(self) -> Tensor:
+        """Index of the padding in the flattened batch; looks at the values."""
+        return self.remember("padding", lambda: (~self.mask).flatten().nonzero().flatten())
 
     @property
     def cu_seqlens(self) -> Tensor:
