@@ -88,7 +88,7 @@ def test_large_matrices_are_taken_in_slices(monkeypatch: pytest.MonkeyPatch) -> 
 
     g = gradients([torch.empty(2, 30, 7)], 1)[0][0]
     whole = moved({"kind": "expert"}, [g])[0]
-    monkeypatch.setattr(factored, "SLICE", 60)
+    monkeypatch.setattr(factored, "PART", 60)
     assert error(moved({"kind": "expert"}, [g])[0], whole) < 1e-6
 
 

@@ -48,7 +48,7 @@ def test_large_matrices_are_taken_in_slices(monkeypatch: pytest.MonkeyPatch) -> 
 
     g = gradients([torch.empty(30, 7)], 1)[0][0]
     whole = step({}, g)
-    monkeypatch.setattr(factored, "SLICE", 60)
+    monkeypatch.setattr(factored, "PART", 60)
     assert error(step({}, g), whole) < 1e-5
 
 

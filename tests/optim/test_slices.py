@@ -1,5 +1,6 @@
 """Slices on threads of their own: the same numbers on any number of them."""
 
+import importlib
 import multiprocessing
 import os
 import threading
@@ -9,14 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ultra_optim import build, slices
-from ultra_optim.slices import elementwise, spread
+from ultra_optim import base, build, factored, slices
+from ultra_optim.slices import each_alone, elementwise, spread
 
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let torch use three threads."""
     monkeypatch.setattr(slices, "SLICE", 1 << 10)
+    monkeypatch.setattr(base, "SLICE", 1 << 10)
+    monkeypatch.setattr(factored, "PART", 1 << 10)
+    monkeypatch.setattr(factored, "LONG", 1 << 14)
     torch.set_num_threads(3)
     yield
     torch.set_num_threads(1)
@@ -36,11 +40,84 @@ def trained(name: str) -> list[Tensor]:
     return [*(p.detach() for p in model.parameters()), *state]
 
 
-@pytest.mark.parametrize("name", ["adan", "adamw_8bit", "lamb", "mars_adamw", "prodigy", "stable_adamw"])
+MATRICES = {
+    "adafactor": "ultra_optim.adafactor.descend_",
+    "adam_mini": "ultra_optim.adam_mini.adam_mini_update",
+    "apollo": "ultra_optim.stacks.descend_",
+    "apollo_mini": "ultra_optim.stacks.descend_",
+    "came": "ultra_optim.came.descend_",
+    "galore_adamw": "ultra_optim.stacks.descend_",
+}
+"""Names that take matrices as wholes, and the function that moves them or some of their rows."""
+
+
+@pytest.mark.parametrize(
+    "name", ["adan", "adamw_8bit", "lamb", "mars_adamw", "prodigy", "stable_adamw", *MATRICES]
+)
 def test_the_number_of_threads_changes_no_bit(name: str, threads: None) -> None:
     three = trained(name)
+    for fewer in (2, 1):
+        torch.set_num_threads(fewer)
+        assert all(torch.equal(a, b) for a, b in zip(three, trained(name), strict=True))
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_a_thread_takes_a_matrix_alone(name: str, threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, _, function = MATRICES[name].rpartition(".")
+    original = getattr(importlib.import_module(module), function)
+    rows: dict[int, list[int]] = {300: [], 200: []}
+
+    def watched(weight: Tensor, *args: object, **kwargs: object) -> None:
+        assert threading.current_thread().name.startswith("ultra-optim")
+        assert torch.get_num_threads() == 1
+        rows[weight.shape[-1]].append(weight.shape[-2])
+        original(weight, *args, **kwargs)
+
+    monkeypatch.setattr(MATRICES[name], watched)
+    trained(name)
+    assert sum(rows[300]) == 3 * 200, "all rows of the first matrix in every step, and none twice"
+    assert sum(rows[200]) == 3 * 50
+    if module != "ultra_optim.stacks":
+        assert max(rows[300]) * 300 <= 1 << 11, "the long one is cut into rows for all threads"
+
+
+def test_a_long_sum_is_taken_in_one_order(threads: None) -> None:
+    row = torch.rand(1, 50_000, generator=torch.Generator().manual_seed(0))
+    three, plain = factored.inverse_roots(row, row)[0], row.sum()
     torch.set_num_threads(1)
-    assert all(torch.equal(a, b) for a, b in zip(three, trained(name), strict=True))
+    assert torch.equal(three, factored.inverse_roots(row, row)[0])
+    if torch.equal(plain, row.sum()):
+        pytest.skip("torch's own order does not matter to these numbers here")
+
+
+def test_long_items_and_subclasses_are_left_to_the_calling_thread(threads: None) -> None:
+    class Distributed(Tensor):
+        pass
+
+    def who(items: list[Tensor], limit: float) -> dict[int, bool]:
+        done: list[tuple[int, bool]] = []
+        here = threading.current_thread()
+        each_alone(
+            lambda t: done.append((t.numel(), threading.current_thread() is here)),
+            items,
+            lambda t: [t],
+            limit,
+        )
+        assert len(done) == len(items)
+        return dict(done)
+
+    items = [torch.zeros(n) for n in (3, 9, 4)]
+    assert who(items, limit=4) == {9: True, 3: False, 4: False}
+    assert who([*items, torch.zeros(2).as_subclass(Distributed)], limit=4) == dict.fromkeys(
+        (3, 9, 4, 2), True
+    )
+    assert list(who([torch.zeros(n, device="meta") for n in (3, 9, 4)], limit=4)) == [3, 9, 4]
+    assert who([], limit=4) == {}
+
+
+def test_threads_do_not_spread_further(threads: None) -> None:
+    inner = spread(lambda n: spread(lambda m: threading.current_thread().name, range(4)), range(6))
+    assert all(len(set(names)) == 1 and names[0].startswith("ultra-optim") for names in inner)
 
 
 def test_threads_share_the_work_and_leave_torch_as_it_was(threads: None) -> None:

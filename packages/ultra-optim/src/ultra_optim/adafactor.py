@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -15,16 +16,15 @@ from ultra_optim.factored import (
     FactoredOptimizer,
     Kept,
     Matrices,
-    chunks,
+    average_into,
     clip_to,
     descend_,
     descend_each_,
     inverse_roots,
-    matrices_of,
-    mean_squares,
+    over_rows,
     rms_of_each,
     root_mean_square,
-    vectors_alike,
+    square_sums,
     widen,
 )
 from ultra_optim.traits import OptimizerTraits
@@ -109,12 +109,13 @@ class Adafactor(FactoredOptimizer):
                 "eps": group["eps"],
                 "limit": group["d"],
                 "scale_parameter": group["scale_parameter"],
+                **decay,
             }
-            for vectors in vectors_alike(same):
-                vector_update(vectors, self.zeros(vectors, "variance"), **decay, **numbers)
-            matrices = [p for p in same if p.ndim > 1]
-            for m in matrices_of(group, matrices, self.state, self.shapes):
-                matrix_update(m, **decay, **numbers)
+            vectors = functools.partial(self._move_vectors, **numbers)
+            self.move(group, same, vectors, functools.partial(matrix_update, **numbers))
+
+    def _move_vectors(self, params: list[Tensor], **numbers: Any) -> None:
+        vector_update(params, self.zeros(params, "variance"), **numbers)
 
 
 def matrix_update(
@@ -130,14 +131,16 @@ def matrix_update(
 ) -> None:
     """Apply the formula of :class:`Adafactor` to weights and state in place; ``weight`` is 1 - b."""
     grad, row, column = matrices.grad, matrices["row_var"], matrices["col_var"]
-    mean_squares(grad).average_into(row, column, weight, eps[0])
+    average_into(square_sums(grad), row, column, weight, eps[0])
     a, b = inverse_roots(row, column)
     scale = clip_to(root_mean_square(grad, a, b), limit).mul_(rate)
     if scale_parameter:
         scale.mul_(_rms(matrices.weight).clamp_min_(eps[1]))
-    a.mul_(scale)
-    for part, (w, g) in chunks(matrices.weight, grad):
-        descend_(w, widen(g) * a[:, part], b, shrink=shrink, cautious=cautious)
+
+    def descend(w: Tensor, g: Tensor, left: Tensor) -> None:
+        descend_(w, widen(g) * left, b, shrink=shrink, cautious=cautious)
+
+    over_rows(descend, matrices.weight, grad, a.mul_(scale))
 
 
 def vector_update(

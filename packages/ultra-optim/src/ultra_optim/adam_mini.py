@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -9,12 +10,13 @@ import torch
 from torch import Tensor
 
 from ultra_core.options import Range
-from ultra_optim.base import Optimizer, piece_size, wide_dtype
+from ultra_optim.base import Optimizer, batches, piece_size, wide_dtype
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.factored import rms_of_each, vectors_alike, widen
 from ultra_optim.kept import COUNT, like
 from ultra_optim.matrices import matrix_layout
+from ultra_optim.slices import each_alone
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -86,27 +88,35 @@ class AdamMini(Optimizer):
         """Move these parameters of the group."""
         beta1, beta2 = group["betas"]
         experts = _expert_dims(group)
-        momenta = dict(zip(params, self.zeros(params, "exp_avg"), strict=True))
         decay = decay_numbers(group)
         for step, same in self.count(params).items():
             numbers = {
                 "step": step, "lr": group["lr"], "beta1": beta1, "beta2": beta2, "eps": group["eps"], **decay
             }  # fmt: skip
-            for vectors in vectors_alike(same):
-                seconds = [self._second(p, 1) for p in vectors]
-                vector_update(vectors, [momenta[p] for p in vectors], seconds, **numbers)
-            for p in same:
-                if p.ndim < 2:
-                    continue
-                assert p.grad is not None
-                expert_dim = experts[p]
-                count = count_blocks(p, group["block_rows"], expert_dim)
-                rows, grads, m = (in_blocks(t, count, expert_dim) for t in (p, p.grad, momenta[p]))
-                wide = rows.to(wide_dtype(p))
-                for piece in pieces((wide, grads.to(wide.dtype), m, self._second(p, count))):
-                    adam_mini_update(*piece, **numbers)
-                write_back(p, wide, expert_dim)
-                write_back(momenta[p], m, expert_dim)
+            each_alone(
+                functools.partial(self._move_vectors, **numbers), vectors_alike(same), lambda some: some
+            )
+            for some in batches([p for p in same if p.ndim > 1]):
+                self._move_matrices(some, group["block_rows"], experts, **numbers)
+
+    def _move_vectors(self, params: list[Tensor], **numbers: Any) -> None:
+        seconds = [self._second(p, 1) for p in params]
+        vector_update(params, self.zeros(params, "exp_avg"), seconds, **numbers)
+
+    def _move_matrices(
+        self, params: list[Tensor], block_rows: int, experts: Mapping[Tensor, int | None], **numbers: Any
+    ) -> None:
+        blocks: list[tuple[Tensor, ...]] = []
+        for p, momentum in zip(params, self.zeros(params, "exp_avg"), strict=True):
+            assert p.grad is not None
+            count = count_blocks(p, block_rows, experts[p])
+            rows, grads, m = (in_blocks(t, count, experts[p]) for t in (p, p.grad, momentum))
+            blocks.append((rows, grads, m, self._second(p, count)))
+        found = [piece for columns in blocks for piece in pieces(columns)]
+        each_alone(lambda piece: adam_mini_update(*piece, **numbers), found, lambda piece: piece[:1])
+        for p, (rows, _, m, _) in zip(params, blocks, strict=True):
+            write_back(p, rows, experts[p])
+            write_back(self.state[p]["exp_avg"], m, experts[p])
 
     def _second(self, p: Tensor, count: int) -> Tensor:
         if "block_avg_sq" not in self.state[p]:
@@ -167,13 +177,17 @@ def adam_mini_update(
     cautious: bool,
 ) -> None:
     """Apply the formula of :class:`AdamMini` to (block, elements) in place; ``second`` is (block,)."""
+    wide = widen(params)
+    grads = grads.to(wide.dtype)
     first.lerp_(grads, 1 - beta1)
     norms = torch.linalg.vector_norm(grads, dim=1)
     second.mul_(beta2).addcmul_(norms, norms, value=(1 - beta2) / grads.shape[1])
     correction = (1 - beta2**step) ** 0.5
     roots = second.sqrt().add_(eps * correction)
-    decay_([params], [first], shrink=shrink, cautious=cautious)
-    params.addcdiv_(first, roots[:, None], value=-lr * correction / (1 - beta1**step))
+    decay_([wide], [first], shrink=shrink, cautious=cautious)
+    wide.addcdiv_(first, roots[:, None], value=-lr * correction / (1 - beta1**step))
+    if wide is not params:
+        params.copy_(wide)
 
 
 def vector_update(

@@ -136,10 +136,11 @@ class APOLLO(StackedOptimizer):
         epoch = (step - 1) // group["update_interval"]
         held: dict[Any, Any] = self.__dict__.setdefault("_projections", {})
         place = (short, rank, group["seed"], grad.device, grad.dtype)
-        if held.get(place, (None,))[0] != epoch:
-            held[place] = epoch, normal((short, rank), group["seed"], epoch, like=grad) / math.sqrt(rank)
-        found: Tensor = held[place][1]
-        return found
+        found: tuple[int, Tensor] | None = held.get(place)
+        if found is None or found[0] != epoch:  # other threads may draw it as well; they draw the same
+            projection = normal((short, rank), group["seed"], epoch, like=grad) / math.sqrt(rank)
+            found = held[place] = epoch, projection
+        return found[1]
 
 
 def lengths(matrices: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ultra_optim.checks import Checked
 from ultra_optim.compiled import check_compiler, compiling, is_compiling
+from ultra_optim.slices import each_alone, on_cpu
 from ultra_optim.slices import elementwise as elementwise
-from ultra_optim.slices import spread
 from ultra_optim.slices import wide_dtype as wide_dtype
 from ultra_optim.traits import OptimizerTraits
 
@@ -126,15 +126,6 @@ def on_batches(work: Callable[[list[Tensor]], None], params: Sequence[Tensor]) -
     On a CPU a list has at most :data:`NEAR` elements, so that the second look finds them in the cache, and
     one thread does its work; longer parameters, one to a list, are left to :func:`elementwise` to divide.
     """
-    if any(not p.is_cpu for p in params):
-        for batch in batches(params):
-            work(batch)
-        return
-    found = list(batches(params, NEAR))
-    parts: tuple[list[list[Tensor]], list[list[Tensor]]] = ([], [])
-    for batch in found:
-        long = is_compiling() or sum(p.numel() for p in batch) > NEAR  # compiled updates divide themselves
-        parts[long].append(batch)
-    for batch in parts[True]:
-        work(batch)
-    spread(work, parts[False])
+    found = list(batches(params, NEAR if all(map(on_cpu, params)) else BATCH))
+    limit = -1 if is_compiling() else NEAR  # compiled updates divide themselves
+    each_alone(work, found, lambda batch: batch, limit)

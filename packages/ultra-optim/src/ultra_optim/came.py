@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -14,17 +15,17 @@ from ultra_optim.factored import (
     FactoredOptimizer,
     Kept,
     Matrices,
-    Means,
-    chunks,
+    Sums,
+    average_into,
     clip_to,
     descend_,
     descend_each_,
     inverse_roots,
-    matrices_of,
-    mean_squares,
+    over_rows,
     rms_of_each,
     root_mean_square,
-    vectors_alike,
+    square_sums,
+    sums_of,
     widen,
 )
 from ultra_optim.traits import OptimizerTraits
@@ -106,11 +107,11 @@ class CAME(FactoredOptimizer):
             "limit": group["clip_threshold"],
             **decay_numbers(group),
         }
-        for vectors in vectors_alike(params):
-            momenta, variances = self.zeros(vectors, "momentum"), self.zeros(vectors, "variance")
-            vector_update(vectors, momenta, variances, **numbers)
-        for m in matrices_of(group, [p for p in params if p.ndim > 1], self.state, self.shapes):
-            matrix_update(m, **numbers)
+
+        def vectors(some: list[Tensor]) -> None:
+            vector_update(some, self.zeros(some, "momentum"), self.zeros(some, "variance"), **numbers)
+
+        self.move(group, params, vectors, functools.partial(matrix_update, **numbers))
 
 
 def matrix_update(
@@ -126,20 +127,24 @@ def matrix_update(
     """Apply the formula of :class:`CAME` to weights and state in place."""
     grad, momentum = matrices.grad, matrices["exp_avg"]
     row, column = matrices["exp_avg_sq_row"], matrices["exp_avg_sq_col"]
-    mean_squares(grad).average_into(row, column, 1 - betas[1], eps[0])
+    average_into(square_sums(grad), row, column, 1 - betas[1], eps[0])
     a, b = inverse_roots(row, column)
     a.mul_(clip_to(root_mean_square(grad, a, b), limit))
-    instability = Means(grad)
-    for part, (g, m) in chunks(grad, momentum):
-        off = torch.addcmul(m, widen(g) * a[:, part], b, value=-1.0)  # M - U, of which U - new M is -b1
+
+    def follow(g: Tensor, m: Tensor, left: Tensor) -> Sums:
+        off = torch.addcmul(m, widen(g) * left, b, value=-1.0)  # M - U, of which U - new M is -b1
         m.sub_(off, alpha=1 - betas[0])
-        instability.add(part, off.square_())
+        return sums_of(off.square_())
+
+    sums = over_rows(follow, grad, momentum, a)
     row, column = matrices["exp_avg_res_row"], matrices["exp_avg_res_col"]
-    instability.average_into(row, column, 1 - betas[2], eps[1], factor=betas[0] ** 2)
-    a, b = inverse_roots(row, column)
-    a.mul_(lr)
-    for part, (w, m) in chunks(matrices.weight, momentum):
-        descend_(w, m * a[:, part], b, shrink=shrink, cautious=cautious)
+    average_into(sums, row, column, 1 - betas[2], eps[1], factor=betas[0] ** 2)
+    a, right = inverse_roots(row, column)
+
+    def descend(w: Tensor, m: Tensor, left: Tensor) -> None:
+        descend_(w, m * left, right, shrink=shrink, cautious=cautious)
+
+    over_rows(descend, matrices.weight, momentum, a.mul_(lr))
 
 
 def vector_update(

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeVar
 
 import attrs
 import torch
 from torch import Tensor
 
-from ultra_optim.base import SLICE, wide_dtype
+from ultra_optim.base import wide_dtype
 from ultra_optim.decay import decay_
 from ultra_optim.flat import FlatState, flat_views
 from ultra_optim.kept import COUNT, COUNTERS, like
 from ultra_optim.matrices import matrices_in, matrix_layout
+from ultra_optim.slices import WIDE, each_alone, on_cpu, spread
+
+PART = 1 << 19
+"""Elements of a matrix that are worked on at a time on a CPU: some such tensors fit the cache of a core."""
+
+LONG = 1 << 20
+"""Elements of a matrix above which its rows are shared among threads."""
+
+UNDIVIDED = 1 << 14
+"""Elements of which torch takes a sum in one order, with any number of threads."""
+
+Result = TypeVar("Result")
 
 Kept = Literal["rows", "columns", "both"]
 
@@ -30,37 +43,14 @@ class Matrices:
     def __getitem__(self, name: str) -> Tensor:
         return self.state[name]
 
-
-def matrices_of(
-    group: Mapping[str, Any],
-    params: Sequence[Tensor],
-    state: Mapping[Tensor, dict[str, Any]],
-    shapes: Mapping[str, Kept],
-) -> Iterator[Matrices]:
-    """Yield the matrices of parameters of two dimensions or more, with their state, zero at first.
-
-    Row blocks and experts that the group declares are matrices of their own. Other tensors of more than two
-    dimensions are one matrix whose columns are all dimensions but the first.
-
-    Args:
-        group: where ``row_blocks`` and ``expert_dim`` stand, if anywhere.
-        params: parameters of that group.
-        state: the optimizer's; a name holds one flat tensor for all matrices of a parameter.
-        shapes: for each name what is kept for a matrix.
-    """
-    layout = matrix_layout(group)
-    for p in params:
-        assert p.grad is not None
-        flat, weights = _matrices(p, *layout[p])
-        _, grads = _matrices(p.grad, *layout[p])
-        kept = {
-            name: flat_views(state[p], name, p, [_kept(w, what) for w in weights])
-            for name, what in shapes.items()
-        }
-        for index, (w, g) in enumerate(zip(weights, grads, strict=True)):
-            yield Matrices(w, g, {name: views[index] for name, views in kept.items()})
-        if flat.data_ptr() != p.data_ptr():  # flattening had to copy
-            p.copy_(flat.view_as(p))
+    def pieces(self) -> list[Matrices]:
+        """Cut the batch, on a CPU into single matrices or as many as :data:`PART` allows."""
+        batch, rows, columns = self.weight.shape
+        count = max(1, PART // max(1, rows * columns))
+        if count >= batch or not on_cpu(self.weight):
+            return [self]
+        parts = zip(*(t.split(count) for t in (self.weight, self.grad, *self.state.values())), strict=True)
+        return [Matrices(w, g, dict(zip(self.state, kept, strict=True))) for w, g, *kept in parts]
 
 
 class FactoredOptimizer(FlatState):
@@ -68,6 +58,53 @@ class FactoredOptimizer(FlatState):
 
     shapes: ClassVar[dict[str, Kept]]
     """What is kept for a matrix under each name."""
+
+    def move(
+        self,
+        group: Mapping[str, Any],
+        params: Sequence[Tensor],
+        vectors: Callable[[list[Tensor]], None],
+        matrices: Callable[[Matrices], None],
+    ) -> None:
+        """Let ``vectors`` move parameters of fewer than two dimensions, and ``matrices`` those of each other.
+
+        Row blocks and experts that the group declares are matrices of their own. Other tensors of more than
+        two dimensions are one matrix whose columns are all dimensions but the first. On a CPU one thread
+        works on a matrix, but all on one of more than :data:`LONG` elements, see :func:`over_rows`.
+        """
+        layout = matrix_layout(group)
+
+        def work(some: list[Tensor]) -> None:
+            if some[0].ndim < 2:
+                vectors(some)
+            else:
+                self._move_matrices(some[0], *layout[some[0]], matrices)
+
+        lists = [*vectors_alike(params), *([p] for p in params if p.ndim > 1)]
+        each_alone(work, lists, lambda some: some, LONG)
+
+    def _move_matrices(
+        self,
+        p: Tensor,
+        blocks: Sequence[int],
+        expert_dim: int | None,
+        work: Callable[[Matrices], None],
+    ) -> None:
+        assert p.grad is not None
+        flat, weights = _matrices(p, blocks, expert_dim)
+        _, grads = _matrices(p.grad, blocks, expert_dim)
+        state = {
+            name: flat_views(self.state[p], name, p, [_kept(w, what) for w in weights])
+            for name, what in self.shapes.items()
+        }
+        found = [
+            piece
+            for index, (w, g) in enumerate(zip(weights, grads, strict=True))
+            for piece in Matrices(w, g, {name: views[index] for name, views in state.items()}).pieces()
+        ]
+        each_alone(work, found, lambda piece: [piece.weight], LONG)
+        if flat.data_ptr() != p.data_ptr():  # flattening had to copy
+            p.copy_(flat.view_as(p))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         cls.flat_names = frozenset(cls.shapes)
@@ -101,22 +138,26 @@ def _kept(matrices: Tensor, what: Kept) -> list[int]:
     return [matrices.shape[d] for d in {"rows": (0, 1), "columns": (0, 2), "both": (0, 1, 2)}[what]]
 
 
-def chunks(*tensors: Tensor) -> Iterator[tuple[slice, list[Tensor]]]:
-    """Yield slices of the rows of equal (batch, rows, columns) tensors, small enough for a CPU's cache."""
-    rows = tensors[0].shape[1]
-    parts = 1 if tensors[0].device.type != "cpu" else -(-tensors[0].numel() // SLICE)
-    if parts == 1:
-        yield slice(None), list(tensors)
-        return
-    height = -(-rows // parts)
-    for start in range(0, rows, height):
-        part = slice(start, min(start + height, rows))
-        yield part, [t[:, part] for t in tensors]
+def over_rows(work: Callable[..., Result], *tensors: Tensor) -> list[Result]:
+    """Call ``work`` on the same rows of tensors (batch, rows, any), for all rows.
+
+    Args:
+        work: gets on a CPU :data:`PART` elements of the first tensor, or a row, and the rows of the others.
+        *tensors: the tensors.
+
+    Returns:
+        what ``work`` returned, in order of the rows, whichever threads did it.
+    """
+    count = -(-tensors[0].numel() // PART)
+    if count < 2 or not on_cpu(tensors[0]):
+        return [work(*tensors)]
+    height = -(-tensors[0].shape[1] // count)
+    return spread(lambda rows: work(*rows), list(zip(*(t.split(height, 1) for t in tensors), strict=True)))
 
 
 def widen(tensor: Tensor) -> Tensor:
     """Return the tensor in at least float32."""
-    return tensor.to(wide_dtype(tensor))
+    return tensor if tensor.dtype in WIDE else tensor.to(wide_dtype(tensor))
 
 
 def descend_(weight: Tensor, left: Tensor, right: Tensor, *, shrink: float, cautious: bool) -> None:
@@ -154,51 +195,48 @@ def descend_each_(weights: Sequence[Tensor], steps: list[Tensor], *, shrink: flo
             weight.copy_(w)
 
 
-class Means:
-    """Row and column means of the squares of (batch, rows, columns) tensors that arrive in chunks."""
-
-    def __init__(self, like: Tensor) -> None:
-        batch, rows, columns = like.shape
-        self.rows = torch.empty(batch, rows, dtype=wide_dtype(like), device=like.device)
-        self.columns = torch.zeros(batch, columns, dtype=wide_dtype(like), device=like.device)
-
-    def add(self, part: slice, squares: Tensor) -> None:
-        """Take in the squares of these rows."""
-        self.rows[:, part] = squares.sum(-1)
-        self.columns += squares.sum(-2)
-
-    def average_into(
-        self, row: Tensor, column: Tensor, weight: float, eps: float, factor: float = 1.0
-    ) -> None:
-        """row <- (1 - weight) row + weight (factor means + eps), and the columns likewise, in place."""
-        rows, columns = self.rows.shape[1], self.columns.shape[1]
-        row.lerp_(self.rows.mul_(factor / columns).add_(eps), weight)
-        column.lerp_(self.columns.mul_(factor / rows).add_(eps), weight)
+Sums = tuple[Tensor, Tensor]
+"""Of some rows of (batch, rows, columns): the sums of each row, and of each column."""
 
 
-def mean_squares(grad: Tensor) -> Means:
-    """Return the means of the squares of a gradient."""
-    means = Means(grad)
-    for part, (g,) in chunks(grad):
-        means.add(part, widen(g).square())
-    return means
+def sums_of(squares: Tensor) -> Sums:
+    """Return the sums over columns, (batch, rows), and over rows, (batch, columns)."""
+    return squares.sum(-1), squares.sum(-2)
+
+
+def square_sums(grad: Tensor) -> list[Sums]:
+    """Return the sums of the squares of a gradient, for :func:`average_into`."""
+    return over_rows(lambda g: sums_of(widen(g).square()), grad)
+
+
+def average_into(
+    sums: Sequence[Sums], row: Tensor, column: Tensor, weight: float, eps: float, factor: float = 1.0
+) -> None:
+    """row <- (1 - weight) row + weight (factor means + eps), and the columns likewise, in place."""
+    rows, columns = torch.cat([r for r, _ in sums], -1), total([c for _, c in sums])
+    row.lerp_(rows.mul_(factor / column.shape[-1]).add_(eps), weight)
+    column.lerp_(columns.mul_(factor / row.shape[-1]).add_(eps), weight)
+
+
+def total(terms: Sequence[Tensor]) -> Tensor:
+    """Return the sum, whose first term it may overwrite; always in the same order."""
+    return functools.reduce(Tensor.add_, terms)
 
 
 def inverse_roots(row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
     """Return a (batch, rows, 1) and b (batch, 1, columns), a b = 1 / sqrt(row column / mean(row))."""
     tiny = torch.finfo(row.dtype).tiny
-    mean = row.mean(-1, keepdim=True).clamp_min_(tiny)
-    a = (row / mean).clamp_min_(tiny).rsqrt_().unsqueeze(-1)
+    parts = row.split(UNDIVIDED, -1) if row.shape[-1] > UNDIVIDED else [row]
+    mean = total([part.sum(-1, keepdim=True) for part in parts]).div_(row.shape[-1]).clamp_min_(tiny)
+    a = row.div(mean).clamp_min_(tiny).rsqrt_().unsqueeze(-1)
     return a, column.clamp_min(tiny).rsqrt_().unsqueeze(-2)
 
 
 def root_mean_square(grad: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Return rms(grad a b) of each matrix, (batch, 1, 1)."""
-    total = torch.zeros(grad.shape[0], 1, 1, dtype=a.dtype, device=a.device)
     weights = b.mT.square()
-    for part, (g,) in chunks(grad):
-        total += (widen(g).square() @ weights).mul_(a[:, part].square()).sum(1, keepdim=True)
-    return total.div_(grad.shape[1] * grad.shape[2]).sqrt_()
+    sums = over_rows(lambda g, left: left.mT @ (widen(g).square() @ weights), grad, a.square())
+    return total(sums).div_(grad.shape[1] * grad.shape[2]).sqrt_()
 
 
 def clip_to(rms: Tensor, limit: float) -> Tensor:

@@ -41,4 +41,6 @@ def flat_views(
     sizes = [math.prod(shape) for shape in shapes]
     if name not in state:
         state[name] = torch.zeros(sum(sizes), dtype=dtype or wide_dtype(like), device=like.device)
+    if len(shapes) == 1:
+        return [state[name].view(*shapes[0])]
     return [part.view(*shape) for part, shape in zip(state[name].split(sizes), shapes, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -120,17 +121,24 @@ def portions(rows: Sequence[Row]) -> tuple[list[Portion], list[Portion]]:
 
 
 def _sliceable(tensor: Tensor) -> bool:
+    return on_cpu(tensor) and tensor.is_contiguous()
+
+
+def on_cpu(tensor: Tensor) -> bool:
+    """Whether threads may share its work: it lies in this process's memory, and is no DTensor."""
     return tensor.device.type == "cpu" and _plain(tensor)
 
 
 def _plain(tensor: Tensor) -> bool:
-    """Whether it is no DTensor or another subclass, and its elements lie in order."""
-    return type(tensor) in (Tensor, torch.nn.Parameter) and tensor.is_contiguous()
+    """Whether it is no DTensor or another subclass."""
+    return type(tensor) in (Tensor, torch.nn.Parameter)
 
 
 def _is_compilable(row: tuple[Tensor, ...]) -> bool:
     """Whether a row is long enough for a call of its own, and one that flat tensors can stand for."""
-    return row[0].numel() > SLICE // 2 and all(_plain(t) and t.device == row[0].device for t in row)
+    return row[0].numel() > SLICE // 2 and all(
+        _plain(t) and t.is_contiguous() and t.device == row[0].device for t in row
+    )
 
 
 def _columns(rows: list[Row]) -> Portion:
@@ -140,14 +148,15 @@ def _columns(rows: list[Row]) -> Portion:
 def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """Call ``work`` on every item, on as many threads as torch may use; return the results in order.
 
-    Each thread works alone: what it calls does not divide its work further. torch's own way, to divide every
-    operation, wakes the other threads for each, which takes longer than an operation on a slice.
+    Each thread works alone: what it calls, this function among it, does not divide its work further. torch's
+    own way, to divide every operation, wakes the other threads for each, which takes longer than an operation
+    on a slice.
 
     Raises:
         Exception: what ``work`` raised for an item; by then no thread works any more.
     """
     threads = torch.get_num_threads()
-    if threads == 1:
+    if threads == 1 or not items:
         return [work(item) for item in items]
     results: list[Any] = [None] * len(items)
     numbers = itertools.count()
@@ -163,6 +172,34 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result
     for future in futures:
         future.result()
     return results
+
+
+def each_alone(
+    work: Callable[[Item], object],
+    items: Sequence[Item],
+    weights: Callable[[Item], Sequence[Tensor]],
+    limit: float = math.inf,
+) -> None:
+    """Call ``work`` on every item; on a CPU one thread does the work on an item, see :func:`spread`.
+
+    Longer items come first, one after the other in the calling thread, and ``work`` must divide them itself
+    or leave that to torch. So it is with all of them on an accelerator; and with DTensors, since processes
+    that exchange parts must do so in the same order.
+
+    Args:
+        work: reads and writes nothing that it writes for another item.
+        items: what to work on.
+        weights: tells the parameters of an item.
+        limit: elements of them above which an item is long.
+    """
+    tensors = [weights(item) for item in items]
+    if not all(on_cpu(t) for each in tensors for t in each):
+        limit = -1
+    sizes = [sum(t.numel() for t in each) for each in tensors]
+    for item, size in zip(items, sizes, strict=True):
+        if size > limit:
+            work(item)
+    spread(work, [item for item, size in zip(items, sizes, strict=True) if size <= limit])
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}

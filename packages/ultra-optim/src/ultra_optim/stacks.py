@@ -16,10 +16,14 @@ from ultra_optim.decay import decay_, decay_numbers
 from ultra_optim.flat import FlatState, flat_views
 from ultra_optim.kept import COUNT, like
 from ultra_optim.matrices import ADAMW_STATE, MatrixOptimizer, matrices_in, matrix_layout
+from ultra_optim.slices import each_alone
 from ultra_optim.traits import MATRIX_KINDS
 
 GATHER = 1 << 16
 """Elements of matrices that are gathered for one call on a CPU; with larger ones it only costs a copy."""
+
+LONG = 1 << 22
+"""Elements of a matrix that one thread of a CPU takes alone; torch divides the work on a longer one."""
 
 
 @attrs.frozen
@@ -92,7 +96,10 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
 
     @abc.abstractmethod
     def direction(self, group: Mapping[str, Any], stack: Stack) -> Tensor | Product | None:
-        """Update the state of a stack; return d of p <- (1 - lr wd) p - lr d, or None to move nothing."""
+        """Update the state of a stack; return d of p <- (1 - lr wd) p - lr d, or None to move nothing.
+
+        Threads may be in here at once, each with a stack of its own.
+        """
 
     def treats(self, group: Mapping[str, Any], rows: int, columns: int) -> bool:
         """Whether the method is for matrices of this shape; AdamW takes the others."""
@@ -106,16 +113,20 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
         return [matrix]
 
     def update_matrices(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters, equal shapes in one call."""
+        """Move these parameters, small ones of equal shape in one call."""
         layout = matrix_layout(group)
         mine = [p for p in params if self._treats(group, p, layout[p])]
         if len(mine) < len(params):
             kept = set(mine)
             self.update_others(group, [p for p in params if p not in kept])
-        for step, same in self.count(mine).items():
-            rows = [row for p in same for row in self._rows(group, p, layout[p])]
-            for chunk in _equal(rows):
-                self._move(group, step, chunk)
+        chunks = [
+            (step, chunk)
+            for step, same in self.count(mine).items()
+            for chunk in _equal([row for p in same for row in self._rows(group, p, layout[p])])
+        ]
+        each_alone(
+            lambda found: self._move(group, *found), chunks, lambda found: [row[0] for row in found[1]], LONG
+        )
 
     def _treats(self, group: Mapping[str, Any], p: Tensor, layout: Any) -> bool:
         return all(self.treats(group, *m.shape[1:]) for m in matrices_in(p, *layout))
@@ -180,7 +191,8 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
                 torch._foreach_copy_([s[name] for s in states], list(value.split(sizes)))
         if direction is None:
             return
-        for weight, d in zip(weights, direction.split(sizes), strict=True):
+        parts = direction.split(sizes) if len(chunk) > 1 else [direction]
+        for weight, d in zip(weights, parts, strict=True):
             descend_(weight, d, group)
 
 
