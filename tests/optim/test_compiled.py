@@ -124,12 +124,12 @@ def test_long_tensors_of_any_device_are_compiled(monkeypatch: pytest.MonkeyPatch
     """The device without memory stands for an accelerator."""
     calls: list[tuple[torch.device, torch.dtype, list[torch.Size]]] = []
 
-    def function(update: Any, names: tuple[str, ...], fixed: Any) -> Any:
-        assert update.__name__ == "lion_update"
+    def function(update: Any, names: tuple[str, ...], fixed: Any, columns: int, on_cpu: bool) -> Any:
+        assert (update.__name__, columns, on_cpu) == ("lion_update", 3, False)
 
-        def call(values: Tensor, *row: Tensor) -> None:
+        def call(values: Tensor, rows: list[tuple[Tensor, ...]]) -> None:
             assert values.shape == (len(names),)
-            calls.append((values.device, values.dtype, [t.shape for t in row]))
+            calls.extend((values.device, values.dtype, [t.shape for t in row]) for row in rows)
 
         return call
 
@@ -144,6 +144,49 @@ def test_long_tensors_of_any_device_are_compiled(monkeypatch: pytest.MonkeyPatch
     optimizer.step()
     device, wide = torch.device("meta"), torch.float32
     assert calls == [(device, wide, [torch.Size([n])] * 3) for n in (200, 300)]
+
+
+def test_rows_of_equal_dtypes_share_calls_and_threads_share_the_work() -> None:
+    sizes = [5, 9, 7, 8, 6, 3, 4, 2, 1]
+    rows = [(torch.zeros(10 * n), torch.zeros(10 * n)) for n in sizes]
+    rows.insert(1, (torch.zeros(50, dtype=torch.bfloat16), torch.zeros(50)))
+    for threads, counts in ((1, [1, 3, 3, 3]), (2, [1, 2, 2, 2, 3]), (3, [1, 3, 3, 3])):
+        found = compiled.bunches(rows, threads)
+        assert sorted(map(len, found)) == counts
+        assert sorted(i for bunch in found for i in bunch) == list(range(10))
+        assert [1] in found
+        assert [rows[bunch[0]][0].numel() for bunch in found if bunch != [1]][:2] == [90, 80]
+
+
+@needs_compiler
+@compiles
+def test_slices_of_one_tensor_and_sums_of_them_on_any_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @compiled.compilable
+    def update(params: list[Tensor], grads: list[Tensor], *, rate: Any) -> list[Tensor]:
+        for p, g in zip(params, grads, strict=True):
+            p.sub_(rate * g)
+        return [(p * g).sum() for p, g in zip(params, grads, strict=True)]
+
+    monkeypatch.setattr(slices, "SLICE", 256)
+    monkeypatch.setattr(slices, "LONG", 512)
+    before = torch.get_num_threads()
+    ends = {}
+    try:
+        for threads, wanted in ((1, False), (1, True), (2, True), (3, True)):
+            torch.set_num_threads(threads)
+            torch.manual_seed(0)
+            params, grads = ([torch.randn(n) for n in (70, 4270, 1220)] for _ in range(2))
+            with torch.no_grad(), compiled.compiling(wanted):
+                sums = slices.over_slices(update, params, grads, rate=0.3)
+            ends[threads, wanted] = [*params, *sums]
+    finally:
+        torch.set_num_threads(before)
+    for a, b, c, d in zip(*ends.values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+        assert torch.equal(b, c)
+        assert torch.equal(b, d)
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

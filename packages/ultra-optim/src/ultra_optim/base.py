@@ -126,6 +126,6 @@ def on_batches(work: Callable[[list[Tensor]], None], params: Sequence[Tensor]) -
     On a CPU a list has at most :data:`NEAR` elements, so that the second look finds them in the cache, and
     one thread does its work; longer parameters, one to a list, are left to :func:`elementwise` to divide.
     """
-    found = list(batches(params, NEAR if all(map(on_cpu, params)) else BATCH))
-    limit = -1 if is_compiling() else NEAR  # compiled updates divide themselves
-    each_alone(work, found, lambda batch: batch, limit)
+    near = not is_compiling() and all(map(on_cpu, params))  # compiled updates divide whole lists
+    found = list(batches(params, NEAR if near else BATCH))
+    each_alone(work, found, lambda batch: batch, NEAR if near else -1)

@@ -10,22 +10,35 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
+Row: TypeAlias = Sequence[Tensor]
 Function = TypeVar("Function", bound=Callable[..., Any])
 _log = logging.getLogger(__name__)
 _compiling: ContextVar[bool] = ContextVar("compiling", default=False)
 _compilable: set[Callable[..., Any]] = set()
+
+TOGETHER = 4
+"""Rows of a call, which takes tenths of a millisecond: the last one left nothing of Python in the caches."""
+
+ALONE: dict[str, str | int | bool | Callable[..., Any]] = {
+    "cpp.threads": 1,
+    "cpp_wrapper": True,
+    "cpp.enable_floating_point_contract_flag": "fast",
+}
+"""torch's options for code on a CPU: one thread of ours runs it, without Python's lock, by fused products."""
 
 
 def compilable(update: Function) -> Function:
@@ -68,48 +81,76 @@ def check_compiler(who: str) -> None:
         )
 
 
-def call(update: Callable[..., Any], rows: Sequence[Sequence[Tensor]], **numbers: Any) -> list[Tensor | None]:
-    """Call the compiled update on rows of a parameter, its gradient and state, contiguous and on one device.
+def bunches(rows: Sequence[Row], threads: int = 1) -> list[list[int]]:
+    """Divide rows among calls of :func:`call`, as many for each thread; return their numbers in ``rows``."""
+    kinds: dict[Any, list[int]] = {}
+    for i, row in enumerate(rows):
+        kinds.setdefault((row[0].device, *((t.dtype, t.numel() == 1) for t in row)), []).append(i)
+    found = []
+    for members in kinds.values():
+        members.sort(key=lambda i: -rows[i][0].numel())
+        count = min(len(members), threads * -(-len(members) // (threads * TOGETHER)))
+        found += [members[start::count] for start in range(count)]
+    return found
+
+
+def call(update: Callable[..., Any], rows: Sequence[Row], **numbers: Any) -> Sequence[Tensor | None] | None:
+    """Call the compiled update on at most :data:`TOGETHER` rows of equal dtypes, on one device.
 
     Floats are handed over as a tensor on that device, so that new ones need no new code; other values are
     part of the code. Low-precision parameters are widened inside.
+
+    Args:
+        update: is marked.
+        rows: each a parameter, its gradient and state, flat or of one element.
+        numbers: the update's.
+
+    Returns:
+        what the update returns.
     """
     changing = {name: value for name, value in numbers.items() if isinstance(value, float)}
     fixed = tuple((name, value) for name, value in numbers.items() if name not in changing)
-    function = _function(update, tuple(changing), fixed)
-    floats = list(changing.values())
-    kinds = [(torch.promote_types(row[0].dtype, torch.float32), row[0].device) for row in rows]
-    values = {(wide, device): torch.tensor(floats, dtype=wide, device=device) for wide, device in set(kinds)}
-    return [
-        function(values[kind], *(t.detach().view(-1) if t.numel() > 1 else t for t in row))
-        for kind, row in zip(kinds, rows, strict=True)
-    ]
+    first, *_ = rows[0]
+    function = _function(update, tuple(changing), fixed, len(rows[0]), first.is_cpu)
+    wide = torch.promote_types(first.dtype, torch.float32)
+    return function(torch.tensor(list(changing.values()), dtype=wide, device=first.device), rows)
 
 
 @functools.cache
 def _function(
-    update: Callable[..., Any], names: tuple[str, ...], fixed: tuple[Any, ...]
-) -> Callable[..., Any]:
-    def single(values: Tensor, param: Tensor, grad: Tensor, *state: Tensor) -> Tensor | None:
-        wide = param.to(values.dtype)
-        lists = [[t] for t in (wide, grad.to(values.dtype), *state)]
-        parts = update(*lists, **dict(zip(names, values.unbind(), strict=True)), **dict(fixed))
-        if param.dtype != values.dtype:
-            param.copy_(wide)
-        return parts[0] if parts else None
+    update: Callable[..., Any], names: tuple[str, ...], fixed: tuple[Any, ...], columns: int, on_cpu: bool
+) -> Callable[[Tensor, Sequence[Row]], Sequence[Tensor] | None]:
+    def several(values: Tensor, *tensors: Tensor) -> Sequence[Tensor] | None:
+        params, grads, *state = (list(tensors[column::columns]) for column in range(columns))
+        wide, wide_grads = ([t.to(values.dtype) for t in ts] for ts in (params, grads))
+        changing = dict(zip(names, values.unbind(), strict=True))
+        parts: Sequence[Tensor] | None = update(wide, wide_grads, *state, **changing, **dict(fixed))
+        for p, w in zip(params, wide, strict=True):
+            if p.dtype != w.dtype:
+                p.copy_(w)
+        return parts
 
     # Code of its own, or dynamo would count the functions made here as recompilations of one.
-    single.__code__ = single.__code__.replace(co_name=update.__name__)
-    fast = torch.compile(single, fullgraph=True, dynamic=True, options={"cpp.dynamic_threads": True})
-    started: list[float] = []
+    several.__code__ = several.__code__.replace(co_name=update.__name__)
+    fast = torch.compile(several, fullgraph=True, dynamic=True, options=ALONE if on_cpu else None)
+    compiling, known = threading.Lock(), set()
 
-    @functools.wraps(single)
-    def timed(*args: Tensor) -> Tensor | None:
-        if started:
-            return fast(*args)
-        started.append(time.perf_counter())
-        result = fast(*args)
-        _log.info("compiled %s in %.1f s", update.__name__, time.perf_counter() - started[0])
-        return result
+    @functools.wraps(several)
+    def padded(values: Tensor, rows: Sequence[Row]) -> Sequence[Tensor] | None:
+        kind = (values.device, *(t.dtype for t in rows[0]))
+        if kind not in known:
+            with compiling:
+                if kind not in known:
+                    start = time.perf_counter()
+                    fast(values, *itertools.chain.from_iterable(_stand_ins(rows[0], TOGETHER)))
+                    _log.info("compiled %s in %.1f s", update.__name__, time.perf_counter() - start)
+                    known.add(kind)
+        full = [*rows, *_stand_ins(rows[0], TOGETHER - len(rows))]
+        return fast(values, *itertools.chain.from_iterable(full))
 
-    return timed
+    return padded
+
+
+def _stand_ins(row: Row, count: int) -> list[Row]:
+    """Return rows like one, short and of different lengths: equal ones would be taken to be so always."""
+    return [tuple(t.new_ones(t.shape if t.numel() == 1 else 64 * (2 + i)) for t in row) for i in range(count)]

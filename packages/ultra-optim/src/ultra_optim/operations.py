@@ -25,7 +25,7 @@ _FOREVER = torch.tensor(float("inf"))
 def lerp(xs: Tensors, ys: Tensors, weight: Number) -> list[Tensor]:
     """Return x + weight (y - x) of each pair."""
     if isinstance(weight, Tensor):
-        return [torch.lerp(x, y, weight) for x, y in zip(xs, ys, strict=True)]
+        return [x + weight * (y - x) for x, y in zip(xs, ys, strict=True)]
     return list(torch._foreach_lerp(xs, ys, weight))
 
 
@@ -33,7 +33,7 @@ def lerp_(xs: Tensors, ys: Tensors, weight: Number) -> None:
     """x <- x + weight (y - x)."""
     if isinstance(weight, Tensor):
         for x, y in zip(xs, ys, strict=True):
-            x.lerp_(y, weight)
+            x.add_(weight * (y - x))
     else:
         torch._foreach_lerp_(xs, ys, weight)
 
@@ -58,7 +58,7 @@ def square_average_(xs: Tensors, ys: Tensors, weight: Number) -> None:
     """x <- (1 - weight) x + weight y^2."""
     if isinstance(weight, Tensor):
         for x, y in zip(xs, ys, strict=True):
-            x.lerp_(y * y, weight)
+            x.add_(weight * (y * y - x))
     else:
         torch._foreach_mul_(xs, 1 - weight)
         torch._foreach_addcmul_(xs, ys, ys, weight)

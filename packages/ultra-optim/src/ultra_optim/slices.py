@@ -18,6 +18,9 @@ from ultra_optim import compiled
 SLICE = 1 << 18
 """Elements per slice: half a dozen such tensors fit a last-level cache, and calls are few enough."""
 
+LONG = 1 << 19
+"""Elements per slice of compiled updates, which read everything once and whose calls cost more."""
+
 GRAIN = 1 << 15
 """torch does not divide operations on fewer elements among threads."""
 
@@ -71,8 +74,7 @@ def over_slices(update: Update, *columns: Sequence[Tensor], **numbers: Any) -> l
     if compiled.is_compiled(update):
         long = [(i, row) for i, row in rows if _is_compilable(row)]
         rows = [(i, row) for i, row in rows if not _is_compilable(row)]
-        done = compiled.call(update, [row for _, row in long], **numbers)
-        results += zip((i for i, _ in long), done, strict=True)
+        results += _compiled(update, long, **numbers)
     cut, whole = portions(rows)
     small = sum(p.numel() for _, (params, *_) in cut for p in params) < GRAIN
     parts = [*(map(on, cut) if small else spread(on, cut)), *map(on, whole)]
@@ -83,6 +85,24 @@ def over_slices(update: Update, *columns: Sequence[Tensor], **numbers: Any) -> l
         if result is not None:
             sums.setdefault(i, []).append(result)
     return [s[0] if len(s) == 1 else torch.stack(s).sum(0) for _, s in sorted(sums.items())]
+
+
+def _compiled(update: Update, rows: Sequence[Row], **numbers: Any) -> list[tuple[int, Tensor | None]]:
+    """Call the compiled update on slices of long rows; return its results with the numbers of the rows."""
+    pieces = [(i, piece) for i, row in rows for piece in _pieces(row, LONG)]
+    alone = all(_sliceable(row[0]) for _, row in rows)
+    bunches = compiled.bunches([piece for _, piece in pieces], torch.get_num_threads() if alone else 1)
+
+    def on(bunch: list[int]) -> Sequence[Tensor | None]:
+        return compiled.call(update, [pieces[i][1] for i in bunch], **numbers) or [None] * len(bunch)
+
+    parts = spread(on, bunches) if alone else map(on, bunches)
+    by_piece = {
+        i: part
+        for bunch, each in zip(bunches, parts, strict=True)
+        for i, part in zip(bunch, each, strict=False)
+    }
+    return [(i, by_piece[place]) for place, (i, _) in enumerate(pieces)]
 
 
 Row = tuple[int, tuple[Tensor, ...]]
@@ -107,10 +127,7 @@ def portions(rows: Sequence[Row]) -> tuple[list[Portion], list[Portion]]:
         if not all(map(_sliceable, row)):
             whole.append((index, row))
         elif size > SLICE // 2:
-            count = max(1, round(size / SLICE))
-            length = -(-size // (64 * count)) * 64  # whole vector registers, but at the end
-            pieces = [t.view(-1).split(length) if t.numel() > 1 else [t] * -(-size // length) for t in row]
-            cut += [([index], [[piece] for piece in slices]) for slices in zip(*pieces, strict=True)]
+            cut += [([index], [[t] for t in piece]) for piece in _pieces(row, SLICE)]
         else:
             short.append((index, row))
             filled += size
@@ -118,6 +135,18 @@ def portions(rows: Sequence[Row]) -> tuple[list[Portion], list[Portion]]:
                 cut.append(_columns(short))
                 short, filled = [], 0
     return [*cut, *([_columns(short)] if short else [])], [_columns(whole)] if whole else []
+
+
+def _pieces(row: tuple[Tensor, ...], size: int) -> list[tuple[Tensor, ...]]:
+    """Cut a row into flat slices of about ``size`` elements; on an accelerator it stays as it is."""
+    numel = row[0].numel()
+    count = max(1, round(numel / size))
+    if not row[0].is_cpu:
+        count = 1
+    length = max(1, -(-numel // (64 * count)) * 64)  # whole vector registers, but at the end
+    flat = [t.detach().view(-1) if t.numel() > 1 else t for t in row]
+    columns = [t.split(length) if t.numel() > 1 else [t] * -(-numel // length) for t in flat]
+    return list(zip(*columns, strict=True))
 
 
 def _sliceable(tensor: Tensor) -> bool:
