@@ -110,12 +110,14 @@ class APOLLO(StackedOptimizer):
         """Return the gradient times its scales, with Adam's bias correction."""
         rows, columns = stack.grad.shape[-2:]
         grad = stack.grad if rows >= columns else stack.grad.mT
+        dims = (-1,) if group.get("scale_type") == "channel" else (-2, -1)
+        whole = (
+            row_lengths(grad) if len(dims) == 1 else lengths(stack.grad)
+        )  # reads memory faster than a product
         low = product(grad, self.projection(group, stack.step, grad))
         normed = self.normed(group, stack, low)
-        dims = (-1,) if group.get("scale_type") == "channel" else (-2, -1)
         over, under = (torch.linalg.vector_norm(t, dim=dims, keepdim=True) for t in (normed, low))
-        whole = row_lengths(grad) if len(dims) == 1 else lengths(stack.grad)
-        scales = torch.where(under > 0, over / under, 0.0)
+        scales = over.div_(under).masked_fill_(under == 0, 0.0)
         limit_growth_(scales, torch.linalg.vector_norm(scales * whole, dim=1, keepdim=True), stack["length"])
         beta1, beta2 = group["betas"]
         correction = math.sqrt(1 - beta2**stack.step) / (1 - beta1**stack.step)
@@ -166,6 +168,6 @@ def limit_growth_(scales: Tensor, length: Tensor, last: Tensor) -> None:
         length: (batch, 1, 1), of the update.
         last: (batch, 1, 1), of the one before; becomes that of the shortened one unless that is 0.
     """
-    excess = torch.where(last > 0, length / (GROWTH * last), 1.0).clamp_min_(1.0)
+    excess = length.div(GROWTH * last).masked_fill_(last == 0, 1.0).clamp_min_(1.0)
     scales.div_(excess)
     last.copy_(torch.where(length > 0, length / excess, last))
