@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import ultra_optim
 from ultra_core import optimizers
 from ultra_core.options import read_options
+from ultra_optim.base import NEAR
 from ultra_optim.matrices import matrices_in, matrix_layout
 from ultra_optim.traits import MATRIX_KINDS
 
@@ -26,6 +27,12 @@ RATES = {"prodigy": 1.0}
 
 ONLY_READ = {"prodigy": "p0", "sophia": "curvature"}
 """State that a step reads and does not write."""
+
+READ_AGAIN = {"cautious_adamw": 2, "lamb": 3, "mars_adamw": 2, "stable_adamw": 2}
+"""Numbers per element that a method must read twice: one of the whole tensor decides how all of it moves."""
+
+READ_AGAIN_AFTER_ALL = {"prodigy": 3}
+"""The same where it is one of all tensors together."""
 
 PRODUCT = 1024
 """Side of the square products that tell the machine's rate."""
@@ -223,18 +230,26 @@ def result(load: Load, name: str, works: Any, figures: Any, first: Any) -> Resul
     return Result(
         name=name, seconds=seconds, refresh=shares, compiling=compiling, products=done,
         steps=(len(figures[name, "ultra", "plain"]), min(counts, default=0)),
-        traffic=moved_bytes(mine, ONLY_READ.get(name)) / moved_bytes(adamw),
+        traffic=moved_bytes(mine, name) / moved_bytes(adamw),
         state=mine.state_bytes() / load.numbers,
         declared=load.dtype != torch.float32 or as_declared(name, mine),
         rate=PRODUCT**3 / product if product else None,
     )  # fmt: skip
 
 
-def moved_bytes(side: Side, only_read: str | None = None) -> int:
-    """Return the bytes a step must move: parameter in and out, gradient in, state in and out."""
-    parameters = sum(p.numel() * p.element_size() for p in side.held)
-    read = [side.optimizer.state[p][only_read] for p in side.held] if only_read else []  # type: ignore[attr-defined]
-    return 3 * parameters + 2 * side.state_bytes() - sum(t.numel() * t.element_size() for t in read)
+def moved_bytes(side: Side, name: str = "adamw") -> int:
+    """Return the bytes a step must move: parameter in and out, gradient in, state in and out.
+
+    What must be read twice counts again for tensors that the cache does not hold in between.
+    """
+    state = side.optimizer.state  # type: ignore[attr-defined]
+    total = 2 * side.state_bytes()
+    for p in side.held:
+        again = READ_AGAIN.get(name, 0) if p.numel() > NEAR else 0
+        total += p.numel() * p.element_size() * (3 + again + READ_AGAIN_AFTER_ALL.get(name, 0))
+        if name in ONLY_READ:
+            total -= state[p][ONLY_READ[name]].numel() * state[p][ONLY_READ[name]].element_size()
+    return total
 
 
 def multiply_adds(side: Side) -> float:

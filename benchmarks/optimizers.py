@@ -8,11 +8,11 @@
 Steps over the parameters of a 6-layer, 384-wide encoder with 16,000 pieces, and for methods that treat all
 parameters alike also of BERT-base, gradients given. The sides of a name take turns in random order with
 torch's fused AdamW in the same rounds; medians. "By bytes" compares with the time that fused AdamW takes for
-as many bytes of parameters, gradients and state as the method must move. What a method does only every so
-many steps is spread over them. "Steps" are those of ours and the fewest of a peer that counted: a slow side
-drops out when its budget is used up. Peers that take matrices one by one and are slow on a CPU are timed on
-those of one layer, times the number of layers. A side that moves nothing, or other state than is declared,
-is an error.
+as many bytes of parameters, gradients and state as the method must move; what it must read twice counts twice
+where no cache holds the tensor in between. What a method does only every so many steps is spread over them.
+"Steps" are those of ours and the fewest of a peer that counted: a slow side drops out when its budget is used
+up. Peers that take matrices one by one and are slow on a CPU are timed on those of one layer, times the
+number of layers. A side that moves nothing, or other state than is declared, is an error.
 """
 
 from __future__ import annotations

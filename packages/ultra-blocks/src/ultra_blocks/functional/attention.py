@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ultra_blocks.layout import Layout
 
@@ -69,9 +71,44 @@ def kernel_attention(
     mask = None if triangle else layout.attention_mask(causal, window)
     if bias is not None:
         mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=triangle, enable_gqa=k.shape[1] != q.shape[1]
-    )
+    return fused_attention(q, k, v, mask, causal=triangle, dropout=dropout)
+
+
+def fused_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    *,
+    causal: bool = False,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Return ``scaled_dot_product_attention`` with finite gradients for scores of any size.
+
+    torch's kernel for the CPU takes exp(score - log sum exp) in the backward pass; where scores are so large
+    that their rounding errors are, this overflows. Such scores are left to torch's plain form.
+
+    Args:
+        q: ``(B, H, T, d)``.
+        k: ``(B, G, S, d)``, G dividing H.
+        v: ``(B, G, S, e)``.
+        mask: bool, or added to the scaled scores.
+        causal: hide what comes later.
+        dropout: probability that a weight is dropped.
+    """
+    known = not torch.compiler.is_compiling() and q.numel() and k.numel()
+    plain = q.is_cpu and known and torch.is_grad_enabled() and q.requires_grad and _may_overflow(q, k)
+    with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, enable_gqa=k.shape[1] != q.shape[1]
+        )
+
+
+def _may_overflow(q: Tensor, k: Tensor) -> bool:
+    """Whether rounding errors of a score may exceed 1/16, judged by the largest numbers in q and k."""
+    largest = [float(x.detach().abs().amax()) for x in (q, k)]
+    exact = torch.finfo(torch.promote_types(q.dtype, torch.float32)).eps
+    return largest[0] * largest[1] * q.shape[-1] ** 0.5 * exact > 1 / 16
 
 
 def can_be_ragged(q: Tensor) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from ultra_blocks.functional.attention import kernel_attention, repeat_heads
+from ultra_blocks.functional.attention import fused_attention, kernel_attention, repeat_heads
 from ultra_blocks.functional.tiles import tiled_attention, tiled_pairs
 from ultra_blocks.layout import Layout
 
@@ -48,7 +47,7 @@ def attention_over(
         returns ``(B, H, T, e)``.
     """
     if softcap is None:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=k.shape[1] != q.shape[1])
+        return fused_attention(q, k, v, seen)
     return tiled_pairs(*_alike(q, k, v), seen, softcap=softcap)
 
 

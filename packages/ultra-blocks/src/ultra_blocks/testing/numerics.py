@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, cast
 
 import torch
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -28,18 +28,24 @@ def gradient_check(case: BlockCase, batch: Batch) -> None:
     check_gradients(lambda x: output(module, x, layout), _placed(case, batch), module)
 
 
-@BLOCK_RULES("B11", draw=st.tuples(st.sampled_from([1e-4, 1.0, 1e4]), st.integers(0, 99)), examples=6)
-def finiteness(case: BlockCase, drawn: tuple[float, int]) -> None:
-    """Outputs and gradients of long rows are finite for inputs from 1e-4 to 1e4."""
-    scale, seed = drawn
-    g = torch.Generator().manual_seed(seed)
-    x = scale * torch.randn(1, 600, case.hidden_size, generator=g)
-    for dtype in (torch.float64, torch.float32, torch.bfloat16):
-        module, leaf = case.build(dtype), x.to(dtype).requires_grad_()
+EXTREMES = ((1e-4, 0.0), (1e4, 0.0), (1.0, 30.0), (1.0, -30.0))
+"""Scales of the input, and what is added to all vectors, so that gates and decays are open or shut."""
+
+
+@BLOCK_RULES("B11")
+def finiteness(case: BlockCase) -> None:
+    """Outputs and gradients of long rows are finite for inputs from 1e-4 to 1e4 and for extreme gates."""
+    tokens = torch.randn(1, 2048, case.hidden_size, generator=torch.Generator().manual_seed(0))
+    # fp64 has a wider range than these two
+    for (scale, shift), dtype in itertools.product(EXTREMES, (torch.float32, torch.bfloat16)):
+        module, leaf = case.build(dtype), (scale * tokens).to(dtype).requires_grad_()
+        with torch.no_grad():
+            for vector in (p for p in module.parameters() if p.ndim == 1):
+                vector.add_(shift)
         y = output(module, leaf, None)
         found = [y, *gradients(y, torch.ones_like(y), [leaf, *module.parameters()])]
         finite = all(t.isfinite().all() for t in found)
-        assert finite, f"NaN or infinity at input scale {scale:g} in {dtype}"
+        assert finite, f"NaN or infinity at input scale {scale:g}, vectors + {shift:g}, in {dtype}"
 
 
 @BLOCK_RULES("B12", draw=batches(rows=(1, 2)))
