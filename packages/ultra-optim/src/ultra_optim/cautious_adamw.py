@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ultra_optim.adamw import adam_numbers
-from ultra_optim.base import Optimizer, elementwise, on_batches, wide_dtype
+from ultra_optim.base import Optimizer, elementwise, on_batches
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.operations import Number, adam_, add_each_, square_sum
+from ultra_optim.operations import KEEP, Number, adam_, lerp_, square_sum
 from ultra_optim.traits import OptimizerTraits
 
 LEAST_AGREEMENT = 1e-3
@@ -79,55 +79,55 @@ class CautiousAdamW(Optimizer):
         beta1, beta2 = group["betas"]
         decay = decay_numbers(group)
         for step, same in self.count(params).items():
-            numbers: dict[str, Any] = adam_numbers(step, lr=1.0, beta1=beta1, beta2=beta2, eps=group["eps"])
-            on_batches(functools.partial(self._update, lr=group["lr"], decay=decay, **numbers), same)
+            numbers: dict[str, Any] = adam_numbers(
+                step, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"]
+            )
+            on_batches(functools.partial(self._update, **numbers, **decay), same)
 
-    def _update(self, params: list[Tensor], *, lr: float, decay: dict[str, Any], **numbers: float) -> None:
-        moments = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
-        steps = [torch.zeros_like(p, dtype=wide_dtype(p)) for p in params]
-        counts = elementwise(masked_steps, params, *moments, steps, **numbers)
-        scales = [-lr / (a / n.clamp(min=1)).clamp(min=LEAST_AGREEMENT) for a, n in counts]
-        elementwise(take_steps, params, steps, scales, **decay)
+    def _update(self, params: list[Tensor], *, w1: float, **numbers: Any) -> None:
+        first, second = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
+        counts = elementwise(agreement, params, first, w1=w1)
+        speeds = [(n.clamp(min=1) / a.clamp(min=LEAST_AGREEMENT * n.clamp(min=1))) for a, n in counts]
+        elementwise(cautious_update, params, first, second, speeds, **numbers)
 
 
 @compilable
-def masked_steps(
-    params: list[Tensor],
-    grads: list[Tensor],
-    first: list[Tensor],
-    second: list[Tensor],
-    steps: list[Tensor],
-    *,
-    rate: Number,
-    w1: Number,
-    w2: Number,
-    eps: Number,
-) -> list[Tensor]:
-    """Update the moments and write a times AdamW's direction to ``steps``, which are zero.
+def agreement(params: list[Tensor], grads: list[Tensor], first: list[Tensor], *, w1: Number) -> list[Tensor]:
+    """Update m in place.
 
     Returns:
         for each tensor the sum of a and the number of elements where neither m nor g is 0.
     """
-    adam_(steps, grads, first, second, rate=rate, w1=w1, w2=w2, eps=eps)
-    against = torch._foreach_mul(steps, grads)  # below 0 where they agree
-    torch._foreach_sign_(against)
-    counts = [(a.sum(), square_sum(a)) for a in against]
-    torch._foreach_clamp_max_(against, 0.0)
-    torch._foreach_mul_(steps, against)
-    return [torch.stack([(moved - surplus) / 2, moved]) for surplus, moved in counts]
+    del params
+    lerp_(first, grads, w1)
+    signs = torch._foreach_mul(first, grads)
+    torch._foreach_sign_(signs)
+    counts = [(s.sum(), square_sum(s)) for s in signs]
+    return [torch.stack([(surplus + moved) / 2, moved]) for surplus, moved in counts]
 
 
 @compilable
-def take_steps(
+def cautious_update(
     params: list[Tensor],
     grads: list[Tensor],
-    steps: list[Tensor],
-    scales: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    speeds: list[Tensor],
     *,
+    rate: Number,
+    w2: Number,
+    eps: Number,
     shrink: Number,
     cautious: bool,
 ) -> None:
-    """Decay the parameters and move them by their steps times one scale a tensor, in place."""
-    del grads
-    decay_(params, steps, shrink=shrink, cautious=cautious)
-    add_each_(params, steps, scales)
+    """Update v, decay the parameters and take the masked step, in place, ``speeds`` times the rate."""
+    masked = list(torch._foreach_mul(first, grads))
+    torch._foreach_sign_(masked)
+    torch._foreach_clamp_min_(masked, 0.0)
+    torch._foreach_mul_(masked, first)
+    if cautious:
+        decay_(params, masked, shrink=shrink, cautious=True)
+        shrink = 0.0
+    for p, g, m, v, speed in zip(params, grads, masked, second, speeds, strict=True):
+        s = speed if isinstance(rate, Tensor) or speed.device.type != "cpu" else float(speed)
+        adam_([p], [g], [m], [v], rate=rate * s, w1=KEEP, w2=w2, eps=eps, shrink=shrink)

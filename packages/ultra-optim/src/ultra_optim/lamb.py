@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from ultra_core.options import Range
-from ultra_optim.averaging import direction_numbers
-from ultra_optim.base import Optimizer, elementwise, on_batches, wide_dtype
+from ultra_optim.adamw import adam_numbers, adamw_update
+from ultra_optim.base import Optimizer, elementwise, on_batches
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
-from ultra_optim.operations import Number, adam_, add_each_, square_sum
+from ultra_optim.experts import each_weight, expert_dims
+from ultra_optim.operations import Number, adam_, adam_again_, square_sum
+from ultra_optim.slices import over_slices
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -71,42 +73,42 @@ class LAMB(Optimizer):
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""
         beta1, beta2 = group["betas"]
-        expert_dims = dict(zip(group["params"], group.get("expert_dim", ()), strict=False))
+        rescaled = {p for p in params if p.ndim > 1 and group.get("decay", True)}
         for step, same in self.count(params).items():
-            numbers: dict[str, Any] = direction_numbers(step, beta1=beta1, beta2=beta2, eps=group["eps"])
-            numbers |= {"w1": 1 - beta1, "weight_decay": group["weight_decay"]}
-            on_batches(functools.partial(self._update, group, expert_dims, **numbers), same)
+            numbers: dict[str, Any] = adam_numbers(step, lr=1.0, beta1=beta1, beta2=beta2, eps=group["eps"])
+            work = functools.partial(self._rescaled, group, expert_dims(group), **numbers)
+            on_batches(work, [p for p in same if p in rescaled])
+            if rest := [p for p in same if p not in rescaled]:
+                moments = self.zeros(rest, "exp_avg"), self.zeros(rest, "exp_avg_sq")
+                numbers["rate"] *= group["lr"]
+                shrink = group["lr"] * group["weight_decay"]
+                elementwise(adamw_update, rest, *moments, **numbers, shrink=shrink, cautious=False)
 
-    def _update(
-        self,
-        group: dict[str, Any],
-        expert_dims: dict[Tensor, int | None],
-        params: list[Tensor],
-        **numbers: float,
+    def _rescaled(
+        self, group: dict[str, Any], dims: dict[Tensor, int | None], params: list[Tensor], **numbers: float
     ) -> None:
+        grads = [p.grad for p in params if p.grad is not None]
         moments = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
-        directions = [torch.empty_like(p, dtype=wide_dtype(p)) for p in params]
-        squares = elementwise(lamb_direction, params, *moments, directions, **numbers)
-        steps = [d.new_tensor(-group["lr"]) for d in directions]
-        for p, direction, square, step_size in zip(params, directions, squares, steps, strict=True):
-            if p.ndim < 2 or not group.get("decay", True):
-                continue
-            if (dim := expert_dims.get(p)) is None:
-                weight, length = square.sqrt().unbind()
-                step_size.mul_(trust_ratio(weight, length, group["max_trust"]))
-            else:
-                weight, length = norms_of_experts(p, dim), norms_of_experts(direction, dim)
-                direction.mul_(trust_ratio(weight, length, group["max_trust"]))
-        elementwise(take_steps, params, directions, steps)
+        columns = each_weight(dims, params, grads, *moments)
+        squares = over_slices(lamb_norms, *columns, **numbers, weight_decay=group["weight_decay"])
+        norms = [square.sqrt().unbind() for square in squares]
+        ratios = [trust_ratio(weight, length, group["max_trust"]) for weight, length in norms]
+        over_slices(
+            lamb_update,
+            *columns,
+            ratios,
+            rate=group["lr"] * numbers["rate"],
+            eps=numbers["eps"],
+            shrink=group["lr"] * group["weight_decay"],
+        )
 
 
 @compilable
-def lamb_direction(
+def lamb_norms(
     params: list[Tensor],
     grads: list[Tensor],
     first: list[Tensor],
     second: list[Tensor],
-    directions: list[Tensor],
     *,
     rate: Number,
     w1: Number,
@@ -114,26 +116,26 @@ def lamb_direction(
     eps: Number,
     weight_decay: Number,
 ) -> list[Tensor]:
-    """Update the moments in place and write r of :class:`LAMB` to ``directions``; return |p|^2 and |r|^2."""
-    torch._foreach_copy_(directions, params)
-    torch._foreach_mul_(directions, weight_decay)
+    """Update the moments in place; return |p|^2 and |r|^2 of :class:`LAMB` for each weight."""
+    directions = list(torch._foreach_mul(params, -weight_decay))
     adam_(directions, grads, first, second, rate=rate, w1=w1, w2=w2, eps=eps)
     return [torch.stack([square_sum(p), square_sum(d)]) for p, d in zip(params, directions, strict=True)]
 
 
 @compilable
-def take_steps(
-    params: list[Tensor], grads: list[Tensor], directions: list[Tensor], steps: list[Tensor]
+def lamb_update(
+    params: list[Tensor],
+    grads: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    ratios: list[Tensor],
+    *,
+    rate: Number,
+    eps: Number,
+    shrink: Number,
 ) -> None:
-    """Add the directions times one number a tensor to the parameters in place."""
-    del grads
-    add_each_(params, directions, steps)
-
-
-def norms_of_experts(tensor: Tensor, expert_dim: int) -> Tensor:
-    """Return the norm of each expert; the shape has 1 in place of every other dimension."""
-    dims = [d for d in range(tensor.ndim) if d != expert_dim]
-    return torch.linalg.vector_norm(tensor, dim=dims, keepdim=True, dtype=wide_dtype(tensor))
+    """Take the step of :class:`LAMB` in place: its directions again, which costs less than to keep them."""
+    adam_again_(params, grads, first, second, ratios, rate=rate, eps=eps, shrink=shrink)
 
 
 def trust_ratio(weight: Tensor, direction: Tensor, limit: float | None = None) -> Tensor:

@@ -15,6 +15,7 @@ from ultra_optim.base import Optimizer, elementwise, on_batches
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_numbers
+from ultra_optim.experts import each_weight, expert_dims
 from ultra_optim.operations import Number, lerp, square_sum
 from ultra_optim.slices import over_slices
 from ultra_optim.traits import OptimizerTraits
@@ -121,20 +122,18 @@ class MARSAdamW(Optimizer):
         beta1, beta2 = group["betas"]
         decay = decay_numbers(group)
         strength = 1 + group["gamma"] * beta1 / (1 - beta1)
-        expert_dims = dict(zip(group["params"], group.get("expert_dim", ()), strict=False))
+        dims = expert_dims(group)
         for step, same in self.count(params).items():
             corrected = [p for p in same if p.ndim > 1 or group["optimize_1d"]]
             numbers: dict[str, Any] = adam_numbers(
                 step, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"]
             )
-            on_batches(
-                functools.partial(self._mars, expert_dims, strength=strength, **numbers, **decay), corrected
-            )
+            on_batches(functools.partial(self._mars, dims, strength=strength, **numbers, **decay), corrected)
             self._adamw(group, [p for p in same if not (p.ndim > 1 or group["optimize_1d"])], step)
 
     def _mars(
         self,
-        expert_dims: dict[Tensor, int | None],
+        dims: dict[Tensor, int | None],
         params: list[Tensor],
         *,
         strength: float,
@@ -142,12 +141,7 @@ class MARSAdamW(Optimizer):
     ) -> None:
         grads = [p.grad for p in params if p.grad is not None]
         states = [self.zeros(params, name) for name in ("last_grad", "exp_avg", "exp_avg_sq")]
-        weights = [
-            weight
-            for row in zip(params, grads, *states, strict=True)
-            for weight in zip(*(unstacked(t, expert_dims.get(row[0])) for t in row), strict=True)
-        ]
-        columns = [list(column) for column in zip(*weights, strict=True)]
+        columns = each_weight(dims, params, grads, *states)
         squares = over_slices(square_of_corrected, *columns[:3], strength=strength)
         scales = [s.rsqrt().clamp_(max=1) for s in squares]
         over_slices(mars_update, *columns, scales, strength=strength, **numbers)
@@ -165,11 +159,6 @@ class MARSAdamW(Optimizer):
                 **adam_numbers(step, lr=rate, beta1=beta1, beta2=beta2, eps=group["eps"]),
                 **decay_numbers({**group, "lr": rate, "weight_decay": weight_decay}),
             )
-
-
-def unstacked(tensor: Tensor, expert_dim: int | None) -> list[Tensor]:
-    """Return the weights in a tensor: itself, or that of each expert."""
-    return [tensor.detach()] if expert_dim is None else list(tensor.detach().unbind(expert_dim))
 
 
 def corrected_gradients(

@@ -81,12 +81,6 @@ def clip_(xs: Tensors, bound: Number) -> None:
         torch._foreach_clamp_max_(xs, bound)
 
 
-def add_each_(xs: Tensors, ys: Tensors, weights: Tensors) -> None:
-    """x <- x + weight y with one weight a tensor."""
-    for x, y, weight in zip(xs, ys, weights, strict=True):
-        x.addcmul_(y, weight)
-
-
 def square_sum(x: Tensor) -> Tensor:
     """Return the sum of the squares of all elements; not by a dot product, whose threads are not torch's."""
     return torch.linalg.vector_norm(x).square_()
@@ -145,14 +139,40 @@ def adam_(
     )
 
 
+def adam_again_(
+    params: Tensors,
+    grads: Tensors,
+    first: Tensors,
+    second: Tensors,
+    speeds: Tensors,
+    *,
+    rate: Number,
+    eps: Number,
+    shrink: Number = 0.0,
+) -> None:
+    """Take the step of :func:`adam_` with moments that are up to date, each tensor at its own speed.
+
+    p <- (1 - speed shrink) p - speed rate m / (sqrt(v) + eps)
+    """
+    for p, g, m, v, speed in zip(params, grads, first, second, speeds, strict=True):
+        s = speed if isinstance(rate, Tensor) or speed.device.type != "cpu" else float(speed)
+        adam_([p], [g], [m], [v], rate=rate * s, w1=KEEP, w2=KEEP, eps=eps, shrink=shrink * s)
+
+
 def fused(*lists: Tensors) -> bool:
     """Whether torch's kernels for the CPU can take these: they pair elements by their place in memory."""
     for row in zip(*lists, strict=True):
-        dtype, dense = row[0].dtype, True
+        dtype, contiguous = row[0].dtype, True
         for t in row:
             if not t.is_cpu or t.dtype is not dtype or type(t) not in _PLAIN:
                 return False
-            dense = dense and t.is_contiguous()
-        if not dense and len({t.stride() for t in row}) > 1:
+            contiguous = contiguous and t.is_contiguous()
+        if not contiguous and (len({t.stride() for t in row}) > 1 or _has_gaps(row[0])):
             return False
     return True
+
+
+def _has_gaps(tensor: Tensor) -> bool:
+    """Whether there are numbers of others between those of a tensor, as in one column of several."""
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return reach + 1 != tensor.numel()

@@ -12,7 +12,7 @@ from ultra_optim.base import Optimizer, elementwise, on_batches
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.operations import KEEP, Number, adam_, clamped, lerp_
+from ultra_optim.operations import Number, adam_again_, clamped, lerp_
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -121,6 +121,4 @@ def stable_update(
     if cautious:
         decay_(params, first, shrink=[speed * shrink for speed in speeds], cautious=True)
         shrink = 0.0
-    for p, g, m, v, speed in zip(params, grads, first, second, speeds, strict=True):
-        s = speed if isinstance(rate, Tensor) or speed.device.type != "cpu" else float(speed)
-        adam_([p], [g], [m], [v], rate=rate * s, w1=KEEP, w2=KEEP, eps=eps, shrink=shrink * s)
+    adam_again_(params, grads, first, second, speeds, rate=rate, eps=eps, shrink=shrink)
