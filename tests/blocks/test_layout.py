@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree
 
 from ultra_blocks.layout import Layout
@@ -168,6 +169,19 @@ def test_zero_padding_blocks_nan_in_both_directions() -> None:
     assert x.grad.tolist() == [[[0.5], [0.0]]]
     dense = Layout.full(1, 2)
     assert dense.zero_padding(x) is x
+
+
+def test_zero_padding_where_nobody_may_look_at_the_mask() -> None:
+    mask = torch.tensor([[True, False], [True, True], [False, True]])
+    x = torch.ones(3, 2, 4)
+    want = Layout.from_mask(mask).zero_padding(x)
+    rows = _pytree.tree_map(lambda leaf: leaf[:, None], Layout.from_mask(mask))
+    got = torch.func.vmap(lambda row, layout: layout.zero_padding(row))(x[:, None], rows)
+    assert torch.equal(got[:, 0], want)
+    layout = Layout.from_mask(mask)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert layout.zero_padding(torch.ones(3, 2, 4)).shape == (3, 2, 4)
+    assert torch.equal(layout.zero_padding(x), want)
 
 
 def test_is_a_pytree_whose_flags_are_static() -> None:

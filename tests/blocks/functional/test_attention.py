@@ -6,6 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from ultra_blocks.functional import attention
 from ultra_blocks.layout import Layout
@@ -183,3 +185,39 @@ def test_gradients_of_enormous_scores_are_finite_and_right(scale: float) -> None
     for a, b in zip(*found, strict=True):
         assert a.isfinite().all()
         assert torch.linalg.vector_norm(a - b) <= 1e-2 * (torch.linalg.vector_norm(b) + 1)
+
+
+@pytest.mark.parametrize("wanted", range(3))
+def test_gradients_of_enormous_scores_are_finite_for_each_input_alone(wanted: int) -> None:
+    g = torch.Generator().manual_seed(0)
+    leaves = [scale * torch.randn(1, 1, 700, 8, generator=g) for scale in (3e5, 3e5, 1.0)]
+    leaves[wanted].requires_grad_()
+    attention.fused_attention(*leaves).square().sum().backward()
+    grad = leaves[wanted].grad
+    assert grad is not None
+    assert grad.isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+def test_gradients_of_each_example_by_vmap() -> None:
+    """Nobody may look at numbers there."""
+    g = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(3, 1, 2, 5, 4, generator=g) for _ in range(3))
+
+    def loss(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attention.fused_attention(q, k, v).square().sum()
+
+    grad = torch.func.grad(loss, (0, 1, 2))
+    for got, *one_by_one in zip(
+        torch.func.vmap(grad)(q, k, v), *(grad(*row) for row in zip(q, k, v, strict=True)), strict=True
+    ):
+        torch.testing.assert_close(got, torch.stack(one_by_one))
+
+
+def test_graphs_and_tensors_without_memory() -> None:
+    q, k, v = (torch.randn(1, 2, 5, 4, requires_grad=True) for _ in range(3))
+    graph = make_fx(lambda *given: attention.fused_attention(*given))(q, k, v)
+    torch.testing.assert_close(graph(q, k, v), attention.fused_attention(q, k, v))
+    with FakeTensorMode():
+        x = torch.ones(1, 2, 5, 4, requires_grad=True)
+        assert attention.fused_attention(x, x, x).shape == x.shape

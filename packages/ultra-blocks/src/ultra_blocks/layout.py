@@ -154,8 +154,9 @@ class Layout:
         self.check(x)
         if not self.padded:
             return x
-        if x.is_cpu and x.is_contiguous() and not torch.compiler.is_compiling():
-            return x.flatten(0, 1).index_fill(0, self._padding, 0).view_as(x)  # in half the time of the next
+        plain = x.is_cpu and x.is_contiguous() and not torch.compiler.is_compiling()
+        if plain and (padding := self._padding) is not None:
+            return x.flatten(0, 1).index_fill(0, padding, 0).view_as(x)  # in half the time of the next
         mask = self.mask.reshape(self.mask.shape + (1,) * (x.ndim - 2))
         return torch.where(mask, x, torch.zeros((), dtype=x.dtype, device=x.device))
 
@@ -243,9 +244,9 @@ class Layout:
         return Segments(real, cu_seqlens, longest)
 
     @property
-    def _padding(self) -> Tensor:
-        """Index of the padding in the flattened batch; looks at the values."""
-        return self.remember("padding", lambda: (~self.mask).flatten().nonzero().flatten())
+    def _padding(self) -> Tensor | None:
+        """Index of the padding in the flattened batch; None where torch lets nobody look at the values."""
+        return self.remember("padding", lambda: _index_of(~self.mask))
 
     @property
     def cu_seqlens(self) -> Tensor:
@@ -270,6 +271,14 @@ class Layout:
         if not torch.compiler.is_compiling():
             self.memo[key] = made
         return made
+
+
+def _index_of(chosen: Tensor) -> Tensor | None:
+    """Return where a flattened bool tensor is True; None under ``vmap`` over it and without its memory."""
+    try:
+        return chosen.flatten().nonzero().flatten()
+    except RuntimeError:
+        return None
 
 
 def check_layout(x: Tensor, layout: Layout | None) -> None:

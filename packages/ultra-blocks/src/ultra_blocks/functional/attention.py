@@ -96,8 +96,9 @@ def fused_attention(
         causal: hide what comes later.
         dropout: probability that a weight is dropped.
     """
+    backward = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     known = not torch.compiler.is_compiling() and q.numel() and k.numel()
-    plain = q.is_cpu and known and torch.is_grad_enabled() and q.requires_grad and _may_overflow(q, k)
+    plain = q.is_cpu and known and backward and _may_overflow(q, k)
     with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, enable_gqa=k.shape[1] != q.shape[1]
@@ -105,8 +106,14 @@ def fused_attention(
 
 
 def _may_overflow(q: Tensor, k: Tensor) -> bool:
-    """Whether rounding errors of a score may exceed 1/16, judged by the largest numbers in q and k."""
-    largest = [float(x.detach().abs().amax()) for x in (q, k)]
+    """Whether rounding errors of a score may exceed 1/16, judged by the largest numbers in q and k.
+
+    False where torch lets nobody look at numbers: under ``vmap``, while it traces, without memory.
+    """
+    try:
+        largest = [float(x.detach().abs().amax()) for x in (q, k)]
+    except RuntimeError:
+        return False
     exact = torch.finfo(torch.promote_types(q.dtype, torch.float32)).eps
     return largest[0] * largest[1] * q.shape[-1] ** 0.5 * exact > 1 / 16
 
