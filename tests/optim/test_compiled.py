@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import time
 from typing import Any
 
 import pytest
@@ -187,6 +188,35 @@ def test_slices_of_one_tensor_and_sums_of_them_on_any_number_of_threads(
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
         assert torch.equal(b, c)
         assert torch.equal(b, d)
+
+
+@compiles
+def test_threads_that_come_at_once_share_what_one_of_them_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    @compiled.compilable
+    def update(params: list[Tensor], grads: list[Tensor], *, rate: Any) -> None:
+        for p, g in zip(params, grads, strict=True):
+            p.sub_(rate * g)
+
+    made = []
+
+    def slow(function: Any, **options: Any) -> Any:
+        made.append(function.__code__.co_name)
+        time.sleep(0.2)  # the others come meanwhile
+        return function
+
+    monkeypatch.setattr(torch, "compile", slow)
+    monkeypatch.setattr(slices, "SLICE", 256)
+    monkeypatch.setattr(slices, "LONG", 512)
+    before = torch.get_num_threads()
+    param, grad = torch.zeros(9000), torch.ones(9000)
+    try:
+        torch.set_num_threads(3)
+        with torch.no_grad(), compiled.compiling(True):
+            slices.over_slices(update, [param], [grad], rate=0.5)
+    finally:
+        torch.set_num_threads(before)
+    assert made == ["update"]
+    assert bool((param == -0.5).all())
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

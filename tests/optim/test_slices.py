@@ -81,6 +81,20 @@ def test_a_thread_takes_a_matrix_alone(name: str, threads: None, monkeypatch: py
         assert max(rows[300]) * 300 <= 1 << 11, "the long one is cut into rows for all threads"
 
 
+@pytest.mark.parametrize("name", ["adafactor", "adam_mini", "came", "galore_adamw"])
+def test_state_is_in_the_order_of_the_parameters(
+    name: str, threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the threads come to the last parameter first."""
+    monkeypatch.setattr(slices, "spread", lambda work, items: [work(item) for item in reversed(items)])
+    model = nn.Sequential(nn.Linear(9, 8), nn.LayerNorm(8), nn.Linear(8, 7))
+    optimizer = build(name, model, lr=1e-2, total_steps=4)
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    assert list(optimizer.state) == [p for group in optimizer.param_groups for p in group["params"]]
+
+
 def test_a_long_sum_is_taken_in_one_order(threads: None) -> None:
     row = torch.rand(1, 50_000, generator=torch.Generator().manual_seed(0))
     three, plain = factored.inverse_roots(row, row)[0], row.sum()

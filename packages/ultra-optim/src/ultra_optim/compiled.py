@@ -29,6 +29,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _log = logging.getLogger(__name__)
 _compiling: ContextVar[bool] = ContextVar("compiling", default=False)
 _compilable: set[Callable[..., Any]] = set()
+_making = threading.Lock()
 
 TOGETHER = 4
 """Rows of a call, which takes tenths of a millisecond: the last one left nothing of Python in the caches."""
@@ -111,7 +112,8 @@ def call(update: Callable[..., Any], rows: Sequence[Row], **numbers: Any) -> Seq
     changing = {name: value for name, value in numbers.items() if isinstance(value, float)}
     fixed = tuple((name, value) for name, value in numbers.items() if name not in changing)
     first, *_ = rows[0]
-    function = _function(update, tuple(changing), fixed, len(rows[0]), first.is_cpu)
+    with _making:  # functools.cache lets threads that come at once make one each, and compile each
+        function = _function(update, tuple(changing), fixed, len(rows[0]), first.is_cpu)
     wide = torch.promote_types(first.dtype, torch.float32)
     return function(torch.tensor(list(changing.values()), dtype=wide, device=first.device), rows)
 

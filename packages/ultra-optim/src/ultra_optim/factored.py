@@ -73,6 +73,8 @@ class FactoredOptimizer(FlatState):
         works on a matrix, but all on one of more than :data:`LONG` elements, see :func:`over_rows`.
         """
         layout = matrix_layout(group)
+        for p in params:
+            self.state[p]  # first touched here, so that its order does not depend on the threads
 
         def work(some: list[Tensor]) -> None:
             if some[0].ndim < 2:
