@@ -151,6 +151,13 @@ def test_threads_share_the_work_and_leave_torch_as_it_was(threads: None) -> None
     assert spread(work, range(3, 5))[0][2] == threading.current_thread().name
 
 
+def test_threads_write_to_state_made_in_inference_mode(threads: None) -> None:
+    with torch.inference_mode():
+        made = torch.zeros(9)
+        spread(lambda part: part.add_(1), made.split(1))
+    assert bool((made == 1).all())
+
+
 def test_what_a_thread_raises_arrives(threads: None) -> None:
     p = nn.Parameter(torch.zeros(100_000))
     p.grad = torch.ones_like(p)

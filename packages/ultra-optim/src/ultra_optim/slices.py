@@ -189,9 +189,10 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result
         return [work(item) for item in items]
     results: list[Any] = [None] * len(items)
     numbers = itertools.count()
+    inference = torch.is_inference_mode_enabled()  # here; threads do not inherit it
 
     def take_turns() -> None:
-        with torch.no_grad():
+        with torch.inference_mode(inference), torch.no_grad():
             while (number := next(numbers)) < len(items):
                 results[number] = work(items[number])
 
