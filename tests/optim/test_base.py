@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ultra_optim import base, slices
+from ultra_optim import base, build, slices
 from ultra_optim.base import batches, elementwise, wide_dtype
 
 
@@ -72,3 +72,20 @@ def test_batches_are_bounded_and_in_order(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(base, "BATCH", 10)
     params = [parameter(n) for n in (4, 5, 3, 30, 2)]
     assert [[p.numel() for p in batch] for batch in batches(params)] == [[4, 5], [3], [30], [2]]
+
+
+@pytest.mark.parametrize("name", ["came", "galore_adamw", "muon"])
+def test_a_step_under_autocast_is_the_same(name: str) -> None:
+    """Else matrix products of a step would be in bfloat16, and only where no other thread takes them."""
+    ends = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(40, 30), nn.Linear(30, 20))
+        optimizer = build(name, model)
+        for _ in range(3):
+            for p in model.parameters():
+                p.grad = torch.randn(p.shape)
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                optimizer.step()
+        ends.append([p.detach() for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))

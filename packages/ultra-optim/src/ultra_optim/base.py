@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -30,9 +31,9 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
     """A ``torch.optim.Optimizer`` whose subclasses write :meth:`update` for the parameters of one group.
 
     ``step()`` takes a closure, skips parameters without gradient, refuses sparse gradients before it
-    changes anything, and leaves gradients as they were. State is tensors of at least float32 and plain
-    numbers. Low-precision parameters are updated in float32 and rounded once; updates below their
-    resolution are lost, so keep weights in float32 and let autocast lower the precision.
+    changes anything, heeds no autocast, and leaves gradients as they were. State is tensors of at least
+    float32 and plain numbers. Low-precision parameters are updated in float32 and rounded once; updates below
+    their resolution are lost, so keep weights in float32 and let autocast lower the precision.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits()
@@ -63,13 +64,14 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
             with torch.enable_grad():
                 loss = closure()
         self.prepare()
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None and p.numel() > 0]
-            if params:
-                with compiling(group.get("compile", self.compiled)):
-                    self.update(group, params)
-        with compiling(self.compiled):
-            self.finish()
+        with without_autocast({p.device.type for group in self.param_groups for p in group["params"]}):
+            for group in self.param_groups:
+                params = [p for p in group["params"] if p.grad is not None and p.numel() > 0]
+                if params:
+                    with compiling(group.get("compile", self.compiled)):
+                        self.update(group, params)
+            with compiling(self.compiled):
+                self.finish()
         return loss
 
     @abc.abstractmethod
@@ -93,6 +95,16 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
             self.state[p][name] = self.state[p].get(name, 0) + 1
             by_count.setdefault(self.state[p][name], []).append(p)
         return by_count
+
+
+@contextlib.contextmanager
+def without_autocast(kinds: Iterable[str]) -> Iterator[None]:
+    """Keep the dtypes of matrix products on these kinds of devices, where a step is taken under autocast."""
+    with contextlib.ExitStack() as stack:
+        for kind in kinds:
+            if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def piece_size(tensor: Tensor) -> int:
