@@ -96,12 +96,11 @@ def test_state_is_in_the_order_of_the_parameters(
 
 
 def test_a_long_sum_is_taken_in_one_order(threads: None) -> None:
+    """torch's own sum of these numbers by three threads is another than by one."""
     row = torch.rand(1, 50_000, generator=torch.Generator().manual_seed(0))
-    three, plain = factored.inverse_roots(row, row)[0], row.sum()
+    three = factored.inverse_roots(row, row)[0]
     torch.set_num_threads(1)
     assert torch.equal(three, factored.inverse_roots(row, row)[0])
-    if torch.equal(plain, row.sum()):
-        pytest.skip("torch's own order does not matter to these numbers here")
 
 
 def test_long_items_and_subclasses_are_left_to_the_calling_thread(threads: None) -> None:
