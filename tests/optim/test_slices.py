@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ultra_optim import base, build, factored, slices
-from ultra_optim.slices import each_alone, elementwise, spread
+from ultra_optim.slices import elementwise
+from ultra_optim.threads import each_alone, spread
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from ultra_optim.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.factored import rms_of_each, vectors_alike, widen
 from ultra_optim.kept import COUNT, like
 from ultra_optim.matrices import matrix_layout
-from ultra_optim.slices import each_alone
+from ultra_optim.threads import each_alone
 from ultra_optim.traits import OptimizerTraits
 
 

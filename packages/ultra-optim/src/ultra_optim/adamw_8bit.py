@@ -15,7 +15,8 @@ from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule, decay_numbers
 from ultra_optim.kept import COUNT, like
 from ultra_optim.quantised_state import BLOCK, allocate, dequantize, quantize_
-from ultra_optim.slices import SLICE, spread
+from ultra_optim.slices import SLICE
+from ultra_optim.threads import spread
 from ultra_optim.traits import OptimizerTraits
 
 

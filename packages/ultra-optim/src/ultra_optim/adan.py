@@ -112,7 +112,7 @@ class Adan(Optimizer):
             if step == 1:
                 elementwise(remember, same, states[0], scale=scale)
             spread = (1 - beta3**step) ** 0.5
-            elementwise(
+            self.later(
                 adan_update,
                 same,
                 *states,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ultra_core.options import Range
 from ultra_optim.adamw import adam_numbers
-from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.base import Optimizer
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
@@ -103,7 +103,7 @@ class AdEMAMix(Optimizer):
         for step, same in self.count(params).items():
             share = min(step / warmup, 1.0) if warmup else 1.0
             slow = share * group["alpha"] * (1 - beta1**step)
-            elementwise(
+            self.later(
                 ademamix_update,
                 same,
                 self.zeros(same, "exp_avg"),

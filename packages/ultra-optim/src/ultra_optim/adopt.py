@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.base import Optimizer
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
@@ -77,9 +77,9 @@ class ADOPT(Optimizer):
         for step, same in self.count(params).items():
             moments = self.zeros(same, "exp_avg"), self.zeros(same, "exp_avg_sq")
             if step == 1:
-                elementwise(first_look, same, *moments)
+                self.later(first_look, same, *moments)
                 continue
-            elementwise(
+            self.later(
                 adopt_update,
                 same,
                 *moments,

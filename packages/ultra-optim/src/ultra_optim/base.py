@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -12,9 +14,10 @@ from torch import Tensor
 
 from ultra_optim.checks import Checked
 from ultra_optim.compiled import check_compiler, compiling, is_compiling
-from ultra_optim.slices import each_alone, on_cpu
+from ultra_optim.slices import Look, Update, Walk, look, once, walk_all, walk_alone
 from ultra_optim.slices import elementwise as elementwise
 from ultra_optim.slices import wide_dtype as wide_dtype
+from ultra_optim.threads import on_cpu
 from ultra_optim.traits import OptimizerTraits
 
 SLICE = 1 << 19
@@ -39,6 +42,8 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
     traits: ClassVar[OptimizerTraits] = OptimizerTraits()
     compiled: bool = False
     """Whether element-wise updates are compiled."""
+    _walks: list[tuple[Walk, Look]]
+    _tasks: list[Callable[[], None]]
 
     def __init__(self, params: Any, defaults: dict[str, Any], *, compile: bool = False) -> None:
         if compile:
@@ -64,15 +69,23 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
             with torch.enable_grad():
                 loss = closure()
         self.prepare()
+        self._walks, self._tasks = [], []
         with without_autocast({p.device.type for group in self.param_groups for p in group["params"]}):
             for group in self.param_groups:
                 params = [p for p in group["params"] if p.grad is not None and p.numel() > 0]
                 if params:
                     with compiling(group.get("compile", self.compiled)):
                         self.update(group, params)
+            self._go()
             with compiling(self.compiled):
                 self.finish()
+            self._go()
         return loss
+
+    def _go(self) -> None:
+        walks, tasks = self._walks, self._tasks
+        self._walks, self._tasks = [], []
+        walk_all(walks, tasks)
 
     @abc.abstractmethod
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
@@ -80,6 +93,32 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
 
     def finish(self) -> None:
         """Do what needs the updates of all groups."""
+
+    def later(
+        self, update: Update, params: Sequence[Tensor], *state: Sequence[Tensor], **numbers: Any
+    ) -> None:
+        """Have :func:`elementwise` called after :meth:`update` of all groups, or after :meth:`finish`.
+
+        Threads then divide the work of a step once, not that of each group.
+        """
+        self.walk_later(once(look(update, params, *state, **numbers)))
+
+    def walk_later(self, looks: Walk) -> None:
+        """Do as :meth:`later` for an update that must look several times."""
+        self._walks += [(looks, first) for first in itertools.islice(looks, 1)]
+
+    def walk_batches_later(self, walk: Callable[[list[Tensor]], Walk], params: Sequence[Tensor]) -> None:
+        """Do as :meth:`walk_later` on lists of the parameters.
+
+        On a CPU a list has at most :data:`NEAR` elements, so that the second look finds them in the cache,
+        and one thread does its work; longer parameters, one to a list, are divided look by look.
+        """
+        near = not is_compiling() and all(map(on_cpu, params))  # compiled updates divide whole lists
+        for batch in batches(params, NEAR if near else BATCH):
+            if near and sum(p.numel() for p in batch) <= NEAR:
+                self._tasks.append(functools.partial(walk_alone, walk(batch)))
+            else:
+                self.walk_later(walk(batch))
 
     def zeros(self, params: Sequence[Tensor], name: str) -> list[Tensor]:
         """Return a state tensor of every parameter, zero and at least float32 at first."""
@@ -130,14 +169,3 @@ def batches(params: Sequence[Tensor], limit: int | None = None) -> Iterator[list
         filled += p.numel()
     if batch:
         yield batch
-
-
-def on_batches(work: Callable[[list[Tensor]], None], params: Sequence[Tensor]) -> None:
-    """Call ``work`` on lists of the parameters, for work that reads what it has just written.
-
-    On a CPU a list has at most :data:`NEAR` elements, so that the second look finds them in the cache, and
-    one thread does its work; longer parameters, one to a list, are left to :func:`elementwise` to divide.
-    """
-    near = not is_compiling() and all(map(on_cpu, params))  # compiled updates divide whole lists
-    found = list(batches(params, NEAR if near else BATCH))
-    each_alone(work, found, lambda batch: batch, NEAR if near else -1)

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ultra_optim.adamw import adam_numbers
-from ultra_optim.base import Optimizer, elementwise, on_batches
+from ultra_optim.base import Optimizer
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.operations import KEEP, Number, adam_, lerp_, square_sum
+from ultra_optim.operations import KEEP, Number, adam_, lerp_, square_sum, total
+from ultra_optim.slices import Walk, look
 from ultra_optim.traits import OptimizerTraits
 
 LEAST_AGREEMENT = 1e-3
@@ -82,13 +83,13 @@ class CautiousAdamW(Optimizer):
             numbers: dict[str, Any] = adam_numbers(
                 step, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"]
             )
-            on_batches(functools.partial(self._update, **numbers, **decay), same)
+            self.walk_batches_later(functools.partial(self._walk, **numbers, **decay), same)
 
-    def _update(self, params: list[Tensor], *, w1: float, **numbers: Any) -> None:
+    def _walk(self, params: list[Tensor], *, w1: float, **numbers: Any) -> Walk:
         first, second = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
-        counts = elementwise(agreement, params, first, w1=w1)
+        counts = yield look(agreement, params, first, w1=w1)
         speeds = [(n.clamp(min=1) / a.clamp(min=LEAST_AGREEMENT * n.clamp(min=1))) for a, n in counts]
-        elementwise(cautious_update, params, first, second, speeds, **numbers)
+        yield look(cautious_update, params, first, second, speeds, **numbers)
 
 
 @compilable
@@ -102,7 +103,7 @@ def agreement(params: list[Tensor], grads: list[Tensor], first: list[Tensor], *,
     lerp_(first, grads, w1)
     signs = torch._foreach_mul(first, grads)
     torch._foreach_sign_(signs)
-    counts = [(s.sum(), square_sum(s)) for s in signs]
+    counts = [(total(s), square_sum(s)) for s in signs]
     return [torch.stack([(surplus + moved) / 2, moved]) for surplus, moved in counts]
 
 

@@ -17,9 +17,9 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,6 +33,12 @@ _making = threading.Lock()
 
 TOGETHER = 4
 """Rows of a call, which takes tenths of a millisecond: the last one left nothing of Python in the caches."""
+
+WIDTH = 1 << 10
+"""Columns of a table of numbers: generated code adds up so many in registers; for more it makes another pass."""
+
+FIRST = range(50, 50 + TOGETHER)
+"""Heights of the tables that code is made for: it would take numbers that are equal then to be so always."""
 
 ALONE: dict[str, str | int | bool | Callable[..., Any]] = {
     "cpp.threads": 1,
@@ -63,9 +69,9 @@ def is_compiling() -> bool:
     return _compiling.get()
 
 
-def is_compiled(update: Callable[..., Any]) -> bool:
-    """Whether the update is to be called as :func:`call` does."""
-    return _compiling.get() and update in _compilable
+def is_compilable(update: Callable[..., Any]) -> bool:
+    """Whether an update is marked."""
+    return update in _compilable
 
 
 def check_compiler(who: str) -> None:
@@ -82,54 +88,82 @@ def check_compiler(who: str) -> None:
         )
 
 
-def bunches(rows: Sequence[Row], threads: int = 1) -> list[list[int]]:
-    """Divide rows among calls of :func:`call`, as many for each thread; return their numbers in ``rows``."""
-    kinds: dict[Any, list[int]] = {}
-    for i, row in enumerate(rows):
-        kinds.setdefault((row[0].device, *((t.dtype, t.numel() == 1) for t in row)), []).append(i)
+class Kind(NamedTuple):
+    """What calls have in common that take rows together."""
+
+    update: Callable[..., Any]
+    names: tuple[str, ...]
+    """Of the numbers that may be others in every call."""
+    fixed: tuple[tuple[str, Any], ...]
+    """Numbers that are part of the code."""
+    device: torch.device
+    tensors: tuple[tuple[torch.dtype, bool], ...]
+    """The dtype of each column, and whether it has one element."""
+
+
+def kind(update: Callable[..., Any], row: Row, numbers: Mapping[str, Any]) -> Kind:
+    """Return what a row must share with others to be moved with them: floats may differ, not other values."""
+    names = tuple(name for name, value in numbers.items() if isinstance(value, float))
+    fixed = tuple((name, value) for name, value in numbers.items() if name not in names)
+    return Kind(update, names, fixed, row[0].device, tuple((t.dtype, t.numel() == 1) for t in row))
+
+
+def bunches(kinds: Sequence[Kind], sizes: Sequence[int], threads: int = 1) -> list[list[int]]:
+    """Divide rows, each of a kind and a size, among calls of :func:`call`, as many for each thread."""
+    members: dict[Kind, list[int]] = {}
+    for i, each in enumerate(kinds):
+        members.setdefault(each, []).append(i)
     found = []
-    for members in kinds.values():
-        members.sort(key=lambda i: -rows[i][0].numel())
-        count = min(len(members), threads * -(-len(members) // (threads * TOGETHER)))
-        found += [members[start::count] for start in range(count)]
+    for rows in members.values():
+        rows.sort(key=lambda i: -sizes[i])
+        count = min(len(rows), threads * -(-len(rows) // (threads * TOGETHER)))
+        found += [rows[start::count] for start in range(count)]
     return found
 
 
-def call(update: Callable[..., Any], rows: Sequence[Row], **numbers: Any) -> Sequence[Tensor | None] | None:
-    """Call the compiled update on at most :data:`TOGETHER` rows of equal dtypes, on one device.
+def call(kind: Kind, rows: Sequence[Row], numbers: Sequence[Mapping[str, Any]]) -> list[Tensor | None]:
+    """Call the compiled update on at most :data:`TOGETHER` rows of a kind.
 
-    Floats are handed over as a tensor on that device, so that new ones need no new code; other values are
-    part of the code. Low-precision parameters are widened inside.
+    Floats are handed over as a tensor on the rows' device, so that new ones need no new code. Low-precision
+    parameters are widened inside.
 
     Args:
-        update: is marked.
-        rows: each a parameter, its gradient and state, flat or of one element.
-        numbers: the update's.
+        kind: of all rows.
+        rows: each a parameter, its gradient and state, flat, multiples of :data:`WIDTH` or of one element.
+        numbers: the update's, of each row.
 
     Returns:
-        what the update returns.
+        what the update returns for each row.
     """
-    changing = {name: value for name, value in numbers.items() if isinstance(value, float)}
-    fixed = tuple((name, value) for name, value in numbers.items() if name not in changing)
     first, *_ = rows[0]
     with _making:  # functools.cache lets threads that come at once make one each, and compile each
-        function = _function(update, tuple(changing), fixed, len(rows[0]), first.is_cpu)
+        function = _function(kind.update, kind.names, kind.fixed, len(kind.tensors), first.is_cpu)
     wide = torch.promote_types(first.dtype, torch.float32)
-    return function(torch.tensor(list(changing.values()), dtype=wide, device=first.device), rows)
+    values = [[each[name] for name in kind.names] for each in numbers]
+    values += values[-1:] * (TOGETHER - len(rows))
+    tables = [[_table(t) for t in row] for row in rows]
+    return function(torch.tensor(values, dtype=wide, device=first.device), tables)[: len(rows)]
+
+
+def _table(flat: Tensor) -> Tensor:
+    """Return a table of the numbers, or one; in a new object, since dynamo compiles anew for equal ones."""
+    return flat.view(() if flat.numel() == 1 else (-1, WIDTH))
 
 
 @functools.cache
 def _function(
     update: Callable[..., Any], names: tuple[str, ...], fixed: tuple[Any, ...], columns: int, on_cpu: bool
-) -> Callable[[Tensor, Sequence[Row]], Sequence[Tensor] | None]:
-    def several(values: Tensor, *tensors: Tensor) -> Sequence[Tensor] | None:
-        params, grads, *state = (list(tensors[column::columns]) for column in range(columns))
-        wide, wide_grads = ([t.to(values.dtype) for t in ts] for ts in (params, grads))
-        changing = dict(zip(names, values.unbind(), strict=True))
-        parts: Sequence[Tensor] | None = update(wide, wide_grads, *state, **changing, **dict(fixed))
-        for p, w in zip(params, wide, strict=True):
-            if p.dtype != w.dtype:
-                p.copy_(w)
+) -> Callable[[Tensor, Sequence[Row]], list[Tensor | None]]:
+    def several(values: Tensor, *tensors: Tensor) -> list[Tensor | None]:
+        parts: list[Tensor | None] = []
+        for i, changing in enumerate(values.unbind()):
+            p, g, *state = tensors[i * columns : (i + 1) * columns]
+            wide, wide_grad = p.to(values.dtype), g.to(values.dtype)
+            named = dict(zip(names, changing.unbind(), strict=True))
+            result = update([wide], [wide_grad], *([s] for s in state), **named, **dict(fixed))
+            if p.dtype != wide.dtype:
+                p.copy_(wide)
+            parts += result or [None]
         return parts
 
     # Code of its own, or dynamo would count the functions made here as recompilations of one.
@@ -138,21 +172,21 @@ def _function(
     compiling, known = threading.Lock(), set()
 
     @functools.wraps(several)
-    def padded(values: Tensor, rows: Sequence[Row]) -> Sequence[Tensor] | None:
+    def padded(values: Tensor, rows: Sequence[Row]) -> list[Tensor | None]:
         kind = (values.device, *(t.dtype for t in rows[0]))
         if kind not in known:
             with compiling:
                 if kind not in known:
                     start = time.perf_counter()
-                    fast(values, *itertools.chain.from_iterable(_stand_ins(rows[0], TOGETHER)))
+                    fast(values, *itertools.chain.from_iterable(_stand_ins(rows[0], FIRST)))
                     _log.info("compiled %s in %.1f s", update.__name__, time.perf_counter() - start)
                     known.add(kind)
-        full = [*rows, *_stand_ins(rows[0], TOGETHER - len(rows))]
+        full = [*rows, *_stand_ins(rows[0], [2] * (TOGETHER - len(rows)))]
         return fast(values, *itertools.chain.from_iterable(full))
 
     return padded
 
 
-def _stand_ins(row: Row, count: int) -> list[Row]:
-    """Return rows like one, short and of different lengths: equal ones would be taken to be so always."""
-    return [tuple(t.new_ones(t.shape if t.numel() == 1 else 64 * (2 + i)) for t in row) for i in range(count)]
+def _stand_ins(row: Row, heights: Iterable[int]) -> list[Row]:
+    """Return rows like one, with tables of other heights."""
+    return [tuple(t.new_ones(t.shape if t.ndim == 0 else (height, WIDTH)) for t in row) for height in heights]

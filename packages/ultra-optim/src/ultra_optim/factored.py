@@ -16,7 +16,8 @@ from ultra_optim.decay import decay_
 from ultra_optim.flat import FlatState, flat_views
 from ultra_optim.kept import COUNT, COUNTERS, like
 from ultra_optim.matrices import matrices_in, matrix_layout
-from ultra_optim.slices import WIDE, each_alone, on_cpu, spread
+from ultra_optim.slices import WIDE
+from ultra_optim.threads import each_alone, on_cpu, spread
 
 PART = 1 << 19
 """Elements of a matrix that are worked on at a time on a CPU: some such tensors fit the cache of a core."""

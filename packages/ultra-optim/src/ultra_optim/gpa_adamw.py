@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ultra_core.options import Range
 from ultra_optim.averaging import AveragedOptimizer, average_, average_numbers, direction_numbers
-from ultra_optim.base import elementwise
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.operations import Number, adam_
@@ -80,7 +79,7 @@ class GPAAdamW(AveragedOptimizer):
             return
         beta1, beta2 = group["betas"]
         for step, same in self.count(params).items():
-            elementwise(
+            self.later(
                 gpa_update,
                 same,
                 self.last_steps(same),

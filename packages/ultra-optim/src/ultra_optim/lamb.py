@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ultra_core.options import Range
 from ultra_optim.adamw import adam_numbers, adamw_update
-from ultra_optim.base import Optimizer, elementwise, on_batches
+from ultra_optim.base import Optimizer
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.experts import each_weight, expert_dims
 from ultra_optim.operations import Number, adam_, adam_again_, square_sum
-from ultra_optim.slices import over_slices
+from ultra_optim.slices import Walk, look_over
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -76,24 +76,24 @@ class LAMB(Optimizer):
         rescaled = {p for p in params if p.ndim > 1 and group.get("decay", True)}
         for step, same in self.count(params).items():
             numbers: dict[str, Any] = adam_numbers(step, lr=1.0, beta1=beta1, beta2=beta2, eps=group["eps"])
-            work = functools.partial(self._rescaled, group, expert_dims(group), **numbers)
-            on_batches(work, [p for p in same if p in rescaled])
+            walk = functools.partial(self._walk, group, expert_dims(group), **numbers)
+            self.walk_batches_later(walk, [p for p in same if p in rescaled])
             if rest := [p for p in same if p not in rescaled]:
                 moments = self.zeros(rest, "exp_avg"), self.zeros(rest, "exp_avg_sq")
                 numbers["rate"] *= group["lr"]
                 shrink = group["lr"] * group["weight_decay"]
-                elementwise(adamw_update, rest, *moments, **numbers, shrink=shrink, cautious=False)
+                self.later(adamw_update, rest, *moments, **numbers, shrink=shrink, cautious=False)
 
-    def _rescaled(
+    def _walk(
         self, group: dict[str, Any], dims: dict[Tensor, int | None], params: list[Tensor], **numbers: float
-    ) -> None:
+    ) -> Walk:
         grads = [p.grad for p in params if p.grad is not None]
         moments = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
         columns = each_weight(dims, params, grads, *moments)
-        squares = over_slices(lamb_norms, *columns, **numbers, weight_decay=group["weight_decay"])
+        squares = yield look_over(lamb_norms, *columns, **numbers, weight_decay=group["weight_decay"])
         norms = [square.sqrt().unbind() for square in squares]
         ratios = [trust_ratio(weight, length, group["max_trust"]) for weight, length in norms]
-        over_slices(
+        yield look_over(
             lamb_update,
             *columns,
             ratios,

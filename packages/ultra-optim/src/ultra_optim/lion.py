@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.base import Optimizer
 from ultra_optim.checks import Beta, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
@@ -61,7 +61,7 @@ class Lion(Optimizer):
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""
         beta1, beta2 = group["betas"]
-        elementwise(
+        self.later(
             lion_update,
             params,
             self.zeros(params, "exp_avg"),

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from ultra_core.options import Range
 from ultra_optim.adamw import adam_numbers, adamw_update
-from ultra_optim.base import Optimizer, elementwise, on_batches
+from ultra_optim.base import Optimizer
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_numbers
 from ultra_optim.experts import each_weight, expert_dims
 from ultra_optim.operations import Number, lerp, square_sum
-from ultra_optim.slices import over_slices
+from ultra_optim.slices import Walk, look_over
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -128,30 +128,31 @@ class MARSAdamW(Optimizer):
             numbers: dict[str, Any] = adam_numbers(
                 step, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"]
             )
-            on_batches(functools.partial(self._mars, dims, strength=strength, **numbers, **decay), corrected)
+            walk = functools.partial(self._walk, dims, strength=strength, **numbers, **decay)
+            self.walk_batches_later(walk, corrected)
             self._adamw(group, [p for p in same if not (p.ndim > 1 or group["optimize_1d"])], step)
 
-    def _mars(
+    def _walk(
         self,
         dims: dict[Tensor, int | None],
         params: list[Tensor],
         *,
         strength: float,
         **numbers: Any,
-    ) -> None:
+    ) -> Walk:
         grads = [p.grad for p in params if p.grad is not None]
         states = [self.zeros(params, name) for name in ("last_grad", "exp_avg", "exp_avg_sq")]
         columns = each_weight(dims, params, grads, *states)
-        squares = over_slices(square_of_corrected, *columns[:3], strength=strength)
+        squares = yield look_over(square_of_corrected, *columns[:3], strength=strength)
         scales = [s.rsqrt().clamp_(max=1) for s in squares]
-        over_slices(mars_update, *columns, scales, strength=strength, **numbers)
+        yield look_over(mars_update, *columns, scales, strength=strength, **numbers)
 
     def _adamw(self, group: dict[str, Any], params: list[Tensor], step: int) -> None:
         rate = group["lr"] * group["lr_1d_factor"]
         weight_decay = group["weight_decay" if group["weight_decay_1d"] is None else "weight_decay_1d"]
         beta1, beta2 = group["betas_1d"]
         if params:
-            elementwise(
+            self.later(
                 adamw_update,
                 params,
                 self.zeros(params, "exp_avg"),

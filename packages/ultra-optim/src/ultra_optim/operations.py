@@ -81,9 +81,14 @@ def clip_(xs: Tensors, bound: Number) -> None:
         torch._foreach_clamp_max_(xs, bound)
 
 
+def total(x: Tensor) -> Tensor:
+    """Return the sum of all elements."""
+    return x.sum(-1).sum() if torch.compiler.is_compiling() else x.sum()
+
+
 def square_sum(x: Tensor) -> Tensor:
     """Return the sum of the squares of all elements; not by a dot product, whose threads are not torch's."""
-    return torch.linalg.vector_norm(x).square_()
+    return total(x * x) if torch.compiler.is_compiling() else torch.linalg.vector_norm(x).square_()
 
 
 def adam_(

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ultra_core.options import Range
-from ultra_optim.base import Optimizer, elementwise, wide_dtype
+from ultra_optim.base import Optimizer, wide_dtype
 from ultra_optim.checks import INFINITY, Beta, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.kept import like
-from ultra_optim.operations import Number, adam_, add_
-from ultra_optim.slices import over_slices
+from ultra_optim.operations import Number, adam_, add_, total
+from ultra_optim.slices import Walk, look_over
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -139,13 +139,17 @@ class Prodigy(Optimizer):
             "beta3": math.sqrt(beta2) if group["beta3"] is None else group["beta3"],
             "weight": growth * (group["d"] * unit if group["safeguard_warmup"] else step_size),
         }
-        if slice_p == 1:
-            self._sums += elementwise(prodigy_statistics, params, *self._starts(params, slice_p), **numbers)
-            return
         grads = [p.grad for p in params if p.grad is not None]
+        if slice_p == 1:
+            self.walk_later(self._look(params, grads, *self._starts(params, slice_p), **numbers))
+            return
         thinned = ([t.detach().flatten()[::slice_p] for t in side] for side in (params, grads))
         now, slopes = ([t.to(wide_dtype(t)) for t in side] for side in thinned)
-        self._sums += over_slices(prodigy_statistics, now, slopes, *self._starts(params, slice_p), **numbers)
+        self.walk_later(self._look(now, slopes, *self._starts(params, slice_p), **numbers))
+
+    def _look(self, *columns: Sequence[Tensor], **numbers: float) -> Walk:
+        sums = yield look_over(prodigy_statistics, *columns, **numbers)
+        self._sums += sums
 
     def _starts(self, params: Sequence[Tensor], slice_p: int) -> tuple[list[Tensor], list[Tensor]]:
         """Return p_0 and s of every parameter, of every slice_p-th element."""
@@ -181,7 +185,7 @@ class Prodigy(Optimizer):
     def _move(self, group: dict[str, Any], params: list[Tensor], step_size: float, before: float) -> None:
         """Update the moments with the distance before, and step."""
         beta1, beta2 = group["betas"]
-        elementwise(
+        self.later(
             prodigy_update,
             params,
             self.zeros(params, "exp_avg"),
@@ -209,7 +213,9 @@ def prodigy_statistics(
     torch._foreach_mul_(sums, beta3)
     add_(sums, grads, weight)
     away = torch._foreach_sub(starts, params)
-    return [torch.stack([a.mul_(g).sum(), s.abs().sum()]) for g, a, s in zip(grads, away, sums, strict=True)]
+    return [
+        torch.stack([total(a.mul_(g)), total(s.abs())]) for g, a, s in zip(grads, away, sums, strict=True)
+    ]
 
 
 @compilable

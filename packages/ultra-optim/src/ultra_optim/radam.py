@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ultra_optim.adamw import adamw_update
-from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.base import Optimizer
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
@@ -79,10 +79,10 @@ class RAdam(Optimizer):
             rate = group["lr"] / (1 - beta1**step)
             weights = {"w1": 1 - beta1, "w2": 1 - beta2, **decay}
             if factor is None:
-                elementwise(momentum_update, same, *moments, rate=rate, **weights)
+                self.later(momentum_update, same, *moments, rate=rate, **weights)
             else:
                 rate *= factor * (1 - beta2**step) ** 0.5
-                elementwise(adamw_update, same, *moments, rate=rate, eps=group["eps"], **weights)
+                self.later(adamw_update, same, *moments, rate=rate, eps=group["eps"], **weights)
 
 
 def rectification(step: int, beta2: float) -> float | None:

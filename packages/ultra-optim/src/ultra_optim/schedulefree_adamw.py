@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ultra_core.options import Range
 from ultra_optim.averaging import AveragedOptimizer, average_, average_numbers, direction_numbers
-from ultra_optim.base import elementwise
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.operations import KEEP, Number, adam_
@@ -99,7 +98,7 @@ class ScheduleFreeAdamW(AveragedOptimizer):
         weight = group["k"] ** group["r"] * group["lr_max"] ** group["weight_lr_power"]
         group["weight_sum"] += weight
         for step, same in self.count(params).items():
-            elementwise(
+            self.later(
                 schedulefree_update,
                 same,
                 self.last_steps(same),

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.base import Optimizer
 from ultra_optim.checks import Beta, LearningRate, WeightDecay
 from ultra_optim.operations import add, fused
 from ultra_optim.traits import OptimizerTraits
@@ -66,13 +66,13 @@ class SGDMomentum(Optimizer):
         """Move these parameters of the group."""
         numbers = {"rate": group["lr"], "weight_decay": group["weight_decay"]}
         if group["momentum"] == 0:
-            elementwise(descend, params, **numbers)
+            self.later(descend, params, **numbers)
             return
         new = [p for p in params if "momentum_buffer" not in self.state[p]]
         old = [p for p in params if "momentum_buffer" in self.state[p]]
         # the first buffer is the gradient itself
         for some, damped in ((new, 1.0), (old, 1 - group["dampening"])):
-            elementwise(
+            self.later(
                 sgd_update,
                 some,
                 self.zeros(some, "momentum_buffer"),

@@ -111,7 +111,7 @@ class Sophia(Optimizer):
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""
         group["steps"] += 1
-        elementwise(
+        self.later(
             sophia_update,
             params,
             self.zeros(params, "exp_avg"),

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_optim.base import Optimizer, elementwise, on_batches
+from ultra_optim.base import Optimizer
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.operations import Number, adam_again_, clamped, lerp_
+from ultra_optim.operations import Number, adam_again_, clamped, lerp_, total
+from ultra_optim.slices import Walk, look
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -76,13 +77,13 @@ class StableAdamW(Optimizer):
         for step, same in self.count(params).items():
             w1, w2 = (1 - b * (1 - b ** (step - 1)) / (1 - b**step) for b in group["betas"])
             numbers = {"w1": w1, "w2": w2, "rate": group["lr"], "eps": group["eps"], **decay}
-            on_batches(functools.partial(self._update, **numbers), same)
+            self.walk_batches_later(functools.partial(self._walk, **numbers), same)
 
-    def _update(self, params: list[Tensor], *, w1: float, w2: float, eps: float, **numbers: Any) -> None:
+    def _walk(self, params: list[Tensor], *, w1: float, w2: float, eps: float, **numbers: Any) -> Walk:
         moments = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
-        sums = elementwise(stable_moments, params, *moments, w1=w1, w2=w2, floor=eps * eps)
+        sums = yield look(stable_moments, params, *moments, w1=w1, w2=w2, floor=eps * eps)
         speeds = [(s / p.numel()).rsqrt_().clamp_(max=1) for s, p in zip(sums, params, strict=True)]
-        elementwise(stable_update, params, *moments, speeds, eps=eps, **numbers)
+        yield look(stable_update, params, *moments, speeds, eps=eps, **numbers)
 
 
 @compilable
@@ -101,7 +102,7 @@ def stable_moments(
     squares = torch._foreach_mul(grads, grads)
     lerp_(second, squares, w2)
     ratios = torch._foreach_div(squares, clamped(second, floor))
-    return [ratio.sum() for ratio in ratios]
+    return [total(ratio) for ratio in ratios]
 
 
 @compilable

@@ -16,7 +16,7 @@ from ultra_optim.decay import decay_, decay_numbers
 from ultra_optim.flat import FlatState, flat_views
 from ultra_optim.kept import COUNT, like
 from ultra_optim.matrices import ADAMW_STATE, MatrixOptimizer, matrices_in, matrix_layout
-from ultra_optim.slices import each_alone
+from ultra_optim.threads import each_alone
 from ultra_optim.traits import MATRIX_KINDS
 
 GATHER = 1 << 16
