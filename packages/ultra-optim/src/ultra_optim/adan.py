@@ -12,7 +12,7 @@ from ultra_optim.base import Optimizer, elementwise
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.operations import KEEP, Number, adam_, add, lerp_
+from ultra_optim.operations import KEEP, Number, adam_, add, lerp_, scaled
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -39,7 +39,7 @@ class Adan(Optimizer):
         no_prox: decoupled decay as in AdamW instead of the proximal one.
         max_grad_norm: scale the gradients of all groups to at most this norm before anything else, 0 never;
             clip here or in the trainer, but in all steps alike, because differences are taken.
-        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -64,7 +64,7 @@ class Adan(Optimizer):
         decay_rule: DecayRule = "plain",
         no_prox: bool = False,
         max_grad_norm: Annotated[float, Range(min=0, lt=INFINITY)] = 0.0,
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         self._norm: Tensor | None = None
         defaults = {
@@ -162,7 +162,7 @@ def adan_update(
     ``rate`` and ``shrink``.
     """
     if isinstance(scale, Tensor) or scale != 1.0:
-        grads = list(torch._foreach_mul(grads, scale))
+        grads = scaled(grads, scale)
     changes = torch._foreach_sub(grads, previous)
     torch._foreach_copy_(previous, grads)
     lerp_(first, grads, w1)

@@ -43,7 +43,7 @@ class AdEMAMix(Optimizer):
         alpha: weight of the slow average.
         t_alpha_beta3: T; None takes ``total_steps``, 0 has no warm-up.
         total_steps: updates of the run.
-        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, neither ``t_alpha_beta3`` nor ``total_steps``, a parameter
@@ -67,7 +67,7 @@ class AdEMAMix(Optimizer):
         alpha: Annotated[float, Range(min=0, lt=INFINITY)] = 5.0,
         t_alpha_beta3: Annotated[int, Range(min=0)] | None = None,
         total_steps: Annotated[int, Range(min=1)] | None = None,
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         defaults = {
             "lr": lr,

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ultra_optim.checks import Checked
-from ultra_optim.compiled import check_compiler, compiling, is_compiling
+from ultra_optim.compiled import compiling, is_wanted
+from ultra_optim.native import check_compiler, wanted
 from ultra_optim.slices import Look, Update, Walk, look, once, walk_all, walk_alone
 from ultra_optim.slices import elementwise as elementwise
 from ultra_optim.slices import wide_dtype as wide_dtype
@@ -40,12 +41,12 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits()
-    compiled: bool = False
-    """Whether element-wise updates are compiled."""
+    compiled: bool | None = None
+    """Whether element-wise updates are compiled, see :func:`ultra_optim.compiled.compiling`."""
     _walks: list[tuple[Walk, Look]]
     _tasks: list[Callable[[], None]]
 
-    def __init__(self, params: Any, defaults: dict[str, Any], *, compile: bool = False) -> None:
+    def __init__(self, params: Any, defaults: dict[str, Any], *, compile: bool | None = None) -> None:
         if compile:
             check_compiler(type(self).__name__)
         super().__init__(params, defaults)
@@ -113,7 +114,7 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
         On a CPU a list has at most :data:`NEAR` elements, so that the second look finds them in the cache,
         and one thread does its work; longer parameters, one to a list, are divided look by look.
         """
-        near = not is_compiling() and all(map(on_cpu, params))  # compiled updates divide whole lists
+        near = all(map(on_cpu, params)) and not wanted(is_wanted())
         for batch in batches(params, NEAR if near else BATCH):
             if near and sum(p.numel() for p in batch) <= NEAR:
                 self._tasks.append(functools.partial(walk_alone, walk(batch)))

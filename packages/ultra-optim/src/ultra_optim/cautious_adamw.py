@@ -13,7 +13,7 @@ from ultra_optim.base import Optimizer
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.operations import KEEP, Number, adam_, lerp_, square_sum, total
+from ultra_optim.operations import KEEP, Number, adam_, lerp_, of_each, square_sum
 from ultra_optim.slices import Walk, look
 from ultra_optim.traits import OptimizerTraits
 
@@ -43,7 +43,7 @@ class CautiousAdamW(Optimizer):
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate; not masked.
         decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
-        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -64,7 +64,7 @@ class CautiousAdamW(Optimizer):
         eps: Epsilon = 1e-6,
         weight_decay: WeightDecay = 0.0,
         decay_rule: DecayRule = "plain",
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -88,8 +88,14 @@ class CautiousAdamW(Optimizer):
     def _walk(self, params: list[Tensor], *, w1: float, **numbers: Any) -> Walk:
         first, second = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
         counts = yield look(agreement, params, first, w1=w1)
-        speeds = [(n.clamp(min=1) / a.clamp(min=LEAST_AGREEMENT * n.clamp(min=1))) for a, n in counts]
-        yield look(cautious_update, params, first, second, speeds, **numbers)
+        yield look(cautious_update, params, first, second, of_each(speeds, counts), **numbers)
+
+
+def speeds(counts: Tensor) -> Tensor:
+    """Return the factors n / max(a, share of n) for rows of (a, n)."""
+    agreeing, moved = counts.unbind(-1)
+    moved = moved.clamp(min=1)
+    return moved / torch.maximum(agreeing, LEAST_AGREEMENT * moved)
 
 
 @compilable
@@ -103,7 +109,7 @@ def agreement(params: list[Tensor], grads: list[Tensor], first: list[Tensor], *,
     lerp_(first, grads, w1)
     signs = torch._foreach_mul(first, grads)
     torch._foreach_sign_(signs)
-    counts = [(total(s), square_sum(s)) for s in signs]
+    counts = [(s.sum(), square_sum(s)) for s in signs]
     return [torch.stack([(surplus + moved) / 2, moved]) for surplus, moved in counts]
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ultra_optim.operations import Number
+from ultra_optim.operations import Number, scale_
 
 DecayRule = Literal["plain", "cautious", "corrected"]
 """The option ``decay_rule`` of every optimizer with decoupled decay. With d the direction, p <- p - lr d:
@@ -60,7 +60,10 @@ def decay_(
     if isinstance(shrink, float) and shrink == 0.0:
         return
     if not cautious:
-        torch._foreach_mul_(params, [1 - s for s in shrink] if isinstance(shrink, list) else 1 - shrink)
+        if isinstance(shrink, list):
+            torch._foreach_mul_(params, [1 - s for s in shrink])
+        else:
+            scale_(params, 1 - shrink)
         return
     parts: list[Any] = shrink if isinstance(shrink, list) else [shrink] * len(params)
     for p, d, part in zip(params, directions, parts, strict=True):

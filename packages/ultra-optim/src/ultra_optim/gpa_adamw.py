@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from ultra_core.options import Range
 from ultra_optim.averaging import AveragedOptimizer, average_, average_numbers, direction_numbers
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
-from ultra_optim.operations import Number, adam_
+from ultra_optim.operations import Number, adam_, scaled
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -41,7 +40,7 @@ class GPAAdamW(AveragedOptimizer):
         weight_decay: decoupled, multiplied by the learning rate.
         mu_y: weight of the average where gradients are taken.
         mu_x: how much of the average stays at each update: 1 / (1 - mu_x) updates are remembered.
-        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -64,7 +63,7 @@ class GPAAdamW(AveragedOptimizer):
         weight_decay: WeightDecay = 0.0,
         mu_y: Annotated[float, Range(gt=0, max=1)] = 0.7,
         mu_x: Annotated[float, Range(min=0, lt=1)] = 0.9967,
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, {**options, "mu_y": mu_y, "mu_x": mu_x}, compile=compile)
@@ -110,6 +109,6 @@ def gpa_update(
     step_of_z: Number,
 ) -> None:
     """Apply the formula of :class:`GPAAdamW` to y, z, m and v in place; ``w1`` is 1 - b1, ``w2`` 1 - b2."""
-    directions = torch._foreach_mul(params, weight_decay)
+    directions = scaled(params, weight_decay)
     adam_(directions, grads, first, second, rate=rate, w1=w1, w2=w2, eps=eps)
     average_(params, last, directions, share=share, step_of_y=step_of_y, step_of_z=step_of_z)

@@ -14,7 +14,7 @@ from ultra_optim.base import Optimizer
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.experts import each_weight, expert_dims
-from ultra_optim.operations import Number, adam_, adam_again_, square_sum
+from ultra_optim.operations import Number, adam_, adam_again_, of_each, scaled, square_sum
 from ultra_optim.slices import Walk, look_over
 from ultra_optim.traits import OptimizerTraits
 
@@ -41,7 +41,7 @@ class LAMB(Optimizer):
         eps: added to the denominator.
         weight_decay: added to the direction before it is rescaled.
         max_trust: upper bound of phi, or None.
-        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -62,7 +62,7 @@ class LAMB(Optimizer):
         eps: Epsilon = 1e-6,
         weight_decay: WeightDecay = 0.01,
         max_trust: Annotated[float, Range(gt=0)] | None = None,
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -91,8 +91,7 @@ class LAMB(Optimizer):
         moments = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
         columns = each_weight(dims, params, grads, *moments)
         squares = yield look_over(lamb_norms, *columns, **numbers, weight_decay=group["weight_decay"])
-        norms = [square.sqrt().unbind() for square in squares]
-        ratios = [trust_ratio(weight, length, group["max_trust"]) for weight, length in norms]
+        ratios = of_each(functools.partial(trust_ratios, limit=group["max_trust"]), squares)
         yield look_over(
             lamb_update,
             *columns,
@@ -117,7 +116,7 @@ def lamb_norms(
     weight_decay: Number,
 ) -> list[Tensor]:
     """Update the moments in place; return |p|^2 and |r|^2 of :class:`LAMB` for each weight."""
-    directions = list(torch._foreach_mul(params, -weight_decay))
+    directions = scaled(params, -weight_decay)
     adam_(directions, grads, first, second, rate=rate, w1=w1, w2=w2, eps=eps)
     return [torch.stack([square_sum(p), square_sum(d)]) for p, d in zip(params, directions, strict=True)]
 
@@ -138,7 +137,8 @@ def lamb_update(
     adam_again_(params, grads, first, second, ratios, rate=rate, eps=eps, shrink=shrink)
 
 
-def trust_ratio(weight: Tensor, direction: Tensor, limit: float | None = None) -> Tensor:
-    """Return phi = |p| / |r| of such norms, or 1 where a norm is 0."""
+def trust_ratios(squares: Tensor, limit: float | None = None) -> Tensor:
+    """Return phi = |p| / |r| of rows of such squared norms, or 1 where a norm is 0."""
+    weight, direction = squares.sqrt().unbind(-1)
     ratio = torch.where((weight > 0) & (direction > 0), weight / direction, 1.0)
     return ratio if limit is None else ratio.clamp(max=limit)

@@ -33,7 +33,7 @@ class Lion(Optimizer):
         betas: weight of the momentum in the update, and its decay rate.
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
-        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -53,7 +53,7 @@ class Lion(Optimizer):
         betas: tuple[Beta, Beta] = (0.9, 0.99),
         weight_decay: WeightDecay = 0.0,
         decay_rule: DecayRule = "plain",
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "decay_rule": decay_rule}
         super().__init__(params, defaults, compile=compile)

@@ -16,7 +16,7 @@ from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDeca
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_numbers
 from ultra_optim.experts import each_weight, expert_dims
-from ultra_optim.operations import Number, lerp, square_sum
+from ultra_optim.operations import Number, lerp, of_each, square_sum
 from ultra_optim.slices import Walk, look_over
 from ultra_optim.traits import OptimizerTraits
 
@@ -51,7 +51,7 @@ class MARSAdamW(Optimizer):
         lr_1d: learning rate of AdamW; it follows the schedule of the group's.
         betas_1d: decay rates of AdamW's moments.
         weight_decay_1d: AdamW's weight decay.
-        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, ``lr_1d`` with ``lr`` 0, a parameter listed twice, a
@@ -75,7 +75,7 @@ class MARSAdamW(Optimizer):
         lr_1d: LearningRate | None = None,
         betas_1d: tuple[Beta, Beta] = (0.9, 0.95),
         weight_decay_1d: WeightDecay | None = None,
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -144,7 +144,7 @@ class MARSAdamW(Optimizer):
         states = [self.zeros(params, name) for name in ("last_grad", "exp_avg", "exp_avg_sq")]
         columns = each_weight(dims, params, grads, *states)
         squares = yield look_over(square_of_corrected, *columns[:3], strength=strength)
-        scales = [s.rsqrt().clamp_(max=1) for s in squares]
+        scales = of_each(lambda square: square.rsqrt_().clamp_(max=1), squares)
         yield look_over(mars_update, *columns, scales, strength=strength, **numbers)
 
     def _adamw(self, group: dict[str, Any], params: list[Tensor], step: int) -> None:

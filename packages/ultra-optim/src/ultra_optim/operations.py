@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
@@ -54,6 +55,22 @@ def add_(xs: Tensors, ys: Tensors, weight: Number) -> None:
         torch._foreach_add_(xs, ys, alpha=weight)
 
 
+def scaled(xs: Tensors, factor: Number) -> list[Tensor]:
+    """Return factor x of each."""
+    if isinstance(factor, Tensor):
+        return [x * factor for x in xs]
+    return list(torch._foreach_mul(xs, factor))
+
+
+def scale_(xs: Tensors, factor: Number) -> None:
+    """x <- factor x."""
+    if isinstance(factor, Tensor):
+        for x in xs:
+            x.mul_(factor)
+    else:
+        torch._foreach_mul_(xs, factor)
+
+
 def square_average_(xs: Tensors, ys: Tensors, weight: Number) -> None:
     """x <- (1 - weight) x + weight y^2."""
     if isinstance(weight, Tensor):
@@ -81,14 +98,20 @@ def clip_(xs: Tensors, bound: Number) -> None:
         torch._foreach_clamp_max_(xs, bound)
 
 
-def total(x: Tensor) -> Tensor:
-    """Return the sum of all elements."""
-    return x.sum(-1).sum() if torch.compiler.is_compiling() else x.sum()
-
-
 def square_sum(x: Tensor) -> Tensor:
     """Return the sum of the squares of all elements; not by a dot product, whose threads are not torch's."""
-    return total(x * x) if torch.compiler.is_compiling() else torch.linalg.vector_norm(x).square_()
+    return torch.linalg.vector_norm(x).square_()
+
+
+def of_each(function: Callable[[Tensor], Tensor], xs: Tensors) -> list[Tensor]:
+    """Return ``function`` of each of these small tensors of one shape, called on stacks of them, (n, ...)."""
+    alike: dict[Any, list[int]] = {}
+    for i, x in enumerate(xs):
+        alike.setdefault((x.device, x.dtype) if type(x) is Tensor else i, []).append(i)
+    found: dict[int, Tensor] = {}
+    for members in alike.values():
+        found |= zip(members, function(torch.stack([xs[i] for i in members])).unbind(), strict=True)
+    return [found[i] for i in range(len(xs))]
 
 
 def adam_(
@@ -116,9 +139,10 @@ def adam_(
         if not (isinstance(w2, float) and w2 == KEEP):
             square_average_(second, grads, w2)
         roots = torch._foreach_sqrt(second)
-        torch._foreach_add_(roots, eps)
+        for root in roots:
+            root.add_(eps)
         if isinstance(shrink, Tensor) or shrink:
-            torch._foreach_mul_(params, 1 - shrink)
+            scale_(params, 1 - shrink)
         if isinstance(rate, Tensor):
             for p, m, root in zip(params, first, roots, strict=True):
                 p.sub_(rate * (m / root))

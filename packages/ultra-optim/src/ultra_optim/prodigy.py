@@ -14,7 +14,7 @@ from ultra_optim.base import Optimizer, wide_dtype
 from ultra_optim.checks import INFINITY, Beta, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.kept import like
-from ultra_optim.operations import Number, adam_, add_, total
+from ultra_optim.operations import Number, adam_, add_, scale_, scaled
 from ultra_optim.slices import Walk, look_over
 from ultra_optim.traits import OptimizerTraits
 
@@ -52,7 +52,7 @@ class Prodigy(Optimizer):
         use_bias_correction: correct the moments for their start; transformers train better with it.
         safeguard_warmup: leave the rate out of s, for schedules that warm up.
         slice_p: estimate d from every slice_p-th element; 11 saves nearly half of the memory.
-        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -79,7 +79,7 @@ class Prodigy(Optimizer):
         use_bias_correction: bool = False,
         safeguard_warmup: bool = False,
         slice_p: Annotated[int, Range(min=1)] = 1,
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         moments = {"lr": lr, "betas": betas, "beta3": beta3, "eps": eps, "weight_decay": weight_decay}
         distance = {"d0": d0, "d_coef": d_coef, "growth_rate": growth_rate, "slice_p": slice_p}
@@ -210,12 +210,10 @@ def prodigy_statistics(
     weight: Number,
 ) -> list[Tensor]:
     """Update s in place; return <g, p_0 - p> and |s|_1 of each tensor."""
-    torch._foreach_mul_(sums, beta3)
+    scale_(sums, beta3)
     add_(sums, grads, weight)
     away = torch._foreach_sub(starts, params)
-    return [
-        torch.stack([total(a.mul_(g)), total(s.abs())]) for g, a, s in zip(grads, away, sums, strict=True)
-    ]
+    return [torch.stack([a.mul_(g).sum(), s.abs().sum()]) for g, a, s in zip(grads, away, sums, strict=True)]
 
 
 @compilable
@@ -233,5 +231,4 @@ def prodigy_update(
     shrink: Number,
 ) -> None:
     """Apply the last three lines of :class:`Prodigy` in place; ``w1`` is 1 - b1, ``w2`` 1 - b2."""
-    scaled = torch._foreach_mul(grads, distance)
-    adam_(params, scaled, first, second, rate=rate, w1=w1, w2=w2, eps=eps, shrink=shrink)
+    adam_(params, scaled(grads, distance), first, second, rate=rate, w1=w1, w2=w2, eps=eps, shrink=shrink)

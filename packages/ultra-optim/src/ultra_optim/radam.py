@@ -39,7 +39,7 @@ class RAdam(Optimizer):
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
-        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -58,7 +58,7 @@ class RAdam(Optimizer):
         eps: Epsilon = 1e-8,
         weight_decay: WeightDecay = 0.0,
         decay_rule: DecayRule = "plain",
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         defaults = {
             "lr": lr,

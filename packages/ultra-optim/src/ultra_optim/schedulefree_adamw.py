@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from ultra_core.options import Range
 from ultra_optim.averaging import AveragedOptimizer, average_, average_numbers, direction_numbers
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
-from ultra_optim.operations import KEEP, Number, adam_
+from ultra_optim.operations import KEEP, Number, adam_, scaled
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -44,7 +43,7 @@ class ScheduleFreeAdamW(AveragedOptimizer):
         warmup_steps: updates over which the rate rises linearly.
         r: power of the update's number in the weights of the average.
         weight_lr_power: power of the rate in them.
-        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -72,7 +71,7 @@ class ScheduleFreeAdamW(AveragedOptimizer):
         warmup_steps: Annotated[int, Range(min=0)] = 0,
         r: Annotated[float, Range(min=0)] = 0.0,
         weight_lr_power: Annotated[float, Range(min=0)] = 2.0,
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         average = {"warmup_steps": warmup_steps, "r": r, "weight_lr_power": weight_lr_power}
@@ -125,7 +124,7 @@ def schedulefree_update(
     step_of_z: Number,
 ) -> None:
     """Apply the formula of :class:`ScheduleFreeAdamW` to y, z and v in place; ``w2`` is 1 - b2."""
-    directions = torch._foreach_mul(params, weight_decay)
+    directions = scaled(params, weight_decay)
     kept = [g.clone() for g in grads]  # the kernel writes to what it takes for the first moment
     adam_(directions, grads, kept, second, rate=rate, w1=KEEP, w2=w2, eps=eps)
     average_(params, last, directions, share=share, step_of_y=step_of_y, step_of_z=step_of_z)

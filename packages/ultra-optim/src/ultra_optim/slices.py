@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from ultra_optim import compiled
+from ultra_optim import compiled, native
 from ultra_optim.threads import is_plain, spread
 
 SLICE = 1 << 18
 """Elements per slice: half a dozen such tensors fit a last-level cache, and calls are few enough."""
 
 LONG = 1 << 19
-"""Elements per slice of compiled updates, which read everything once and whose calls cost more."""
-
-REGISTERS = 64
-"""Elements of whole vector registers."""
+"""Elements per slice that a loop of C moves, which reads everything once and whose calls cost more."""
 
 WIDE = frozenset({torch.float32, torch.float64})
 
@@ -39,8 +37,8 @@ class Look(NamedTuple):
     columns: tuple[Sequence[Tensor], ...]
     """Parameters, gradients, and each kind of state."""
     numbers: Mapping[str, Any]
-    compiling: bool
-    """Whether updates are compiled that can be."""
+    compile: bool | None
+    """See :func:`ultra_optim.compiled.compiling`."""
 
 
 Walk: TypeAlias = Generator[Look, list[Tensor], None]
@@ -59,7 +57,7 @@ def look(update: Update, params: Sequence[Tensor], *state: Sequence[Tensor], **n
 
 def look_over(update: Update, *columns: Sequence[Tensor], **numbers: Any) -> Look:
     """Return a look with the gradients in the second column."""
-    return Look(update, columns, numbers, compiled.is_compiling())
+    return Look(update, columns, numbers, compiled.is_wanted())
 
 
 def over_slices(update: Update, *columns: Sequence[Tensor], **numbers: Any) -> list[Tensor]:
@@ -103,7 +101,7 @@ def walk_all(walks: Sequence[tuple[Walk, Look]], tasks: Sequence[Callable[[], No
 
 
 def _next(walk: Walk, before: Look, sums: list[Tensor]) -> Look | None:
-    with compiled.compiling(before.compiling):
+    with compiled.compiling(before.compile):
         try:
             return walk.send(sums)
         except StopIteration:
@@ -111,16 +109,19 @@ def _next(walk: Walk, before: Look, sums: list[Tensor]) -> Look | None:
 
 
 class Part(NamedTuple):
-    """Rows of a look: those that a call of its update takes, or the one that shares a compiled call."""
+    """Rows of a look that one thread takes, or of which a compiled call takes several."""
 
     look: int
     rows: list[int]
     shared: bool
-    """Whether one of our threads does it."""
-    compiled: bool = False
+    """Whether the thread is one of ours, as on a CPU."""
     start: int = 0
     stop: int | None = None
     """Elements of the row, seen as flat; None where tensors stay whole."""
+    form: native.Form | None = None
+    """That of the rows if a loop of C moves them."""
+    compiled: bool = False
+    """Whether ``torch.compile`` does."""
 
 
 Sum: TypeAlias = tuple[int, int, int, Tensor]
@@ -144,9 +145,11 @@ def take(looks: Sequence[Look], tasks: Sequence[Callable[[], None]] = ()) -> lis
         look whose update returns None.
     """
     parts = [part for number, each in enumerate(looks) for part in _parts(number, each)]
-    shared = _jobs(looks, [part for part in parts if part.shared], torch.get_num_threads())
-    found = spread(lambda job: job() or [], [*tasks, *shared])
-    found += [job() for job in _jobs(looks, [part for part in parts if not part.shared], 1)]
+    jobs: list[Callable[[], list[Sum] | None]] = list(tasks)
+    jobs += [functools.partial(_on_cpu, looks, part) for part in parts if part.shared]
+    found = spread(lambda job: job() or [], jobs)
+    found += [_eager(looks, part) for part in parts if not part.shared and not part.compiled]
+    found += _compiled(looks, [part for part in parts if not part.shared and part.compiled])
     pieces: dict[tuple[int, int], list[Tensor]] = {}
     for number, row, _, result in sorted(itertools.chain(*found), key=lambda each: each[:3]):
         pieces.setdefault((number, row), []).append(result)
@@ -159,94 +162,80 @@ def take(looks: Sequence[Look], tasks: Sequence[Callable[[], None]] = ()) -> lis
 def _parts(number: int, look: Look) -> Iterator[Part]:
     """Cut the rows of a look into parts of about :data:`SLICE` elements; short ones share one."""
     whole: list[int] = []
-    short: list[int] = []
-    filled = 0
-    compile = look.compiling and compiled.is_compilable(look.update)
+    short: dict[native.Form | None, list[int]] = {}
+    filled: Counter[native.Form | None] = Counter()
+    marked = compiled.is_compilable(look.update)
+    loops = marked and native.wanted(look.compile)
     for index, row in enumerate(zip(*look.columns, strict=True)):
         size = row[0].numel()
-        shared = all(t.is_cpu for t in row)
-        flat = all(is_plain(t) and t.is_contiguous() for t in row)
-        if compile and flat and size > SLICE // 2 and len({t.device for t in row}) == 1:
-            rest = size % compiled.WIDTH
-            yield from _pieces(Part(number, [index], shared, True), size - rest, LONG, compiled.WIDTH)
-            if rest:
-                yield Part(number, [index], shared, start=size - rest, stop=size)
-        elif not (shared and flat):
+        if not all(is_plain(t) and t.is_contiguous() for t in row):
             whole.append(index)
-        elif size > SLICE // 2:
-            yield from _pieces(Part(number, [index], shared), size, SLICE, REGISTERS)
-        else:
-            short.append(index)
-            filled += size
-            if filled > SLICE // 2:
-                yield Part(number, short, shared)
-                short, filled = [], 0
-    if short:
-        yield Part(number, short, shared=True)
+            continue
+        if not all(t.is_cpu for t in row):
+            if marked and look.compile and size > SLICE // 2 and len({t.device for t in row}) == 1:
+                yield Part(number, [index], shared=False, compiled=True)
+            else:
+                whole.append(index)
+            continue
+        form = native.form_of(row) if loops else None
+        if size > SLICE // 2:
+            count = max(1, round(size / (LONG if form else SLICE)))
+            length = -(-size // (64 * count)) * 64  # whole vector registers, but at the end
+            for start in range(0, size, length):
+                yield Part(number, [index], True, start, min(start + length, size), form)
+            continue
+        short.setdefault(form, []).append(index)
+        filled[form] += size
+        if filled[form] > SLICE // 2:
+            yield Part(number, short.pop(form), shared=True, form=form)
+            filled[form] = 0
+    for form, rows in short.items():
+        yield Part(number, rows, shared=True, form=form)
     if whole:
         yield Part(number, whole, shared=False)
 
 
-def _pieces(part: Part, size: int, length: int, unit: int) -> Iterator[Part]:
-    """Cut the row of a part into pieces of about ``length`` elements, whole units but at the end.
-
-    On an accelerator there is one piece.
-    """
-    count = max(1, round(size / length)) if part.shared else 1
-    length = max(1, -(-size // (unit * count))) * unit
-    for start in range(0, size, length):
-        yield part._replace(start=start, stop=min(start + length, size))
+def _rows(looks: Sequence[Look], part: Part) -> list[list[Tensor]]:
+    return [[column[row] for column in looks[part.look].columns] for row in part.rows]
 
 
-def _jobs(looks: Sequence[Look], parts: Sequence[Part], threads: int) -> list[Callable[[], list[Sum]]]:
-    """Return calls for these parts: of compiled updates, as many for each thread, and of others."""
-    joint = [part for part in parts if part.compiled]
-    rows = [[column[part.rows[0]] for column in looks[part.look].columns] for part in joint]
-    kinds = [
-        compiled.kind(looks[part.look].update, row, looks[part.look].numbers)
-        for part, row in zip(joint, rows, strict=True)
-    ]
-    bunches = compiled.bunches(kinds, [(part.stop or 0) - part.start for part in joint], threads)
-    return [
-        *(
-            functools.partial(_compiled, looks, kinds[bunch[0]], [joint[i] for i in bunch])
-            for bunch in bunches
-        ),
-        *(functools.partial(_eager, looks, part) for part in parts if not part.compiled),
-    ]
-
-
-def _compiled(looks: Sequence[Look], kind: compiled.Kind, parts: Sequence[Part]) -> list[Sum]:
-    rows = [[column[0] for column in _columns(looks[part.look], part)] for part in parts]
-    results = compiled.call(kind, rows, [looks[part.look].numbers for part in parts])
-    return [
-        (part.look, part.rows[0], part.start, result)
-        for part, result in zip(parts, results, strict=True)
-        if result is not None
-    ]
+def _on_cpu(looks: Sequence[Look], part: Part) -> list[Sum]:
+    """Call an update, or the loop that does the same, in one of our threads."""
+    if part.form is None:
+        return _eager(looks, part)
+    update, numbers = looks[part.look].update, looks[part.look].numbers
+    return _sums(part, native.call(update, part.form, _rows(looks, part), numbers, part.start, part.stop))
 
 
 def _eager(looks: Sequence[Look], part: Part) -> list[Sum]:
+    """Call an update on the tensors of a part, or on slices of them."""
     update, numbers = looks[part.look].update, looks[part.look].numbers
-    params, grads, *state = _columns(looks[part.look], part)
+    rows = _rows(looks, part)
+    if part.stop is not None and part.stop - part.start < rows[0][0].numel():
+        rows = [[t if t.numel() == 1 else t.detach().view(-1)[part.start : part.stop] for t in rows[0]]]
+    params, grads, *state = (list(column) for column in zip(*rows, strict=True))
     if all(p.dtype in WIDE and g.dtype is p.dtype for p, g in zip(params, grads, strict=True)):
-        results = update(params, grads, *state, **numbers)
-    else:
-        wide = [p.to(wide_dtype(p)) for p in params]
-        wide_grads = [g.to(w.dtype) for g, w in zip(grads, wide, strict=True)]
-        results = update(wide, wide_grads, *state, **numbers)
-        for p, w in zip(params, wide, strict=True):
-            if w is not p:
-                p.copy_(w)
-    return [(part.look, row, part.start, r) for row, r in zip(part.rows, results or (), strict=False)]
+        return _sums(part, update(params, grads, *state, **numbers))
+    wide = [p.to(wide_dtype(p)) for p in params]
+    results = update(wide, [g.to(w.dtype) for g, w in zip(grads, wide, strict=True)], *state, **numbers)
+    for p, w in zip(params, wide, strict=True):
+        if w is not p:
+            p.copy_(w)
+    return _sums(part, results)
 
 
-def _columns(look: Look, part: Part) -> list[list[Tensor]]:
-    """Return the tensors of a part by columns, with a start and a stop slices of them."""
-    columns = [[column[row] for row in part.rows] for column in look.columns]
-    if part.stop is None:
-        return columns
+def _compiled(looks: Sequence[Look], parts: Sequence[Part]) -> list[list[Sum]]:
+    """Call compiled updates on an accelerator, on several rows at a time."""
+    rows = [[t if t.numel() == 1 else t.detach().view(-1) for t in _rows(looks, part)[0]] for part in parts]
+    numbers = [looks[part.look].numbers for part in parts]
+    updates = [looks[part.look].update for part in parts]
+    results = compiled.call_all(updates, rows, numbers)
+    return [_sums(part, [result]) for part, result in zip(parts, results, strict=True)]
+
+
+def _sums(part: Part, results: Sequence[Tensor | None] | None) -> list[Sum]:
     return [
-        [t if t.numel() == 1 else t.detach().view(-1)[part.start : part.stop] for t in column]
-        for column in columns
+        (part.look, row, part.start, result)
+        for row, result in zip(part.rows, results or (), strict=False)
+        if result is not None
     ]

@@ -13,7 +13,7 @@ from ultra_optim.base import Optimizer, elementwise
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.operations import Number, add_, clamped, clip_, lerp_
+from ultra_optim.operations import Number, add_, clamped, clip_, lerp_, scaled
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -49,7 +49,7 @@ class Sophia(Optimizer):
         eps: least denominator.
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
-        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -73,7 +73,7 @@ class Sophia(Optimizer):
         eps: Epsilon = 1e-15,
         weight_decay: WeightDecay = 0.1,
         decay_rule: DecayRule = "plain",
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         options = {"lr": lr, "betas": betas, "rho": rho, "eps": eps, "weight_decay": weight_decay}
         super().__init__(
@@ -159,7 +159,7 @@ def sophia_update(
 ) -> None:
     """Apply the formula of :class:`Sophia` to parameters and momenta in place; ``w1`` is 1 - b1."""
     lerp_(momenta, grads, w1)
-    directions = torch._foreach_div(momenta, clamped(torch._foreach_mul(curvatures, rho), eps))
+    directions = torch._foreach_div(momenta, clamped(scaled(curvatures, rho), eps))
     clip_(directions, 1.0)
     decay_(params, directions, shrink=shrink, cautious=cautious)
     add_(params, directions, -rate)

@@ -12,7 +12,7 @@ from ultra_optim.base import Optimizer
 from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.operations import Number, adam_again_, clamped, lerp_, total
+from ultra_optim.operations import Number, adam_again_, clamped, lerp_, of_each
 from ultra_optim.slices import Walk, look
 from ultra_optim.traits import OptimizerTraits
 
@@ -39,7 +39,7 @@ class StableAdamW(Optimizer):
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate lr' of the tensor.
         decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
-        compile: compile the update, once for all steps: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -60,7 +60,7 @@ class StableAdamW(Optimizer):
         eps: Epsilon = 1e-8,
         weight_decay: WeightDecay = 0.01,
         decay_rule: DecayRule = "plain",
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -82,7 +82,8 @@ class StableAdamW(Optimizer):
     def _walk(self, params: list[Tensor], *, w1: float, w2: float, eps: float, **numbers: Any) -> Walk:
         moments = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
         sums = yield look(stable_moments, params, *moments, w1=w1, w2=w2, floor=eps * eps)
-        speeds = [(s / p.numel()).rsqrt_().clamp_(max=1) for s, p in zip(sums, params, strict=True)]
+        means = [s / p.numel() for s, p in zip(sums, params, strict=True)]
+        speeds = of_each(lambda mean: mean.rsqrt_().clamp_(max=1), means)
         yield look(stable_update, params, *moments, speeds, eps=eps, **numbers)
 
 
@@ -102,7 +103,7 @@ def stable_moments(
     squares = torch._foreach_mul(grads, grads)
     lerp_(second, squares, w2)
     ratios = torch._foreach_div(squares, clamped(second, floor))
-    return [total(ratio) for ratio in ratios]
+    return [ratio.sum() for ratio in ratios]
 
 
 @compilable
