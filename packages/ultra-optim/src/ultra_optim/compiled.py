@@ -41,6 +41,11 @@ def compilable(update: Function) -> Function:
     return update
 
 
+def marked() -> frozenset[Callable[..., Any]]:
+    """Return all updates that are marked."""
+    return frozenset(_compilable)
+
+
 @contextlib.contextmanager
 def compiling(wanted: bool | None) -> Iterator[None]:
     """Compile the updates inside; with None where it costs next to nothing, on a CPU with a compiler."""

@@ -40,7 +40,7 @@ OPERATIONS: dict[str, Callable[..., str]] = {
     "reciprocal": lambda x: f"1 / {x}",
     "rsqrt": lambda x: f"1 / ROOT({x})",
     "rsub": lambda x, y: f"{y} - {x}",
-    "sign": lambda x: f"(T)({x} > 0) - (T)({x} < 0)",
+    "sign": lambda x: f"({x} > 0 ? (T)1 : {x} < 0 ? (T)-1 : (T)0)",
     "sqrt": lambda x: f"ROOT({x})",
     "square": lambda x: f"{x} * {x}",
     "sub": lambda x, y, alpha="1": f"{x} - {alpha} * {y}",
@@ -54,13 +54,6 @@ def _largest(x: str, low: str | None) -> str:
 
 def _least(x: str, high: str | None) -> str:
     return x if high is None else f"({x} > {high} ? {high} : {x})"
-
-
-def _unknown(what: str) -> str:
-    return (
-        f"an update to be compiled calls {what}; known are {', '.join(sorted(OPERATIONS))}, their "
-        "_foreach_ and in-place forms, copy_, stack, sum and linalg_vector_norm"
-    )
 
 
 HEAD = (
@@ -102,10 +95,10 @@ def loop_of(
         dtype: of the other columns.
 
     Raises:
-        TypeError: the update does something for which there is no C.
+        NotImplementedError: the update does something for which there is no C.
     """
 
-    writer = _Writer()
+    writer = _Writer(update.__name__)
     tensors = [torch.ones(()) if one else torch.ones(2) for one in alone]
     numbers = [torch.ones((), dtype=torch.float64) for _ in names]
     for number in [*numbers, *(t for t in tensors if t.ndim == 0)]:
@@ -128,8 +121,9 @@ class _Value:
 class _Writer(TorchDispatchMode):
     """Sees the operations that are called inside, and writes a line for each."""
 
-    def __init__(self) -> None:
+    def __init__(self, update: str) -> None:
         super().__init__()
+        self.update = update
         self.lines: tuple[list[str], list[str], list[str]] = ([], [], [])
         self.sums: list[str] = []
         self.arrays: list[tuple[str, _Value]] = []
@@ -223,11 +217,11 @@ class _Writer(TorchDispatchMode):
             return self.total(first)
         if name == "linalg_vector_norm" and len(args) == 1:
             return self.new(AFTER, f"ROOT({self.total(self.apply('mul', [first, first], {})).name})")
-        if name == "pow_" and args[1] == 2:  # what Tensor.square_ is
-            name, args = "square_", args[:1]
+        if name in ("pow", "pow_") and args[1] == 2:  # what Tensor.square is
+            name, args = name.replace("pow", "square"), args[:1]
         known = OPERATIONS.get(name.removesuffix("_"))
         if known is None:
-            raise TypeError(_unknown(name))
+            raise self.unknown(name)
         operands = [*args, *kwargs.values()]
         when = max(operand.when for operand in operands if isinstance(operand, _Value))
         value = self.new(
@@ -250,8 +244,16 @@ class _Writer(TorchDispatchMode):
         if operand is None:
             return None
         if isinstance(operand, _Value):
-            if operand.when > when:
-                raise TypeError(_unknown("an operation on elements and a sum of all of them"))
+            if {operand.when, when} == {INSIDE, AFTER}:
+                raise self.unknown("an operation on elements and a sum of all of them")
             return f"(T){operand.name}" if operand.when < when == INSIDE else operand.name
         number = repr(operand) if isinstance(operand, int) else float(operand).hex()
         return f"(T){number}" if when == INSIDE else number
+
+    def unknown(self, what: str) -> NotImplementedError:
+        """Return what to raise where there is no C."""
+        return NotImplementedError(
+            f"{self.update} is marked as compilable and calls {what}; known are "
+            f"{', '.join(OPERATIONS)}, their _foreach_ and in-place forms, copy_, stack, sum and "
+            "linalg_vector_norm"
+        )

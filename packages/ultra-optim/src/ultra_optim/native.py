@@ -106,9 +106,6 @@ def call(
     return torch.tensor(list(results), dtype=dtype).view(len(rows), *kernel.loop.shape).unbind()
 
 
-TRIAL = "void update(void) {}\n"
-
-
 class Kernel(NamedTuple):
     """A loop and the function that its source was compiled to."""
 
@@ -151,15 +148,28 @@ def _build(source: str) -> Callable[..., None]:
     return function
 
 
-@functools.cache
 def works() -> bool:
     """Whether there is a compiler whose functions can be loaded."""
-    try:
-        _build(TRIAL)
-    except (OSError, RuntimeError) as error:
-        _log.info("element-wise updates are not compiled: %s", error)
-        return False
-    return True
+    return not _complaint(compiler())
+
+
+@functools.cache
+def _complaint(path: str | None) -> str:
+    """Return what is wrong with a compiler; nothing if it works."""
+    if path is None:
+        sought = os.environ.get("CC") or "cc, gcc or clang"
+        problem = (
+            f"a C compiler, and there is no {sought} on the PATH: install one, name one in the environment "
+            "variable CC, or leave compile out"
+        )
+    else:
+        try:
+            _build("void update(void) {}\n")
+            return ""
+        except (OSError, RuntimeError) as error:
+            problem = f"a C compiler that works: {error}"
+    _log.info("element-wise updates are not compiled, which needs %s", problem)
+    return problem
 
 
 def compiler() -> str | None:
@@ -179,13 +189,5 @@ def check_compiler(who: str) -> None:
     Raises:
         ValueError: there is none, or it fails.
     """
-    if compiler() is None:
-        sought = os.environ.get("CC") or "cc, gcc or clang"
-        raise ValueError(
-            f"{who}: compile=True needs a C compiler, and there is no {sought} on the PATH: install one, name "
-            "one in the environment variable CC, or leave compile out"
-        )
-    try:
-        _build(TRIAL)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{who}: compile=True needs a C compiler that works: {error}") from error
+    if problem := _complaint(compiler()):
+        raise ValueError(f"{who}: compile=True needs {problem}")
