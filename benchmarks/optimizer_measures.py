@@ -49,7 +49,7 @@ class Plan:
         rounds: steps of each side that count.
         budget: seconds of such steps after which a side drops out.
         peers: whether other libraries take part.
-        compiled: whether our compiled updates do.
+        compiled: whether ours do with ``compile=True`` and, on a CPU, with ``compile=False``.
     """
 
     rounds: int
@@ -64,13 +64,13 @@ class Result:
 
     Attributes:
         name: of the optimizer.
-        seconds: of a step, by side: ``adamw``, ``ultra``, ``compiled``, ``pytorch_optimizer``, ...
+        seconds: of a step, by side: ``adamw``, ``ultra``, ``compiled``, ``eager``, ``pytorch_optimizer``, ...
         steps: how many steps of ours were timed, and the fewest of a peer.
         refresh: the share of the step that goes into refreshes, by side.
         traffic: bytes that a step must move, relative to AdamW.
         state: bytes of state a parameter.
         declared: whether hidden matrices have the state that the docstring says, of float32 parameters.
-        compiling: seconds of the first compiled step beyond a later one.
+        compiling: seconds of the first step of ours beyond a later one.
         products: multiply-adds of a step in matrix products, and how many the iteration needs.
         rate: multiply-adds a second of square products, in the same rounds.
     """
@@ -131,6 +131,8 @@ def variants(name: str, plan: Plan, device: str) -> dict[str, dict[str, Any]]:
         found["foreach"] = {"fused": False}
     if plan.compiled and "compile" in known:
         found["compiled"] = {"compile": True}
+        if device == "cpu":
+            found["eager"] = {"compile": False}
     return found
 
 
@@ -223,7 +225,7 @@ def result(load: Load, name: str, works: Any, figures: Any, first: Any) -> Resul
     counts = [len(f) for (n, side, _), f in figures.items() if n == name and side in PEERS]
     compiling = None
     if "compiled" in seconds:
-        compiling = max(0.0, first[name, "compiled", "plain"] - seconds["compiled"])
+        compiling = max(0.0, *(first[name, s, "plain"] - seconds[s] for s in ("ultra", "compiled")))
     done = None
     if orthogonalizes(name):
         done = multiply_adds(mine), needed(mine.optimizer)

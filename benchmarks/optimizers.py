@@ -1,7 +1,7 @@
 """Every optimizer: time of a step, state, and its peers; or how well it trains.
 
     python benchmarks/optimizers.py                  # speed and memory, at both sizes
-    python benchmarks/optimizers.py --compile       # with our compiled updates
+    python benchmarks/optimizers.py --compile       # with compile=True, and False
     python benchmarks/optimizers.py --quality        # convergence tables and the plots of docs/optimizers
     python benchmarks/optimizers.py --quality --only lion,lamb   # their rows and plots alone
 
@@ -11,8 +11,9 @@ torch's fused AdamW in the same rounds; medians. "By bytes" compares with the ti
 as many bytes of parameters, gradients and state as the method must move; what it must read twice counts twice
 where no cache holds the tensor in between. What a method does only every so many steps is spread over them.
 "Steps" are those of ours and the fewest of a peer that counted: a slow side drops out when its budget is used
-up. Peers that take matrices one by one and are slow on a CPU are timed on those of one layer, times the
-number of layers. A side that moves nothing, or other state than is declared, is an error.
+up. "Compiled" is compile=True, "eager" compile=False; on a CPU with a C compiler ours is compiled anyway.
+Peers that take matrices one by one and are slow on a CPU are timed on those of one layer, times the number of
+layers. A side that moves nothing, or other state than is declared, is an error.
 """
 
 from __future__ import annotations
@@ -61,7 +62,13 @@ def cell(figure: float | None, digits: int = 2) -> str:
 def speed(size: str, names: Sequence[str], plan: Plan, load: Load) -> list[Result]:
     """Print the table of a size, a row as soon as it is measured."""
     ours = [
-        side for side, wanted in (("foreach", load.device != "cpu"), ("compiled", plan.compiled)) if wanted
+        side
+        for side, wanted in (
+            ("foreach", load.device != "cpu"),
+            ("compiled", plan.compiled),
+            ("eager", plan.compiled and load.device == "cpu"),
+        )
+        if wanted
     ]
     columns = ["optimizer", "ms", "steps", "x AdamW by bytes", *(f"{s} by bytes" for s in ours)]
     columns += ["compile s"] if plan.compiled else []
@@ -148,7 +155,9 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="fp32", choices=sorted(DTYPES))
-    parser.add_argument("--compile", action="store_true", help="add our compiled updates to the table")
+    parser.add_argument(
+        "--compile", action="store_true", help="add ours with compile=True and, on a CPU, False"
+    )
     parser.add_argument("--no-peers", action="store_true", help="leave out other libraries")
     parser.add_argument("--quality", action="store_true", help="convergence instead of speed")
     options = parser.parse_args()

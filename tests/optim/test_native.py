@@ -190,6 +190,37 @@ def test_threads_that_come_at_once_share_what_one_of_them_compiles(monkeypatch: 
     assert len(made) == 1
 
 
+@needs_compiler
+def test_autograd_sees_that_parameters_have_moved() -> None:
+    model = nn.Linear(4, 4, bias=False)
+    optimizer = build("lion", model)
+    x = torch.ones(2, 4, requires_grad=True)
+    model(x).sum().backward()
+    kept = model(x)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        kept.sum().backward()
+
+
+@needs_compiler
+def test_a_step_in_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_kernels", {})
+    with torch.inference_mode():
+        model = network()
+        ends = train(model, build("lion", model), range(2))
+    other = network()
+    for a, b in zip(ends, train(other, build("lion", other), range(2)), strict=True):
+        assert torch.equal(a, b)
+
+
+@needs_compiler
+def test_a_compiler_with_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    path, *_ = native.compiler()
+    monkeypatch.setenv("CC", f"{path} -O2")
+    assert native.compiler() == (path, "-O2")
+    assert native.works()
+
+
 def test_what_has_no_loop() -> None:
     wide, narrow = torch.zeros(4), torch.zeros(4, dtype=torch.bfloat16)
     assert native.form_of([wide, wide, torch.zeros(())]) == (torch.float32, (False, False, True))

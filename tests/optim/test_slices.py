@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ultra_optim import base, build, factored, slices
+from ultra_optim import base, build, factored, native, slices
 from ultra_optim.slices import elementwise
 from ultra_optim.threads import each_alone, spread
 
@@ -19,6 +19,7 @@ from ultra_optim.threads import each_alone, spread
 def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let torch use three threads."""
     monkeypatch.setattr(slices, "SLICE", 1 << 10)
+    monkeypatch.setattr(slices, "LONG", 1 << 10)
     monkeypatch.setattr(base, "SLICE", 1 << 10)
     monkeypatch.setattr(factored, "PART", 1 << 10)
     monkeypatch.setattr(factored, "LONG", 1 << 14)
@@ -127,6 +128,28 @@ def test_long_items_and_subclasses_are_left_to_the_calling_thread(threads: None)
     )
     assert list(who([torch.zeros(n, device="meta") for n in (3, 9, 4)], limit=4)) == [3, 9, 4]
     assert who([], limit=4) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "compile", "times"),
+    [("lion", False, 1), ("lion", None, 1), ("lamb", True, 2), ("prodigy", False, 2)],
+)
+def test_the_work_of_all_groups_is_divided_once_for_each_look(
+    name: str, compile: bool | None, times: int, threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if compile and not native.works():
+        pytest.skip("needs a C compiler")
+    divided = []
+    monkeypatch.setattr(
+        slices, "spread", lambda work, items: divided.append(len(items)) or [work(item) for item in items]
+    )
+    model = nn.Sequential(nn.Embedding(30, 200), nn.Linear(200, 100), nn.LayerNorm(100), nn.Linear(100, 30))
+    optimizer = build(name, model, total_steps=4, compile=compile)
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    assert len(optimizer.param_groups) > 2
+    assert len(divided) == times
 
 
 def test_threads_do_not_spread_further(threads: None) -> None:

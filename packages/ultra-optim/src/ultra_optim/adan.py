@@ -39,7 +39,7 @@ class Adan(Optimizer):
         no_prox: decoupled decay as in AdamW instead of the proximal one.
         max_grad_norm: scale the gradients of all groups to at most this norm before anything else, 0 never;
             clip here or in the trainer, but in all steps alike, because differences are taken.
-        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

@@ -43,7 +43,7 @@ class AdEMAMix(Optimizer):
         alpha: weight of the slow average.
         t_alpha_beta3: T; None takes ``total_steps``, 0 has no warm-up.
         total_steps: updates of the run.
-        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, neither ``t_alpha_beta3`` nor ``total_steps``, a parameter

@@ -37,7 +37,7 @@ class ADOPT(Optimizer):
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
         clip: bound the elements of the normalised gradient by t^(1/4).
-        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

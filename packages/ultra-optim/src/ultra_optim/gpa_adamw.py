@@ -40,7 +40,7 @@ class GPAAdamW(AveragedOptimizer):
         weight_decay: decoupled, multiplied by the learning rate.
         mu_y: weight of the average where gradients are taken.
         mu_x: how much of the average stays at each update: 1 / (1 - mu_x) updates are remembered.
-        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

@@ -41,7 +41,7 @@ class LAMB(Optimizer):
         eps: added to the denominator.
         weight_decay: added to the direction before it is rescaled.
         max_trust: upper bound of phi, or None.
-        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

@@ -33,7 +33,7 @@ class Lion(Optimizer):
         betas: weight of the momentum in the update, and its decay rate.
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
-        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

@@ -97,16 +97,16 @@ def loop_of(
     Raises:
         NotImplementedError: the update does something for which there is no C.
     """
-
     writer = _Writer(update.__name__)
-    tensors = [torch.ones(()) if one else torch.ones(2) for one in alone]
-    numbers = [torch.ones((), dtype=torch.float64) for _ in names]
-    for number in [*numbers, *(t for t in tensors if t.ndim == 0)]:
-        writer.give(number)
-    for array in (t for t in tensors if t.ndim == 1):
-        writer.give(array)
-    with torch.inference_mode(False), torch.no_grad(), writer:
-        result = update(*([t] for t in tensors), **dict(zip(names, numbers, strict=True)), **fixed)
+    with torch.inference_mode(False), torch.no_grad():
+        tensors = [torch.ones(()) if one else torch.ones(2) for one in alone]
+        numbers = [torch.ones((), dtype=torch.float64) for _ in names]
+        for number in [*numbers, *(t for t in tensors if t.ndim == 0)]:
+            writer.give(number)
+        for array in (t for t in tensors if t.ndim == 1):
+            writer.give(array)
+        with writer:
+            result = update(*([t] for t in tensors), **dict(zip(names, numbers, strict=True)), **fixed)
     return writer.write(None if result is None else result[0], TYPES[dtype])
 
 

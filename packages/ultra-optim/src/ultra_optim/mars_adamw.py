@@ -51,7 +51,7 @@ class MARSAdamW(Optimizer):
         lr_1d: learning rate of AdamW; it follows the schedule of the group's.
         betas_1d: decay rates of AdamW's moments.
         weight_decay_1d: AdamW's weight decay.
-        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, ``lr_1d`` with ``lr`` 0, a parameter listed twice, a

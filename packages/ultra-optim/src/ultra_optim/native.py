@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -101,6 +102,8 @@ def call(
         (ctypes.c_longlong * len(lengths))(*lengths),
         ctypes.c_longlong(len(lengths)),
     )
+    if start == 0:
+        torch.autograd.graph.increment_version([row[0] for row in rows])  # as in-place operations do
     if kernel.loop.shape is None:
         return None
     return torch.tensor(list(results), dtype=dtype).view(len(rows), *kernel.loop.shape).unbind()
@@ -136,10 +139,10 @@ def _kernel(
 
 def _build(source: str) -> Callable[..., None]:
     """Compile a source whose function is called ``update``, and load it."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         code, library = Path(folder, "update.c"), Path(folder, "update.so")
         code.write_text(source)
-        command = [compiler() or "cc", *FLAGS, "-o", str(library), str(code)]
+        command = [*compiler(), *FLAGS, "-o", str(library), str(code)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}{source}")
@@ -154,9 +157,9 @@ def works() -> bool:
 
 
 @functools.cache
-def _complaint(path: str | None) -> str:
+def _complaint(command: tuple[str, ...]) -> str:
     """Return what is wrong with a compiler; nothing if it works."""
-    if path is None:
+    if not command:
         sought = os.environ.get("CC") or "cc, gcc or clang"
         problem = (
             f"a C compiler, and there is no {sought} on the PATH: install one, name one in the environment "
@@ -172,10 +175,13 @@ def _complaint(path: str | None) -> str:
     return problem
 
 
-def compiler() -> str | None:
-    """Return the path of a C compiler: the one that the environment variable CC names, or the system's."""
-    names = [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]
-    return next(filter(None, map(shutil.which, names)), None)
+def compiler() -> tuple[str, ...]:
+    """Return a C compiler, that which the environment variable CC names or the system's; empty for none."""
+    named = shlex.split(os.environ.get("CC", ""))
+    for name in named[:1] or ("cc", "gcc", "clang"):
+        if path := shutil.which(name):
+            return path, *named[1:]
+    return ()
 
 
 def wanted(compile: bool | None) -> bool:

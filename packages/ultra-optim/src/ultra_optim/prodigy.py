@@ -52,7 +52,7 @@ class Prodigy(Optimizer):
         use_bias_correction: correct the moments for their start; transformers train better with it.
         safeguard_warmup: leave the rate out of s, for schedules that warm up.
         slice_p: estimate d from every slice_p-th element; 11 saves nearly half of the memory.
-        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

@@ -43,7 +43,7 @@ class ScheduleFreeAdamW(AveragedOptimizer):
         warmup_steps: updates over which the rate rises linearly.
         r: power of the update's number in the weights of the average.
         weight_lr_power: power of the rate in them.
-        compile: compile the update; None where it costs next to nothing: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
