@@ -36,7 +36,9 @@ def test_against_pytorch_optimizer(
     monkeypatch.setattr(torch, "tensor", partial(torch.tensor, dtype=dtype))
     mine, theirs = ([p.requires_grad_() for p in tensors(0, dtype)] for _ in range(2))
     shared = {"lr": 0.7, "betas": (0.9, 0.99), "weight_decay": 0.01, "d0": 1e-4, **options}
-    ours, oracle = Prodigy(mine, **shared), pytorch_optimizer.Prodigy(theirs, **shared)
+    # in float32 they agree where they round alike, without fused products: the first steps are a dozen ulps
+    ours = Prodigy(mine, compile=None if dtype is torch.float64 else False, **shared)
+    oracle = pytorch_optimizer.Prodigy(theirs, **shared)
     descend(ours, mine)
     descend(oracle, theirs)
     assert ours.param_groups[0]["d"] > 10 * 1e-4, "the distance has not grown: nothing is tested"

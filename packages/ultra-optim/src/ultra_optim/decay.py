@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ultra_optim.operations import Number, scale_
+from ultra_optim.operations import Number, shrink_
 
 DecayRule = Literal["plain", "cautious", "corrected"]
 """The option ``decay_rule`` of every optimizer with decoupled decay. With d the direction, p <- p - lr d:
@@ -60,10 +60,7 @@ def decay_(
     if isinstance(shrink, float) and shrink == 0.0:
         return
     if not cautious:
-        if isinstance(shrink, list):
-            torch._foreach_mul_(params, [1 - s for s in shrink])
-        else:
-            scale_(params, 1 - shrink)
+        shrink_(params, shrink)
         return
     parts: list[Any] = shrink if isinstance(shrink, list) else [shrink] * len(params)
     for p, d, part in zip(params, directions, parts, strict=True):

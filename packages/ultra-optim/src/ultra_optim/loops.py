@@ -176,7 +176,8 @@ class _Writer(TorchDispatchMode):
             result: what the update returned for the row.
             number: C's type of an element.
         """
-        stores = [f"a{i}[i] = {v.name};" for i, (before, v) in enumerate(self.arrays) if v.name != before]
+        written = [(i, v) for i, (before, v) in enumerate(self.arrays) if v.name != before]
+        stores = [f"a{i}[i] = {self.at(v, INSIDE)};" for i, v in written]
         value = [] if result is None else self.values[id(result)]
         results = value if isinstance(value, list) else [value]
         before, inside, after = self.lines
@@ -224,9 +225,11 @@ class _Writer(TorchDispatchMode):
             raise self.unknown(name)
         operands = [*args, *kwargs.values()]
         when = max(operand.when for operand in operands if isinstance(operand, _Value))
-        value = self.new(
-            when, known(*(self.at(a, when) for a in args), **{k: self.at(a, when) for k, a in kwargs.items()})
-        )
+        try:
+            named = {key: self.at(operand, when) for key, operand in kwargs.items()}
+            value = self.new(when, known(*(self.at(operand, when) for operand in args), **named))
+        except (TypeError, ValueError) as error:  # arguments that the C has not
+            raise self.unknown(f"{name} with {', '.join([str(len(args)), *kwargs])} arguments") from error
         if not name.endswith("_"):
             return value
         first.when, first.name = value.when, value.name

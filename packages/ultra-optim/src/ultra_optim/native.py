@@ -37,7 +37,6 @@ FLAGS = (
 )
 """Vectors of this machine's length and fused products; infinities and NaN stay what they are."""
 
-
 Form: TypeAlias = tuple[torch.dtype, tuple[bool, ...]]
 """The dtype of a row, and for each of its tensors whether it is one number for all elements."""
 
@@ -159,20 +158,15 @@ def works() -> bool:
 @functools.cache
 def _complaint(command: tuple[str, ...]) -> str:
     """Return what is wrong with a compiler; nothing if it works."""
-    if not command:
-        sought = os.environ.get("CC") or "cc, gcc or clang"
-        problem = (
-            f"a C compiler, and there is no {sought} on the PATH: install one, name one in the environment "
-            "variable CC, or leave compile out"
-        )
-    else:
-        try:
+    try:
+        if command:
             _build("void update(void) {}\n")
             return ""
-        except (OSError, RuntimeError) as error:
-            problem = f"a C compiler that works: {error}"
-    _log.info("element-wise updates are not compiled, which needs %s", problem)
-    return problem
+        found = "a C compiler, and there is none on the PATH"
+    except (OSError, RuntimeError) as error:
+        found = f"a C compiler that works: {error}"
+    _log.info("element-wise updates are not compiled, which needs %s", found)
+    return found
 
 
 def compiler() -> tuple[str, ...]:
@@ -196,4 +190,8 @@ def check_compiler(who: str) -> None:
         ValueError: there is none, or it fails.
     """
     if problem := _complaint(compiler()):
-        raise ValueError(f"{who}: compile=True needs {problem}")
+        named = f" (where it is {os.environ['CC']})" if os.environ.get("CC") else ""
+        raise ValueError(
+            f"{who}: compile=True needs {problem}. Install cc, gcc or clang, name another in the environment "
+            f"variable CC{named}, or leave compile out"
+        )

@@ -71,6 +71,15 @@ def scale_(xs: Tensors, factor: Number) -> None:
         torch._foreach_mul_(xs, factor)
 
 
+def shrink_(xs: Tensors, part: Number) -> None:
+    """x <- x - part x; in one rounding where products are fused, while 1 - part loses most of a small one."""
+    if isinstance(part, Tensor):
+        for x in xs:
+            x.sub_(x * part)
+    else:
+        torch._foreach_mul_(xs, 1 - part)
+
+
 def square_average_(xs: Tensors, ys: Tensors, weight: Number) -> None:
     """x <- (1 - weight) x + weight y^2."""
     if isinstance(weight, Tensor):
@@ -142,7 +151,7 @@ def adam_(
         for root in roots:
             root.add_(eps)
         if isinstance(shrink, Tensor) or shrink:
-            scale_(params, 1 - shrink)
+            shrink_(params, shrink)
         if isinstance(rate, Tensor):
             for p, m, root in zip(params, first, roots, strict=True):
                 p.sub_(rate * (m / root))

@@ -60,11 +60,6 @@ def look_over(update: Update, *columns: Sequence[Tensor], **numbers: Any) -> Loo
     return Look(update, columns, numbers, compiled.is_wanted())
 
 
-def over_slices(update: Update, *columns: Sequence[Tensor], **numbers: Any) -> list[Tensor]:
-    """Do as :func:`elementwise`, with the gradients in the second column."""
-    return take([look_over(update, *columns, **numbers)])[0]
-
-
 def elementwise(
     update: Update, params: Sequence[Tensor], *state: Sequence[Tensor], **numbers: Any
 ) -> list[Tensor]:
