@@ -5,7 +5,7 @@ of C (:mod:`ultra_optim.native`), which takes tenths of a second and is done whe
 elsewhere, with the option ``compile=True``, by ``torch.compile``, for long tensors on any device it knows.
 With ``compile=False`` they call torch's operations one after the other, as they do for tensors that are not
 contiguous or of a subclass (DTensor), and on a CPU for those in half precision. Results differ by rounding.
-AdamW and SGD do not have the option, torch's kernels being one pass already, nor have methods that are not
+AdamW does not have the option, torch's kernel being one pass already, nor have methods that are not
 element-wise.
 """
 

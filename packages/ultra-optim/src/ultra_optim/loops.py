@@ -68,23 +68,23 @@ Numbers are the update's in order, then the columns that have one element.
 """
 
 
-class Loop(NamedTuple):
+class Source(NamedTuple):
     """A loop in C."""
 
-    source: str
+    text: str
     results: int
     """Of a row."""
     shape: tuple[int, ...] | None
     """Of what the update returns for a row; None for nothing."""
 
 
-def loop_of(
+def source_of(
     update: Callable[..., Any],
     alone: Sequence[bool],
     names: Sequence[str],
     fixed: Mapping[str, Any],
     dtype: torch.dtype,
-) -> Loop:
+) -> Source:
     """Trace an update and write its loop.
 
     Args:
@@ -169,7 +169,7 @@ class _Writer(TorchDispatchMode):
             self.note(results, self.apply(name, given, named))
         return results
 
-    def write(self, result: Tensor | None, number: str) -> Loop:
+    def write(self, result: Tensor | None, number: str) -> Source:
         """Write the whole function.
 
         Args:
@@ -204,7 +204,7 @@ class _Writer(TorchDispatchMode):
             "}",
         ]
         shape = None if result is None else tuple(result.shape)
-        return Loop("\n".join([f"typedef {number} T;", HEAD, "{", *body, "}", ""]), len(results), shape)
+        return Source("\n".join([f"typedef {number} T;", HEAD, "{", *body, "}", ""]), len(results), shape)
 
     def apply(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Write what an operation on one tensor does."""

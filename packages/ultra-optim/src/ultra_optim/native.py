@@ -15,12 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
+import attrs
 import torch
 from torch import Tensor
 
-from ultra_optim.loops import TYPES, Loop, loop_of
+from ultra_optim.loops import TYPES, Source, source_of
 
 _log = logging.getLogger(__name__)
 _making = threading.Lock()
@@ -43,11 +44,16 @@ Form: TypeAlias = tuple[torch.dtype, tuple[bool, ...]]
 
 def form_of(row: Sequence[Tensor]) -> Form | None:
     """Return the form of a row; None if there is no loop for it: its dtypes differ, or C has no such type."""
-    first = row[0]
-    alone = tuple([t.numel() == 1 < first.numel() for t in row])
-    if first.dtype in TYPES and all(one or t.dtype is first.dtype for t, one in zip(row, alone, strict=True)):
-        return first.dtype, alone
-    return None
+    dtype, size = row[0].dtype, row[0].numel()
+    if dtype not in TYPES:
+        return None
+    alone = []
+    for t in row:
+        one = t.numel() != size
+        if t.dtype is not dtype and not one:
+            return None
+        alone.append(one)
+    return dtype, tuple(alone)
 
 
 def divide(numbers: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]:
@@ -58,82 +64,82 @@ def divide(numbers: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[str
     return names, tuple([(n, value) for n, value in numbers.items() if n not in names])
 
 
-def call(
-    update: Callable[..., Any],
-    form: Form,
-    rows: Sequence[Sequence[Tensor]],
-    numbers: Mapping[str, Any],
-    start: int = 0,
-    stop: int | None = None,
-) -> Sequence[Tensor] | None:
-    """Do as ``update(parameters, gradients, states, ..., **numbers)`` does, without Python's lock.
+@attrs.frozen
+class Loop:
+    """A loop of C with numbers; call it in any thread, Python's lock is free while it runs.
+
+    Attributes:
+        source: of the loop.
+        function: compiled from it.
+        alone: for each column, whether it has one element.
+        values: the update's numbers.
+    """
+
+    source: Source
+    function: Callable[..., None]
+    alone: tuple[bool, ...]
+    values: list[float]
+
+    def __call__(
+        self, rows: Sequence[Sequence[Tensor]], start: int = 0, stop: int | None = None
+    ) -> Sequence[Tensor] | None:
+        """Do as the update does, ``update(parameters, gradients, states, ..., **numbers)``.
+
+        Args:
+            rows: each a parameter, its gradient and state, contiguous, of the form the loop was made for.
+            start: the first element of the rows, seen as flat.
+            stop: one after the last; None for all of them.
+
+        Returns:
+            what the update returns.
+        """
+        dtype = rows[0][0].dtype
+        skipped = start * dtype.itemsize
+        arrays, values, lengths = [], [], []
+        for row in rows:
+            values += self.values
+            for t, one in zip(row, self.alone, strict=True):
+                if one:
+                    values.append(float(t))
+                else:
+                    arrays.append(t.data_ptr() + skipped)
+            lengths.append((row[0].numel() if stop is None else stop) - start)
+        results = (ctypes.c_double * (len(rows) * self.source.results))()
+        self.function(
+            (ctypes.c_void_p * len(arrays))(*arrays),
+            (ctypes.c_double * len(values))(*values),
+            results,
+            (ctypes.c_longlong * len(lengths))(*lengths),
+            ctypes.c_longlong(len(lengths)),
+        )
+        if start == 0:
+            torch.autograd.graph.increment_version([row[0] for row in rows])  # as in-place operations do
+        if self.source.shape is None:
+            return None
+        return torch.tensor(list(results), dtype=dtype).view(len(rows), *self.source.shape).unbind()
+
+
+def loop_for(update: Callable[..., Any], form: Form, numbers: Mapping[str, Any]) -> Loop:
+    """Return the loop that does what an update does to rows of a form.
 
     Args:
         update: is marked, see :func:`ultra_optim.compiled.compilable`.
-        form: of all rows.
-        rows: each a parameter, its gradient and state, contiguous.
+        form: of the rows.
         numbers: floats may be others in every call; other values are part of the code.
-        start: the first element of the rows, seen as flat.
-        stop: one after the last; None for all of them.
-
-    Returns:
-        what the update returns.
     """
-    dtype, alone = form
     names, fixed = divide(numbers)
-    kernel = _kernel(update, alone, names, fixed, dtype)
-    skipped = start * dtype.itemsize
-    arrays, values, lengths = [], [], []
-    changing = [numbers[name] for name in names]
-    for row in rows:
-        values += changing
-        for t, one in zip(row, alone, strict=True):
-            if one:
-                values.append(float(t))
-            else:
-                arrays.append(t.data_ptr() + skipped)
-        lengths.append((row[0].numel() if stop is None else stop) - start)
-    results = (ctypes.c_double * (len(rows) * kernel.loop.results))()
-    kernel.function(
-        (ctypes.c_void_p * len(arrays))(*arrays),
-        (ctypes.c_double * len(values))(*values),
-        results,
-        (ctypes.c_longlong * len(lengths))(*lengths),
-        ctypes.c_longlong(len(lengths)),
-    )
-    if start == 0:
-        torch.autograd.graph.increment_version([row[0] for row in rows])  # as in-place operations do
-    if kernel.loop.shape is None:
-        return None
-    return torch.tensor(list(results), dtype=dtype).view(len(rows), *kernel.loop.shape).unbind()
-
-
-class Kernel(NamedTuple):
-    """A loop and the function that its source was compiled to."""
-
-    loop: Loop
-    function: Callable[..., None]
-
-
-_kernels: dict[Any, Kernel] = {}
-
-
-def _kernel(
-    update: Callable[..., Any],
-    alone: tuple[bool, ...],
-    names: tuple[str, ...],
-    fixed: tuple[tuple[str, Any], ...],
-    dtype: torch.dtype,
-) -> Kernel:
-    key = (update, alone, names, fixed, dtype)
-    if (found := _kernels.get(key)) is None:
+    key = (update, form, names, fixed)
+    if key not in _made:
         with _making:
-            if (found := _kernels.get(key)) is None:
-                start = time.perf_counter()
-                loop = loop_of(update, alone, names, dict(fixed), dtype)
-                found = _kernels[key] = Kernel(loop, _build(loop.source))
-                _log.info("compiled %s in %.1f s", update.__name__, time.perf_counter() - start)
-    return found
+            if key not in _made:
+                begun = time.perf_counter()
+                source = source_of(update, form[1], names, dict(fixed), form[0])
+                _made[key] = source, _build(source.text)
+                _log.info("compiled %s in %.1f s", update.__name__, time.perf_counter() - begun)
+    return Loop(*_made[key], form[1], [numbers[name] for name in names])
+
+
+_made: dict[Any, tuple[Source, Callable[..., None]]] = {}
 
 
 def _build(source: str) -> Callable[..., None]:
@@ -171,10 +177,15 @@ def _complaint(command: tuple[str, ...]) -> str:
 
 def compiler() -> tuple[str, ...]:
     """Return a C compiler, that which the environment variable CC names or the system's; empty for none."""
-    named = shlex.split(os.environ.get("CC", ""))
-    for name in named[:1] or ("cc", "gcc", "clang"):
-        if path := shutil.which(name):
-            return path, *named[1:]
+    return _found(os.environ.get("CC", ""), os.environ.get("PATH", ""))
+
+
+@functools.cache
+def _found(named: str, path: str) -> tuple[str, ...]:
+    own, *arguments = shlex.split(named) or [""]
+    for name in [own] if own else ["cc", "gcc", "clang"]:
+        if command := shutil.which(name, path=path):
+            return command, *arguments
     return ()
 
 

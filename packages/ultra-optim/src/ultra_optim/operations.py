@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from ultra_optim.threads import PLAIN
+
 Number: TypeAlias = Any
 """A float, or a tensor of one element where an update is compiled."""
 
@@ -19,7 +21,6 @@ Tensors: TypeAlias = list[Tensor] | tuple[Tensor, ...]
 KEEP = 2.0**-53
 """Weight of a new value in an average that is to stay what it is: torch's kernel takes none of 0."""
 
-_PLAIN = frozenset({Tensor, torch.nn.Parameter})
 _FOREVER = torch.tensor(float("inf"))
 
 
@@ -202,7 +203,7 @@ def fused(*lists: Tensors) -> bool:
     for row in zip(*lists, strict=True):
         dtype, contiguous = row[0].dtype, True
         for t in row:
-            if not t.is_cpu or t.dtype is not dtype or type(t) not in _PLAIN:
+            if not t.is_cpu or t.dtype is not dtype or type(t) not in PLAIN:
                 return False
             contiguous = contiguous and t.is_contiguous()
         if not contiguous and (len({t.stride() for t in row}) > 1 or _has_gaps(row[0])):

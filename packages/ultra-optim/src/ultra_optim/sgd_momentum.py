@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ultra_optim.base import Optimizer
 from ultra_optim.checks import Beta, LearningRate, WeightDecay
-from ultra_optim.operations import add, fused
+from ultra_optim.compiled import compilable
+from ultra_optim.operations import Number, add, add_, fused, scale_
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -33,6 +34,7 @@ class SGDMomentum(Optimizer):
         dampening: part of the gradient that does not enter the momentum.
         weight_decay: coupled L2 term.
         nesterov: look ahead; needs momentum and no dampening.
+        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -53,6 +55,7 @@ class SGDMomentum(Optimizer):
         dampening: Beta = 0.0,
         weight_decay: WeightDecay = 0.0,
         nesterov: bool = False,
+        compile: bool | None = None,
     ) -> None:
         if nesterov and (momentum == 0 or dampening != 0):
             raise ValueError(
@@ -60,7 +63,7 @@ class SGDMomentum(Optimizer):
                 f"{dampening!r}"
             )
         options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "nesterov": nesterov})
+        super().__init__(params, {**options, "nesterov": nesterov}, compile=compile)
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""
@@ -83,26 +86,26 @@ class SGDMomentum(Optimizer):
             )
 
 
-def descend(params: list[Tensor], grads: list[Tensor], *, rate: float, weight_decay: float) -> None:
+@compilable
+def descend(params: list[Tensor], grads: list[Tensor], *, rate: Number, weight_decay: Number) -> None:
     """p <- p - rate (g + weight_decay p), in place."""
-    if weight_decay != 0:
-        grads = add(grads, params, weight_decay)
-    torch._foreach_add_(params, grads, alpha=-rate)
+    add_(params, with_decay(grads, params, weight_decay), -rate)
 
 
+@compilable
 def sgd_update(
     params: list[Tensor],
     grads: list[Tensor],
     buffers: list[Tensor],
     *,
-    rate: float,
-    momentum: float,
-    weight: float,
-    weight_decay: float,
+    rate: Number,
+    momentum: Number,
+    weight: Number,
+    weight_decay: Number,
     nesterov: bool,
 ) -> None:
     """Apply the formula of :class:`SGDMomentum` in place; ``weight`` is 1 - dampening."""
-    if fused(params, grads, buffers):
+    if not isinstance(rate, Tensor) and fused(params, grads, buffers):
         torch._fused_sgd_(
             params,
             grads,
@@ -116,11 +119,14 @@ def sgd_update(
             is_first_step=False,
         )
         return
-    if weight_decay != 0:
-        grads = add(grads, params, weight_decay)
-    torch._foreach_mul_(buffers, momentum)
-    torch._foreach_add_(buffers, grads, alpha=weight)
-    if nesterov:
-        torch._foreach_add_(params, add(grads, buffers, momentum), alpha=-rate)
-    else:
-        torch._foreach_add_(params, buffers, alpha=-rate)
+    grads = with_decay(grads, params, weight_decay)
+    scale_(buffers, momentum)
+    add_(buffers, grads, weight)
+    add_(params, add(grads, buffers, momentum) if nesterov else buffers, -rate)
+
+
+def with_decay(grads: list[Tensor], params: list[Tensor], weight_decay: Number) -> list[Tensor]:
+    """Return g + weight_decay p of each."""
+    if isinstance(weight_decay, Tensor) or weight_decay != 0:
+        return add(grads, params, weight_decay)
+    return grads

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ultra_optim import compiled, native
-from ultra_optim.threads import is_plain, spread
+from ultra_optim.threads import PLAIN, spread
 
 SLICE = 1 << 18
 """Elements per slice: half a dozen such tensors fit a last-level cache, and calls are few enough."""
@@ -106,21 +106,23 @@ def _next(walk: Walk, before: Look, sums: list[Tensor]) -> Look | None:
 class Part(NamedTuple):
     """Rows of a look that one thread takes, or of which a compiled call takes several."""
 
-    look: int
-    rows: list[int]
+    look: Look
+    places: list[tuple[int, int]]
+    """Numbers of the look and of each row."""
+    rows: list[tuple[Tensor, ...]]
     shared: bool
     """Whether the thread is one of ours, as on a CPU."""
     start: int = 0
     stop: int | None = None
     """Elements of the row, seen as flat; None where tensors stay whole."""
-    form: native.Form | None = None
-    """That of the rows if a loop of C moves them."""
+    loop: native.Loop | None = None
+    """What moves the rows if the update does not."""
     compiled: bool = False
     """Whether ``torch.compile`` does."""
 
 
-Sum: TypeAlias = tuple[int, int, int, Tensor]
-"""Numbers of a look and its row, the first element of a slice, and what the update returned for it."""
+Sum: TypeAlias = tuple[tuple[int, int], int, Tensor]
+"""A place, the first element of a slice, and what the update returned for it."""
 
 
 def take(looks: Sequence[Look], tasks: Sequence[Callable[[], None]] = ()) -> list[list[Tensor]]:
@@ -141,13 +143,14 @@ def take(looks: Sequence[Look], tasks: Sequence[Callable[[], None]] = ()) -> lis
     """
     parts = [part for number, each in enumerate(looks) for part in _parts(number, each)]
     jobs: list[Callable[[], list[Sum] | None]] = list(tasks)
-    jobs += [functools.partial(_on_cpu, looks, part) for part in parts if part.shared]
-    found = spread(lambda job: job() or [], jobs)
-    found += [_eager(looks, part) for part in parts if not part.shared and not part.compiled]
-    found += _compiled(looks, [part for part in parts if not part.shared and part.compiled])
+    jobs += [functools.partial(_move, part) for part in parts if part.shared]
+    here = not tasks and all(part.loop is not None for part in parts if part.shared)
+    found = spread(lambda job: job() or [], jobs, here=here)
+    found += [_move(part) for part in parts if not part.shared and not part.compiled]
+    found += _compiled([part for part in parts if part.compiled])
     pieces: dict[tuple[int, int], list[Tensor]] = {}
-    for number, row, _, result in sorted(itertools.chain(*found), key=lambda each: each[:3]):
-        pieces.setdefault((number, row), []).append(result)
+    for place, _, result in sorted(itertools.chain(*found), key=lambda each: each[:2]):
+        pieces.setdefault(place, []).append(result)
     sums: list[list[Tensor]] = [[] for _ in looks]
     for (number, _), each in pieces.items():
         sums[number].append(each[0] if len(each) == 1 else torch.stack(each).sum(0))
@@ -156,58 +159,61 @@ def take(looks: Sequence[Look], tasks: Sequence[Callable[[], None]] = ()) -> lis
 
 def _parts(number: int, look: Look) -> Iterator[Part]:
     """Cut the rows of a look into parts of about :data:`SLICE` elements; short ones share one."""
-    whole: list[int] = []
-    short: dict[native.Form | None, list[int]] = {}
-    filled: Counter[native.Form | None] = Counter()
     marked = compiled.is_compilable(look.update)
-    loops = marked and native.wanted(look.compile)
+    in_c = marked and native.wanted(look.compile)
+    loops: dict[native.Form | None, native.Loop | None] = {None: None}
+    short: dict[native.Form | None, Part] = {}
+    filled: Counter[native.Form | None] = Counter()
+    whole = Part(look, [], [], shared=False)
     for index, row in enumerate(zip(*look.columns, strict=True)):
-        size = row[0].numel()
-        if not all(is_plain(t) and t.is_contiguous() for t in row):
-            whole.append(index)
-            continue
-        if not all(t.is_cpu for t in row):
-            if marked and look.compile and size > SLICE // 2 and len({t.device for t in row}) == 1:
-                yield Part(number, [index], shared=False, compiled=True)
+        place, size = (number, index), row[0].numel()
+        if not _is_flat_on_cpu(row):
+            if marked and look.compile and size > SLICE // 2 and _is_flat_on_one_device(row):
+                yield Part(look, [place], [row], shared=False, compiled=True)
             else:
-                whole.append(index)
+                _join(whole, place, row)
             continue
-        form = native.form_of(row) if loops else None
+        form = native.form_of(row) if in_c else None
+        if form is not None and form not in loops:
+            loops[form] = native.loop_for(look.update, form, look.numbers)
         if size > SLICE // 2:
             count = max(1, round(size / (LONG if form else SLICE)))
             length = -(-size // (64 * count)) * 64  # whole vector registers, but at the end
             for start in range(0, size, length):
-                yield Part(number, [index], True, start, min(start + length, size), form)
+                yield Part(look, [place], [row], True, start, min(start + length, size), loops[form])
             continue
-        short.setdefault(form, []).append(index)
+        _join(short.setdefault(form, Part(look, [], [], shared=True, loop=loops[form])), place, row)
         filled[form] += size
         if filled[form] > SLICE // 2:
-            yield Part(number, short.pop(form), shared=True, form=form)
+            yield short.pop(form)
             filled[form] = 0
-    for form, rows in short.items():
-        yield Part(number, rows, shared=True, form=form)
-    if whole:
-        yield Part(number, whole, shared=False)
+    yield from short.values()
+    if whole.rows:
+        yield whole
 
 
-def _rows(looks: Sequence[Look], part: Part) -> list[list[Tensor]]:
-    return [[column[row] for column in looks[part.look].columns] for row in part.rows]
+def _is_flat_on_cpu(row: tuple[Tensor, ...]) -> bool:
+    return all(type(t) in PLAIN and t.is_cpu and t.is_contiguous() for t in row)
 
 
-def _on_cpu(looks: Sequence[Look], part: Part) -> list[Sum]:
-    """Call an update, or the loop that does the same, in one of our threads."""
-    if part.form is None:
-        return _eager(looks, part)
-    update, numbers = looks[part.look].update, looks[part.look].numbers
-    return _sums(part, native.call(update, part.form, _rows(looks, part), numbers, part.start, part.stop))
+def _is_flat_on_one_device(row: tuple[Tensor, ...]) -> bool:
+    return len({t.device for t in row}) == 1 and all(type(t) in PLAIN and t.is_contiguous() for t in row)
 
 
-def _eager(looks: Sequence[Look], part: Part) -> list[Sum]:
-    """Call an update on the tensors of a part, or on slices of them."""
-    update, numbers = looks[part.look].update, looks[part.look].numbers
-    rows = _rows(looks, part)
+def _join(part: Part, place: tuple[int, int], row: tuple[Tensor, ...]) -> None:
+    part.places.append(place)
+    part.rows.append(row)
+
+
+def _move(part: Part) -> list[Sum]:
+    """Call an update on the tensors of a part or on slices of them, or the loop that does the same."""
+    if part.loop is not None:
+        return _sums(part, part.loop(part.rows, part.start, part.stop))
+    update, numbers, rows = part.look.update, part.look.numbers, part.rows
     if part.stop is not None and part.stop - part.start < rows[0][0].numel():
-        rows = [[t if t.numel() == 1 else t.detach().view(-1)[part.start : part.stop] for t in rows[0]]]
+        rows = [
+            tuple([t if t.numel() == 1 else t.detach().view(-1)[part.start : part.stop] for t in rows[0]])
+        ]
     params, grads, *state = (list(column) for column in zip(*rows, strict=True))
     if all(p.dtype in WIDE and g.dtype is p.dtype for p, g in zip(params, grads, strict=True)):
         return _sums(part, update(params, grads, *state, **numbers))
@@ -219,18 +225,19 @@ def _eager(looks: Sequence[Look], part: Part) -> list[Sum]:
     return _sums(part, results)
 
 
-def _compiled(looks: Sequence[Look], parts: Sequence[Part]) -> list[list[Sum]]:
+def _compiled(parts: Sequence[Part]) -> list[list[Sum]]:
     """Call compiled updates on an accelerator, on several rows at a time."""
-    rows = [[t if t.numel() == 1 else t.detach().view(-1) for t in _rows(looks, part)[0]] for part in parts]
-    numbers = [looks[part.look].numbers for part in parts]
-    updates = [looks[part.look].update for part in parts]
-    results = compiled.call_all(updates, rows, numbers)
+    results = compiled.call_all(
+        [part.look.update for part in parts],
+        [[t if t.numel() == 1 else t.detach().view(-1) for t in part.rows[0]] for part in parts],
+        [part.look.numbers for part in parts],
+    )
     return [_sums(part, [result]) for part, result in zip(parts, results, strict=True)]
 
 
 def _sums(part: Part, results: Sequence[Tensor | None] | None) -> list[Sum]:
     return [
-        (part.look, row, part.start, result)
-        for row, result in zip(part.rows, results or (), strict=False)
+        (place, part.start, result)
+        for place, result in zip(part.places, results or (), strict=False)
         if result is not None
     ]

@@ -16,23 +16,27 @@ from torch import Tensor
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+PLAIN = frozenset({Tensor, torch.nn.Parameter})
+"""Types of tensors that are no DTensor or another subclass."""
+
 
 def on_cpu(tensor: Tensor) -> bool:
     """Whether threads may share its work: it lies in this process's memory, and is no DTensor."""
-    return tensor.is_cpu and is_plain(tensor)
+    return tensor.is_cpu and type(tensor) in PLAIN
 
 
-def is_plain(tensor: Tensor) -> bool:
-    """Whether it is no DTensor or another subclass."""
-    return type(tensor) in (Tensor, torch.nn.Parameter)
-
-
-def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def spread(work: Callable[[Item], Result], items: Sequence[Item], *, here: bool = False) -> list[Result]:
     """Call ``work`` on every item, on as many threads as torch may use; return the results in order.
 
     Each thread works alone: what it calls, this function among it, does not divide its work further. torch's
     own way, to divide every operation, wakes the other threads for each, which takes longer than an operation
     on a slice.
+
+    Args:
+        work: see above.
+        items: what to work on.
+        here: whether the calling thread takes items too, since ``work`` has nothing that torch would divide;
+            it is awake, and has a processor.
 
     Raises:
         Exception: what ``work`` raised for an item; by then no thread works any more.
@@ -50,8 +54,12 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result
                 results[number] = work(items[number])
 
     pool = _pool(threads)
-    futures = [pool.submit(take_turns) for _ in range(min(threads, len(items)))]
-    wait(futures)
+    futures = [pool.submit(take_turns) for _ in range(min(threads, len(items)) - here)]
+    try:
+        if here:
+            take_turns()
+    finally:
+        wait(futures)
     for future in futures:
         future.result()
     return results

@@ -17,6 +17,9 @@ UPDATES = sorted(
     key=lambda update: update.__name__,
 )
 
+FLAGS = frozenset({"cautious", "nesterov"})
+"""Names of arguments that are true or false."""
+
 NUMBERS = frozenset({"speeds", "ratios", "scales"})
 """Names of columns that have one element."""
 
@@ -31,7 +34,7 @@ def arguments(update: Callable[..., Any]) -> tuple[list[str], dict[str, Any]]:
     names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     if any(p.kind is p.VAR_KEYWORD for p in parameters):  # those of adamw_update
         names += ["rate", "w1", "w2", "eps", "shrink", "cautious"]
-    return columns, {name: False if name == "cautious" else 0.01 * (3 + i) for i, name in enumerate(names)}
+    return columns, {name: False if name in FLAGS else 0.01 * (3 + i) for i, name in enumerate(names)}
 
 
 def columns_of(names: list[str], size: int, dtype: torch.dtype, seed: int) -> list[Tensor]:
