@@ -2,14 +2,17 @@
 
 import copy
 import functools
+import pickle
 import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+import ultra_optim
 from ultra_core.errors import UltraError
 from ultra_optim import build, compiled, loops, native, slices
 from ultra_optim.testing.updates import FLAGS, UPDATES, arguments, columns_of
@@ -58,6 +61,7 @@ CALLS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "div": lambda x, y, z: x / y,
     "ge": lambda x, y, z: x.clone().ge_(y),
     "lerp": lambda x, y, z: torch.lerp(x, y, 0.3),
+    "lt": lambda x, y, z: torch.where(x < y, x, y),
     "mul": lambda x, y, z: 3 * x * y,
     "neg": lambda x, y, z: -x,
     "reciprocal": lambda x, y, z: x.reciprocal(),
@@ -67,6 +71,7 @@ CALLS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "sqrt": lambda x, y, z: x.sqrt(),
     "square": lambda x, y, z: x.square(),
     "sub": lambda x, y, z: torch.sub(x, y, alpha=0.25),
+    "where": lambda x, y, z: torch.where(x >= y, y, z),
 }
 
 
@@ -230,6 +235,128 @@ def test_a_compiler_with_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     assert native.works()
 
 
+BETAS = dict.fromkeys(NAMES, (0.0, 0.0)) | {"adan": (0.0, 0.0, 0.0), "ademamix": (0.0, 0.0, 0.5)}
+BETAS |= {"mars_adamw": (0.5, 0.0), "schedulefree_adamw": (0.5, 0.0)}
+
+
+def moved(name: str, grads: list[float], compile: bool | None, **options: Any) -> Tensor:
+    """Return where one weight of many is after these gradients of it."""
+    p = nn.Parameter(torch.linspace(0.5, 1, 40).view(4, 10))
+    optimizer = build(name, nn.ParameterList([p]), lr=1e-3, total_steps=20, compile=compile, **options)
+    for step, g in enumerate(grads):
+        p.grad = torch.full_like(p, 0.1 + 0.01 * step)
+        p.grad[0, 3] = g
+        optimizer.step()
+        if getattr(optimizer, "curvature_due", False):
+            p.grad = torch.full_like(p, 0.1)
+            optimizer.curvature_step(lambda: 1.0)
+            p.grad = torch.full_like(p, 0.1)
+    return p.detach()
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "sgd_momentum"])
+def test_averages_that_forget_everything_and_gradients_whose_squares_overflow(name: str) -> None:
+    falling = [1.0, 1e-4, 1e-6, 1e-4]
+    options = {"betas": BETAS[name]} if name != "gpa_adamw" else {"betas": (0.5, 0.0)}
+    torch.testing.assert_close(
+        moved(name, falling, None, **options), moved(name, falling, False, **options), rtol=1e-5, atol=1e-6
+    )
+    large = [1.0, 3e19, 1.0, 1.0]
+    ours, theirs = moved(name, large, None), moved(name, large, False)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+@needs_compiler
+def test_numbers_of_other_types_need_no_new_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_made", {})
+    model = network()
+    optimizer = build("lion", model, betas=(0, 0.99))
+    for step in range(3):
+        optimizer.param_groups[0]["lr"] = np.float32(0.1 / (1 + step))
+        backward(model, step)
+        optimizer.step()
+    assert len(native._made) == 1
+
+
+@needs_compiler
+def test_gradients_that_are_not_what_their_memory_says() -> None:
+    for lazy in (torch._neg_view(torch.ones(3)), torch._efficientzerotensor(3)):
+        p = nn.Parameter(torch.ones(3))
+        optimizer = build("lion", nn.ParameterList([p]), lr=0.1)
+        p.grad = lazy
+        optimizer.step()
+        assert p.tolist() == pytest.approx([1.1 if lazy.is_neg() else 1.0] * 3)
+
+
+@needs_compiler
+@pytest.mark.parametrize("compile", [None, True, False])
+def test_copies_are_compiled_as_the_original_is(compile: bool | None) -> None:
+    optimizer = build("lion", network(), compile=compile)
+    assert copy.deepcopy(optimizer).compiled is compile
+    assert pickle.loads(pickle.dumps(optimizer)).compiled is compile
+
+
+@needs_compiler
+def test_a_group_has_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_made", {})
+    p = nn.Parameter(torch.ones(3))
+    optimizer = ultra_optim.Prodigy([{"params": [p], "compile": False}])
+    for _ in range(2):
+        p.grad = torch.ones(3)
+        optimizer.step()
+    assert not native._made
+    optimizer.load_state_dict(ultra_optim.Prodigy([p]).state_dict())
+
+
+@needs_compiler
+def test_another_default_device() -> None:
+    model, other = network(), network()
+    with torch.device("meta"):
+        optimizer = build("lamb", model)
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+    for p in other.parameters():
+        p.grad = torch.ones_like(p)
+    build("lamb", other).step()
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.usefixtures("without_compiler")
+@pytest.mark.parametrize("broken", ["gcc '", "echo", "gcc -DROOT=", "gcc -Dsqrtf=fabsf"])
+def test_compilers_that_do_not_fit_are_not_used(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", broken)
+    model, plain = network(), network()
+    ends = train(model, build("lion", model), range(2))
+    expected = train(plain, build("lion", plain, compile=False), range(2))
+    for a, b in zip(ends, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@needs_compiler
+@pytest.mark.parametrize("arguments", ["-std=c89 -pedantic-errors", "-Wall -Wextra -Werror"])
+def test_compilers_with_rules_of_their_own(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, *_ = native.compiler()
+    monkeypatch.setenv("CC", f"{path} {arguments}")
+    assert native.works()
+
+
+@needs_compiler
+def test_a_loop_that_cannot_be_compiled_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(native, "_made", {})
+    assert native.works()
+    monkeypatch.setattr(native.tempfile, "tempdir", "/nowhere/at/all")
+    model, plain = network(), network()
+    ends = train(model, build("lion", model), range(3))
+    expected = train(plain, build("lion", plain, compile=False), range(3))
+    assert all(torch.equal(a, b) for a, b in zip(ends, expected, strict=True))
+    assert len([r for r in caplog.records if "left to torch's operations" in r.message]) == 1
+
+
 def test_what_has_no_loop() -> None:
     wide, narrow = torch.zeros(4), torch.zeros(4, dtype=torch.bfloat16)
     assert native.form_of([wide, wide, torch.zeros(())]) == (torch.float32, (False, False, True))
@@ -237,7 +364,8 @@ def test_what_has_no_loop() -> None:
     assert native.form_of([narrow, narrow, wide]) is None
     assert native.form_of([wide, wide, wide.double()]) is None
     assert native.form_of([wide, wide, torch.zeros((), dtype=torch.float64)]) is not None
-    assert native.divide({"a": 1, "b": 0.5, "c": True, "d": None}) == (("a", "b"), (("c", True), ("d", None)))
+    numbers = {"a": 1, "b": torch.tensor(0.5), "c": True, "d": None}
+    assert native.divide(numbers) == ({"a": 1.0, "b": 0.5}, (("c", True), ("d", None)))
 
 
 @pytest.fixture

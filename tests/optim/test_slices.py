@@ -141,7 +141,9 @@ def test_the_work_of_all_groups_is_divided_once_for_each_look(
         pytest.skip("needs a C compiler")
     divided = []
     monkeypatch.setattr(
-        slices, "spread", lambda work, items: divided.append(len(items)) or [work(item) for item in items]
+        slices,
+        "spread",
+        lambda work, items, here: divided.append(len(items)) or [work(item) for item in items],
     )
     model = nn.Sequential(nn.Embedding(30, 200), nn.Linear(200, 100), nn.LayerNorm(100), nn.Linear(100, 30))
     optimizer = build(name, model, total_steps=4, compile=compile)

@@ -41,16 +41,30 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits()
-    compiled: bool | None = None
+    compiled: bool | None = False
     """Whether element-wise updates are compiled, see :func:`ultra_optim.compiled.compiling`."""
     _walks: list[tuple[Walk, Look]]
     _tasks: list[Callable[[], None]]
 
-    def __init__(self, params: Any, defaults: dict[str, Any], *, compile: bool | None = None) -> None:
+    def __init__(self, params: Any, defaults: dict[str, Any], *, compile: bool | None = False) -> None:
         if compile:
             check_compiler(type(self).__name__)
         super().__init__(params, defaults)
         self.compiled = compile
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied and pickled."""
+        return {**super().__getstate__(), "compiled": self.compiled}
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group after checking it.
+
+        Raises:
+            ValueError: see :class:`Checked`; or ``compile`` is true for it and there is no compiler.
+        """
+        if param_group.get("compile"):
+            check_compiler(type(self).__name__)
+        super().add_param_group(param_group)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

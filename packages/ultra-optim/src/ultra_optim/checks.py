@@ -19,7 +19,17 @@ LAYOUT = ("kind", "role", "row_blocks", "expert_dim")
 """What a group says about its parameters."""
 
 OPTIONAL = frozenset(
-    {"optimizer", "param_names", "initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr"}
+    {
+        "compile",
+        "optimizer",
+        "param_names",
+        "initial_lr",
+        "max_lr",
+        "min_lr",
+        "base_momentum",
+        "max_momentum",
+        "swa_lr",
+    }
 )
 """What a group may have that a saved one has not: names, and what torch's schedulers note."""
 

@@ -83,8 +83,8 @@ def call_all(
 ) -> list[Tensor | None]:
     """Call compiled updates, on rows that are alike together.
 
-    Numbers are handed over as a tensor on the rows' device, so that new ones need no new code; other values
-    are part of the code. Low-precision parameters are widened inside.
+    Numbers are handed over as a tensor on the rows' device, so that new ones need no new code; flags are part
+    of the code. Low-precision parameters are widened inside.
 
     Args:
         updates: of each row; marked.
@@ -96,9 +96,9 @@ def call_all(
     """
     alike: dict[_Kind, list[int]] = {}
     for i, (update, row, own) in enumerate(zip(updates, rows, numbers, strict=True)):
-        names, fixed = native.divide(own)
+        changing, fixed = native.divide(own)
         tensors = tuple((t.device, t.dtype, t.numel() == 1) for t in row)
-        alike.setdefault(_Kind(update, names, fixed, tensors), []).append(i)
+        alike.setdefault(_Kind(update, tuple(changing), fixed, tensors), []).append(i)
     results: list[Tensor | None] = [None] * len(rows)
     for kind, members in alike.items():
         for some in (members[start : start + TOGETHER] for start in range(0, len(members), TOGETHER)):
@@ -111,7 +111,7 @@ def call_all(
 def _call(kind: _Kind, rows: Sequence[Row], numbers: Sequence[Mapping[str, Any]]) -> list[Tensor | None]:
     first = rows[0][0]
     wide = torch.promote_types(first.dtype, torch.float32)
-    values = [[each[name] for name in kind.names] for each in numbers]
+    values = [[float(each[name]) for name in kind.names] for each in numbers]
     values += values[-1:] * (TOGETHER - len(rows))
     padding = [_like(rows[0], 128) for _ in range(TOGETHER - len(rows))]
     # A number may be that of several rows; dynamo would compile anew for one object in two places.

@@ -35,6 +35,7 @@ OPERATIONS: dict[str, Callable[..., str]] = {
     "div": lambda x, y: f"{x} / {y}",
     "ge": lambda x, y: f"{x} >= {y}",
     "lerp": lambda x, y, weight: f"{x} + {weight} * ({y} - {x})",
+    "lt": lambda x, y: f"{x} < {y}",
     "mul": lambda x, y: f"{x} * {y}",
     "neg": lambda x: f"-{x}",
     "reciprocal": lambda x: f"1 / {x}",
@@ -44,6 +45,7 @@ OPERATIONS: dict[str, Callable[..., str]] = {
     "sqrt": lambda x: f"ROOT({x})",
     "square": lambda x: f"{x} * {x}",
     "sub": lambda x, y, alpha="1": f"{x} - {alpha} * {y}",
+    "where": lambda x, y, z: f"({x} ? {y} : {z})",
 }
 """C for what ATen's operations of these names return, and with ``_foreach_`` before them or ``_`` after."""
 
@@ -99,8 +101,8 @@ def source_of(
     """
     writer = _Writer(update.__name__)
     with torch.inference_mode(False), torch.no_grad():
-        tensors = [torch.ones(()) if one else torch.ones(2) for one in alone]
-        numbers = [torch.ones((), dtype=torch.float64) for _ in names]
+        tensors = [torch.ones(() if one else 2, device="cpu") for one in alone]
+        numbers = [torch.ones((), dtype=torch.float64, device="cpu") for _ in names]
         for number in [*numbers, *(t for t in tensors if t.ndim == 0)]:
             writer.give(number)
         for array in (t for t in tensors if t.ndim == 1):

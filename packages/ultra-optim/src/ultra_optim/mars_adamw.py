@@ -144,7 +144,7 @@ class MARSAdamW(Optimizer):
         states = [self.zeros(params, name) for name in ("last_grad", "exp_avg", "exp_avg_sq")]
         columns = each_weight(dims, params, grads, *states)
         squares = yield look_over(square_of_corrected, *columns[:3], strength=strength)
-        scales = of_each(lambda square: square.rsqrt_().clamp_(max=1), squares)
+        scales = of_each(lambda square: square.rsqrt().clamp(max=1), squares)
         yield look_over(mars_update, *columns, scales, strength=strength, **numbers)
 
     def _adamw(self, group: dict[str, Any], params: list[Tensor], step: int) -> None:

@@ -35,6 +35,9 @@ FLAGS = (
     "-fno-trapping-math",
     "-ffp-contract=fast",
     "-march=native" if platform.machine() in ("x86_64", "AMD64", "i686") else "-mcpu=native",
+    "-w",
+    "-std=gnu11",
+    "-xc",
 )
 """Vectors of this machine's length and fused products; infinities and NaN stay what they are."""
 
@@ -45,7 +48,7 @@ Form: TypeAlias = tuple[torch.dtype, tuple[bool, ...]]
 def form_of(row: Sequence[Tensor]) -> Form | None:
     """Return the form of a row; None if there is no loop for it: its dtypes differ, or C has no such type."""
     dtype, size = row[0].dtype, row[0].numel()
-    if dtype not in TYPES:
+    if dtype not in TYPES or row[1].is_neg() or row[1]._is_zerotensor():  # memory that means something else
         return None
     alone = []
     for t in row:
@@ -56,12 +59,15 @@ def form_of(row: Sequence[Tensor]) -> Form | None:
     return dtype, tuple(alone)
 
 
-def divide(numbers: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]:
-    """Return the names of numbers that may change, and other values with their names, as part of the code."""
-    names = tuple(
-        [n for n, value in numbers.items() if isinstance(value, float | int) and type(value) is not bool]
-    )
-    return names, tuple([(n, value) for n, value in numbers.items() if n not in names])
+def divide(numbers: Mapping[str, Any]) -> tuple[dict[str, float], tuple[tuple[str, Any], ...]]:
+    """Return the numbers that may change by their names, and names and values that are part of the code."""
+    changing, fixed = {}, []
+    for name, value in numbers.items():
+        if value is None or isinstance(value, bool | str):
+            fixed.append((name, value))
+        else:
+            changing[name] = float(value)
+    return changing, tuple(fixed)
 
 
 @attrs.frozen
@@ -116,63 +122,107 @@ class Loop:
             torch.autograd.graph.increment_version([row[0] for row in rows])  # as in-place operations do
         if self.source.shape is None:
             return None
-        return torch.tensor(list(results), dtype=dtype).view(len(rows), *self.source.shape).unbind()
+        return (
+            torch.tensor(list(results), dtype=dtype, device="cpu")
+            .view(len(rows), *self.source.shape)
+            .unbind()
+        )
 
 
-def loop_for(update: Callable[..., Any], form: Form, numbers: Mapping[str, Any]) -> Loop:
-    """Return the loop that does what an update does to rows of a form.
+def loop_for(update: Callable[..., Any], form: Form, numbers: Mapping[str, Any]) -> Loop | None:
+    """Return the loop that does what an update does to rows of a form; None if it cannot be compiled.
 
     Args:
         update: is marked, see :func:`ultra_optim.compiled.compilable`.
         form: of the rows.
-        numbers: floats may be others in every call; other values are part of the code.
+        numbers: may be others in every call, unless they are flags.
     """
-    names, fixed = divide(numbers)
-    key = (update, form, names, fixed)
+    changing, fixed = divide(numbers)
+    key = (update, form, tuple(changing), fixed)
     if key not in _made:
         with _making:
             if key not in _made:
                 begun = time.perf_counter()
-                source = source_of(update, form[1], names, dict(fixed), form[0])
-                _made[key] = source, _build(source.text)
+                source = source_of(update, form[1], tuple(changing), dict(fixed), form[0])
+                try:
+                    _made[key] = source, _build(source.text)
+                except BuildError as error:
+                    _made[key] = None
+                    _log.warning("%s is left to torch's operations: %s", update.__name__, error)
                 _log.info("compiled %s in %.1f s", update.__name__, time.perf_counter() - begun)
-    return Loop(*_made[key], form[1], [numbers[name] for name in names])
+    made = _made[key]
+    return None if made is None else Loop(*made, form[1], list(changing.values()))
 
 
-_made: dict[Any, tuple[Source, Callable[..., None]]] = {}
+_made: dict[Any, tuple[Source, Callable[..., None]] | None] = {}
 
 
-def _build(source: str) -> Callable[..., None]:
-    """Compile a source whose function is called ``update``, and load it."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        code, library = Path(folder, "update.c"), Path(folder, "update.so")
-        code.write_text(source)
-        command = [*compiler(), *FLAGS, "-o", str(library), str(code)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}{source}")
-        function: Callable[..., None] = ctypes.CDLL(str(library)).update
+class BuildError(Exception):
+    """A loop could not be compiled or loaded."""
+
+
+def _build(text: str) -> Callable[..., None]:
+    """Compile a source whose function is called ``update``, and load it.
+
+    Raises:
+        BuildError: saying what was called and what it answered.
+    """
+    try:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            code, library = Path(folder, "update.c"), Path(folder, "update.so")
+            code.write_text(text)
+            command = [*compiler(), *FLAGS, str(code), "-o", str(library)]
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+            if done.returncode:
+                raise BuildError(f"{' '.join(command)} failed:\n{done.stderr}")
+            function: Callable[..., None] = ctypes.CDLL(str(library)).update
+    except (OSError, ValueError, AttributeError) as error:
+        raise BuildError(f"{type(error).__name__}: {error}") from error
     function.restype = None  # type: ignore[attr-defined]
     return function
 
 
 def works() -> bool:
-    """Whether there is a compiler whose functions can be loaded."""
+    """Whether there is a compiler whose functions can be loaded and are right."""
     return not _complaint(compiler())
 
 
 @functools.cache
 def _complaint(command: tuple[str, ...]) -> str:
-    """Return what is wrong with a compiler; nothing if it works."""
+    """Return what is wrong with a compiler; nothing if a loop of its works."""
+    found = ""
     try:
-        if command:
-            _build("void update(void) {}\n")
-            return ""
-        found = "a C compiler, and there is none on the PATH"
-    except (OSError, RuntimeError) as error:
+        if not command:
+            found = "a C compiler, and there is none on the PATH"
+        elif not _is_right():
+            found = f"a C compiler whose loops compute what they should, and those of {command[0]} do not"
+    except BuildError as error:
         found = f"a C compiler that works: {error}"
-    _log.info("element-wise updates are not compiled, which needs %s", found)
+    if found:
+        _log.info("element-wise updates are not compiled, which needs %s", found)
     return found
+
+
+def _is_right() -> bool:
+    source = source_of(_trial, (False, False, True), ("rate",), {}, torch.float32)
+    loop = Loop(source, _build(source.text), (False, False, True), [0.5])
+    ours, theirs = (
+        [torch.linspace(-3, 2, 1501, device="cpu"), torch.linspace(1, 2, 1501, device="cpu")]
+        for _ in range(2)
+    )
+    scale = torch.full((), 3.0, device="cpu")
+    found = loop([[*ours, scale]]) or []
+    expected = _trial(*([t] for t in (*theirs, scale)), rate=0.5)
+    return all(
+        torch.allclose(a, b, rtol=1e-4, atol=1e-5)
+        for a, b in zip([*ours, *found], [*theirs, *expected], strict=True)
+    )
+
+
+def _trial(params: list[Tensor], grads: list[Tensor], scales: list[Tensor], *, rate: Any) -> list[Tensor]:
+    """Do a little of everything."""
+    params[0].sub_(grads[0].sign() * scales[0] * rate).clamp_(min=-4.0)
+    return [(params[0].abs().sqrt() / grads[0]).sum()]
 
 
 def compiler() -> tuple[str, ...]:
@@ -182,7 +232,10 @@ def compiler() -> tuple[str, ...]:
 
 @functools.cache
 def _found(named: str, path: str) -> tuple[str, ...]:
-    own, *arguments = shlex.split(named) or [""]
+    try:
+        own, *arguments = shlex.split(named) or [""]
+    except ValueError:  # a quotation that does not end
+        own, arguments = named, []
     for name in [own] if own else ["cc", "gcc", "clang"]:
         if command := shutil.which(name, path=path):
             return command, *arguments
@@ -201,8 +254,17 @@ def check_compiler(who: str) -> None:
         ValueError: there is none, or it fails.
     """
     if problem := _complaint(compiler()):
-        named = f" (where it is {os.environ['CC']})" if os.environ.get("CC") else ""
+        where = f" (where it is {os.environ['CC']})" if os.environ.get("CC") else ""
         raise ValueError(
             f"{who}: compile=True needs {problem}. Install cc, gcc or clang, name another in the environment "
-            f"variable CC{named}, or leave compile out"
+            f"variable CC{where}, or leave compile out"
         )
+
+
+def _after_fork() -> None:
+    global _making
+    _making = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -27,7 +27,7 @@ _FOREVER = torch.tensor(float("inf"))
 def lerp(xs: Tensors, ys: Tensors, weight: Number) -> list[Tensor]:
     """Return x + weight (y - x) of each pair."""
     if isinstance(weight, Tensor):
-        return [x + weight * (y - x) for x, y in zip(xs, ys, strict=True)]
+        return [_between(x, y, weight) for x, y in zip(xs, ys, strict=True)]
     return list(torch._foreach_lerp(xs, ys, weight))
 
 
@@ -35,9 +35,15 @@ def lerp_(xs: Tensors, ys: Tensors, weight: Number) -> None:
     """x <- x + weight (y - x)."""
     if isinstance(weight, Tensor):
         for x, y in zip(xs, ys, strict=True):
-            x.add_(weight * (y - x))
+            x.copy_(_between(x, y, weight))
     else:
         torch._foreach_lerp_(xs, ys, weight)
+
+
+def _between(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Return what ``torch.lerp`` does: x where they are equal, and y for a weight of 1, exactly."""
+    away = y - x
+    return torch.where(weight < 0.5, x + weight * away, y - (1 - weight) * away)
 
 
 def add(xs: Tensors, ys: Tensors, weight: Number) -> list[Tensor]:
@@ -85,7 +91,9 @@ def square_average_(xs: Tensors, ys: Tensors, weight: Number) -> None:
     """x <- (1 - weight) x + weight y^2."""
     if isinstance(weight, Tensor):
         for x, y in zip(xs, ys, strict=True):
-            x.add_(weight * (y * y - x))
+            x.sub_(x * weight).add_(
+                y * weight * y
+            )  # no square that overflows, nothing left for a weight of 1
     else:
         torch._foreach_mul_(xs, 1 - weight)
         torch._foreach_addcmul_(xs, ys, ys, weight)
@@ -110,7 +118,7 @@ def clip_(xs: Tensors, bound: Number) -> None:
 
 def square_sum(x: Tensor) -> Tensor:
     """Return the sum of the squares of all elements; not by a dot product, whose threads are not torch's."""
-    return torch.linalg.vector_norm(x).square_()
+    return torch.linalg.vector_norm(x).square()
 
 
 def of_each(function: Callable[[Tensor], Tensor], xs: Tensors) -> list[Tensor]:

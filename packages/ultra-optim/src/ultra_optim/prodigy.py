@@ -12,7 +12,7 @@ from torch import Tensor
 from ultra_core.options import Range
 from ultra_optim.base import Optimizer, wide_dtype
 from ultra_optim.checks import INFINITY, Beta, LearningRate, WeightDecay
-from ultra_optim.compiled import compilable
+from ultra_optim.compiled import compilable, compiling
 from ultra_optim.kept import like
 from ultra_optim.operations import Number, adam_, add_, scale_, scaled
 from ultra_optim.slices import Walk, look_over
@@ -115,7 +115,8 @@ class Prodigy(Optimizer):
             before = self.param_groups[0]["d"]
             self._estimate(before)
             for group, params, step_size in self._pending:
-                self._move(group, params, step_size, before)
+                with compiling(group.get("compile", self.compiled)):
+                    self._move(group, params, step_size, before)
             for group in self.param_groups:
                 group["k"] += 1
         self._pending = []

@@ -177,7 +177,7 @@ def _parts(number: int, look: Look) -> Iterator[Part]:
         if form is not None and form not in loops:
             loops[form] = native.loop_for(look.update, form, look.numbers)
         if size > SLICE // 2:
-            count = max(1, round(size / (LONG if form else SLICE)))
+            count = max(1, round(size / (LONG if loops[form] else SLICE)))
             length = -(-size // (64 * count)) * 64  # whole vector registers, but at the end
             for start in range(0, size, length):
                 yield Part(look, [place], [row], True, start, min(start + length, size), loops[form])

@@ -83,7 +83,7 @@ class StableAdamW(Optimizer):
         moments = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
         sums = yield look(stable_moments, params, *moments, w1=w1, w2=w2, floor=eps * eps)
         means = [s / p.numel() for s, p in zip(sums, params, strict=True)]
-        speeds = of_each(lambda mean: mean.rsqrt_().clamp_(max=1), means)
+        speeds = of_each(lambda mean: mean.rsqrt().clamp(max=1), means)
         yield look(stable_update, params, *moments, speeds, eps=eps, **numbers)
 
 

@@ -101,8 +101,6 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     """Return a pool of threads in which torch's operations are not divided among others."""
     with _making:
         if threads not in _pools:
-            while _pools:
-                _pools.popitem()[1].shutdown(wait=False)
             started = threading.Barrier(threads + 1)
             _pools[threads] = pool = ThreadPoolExecutor(threads, "ultra-optim", _be_alone, (started,))
             for _ in range(threads):
@@ -119,4 +117,11 @@ def _be_alone(started: threading.Barrier) -> None:
     started.wait()
 
 
-os.register_at_fork(after_in_child=_pools.clear)
+def _after_fork() -> None:
+    global _making
+    _making = threading.Lock()
+    _pools.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
