@@ -12,7 +12,7 @@ from ultra_optim.base import Optimizer, elementwise
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.operations import KEEP, Number, adam_, add, lerp_, scaled
+from ultra_optim.operations import KEEP, Number, adam_, add, copy_, lerp_, scaled
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -132,7 +132,7 @@ class Adan(Optimizer):
 def remember(params: list[Tensor], grads: list[Tensor], previous: list[Tensor], *, scale: float) -> None:
     """Take the gradients times ``scale`` as those of the step before."""
     del params
-    torch._foreach_copy_(previous, grads)
+    copy_(previous, grads)
     torch._foreach_mul_(previous, scale)
 
 
@@ -164,7 +164,7 @@ def adan_update(
     if isinstance(scale, Tensor) or scale != 1.0:
         grads = scaled(grads, scale)
     changes = torch._foreach_sub(grads, previous)
-    torch._foreach_copy_(previous, grads)
+    copy_(previous, grads)
     lerp_(first, grads, w1)
     lerp_(differences, changes, w2)
     ahead = add(grads, changes, look)

@@ -16,7 +16,7 @@ from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDeca
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_numbers
 from ultra_optim.experts import each_weight, expert_dims
-from ultra_optim.operations import Number, lerp, of_each, square_sum
+from ultra_optim.operations import Number, copy_, lerp, of_each, square_sum
 from ultra_optim.slices import Walk, look_over
 from ultra_optim.traits import OptimizerTraits
 
@@ -172,9 +172,9 @@ def corrected_gradients(
 ) -> None:
     """Write g + strength (g - g_before) to ``gradients`` and g to ``previous``."""
     del params
-    torch._foreach_copy_(gradients, previous)
+    copy_(gradients, previous)
     torch._foreach_lerp_(gradients, grads, 1 + strength)
-    torch._foreach_copy_(previous, grads)
+    copy_(previous, grads)
 
 
 @compilable
@@ -202,5 +202,5 @@ def mars_update(
     corrected = lerp(previous, grads, strength)
     for c, scale in zip(corrected, scales, strict=True):
         c.mul_(scale)
-    torch._foreach_copy_(previous, grads)
+    copy_(previous, grads)
     adamw_update(params, corrected, first, second, **numbers)

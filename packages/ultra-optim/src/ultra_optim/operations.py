@@ -87,6 +87,12 @@ def shrink_(xs: Tensors, part: Number) -> None:
         torch._foreach_mul_(xs, 1 - part)
 
 
+def copy_(xs: Tensors, ys: Tensors) -> None:
+    """x <- y; one by one, since DTensors have no other way."""
+    for x, y in zip(xs, ys, strict=True):
+        x.copy_(y)
+
+
 def square_average_(xs: Tensors, ys: Tensors, weight: Number) -> None:
     """x <- (1 - weight) x + weight y^2."""
     if isinstance(weight, Tensor):

@@ -170,7 +170,10 @@ class Prodigy(Optimizer):
         rate = before * self._rate
         if first["use_bias_correction"]:
             rate *= (1 - beta2 ** (first["k"] + 1)) ** 0.5 / (1 - beta1 ** (first["k"] + 1))
-        products, lengths = torch.stack(self._sums, dim=1).tolist()
+        sums: Any = torch.stack(self._sums, dim=1)
+        products, lengths = (
+            sums.full_tensor() if hasattr(sums, "full_tensor") else sums
+        ).tolist()  # of DTensors
         length = math.fsum(lengths)
         if length == 0:
             return
