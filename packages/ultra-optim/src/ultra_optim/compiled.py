@@ -32,11 +32,11 @@ _compiling: ContextVar[bool | None] = ContextVar("compiling", default=False)
 _compilable: set[Callable[..., Any]] = set()
 
 TOGETHER = 4
-"""Rows of a call, which takes tenths of a millisecond: the last one left nothing of Python in the caches."""
+"""Rows of a call, which takes tenths of a millisecond of Python; code for more takes longer to make."""
 
 
 def compilable(update: Function) -> Function:
-    """Mark an update all of whose float arguments may be tensors of one element."""
+    """Mark an update whose numbers may be tensors, and which calls nothing but ``loops.OPERATIONS``."""
     _compilable.add(update)
     return update
 
@@ -73,7 +73,7 @@ class _Kind(NamedTuple):
     names: tuple[str, ...]
     """Of the numbers that may be others in every call."""
     fixed: tuple[tuple[str, Any], ...]
-    """Numbers that are part of the code."""
+    """Flags, which are part of the code."""
     tensors: tuple[tuple[torch.device, torch.dtype, bool], ...]
     """Device and dtype of each column, and whether it has one element."""
 
