@@ -45,7 +45,7 @@ OPERATIONS: dict[str, Callable[..., str]] = {
     "sqrt": lambda x: f"ROOT({x})",
     "square": lambda x: f"{x} * {x}",
     "sub": lambda x, y, alpha="1": f"{x} - {alpha} * {y}",
-    "where": lambda x, y, z: f"({x} ? {y} : {z})",
+    "where": lambda x, y, z: f"CHOOSE({x}, {y}, {z})",
 }
 """C for what ATen's operations of these names return, and with ``_foreach_`` before them or ``_`` after."""
 
@@ -58,13 +58,26 @@ def _least(x: str, high: str | None) -> str:
     return x if high is None else f"({x} > {high} ? {high} : {x})"
 
 
+CHOOSE = """
+static inline __attribute__((always_inline)) REAL choose_REAL(int c, REAL x, REAL y) {
+typedef union { REAL real; WORD word; } Either;
+const WORD mask = -(WORD)c;
+return ((Either){.word = (((Either){.real = x}).word & mask) | (((Either){.real = y}).word & ~mask)}).real;
+}
+"""
+"""Choice by masks: gcc makes vectors of a condition that is the same for all elements, one by one."""
+
 HEAD = (
     "#define ROOT(x) _Generic((x), float: __builtin_sqrtf, default: __builtin_sqrt)(x)\n"
-    "#define ABS(x) _Generic((x), float: __builtin_fabsf, default: __builtin_fabs)(x)\n"
+    "#define ABS(x) _Generic((x), float: __builtin_fabsf, default: __builtin_fabs)(x)"
+    + CHOOSE.replace("REAL", "float").replace("WORD", "int")
+    + CHOOSE.replace("REAL", "double").replace("WORD", "long long")
+    + "#define CHOOSE(c, x, y) "
+    "_Generic((x) + (y), float: choose_float, default: choose_double)((c) != 0, x, y)\n"
     "void update(void *const *arrays, const double *numbers, double *results, const long long *lengths, "
     "long long rows)"
 )
-"""The function: each row has so many arrays, numbers, results, and a length.
+"""What the loops call, and the function: each row has so many arrays, numbers, results, and a length.
 
 Numbers are the update's in order, then the columns that have one element.
 """

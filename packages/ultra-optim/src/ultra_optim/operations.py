@@ -42,8 +42,8 @@ def lerp_(xs: Tensors, ys: Tensors, weight: Number) -> None:
 
 def _between(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     """Return what ``torch.lerp`` does: x where they are equal, and y for a weight of 1, exactly."""
-    away = y - x
-    return torch.where(weight < 0.5, x + weight * away, y - (1 - weight) * away)
+    small = weight < 0.5
+    return torch.where(small, x, y) + torch.where(small, weight, weight - 1) * (y - x)
 
 
 def add(xs: Tensors, ys: Tensors, weight: Number) -> list[Tensor]:
