@@ -3,6 +3,7 @@
 import importlib
 import multiprocessing
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 
@@ -10,9 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ultra_optim import base, build, factored, native, slices
+from ultra_optim import base, build, factored, slices
 from ultra_optim.slices import elementwise
 from ultra_optim.threads import each_alone, spread
+
+
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a C compiler"
+)
 
 
 @pytest.fixture
@@ -132,13 +138,16 @@ def test_long_items_and_subclasses_are_left_to_the_calling_thread(threads: None)
 
 @pytest.mark.parametrize(
     ("name", "compile", "times"),
-    [("lion", False, 1), ("lion", None, 1), ("lamb", True, 2), ("prodigy", False, 2)],
+    [
+        ("lion", False, 1),
+        ("lion", None, 1),
+        ("prodigy", False, 2),
+        pytest.param("lamb", True, 2, marks=needs_compiler),
+    ],
 )
 def test_the_work_of_all_groups_is_divided_once_for_each_look(
     name: str, compile: bool | None, times: int, threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if compile and not native.works():
-        pytest.skip("needs a C compiler")
     divided = []
     monkeypatch.setattr(
         slices,
