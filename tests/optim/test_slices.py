@@ -15,7 +15,6 @@ from ultra_optim import base, build, factored, slices
 from ultra_optim.slices import elementwise
 from ultra_optim.threads import each_alone, spread
 
-
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a C compiler"
 )
