@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -70,9 +71,9 @@ class Net(nn.Module):
 def test_the_module_that_makes_them_is_named_and_nothing_moves():
     net = Net()
     generator, running = torch.get_rng_state(), net.second.running_mean.clone()
-    good = {"x": torch.randn(4, 2)}
+    good, bad = partial(net, torch.randn(4, 2)), partial(net, torch.full((4, 2), float("nan")))
     assert "no module" in first_bad_module(net, [good])
-    assert first_bad_module(net, [good, {"x": torch.full((4, 2), float("nan"))}]).startswith("first (Linear)")
+    assert first_bad_module(net, [good, bad]).startswith("first (Linear)")
     with torch.no_grad():
         net.second.weight[0] = float("inf")
     assert first_bad_module(net, [good]) == "second (BatchNorm1d), whose weight weight is not finite"
@@ -86,4 +87,4 @@ def test_a_fault_of_the_backward_pass_names_the_gradient_met_first():
     net.first.weight.grad = torch.full((2, 2), float("nan"))
     net.first.bias.grad = torch.full((2,), float("inf"))
     net.second.weight.grad = torch.ones(2)
-    assert first_bad_module(net, [{"x": torch.randn(4, 2)}]) == "the gradient of first.bias"
+    assert first_bad_module(net, [partial(net, torch.randn(4, 2))]) == "the gradient of first.bias"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -39,24 +40,26 @@ def test_the_most_frequent_token_is_never_a_special_one():
     assert most_frequent_token(Shards([0, 9, 1], [0, 9, 1], [0, 7, 1]), Tokenizer()) == 9
 
 
-@pytest.mark.parametrize("sparse", [True, False])
-def test_evaluation_is_over_tokens_not_over_batches(sparse):
+class Head:
+    """Gives every masked token the same logits."""
+
+    def __init__(self, scores):
+        self.scores = scores
+
+    def logits(self, model, inputs):
+        labels = inputs["labels"]
+        return self.scores.expand(*labels.shape, 3)[labels != -100], labels[labels != -100]
+
+
+def test_evaluation_is_over_tokens_not_over_batches():
     """A batch with one masked token weighs a third of one with three."""
-    logits = torch.log(torch.tensor([0.7, 0.2, 0.1]))
-
-    class Model(nn.Module):
-        def forward(self, input_ids, labels):
-            full = logits.expand(*labels.shape, 3)
-            return SimpleNamespace(logits=full[labels != -100] if sparse else full)
-
     batches = [
         {"input_ids": torch.zeros(1, 2, dtype=torch.long), "labels": torch.tensor([[0, -100]])},
         {"input_ids": torch.zeros(1, 3, dtype=torch.long), "labels": torch.tensor([[1, 1, 2]])},
     ]
-    from contextlib import nullcontext
-
     trainer = SimpleNamespace(
-        model=Model(),
+        model=nn.Module(),
+        head=Head(torch.log(torch.tensor([0.7, 0.2, 0.1]))),
         args=SimpleNamespace(device="cpu"),
         frequent_token=1,
         _prepare_inputs=lambda batch: batch,
@@ -72,16 +75,11 @@ def test_evaluation_is_over_tokens_not_over_batches(sparse):
     assert output.num_samples == 4
 
 
-@pytest.mark.parametrize("sparse", [True, False])
-def test_labels_are_drawn_from_the_predictions_at_masked_positions_alone(sparse):
+def test_labels_are_drawn_from_the_predictions_at_masked_positions_alone():
     scores = torch.tensor([[0.0, 60.0, 0.0], [9.0, 9.0, 9.0], [60.0, 0.0, 0.0]], requires_grad=True)
-
-    class Model(nn.Module):
-        def forward(self, input_ids, labels):
-            return SimpleNamespace(logits=scores[labels[0] != -100] if sparse else scores[None])
-
     labels = torch.tensor([[2, -100, 2]])  # never drawn: their probability is 1e-26
-    loss, count = MLMTrainer.sampled_loss(None, Model(), {"input_ids": labels, "labels": labels})
+    trainer = SimpleNamespace(head=Head(scores))
+    loss, count = MLMTrainer.sampled_loss(trainer, nn.Module(), {"input_ids": labels, "labels": labels})
     assert count == 2
     assert loss.item() == pytest.approx(0.0, abs=1e-6)
     loss.backward()

@@ -114,7 +114,7 @@ def make_trainer(tmp_path: Path) -> Callable[..., TinyTrainer]:
             logging_nan_inf_filter=False,
             seed=0,
         )
-        loader = Loader()
+        loader = options.pop("loader", None) or Loader()
         rollbacks = Rollbacks.read(run / "rollbacks.json")
         events: list[dict[str, Any]] = []
         settings = TrainerSettings(
@@ -132,7 +132,8 @@ def make_trainer(tmp_path: Path) -> Callable[..., TinyTrainer]:
             storage_budget=options.pop("storage_budget", None),
         )
         model = options.pop("model", None) or TinyModel(config)
-        trainer = TinyTrainer(model=model, args=arguments, settings=settings, **options)
+        trainer_class = options.pop("trainer_class", TinyTrainer)
+        trainer = trainer_class(model=model, args=arguments, settings=settings, **options)
         trainer.events, trainer.loader = events, loader
         return trainer
 

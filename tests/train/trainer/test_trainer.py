@@ -30,6 +30,7 @@ def test_every_override_exists_in_transformers_with_the_same_parameters():
     ours = {
         "_judge",
         "_drop",
+        "_forward_pass",
         "_is_finished",
         "_go_back",
         "_now",

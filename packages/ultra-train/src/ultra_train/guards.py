@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ultra_core.errors import UltraError
 from ultra_train.trainer_stream import Position
+from ultra_train.undisturbed import undisturbed
 
 
 class TrainingDiverged(UltraError):
@@ -105,30 +106,28 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     return not floats or bool(torch.nn.utils.get_total_norm(floats, norm_type=math.inf).isfinite())
 
 
-def first_bad_module(model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> str:
+def first_bad_module(model: nn.Module, passes: Iterable[Callable[[], Any]]) -> str:
     """Name where non-finite numbers come from: the first module in forward order that makes them.
 
     Runs the model once more without gradients; generators and buffers are left as they were. When every
     output is finite the fault is in the backward pass, and the last parameter with a non-finite gradient
     is named, which is the first that the backward pass met.
+
+    Args:
+        model: the model.
+        passes: each runs it on a micro-batch of the update.
     """
-    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        try:
-            for inputs in batches:
-                if (name := _first_bad_output(model, inputs)) is not None:
-                    return name
-        finally:
-            for buffer, before in buffers:
-                buffer.copy_(before)
+    with undisturbed(model):
+        for run in passes:
+            if (name := _first_bad_output(model, run)) is not None:
+                return name
     bad = [n for n, p in model.named_parameters() if p.grad is not None and not all_finite([p.grad])]
     if bad:
         return f"the gradient of {bad[-1]}"
     return "no module: outputs and single gradients are finite"
 
 
-def _first_bad_output(model: nn.Module, inputs: Mapping[str, Any]) -> str | None:
+def _first_bad_output(model: nn.Module, run: Callable[[], Any]) -> str | None:
     first: list[str] = []
 
     def watch(name: str) -> Any:
@@ -143,7 +142,7 @@ def _first_bad_output(model: nn.Module, inputs: Mapping[str, Any]) -> str | None
 
     handles = [module.register_forward_hook(watch(name)) for name, module in model.named_modules()]
     try:
-        model(**inputs)
+        run()
     finally:
         for handle in handles:
             handle.remove()

@@ -240,6 +240,8 @@ class _Execution:
             self._say(
                 f"update {event['step']} was dropped: {event['reason']}{where} ({event['in_a_row']} in a row)"
             )
+        elif event["event"] == "notice":
+            self._say(f"notice: {event['text']}")
         elif event["event"] == "unknown_metric":
             self._say(
                 f"notice: no best checkpoint is kept, since training.best_metric {event['metric']} is not "

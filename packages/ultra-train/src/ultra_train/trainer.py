@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin):
             norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
         loss = self._tr_loss - self._loss_before
         if self.args.world_size > 1:
-            loss = self.accelerator.reduce(loss, "sum")
+            loss = self.accelerator.reduce(loss, "mean")
         value, loss_value = torch.stack([norm.to(loss.device), loss.to(norm.dtype)]).tolist()
         self.objection = self.settings.guard.objection(loss_value, value)
         scaler = self.accelerator.scaler
@@ -180,13 +180,10 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin):
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.update()
         self.state.global_step -= 1
-        extra = {"num_items_in_batch": self._window_items} if self.model_accepts_loss_kwargs else {}
         module = None  # a norm that is merely too large comes from no place of its own
         if not (math.isfinite(loss) and math.isfinite(norm)):
             with self.compute_loss_context_manager():
-                module = first_bad_module(
-                    self.model, ({**self._prepare_inputs(b), **extra} for b in self._window)
-                )
+                module = first_bad_module(self.model, map(self._forward_pass, self._window))
         self.settings.on_event(
             {
                 "event": "dropped_update",
@@ -199,6 +196,11 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin):
                 "dropped_updates": guard.dropped,
             }
         )
+
+    def _forward_pass(self: Any, batch: Mapping[str, Any]) -> Callable[[], Any]:
+        """Return a forward pass over a micro-batch of the present update."""
+        inputs = self._prepare_inputs(batch)
+        return lambda: self.compute_loss(self.model, inputs, num_items_in_batch=self._window_items)
 
     def train(self: Any, resume_from_checkpoint: str | None = None, **kwargs: Any) -> TrainOutput:
         """Train to the end; a run that diverges goes back once.

@@ -14,10 +14,9 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ultra_train.data.batches import BatchPlan, PlannedBatch
 from ultra_train.data.shards import TokenShards
+from ultra_train.tasks.mlm_head import MaskedHead
 from ultra_train.tokenizer import num_ids
 from ultra_train.trainer import UltraTrainerMixin
-
-IGNORED = -100
 
 
 class PlannedBatches:
@@ -43,17 +42,38 @@ class MLMTrainer(UltraTrainerMixin, Trainer):  # type: ignore[misc]
     ``frequent_token`` gets right.
     """
 
-    def __init__(self, *args: Any, frequent_token: int, **kwargs: Any) -> None:
+    def __init__(self: Any, *args: Any, frequent_token: int, **kwargs: Any) -> None:
         self.frequent_token = frequent_token
         super().__init__(*args, **kwargs)
+        self.head = MaskedHead(self.model)
+        # transformers counts the labels of a window only for a loss that is divided by them, as ours is
+        self.model_accepts_loss_kwargs = True
+        self.loss_is_scaled_for_ga = True
+        if self.head.reason is not None:
+            text = (
+                f"{type(self.model).__name__} computes logits at every position, not only at the masked ones "
+                f"({self.head.reason}); that takes time and memory"
+            )
+            self.settings.on_event({"event": "notice", "text": text})
+
+    def compute_loss(
+        self: Any,
+        model: Any,
+        inputs: Mapping[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Return the share of a micro-batch in the mean loss over the masked tokens of the whole update.
+
+        The labels of all micro-batches and processes are counted together, whatever the model's own forward
+        does with labels. Gradients are averaged over processes, hence their number as a factor.
+        """
+        loss = self.head.loss(model, inputs, num_items_in_batch) * self.accelerator.num_processes
+        return (loss, {"loss": loss}) if return_outputs else loss
 
     def sampled_loss(self: Any, model: Any, inputs: Mapping[str, Tensor]) -> tuple[Tensor, int]:
         """Return the mean loss at the masked positions against tokens drawn from the predictions there."""
-        logits = model(**inputs).logits
-        masked = inputs["labels"] != IGNORED
-        if logits.dim() == 3:  # models that do not restrict their head to masked positions
-            logits = logits[masked]
-        logits = logits.float()
+        logits = self.head.logits(model, inputs)[0].float()
         drawn = torch.multinomial(logits.detach().softmax(-1), 1).squeeze(-1)
         loss = torch.nn.functional.cross_entropy(logits, drawn, reduction="sum")
         return loss / max(1, len(drawn)), len(drawn)
@@ -73,15 +93,11 @@ class MLMTrainer(UltraTrainerMixin, Trainer):  # type: ignore[misc]
         for batch in dataloader:
             inputs = self._prepare_inputs(batch)
             with self.compute_loss_context_manager(), self.accelerator.autocast():
-                logits = model(**inputs).logits
-            labels = inputs["labels"]
-            targets = labels[labels != IGNORED]
-            if logits.dim() == 3:  # models that do not restrict their head to masked positions
-                logits = logits[labels != IGNORED]
+                logits, targets = self.head.logits(model, inputs)
             loss = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
             hits = (logits.argmax(-1) == targets).sum()
             frequent = (targets == self.frequent_token).sum()
-            sums += torch.stack([loss, hits, frequent, (labels != IGNORED).sum()]).to(sums.dtype)
+            sums += torch.stack([loss, hits, frequent, torch.tensor(len(targets)).to(loss)]).to(sums.dtype)
         total, hits, frequent, count = self.accelerator.reduce(sums, "sum").tolist()
         loss = total / max(1.0, count)
         values = {
