@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from ultra_core.errors import UltraError
+from ultra_train.lengths import readable_length
 from ultra_train.run_folder import CHECKPOINTS, MODEL
 from ultra_train.tokenizer import load_tokenizer, num_ids
 
@@ -88,7 +89,7 @@ def _load(folder: str) -> Any:
     import ultra_blocks.hf  # noqa: F401  registers our classes
 
     try:
-        return AutoModelForMaskedLM.from_pretrained(folder).eval()
+        return AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise FillMaskError(f"{folder}: no masked language model can be loaded: {error}") from error
 
@@ -127,11 +128,10 @@ def guesses(network: Any, tokenizer: Any, text: str, top_k: int = 5) -> list[lis
 
 
 def _longest(network: Any, tokenizer: Any) -> int:
-    limits = [tokenizer.model_max_length]
-    for name in ("max_position_embeddings", "max_positions"):
-        if isinstance(limit := getattr(network.config, name, None), int):
-            limits.append(limit)
-    return min(limits)
+    """Return the tokens of the longest text: what the tokenizer says, and what there are positions for."""
+    limits = [tokenizer.model_max_length, readable_length(network)]
+    limits.append(getattr(network.config, "max_position_embeddings", None))
+    return min(limit for limit in limits if isinstance(limit, int))
 
 
 def _readable(tokenizer: Any, token: int) -> str:

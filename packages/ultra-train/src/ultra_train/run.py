@@ -31,7 +31,9 @@ from ultra_train.run_arguments import (
     changed_keys,
     check_machine,
     describe_device,
+    describe_model,
     pick_device,
+    pick_precision,
     training_arguments,
 )
 from ultra_train.run_callbacks import Callbacks, TooHot, add_callbacks
@@ -132,7 +134,7 @@ class _Execution:
         set_seed(preset.training.seed)
         run.model = run.task.build_model()
         manager.hook.ultra_model_built(model=run.model, config=preset)
-        self._say(f"model: {sum(p.numel() for p in run.model.parameters()):,} parameters")
+        self._say(f"model: {describe_model(run.model, pick_precision(preset.training, self.device))}")
         trainer = run.trainer = self._trainer(manager)
         callbacks = add_callbacks(
             trainer,

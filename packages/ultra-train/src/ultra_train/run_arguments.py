@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import torch
+from torch import nn
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import (
     INTEGRATION_TO_CALLBACK,
@@ -16,6 +17,7 @@ from transformers.integrations.integration_utils import (
 
 from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_train.config.training import TrainingConfig
+from ultra_train.saved_dtype import NAMES
 
 
 def pick_device(wanted: str | None) -> torch.device:
@@ -125,6 +127,14 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cpu":
         return f"CPU with {torch.get_num_threads()} threads"
     return str(device)
+
+
+def describe_model(model: nn.Module, precision: str) -> str:
+    """Return size and precision of a model in words."""
+    parameters = list(model.parameters())
+    held = {NAMES.get(p.dtype, str(p.dtype).removeprefix("torch.")) for p in parameters}
+    autocast = "" if precision == "fp32" else f", computed in {precision} (autocast)"
+    return f"{sum(p.numel() for p in parameters):,} parameters in {' and '.join(sorted(held))}{autocast}"
 
 
 def changed_keys(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

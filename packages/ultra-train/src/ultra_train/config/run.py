@@ -48,7 +48,15 @@ class ComputeKeys:
     """How it is computed."""
 
     use_amp: bool = key(False, "mixed precision: bf16 where the device has it, else fp16")
-    precision: Literal["fp32", "bf16", "fp16"] | None = key(None, "the same, naming the type")
+    precision: Literal["fp32", "bf16", "fp16"] | None = key(
+        None, "the same, naming the type; what weights are held in is weights_dtype"
+    )
+    weights_dtype: Literal["fp32", "bf16"] = key(
+        "fp32", "precision that the trained weights are held in, whatever a base model is saved in"
+    )
+    save_dtype: Literal["fp32", "bf16", "fp16"] | None = key(
+        None, "precision of the finished model's files; that of the base model, or weights_dtype, if left out"
+    )
     compile: bool = key(False, "torch.compile the model")
     activation_checkpointing: bool = key(False, "recompute activations in the backward pass to save memory")
     distributed: Literal["ddp", "fsdp", "deepspeed"] | None = key(

@@ -6,13 +6,13 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import attrs
-from safetensors import SafetensorError
-from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from ultra_core.errors import UltraError
 from ultra_train.config.data import Dataset, as_sources
@@ -23,9 +23,10 @@ from ultra_train.data.loader import BatchLoader
 from ultra_train.data.masking import MLMCollator
 from ultra_train.data.shards import TokenShards
 from ultra_train.data.sources import Source, documents, find, read_sources
-from ultra_train.quiet import quiet_transformers
 from ultra_train.run_folder import TOKENIZER
+from ultra_train.saved_dtype import DTYPES, NAMES, Precision, convert_saved
 from ultra_train.tasks.base import Task
+from ultra_train.tasks.mlm_base import Base, load_base
 from ultra_train.tasks.mlm_evaluation import MLMTrainer, PlannedBatches, most_frequent_token
 from ultra_train.tasks.mlm_guesses import guesses_table
 from ultra_train.tasks.sentence_modules import write_sentence_modules
@@ -52,6 +53,8 @@ class MLM(Task):
             find(source)
         self.tokenizer = self._tokenizer()
         self._check_vocabulary()
+        if self.preset.model is None:
+            _ = self.base  # before the texts are tokenised: what is wrong with it is said at once
         self.say(f"data: {', '.join(s.source for s in self.sources)}")
         self.train, self.held_out = prepare(
             self.sources,
@@ -120,41 +123,41 @@ class MLM(Task):
         """Return a fresh ``UltraForMaskedLM``, or the base model with its weights.
 
         Raises:
-            UltraError: the base model cannot be loaded, or is too small for the tokenizer.
+            UltraError: the base model cannot be loaded, or cannot read rows as long as they will be.
         """
-        if self.preset.model is not None:
-            from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig
+        if self.preset.model is None:
+            return self.base.model
+        from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig
 
-            pad = self.tokenizer.pad_token_id
-            return UltraForMaskedLM(UltraHFConfig.from_ultra(self.preset.model, pad_token_id=pad))
-        import ultra_blocks.hf  # noqa: F401  registers our classes, which a base model may have
+        pad = self.tokenizer.pad_token_id
+        fresh = UltraForMaskedLM(UltraHFConfig.from_ultra(self.preset.model, pad_token_id=pad))
+        for parameter in fresh.parameters():  # buffers stay as precise as they were made
+            parameter.data = parameter.data.to(DTYPES[self.preset.training.weights_dtype])
+        return fresh
 
-        base = self.preset.base_model or ""
+    @cached_property
+    def base(self) -> Base:
+        """The model that the run continues, loaded once; weights that its files have not follow the seed."""
+        name, training = self.preset.base_model or "", self.preset.training
         trust = self.preset.tokenizer is not None and self.preset.tokenizer.trust_remote_code
-        try:
-            with quiet_transformers():
-                model = AutoModelForMaskedLM.from_pretrained(base, trust_remote_code=trust)
-        except (OSError, ValueError, SafetensorError) as error:
-            raise UltraError(f"base_model {base!r} cannot be loaded: {error}") from error
-        self._check_base(model)
-        if (needed := num_ids(self.tokenizer)) > model.get_input_embeddings().weight.shape[0]:
-            model.resize_token_embeddings(needed, pad_to_multiple_of=64)
-        return model
+        set_seed(training.seed)
+        base = load_base(name, dtype=DTYPES[training.weights_dtype], trust_remote_code=trust)
+        if self.batching == "packed" and "document_ids" not in signature(base.model.forward).parameters:
+            raise UltraError(
+                f"training.batching packed puts several documents into a row, but base_model {name!r} "
+                f"({type(base.model).__name__}) would read them as one; use length"
+            )
+        notices = [*base.notices(), *base.fit(self.tokenizer, training.max_length)]
+        for line in notices:
+            self.say(f"notice: base_model {name} {line}")
+        return base
 
-    def _check_base(self, model: PreTrainedModel) -> None:
-        """Refuse rows that are longer than a base model reads, or whose documents it cannot keep apart."""
-        if self.batching == "packed" and "document_ids" not in signature(model.forward).parameters:
-            raise UltraError(
-                f"training.batching packed puts several documents into a row, but base_model "
-                f"{self.preset.base_model!r} ({type(model).__name__}) would read them as one; use length"
-            )
-        length = self.preset.training.max_length
-        most = getattr(model.config, "max_position_embeddings", None)
-        if isinstance(most, int) and length > most:
-            raise UltraError(
-                f"training.max_length is {length}, but base_model {self.preset.base_model!r} reads at most "
-                f"{most} tokens; set it to {most} or less"
-            )
+    @property
+    def save_dtype(self) -> Precision:
+        """The precision that the finished model is saved in."""
+        training = self.preset.training
+        of_base = NAMES.get(self.base.dtype) if self.preset.model is None else None
+        return training.save_dtype or of_base or training.weights_dtype
 
     def _plan(self, shards: TokenShards, *, rank: int, num_replicas: int, shuffle: bool = True) -> BatchPlan:
         training = self.preset.training
@@ -252,6 +255,7 @@ class MLM(Task):
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             trainer.save_model(str(temporary))
+            self._convert(temporary)
             if (model := self.folder / TOKENIZER / "sentencepiece.model").is_file():
                 shutil.copy(model, temporary)
             write_sentence_modules(
@@ -260,6 +264,16 @@ class MLM(Task):
             _move(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def _convert(self, folder: Path) -> None:
+        """Give the saved weights the precision that they are to have."""
+        held, wanted = self.preset.training.weights_dtype, self.save_dtype
+        if wanted == held:
+            return
+        if (name := convert_saved(folder, wanted)) is not None:
+            self.say(f"notice: the model is saved in {held}, since {name} is too large for {wanted}")
+        else:
+            self.say(f"The model is saved in {wanted} (training.save_dtype); its checkpoints are in {held}.")
 
     def closing_words(self, trainer: Any, metrics: Mapping[str, float]) -> Iterator[Any]:
         """Say how good the guesses are on held-out texts, and show some."""
