@@ -71,13 +71,14 @@ def _decode(shape: Any, tensors: dict[str, torch.Tensor]) -> Any:
 
 
 def random_state() -> dict[str, Any]:
-    """Return the state of every global random generator: Python, NumPy, torch, and each GPU."""
+    """Return the state of every global random generator: Python, NumPy, torch, and each device."""
     name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
         "numpy": (str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
         "cpu": torch.random.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "mps": [torch.mps.get_rng_state()] if torch.backends.mps.is_available() else [],
     }
 
 
@@ -89,3 +90,5 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
     torch.random.set_rng_state(state["cpu"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+    if torch.backends.mps.is_available() and state.get("mps"):
+        torch.mps.set_rng_state(state["mps"][0])

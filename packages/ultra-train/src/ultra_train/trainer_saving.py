@@ -10,9 +10,12 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather_object
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.trainer_callback import ExportableState
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ultra_train import checkpoints
 from ultra_train.checkpoint_state import load_tree, random_state, restore_random_state, save_tree
@@ -84,7 +87,7 @@ class SavingMixin:
 
     def _fill_checkpoint(self: Any, folder: Path, generators: list[Any]) -> None:
         with evaluation_weights(self.optimizer) as training:
-            self._save(str(folder))
+            self._save_under_own_names(folder)
         if training:  # what resumes exactly is not what evaluates
             names = {n: training[id(p)] for n, p in self.model.named_parameters() if id(p) in training}
             save_file(names, folder / TRAINING_WEIGHTS)
@@ -108,6 +111,34 @@ class SavingMixin:
                 self.state.stateful_callbacks[type(callback).__name__] = callback.state()
         self.state.save_to_json(str(folder / "trainer_state.json"))
 
+    def _save_under_own_names(self: Any, folder: Path) -> None:
+        """Write model and tokenizer, every weight under the name that its module has.
+
+        Transformers would give weights of some models the names that their publishers use, which a model that
+        is trained already does not know them by.
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        if not isinstance(model, PreTrainedModel):
+            self._save(str(folder))
+            return
+        with quiet_transformers():
+            model.save_pretrained(folder, save_original_format=False)
+            if self.processing_class is not None:
+                self.processing_class.save_pretrained(folder)
+
+    def _load_weights(self: Any, folder: Path, model: nn.Module | None) -> None:
+        """Read weights; those of checkpoints with other names than the modules' find their place too."""
+        file = folder / SAFE_WEIGHTS_NAME
+        if isinstance(self.model, PreTrainedModel) and file.is_file():
+            with safe_open(file, "pt") as weights:
+                foreign = not set(weights.keys()) <= set(self.model.state_dict())
+            if foreign:
+                with quiet_transformers():
+                    loaded = type(self.model).from_pretrained(folder, dtype=self.model.dtype)
+                self._issue_warnings_after_load(self.model.load_state_dict(loaded.state_dict(), strict=False))
+                return
+        super()._load_from_checkpoint(str(folder), model)  # type: ignore[misc]
+
     def _save(self: Any, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write model and tokenizer; the pickled arguments that transformers adds are left out."""
         with quiet_transformers():
@@ -128,7 +159,7 @@ class SavingMixin:
             CheckpointError: the checkpoint is of a model of other sizes, or was made on other data.
         """
         try:
-            super()._load_from_checkpoint(str(folder), model)  # type: ignore[misc]
+            self._load_weights(folder, model)
         except RuntimeError as error:
             if "size mismatch" not in str(error):
                 raise
