@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -34,13 +35,23 @@ def test_more_guesses_than_tokens(finished_run):
     assert not {"[PAD]", "[CLS]", "[MASK]"} & {g.token for g in guesses}
 
 
-def test_faults_are_clear(finished_run, tmp_path):
+def test_a_blank_may_be_written_either_way(finished_run):
+    expected = fill_mask(finished_run, ["abre la [MASK] del [MASK]"])
+    assert fill_mask(finished_run, ["abre la <mask> del [MASK]"]) == expected
+
+
+def test_faults_are_clear(finished_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(FillMaskError, match=r"there is no \[MASK\]"):
         fill_mask(finished_run, ["abre la puerta"])
     with pytest.raises(FillMaskError, match="longer than the 24"):
         fill_mask(finished_run, ["abre la puerta del salón " * 9 + "[MASK]"])
     with pytest.raises(FillMaskError, match="neither a folder nor a run"):
         fill_mask("nothing", ["[MASK]"], runs=tmp_path)
+    (tmp_path / "runs" / "there" / "model").mkdir(parents=True)
+    for name in ("runs/ther", str(tmp_path / "runs" / "ther"), "runs/there/modle"):
+        with pytest.raises(FillMaskError, match=r"neither a folder nor a run.*Runs there: there\."):
+            fill_mask(name, ["[MASK]"], runs=tmp_path / "runs" if name.startswith("/") else Path("runs"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(FillMaskError, match="neither a model nor a checkpoint"):
         fill_mask(tmp_path / "empty", ["[MASK]"])

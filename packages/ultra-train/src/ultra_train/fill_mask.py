@@ -10,10 +10,13 @@ import attrs
 import torch
 from safetensors import SafetensorError
 
-from ultra_core.errors import UltraError
+from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_train.lengths import readable_length
 from ultra_train.run_folder import CHECKPOINTS, MODEL
 from ultra_train.tokenizer import load_tokenizer, num_ids
+
+MASKS = ("[MASK]", "<mask>")
+"""How a blank may be written, whatever the model's own mask token is."""
 
 
 class FillMaskError(UltraError):
@@ -35,7 +38,7 @@ def fill_mask(
 
     Args:
         model: folder of a run or of a model, name of a run below ``runs``, or hub id.
-        texts: each with one or more ``[MASK]``.
+        texts: each with one or more ``[MASK]`` or ``<mask>``.
         top_k: guesses for each blank.
         runs: folder of runs.
 
@@ -75,12 +78,19 @@ def locate(model: str | Path, runs: Path) -> str:
                 f"{folder} holds neither a model nor a checkpoint yet. Give the folder of a run that has "
                 "trained, or of a model."
             )
-    if "/" not in str(model) or str(model).startswith((".", "/", "~")):
-        there = sorted(p.parent.name for p in runs.glob(f"*/{MODEL}"))
+    path = Path(model)
+    if "/" not in str(model) or str(model).startswith((".", "/", "~")) or _means_a_folder(path, runs):
+        there = sorted({p.parent.name for name in (MODEL, CHECKPOINTS) for p in runs.glob(f"*/{name}")})
         raise FillMaskError(
-            f"{model} is neither a folder nor a run in {runs}. Runs there: {', '.join(there) or 'none'}."
+            f"{model} is neither a folder nor a run in {runs}.{did_you_mean(path.name, there)} "
+            f"Runs there: {listed(there)}."
         )
     return str(model)
+
+
+def _means_a_folder(path: Path, runs: Path) -> bool:
+    """Whether ``owner/name`` lies in a folder that is here, or in that of the runs: it is no hub id then."""
+    return path.parent == runs or path.parent.is_dir() or len(path.parts) > 2
 
 
 def _load(folder: str) -> Any:
@@ -104,6 +114,8 @@ def guesses(network: Any, tokenizer: Any, text: str, top_k: int = 5) -> list[lis
     mask = tokenizer.mask_token
     if mask is None:
         raise FillMaskError("this model's tokenizer has no mask token; it is not a masked language model")
+    for spelling in MASKS:
+        text = text.replace(spelling, mask)
     if mask not in text:
         raise FillMaskError(f"there is no {mask} in {text!r}; write {mask} where a word is to be guessed")
     encoded = tokenizer(text, return_tensors="pt", truncation=False, verbose=False)

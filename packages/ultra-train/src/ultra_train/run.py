@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -147,20 +146,18 @@ class _Execution:
         )
         trainer.add_callback(_OnceTrainingBegins(self._record_config))
         self._check_room(trainer)
-        began = time.monotonic()
         try:
             trainer.train(resume_from_checkpoint=self._start_point())
         finally:
             callbacks.finish()
         if trainer.state.global_step < trainer.args.max_steps:
             self._stopped(trainer, callbacks)
-        seconds = time.monotonic() - began
         metrics = self._final_metrics(trainer)
         run.task.save(trainer, self.model_folder)
         write_card(self.model_folder, preset, metrics, trainer)
         write_report(run.path, self.metrics.read(), preset.name)
         manager.hook.ultra_run_finished(run=run)
-        self._close(trainer, metrics, seconds)
+        self._close(trainer, metrics)
         return run.path
 
     @property
@@ -301,10 +298,9 @@ class _Execution:
             metrics = trainer.evaluate()
         return {k: float(v) for k, v in metrics.items() if isinstance(v, (int, float))}
 
-    def _close(self, trainer: Any, metrics: Mapping[str, float], seconds: float) -> None:
-        first = trainer.tokens_at_start
+    def _close(self, trainer: Any, metrics: Mapping[str, float]) -> None:
         path = self.run.path
-        rate = Rate(tokens=trainer.tokens_seen - first, seconds=seconds)
+        rate = Rate(tokens=trainer.tokens_seen, seconds=trainer.training_seconds)
         self._say(f"\nTrained {trainer.state.global_step} updates; {rate}")
         if trainer.settings.guard.dropped:
             self._say(
@@ -315,7 +311,8 @@ class _Execution:
                 self.console.print(words, soft_wrap=isinstance(words, str))
         for what, where in self._left_behind():
             self._say(f"  {what:<12} {where}")
-        self._say(f'Try it: ultra-train fill-mask {path} "apaga la [MASK] del salón"')
+        if (tip := self.run.task.tip(path)) is not None:
+            self._say(f"Try it: {tip}")
 
     def _left_behind(self) -> Iterator[tuple[str, Path]]:
         path = self.run.path

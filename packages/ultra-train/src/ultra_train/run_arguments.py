@@ -151,7 +151,7 @@ def changed_keys(before: dict[str, Any], now: dict[str, Any], prefix: str = "") 
 
 @attrs.frozen(kw_only=True)
 class Rate:
-    """Real tokens and seconds of a run, for its closing line."""
+    """Real tokens and seconds of the updates of a run, all of its parts together, for its closing line."""
 
     tokens: int
     seconds: float

@@ -51,7 +51,6 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin):
         self.settings = settings
         self.objection: str | None = None
         self.tokens_seen = 0
-        self.tokens_at_start = 0
         self.training_seconds = 0.0
         self.window_started = 0.0
         self.last_evaluation: tuple[int, Mapping[str, Any]] = (-1, {})

@@ -100,6 +100,7 @@ class SavingMixin:
             "step": self.state.global_step,
             "position": self.settings.stream.position,
             "tokens_seen": self.tokens_seen,
+            "training_seconds": self.training_seconds,
             "dropped_updates": self.settings.guard.dropped,
             "data": self.settings.facts.get("data"),
         }
@@ -182,7 +183,8 @@ class SavingMixin:
             )
         epoch, index = progress["position"]
         self.settings.stream.move_to((epoch, index))
-        self.tokens_seen = self.tokens_at_start = progress["tokens_seen"]
+        self.tokens_seen = progress["tokens_seen"]
+        self.training_seconds = progress.get("training_seconds", 0.0)  # older checkpoints have none
         self.settings.guard.dropped = progress["dropped_updates"]
 
     def _issue_warnings_after_load(self: Any, load_result: Any) -> None:

@@ -11,7 +11,7 @@ import click
 @click.option("--top-k", default=5, show_default=True, type=click.IntRange(min=1), help="Guesses per blank.")
 @click.option("--runs", default="runs", show_default=True, help="Folder of runs.")
 def fill_mask(model: str, texts: tuple[str, ...], top_k: int, runs: str) -> None:
-    """Show the likeliest tokens at each [MASK] of TEXT.
+    """Show the likeliest tokens at each [MASK] or <mask> of TEXT.
 
     MODEL is the folder of a run or of a model, the name of a run, or a hub id.
     """

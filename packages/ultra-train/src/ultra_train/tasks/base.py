@@ -88,3 +88,11 @@ class Task(ABC):
     def closing_words(self, trainer: Any, metrics: Mapping[str, float]) -> Iterator[Any]:
         """Yield what the run prints at its end: lines, or anything that rich can render."""
         yield from ()
+
+    def tip(self, path: Path) -> str | None:
+        """Return a command to try the finished run with, or None.
+
+        Args:
+            path: folder of the run.
+        """
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -28,7 +29,7 @@ from ultra_train.saved_dtype import DTYPES, NAMES, Precision, convert_saved
 from ultra_train.tasks.base import Task
 from ultra_train.tasks.mlm_base import Base, load_base
 from ultra_train.tasks.mlm_evaluation import MLMTrainer, PlannedBatches, most_frequent_token
-from ultra_train.tasks.mlm_guesses import guesses_table
+from ultra_train.tasks.mlm_guesses import guesses_table, sentence_with_a_blank
 from ultra_train.tasks.sentence_modules import write_sentence_modules
 from ultra_train.tokenizer import load_tokenizer, num_ids, train_tokenizer
 from ultra_train.trainer import UltraTrainerMixin
@@ -279,13 +280,27 @@ class MLM(Task):
         """Say how good the guesses are on held-out texts, and show some."""
         if "eval_accuracy" in metrics:
             accuracy, baseline = metrics["eval_accuracy"], metrics["eval_unigram_accuracy"]
-            times = f", {accuracy / baseline:.1f} times as many" if baseline > 0 else ""
             yield (
                 f"Held-out texts: {accuracy:.1%} of the masked tokens are guessed right; always guessing the "
-                f"commonest token gets {baseline:.1%} right{times}."
+                f"commonest token gets {baseline:.1%} right{_beside_chance(accuracy, baseline)}."
             )
         if any("ultra:es-commands" in source.source for source in self.sources):
             yield guesses_table(trainer.model, self.tokenizer)
+
+    def tip(self, path: Path) -> str | None:
+        """Return a command that fills a blank in a sentence of the run's own texts."""
+        shards = self.held_out if len(self.held_out) else self.train
+        sentence = sentence_with_a_blank(shards, self.tokenizer)
+        return None if sentence is None else shlex.join(["ultra-train", "fill-mask", str(path), sentence])
+
+
+def _beside_chance(accuracy: float, baseline: float) -> str:
+    """Say in words how a model compares with one that always guesses the same."""
+    if accuracy < baseline:
+        return "; the model is worse than that, it has learned nothing of use yet"
+    if accuracy < 1.1 * baseline or accuracy == 0:
+        return "; the model is no better than that yet"
+    return f", the model {accuracy / baseline:.1f} times as many" if baseline > 0 else ""
 
 
 def _move(source: Path, target: Path) -> None:

@@ -1,11 +1,14 @@
-"""The five sentences that a run on the embedded Spanish commands shows at its end."""
+"""Sentences with a blank for the end of a run: of the embedded Spanish commands, and of its own texts."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from rich.table import Table
 
+from ultra_train.data.shards import TokenShards
 from ultra_train.fill_mask import guesses
 
 SENTENCES = (
@@ -29,3 +32,36 @@ def guesses_table(
             ", ".join(f"{guess.token} {guess.probability:.0%}" for guess in best),
         )
     return table
+
+
+def sentence_with_a_blank(
+    shards: TokenShards, tokenizer: Any, *, fewest: int = 4, most: int = 12
+) -> str | None:
+    """Return a short sentence of the texts with the tokenizer's own mask token for a word in its middle.
+
+    Args:
+        shards: documents; the first few hundred are looked at.
+        tokenizer: the tokenizer that made them.
+        fewest: words that the sentence has at least, where one of the documents does.
+        most: words that it has at most; a longer document is cut.
+    """
+    longest: list[str] = []
+    for words in _texts(shards, tokenizer):
+        if fewest <= len(words) <= most:
+            longest = words
+            break
+        longest = max(longest, words[:most], key=len)
+    if not longest:
+        return None
+    middle = len(longest) // 2
+    # punctuation around the word stays where it is
+    longest[middle] = re.sub(r"\w+(?:['’-]\w+)*", lambda _: tokenizer.mask_token, longest[middle], count=1)
+    return " ".join(longest) if tokenizer.mask_token in longest[middle] else None
+
+
+def _texts(shards: TokenShards, tokenizer: Any) -> Iterator[list[str]]:
+    """Yield the words of the first documents that are plain text."""
+    for index in range(min(300, len(shards))):
+        text = tokenizer.decode(shards.document(index).tolist(), skip_special_tokens=True)
+        if text.isprintable() and re.search(r"\w", text):
+            yield text.split()
