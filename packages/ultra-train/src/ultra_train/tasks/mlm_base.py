@@ -78,8 +78,19 @@ class Base:
                 )
         rows, needed = self.model.get_input_embeddings().weight.shape[0], num_ids(tokenizer)  # type: ignore[index]
         if needed > rows:
-            self.model.resize_token_embeddings(needed, pad_to_multiple_of=64)
+            _add_rows(self.model, -(-needed // 64) * 64)
             yield f"has {rows:,} rows of embeddings; {needed - rows:,} more tokens get rows of their own"
+
+
+def _add_rows(model: Any, rows: int) -> None:
+    """Give the embeddings and the head of a model more rows."""
+    head = getattr(getattr(model, "lm_predictions", None), "lm_head", None)
+    if head is None:
+        model.resize_token_embeddings(rows)
+        return
+    # DeBERTa's own head decodes with the embeddings; transformers takes its inner matrix for the decoder
+    model.base_model.resize_token_embeddings(rows)
+    head.bias = nn.Parameter(nn.functional.pad(head.bias.detach(), (0, rows - len(head.bias))))
 
 
 def load_base(base: str, *, dtype: torch.dtype, trust_remote_code: bool = False) -> Base:
