@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from ultra_train.data.errors import DataError
-from ultra_train.data.readers import missing_column, usable
+from ultra_train.data.errors import DataError, missing_column
+from ultra_train.data.reading import Reading
 
 _ROWS_AT_ONCE = 1000
 
 
-def texts(dataset: str, name: str | None, split: str, column: str) -> Iterator[str]:
+def texts(
+    dataset: str, name: str | None, split: str, column: str, reading: Reading | None = None
+) -> Iterator[str]:
     """Yield the texts of one column of a data set.
 
     Args:
@@ -20,18 +22,38 @@ def texts(dataset: str, name: str | None, split: str, column: str) -> Iterator[s
         name: Its configuration, or None for the default one.
         split: The split, such as ``train`` or ``train[:1%]``.
         column: The column that holds the text.
+        reading: Counts the rows, and says what a bad one means; left out, it is an error.
 
     Raises:
         DataError: The data set cannot be had, or lacks the column.
     """
+    reading = reading or Reading(dataset)
     table = _load(dataset, name, split)
     if column not in table.column_names:
         raise missing_column(dataset, column, table.column_names)
     row = 0
-    for batch in table.select_columns([column]).iter(batch_size=_ROWS_AT_ONCE):
-        for value in batch[column]:
+    for batch in _batches(table, dataset, column, reading):
+        for value in batch:
             row += 1
-            yield from usable(value, f"{dataset}: row {row}", column)
+            yield from reading.text(value, f"{dataset}: row {row}", column)
+
+
+def _batches(table: Any, dataset: str, column: str, reading: Reading) -> Iterator[list[Any]]:
+    """Yield the column in parts; a part of a damaged copy on this machine that cannot be read is a fault."""
+    import pyarrow as pa
+
+    chosen = table.select_columns([column])
+    for begin in range(0, len(chosen), _ROWS_AT_ONCE):
+        try:
+            yield chosen[begin : begin + _ROWS_AT_ONCE][column]
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            rows = f"rows {begin + 1} to {min(begin + _ROWS_AT_ONCE, len(chosen))}"
+            reading.unreadable(
+                DataError(
+                    f"{dataset}: {rows}: the copy on this machine is damaged ({error}); remove it from the "
+                    "cache of datasets, so that it is fetched again."
+                )
+            )
 
 
 def fingerprint(dataset: str, name: str | None, split: str) -> str:

@@ -1,7 +1,8 @@
 """Readers of single files: one generator of texts a format, chosen by the file's suffix.
 
 A line of a text file is a document; a row of the other formats is one. Rows without text (empty, blank, null)
-are left out. Every fault is a `DataError` that names the file and, where there is one, the line.
+are left out and counted. Every fault is a `DataError` that names the file and the line, or in a Parquet file
+the row group and the row.
 """
 
 from __future__ import annotations
@@ -10,35 +11,39 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import IO, cast
 
-from ultra_core.errors import did_you_mean, listed
-from ultra_train.data.errors import DataError
+from ultra_core.errors import listed
+from ultra_train.data.errors import DataError, missing_column, place_of_column
+from ultra_train.data.parquet import read_parquet
+from ultra_train.data.reading import Reading
 
-_SNIFFED_BYTES = 8192
+_LONGEST_LINE = 2**28
+"""Bytes; a line is held in memory as a whole."""
 
 
-def read_file(path: Path, column: str = "text") -> Iterator[str]:
+def read_file(path: Path, column: str = "text", reading: Reading | None = None) -> Iterator[str]:
     """Yield the texts of one file.
 
     Args:
         path: A file whose name ends in one of `SUFFIXES`.
         column: The column that holds the text, where the format has columns.
+        reading: Counts the rows, and says what a bad one means; left out, it is an error.
 
     Raises:
         DataError: The file is missing, unreadable, binary, not UTF-8, broken, or lacks the column.
     """
-    reader = READERS[suffix(path)]
+    reading = reading or Reading(str(path))
+    reading.counts.files += 1
     try:
-        yield from reader(path, column)
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise DataError(
-            f"{path}: the compressed file is broken or cut short ({error}); fetch it again."
-        ) from error
+        yield from READERS[suffix(path)](path, column, reading)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        reading.unreadable(DataError(f"{path}: cannot be read ({error.strerror or error})."))
+    except DataError as fault:
+        reading.unreadable(fault)
 
 
 def suffix(path: Path) -> str:
@@ -47,116 +52,149 @@ def suffix(path: Path) -> str:
     return next((ending for ending in SUFFIXES if name.endswith(ending)), "")
 
 
-def _is_binary(path: Path) -> bool:
-    with _stream(path) as stream:
-        return b"\0" in stream.read(_SNIFFED_BYTES)
-
-
 def _stream(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb"))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its end)."""
-    if _is_binary(path):
-        raise DataError(
-            f"{path}: is a binary file (it holds a zero byte), not text. "
-            f"Texts are read from {listed(SUFFIXES)}; UTF-16 text must be converted to UTF-8 first."
-        )
+def _lines(path: Path) -> Iterator[tuple[int, str, DataError | None]]:
+    """Yield (number from 1, line without its end, what is wrong with it)."""
     with _stream(path) as stream:
-        for number, raw in enumerate(stream, start=1):
+        read = stream.readline
+        for number in count(1):
             try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                byte = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
+                raw = read(_LONGEST_LINE + 1)
+                if len(raw) > _LONGEST_LINE:
+                    while (rest := read(_LONGEST_LINE)) and not rest.endswith(b"\n"):
+                        pass
+            except (gzip.BadGzipFile, zlib.error, EOFError) as error:
                 raise DataError(
-                    f"{path}:{number}: is not UTF-8 ({byte}). "
-                    "Convert the file, for example with: iconv -f latin1 -t utf-8"
+                    f"{path}:{number}: the compressed file is broken or cut short here ({error}); "
+                    "fetch it again."
                 ) from error
+            except OSError as error:
+                raise DataError(f"{path}:{number}: cannot be read ({error.strerror or error}).") from error
+            if not raw:
+                return
+            fault = None
+            try:
+                line = raw.decode()
+            except UnicodeDecodeError as error:
+                line, fault = raw.decode(errors="replace"), _not_utf8(f"{path}:{number}", error)
             if "\0" in line:
-                raise DataError(f"{path}:{number}: holds a zero byte, so it is not a text file.")
-            yield number, line.rstrip("\r\n")
+                fault = fault or _binary(f"{path}:{number}")
+            if len(raw) > _LONGEST_LINE:
+                line = ""
+                fault = DataError(f"{path}:{number}: is longer than {_LONGEST_LINE:,} bytes; break it up.")
+            yield number, (line if number > 1 else line.removeprefix("\ufeff")).rstrip("\r\n"), fault
 
 
-def _text(path: Path, column: str) -> Iterator[str]:
-    for _, line in _lines(path):
-        if line.strip():
-            yield line
-
-
-def _json_lines(path: Path, column: str) -> Iterator[str]:
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: is not JSON ({error.msg} at column {error.colno}).") from error
-        if not isinstance(row, dict):
-            raise DataError(
-                f"{path}:{number}: holds a JSON {type(row).__name__}, but every line must be an object "
-                f'such as {{"{column}": "..."}}.'
-            )
-        if column not in row:
-            raise missing_column(f"{path}:{number}", column, list(row))
-        yield from usable(row[column], f"{path}:{number}", column)
-
-
-def _delimited(path: Path, column: str) -> Iterator[str]:
-    delimiter = "\t" if suffix(path).startswith(".tsv") else ","
-    csv.field_size_limit(2**31 - 1)
-    rows = csv.reader((line + "\n" for _, line in _lines(path)), delimiter=delimiter, strict=True)
-    try:
-        header = next(rows, [])
-        if column not in header:
-            raise missing_column(str(path), column, header)
-        index = header.index(column)
-        for row in rows:
-            if row and index >= len(row):
-                raise DataError(
-                    f"{path}:{rows.line_num}: has {len(row)} fields, but the header has {len(header)}."
-                )
-            if row:
-                yield from usable(row[index], f"{path}:{rows.line_num}", column)
-    except csv.Error as error:
-        raise DataError(f"{path}:{rows.line_num}: is not a valid table ({error}).") from error
-
-
-def _parquet(path: Path, column: str) -> Iterator[str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path, memory_map=True) as table:
-            if column not in table.schema_arrow.names:
-                raise missing_column(str(path), column, table.schema_arrow.names)
-            row = 0
-            for batch in table.iter_batches(batch_size=4096, columns=[column]):
-                for value in batch.column(0).to_pylist():
-                    row += 1
-                    yield from usable(value, f"{path}: row {row}", column)
-    except pa.ArrowException as error:
-        raise DataError(f"{path}: is not a whole Parquet file ({error}).") from error
-
-
-def usable(value: object, where: str, column: str) -> Sequence[str]:
-    """Return ``[value]``, or ``[]`` for a null or blank text; anything that is no text is a fault."""
-    if value is None:
-        return []
-    if not isinstance(value, str):
-        raise DataError(f"{where}: column {column!r} holds {type(value).__name__}, but a text is needed.")
-    return [value] if value.strip() else []
-
-
-def missing_column(where: str, column: str, found: Sequence[str]) -> DataError:
-    """The error of a table without the wanted column: names the columns that it has."""
+def _not_utf8(where: str, error: UnicodeDecodeError) -> DataError:
+    byte = f"byte 0x{error.object[error.start]:02x} at column {error.start + 1}"
+    likely = "utf-16" if error.object.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
     return DataError(
-        f"{where}: has no column {column!r}; its columns are {listed([repr(name) for name in found])}."
-        f"{did_you_mean(column, found)} Say which one holds the text with `column:`."
+        f"{where}: is not UTF-8 ({byte}). Convert the file, for example with: iconv -f {likely} -t utf-8"
     )
 
 
-READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
+def _binary(where: str) -> DataError:
+    return DataError(
+        f"{where}: holds a zero byte, so this is a binary file, not text. Texts are read from "
+        f"{listed(SUFFIXES)}; UTF-16 text must be converted to UTF-8 first."
+    )
+
+
+def _text(path: Path, column: str, reading: Reading) -> Iterator[str]:
+    for number, line, fault in _lines(path):
+        if fault is not None:
+            reading.bad(fault)
+        else:
+            yield from reading.text(line, f"{path}:{number}", column)
+
+
+def _json_lines(path: Path, column: str, reading: Reading) -> Iterator[str]:
+    for number, line, fault in _lines(path):
+        where = f"{path}:{number}"
+        value: object = None
+        if fault is None and line.strip():
+            try:
+                value = _json_row(line, where, column)
+            except DataError as error:
+                fault = error
+        if fault is not None:
+            reading.bad(fault)
+        else:
+            yield from reading.text(value, where, column)
+
+
+def _json_row(line: str, where: str, column: str) -> object:
+    """Return what an object on one line holds in a column."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: is not JSON ({error.msg} at column {error.colno}).") from error
+    except RecursionError as error:
+        raise DataError(f"{where}: is JSON that is nested too deeply to be read.") from error
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise DataError(f"{where}: holds a number that is too long to be read ({error}).") from error
+    if not isinstance(row, dict):
+        raise DataError(
+            f"{where}: holds a JSON {type(row).__name__}, but every line must be an object "
+            f'such as {{"{column}": "..."}}.'
+        )
+    if column not in row:
+        raise missing_column(where, column, list(row))
+    return row[column]
+
+
+def _delimited(path: Path, column: str, reading: Reading) -> Iterator[str]:
+    rows = _table(path, "\t" if suffix(path).startswith(".tsv") else ",")
+    begin, header = 1, list[str]()
+    for begin, header, fault in rows:  # noqa: B007
+        if fault is not None:
+            raise fault
+        if header:  # lines before it may be blank
+            break
+    index = place_of_column(f"{path}:{begin}", column, header)
+    for number, row, fault in rows:
+        where = f"{path}:{number}"
+        if fault is None and row and (index >= len(row) or any(row[len(header) :])):
+            hint = ' Put a text that holds the delimiter in "quotes".' if len(row) > len(header) else ""
+            fault = DataError(f"{where}: has {len(row)} fields, but the header has {len(header)}.{hint}")
+        if fault is not None:
+            reading.bad(fault)
+        elif not row:
+            reading.blank()
+        else:
+            yield from reading.text(row[index], where, column)
+
+
+def _table(path: Path, delimiter: str) -> Iterator[tuple[int, list[str], DataError | None]]:
+    """Yield (line at which it begins, fields, what is wrong with it) of each row of a table."""
+    faults: list[DataError] = []
+
+    def lines() -> Iterator[str]:
+        for _, line, fault in _lines(path):
+            if fault is not None:
+                faults.append(fault)
+            yield line + "\n"
+
+    csv.field_size_limit(_LONGEST_LINE)
+    rows = csv.reader(lines(), delimiter=delimiter, strict=True)
+    while True:
+        begin = rows.line_num + 1
+        row: list[str] = []
+        faults.clear()
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            extent = f"; the row goes on to line {rows.line_num}" if rows.line_num > begin else ""
+            faults.append(DataError(f"{path}:{begin}: is not a valid table ({error}{extent})."))
+        yield begin, row, faults[0] if faults else None
+
+
+READERS: dict[str, Callable[[Path, str, Reading], Iterator[str]]] = {
     ".txt": _text,
     ".txt.gz": _text,
     ".jsonl": _json_lines,
@@ -164,6 +202,6 @@ READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
     ".csv": _delimited,
     ".csv.gz": _delimited,
     ".tsv": _delimited,
-    ".parquet": _parquet,
+    ".parquet": read_parquet,
 }
 SUFFIXES = sorted(READERS, key=len, reverse=True)

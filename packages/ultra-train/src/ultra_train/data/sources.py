@@ -14,7 +14,6 @@ a data set of the hub.
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +23,9 @@ import attrs
 from ultra_core.errors import did_you_mean, listed
 from ultra_train.data import es_commands, hub
 from ultra_train.data.errors import DataError
-from ultra_train.data.readers import SUFFIXES, read_file, suffix
+from ultra_train.data.files import Files, find_files
+from ultra_train.data.readers import read_file
+from ultra_train.data.reading import NAMED, OnBadRows, Reading
 
 _EMBEDDED = "ultra:"
 
@@ -98,41 +99,66 @@ def _read_source(item: str | Mapping[str, object] | Source) -> Source:
     return Source(**item)  # type: ignore[arg-type]
 
 
-def documents(spec: SourceSpec, *, cache_dir: str | Path | None = None) -> Iterator[str]:
+def documents(
+    spec: SourceSpec, *, cache_dir: str | Path | None = None, on_bad_rows: OnBadRows = "error"
+) -> Iterator[str]:
     """Yield the texts of one or several sources, in order.
 
     Args:
         spec: What `read_sources` reads.
         cache_dir: Where an embedded set is kept once it is built; None builds it in memory.
+        on_bad_rows: Whether a row that cannot be used is an error, or is left out.
 
     Raises:
         DataError: See `records`.
     """
     for source in read_sources(spec):
-        for record in records(source, cache_dir=cache_dir):
+        reading = Reading(source.source, on_bad_rows)
+        for record in records(source, cache_dir=cache_dir, reading=reading):
             yield record.text
 
 
-def records(source: Source, *, cache_dir: str | Path | None = None) -> Iterator[Record]:
+def records(
+    source: Source, *, cache_dir: str | Path | None = None, reading: Reading | None = None
+) -> Iterator[Record]:
     """Yield the records of one source.
+
+    Args:
+        source: The source.
+        cache_dir: See `documents`.
+        reading: Counts what is read, and says what a bad row means; left out, it is an error.
 
     Raises:
         DataError: The source is missing, empty, binary, not UTF-8, broken, lacks the column, or has no usable
         text.
     """
-    count = 0
+    reading = reading or Reading(source.source)
     if source.source.startswith(_EMBEDDED):
-        sentences = es_commands.sentences(_language(source), cache_dir=cache_dir)
-        pairs = (Record(sentence.text, sentence.template) for sentence in sentences)
-    elif (paths := _paths(source)) is not None:
-        pairs = (Record(text) for path in paths for text in read_file(path, source.column))
+        for sentence in es_commands.sentences(_language(source), cache_dir=cache_dir):
+            reading.counts.texts += 1
+            yield Record(sentence.text, sentence.template)
+    elif (files := find_files(source.source)) is not None:
+        _note_passed_over(files, reading)
+        for path in files.texts:
+            yield from map(Record, read_file(path, source.column, reading))
     else:
-        pairs = (Record(text) for text in hub.texts(source.source, source.name, source.split, source.column))
-    for record in pairs:
-        count += 1
-        yield record
-    if not count:
-        raise DataError(f"{source.source}: has no usable text; every line or row of it is blank.")
+        yield from map(Record, hub.texts(source.source, source.name, source.split, source.column, reading))
+    if not reading.counts.texts:
+        raise _no_usable_text(source, reading)
+
+
+def _note_passed_over(files: Files, reading: Reading) -> None:
+    counts = reading.counts
+    counts.empty_files, counts.other_files = len(files.empty), len(files.other)
+    counts.passed_over = [str(path) for path in sorted([*files.empty, *files.other])[:NAMED]]
+
+
+def _no_usable_text(source: Source, reading: Reading) -> DataError:
+    counts = reading.counts
+    if counts.faults:
+        skipped = f"{counts.bad:,} rows and {counts.unreadable:,} files or parts of files cannot be used"
+        return DataError(f"{source.source}: has no usable text; {skipped}. The first: {counts.faults[0]}")
+    return DataError(f"{source.source}: has no usable text; every line or row of it is blank.")
 
 
 def identity(source: Source) -> dict[str, object]:
@@ -144,11 +170,11 @@ def identity(source: Source) -> dict[str, object]:
     about: dict[str, object] = {"source": source.source, "column": source.column}
     if source.source.startswith(_EMBEDDED):
         return {**about, "versions": es_commands.versions(_language(source))}
-    paths = _paths(source)
-    if paths is None:
+    found = find_files(source.source)
+    if found is None:
         fingerprint = hub.fingerprint(source.source, source.name, source.split)
         return {**about, "name": source.name, "split": source.split, "fingerprint": fingerprint}
-    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in found.texts]
     return {**about, "files": files}
 
 
@@ -161,7 +187,7 @@ def find(source: Source) -> None:
     if source.source.startswith(_EMBEDDED):
         _language(source)
     else:
-        _paths(source)
+        find_files(source.source)
 
 
 def _language(source: Source) -> str:
@@ -172,41 +198,3 @@ def _language(source: Source) -> str:
             f"{did_you_mean(source.source, known)}"
         )
     return known[source.source]
-
-
-def _paths(source: Source) -> list[Path] | None:
-    """Return the files of a source on disk, or None when it can only be a data set of the hub."""
-    path = Path(source.source).expanduser()
-    if path.is_file():
-        if path.stat().st_size == 0:
-            raise DataError(f"{source.source}: is an empty file.")
-        if not suffix(path):
-            raise DataError(
-                f"{source.source}: is of no known format; the name must end in one of {listed(SUFFIXES)}."
-            )
-        return [path]
-    if path.is_dir():
-        return _filled((entry for entry in path.rglob("*")), f"{source.source}: the folder")
-    if any(sign in source.source for sign in "*?["):
-        found = glob.glob(str(path), recursive=True)
-        return _filled((Path(entry) for entry in found), f"{source.source}: the pattern")
-    if path.exists():
-        raise DataError(f"{source.source}: is neither a file nor a folder, so no texts can be read from it.")
-    if suffix(path) or path.is_absolute() or source.source.startswith((".", "~")):
-        near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise DataError(
-            f"{source.source}: there is no such file or folder (looked in {path.parent.resolve()})."
-            f"{did_you_mean(path.name, near)}"
-        )
-    return None
-
-
-def _filled(entries: Iterator[Path], what: str) -> list[Path]:
-    """Return the non-empty files of a known format, sorted: the file system's order is chance."""
-    known = sorted(entry for entry in entries if entry.is_file() and suffix(entry))
-    if not known:
-        raise DataError(f"{what} holds no file whose name ends in one of {listed(SUFFIXES)}.")
-    filled = [entry for entry in known if entry.stat().st_size]
-    if not filled:
-        raise DataError(f"{what} holds only empty files.")
-    return filled
