@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from ultra_train.data import build
+from ultra_train.data import build, places, writer
 from ultra_train.data.build import prepare
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources import Source, read_sources
@@ -62,7 +62,7 @@ def test_a_touched_file_is_still_the_same_data(corpus, tokenizer, tmp_path):
 def test_workers_chunks_and_shards_do_not_change_the_documents(corpus, tokenizer, tmp_path, monkeypatch):
     sources = read_sources(str(corpus))
     one, _ = prepare(sources, tokenizer, max_length=32, cache_dir=tmp_path / "one")
-    monkeypatch.setattr(build, "_TOKENS_A_SHARD", 500)
+    monkeypatch.setattr(writer, "_TOKENS_A_SHARD", 500)
     two, _ = prepare(
         sources, tokenizer, max_length=32, cache_dir=tmp_path / "two", num_workers=2, documents_per_chunk=40
     )
@@ -106,7 +106,7 @@ def test_a_full_disk_is_explained_and_leaves_nothing(corpus, tokenizer, tmp_path
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(build.os, "fsync", full)
+    monkeypatch.setattr(writer.os, "fsync", full)
     with pytest.raises(DataError, match=r"the disk is full.*cache_dir"):
         prepare(read_sources(str(corpus)), tokenizer, max_length=64, cache_dir=tmp_path / "cache")
     assert _builds(tmp_path / "cache") == []
@@ -151,12 +151,12 @@ def test_a_build_that_lost_a_part_is_built_again(corpus, tokenizer, tmp_path):
 
 _KILLED = """
     import sys, time
-    from ultra_train.data import build
+    from ultra_train.data import build, places, writer
     from ultra_train.data.sources import read_sources
     from ultra_train.tokenizer import load_tokenizer
 
     corpus, tokenizer, cache = sys.argv[1:]
-    build._TOKENS_A_SHARD = 100
+    writer._TOKENS_A_SHARD = 100
     encode_all = build.encode_all
 
     def slow(*args, **options):
@@ -196,11 +196,11 @@ def test_a_killed_build_is_not_mistaken_for_one_and_is_cleared(corpus, tokenizer
 def test_an_unfinished_build_of_a_living_process_is_left_alone(corpus, tokenizer, tmp_path):
     train, _ = prepare(read_sources(str(corpus)), tokenizer, max_length=64, cache_dir=tmp_path)
     with subprocess.Popen(["sleep", "60"]) as other:
-        working = build._partial_name(train.directory, other.pid)
+        working = train.directory.with_name(f"{places._prefix(train.directory)}{other.pid}.0123abcd")
         working.mkdir()
-        build.remove_leftovers(train.directory)
+        places.remove_leftovers(train.directory)
         assert working.exists()
         other.kill()
     time.sleep(0.05)
-    build.remove_leftovers(train.directory)
+    places.remove_leftovers(train.directory)
     assert not working.exists()

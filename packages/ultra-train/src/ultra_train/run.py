@@ -145,6 +145,7 @@ class _Execution:
             say=self._say,
         )
         trainer.add_callback(_OnceTrainingBegins(self._record_config))
+        trainer.add_callback(_OnceTrainingBegins(self._record_events))
         self._check_room(trainer)
         try:
             trainer.train(resume_from_checkpoint=self._start_point())
@@ -186,6 +187,13 @@ class _Execution:
         temporary = path.with_name(f".{path.name}")
         temporary.write_text(to_yaml(self.run.config), "utf-8")
         os.replace(temporary, path)
+
+    def _record_events(self) -> None:
+        """Log what the task has to say of its data, once a run."""
+        there = {record.get("event") for record in self.metrics.read()}
+        for event in self.run.task.events():
+            if event["event"] not in there:
+                self.metrics.write({"step": 0, **event})
 
     def _trainer(self, manager: Any) -> Any:
         run, training = self.run, self.run.config.training

@@ -55,6 +55,11 @@ class DataKeys:
     dataset: Dataset | None = key(
         None, f"source of the texts, or a list of sources; {EMBEDDED} when nothing names one"
     )
+    on_bad_rows: Literal["error", "skip"] = key(
+        "error",
+        "a row that cannot be read or is no text ends the run, or is skipped, counted and named",
+        tasks=MLM,
+    )
     local_parquet_dir: str | None = key(None, "folder of parquet files that is read instead of the data set")
     prefer_local_cache: bool = key(True, "read local_parquet_dir when it is there")
     stream_local_parquet: bool = key(True, "read parquet row group by row group", later=True)

@@ -28,11 +28,23 @@ if TYPE_CHECKING:
 
 
 class Encoded(NamedTuple):
-    """The documents of some texts: tokens end to end, the length of each, and the group of each."""
+    """The documents of some texts.
+
+    Attributes:
+        tokens: The tokens of all documents end to end.
+        lengths: (documents,) how many are of each.
+        groups: (documents,) hash of what is held out for evaluation together.
+        texts: (texts,) hash of each text, of those without any token too.
+        without_tokens: Texts without any token.
+        split: Texts that became several documents.
+    """
 
     tokens: NDArray[np.int32]
     lengths: NDArray[np.int64]
     groups: NDArray[np.uint64]
+    texts: NDArray[np.uint64]
+    without_tokens: int
+    split: int
 
 
 class Encoder:
@@ -70,14 +82,20 @@ class Encoder:
         """Return the documents of the texts, in order; texts without any token are left out."""
         pieces: list[list[int]] = []
         groups: list[int] = []
+        texts: list[int] = []
+        without_tokens = split = 0
         for record, ids in zip(records, self._ids([record.text for record in records]), strict=True):
-            group = text_hash(record.text if record.group is None else record.group)
+            texts.append(text_hash(record.text))
+            group = texts[-1] if record.group is None else text_hash(record.group)
+            without_tokens += not ids
+            split += len(ids) > self.window
             for begin in range(0, len(ids), self.window):
                 pieces.append(self.prefix + ids[begin : begin + self.window] + self.suffix)
                 groups.append(group)
         lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
         tokens = np.fromiter(chain.from_iterable(pieces), dtype=np.int32, count=int(lengths.sum()))
-        return Encoded(tokens, lengths, np.array(groups, dtype=np.uint64))
+        hashes = np.array(groups, dtype=np.uint64), np.array(texts, dtype=np.uint64)
+        return Encoded(tokens, lengths, *hashes, without_tokens, split)
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         if self._fast is not None:

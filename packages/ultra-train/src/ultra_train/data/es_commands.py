@@ -10,8 +10,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
+import logging
+import secrets
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata, resources
 from pathlib import Path
@@ -21,9 +24,11 @@ from typing import Any, NamedTuple
 from ultra_train.data.errors import DataError
 from ultra_train.data.expand import Expander
 from ultra_train.data.grammar import Grammar
+from ultra_train.data.places import Say, set_aside
 
 LANGUAGES = ("es", "nb", "da", "sv", "en")
 
+_log = logging.getLogger(__name__)
 _FORMAT = 1
 _PACKAGES = ("home-assistant-intents", "hassil")
 _SENTENCES_A_TEMPLATE = 120
@@ -39,32 +44,61 @@ class Sentence(NamedTuple):
     template: str
 
 
-def sentences(language: str, *, cache_dir: str | Path | None = None) -> list[Sentence]:
+def sentences(
+    language: str, *, cache_dir: str | Path | None = None, say: Say = _log.warning
+) -> list[Sentence]:
     """Return the commands of a language, without repetitions, in an order that is always the same.
 
     Args:
         language: One of `LANGUAGES`.
         cache_dir: Where they are kept once they are built; None keeps nothing.
+        say: Called with a line when what is kept there is damaged.
 
     Raises:
         DataError: The package with the templates is not installed.
     """
     key = hashlib.sha256(json.dumps(versions(language)).encode()).hexdigest()[:16]
-    path = None if cache_dir is None else Path(cache_dir).expanduser() / f"{language}-commands-{key}.json.gz"
-    if path is not None and path.is_file():
-        try:
-            with gzip.open(path, "rt", encoding="utf-8") as stream:
-                return [Sentence(*pair) for pair in json.load(stream)]
-        except (OSError, EOFError, ValueError, TypeError):
-            path.unlink(missing_ok=True)  # cut short by a full disk or a kill: build it again
+    if cache_dir is None:
+        return list(_built(language))
+    path = Path(cache_dir).expanduser() / f"{language}-commands-{key}.json.gz"
+    damaged = False
+    try:
+        return _kept(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
+        say(f"notice: {path} is damaged ({error}); it is set aside, and the sentences are built again")
+        damaged = True
     built = list(_built(language))
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        with gzip.open(partial, "wt", encoding="utf-8") as stream:
-            json.dump(built, stream, ensure_ascii=False)
-        partial.replace(path)
+    with suppress(OSError):  # what is kept only spares building it again: the disk may be full or read-only
+        if damaged:
+            set_aside(path)
+        _keep(built, path)
     return built
+
+
+def _kept(path: Path) -> list[Sentence]:
+    """Read what was kept; gzip's checksum shows every change of it."""
+    with gzip.open(path, "rt", encoding="utf-8") as stream:
+        pairs = json.load(stream)
+    fits = isinstance(pairs, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
+        for pair in pairs
+    )
+    if not fits or not pairs:
+        raise ValueError("it does not hold pairs of texts")
+    return [Sentence(*pair) for pair in pairs]
+
+
+def _keep(built: list[Sentence], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with gzip.open(partial, "xt", encoding="utf-8") as stream:
+            json.dump(built, stream, ensure_ascii=False)
+        partial.replace(path)  # there is none, or one of another process, which is the same
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def versions(language: str) -> dict[str, object]:

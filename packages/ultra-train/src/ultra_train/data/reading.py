@@ -107,16 +107,18 @@ class Reading:
 
     def bad(self, fault: DataError) -> None:
         """Count and name a row that cannot be used, or raise its fault."""
-        self._take(fault)
+        if not self._skips:
+            raise DataError(f"{fault} Mend the row, or skip such rows with on_bad_rows: skip.") from fault
         self.counts.bad += 1
+        self._name(fault)
 
     def unreadable(self, fault: DataError) -> None:
         """Count and name a file, or a part of one, whose rest cannot be read, or raise its fault."""
-        self._take(fault)
-        self.counts.unreadable += 1
-
-    def _take(self, fault: DataError) -> None:
         if not self._skips:
             raise fault
+        self.counts.unreadable += 1
+        self._name(fault)
+
+    def _name(self, fault: DataError) -> None:
         if len(self.counts.faults) < NAMED:
             self.counts.faults.append(str(fault))

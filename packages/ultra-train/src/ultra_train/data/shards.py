@@ -4,22 +4,20 @@ whole.
 A build is a folder ``<cache_dir>/tokens-<key>/`` with ``shard-00000.arrow``, ... and ``manifest.json``. Each
 shard is one Arrow record batch with a row a document: ``tokens`` (list of uint16 or uint32, special tokens
 included) and ``group`` (uint64, what is held out for evaluation together). The manifest is written last and
-names the size of every shard, so a folder that is not whole is never taken for one.
+names the size and checksum of every shard, so a folder that is not whole is never taken for one.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from ultra_train.data.hashing import combine, uniform
-
-MANIFEST = "manifest.json"
+from ultra_train.data.manifest import Manifest, read_column, read_manifest
+from ultra_train.data.reading import Counts
 
 
 class TokenShards:
@@ -31,29 +29,32 @@ class TokenShards:
         lengths: Tokens of each document, special ones included: (documents,) int32.
         weights: Passes an epoch over each document: (documents,) float64, or None when each is one.
         max_length: The longest length that the build allows.
+        counts: What was read and made of each source when it was built.
     """
 
     def __init__(
         self, directory: Path, selection: NDArray[np.int64], fingerprint: str, weights: Sequence[float]
     ):
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_manifest(directory)
         self.directory = directory
         self.fingerprint = fingerprint
-        self.max_length: int = manifest["max_length"]
+        self.max_length = manifest.max_length
+        self.counts: tuple[Counts, ...] = manifest.counts
         self._made_of = (directory, selection, fingerprint, weights)
         self._selection = selection
         self._tokens: list[NDArray[np.unsignedinteger]] = []
         self._starts: list[NDArray[np.int64]] = []
-        self._first = np.cumsum([0] + [shard["documents"] for shard in manifest["shards"]])
-        for shard in manifest["shards"]:
-            column = read_column(directory / shard["file"], "tokens")
+        self._first = np.cumsum([0] + [shard.documents for shard in manifest.shards])
+        for shard in manifest.shards:
+            column = read_column(directory / shard.file, "tokens")
             self._tokens.append(column.values.to_numpy())
             self._starts.append(column.offsets.to_numpy())
         everything = np.concatenate([np.diff(starts) for starts in self._starts]).astype(np.int32)
         self.lengths: NDArray[np.int32] = everything[selection]
         self.weights: NDArray[np.float64] | None = None
         if any(weight != 1 for weight in weights):
-            per_source = np.repeat(np.asarray(weights, dtype=np.float64), manifest["source_documents"])
+            documents = [counts.documents for counts in manifest.counts]
+            per_source = np.repeat(np.asarray(weights, dtype=np.float64), documents)
             self.weights = per_source[selection]
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -98,7 +99,7 @@ class TokenShards:
 
 
 def open_build(
-    directory: Path, *, eval_fraction: float, seed: int, weights: Sequence[float]
+    directory: Path, manifest: Manifest, *, eval_fraction: float, seed: int, weights: Sequence[float]
 ) -> tuple[TokenShards, TokenShards]:
     """Open a build and split it into a training and an evaluation part.
 
@@ -106,8 +107,7 @@ def open_build(
     (seed, group) falls below `eval_fraction`; so no text is in both parts, and neither order nor other texts
     matter. When chance leaves a part empty, the group with the smallest (largest) hash goes there.
     """
-    manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-    shards = [directory / shard["file"] for shard in manifest["shards"]]
+    shards = [directory / shard.file for shard in manifest.shards]
     groups = np.concatenate([read_column(shard, "group").to_numpy() for shard in shards])
     draws = uniform(combine(seed, groups))
     held_out = draws < eval_fraction
@@ -116,26 +116,9 @@ def open_build(
     if held_out.all():
         held_out = draws != draws.max()
     # By content, not by path: data that was moved or touched is still the same data.
-    key = f"{manifest['content']}/{seed}/{eval_fraction}"
+    key = f"{manifest.content}/{seed}/{eval_fraction}"
     train, evaluation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     return (
         TokenShards(directory, train, f"{key}/train/{list(weights)}", weights),
         TokenShards(directory, evaluation, f"{key}/eval", [1.0] * len(weights)),
     )
-
-
-def is_whole(directory: Path) -> bool:
-    """Return whether the folder holds a finished build with all its files at their full size."""
-    try:
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-        return all(
-            (directory / shard["file"]).stat().st_size == shard["bytes"] for shard in manifest["shards"]
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def read_column(path: Path, name: str) -> pa.Array:
-    """Return a column of a shard, memory-mapped: nothing is copied."""
-    with pa.memory_map(str(path)) as mapped:
-        return pa.ipc.open_file(mapped).get_batch(0).column(name)

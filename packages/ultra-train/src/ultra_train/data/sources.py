@@ -14,6 +14,7 @@ a data set of the hub.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,10 +25,12 @@ from ultra_core.errors import did_you_mean, listed
 from ultra_train.data import es_commands, hub
 from ultra_train.data.errors import DataError
 from ultra_train.data.files import Files, find_files
+from ultra_train.data.places import Say
 from ultra_train.data.readers import read_file
 from ultra_train.data.reading import NAMED, OnBadRows, Reading
 
 _EMBEDDED = "ultra:"
+_log = logging.getLogger(__name__)
 
 
 class Record(NamedTuple):
@@ -100,7 +103,11 @@ def _read_source(item: str | Mapping[str, object] | Source) -> Source:
 
 
 def documents(
-    spec: SourceSpec, *, cache_dir: str | Path | None = None, on_bad_rows: OnBadRows = "error"
+    spec: SourceSpec,
+    *,
+    cache_dir: str | Path | None = None,
+    on_bad_rows: OnBadRows = "error",
+    say: Say = _log.warning,
 ) -> Iterator[str]:
     """Yield the texts of one or several sources, in order.
 
@@ -108,18 +115,23 @@ def documents(
         spec: What `read_sources` reads.
         cache_dir: Where an embedded set is kept once it is built; None builds it in memory.
         on_bad_rows: Whether a row that cannot be used is an error, or is left out.
+        say: Called with a line about a damaged cache.
 
     Raises:
         DataError: See `records`.
     """
     for source in read_sources(spec):
         reading = Reading(source.source, on_bad_rows)
-        for record in records(source, cache_dir=cache_dir, reading=reading):
+        for record in records(source, cache_dir=cache_dir, reading=reading, say=say):
             yield record.text
 
 
 def records(
-    source: Source, *, cache_dir: str | Path | None = None, reading: Reading | None = None
+    source: Source,
+    *,
+    cache_dir: str | Path | None = None,
+    reading: Reading | None = None,
+    say: Say = _log.warning,
 ) -> Iterator[Record]:
     """Yield the records of one source.
 
@@ -127,6 +139,7 @@ def records(
         source: The source.
         cache_dir: See `documents`.
         reading: Counts what is read, and says what a bad row means; left out, it is an error.
+        say: Called with a line about a damaged cache.
 
     Raises:
         DataError: The source is missing, empty, binary, not UTF-8, broken, lacks the column, or has no usable
@@ -134,7 +147,7 @@ def records(
     """
     reading = reading or Reading(source.source)
     if source.source.startswith(_EMBEDDED):
-        for sentence in es_commands.sentences(_language(source), cache_dir=cache_dir):
+        for sentence in es_commands.sentences(_language(source), cache_dir=cache_dir, say=say):
             reading.counts.texts += 1
             yield Record(sentence.text, sentence.template)
     elif (files := find_files(source.source)) is not None:

@@ -81,6 +81,10 @@ class Task(ABC):
     def save(self, trainer: Any, folder: Path) -> None:
         """Write the finished model."""
 
+    def events(self) -> Iterator[Mapping[str, Any]]:
+        """Yield what ``metrics.jsonl`` is to hold from the beginning, such as what the data was made of."""
+        yield from ()
+
     def trainer_options(self) -> Mapping[str, Any]:
         """Return further arguments of ``trainer_class``."""
         return {}

@@ -24,6 +24,7 @@ from ultra_train.data.loader import BatchLoader
 from ultra_train.data.masking import MLMCollator
 from ultra_train.data.shards import TokenShards
 from ultra_train.data.sources import Source, documents, find, read_sources
+from ultra_train.data.summary import data_event, table
 from ultra_train.run_folder import TOKENIZER
 from ultra_train.saved_dtype import DTYPES, NAMES, Precision, convert_saved
 from ultra_train.tasks.base import Task
@@ -66,7 +67,11 @@ class MLM(Task):
             seed=training.seed,
             num_workers=training.num_workers,
             documents_per_chunk=training.dataset_batch_size,
+            on_bad_rows=training.on_bad_rows,
+            say=self.say,
         )
+        for line in table(self.train.counts):
+            self.say(f"      {line}")
         self.say(
             f"      {len(self.train):,} documents with {self.train.num_tokens:,} tokens to train on, "
             f"{len(self.held_out):,} held out"
@@ -97,6 +102,8 @@ class MLM(Task):
             documents(
                 self.sources if wanted.data is None else _read(wanted.data),
                 cache_dir=self.preset.training.cache_dir,
+                on_bad_rows=self.preset.training.on_bad_rows,
+                say=self.say,
             ),
             vocab_size=wanted.vocab_size,
             model_type=wanted.model_type,
@@ -245,6 +252,10 @@ class MLM(Task):
         training = self.preset.training
         order = f"{self.batching}:{training.batch_size}:{training.max_length}:{training.seed}"
         return {"data": f"{self.train.fingerprint}:{order}"}
+
+    def events(self) -> Iterator[Mapping[str, Any]]:
+        """Yield what was read and made of each source."""
+        yield data_event(self.train.counts)
 
     def trainer_options(self) -> Mapping[str, Any]:
         """Return the token that the unigram baseline always guesses."""
