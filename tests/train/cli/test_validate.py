@@ -73,3 +73,13 @@ def test_sizes_that_come_from_the_model_class(ultra, write):
     assert result.exit_code == 2
     place = f"{path}:3:25: model.layer_pattern[0].gla: "
     assert f"{place}GLA: key_expansion 0.01 of hidden_size 128" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_a_mistyped_folder_is_an_error_at_its_place(ultra, write, command, tmp_path):
+    data = TRAINING.replace("{optimizer", f"{{local_parquet_dir: {tmp_path}/nowhere, optimizer", 1)
+    result = ultra(command, path := write(*sizes(), training=data))
+    assert result.exit_code == 2
+    place = f"{path}:{3 + len(sizes())}:31: training.local_parquet_dir"
+    assert f"{place}: there is no folder {tmp_path}/nowhere" in result.stderr
+    assert ultra("show", path).exit_code == 0

@@ -67,6 +67,12 @@ def test_one_learning_rate_is_said(load, minimal, monkeypatch):
 def test_data_that_is_not_here(load, minimal, tmp_path):
     (tmp_path / "there.txt").write_text("hola")
     sources = f"training.dataset=[{tmp_path}/there.txt, {tmp_path}/ther.txt, some/name-of-the-hub]"
-    (line,) = load(minimal, sources).notices
+    line, hub = load(minimal, sources).notices
     assert line.startswith(f"not usable on this machine: {tmp_path}/ther.txt: there is no such file")
     assert "Did you mean 'there.txt'" in line
+    assert hub.startswith("training.dataset: some/name-of-the-hub: no file or folder here")
+
+
+def test_a_folder_that_is_not_preferred_has_no_effect(load, minimal):
+    (line,) = load(minimal, "training.local_parquet_dir=/x", "training.prefer_local_cache=false").notices
+    assert line == "no effect in this run: training.local_parquet_dir"

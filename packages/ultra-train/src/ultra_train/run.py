@@ -346,7 +346,9 @@ class _OnceTrainingBegins(TrainerCallback):
 def _check_places(training: TrainingConfig) -> None:
     """Refuse places for files that cannot be made, before hours of work are lost for it."""
     check = run_folder.check_reachable
-    check("training.cache_dir", Path(training.cache_dir))
+    cache = Path(training.cache_dir).expanduser()
+    if not any(cache.glob("tokens-*")):  # one that holds builds may be read-only: they are only read
+        check("training.cache_dir", cache)
     if training.csv_log_path is not None:
         check("training.csv_log_path", Path(training.csv_log_path).parent)
     if training.hf_output_dir is not None:

@@ -58,7 +58,7 @@ def _start(
     from ultra_train.config import load_preset
 
     flags = [f"training.{GUARDS[k]}={_yaml(v)}" for k, v in guards.items() if v is not None]
-    loaded = load_preset(preset, [*overrides, *flags])
+    loaded = load_preset(preset, [*overrides, *flags], look=True)
     for notice in loaded.notices:
         click.echo(f"notice: {notice}", err=True)
     from ultra_train.run import execute

@@ -16,7 +16,7 @@ def validate(presets: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     broken = False
     for name in presets:
         try:
-            preset = load_any(name, overrides)
+            preset = load_any(name, overrides, look=True)
         except UltraError as error:
             broken = True
             click.echo(f"error: {error}", err=True)

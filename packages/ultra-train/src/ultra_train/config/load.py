@@ -12,7 +12,7 @@ import attrs
 
 from ultra_core import presets
 from ultra_core.config import ConfigError, Fault, Source, collect, from_tree, load_source, raise_faults
-from ultra_train.config import optimizer_trial, rules, sparse_rules
+from ultra_train.config import optimizer_trial, places, rules, sparse_rules
 from ultra_train.config.canonical import finish, finish_sparse, with_model
 from ultra_train.config.notices import notices
 from ultra_train.config.preset import Preset, PresetFile, SparseFile, SparsePreset
@@ -24,28 +24,31 @@ ROUNDS = 20
 """Most attempts to set faulty values aside; each finds what the one before it hid."""
 
 
-def load_preset(name_or_path: str | FilePath, overrides: Iterable[str] = ()) -> Preset:
+def load_preset(name_or_path: str | FilePath, overrides: Iterable[str] = (), *, look: bool = False) -> Preset:
     """Load a preset that trains an encoder or continues a base model.
 
     Args:
         name_or_path: the name of an installed preset, or a YAML file.
         overrides: ``KEY=VALUE`` settings, checked like the file: ``training.batch_size=8``.
+        look: whether to look for the data and models that it names on this machine, too.
 
     Raises:
         ConfigError: anything is wrong with it; every fault, each with its place.
         UnknownNameError: neither a file nor an installed preset.
     """
     source = open_preset(name_or_path, overrides)
-    preset = from_source(source, _stem(name_or_path))
+    preset = from_source(source, _stem(name_or_path), look=look)
     if isinstance(preset, SparsePreset):
         message = "this preset is for a sparse encoder; there is no task here that trains one from it"
         raise ConfigError([source.fault(("model", "architecture"), message)])
     return preset
 
 
-def load_any(name_or_path: str | FilePath, overrides: Iterable[str] = ()) -> Preset | SparsePreset:
+def load_any(
+    name_or_path: str | FilePath, overrides: Iterable[str] = (), *, look: bool = False
+) -> Preset | SparsePreset:
     """Load any preset, sparse ones too; see `load_preset`."""
-    return from_source(open_preset(name_or_path, overrides), _stem(name_or_path))
+    return from_source(open_preset(name_or_path, overrides), _stem(name_or_path), look=look)
 
 
 def open_preset(name_or_path: str | FilePath, overrides: Iterable[str] = ()) -> Source:
@@ -61,8 +64,8 @@ def _stem(name_or_path: str | FilePath) -> str:
     return FilePath(str(name_or_path)).stem.rpartition(":")[2]
 
 
-def from_source(source: Source, name: str) -> Preset | SparsePreset:
-    """Check what was read and bring it into canonical form.
+def from_source(source: Source, name: str, *, look: bool = False) -> Preset | SparsePreset:
+    """Check what was read and bring it into canonical form; see `load_preset` for ``look``.
 
     Raises:
         ConfigError: all faults of types and all contradictions between keys.
@@ -72,21 +75,25 @@ def from_source(source: Source, name: str) -> Preset | SparsePreset:
         given = paths(source.tree)
         sparse = _checked(source, SparseFile, lambda value: sparse_rules.faults(value, given))
         return finish_sparse(sparse, name)
-    return _dense(source, name)
+    return _dense(source, name, look)
 
 
-def _dense(source: Source, name: str) -> Preset:
+def _dense(source: Source, name: str, look: bool) -> Preset:
     given = paths(source.tree)
 
     def contradictions(value: PresetFile) -> Iterator[tuple[Path, str]]:
         found = list(rules.faults(value, given))
+        if look:
+            found += places.missing(value)
         complete = with_model(value, given)
         if complete.model is not None:
             found += ((("model", *path), message) for path, message in complete.model.faults())
         yield from found or optimizer_trial.refusals(complete)
 
     preset = with_model(_checked(source, PresetFile, contradictions), given)
-    return finish(preset, name, notices(preset, given))
+    absent = () if look else places.absent(preset)
+    lines = (*notices(preset, given), *absent, *places.not_looked_up(preset.training))
+    return finish(preset, name, lines)
 
 
 def _checked(source: Source, cls: type[T], contradictions: Callable[[T], Iterable[tuple[Path, str]]]) -> T:

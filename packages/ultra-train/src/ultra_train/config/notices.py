@@ -11,13 +11,10 @@ from ultra_blocks.config import UltraConfig, split_spec
 from ultra_core import blocks, ffns, positions
 from ultra_core.errors import listed
 from ultra_core.options import read_options
-from ultra_train.config.data import as_sources
 from ultra_train.config.optimizer import GALORE_KEYS, OptimizerConfig
 from ultra_train.config.optimizer_rules import roles, traits
 from ultra_train.config.rules import layer_names
 from ultra_train.config.training import TrainingConfig
-from ultra_train.data.errors import DataError
-from ultra_train.data.sources import Source, find
 
 if TYPE_CHECKING:
     from ultra_train.config.preset import PresetFile
@@ -74,6 +71,8 @@ def _idle_training(preset: PresetFile, given: frozenset[Path]) -> Iterator[str]:
         yield from (name for name in GALORE_KEYS if ("training", name) in given)
     if not training.push_to_hub and ("training", "hub_model_id") in given:
         yield "hub_model_id"
+    if not training.prefer_local_cache and training.local_parquet_dir is not None:
+        yield "local_parquet_dir"
     if training.eval_fraction == 0:
         yield from (name for name in ("eval_every_n_steps", "best_metric") if ("training", name) in given)
     present = roles(layer_names(preset)) if preset.base_model is None else None
@@ -118,11 +117,6 @@ def _plugins(model: UltraConfig) -> Iterator[Any]:
 
 
 def _warnings(preset: PresetFile) -> Iterator[str]:
-    for source in as_sources(preset.training.dataset):
-        try:
-            find(Source(source.source))
-        except DataError as error:
-            yield f"not usable on this machine: {error}"
     chosen: OptimizerConfig | None = preset.training.optimizer
     if chosen is not None and traits(chosen).one_lr:
         prefix = f"{chosen.optimizer_class}-lr_"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,37 +22,47 @@ class Files(NamedTuple):
     other: list[Path]
 
 
-def find_files(name: str) -> Files | None:
+def find_files(name: str, *, suggest: bool = True) -> Files | None:
     """Return the files that a source names, or None when it can only be a data set of the hub.
+
+    Args:
+        name: File, folder or glob.
+        suggest: Whether the error for what is not there is to name what is called nearly the same.
 
     Raises:
         DataError: It is not there, is empty, cannot be looked into, or holds no text in a known format.
     """
     path = Path(name).expanduser()
-    if path.is_file():
-        if path.stat().st_size == 0:
-            raise DataError(f"{name}: is an empty file.")
-        if not suffix(path):
-            raise DataError(f"{name}: is of no known format; the name must end in one of {listed(SUFFIXES)}.")
-        return Files([path], [], [])
-    if path.is_dir():
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return _not_there(name, path, suggest)
+    if stat.S_ISDIR(found.st_mode):
         return _sorted_out(_below(path), f"{name}: the folder")
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"{name}: is neither a file nor a folder, so no texts can be read from it.")
+    if found.st_size == 0:
+        raise DataError(f"{name}: is an empty file.")
+    if not suffix(path):
+        raise DataError(f"{name}: is of no known format; the name must end in one of {listed(SUFFIXES)}.")
+    return Files([path], [], [])
+
+
+def _not_there(name: str, path: Path, suggest: bool) -> Files | None:
     if any(sign in name for sign in "*?["):
         return _sorted_out(map(Path, set(glob.glob(str(path), recursive=True))), f"{name}: the pattern")
-    if path.exists():
-        raise DataError(f"{name}: is neither a file nor a folder, so no texts can be read from it.")
-    if looks_like_a_path(name):
+    if not is_of_the_hub(name):
+        hint = near(name) if suggest else ""
         raise DataError(
-            f"{name}: there is no such file or folder (looked in {path.parent.resolve()}).{near(name)}"
+            f"{name}: there is no such file or folder (looked in {path.parent.absolute()}).{hint}"
         )
     return None
 
 
-def looks_like_a_path(name: str) -> bool:
-    """Whether a name cannot be one of the hub."""
-    path = Path(name).expanduser()
-    written_as_one = name.startswith((".", "~")) or name.endswith("/") or name.count("/") > 1
-    return bool(suffix(path)) or path.is_absolute() or written_as_one
+def is_of_the_hub(name: str) -> bool:
+    """Whether a name that is no file or folder can be one of the hub, which has one slash at most."""
+    written_as_path = name.startswith((".", "~", "/")) or name.endswith("/") or name.count("/") > 1
+    return not (written_as_path or os.path.isabs(name) or suffix(Path(name)))
 
 
 def near(name: str) -> str:

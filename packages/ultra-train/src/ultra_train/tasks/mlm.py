@@ -15,15 +15,16 @@ from typing import Any, ClassVar, Literal
 import attrs
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from ultra_core.errors import UltraError
+from ultra_core.errors import UltraError, key_of
 from ultra_train.config.data import Dataset, as_sources
+from ultra_train.config.places import missing, sources_of
 from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
 from ultra_train.data.batches import BatchPlan
 from ultra_train.data.build import prepare
 from ultra_train.data.loader import BatchLoader
 from ultra_train.data.masking import MLMCollator
 from ultra_train.data.shards import TokenShards
-from ultra_train.data.sources import Source, documents, find, read_sources
+from ultra_train.data.sources import Source, documents, read_sources
 from ultra_train.data.summary import data_event, table
 from ultra_train.run_folder import TOKENIZER
 from ultra_train.saved_dtype import DTYPES, NAMES, Precision, convert_saved
@@ -51,8 +52,8 @@ class MLM(Task):
     def prepare(self) -> None:
         """Load or train the tokenizer; tokenise the texts once into memory-mapped shards."""
         training = self.preset.training
-        for source in self.sources:  # all of them, before a tokenizer is trained on the first
-            find(source)
+        for path, message in missing(self.preset):  # all data, before a tokenizer is trained on some of it
+            raise UltraError(f"{key_of(path)}: {message}")
         self.tokenizer = self._tokenizer()
         self._check_vocabulary()
         if self.preset.model is None:
@@ -80,11 +81,7 @@ class MLM(Task):
     @property
     def sources(self) -> list[Source]:
         """Where the texts come from."""
-        training = self.preset.training
-        local = training.local_parquet_dir
-        if local is not None and training.prefer_local_cache and Path(local).expanduser().is_dir():
-            return [Source(local)]
-        return _read(training.dataset)
+        return _read(sources_of(self.preset.training))
 
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         config = self.preset.tokenizer or TokenizerConfig()

@@ -1,0 +1,144 @@
+"""Data and models that a preset names: are they on this machine?
+
+The rules of a preset say nothing of the machine, so that it can be read, shown and compared anywhere.
+``validate`` and ``run`` look for what it names besides: a folder with a letter wrong must not end in a run on
+other texts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+from ultra_train.config.data import EMBEDDED, DataKeys, Dataset, DatasetSource, as_sources
+from ultra_train.data.errors import DataError
+from ultra_train.data.files import find_files, is_of_the_hub, near
+
+if TYPE_CHECKING:
+    from ultra_train.config.preset import PresetFile
+
+Path = tuple[str | int, ...]
+Found = Iterator[tuple[Path, str]]
+
+_EMBEDDED = "ultra:"  # the rules look for these
+_NAMED = 5  # sources that are named in one line, or for which similar names are looked for
+
+
+def missing(preset: PresetFile) -> Found:
+    """Yield every (key path, message) that names a file or folder which is not there, or cannot be read.
+
+    Names of the hub are not looked up: `not_looked_up` tells them.
+    """
+    training = preset.training
+    if training.task == "sbert":
+        if training.sbert is not None:
+            yield from _unreadable(("training", "sbert", "dataset_name"), training.sbert.dataset_name)
+    else:
+        yield from _local_folder(training)
+        if not reads_local_folder(training):
+            yield from _dataset(("training", "dataset"), training.dataset)
+    if preset.base_model is not None:
+        yield from _no_model(("base_model",), preset.base_model)
+    tokenizer = preset.tokenizer
+    if tokenizer is None:
+        return
+    if tokenizer.train is not None:
+        yield from _dataset(("tokenizer", "train", "data"), tokenizer.train.data)
+    elif tokenizer.name_or_path is not None:
+        yield from _no_model(("tokenizer", "name_or_path"), tokenizer.name_or_path)
+
+
+def absent(preset: PresetFile) -> Iterator[str]:
+    """Yield lines about what is `missing`, for those who only read the preset."""
+    messages = [message for _, message in missing(preset)]
+    for message in messages[:_NAMED]:
+        yield f"not usable on this machine: {message}"
+    if len(messages) > _NAMED:
+        yield f"not usable on this machine: {len(messages) - _NAMED:,} more"
+
+
+def not_looked_up(training: DataKeys) -> Iterator[str]:
+    """Yield a line for what is taken from the hub, where nothing was looked up."""
+    if reads_local_folder(training):
+        return
+    names = [source.source for source in as_sources(training.dataset) if _only_on_the_hub(source.source)]
+    if not names:
+        return
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    yield (
+        f"training.dataset: {', '.join(names[:_NAMED])}{more}: no file or folder here, so it is taken for a "
+        f"data set of the Hugging Face hub, which is looked up when the run begins.{near(names[0])}"
+    )
+    local = training.local_parquet_dir
+    if local is not None and training.prefer_local_cache:
+        yield f"training.local_parquet_dir: there is no folder {local} here; {names[0]} is read instead"
+
+
+def reads_local_folder(training: DataKeys) -> bool:
+    """Whether the texts come from ``local_parquet_dir``, not from ``dataset``."""
+    local = training.local_parquet_dir
+    return local is not None and training.prefer_local_cache and FilePath(local).expanduser().is_dir()
+
+
+def sources_of(training: DataKeys) -> tuple[DatasetSource, ...]:
+    """Return where the texts of a run come from."""
+    if reads_local_folder(training):
+        assert training.local_parquet_dir is not None
+        return (DatasetSource(source=training.local_parquet_dir),)
+    return as_sources(training.dataset)
+
+
+def _local_folder(training: DataKeys) -> Found:
+    """Yield a fault when ``local_parquet_dir`` is to be read and no data set of the hub stands in for it."""
+    local, path = training.local_parquet_dir, ("training", "local_parquet_dir")
+    if local is None or not training.prefer_local_cache:
+        return
+    if reads_local_folder(training):
+        yield from _unreadable(path, local)
+    elif FilePath(local).expanduser().exists():
+        yield path, f"{local} is a file, but a folder is needed; training.dataset takes files too"
+    else:
+        sources = [source.source for source in as_sources(training.dataset)] or [EMBEDDED]
+        if not any(map(_only_on_the_hub, sources)):
+            others = f" and {len(sources) - 1:,} more" if len(sources) > 1 else ""
+            yield (
+                path,
+                f"there is no folder {local}, and {sources[0]}{others} would be trained on instead; correct "
+                f"it, or set prefer_local_cache: false if that is what you want.{near(local)}",
+            )
+
+
+def _dataset(path: Path, dataset: Dataset | None) -> Found:
+    """Yield what is wrong with the sources of a ``dataset`` key, each at its place."""
+    items = dataset if isinstance(dataset, tuple) else (dataset,)
+    found = 0
+    for index, item in enumerate(items):
+        place = (*path, index) if isinstance(dataset, tuple) else path
+        if isinstance(item, DatasetSource):
+            place, item = (*place, "source"), item.source
+        if item is not None:
+            for fault in _unreadable(place, item, suggest=found < _NAMED):
+                found += 1
+                yield fault
+
+
+def _unreadable(path: Path, name: str, *, suggest: bool = True) -> Found:
+    if name.strip() and not name.startswith(_EMBEDDED):
+        try:
+            find_files(name, suggest=suggest)
+        except DataError as error:
+            yield path, str(error)
+
+
+def _only_on_the_hub(name: str) -> bool:
+    if not name.strip() or name.startswith(_EMBEDDED) or any(sign in name for sign in "*?["):
+        return False
+    return is_of_the_hub(name) and not os.path.exists(name)
+
+
+def _no_model(path: Path, name: str) -> Found:
+    """Yield a fault for a model or tokenizer that can only be on this machine, and is not."""
+    if not is_of_the_hub(name) and not FilePath(name).expanduser().exists():
+        yield path, f"there is no file or folder {name} (looked in {FilePath.cwd()}).{near(name)}"
