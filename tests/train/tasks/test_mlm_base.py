@@ -219,6 +219,13 @@ def test_a_model_without_a_table_of_positions_may_read_on(tmp_path):
     ]
 
 
+def test_a_model_that_does_not_run_is_an_error(bert):
+    base = load_base(str(bert[0]), dtype=torch.float32)
+    del base.model.bert.encoder
+    with pytest.raises(UltraError, match=r"BertForMaskedLM\) cannot be run .*: AttributeError: .*encoder"):
+        list(base.fit(Tokenizer(24), 16))
+
+
 def test_tokens_without_a_row_get_one(bert):
     base = load_base(str(bert[0]), dtype=torch.float32)
     (line,) = base.fit(Tokenizer(30), 16)

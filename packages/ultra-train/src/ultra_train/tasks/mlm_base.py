@@ -59,12 +59,9 @@ class Base:
             what was added, and a length that the model was not made for.
 
         Raises:
-            UltraError: it cannot read rows of ``max_length`` tokens.
+            UltraError: it cannot be run, or cannot read rows of ``max_length`` tokens.
         """
-        table, meant = (
-            readable_length(self.model),
-            getattr(self.model.config, "max_position_embeddings", None),
-        )
+        table, meant = self._table(), getattr(self.model.config, "max_position_embeddings", None)
         most = meant if table is None else table
         if isinstance(most, int):
             if max_length <= most:
@@ -76,10 +73,20 @@ class Base:
                     f"training.max_length is {max_length}, but base_model {self.name!r} reads at most {most} "
                     f"tokens; set it to {most} or less"
                 )
-        rows, needed = self.model.get_input_embeddings().weight.shape[0], num_ids(tokenizer)  # type: ignore[index]
+        embeddings: Any = self.model.get_input_embeddings()
+        rows, needed = embeddings.weight.shape[0], num_ids(tokenizer)
         if needed > rows:
             _add_rows(self.model, -(-needed // 64) * 64)
             yield f"has {rows:,} rows of embeddings; {needed - rows:,} more tokens get rows of their own"
+
+    def _table(self) -> int | None:
+        try:
+            return readable_length(self.model)
+        except Exception as error:  # whatever the code of a foreign model raises
+            raise UltraError(
+                f"base_model {self.name!r} ({type(self.model).__name__}) cannot be run on a row of six "
+                f"tokens: {type(error).__name__}: {error}"
+            ) from error
 
 
 def _add_rows(model: Any, rows: int) -> None:
