@@ -14,6 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from ultra_train.checkpoints import CheckpointError
 
+DEVICES = ("cuda", "mps", "xpu")
+"""Kinds of devices with random generators of their own."""
+
 
 def save_tree(stem: Path, tree: Any) -> None:
     """Write nested dicts, lists and tuples to ``stem.json``, the tensors in them to ``stem.safetensors``.
@@ -77,9 +80,17 @@ def random_state() -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": (str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
         "cpu": torch.random.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "mps": [torch.mps.get_rng_state()] if torch.backends.mps.is_available() else [],
+        **{kind: _device_states(getattr(torch, kind)) for kind in DEVICES},
     }
+
+
+def _device_states(module: Any) -> list[torch.Tensor]:
+    """Return the state of each device of a kind; empty where there is none."""
+    if not module.is_available():
+        return []
+    return (
+        list(module.get_rng_state_all()) if hasattr(module, "get_rng_state_all") else [module.get_rng_state()]
+    )
 
 
 def restore_random_state(state: Mapping[str, Any]) -> None:
@@ -88,7 +99,9 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     torch.random.set_rng_state(state["cpu"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    if torch.backends.mps.is_available() and state.get("mps"):
-        torch.mps.set_rng_state(state["mps"][0])
+    for kind in DEVICES:
+        module, states = getattr(torch, kind), state.get(kind, [])
+        if len(states) != len(_device_states(module)):
+            continue  # another machine
+        for index, device_state in enumerate(states):
+            module.set_rng_state(device_state, *([index] if kind != "mps" else []))
