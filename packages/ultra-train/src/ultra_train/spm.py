@@ -114,12 +114,33 @@ def _explained(message: str, vocab_size: int) -> TokenizerError:
 
 
 def parse(model: bytes) -> Any:
-    """Return a model's pieces and settings."""
+    """Return a model's pieces and settings.
+
+    Raises:
+        TokenizerError: It is no SentencePiece model.
+    """
+    from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2 as format_
 
     proto = format_.ModelProto()  # type: ignore[attr-defined]
-    proto.ParseFromString(model)
+    try:
+        proto.ParseFromString(model)
+    except DecodeError as error:
+        raise TokenizerError(f"This is no SentencePiece model, or a damaged one ({error}).") from error
+    if not proto.pieces:
+        raise TokenizerError("This is no SentencePiece model: it has no pieces.")
     return proto
+
+
+def was_fitted_here(model: bytes) -> bool:
+    """Whether a model has the settings that `fit` gives.
+
+    Raises:
+        TokenizerError: It is no SentencePiece model.
+    """
+    spec = parse(model).trainer_spec
+    specials = (spec.pad_piece, spec.unk_piece, spec.bos_piece, spec.eos_piece, *spec.control_symbols)
+    return bool(spec.byte_fallback) and specials == (PAD, UNK, CLS, SEP, MASK)
 
 
 def _merges(proto: Any) -> list[tuple[str, str]]:

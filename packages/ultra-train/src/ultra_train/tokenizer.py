@@ -14,14 +14,25 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ultra_train.spm import CLS, LONGEST_SENTENCE, MASK, PAD, SEP, UNK, TokenizerError, fit, parse, to_fast
+from ultra_train.spm import (
+    CLS,
+    LONGEST_SENTENCE,
+    MASK,
+    PAD,
+    SEP,
+    UNK,
+    TokenizerError,
+    fit,
+    parse,
+    to_fast,
+)
+from ultra_train.tokenizer_files import FILES, MODEL_FILE, UNFINISHED, refuse_to_overwrite, save
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
     from ultra_train.data.sources import SourceSpec
 
-MODEL_FILE = "sentencepiece.model"
 SPANISH_TEXTS = "erickfmm/red_pajama_es_hq_35"
 """The data set of the hub that `SpanishSPMTokenizer` learns from unless it is given another."""
 
@@ -57,13 +68,15 @@ def train_tokenizer(
         seed: Names the sample.
 
     Raises:
-        TokenizerError: No usable text, or `vocab_size` is larger or smaller than this corpus allows.
+        TokenizerError: No usable text, `vocab_size` is larger or smaller than this corpus allows, or the
+            folder holds another tokenizer.
         OSError: The folder cannot be written.
     """
+    refuse_to_overwrite(Path(output_dir) / name for name in FILES)
     sample = _sample(texts, max_texts, seed)
     model = fit(sample, vocab_size, model_type, lowercase, character_coverage)
     tokenizer = _fast(model, max_length)
-    _save(tokenizer, model, Path(output_dir))
+    save(tokenizer, model, Path(output_dir))
     return tokenizer
 
 
@@ -162,7 +175,8 @@ class SpanishSPMTokenizer:
             itself, ready to encode.
 
         Raises:
-            TokenizerError: No usable text, or `vocab_size` is larger or smaller than this corpus allows.
+            TokenizerError: No usable text, `vocab_size` is larger or smaller than this corpus allows, or
+                there is another model of this name.
             DataError: The data set cannot be read.
             OSError: The files cannot be written.
         """
@@ -170,6 +184,7 @@ class SpanishSPMTokenizer:
             raise TokenizerError(
                 f"train() was given one text, {texts[:40]!r}; give many, or the name of a file as dataset="
             )
+        refuse_to_overwrite([Path(f"{model_prefix}.model"), Path(f"{model_prefix}.vocab")])
         if texts is None:
             from ultra_train.data.sources import documents
 
@@ -179,8 +194,8 @@ class SpanishSPMTokenizer:
         pieces = "".join(f"{piece.piece}\t{piece.score:g}\n" for piece in parse(self._model).pieces)
         prefix = Path(model_prefix)
         prefix.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=prefix.parent) as folder:
-            for suffix, content in (("vocab", pieces.encode()), ("model", self._model)):
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=prefix.parent) as folder:
+            for suffix, content in (("model", self._model), ("vocab", pieces.encode())):
                 (Path(folder) / suffix).write_bytes(content)
                 os.replace(Path(folder) / suffix, f"{prefix}.{suffix}")
         return self
@@ -215,7 +230,7 @@ class SpanishSPMTokenizer:
         if self._model is None:
             self.tokenizer.save_pretrained(str(folder))
         else:
-            _save(self.tokenizer, self._model, Path(folder))
+            save(self.tokenizer, self._model, Path(folder))
 
     def encode(self, text: str | list[str], *, return_tensors: str | None = None) -> BatchEncoding:
         """Return `input_ids` and `attention_mask`, `[CLS] text [SEP]` cut to the tokenizer's length.
@@ -255,18 +270,6 @@ def _fast(model: bytes, max_length: int) -> PreTrainedTokenizerFast:
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
     )
-
-
-def _save(tokenizer: PreTrainedTokenizerBase, model: bytes, output_dir: Path) -> None:
-    """Write everything beside its place first, so that a full disk or a kill leaves no half a tokenizer."""
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=output_dir) as folder:
-        partial = Path(folder)
-        (partial / MODEL_FILE).write_bytes(model)
-        tokenizer.save_pretrained(partial)
-        # tokenizer.json comes last: it is what makes the folder a tokenizer
-        for path in sorted(partial.iterdir(), key=lambda path: path.name == "tokenizer.json"):
-            os.replace(path, output_dir / path.name)
 
 
 def _sample(texts: Iterable[str], size: int, seed: int) -> list[str]:

@@ -34,6 +34,7 @@ from ultra_train.tasks.mlm_evaluation import MLMTrainer, PlannedBatches, most_fr
 from ultra_train.tasks.mlm_guesses import guesses_table, sentence_with_a_blank
 from ultra_train.tasks.sentence_modules import write_sentence_modules
 from ultra_train.tokenizer import load_tokenizer, num_ids, train_tokenizer
+from ultra_train.tokenizer_files import may_be_trained_into
 from ultra_train.trainer import UltraTrainerMixin
 
 
@@ -86,7 +87,9 @@ class MLM(Task):
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         config = self.preset.tokenizer or TokenizerConfig()
         path = config.name_or_path
-        if path is not None and (config.train is None or Path(path).is_dir()):
+        if path is not None and path.startswith("~"):
+            path = os.path.expanduser(path)
+        if path is not None and (config.train is None or not may_be_trained_into(Path(path))):
             return load_tokenizer(path, use_fast=config.use_fast, trust_remote_code=config.trust_remote_code)
         folder = Path(path) if path is not None else self.folder / TOKENIZER
         if (folder / "tokenizer.json").is_file():
