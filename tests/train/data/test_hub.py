@@ -1,8 +1,10 @@
 import datasets
+import pyarrow as pa
 import pytest
 
 from ultra_train.data import hub
 from ultra_train.data.errors import DataError
+from ultra_train.data.reading import Reading
 from ultra_train.data.sources import Source, documents, identity
 
 
@@ -22,6 +24,19 @@ def test_a_column_of_a_data_set_is_read():
     assert identity(source)["fingerprint"]
     with pytest.raises(DataError, match="no column 'text'; its columns are 'body', 'id'"):
         list(documents("owner/served"))
+
+
+def test_a_damaged_copy_of_a_data_set_is_an_error_or_is_skipped(monkeypatch):
+    monkeypatch.setattr(hub, "_ROWS_AT_ONCE", 2)
+    values = pa.array([b"uno", b"dos", b"\xff", b"tres", b"cuatro", None], pa.binary())
+    column = pa.Array.from_buffers(pa.string(), 6, values.buffers())
+    table = datasets.Dataset(pa.table({"text": column}))
+    monkeypatch.setattr(hub, "_load", lambda *args: table)
+    with pytest.raises(DataError, match="owner/served: rows 3 to 4: the copy on this machine is damaged"):
+        list(documents("owner/served"))
+    reading = Reading("owner/served", "skip")
+    assert list(hub.texts("owner/served", None, "train", "text", reading)) == ["uno", "dos", "cuatro"]
+    assert (reading.counts.unreadable, reading.counts.blank) == (1, 1)
 
 
 def test_what_cannot_be_loaded_says_why():

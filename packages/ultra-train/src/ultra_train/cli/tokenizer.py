@@ -34,6 +34,13 @@ def tokenizer() -> None:
     "--max-texts", default=2_000_000, show_default=True, type=click.IntRange(min=1), help="Most texts."
 )
 @click.option("--column", default="text", show_default=True, help="Column of tables that holds the text.")
+@click.option(
+    "--on-bad-rows",
+    default="error",
+    show_default=True,
+    type=click.Choice(["error", "skip"]),
+    help="What an unusable row means; skipped ones are counted and named.",
+)
 def train(
     data: tuple[str, ...],
     vocab_size: int,
@@ -44,13 +51,19 @@ def train(
     character_coverage: float,
     max_texts: int,
     column: str,
+    on_bad_rows: Literal["error", "skip"],
 ) -> None:
     """Train a tokenizer and save it as a fast Hugging Face tokenizer plus the SentencePiece model."""
-    from ultra_train.data.sources import documents
+    from ultra_train.data.reading import Reading
+    from ultra_train.data.sources import Source, find, records
+    from ultra_train.data.summary import left_out, table
     from ultra_train.tokenizer import train_tokenizer
 
+    sources = [(Source(name, column=column), Reading(name, on_bad_rows)) for name in data]
+    for source, _ in sources:  # all of them, before the first is read
+        find(source)
     trained = train_tokenizer(
-        documents([{"source": source, "column": column} for source in data]),
+        (record.text for source, reading in sources for record in records(source, reading=reading)),
         vocab_size=vocab_size,
         model_type=model_type,
         output_dir=output_dir,
@@ -59,4 +72,8 @@ def train(
         character_coverage=character_coverage,
         max_texts=max_texts,
     )
+    counts = [reading.counts for _, reading in sources]
+    if any(map(left_out, counts)):
+        for line in table(counts):
+            click.echo(line, err=True)
     click.echo(f"{len(trained)} tokens in {output_dir}")

@@ -10,7 +10,6 @@ import attrs
 from ultra_train.data.reading import Counts
 
 _LONGEST_NAME = 40
-_ALWAYS = ("texts", "documents", "tokens")
 _COLUMNS = {
     "files": "files",
     "empty_files": "empty files",
@@ -31,9 +30,9 @@ _COLUMNS = {
 def table(sources: Sequence[Counts]) -> Iterator[str]:
     """Yield the lines of a table with a row a source, and then what was skipped, by name.
 
-    A column in which every number is zero is left out.
+    A column in which every number is zero is left out, but not that of texts.
     """
-    columns = [name for name in _COLUMNS if name in _ALWAYS or any(getattr(c, name) for c in sources)]
+    columns = [name for name in _COLUMNS if name == "texts" or any(getattr(c, name) for c in sources)]
     rows = [["source", *(_COLUMNS[name] for name in columns)]]
     rows += [[_short(counts.source), *(_number(counts, name) for name in columns)] for counts in sources]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -51,8 +50,14 @@ def table(sources: Sequence[Counts]) -> Iterator[str]:
 def data_event(sources: Sequence[Counts]) -> dict[str, Any]:
     """Return the event of the log: all counts of each source, and their sums in words."""
     sums = {name: sum(getattr(counts, name) for counts in sources) for name in _COLUMNS}
-    words = [f"{sums[name]:,} {title}" for name, title in _COLUMNS.items() if sums[name] or name in _ALWAYS]
+    words = [f"{sums[name]:,} {title}" for name, title in _COLUMNS.items() if sums[name] or name == "texts"]
     return {"event": "data", "reason": ", ".join(words), "sources": [attrs.asdict(c) for c in sources]}
+
+
+def left_out(counts: Counts) -> bool:
+    """Whether there are files or rows of a source that were not used."""
+    names = ("empty_files", "other_files", "unreadable", "bad", "blank", "without_tokens")
+    return any(getattr(counts, name) for name in names)
 
 
 def _number(counts: Counts, name: str) -> str:
