@@ -83,6 +83,15 @@ def test_a_state_of_other_data_is_refused(make):
         make().load_state_dict(other)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [{"epoch": -1}, {"epoch": None}, {"epoch": "1"}, {"index": 10**9}, {"index": 0.5}, {"index": True}],
+)
+def test_a_damaged_state_is_refused(make, damage):
+    with pytest.raises(DataError, match="data position is damaged"):
+        make().load_state_dict({**make().state_dict(), **damage})
+
+
 def test_resuming_reads_only_what_it_yields(make, monkeypatch):
     loader = make(epoch=1, index=3)
     gathered = []

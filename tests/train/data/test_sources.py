@@ -79,3 +79,11 @@ def test_identity_changes_with_the_file_and_the_column_but_not_with_the_weight(t
 def test_what_is_neither_a_file_nor_a_folder():
     with pytest.raises(DataError, match="neither a file nor a folder"):
         list(records(Source("/dev/null")))
+
+
+@pytest.mark.parametrize(
+    "name", ["~no-such-user/texts.txt", "~no-such-user/*", "a" * 5000 + ".txt", "\ud800.txt", "[", "a*\0"]
+)
+def test_odd_names_of_files_are_no_tracebacks(name):
+    with pytest.raises(DataError, match=r"no such file|holds no file"):
+        list(records(Source(name)))

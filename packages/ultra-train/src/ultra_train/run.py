@@ -23,6 +23,7 @@ from ultra_train import run_folder
 from ultra_train.callbacks.metrics import MetricsFile
 from ultra_train.checkpoints import Checkpoint, Keeping, make_room, newest_whole, set_aside
 from ultra_train.config import Preset, TrainingConfig, load_preset, to_tree, to_yaml
+from ultra_train.data.files import expanded
 from ultra_train.guards import Guard, Rollbacks
 from ultra_train.report import write_report
 from ultra_train.run_arguments import (
@@ -346,7 +347,7 @@ class _OnceTrainingBegins(TrainerCallback):
 def _check_places(training: TrainingConfig) -> None:
     """Refuse places for files that cannot be made, before hours of work are lost for it."""
     check = run_folder.check_reachable
-    cache = Path(training.cache_dir).expanduser()
+    cache = expanded(training.cache_dir)
     if not any(cache.glob("tokens-*")):  # one that holds builds may be read-only: they are only read
         check("training.cache_dir", cache)
     if training.csv_log_path is not None:

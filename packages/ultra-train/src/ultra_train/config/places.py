@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ultra_train.config.data import EMBEDDED, DataKeys, Dataset, DatasetSource, as_sources
 from ultra_train.data.errors import DataError
-from ultra_train.data.files import find_files, is_of_the_hub, near
+from ultra_train.data.files import expanded, find_files, is_of_the_hub, near
 
 if TYPE_CHECKING:
     from ultra_train.config.preset import PresetFile
@@ -79,7 +79,7 @@ def not_looked_up(training: DataKeys) -> Iterator[str]:
 def reads_local_folder(training: DataKeys) -> bool:
     """Whether the texts come from ``local_parquet_dir``, not from ``dataset``."""
     local = training.local_parquet_dir
-    return local is not None and training.prefer_local_cache and FilePath(local).expanduser().is_dir()
+    return local is not None and training.prefer_local_cache and expanded(local).is_dir()
 
 
 def sources_of(training: DataKeys) -> tuple[DatasetSource, ...]:
@@ -97,7 +97,7 @@ def _local_folder(training: DataKeys) -> Found:
         return
     if reads_local_folder(training):
         yield from _unreadable(path, local)
-    elif FilePath(local).expanduser().exists():
+    elif expanded(local).exists():
         yield path, f"{local} is a file, but a folder is needed; training.dataset takes files too"
     else:
         sources = [source.source for source in as_sources(training.dataset)] or [EMBEDDED]
@@ -140,5 +140,5 @@ def _only_on_the_hub(name: str) -> bool:
 
 def _no_model(path: Path, name: str) -> Found:
     """Yield a fault for a model or tokenizer that can only be on this machine, and is not."""
-    if not is_of_the_hub(name) and not FilePath(name).expanduser().exists():
+    if not is_of_the_hub(name) and not expanded(name).exists():
         yield path, f"there is no file or folder {name} (looked in {FilePath.cwd()}).{near(name)}"

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from ultra_train.data.encode import Encoder, encode_all
 from ultra_train.data.errors import DataError
+from ultra_train.data.files import expanded
 from ultra_train.data.manifest import DamagedBuild, Manifest, check
 from ultra_train.data.places import Say, unfinished
 from ultra_train.data.reading import OnBadRows, Reading
@@ -86,7 +87,7 @@ def prepare(
     if on_bad_rows != "error":
         about["on_bad_rows"] = on_bad_rows
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
-    directory = Path(cache_dir).expanduser() / f"tokens-{key}"
+    directory = expanded(cache_dir) / f"tokens-{key}"
     manifest = _found(directory, say)
     if manifest is None:
         with unfinished(directory) as folder:

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import logging
+import os
 import secrets
 import zlib
 from collections.abc import Iterator, Mapping
@@ -60,7 +61,7 @@ def sentences(
     key = hashlib.sha256(json.dumps(versions(language)).encode()).hexdigest()[:16]
     if cache_dir is None:
         return list(_built(language))
-    path = Path(cache_dir).expanduser() / f"{language}-commands-{key}.json.gz"
+    path = Path(os.path.expanduser(cache_dir)) / f"{language}-commands-{key}.json.gz"
     damaged = False
     try:
         return _kept(path)

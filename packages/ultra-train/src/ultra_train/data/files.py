@@ -32,7 +32,7 @@ def find_files(name: str, *, suggest: bool = True) -> Files | None:
     Raises:
         DataError: It is not there, is empty, cannot be looked into, or holds no text in a known format.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -59,6 +59,11 @@ def _not_there(name: str, path: Path, suggest: bool) -> Files | None:
     return None
 
 
+def expanded(name: str | Path) -> Path:
+    """Return a path without its ``~``; that of a user who is not known stays."""
+    return Path(os.path.expanduser(name))
+
+
 def is_of_the_hub(name: str) -> bool:
     """Whether a name that is no file or folder can be one of the hub, which has one slash at most."""
     written_as_path = name.startswith((".", "~", "/")) or name.endswith("/") or name.count("/") > 1
@@ -67,8 +72,12 @@ def is_of_the_hub(name: str) -> bool:
 
 def near(name: str) -> str:
     """Return " Did you mean ...?" when there is something of nearly the same name beside it, else nothing."""
-    path = Path(name).expanduser()
-    return did_you_mean(path.name, os.listdir(path.parent) if path.parent.is_dir() else [])
+    path = expanded(name)
+    try:
+        beside = os.listdir(path.parent)
+    except (OSError, ValueError):  # it is not there, or not for us to read
+        return ""
+    return did_you_mean(path.name, beside)
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -84,7 +84,8 @@ class BatchLoader(DataLoader):
         """Go to a place.
 
         Raises:
-            DataError: The state belongs to other data or another seed, so that its place means nothing here.
+            DataError: The state belongs to other data or another seed, so that its place means nothing here,
+                or is none.
         """
         here = self.state_dict()
         for name in ("seed", "shards"):
@@ -94,12 +95,19 @@ class BatchLoader(DataLoader):
                     f"{here[name]!r}: the data, the tokenizer, max_length or the seed changed. Restore them, "
                     "or start a new run."
                 )
-        self._place.epoch, self._place.index = int(state["epoch"]), int(state["index"])
+        epoch, index = state.get("epoch"), state.get("index")
+        if not (_is_natural(epoch) and _is_natural(index) and index < self.plan.batches(epoch)):
+            raise DataError(f"The checkpoint's data position is damaged: epoch {epoch!r}, batch {index!r}.")
+        self._place.epoch, self._place.index = epoch, index
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the beginning of an epoch; stays in place when that epoch is the current one."""
         if epoch != self._place.epoch:
             self._place.epoch, self._place.index = epoch, 0
+
+
+def _is_natural(value: object) -> TypeGuard[int]:
+    return type(value) is int and value >= 0
 
 
 class _Place(Sampler[tuple[int, int]]):

@@ -96,7 +96,7 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def check(directory: Path) -> Manifest:
-    """Read the manifest of a build, and all its files: are they what was written? About 0.1 s a gigabyte.
+    """Read the manifest of a build, and all its files: are they what was written?
 
     Raises:
         DamagedBuild: One of them is not.
