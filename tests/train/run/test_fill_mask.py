@@ -48,7 +48,8 @@ def test_faults_are_clear(finished_run, tmp_path, monkeypatch):
         fill_mask(finished_run, ["abre la puerta del salón " * 9 + "[MASK]"])
     with pytest.raises(FillMaskError, match="neither a folder nor a run"):
         fill_mask("nothing", ["[MASK]"], runs=tmp_path)
-    (tmp_path / "runs" / "there" / "model").mkdir(parents=True)
+    (tmp_path / "runs" / "there" / "checkpoints" / "checkpoint-3").mkdir(parents=True)
+    (tmp_path / "runs" / "begun" / "checkpoints").mkdir(parents=True)
     for name in ("runs/ther", str(tmp_path / "runs" / "ther"), "runs/there/modle"):
         with pytest.raises(FillMaskError, match=r"neither a folder nor a run.*Runs there: there\."):
             fill_mask(name, ["[MASK]"], runs=tmp_path / "runs" if name.startswith("/") else Path("runs"))

@@ -24,6 +24,7 @@ class Tokenizer:
     """Twenty tokens; no token has the id 20."""
 
     model_max_length = 10**30
+    pad_token_id = 0
 
     def get_vocab(self):
         return {str(i): i for i in (*range(20), 21)}

@@ -41,12 +41,44 @@ class Mixing(nn.Module):
 
 
 class Shaped(Mixing):
-    """A head that needs batches of eight or nine tokens a row."""
+    """A head that needs rows of five or nine tokens."""
 
     def forward(self, hidden):
-        return self.predictions(hidden.view(-1, 8 if hidden.shape[1] == 8 else 9, 16)).view(
-            *hidden.shape[:2], -1
-        )
+        width = 5 if hidden.shape[1] == 5 else 9
+        return self.predictions(hidden.view(-1, width, 16)).view(*hidden.shape[:2], -1)
+
+
+class Gated(Mixing):
+    """A head whose mixing begins at zero, so that only its gradient shows it."""
+
+    def __init__(self, head):
+        super().__init__(head)
+        self.gate = nn.Parameter(torch.zeros(()))
+
+    def forward(self, hidden):
+        return self.predictions(hidden + self.gate * hidden.roll(1, dims=1))
+
+
+class GatedBetween(BertForMaskedLM):
+    """The same between the encoder and the head."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.gate = nn.Parameter(torch.zeros(()))
+
+    def forward(self, input_ids, **kwargs):
+        hidden = self.bert(input_ids).last_hidden_state
+        return MaskedLMOutput(logits=self.cls(hidden + self.gate * hidden.roll(1, dims=1)))
+
+
+class Padded(BertForMaskedLM):
+    """A model that looks at the padding once more before its head."""
+
+    def forward(self, input_ids, attention_mask=None, **kwargs):
+        hidden = self.bert(input_ids, attention_mask).last_hidden_state
+        if attention_mask is not None:
+            hidden = hidden * attention_mask[..., None]
+        return {"logits": self.cls(hidden)}
 
 
 class Bare(BertForMaskedLM):
@@ -80,7 +112,7 @@ def decoding(model):
     return decoder
 
 
-@pytest.mark.parametrize("cls", [BertForMaskedLM, Bare, Decoded, Summed])
+@pytest.mark.parametrize("cls", [BertForMaskedLM, Bare, Decoded, Summed, GatedBetween])
 def test_only_masked_positions_are_decoded(cls, inputs):
     torch.manual_seed(0)
     model = cls(CONFIG).eval()
@@ -96,7 +128,7 @@ def test_only_masked_positions_are_decoded(cls, inputs):
     torch.testing.assert_close(logits, full[inputs["labels"] != -100])
 
 
-@pytest.mark.parametrize("mixing", [Mixing, Shaped])
+@pytest.mark.parametrize("mixing", [Mixing, Shaped, Gated])
 def test_a_head_that_does_not_take_states_one_by_one_runs_everywhere(mixing, inputs):
     torch.manual_seed(0)
     model = BertForMaskedLM(CONFIG).eval()
@@ -108,6 +140,38 @@ def test_a_head_that_does_not_take_states_one_by_one_runs_everywhere(mixing, inp
     assert decoder.positions == 27
     assert labels.tolist() == [7, 8, 9]
     torch.testing.assert_close(logits, model(input_ids=inputs["input_ids"]).logits[inputs["labels"] != -100])
+
+
+def test_padding_that_is_used_after_the_encoder(inputs):
+    torch.manual_seed(0)
+    model = Padded(CONFIG).eval()
+    decoder = decoding(model)
+    head = MaskedHead(model)
+    assert head.reason is None
+    mask = torch.ones_like(inputs["input_ids"])
+    mask[1, 7:] = 0
+    logits, _ = head.logits(model, {**inputs, "attention_mask": mask})
+    assert decoder.positions == 3
+    full = model(input_ids=inputs["input_ids"], attention_mask=mask)["logits"]
+    torch.testing.assert_close(logits, full[inputs["labels"] != -100])
+
+
+def test_a_gate_that_is_zero_has_its_gradient(inputs):
+    torch.manual_seed(0)
+    model = GatedBetween(CONFIG).eval()
+    MaskedHead(model).loss(model, inputs, None).backward()
+    found = model.gate.grad.clone()
+    model.zero_grad()
+    logits = model(input_ids=inputs["input_ids"]).logits
+    torch.nn.functional.cross_entropy(logits.flatten(0, 1), inputs["labels"].flatten()).backward()
+    torch.testing.assert_close(found, model.gate.grad)
+
+
+def test_logits_that_are_not_finite():
+    model = BertForMaskedLM(CONFIG)
+    with torch.no_grad():
+        model.cls.predictions.bias.fill_(float("inf"))
+    assert MaskedHead(model).reason == "its logits are not finite"
 
 
 def test_trying_it_out_leaves_no_trace():

@@ -37,6 +37,7 @@ def test_every_override_exists_in_transformers_with_the_same_parameters():
         "_losses_with_parameters",
         "__init__",
         "start_clock",
+        "restore_special_tokens",
     }
     ours |= {
         "_fill_checkpoint",

@@ -8,10 +8,11 @@ from typing import Any
 
 import attrs
 import torch
-from safetensors import SafetensorError
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from ultra_core.errors import UltraError, did_you_mean, listed
-from ultra_train.lengths import readable_length
+from ultra_train.lengths import meant_length, readable_length
+from ultra_train.model_io import in_words, logits_of
 from ultra_train.run_folder import CHECKPOINTS, MODEL
 from ultra_train.tokenizer import load_tokenizer, num_ids
 
@@ -32,7 +33,12 @@ class Guess:
 
 
 def fill_mask(
-    model: str | Path, texts: Sequence[str], top_k: int = 5, *, runs: str | Path = "runs"
+    model: str | Path,
+    texts: Sequence[str],
+    top_k: int = 5,
+    *,
+    runs: str | Path = "runs",
+    trust_remote_code: bool = False,
 ) -> list[list[list[Guess]]]:
     """Return the likeliest tokens at every blank of every text.
 
@@ -41,6 +47,7 @@ def fill_mask(
         texts: each with one or more ``[MASK]`` or ``<mask>``.
         top_k: guesses for each blank.
         runs: folder of runs.
+        trust_remote_code: run code that comes with the model.
 
     Returns:
         for every text, for every blank from left to right, the guesses, best first.
@@ -52,8 +59,8 @@ def fill_mask(
 
     folder = locate(model, Path(runs))
     with quiet_transformers():
-        tokenizer = load_tokenizer(folder)
-        network = _load(folder)
+        tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+        network = _load(folder, trust_remote_code)
     return [guesses(network, tokenizer, text, top_k) for text in texts]
 
 
@@ -80,7 +87,8 @@ def locate(model: str | Path, runs: Path) -> str:
             )
     path = Path(model)
     if "/" not in str(model) or str(model).startswith((".", "/", "~")) or _means_a_folder(path, runs):
-        there = sorted({p.parent.name for name in (MODEL, CHECKPOINTS) for p in runs.glob(f"*/{name}")})
+        found = [*runs.glob(f"*/{MODEL}/config.json"), *runs.glob(f"*/{CHECKPOINTS}/checkpoint-*")]
+        there = sorted({path.relative_to(runs).parts[0] for path in found})
         raise FillMaskError(
             f"{model} is neither a folder nor a run in {runs}.{did_you_mean(path.name, there)} "
             f"Runs there: {listed(there)}."
@@ -93,15 +101,16 @@ def _means_a_folder(path: Path, runs: Path) -> bool:
     return path.parent == runs or path.parent.is_dir() or len(path.parts) > 2
 
 
-def _load(folder: str) -> Any:
+def _load(folder: str, trust_remote_code: bool) -> Any:
     from transformers import AutoModelForMaskedLM
 
     import ultra_blocks.hf  # noqa: F401  registers our classes
 
+    options = {"dtype": torch.float32, "trust_remote_code": trust_remote_code}
     try:
-        return AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise FillMaskError(f"{folder}: no masked language model can be loaded: {error}") from error
+        return AutoModelForMaskedLM.from_pretrained(folder, **options).eval()
+    except Exception as error:  # files, configs and the code of a foreign model fail in every way there is
+        raise FillMaskError(f"{folder}: no masked language model can be loaded: {in_words(error)}") from error
 
 
 @torch.no_grad()
@@ -126,7 +135,7 @@ def guesses(network: Any, tokenizer: Any, text: str, top_k: int = 5) -> list[lis
         )
     inputs = {k: v.to(network.device) for k, v in encoded.items() if k in ("input_ids", "attention_mask")}
     was_training = network.training
-    logits = network.eval()(**inputs).logits[0].float()
+    logits = logits_of(network.eval()(**inputs))[0].float()
     network.train(was_training)
     blanks = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().flatten().tolist()
     logits[:, list(tokenizer.all_special_ids)] = -torch.inf
@@ -140,10 +149,12 @@ def guesses(network: Any, tokenizer: Any, text: str, top_k: int = 5) -> list[lis
 
 
 def _longest(network: Any, tokenizer: Any) -> int:
-    """Return the tokens of the longest text: what the tokenizer says, and what there are positions for."""
-    limits = [tokenizer.model_max_length, readable_length(network)]
-    limits.append(getattr(network.config, "max_position_embeddings", None))
-    return min(limit for limit in limits if isinstance(limit, int))
+    """Return the tokens of the longest text: what there are positions for, and what the tokenizer says."""
+    table, said = readable_length(network), tokenizer.model_max_length
+    limits = [] if table is None else [table]
+    if isinstance(said, int) and 0 < said < VERY_LARGE_INTEGER:
+        limits.append(said)
+    return min(limits) if limits else meant_length(network) or VERY_LARGE_INTEGER
 
 
 def _readable(tokenizer: Any, token: int) -> str:

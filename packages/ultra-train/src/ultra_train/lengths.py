@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ultra_train.model_io import sample
 from ultra_train.undisturbed import undisturbed
 
 _TOKENS = 6
@@ -27,30 +27,27 @@ def readable_length(model: Any) -> int | None:
     """
     tables = _Lookups()
     with undisturbed(model), tables:
-        _read(model, _TOKENS)
+        model.eval()(**sample(model, 1, _TOKENS))
     limits = [rows - first for first, rows in tables.positions]
-    most = getattr(model.config, "max_position_embeddings", None)
-    if limits and isinstance(most, int) and most > 0:
-        limits.append(most)  # some tables have rows before their first position that no lookup shows
+    if limits and (meant := meant_length(model)) is not None:
+        limits.append(meant)  # some tables have rows before their first position that no lookup shows
     return min(limits, default=None)
+
+
+def meant_length(model: Any) -> int | None:
+    """Return the length that a model's config names, or None."""
+    most = getattr(model.config, "max_position_embeddings", None)
+    return most if isinstance(most, int) and most > 0 else None
 
 
 def can_read(model: Any, length: int) -> bool:
     """Return whether a model can read a row of so many tokens, by letting it read one."""
     with undisturbed(model):
         try:
-            _read(model, length)
+            model.eval()(**sample(model, 1, length))
         except (IndexError, RuntimeError, ValueError):
             return False
     return True
-
-
-def _read(model: Any, length: int) -> None:
-    """Run a row without padding, in which no token follows the one before it in the vocabulary."""
-    pad = getattr(model.config, "pad_token_id", None)
-    token = max(token for token in range(2) if token != pad)
-    ids = torch.full((1, length), token, device=next(model.parameters()).device)
-    model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids))
 
 
 class _Lookups(TorchFunctionMode):

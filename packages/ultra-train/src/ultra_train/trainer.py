@@ -32,6 +32,8 @@ from ultra_train.trainer_stream import Position
 
 logger = logging.getLogger(__name__)
 
+SPECIAL_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
+
 
 class UltraTrainerMixin(CurvatureMixin, SavingMixin):
     """Optimizer and schedule plugins, exact position in the data, guards, atomic checkpoints.
@@ -65,6 +67,8 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin):
         self._loss_before: Tensor | None = None
         self._flops_per_token: int | None = None
         super().__init__(*args, **kwargs)
+        config = getattr(self.model, "config", None)
+        self._special_tokens = {n: getattr(config, n) for n in SPECIAL_TOKENS if hasattr(config, n)}
         self.args.ignore_data_skip = True  # the stream knows where it stands; nothing is read again
         self.remove_callback(PrinterCallback)
         self.callback_handler.callbacks.insert(1, FlowCallback(self))
@@ -276,6 +280,15 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin):
             self.start_clock()
         super().log(logs, start_time)  # type: ignore[misc]
         del self.state.log_history[:-100]  # the run's metrics.jsonl has them all
+
+    def restore_special_tokens(self: Any) -> None:
+        """Give the model's config the special tokens back that it was built with.
+
+        Transformers puts those of the tokenizer there when training begins. The modules keep what they have,
+        so that the model would be another one when it is loaded again.
+        """
+        for name, value in self._special_tokens.items():
+            setattr(self.model.config, name, value)
 
     def start_clock(self) -> None:
         """Measure tokens per second from here."""

@@ -30,6 +30,7 @@ class FlowCallback(TrainerCallback):
     ) -> None:
         """Begin to measure speed; a resumed run has seen tokens already."""
         self.trainer.start_clock()
+        self.trainer.restore_special_tokens()
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

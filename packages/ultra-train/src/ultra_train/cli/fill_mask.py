@@ -10,14 +10,16 @@ import click
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
 @click.option("--top-k", default=5, show_default=True, type=click.IntRange(min=1), help="Guesses per blank.")
 @click.option("--runs", default="runs", show_default=True, help="Folder of runs.")
-def fill_mask(model: str, texts: tuple[str, ...], top_k: int, runs: str) -> None:
+@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
+def fill_mask(model: str, texts: tuple[str, ...], top_k: int, runs: str, trust_remote_code: bool) -> None:
     """Show the likeliest tokens at each [MASK] or <mask> of TEXT.
 
     MODEL is the folder of a run or of a model, the name of a run, or a hub id.
     """
     from ultra_train.fill_mask import fill_mask as fill
 
-    for text, blanks in zip(texts, fill(model, list(texts), top_k, runs=runs), strict=True):
+    found = fill(model, list(texts), top_k, runs=runs, trust_remote_code=trust_remote_code)
+    for text, blanks in zip(texts, found, strict=True):
         click.echo(text)
         for guesses in blanks:
             click.echo("  " + "  ".join(f"{guess.token} {guess.probability:.2f}" for guess in guesses))

@@ -115,6 +115,17 @@ class MLM(Task):
         )
 
     def _check_vocabulary(self) -> None:
+        tokenizer, named = self.tokenizer, (self.preset.tokenizer or TokenizerConfig()).name_or_path
+        if tokenizer.mask_token_id is None or tokenizer.pad_token_id is None:
+            raise UltraError(
+                f"the tokenizer {named or ''} has no mask token or no padding token, which masked language "
+                "modelling needs; use one that has both"
+            )
+        if len(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)) < 2:
+            raise UltraError(
+                f"the tokenizer {named or ''} knows no tokens but special ones; are its files there "
+                "(tokenizer.json, or those of a slow tokenizer)?"
+            )
         model, needed = self.preset.model, num_ids(self.tokenizer)
         if model is not None and needed > model.vocab_size:
             raise UltraError(
@@ -149,14 +160,24 @@ class MLM(Task):
         name, training = self.preset.base_model or "", self.preset.training
         trust = self.preset.tokenizer is not None and self.preset.tokenizer.trust_remote_code
         set_seed(training.seed)
-        base = load_base(name, dtype=DTYPES[training.weights_dtype], trust_remote_code=trust)
+        base = load_base(
+            name,
+            dtype=DTYPES[training.weights_dtype],
+            tokens=num_ids(self.tokenizer),
+            trust_remote_code=trust,
+        )
+        kind = type(base.model).__name__
         if self.batching == "packed" and "document_ids" not in signature(base.model.forward).parameters:
             raise UltraError(
                 f"training.batching packed puts several documents into a row, but base_model {name!r} "
-                f"({type(base.model).__name__}) would read them as one; use length"
+                f"({kind}) would read them as one; use length"
             )
-        notices = [*base.notices(), *base.fit(self.tokenizer, training.max_length)]
-        for line in notices:
+        if training.activation_checkpointing and not base.model.supports_gradient_checkpointing:
+            raise UltraError(
+                f"training.activation_checkpointing: base_model {name!r} ({kind}) cannot compute its "
+                "activations again in the backward pass; leave it out"
+            )
+        for line in base.check(self.tokenizer, training.max_length):
             self.say(f"notice: base_model {name} {line}")
         return base
 
@@ -270,9 +291,12 @@ class MLM(Task):
             self._convert(temporary)
             if (model := self.folder / TOKENIZER / "sentencepiece.model").is_file():
                 shutil.copy(model, temporary)
-            write_sentence_modules(
-                temporary, width=trainer.model.config.hidden_size, max_length=self.preset.training.max_length
-            )
+            if isinstance(width := getattr(trainer.model.config, "hidden_size", None), int):
+                write_sentence_modules(temporary, width=width, max_length=self.preset.training.max_length)
+            else:
+                self.say(
+                    "notice: the config does not say how wide states are; sentence-transformers needs it"
+                )
             _move(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -302,7 +326,11 @@ class MLM(Task):
         """Return a command that fills a blank in a sentence of the run's own texts."""
         shards = self.held_out if len(self.held_out) else self.train
         sentence = sentence_with_a_blank(shards, self.tokenizer)
-        return None if sentence is None else shlex.join(["ultra-train", "fill-mask", str(path), sentence])
+        if sentence is None:
+            return None
+        remote = self.preset.tokenizer is not None and self.preset.tokenizer.trust_remote_code
+        trust = ["--trust-remote-code"] if remote else []
+        return shlex.join(["ultra-train", "fill-mask", *trust, str(path), sentence])
 
 
 def _beside_chance(accuracy: float, baseline: float) -> str:

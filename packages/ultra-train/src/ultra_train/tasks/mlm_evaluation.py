@@ -12,11 +12,14 @@ from torch import Tensor
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
+from ultra_core.errors import UltraError
 from ultra_train.data.batches import BatchPlan, PlannedBatch
 from ultra_train.data.shards import TokenShards
-from ultra_train.tasks.mlm_head import MaskedHead
+from ultra_train.model_io import in_words
+from ultra_train.tasks.mlm_head import MaskedHead, labelled
 from ultra_train.tokenizer import num_ids
 from ultra_train.trainer import UltraTrainerMixin
+from ultra_train.undisturbed import undisturbed
 
 
 class PlannedBatches:
@@ -45,7 +48,7 @@ class MLMTrainer(UltraTrainerMixin, Trainer):  # type: ignore[misc]
     def __init__(self: Any, *args: Any, frequent_token: int, **kwargs: Any) -> None:
         self.frequent_token = frequent_token
         super().__init__(*args, **kwargs)
-        self.head = MaskedHead(self.model)
+        self.head = self._tried_head()
         # transformers counts the labels of a window only for a loss that is divided by them, as ours is
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
@@ -55,6 +58,21 @@ class MLMTrainer(UltraTrainerMixin, Trainer):  # type: ignore[misc]
                 f"({self.head.reason}); that takes time and memory"
             )
             self.settings.on_event({"event": "notice", "text": text})
+
+    def _tried_head(self: Any) -> MaskedHead:
+        """Return the head, once the model has computed a loss in training mode and in the run's precision."""
+        try:
+            head = MaskedHead(self.model)
+            with undisturbed(self.model), self.accelerator.autocast():
+                head.loss(self.model.train(), labelled(self.model), None)
+        except Exception as error:  # whatever the code of a foreign model raises
+            precision = self.accelerator.mixed_precision
+            computed = "" if precision == "no" else f" in {precision} (training.precision)"
+            raise UltraError(
+                f"{type(self.model).__name__} cannot be trained{computed} on two rows of five tokens: "
+                f"{in_words(error)}"
+            ) from error
+        return head
 
     def compute_loss(
         self: Any,

@@ -2,7 +2,7 @@
 
 With a large vocabulary the logits of all positions are most of the time and memory of a step, and only one
 in seven is ever used. Models of this project leave the others out by themselves; for every other model the
-hidden states are gathered on their way from the encoder to the head.
+hidden states are gathered on their way into the head.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ import torch
 from torch import Tensor, nn
 
 from ultra_blocks.heads import IGNORED, mlm_loss
+from ultra_train.model_io import in_words, logits_of, sample
 from ultra_train.undisturbed import undisturbed
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
-"""Largest difference between both ways, relative to the largest logit; matrix products of other shapes round
-differently, while a head that mixes positions is off by the size of the logits."""
+"""Largest difference between both ways, relative to the largest number; matrix products of other shapes
+round differently, while a head that mixes positions is off by as much as there is."""
 
 
 class MaskedHead:
     """Gives the logits and the loss of a model at the positions that have labels.
 
-    Where the hidden states can be gathered is tried out on a few tokens, not known by name: behind the
-    encoder, or before the child of the model that holds the output embeddings, whichever gives the logits
-    that the model gives at every position. If neither does, the head runs everywhere and ``reason`` says why.
+    Hidden states are gathered before the child of the model that holds its output embeddings; where there
+    is none, behind its encoder. Whether that is exact is tried out on a few tokens: the logits, and the
+    gradients of the head's own parameters, must be those of the head at every position. If not, the head
+    runs everywhere and ``reason`` says why.
 
     Args:
         model: a masked language model of transformers, or one of this project.
@@ -40,6 +42,7 @@ class MaskedHead:
         self.reason: str | None = None
         self._index: Tensor | None = None
         self._shape = torch.Size()
+        self._gathered = False
         self._gathers_itself = _gathers_itself(model)
         if not self._gathers_itself:
             self.reason = self._attach()
@@ -70,47 +73,70 @@ class MaskedHead:
         targets = labels.flatten().index_select(0, index)
         if self._gathers_itself:
             logits: Tensor = run(**inputs).logits
-        else:
-            given = {name: value for name, value in inputs.items() if name != "labels"}
-            self._index, self._shape = index if self.reason is None else None, labels.shape
-            try:
-                logits = _logits(run(**given))
-            finally:
-                self._index = None
-        if logits.shape[:-1] == labels.shape:  # a head that ran everywhere
+            if logits.dim() == 2:
+                return logits, targets
             return logits.flatten(0, 1).index_select(0, index), targets
-        return logits.flatten(0, -2), targets
+        given = {name: value for name, value in inputs.items() if name != "labels"}
+        self._index, self._shape, self._gathered = index, labels.shape, False
+        try:
+            flat = logits_of(run(**given)).flatten(0, -2)
+        finally:
+            self._index = None
+        return (flat if self._gathered else flat.index_select(0, index)), targets
 
     def _attach(self) -> str | None:
         """Gather where it is exact; return why that is nowhere, or None."""
-        reasons = []
-        with undisturbed(self.model):
-            inputs = _sample(self.model)
-            everywhere = _logits(self.model.eval()(input_ids=inputs["input_ids"]))
-            expected = everywhere[inputs["labels"] != IGNORED]
-            for hook in self._places():
+        reason = "neither its head nor its encoder is a module of its own"
+        with undisturbed(self.model), torch.enable_grad():
+            inputs = labelled(self.model)
+            self.model.eval()
+            for head, attach in self._places():
+                expected = self._measured(head, inputs)
+                if not all(bool(value.isfinite().all()) for value in expected):
+                    return "its logits are not finite"
+                hook = attach()
                 try:
-                    found = self.logits(self.model, inputs)[0]
-                except (RuntimeError, ValueError, IndexError, TypeError) as error:
-                    reasons.append(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+                    found = self._measured(head, inputs)
+                except Exception as error:  # whatever the code of a foreign model raises on another shape
+                    reason = in_words(error)
                 else:
-                    if self._gathered and _close(found, expected):
+                    if self._gathered and all(map(_close, found, expected)):
                         return None
-                    reasons.append("its head does not take the encoder's states one by one")
+                    reason = "its head does not take the states of positions one by one"
                 hook.remove()
-        return reasons[0] if reasons else "neither its encoder nor its head is a module of its own"
+        return reason
 
-    def _places(self) -> Iterator[Any]:
-        """Put a hook at one place after the other."""
-        base = getattr(self.model, "base_model", self.model)
-        if base is not self.model:
-            self._gathered = False
-            yield base.register_forward_hook(self._behind)
-        embeddings = self.model.get_output_embeddings()  # type: ignore[operator]
-        for child in self.model.children():
+    def _measured(self, head: list[nn.Parameter], inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return the logits, and the gradients of the parameters of the head."""
+        logits, _ = self.logits(self.model, inputs)
+        weights = torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype, device=logits.device)
+        trained = [p for p in head if p.requires_grad]
+        if not trained:
+            return [logits.detach()]
+        gradients = torch.autograd.grad((logits.flatten() * weights).sum(), trained, allow_unused=True)
+        zeros = (torch.zeros_like(p) if g is None else g for p, g in zip(trained, gradients, strict=True))
+        return [logits.detach(), *zeros]
+
+    def _places(self) -> Iterator[tuple[list[nn.Parameter], Callable[[], Any]]]:
+        """Yield the parameters of the head and how to gather before it, for one place after the other."""
+        model: Any = self.model
+        base, embeddings = getattr(model, "base_model", model), _embeddings(model.get_output_embeddings)
+        known = (embeddings, _embeddings(model.get_input_embeddings))
+        shared = {id(p) for module in known if module is not None for p in module.parameters()}
+        for child in model.children():
             if child is not base and embeddings is not None and embeddings in set(child.modules()):
-                self._gathered = False
-                yield child.register_forward_pre_hook(self._before)
+                head = [p for p in child.parameters() if id(p) not in shared]
+                yield head, lambda child=child: child.register_forward_pre_hook(self._before)  # type: ignore[misc]
+        if base is not model:
+            shared |= {id(p) for p in base.parameters()}
+            head = [p for p in model.parameters() if id(p) not in shared]
+            yield head, lambda: base.register_forward_hook(self._behind)
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...]) -> Any:
+        """Gather the first input of the head."""
+        if self._index is None or not args or not self._fits(args[0]):
+            return None
+        return (self._chosen(args[0]), *args[1:])
 
     def _behind(self, module: nn.Module, args: Any, output: Any) -> Any:
         """Gather the first output of the encoder."""
@@ -122,12 +148,6 @@ class MaskedHead:
         output[next(iter(output))] = chosen
         return output
 
-    def _before(self, module: nn.Module, args: tuple[Any, ...]) -> Any:
-        """Gather the first input of the head."""
-        if self._index is None or not args or not self._fits(args[0]):
-            return None
-        return (self._chosen(args[0]), *args[1:])
-
     def _fits(self, hidden: Any) -> bool:
         return isinstance(hidden, Tensor) and hidden.dim() == 3 and hidden.shape[:2] == self._shape
 
@@ -138,30 +158,31 @@ class MaskedHead:
         return hidden.flatten(0, 1).index_select(0, self._index).unsqueeze(0)
 
 
+def _embeddings(get: Callable[[], Any]) -> nn.Module | None:
+    """Return the embeddings that a model says it has; transformers guesses them, and may not."""
+    try:
+        found = get()
+    except NotImplementedError:
+        return None
+    return found if isinstance(found, nn.Module) else None
+
+
 def _gathers_itself(model: nn.Module) -> bool:
     from ultra_blocks.hf import UltraForMaskedLM
 
     return isinstance(model, UltraForMaskedLM)
 
 
-def _logits(output: Any) -> Tensor:
-    logits: Tensor = output[0] if isinstance(output, tuple) else output.logits
-    return logits
-
-
-def _sample(model: Any) -> dict[str, Tensor]:
-    """Return two rows of eight tokens without padding; two and one of them are predicted."""
-    size, pad = model.config.vocab_size, getattr(model.config, "pad_token_id", None)
-    ids = (torch.arange(16) * 7919 + 11) % size
-    ids[ids == pad] = (ids[ids == pad] + 1) % size
-    ids = ids.view(2, 8).to(next(model.parameters()).device)
-    labels = torch.full_like(ids, IGNORED)
-    labels[0, [1, 6]], labels[1, 3] = 0, 0
-    return {"input_ids": ids, "labels": labels}
+def labelled(model: Any) -> dict[str, Tensor]:
+    """Return two rows, one of them with padding, and labels for three positions."""
+    inputs = sample(model, 2, 5, padding=1)
+    labels = torch.full_like(inputs["input_ids"], IGNORED)
+    labels[0, [1, 3]], labels[1, 2] = 0, 0
+    return {**inputs, "labels": labels}
 
 
 def _close(found: Tensor, expected: Tensor) -> bool:
     if found.shape != expected.shape:
         return False
-    bound = _TOLERANCE.get(expected.dtype, 5e-2) * float(expected.abs().max())
+    bound = _TOLERANCE.get(expected.dtype, 5e-2) * max(1e-3, float(expected.abs().max()))
     return bool((found - expected).abs().max() <= bound)
