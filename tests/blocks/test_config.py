@@ -105,7 +105,7 @@ def test_importing_and_comparing_declarations_imports_no_torch():
         ({"layer_pattern": []}, "name at least one block"),
         ({"layer_pattern": [{"block": {}, "retnet": {}}]}, "found 2 names"),
         ({"layer_pattern": [{"block": 3}]}, "expected a list"),
-        ({"ffn_activation": "relu"}, "expected one of 'silu', 'gelu'"),
+        ({"ffn_activation": 1}, "expected a text"),
         ({"ffn": {"moe": {"expert": 3}}}, "expert is 3; expected a text or a mapping"),
         ({"ffn": {"moe": {"expert": None}}}, "expert is None; expected a text or a mapping"),
         ({"ffn": {"moe": {"expert": {"glu": 3}}}}, "expected a text or a mapping"),
@@ -200,6 +200,11 @@ class TestShorthands:
             ({"use_moe": False, "ffn": "moe"}, "use_moe"),
             ({"ffn_activation": "silu", "ffn": {"glu": {"activation": "gelu"}}}, "ffn_activation"),
             ({"ffn_activation": "silu", "ffn": "gateless"}, "ffn_activation"),
+            ({"ffn_activation": "sine"}, "ffn_activation"),
+            ({"ffn_activation": "swiglu", "ffn": "mlp"}, "ffn_activation"),
+            ({"ffn_activation": "geglu", "ffn": {"glu": {"activation": "silu"}}}, "ffn_activation"),
+            ({"ffn_activation": "swiglu", "ffn": {"moe": {"expert": "mlp"}}}, "ffn_activation"),
+            ({"rope_base": 5.0, "positions": {"rope": {"base": 4.0}}}, "rope_base"),
             ({"use_hope": True, "positions": "rope"}, "use_hope"),
             ({"top_k_experts": 5}, "top_k_experts"),
         ],
@@ -215,6 +220,8 @@ class TestShorthands:
             {"ffn_activation": "silu", "ffn": {"glu": {"activation": "silu"}}},
             {"use_moe": False, "use_hope": False, "positions": "rope"},
             {"use_moe": False, "num_experts": 1},
+            {"ffn_activation": "swiglu", "ffn": {"glu": {"activation": "silu"}}},
+            {"rope_base": 5.0, "positions": {"rope": {"base": 5.0}}},
         ):
             assert UltraConfig(layer_pattern=["block"], **fields).faults() == []
 
@@ -224,6 +231,64 @@ class TestShorthands:
             assert canonical.resolved_ffn() == given.resolved_ffn()
             assert canonical.canonical() == canonical
             assert canonical.use_moe is canonical.ffn_activation is None
+
+
+@pytest.mark.parametrize(
+    ("given", "ffn"),
+    [
+        ("swiglu", {"glu": {"activation": "silu"}}),
+        ("geglu", {"glu": {"activation": "gelu"}}),
+        ("reglu", {"glu": {"activation": "relu"}}),
+        ("gelu_tanh", {"mlp": {"activation": "gelu_tanh"}}),
+        ("mish", {"mlp": {"activation": "mish"}}),
+        ("swish", {"mlp": {"activation": "silu"}}),
+        ("LeakyReLU", {"mlp": {"activation": "leaky_relu"}}),
+    ],
+)
+def test_every_activation_that_torch_names_and_gates(given, ffn):
+    fields = {"layer_pattern": ["standard_attn"], "ffn_activation": given, "num_heads": 4, "hidden_size": 8}
+    plain, mixed = UltraConfig(use_moe=False, **fields), UltraConfig(**fields)
+    assert plain.check().canonical().ffn == ffn
+    assert mixed.check().canonical().ffn == {"moe": {"expert": ffn}}
+    ((name, options),) = ffn.items()
+    named = UltraConfig(use_moe=False, **{**fields, "ffn": name})
+    assert named.check().canonical().ffn == {name: options}
+
+
+def test_other_names_of_plugins_are_written_out():
+    given = UltraConfig(
+        layer_pattern=["retnet_attn", {"ultra-blocks:gla_attn": {"chunk_size": 4}}],
+        ffn={"moe": {"expert": "swiglu"}},
+        positions="none",
+        rope_base=5.0,
+    ).canonical()
+    assert given.layer_pattern == ("retnet", {"ultra-blocks:gla": {"chunk_size": 4}})
+    assert given.ffn == {"moe": {"expert": {"glu": {"activation": "silu"}}}}
+    assert (given.positions, given.rope_base) == ("nope", 5.0)
+
+
+def test_fields_of_rope_become_its_options():
+    given = UltraConfig(positions={"rope": {"interleaved": True}}, rope_base=5.0, rope_scaling=2.0)
+    canonical = given.canonical()
+    assert canonical.positions == {"rope": {"base": 5.0, "scaling": 2.0, "interleaved": True}}
+    assert canonical.rope_base is canonical.rope_scaling is None
+
+
+@pytest.mark.parametrize(
+    ("name", "closest"), [("sparse_transformer_attn", "longformer_attn"), ("sparsek_attn", "nsa_attn")]
+)
+def test_a_block_that_is_not_there_names_its_closest_relative(name, closest):
+    ((path, message),) = UltraConfig(layer_pattern=[name], use_moe=False).faults()
+    assert path == ("layer_pattern", 0)
+    assert f"The closest is '{closest}', wh" in message
+
+
+def test_a_name_that_is_not_there_is_looked_up_once(monkeypatch):
+    asked = []
+    entry = validation.blocks.entry
+    monkeypatch.setattr(validation.blocks, "entry", lambda name: asked.append(name) or entry(name))
+    assert len(UltraConfig(layer_pattern=["standard_atn"] * 500, use_moe=False).faults()) == 500
+    assert asked == ["standard_atn"]
 
 
 def test_use_moe_without_the_plugin_says_what_to_set(monkeypatch):

@@ -1,6 +1,7 @@
 """APOLLO: against its formula and pytorch_optimizer's, draws, scales, the limit of growth, resume."""
 
 import copy
+import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -26,11 +27,13 @@ def make(params: list[Tensor], cls: type = APOLLO, **options: object) -> torch.o
 
 
 def formula(p: Tensor, g: Tensor, state: dict, *, rank: int, interval: int, **options: object) -> Tensor:
-    short = min(p.shape)
-    r = min(rank, short)
+    kind = options.get("proj_type", "std")
+    sides = {"std": min(p.shape), "reverse_std": max(p.shape), "left": p.shape[0], "right": p.shape[1]}
+    side = sides[str(kind)]
+    r = min(rank, side)
 
     def projections(t: int) -> Tensor:
-        return normal((short, r), 7, (t - 1) // interval, like=p) / math.sqrt(r)
+        return normal((side, r), 7, (t - 1) // interval, like=p) / math.sqrt(r)
 
     return apollo(p, g, state, projections=projections, **options)
 
@@ -46,20 +49,67 @@ def test_against_the_formula(
     assert follow(ours, theirs, SHAPES, dtype=dtype) < tolerance
 
 
+@pytest.mark.parametrize("scale_type", ["channel", "tensor"])
+@pytest.mark.parametrize("proj_type", ["reverse_std", "left", "right"])
+def test_any_side_may_be_projected(follow: Callable[..., float], scale_type: str, proj_type: str) -> None:
+    options = COMMON | {"scale": 2.0, "scale_type": scale_type, "proj_type": proj_type}
+    ours = partial(make, **options, rank=3, update_interval=6, seed=7)
+    assert follow(ours, partial(formula, **options, rank=3, interval=6), SHAPES) < 1e-4
+    other = {**options, "proj_type": "std"}
+    assert follow(ours, partial(formula, **other, rank=3, interval=6), SHAPES[:2]) > 1e-3
+
+
+def leaping(cls: type, **options: object) -> tuple[Tensor, Tensor]:
+    """Where a matrix ends, and where the formula does, when gradients grow and the scale leaps."""
+    own: dict = {"rank": 3} if cls is APOLLO else {}
+    p = nn.Parameter(torch.randn(9, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    expected, state = p.detach().clone(), {}
+    told = {"rank": 3, "scale_type": "channel"} if own else {"rank": 1, "scale_type": "tensor"}
+    optimizer = make([p], cls, **COMMON, **options, **own, seed=7)
+    for t, (g,) in enumerate(gradients([p], 6)):
+        scale = optimizer.param_groups[0]["scale"] = 2.0 if t < 3 else 50.0
+        p.grad = g.double() * 3.0**t
+        optimizer.step()
+        expected = formula(expected, p.grad, state, interval=200, scale=scale, **told, **COMMON, **options)
+    return p.detach(), expected
+
+
+@pytest.mark.parametrize("cls", [APOLLO, APOLLOMini])
+def test_where_the_scale_acts_and_whether_growth_is_limited(cls: type) -> None:
+    ends = []
+    for scale_front, disable_nl in ((False, False), (True, False), (False, True)):
+        found, expected = leaping(cls, scale_front=scale_front, disable_nl=disable_nl)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+        ends.append(found)
+    for one, other in itertools.combinations(ends, 2):
+        assert float((one - other).abs().max()) > 1e-3
+    both, _ = leaping(cls, scale_front=True, disable_nl=True)
+    torch.testing.assert_close(both, ends[2])
+
+
 LIBRARY = "pytorch_optimizer.optimizer.utils.galore.GaLoreProjector.get_orthogonal_matrix"
 
 
-def first_projection(short: int, rank: int) -> Tensor:
-    return normal((short, rank), 7, 0, like=torch.empty(0, dtype=torch.float64)) / math.sqrt(rank)
+def first_projection(side: int, rank: int) -> Tensor:
+    return normal((side, rank), 7, 0, like=torch.empty(0, dtype=torch.float64)) / math.sqrt(rank)
 
 
 def either(
-    p: Tensor, g: Tensor, state: dict, *, library: bool, rank: int, scale: float, scale_type: str
+    p: Tensor,
+    g: Tensor,
+    state: dict,
+    *,
+    library: bool,
+    rank: int,
+    scale: float,
+    scale_type: str,
+    proj_type: str = "std",
 ) -> Tensor:
     """APOLLO, or with ``library`` what pytorch_optimizer takes for it, with one projection for all steps."""
-    if p.shape[0] < p.shape[1]:
+    long = p.shape[0] >= p.shape[1]
+    if {"std": not long, "reverse_std": long, "left": True, "right": False}[proj_type]:
         turned = partial(either, library=library, rank=rank, scale=scale, scale_type=scale_type)
-        return turned(p.T, g.T, state).T
+        return turned(p.T, g.T, state, proj_type="right").T
     t = state["t"] = state.get("t", 0) + 1
     projection = first_projection(p.shape[1], rank)
     low = g @ projection
@@ -86,6 +136,7 @@ def either(
     ],
     ids=["channel", "tensor", "mini"],
 )
+@pytest.mark.parametrize("proj_type", ["std", "reverse_std", "left", "right"])
 def test_pytorch_optimizer_scales_and_projects_back_what_is_projected(
     follow: Callable[..., float],
     monkeypatch: pytest.MonkeyPatch,
@@ -93,25 +144,28 @@ def test_pytorch_optimizer_scales_and_projects_back_what_is_projected(
     chosen: dict,
     told: tuple[str, ...],
     library: bool,
+    proj_type: str,
 ) -> None:
     """It also takes ``scale`` once more, and decays after the step at the rate with Adam's correction."""
 
     def projection(self: object, weights: Tensor, projection_type: str, **_: object) -> Tensor:
-        p = first_projection(min(weights.shape), chosen["rank"])
-        return p.T if projection_type == "right" else p
+        right = projection_type == "right"
+        p = first_projection(weights.shape[1 if right else 0], chosen["rank"])
+        return p.T if right else p
 
     monkeypatch.setattr(LIBRARY, projection)
 
     def peer(params: list[Tensor]) -> torch.optim.Optimizer:
-        group = {"params": params, **chosen, "projection_type": "std", "update_proj_gap": 1000}
+        group = {"params": params, **chosen, "projection_type": proj_type, "update_proj_gap": 1000}
         return pytorch_optimizer.APOLLO([group], **COMMON)
 
     own = {name: chosen[name] for name in told}
-    ours = partial(make, cls=cls, **COMMON, **own, update_interval=1000, seed=7)
-    expected = partial(either, library=library, **chosen)
+    ours = partial(make, cls=cls, **COMMON, **own, update_interval=1000, seed=7, proj_type=proj_type)
+    expected = partial(either, library=library, proj_type=proj_type, **chosen)
     follows, other = (peer, ours) if library else (ours, peer)
-    assert follow(follows, expected, SHAPES) < 1e-7
-    assert follow(other, expected, SHAPES) > 1e-3
+    shapes = SHAPES[:3]  # the peer takes the side of length rank for the projected one
+    assert follow(follows, expected, shapes) < 1e-7
+    assert follow(other, expected, shapes) > 1e-3
 
 
 @pytest.mark.parametrize("shape", [(12, 5), (5, 12)])

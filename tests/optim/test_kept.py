@@ -293,3 +293,24 @@ def test_state_without_values_is_refused() -> None:
 def test_a_run_saved_within_an_interval_resumes_over_the_next(name: str, options: dict[str, Any]) -> None:
     """With the intervals of the defaults a short run never comes to a second refresh."""
     check_optimizer(name, "O4a", options)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("muon", "ns_eps"), ("apollo", "proj_type"), ("apollo", "disable_nl")]
+)
+def test_groups_that_were_saved_before_an_option_existed_have_its_default(name: str, option: str) -> None:
+    bag = of_all_kinds(torch.float32)
+    optimizer = build(name, bag)
+    drive(optimizer, bag.tensors(), gradients(bag.tensors(), 2))
+    saved = copy.deepcopy(optimizer.state_dict())
+    for group in saved["param_groups"]:
+        del group[option]
+    default = optimizer.defaults[option]
+    fresh = build(name, of_all_kinds(torch.float32))
+    fresh.load_state_dict(saved)
+    assert {group[option] for group in fresh.param_groups} == {default}
+    assert all(option not in group for group in saved["param_groups"])
+    for group in saved["param_groups"]:
+        del group["optimizer"]
+    with pytest.raises(ValueError, match=f"another optimizer's; it has no ..{option}"):
+        fresh.load_state_dict(saved)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ultra_optim import orthogonal
 from ultra_optim.orthogonal import ALMOST_ORTHOGONAL, QUINTIC, Coefficients, orthogonalize, schedule
+from ultra_optim.reference import muon as reference
 
 SCHEDULES: dict[str, tuple[Any, int]] = {
     "quintic": (QUINTIC, 5),
@@ -70,3 +71,32 @@ def test_only_wide_matrices_in_full_precision_take_several_at_once(
     monkeypatch.setattr(orthogonal, "iterate", counted)
     orthogonalize(torch.randn(1, *shape), dtype=dtype)
     assert seen == lengths
+
+
+@pytest.mark.parametrize("shape", [(6, 24), (6, 8), (8, 8)])
+@pytest.mark.parametrize("length", [1.0, 1e-6, 1e-30])
+def test_an_epsilon_keeps_short_matrices_short(shape: tuple[int, int], length: float) -> None:
+    matrix = torch.randn(shape, dtype=torch.float64)
+    matrix *= length / matrix.norm()
+    found = orthogonalize(matrix[None], eps=1e-5)[0]
+    torch.testing.assert_close(found, reference.newton_schulz(matrix, eps=1e-5), rtol=1e-9, atol=0)
+    if length == 1:
+        torch.testing.assert_close(found, orthogonalize(matrix[None])[0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1.0, 1e-5, 1e-30])
+def test_an_epsilon_where_rows_are_rescaled(length: float) -> None:
+    matrix = torch.randn(6, 10, dtype=torch.float64)
+    matrix *= length / matrix.norm()
+    found = orthogonalize(matrix[None], steps=4, coefficients=ALMOST_ORTHOGONAL, rescale_rows=True, eps=1e-4)[
+        0
+    ]
+    torch.testing.assert_close(found, reference.turbo(matrix, eps=1e-4), rtol=1e-9, atol=0)
+    unbounded = reference.turbo(matrix)
+    assert (found.norm() < 0.5 * unbounded.norm()) == (length < 1)
+
+
+@pytest.mark.parametrize("rescale_rows", [False, True])
+def test_nothing_stays_nothing_with_an_epsilon(rescale_rows: bool) -> None:
+    zero = torch.zeros(2, 3, 4)
+    assert torch.equal(orthogonalize(zero, eps=1e-7, rescale_rows=rescale_rows), zero)

@@ -130,6 +130,6 @@ def test_values_of_the_flat_spelling_are_those_of_the_seed() -> None:
 )
 def test_any_keys_parse_or_are_faults(name: str, keys: dict[str, Any]) -> None:
     parsed = parse_parameters(name, keys)
-    accepted = len(parsed.options) + sum(map(len, parsed.roles.values()))
+    accepted = len(parsed.options) + sum(map(len, parsed.roles.values())) + len(parsed.idle)
     assert accepted + len(parsed.faults) == len(keys)
     assert all(key in keys and message for key, message in parsed.faults)

@@ -46,6 +46,28 @@ def test_equals_transformers() -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+def test_linear_scaling_equals_transformers(factor: float) -> None:
+    rope = {"rope_type": "linear", "factor": factor, "rope_theta": 500.0}
+    config = LlamaConfig(
+        hidden_size=32, num_attention_heads=4, max_position_embeddings=64, rope_parameters=rope
+    )
+    q, k = torch.randn(1, 4, 50, 8), torch.randn(1, 4, 50, 8)
+    cos, sin = LlamaRotaryEmbedding(config)(q, torch.arange(50)[None])
+    wanted = apply_rotary_pos_emb(q, k, cos, sin)
+    got = RoPE(8, base=500.0, scaling=factor).rotate(q, k, Layout.full(1, 50))
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-5)
+    assert (got[0] - RoPE(8, base=500.0).rotate(q, k, Layout.full(1, 50))[0]).abs().max() > 0.1
+
+
+def test_two_scalings_in_one_model_share_no_table() -> None:
+    q = torch.randn(1, 2, 9, 8)
+    layout = Layout.full(1, 9)
+    one, two = (RoPE(8, scaling=s).rotate(q, q, layout)[0] for s in (1.0, 2.0))
+    assert not torch.equal(one, two)
+
+
 @pytest.mark.parametrize("interleaved", [False, True])
 def test_scores_depend_on_differences_and_norms_stay(interleaved: bool) -> None:
     q, k = torch.randn(1, 2, 9, 16), torch.randn(1, 2, 9, 16)
@@ -80,4 +102,7 @@ def test_refuses_odd_heads_and_bad_bases() -> None:
         RoPE(7)
     with pytest.raises(ValueError, match="base must be above 0"):
         RoPE(8, base=0.0)
+    with pytest.raises(ValueError, match="scaling must be above 0"):
+        RoPE(8, scaling=0.0)
+    assert "scaling=2" in repr(RoPE(8, scaling=2.0))
     assert "base=10000" in repr(RoPE(8))

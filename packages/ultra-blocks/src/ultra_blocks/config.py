@@ -7,8 +7,11 @@ from typing import Annotated, Any, Literal
 
 import attrs
 
-from ultra_core.errors import UltraError
+from ultra_blocks.activations import canonical_activation
+from ultra_core import blocks, ffns, norms, positions
+from ultra_core.errors import UltraError, shortened
 from ultra_core.options import Range
+from ultra_core.registry import Registry
 
 Spec = str | dict[str, dict[str, Any] | None]
 """NAME of a plugin, or ``{NAME: {options}}``."""
@@ -29,7 +32,7 @@ class ModelConfigError(UltraError, ValueError):
     def __init__(self, faults: list[tuple[Path, str]]) -> None:
         self.faults = faults
         lines = [f"  {'.'.join(map(str, path))}: {message}" for path, message in faults]
-        super().__init__("\n".join([f"{len(faults)} fault(s) in the model config:", *lines]))
+        super().__init__("\n".join([f"{len(faults)} fault(s) in the model config:", *shortened(lines)]))
 
 
 def split_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
@@ -44,6 +47,15 @@ def split_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"expected NAME or {{NAME: {{options}}}}, given {spec!r}")
     ((name, options),) = spec.items()
     return name, dict(options or {})
+
+
+def own_spec(registry: Registry, spec: Spec) -> Spec:
+    """Return a spec with the plugin's own name and the options that another name of it implies."""
+    name, options = split_spec(spec)
+    own, alias = registry.canonical(name)
+    if alias is None:
+        return spec
+    return {own: {**alias.options, **options}} if alias.options or options else own
 
 
 def short(name: str) -> str:
@@ -119,6 +131,12 @@ class UltraConfig:
     hope_damping: Annotated[float, Range(min=0)] = attrs.field(
         default=0.01, metadata={"help": "damping of HoPE"}
     )
+    rope_base: Annotated[float, Range(gt=0)] | None = attrs.field(
+        default=None, metadata={"help": "base of the frequencies of RoPE; its own when null"}
+    )
+    rope_scaling: Annotated[float, Range(gt=0)] | None = attrs.field(
+        default=None, metadata={"help": "factor by which RoPE stretches positions; its own when null"}
+    )
     use_hope: bool | None = attrs.field(
         default=None,
         metadata={"help": "HoPE in the blocks whose own position code it is; false gives them RoPE [true]"},
@@ -129,14 +147,19 @@ class UltraConfig:
     ffn_hidden_size: Count = attrs.field(
         default=3072, metadata={"help": "inner width of the FFN, used as it is by glu too"}
     )
-    ffn_activation: Literal["silu", "gelu"] | None = attrs.field(
-        default=None, metadata={"help": "activation of the FFN [gelu]"}
+    ffn_activation: str | None = attrs.field(
+        default=None,
+        metadata={"help": "activation of the FFN [gelu]; swiglu, geglu and reglu make the FFN a glu"},
     )
     ffn: Spec | None = attrs.field(
         default=None, metadata={"help": "FFN plugin: NAME or {NAME: {options}} [mlp]"}
     )
     positions: Spec | None = attrs.field(
-        default=None, metadata={"help": "position code of every block that takes one; their own when null"}
+        default=None,
+        metadata={
+            "help": "position code of every block that takes one; their own when null",
+            "aliases": ("positional_encoding",),
+        },
     )
     max_positions: Count = attrs.field(
         default=512, metadata={"help": "longest document; a limit only where positions are learnt"}
@@ -171,23 +194,35 @@ class UltraConfig:
 
     def layers(self) -> list[tuple[str, dict[str, Any]]]:
         """Return (block name, options) of every physical layer."""
-        pattern = [split_spec(spec) for spec in self.layer_pattern]
+        pattern = [split_spec(own_spec(blocks, spec)) for spec in self.layer_pattern]
         return [pattern[i % len(pattern)] for i in range(self.num_layers)]
 
     def norm(self) -> tuple[str, dict[str, Any]]:
         """Return (norm name, options)."""
-        return split_spec(self.norm_type)
+        return split_spec(own_spec(norms, self.norm_type))
+
+    def said_activation(self) -> tuple[str | None, str | None]:
+        """Return (FFN or None, activation or None) that ``ffn_activation`` says; ``swiglu`` says both."""
+        if self.ffn_activation is None:
+            return None, None
+        name, alias = ffns.canonical(self.ffn_activation)
+        if alias is not None and "activation" in alias.options:
+            return name, alias.options["activation"]
+        return None, canonical_activation(self.ffn_activation)
 
     def resolved_ffn(self) -> tuple[str, dict[str, Any]]:
         """Return (FFN name, options) with the shorthands worked in.
 
         A mixture comes out as ``("moe", {"expert": {NAME: {options}}, ...})``.
         """
-        name, options = split_spec("mlp" if self.ffn is None else self.ffn)
-        activation = self.ffn_activation or ("gelu" if self.ffn is None else None)
+        implied, activation = self.said_activation()
+        name, options = split_spec(own_spec(ffns, self.ffn or implied or "mlp"))
+        activation = activation or ("gelu" if self.ffn is None else None)
         if short(name) == "moe":
+            if "expert" in options or activation is not None:
+                options["expert"] = own_spec(ffns, options.get("expert", implied or "mlp"))
             if activation is not None:
-                inner, inner_options = split_spec(options.get("expert", "mlp"))
+                inner, inner_options = split_spec(options["expert"])
                 options["expert"] = {inner: {"activation": activation, **inner_options}}
             return name, options
         if activation is not None:
@@ -204,6 +239,24 @@ class UltraConfig:
         return default
 
     def canonical(self) -> UltraConfig:
-        """Return the same model with ``ffn`` in place of its shorthands."""
+        """Return the same model with plugins by their own names and ``ffn`` in place of its shorthands.
+
+        ``rope_base`` and ``rope_scaling`` become options where ``positions`` is rope.
+        """
         name, options = self.resolved_ffn()
-        return attrs.evolve(self, ffn={name: options}, use_moe=None, ffn_activation=None)
+        code = None if self.positions is None else own_spec(positions, self.positions)
+        rope = {"base": self.rope_base, "scaling": self.rope_scaling}
+        rope = {key: value for key, value in rope.items() if value is not None}
+        if code is not None and rope and short(split_spec(code)[0]) == "rope":
+            code, rope = {split_spec(code)[0]: {**rope, **split_spec(code)[1]}}, {}
+        return attrs.evolve(
+            self,
+            layer_pattern=tuple(own_spec(blocks, spec) for spec in self.layer_pattern),
+            norm_type=own_spec(norms, self.norm_type),
+            ffn={name: options},
+            use_moe=None,
+            ffn_activation=None,
+            positions=code,
+            rope_base=rope.get("base"),
+            rope_scaling=rope.get("scaling"),
+        )

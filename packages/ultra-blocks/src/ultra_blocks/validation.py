@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 import attrs
 
-from ultra_blocks.config import Path, Spec, UltraConfig, short, split_spec
+from ultra_blocks.config import Path, Spec, UltraConfig, own_spec, short, split_spec
 from ultra_core import blocks, ffns, norms, positions
 from ultra_core.errors import PluginError, UltraError
 from ultra_core.options import check_options, mismatch, read_options
@@ -75,11 +75,17 @@ def _contradictions(config: UltraConfig) -> Found:
     if config.positions is not None:
         yield from _plugin(positions, config.positions, ("positions",))
     known = []
+    unknown: dict[str, str] = {}
     for i, spec in enumerate(config.layer_pattern):
+        if isinstance(spec, str) and spec in unknown:
+            yield ("layer_pattern", i), unknown[spec]
+            continue
         found = list(_plugin(blocks, spec, ("layer_pattern", i)))
         yield from found
         if not found:
             known.append((i, *split_spec(spec)))
+        elif isinstance(spec, str):
+            unknown[spec] = found[0][1]
     yield from _heads(config, known)
     yield from _directions(config, known)
     yield from _position_kinds(config, known)
@@ -116,7 +122,7 @@ def _ffn(config: UltraConfig) -> Found:
         if _names_moe(config):
             yield from _plugin(ffns, expert, ("ffn", name, "expert"))
         name, options = split_spec(expert)
-    if config.ffn_activation is not None and config.ffn is not None and name in ffns:
+    if config.ffn_activation is not None and name in ffns:
         for _, message in _plugin(ffns, {name: {"activation": options["activation"]}}, ()):
             yield ("ffn_activation",), message
 
@@ -127,23 +133,35 @@ def _names_moe(config: UltraConfig) -> bool:
 
 def _shorthands(config: UltraConfig) -> Found:
     if config.ffn is not None:
-        _, options = split_spec(config.ffn)
+        implied, activation = config.said_activation()
+        name, options = split_spec(own_spec(ffns, config.ffn))
         if _names_moe(config):
-            _, options = split_spec(options.get("expert", "mlp"))
+            name, options = split_spec(own_spec(ffns, options.get("expert", implied or "mlp")))
             if config.use_moe is False:
                 yield ("use_moe",), "use_moe is false but ffn is moe; leave use_moe out, or name another ffn"
-        said = options.get("activation")
-        if config.ffn_activation is not None and said not in (None, config.ffn_activation):
-            given = repr(config.ffn_activation)
+        said, given = options.get("activation"), repr(config.ffn_activation)
+        if activation is not None and said not in (None, activation):
             yield (
                 ("ffn_activation",),
                 f"ffn_activation is {given} but ffn says activation {said!r}; leave one out",
             )
+        elif implied not in (None, short(name)):
+            yield ("ffn_activation",), f"ffn_activation {given} means {implied}, and ffn is {short(name)!r}"
+    if config.positions is not None:
+        yield from _rope(config, *split_spec(own_spec(positions, config.positions)))
     if config.positions is not None and config.use_hope is not None:
         code = short(split_spec(config.positions)[0])
         if config.use_hope != (code == "hope"):
             value = str(config.use_hope).lower()
             yield ("use_hope",), f"use_hope is {value} but positions is {code!r}; leave use_hope out"
+
+
+def _rope(config: UltraConfig, code: str, options: Mapping[str, Any]) -> Found:
+    """Yield a fault where a field of the model and an option of rope disagree."""
+    for field, option in (("rope_base", "base"), ("rope_scaling", "scaling")):
+        said = getattr(config, field)
+        if short(code) == "rope" and said is not None and options.get(option, said) != said:
+            yield (field,), f"{field} is {said} but positions says {option} {options[option]}; leave one out"
 
 
 def _heads(config: UltraConfig, known: list[Layer]) -> Found:

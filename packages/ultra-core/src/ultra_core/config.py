@@ -20,7 +20,7 @@ becomes a fault of its section. ``Any`` is left for the caller to check.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
@@ -109,21 +109,32 @@ def structure(source: Source, cls: type[T], path: Path = ()) -> T:
     return value
 
 
-def collect(source: Source, cls: type[T], path: Path = ()) -> tuple[T | None, list[Fault]]:
+def collect(
+    source: Source, cls: type[T], path: Path = (), suggest: Callable[[Path], str] | None = None
+) -> tuple[T | None, list[Fault]]:
     """Return the section at a path as an instance, or None and the faults of its types.
 
     A section that is not in the file is read as an empty mapping. The faults of the writing
     (``source.faults``) are not among these; `raise_faults` adds them.
+
+    Args:
+        source: the file.
+        cls: the class of the section.
+        path: where the section stands.
+        suggest: returns what is to be said of an unknown key at a path instead of the keys that are close to
+            it, or an empty text.
     """
     section = source.get(path, {})
     try:
         return converter().structure(section, cls), []
     except Exception as error:
-        return None, [_fault(source, path, problem) for problem in problems(error)]
+        return None, [_fault(source, path, problem, suggest) for problem in problems(error)]
 
 
-def _fault(source: Source, path: Path, problem: Problem) -> Fault:
-    return source.fault((*path, *problem.path), problem.message, key=problem.blames_key)
+def _fault(source: Source, path: Path, problem: Problem, suggest: Callable[[Path], str] | None) -> Fault:
+    where = (*path, *problem.path)
+    said = suggest(where) if suggest is not None and problem.blames_key else ""
+    return source.fault(where, f"unknown key; {said}" if said else problem.message, key=problem.blames_key)
 
 
 def raise_faults(source: Source, faults: Iterable[Fault] = ()) -> None:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
+
+LISTED = 50
+"""Most faults that a message lists; it counts the rest."""
+
+LONGEST = 100
+"""Characters of a name that are compared with others: the time grows with their square."""
 
 Path = tuple[str | int, ...]
 """Where a value stands in a preset: ``("model", "layer_pattern", 0)``."""
@@ -62,7 +69,13 @@ class ConfigError(UltraError):
         self.faults: tuple[Fault, ...] = tuple(
             sorted(dict.fromkeys(faults), key=lambda f: (overridden(f.file, "--set "), f.line, f.column))
         )
-        super().__init__("\n".join(map(str, self.faults)))
+        super().__init__("\n".join(shortened(self.faults)))
+
+
+def shortened(items: Sequence[object]) -> list[str]:
+    """Return the first ``LISTED`` items as texts, and ``"and 89,950 more"`` when there are others."""
+    left = len(items) - LISTED
+    return [*map(str, items[:LISTED]), *([f"and {left:,} more"] if left > 0 else [])]
 
 
 def key_of(path: Path) -> str:
@@ -73,8 +86,13 @@ def key_of(path: Path) -> str:
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` when something allowed is close to what was given, else ``""``."""
-    close = get_close_matches(given, list(allowed), n=2, cutoff=0.6)
+    close = _close(given, tuple(allowed))
     return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+@lru_cache(maxsize=1024)
+def _close(given: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(get_close_matches(given[:LONGEST], allowed, n=2, cutoff=0.6))
 
 
 def listed(names: Sequence[str]) -> str:

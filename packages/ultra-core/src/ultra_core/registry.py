@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from ultra_core import metadata
+from ultra_core.aliases import Alias, aliases, resembles
 from ultra_core.errors import NameClashError, PluginError, UnknownNameError, did_you_mean, listed
 from ultra_core.metadata import Entry, disabled, installed_entries, normal
 from ultra_core.source_files import summary
@@ -52,8 +53,23 @@ class Registry:
         """Return one line about an entry, the first of its docstring, read without importing it."""
         return summary(entry)
 
+    def aliases(self, name: str) -> dict[str, Alias]:
+        """Return the other names of an installed plugin."""
+        taken = set(self.names())
+        return {other: alias for other, alias in aliases(self.entry(name)).items() if other not in taken}
+
+    def canonical(self, name: str) -> tuple[str, Alias | None]:
+        """Return the name that another name stands for, and what it means; any other text as it is."""
+        distribution, colon, short = name.rpartition(":")
+        if not self._named(name):
+            for entry in self._find(name):
+                return f"{distribution}{colon}{entry.name}", aliases(entry)[short]
+        return name, None
+
     def entry(self, name: str) -> Entry:
         """Return where a name comes from, importing nothing; ``distribution:name`` picks one of several.
+
+        A name that a plugin declares as another one of its own is that plugin's.
 
         Raises:
             UnknownNameError: no enabled distribution offers it.
@@ -63,8 +79,9 @@ class Registry:
         if not found:
             short = _split(name)[1]
             why = "" if NAME.fullmatch(short) else f" {_malformed(short, self.noun)}."
+            close = self._resembling(short) or did_you_mean(short, self.names())
             raise UnknownNameError(
-                f"unknown {self.noun} {name!r}.{did_you_mean(short, self.names())}{why} "
+                f"unknown {self.noun} {name!r}.{close}{why} "
                 f"Installed: {listed(self.names())}. A third party's package must be installed in this "
                 "environment and not be switched off by ULTRA_DISABLE_PLUGINS."
             )
@@ -77,8 +94,20 @@ class Registry:
         return found[0]
 
     def _find(self, name: str) -> list[Entry]:
+        if found := self._named(name):
+            return found
+        distribution, short = _split(name)
+        if not NAME.fullmatch(short):
+            return []
+        return [e for e in self.entries() if distribution in (None, e.distribution) and short in aliases(e)]
+
+    def _named(self, name: str) -> list[Entry]:
         distribution, short = _split(name)
         return [e for e in self.entries() if e.name == short and distribution in (None, e.distribution)]
+
+    def _resembling(self, name: str) -> str:
+        said = [(e.name, what[name]) for e in self.entries() if name in (what := resembles(e))]
+        return "".join(f" The closest is {close!r}, {what}." for close, what in said)
 
     def get(self, name: str) -> Any:
         """Import and return the object behind a name.

@@ -53,21 +53,34 @@ def docstring(entry: Entry) -> str:
     module, _, attribute = entry.target.partition(":")
     if (head := _head(module, attribute)) is not None:
         return ast.get_docstring(head) or ""
+    found = _found(module, attribute)
+    return ast.get_docstring(found) or "" if found is not None else ""
+
+
+def definition(entry: Entry) -> Definition | None:
+    """Return the class or function that an entry points at as it is written; None when it is neither."""
+    module, _, attribute = entry.target.partition(":")
+    found = _found(module, attribute)
+    return found if isinstance(found, Definition) else None
+
+
+def _found(module: str, attribute: str) -> Definition | ast.Module | None:
+    """Return the definition behind a name, following re-exports; its module when it is no definition."""
     for _ in range(MAX_STEPS):
         tree = _parsed(module)
         if tree is None:
-            return ""
+            return None
         body, found = tree.body, None
         for part in attribute.split("."):
             found = next((n for n in body if isinstance(n, Definition) and n.name == part), None)
             body = found.body if found else []
         if found is not None:
-            return ast.get_docstring(found) or ""
+            return found
         source = _imported_from(tree, attribute, module)
         if source is None:
-            return ast.get_docstring(tree) or ""
+            return tree
         module, attribute = source
-    return ""
+    return None
 
 
 def summary(entry: Entry) -> str:

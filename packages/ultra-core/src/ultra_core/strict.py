@@ -38,6 +38,13 @@ class Problem:
     blames_key: bool = False
 
 
+MANY = 200
+"""Faulty items of a list, or unknown keys of a section, beyond which no more is said of each.
+
+The file is wrong as a whole then, and finding what is close to each of thousands of names would take minutes.
+"""
+
+
 class Mismatch(ValueError):
     """A value that does not fit its type."""
 
@@ -160,8 +167,12 @@ def _mapping(hint: Any, made: Converter) -> Hook:
 
 def _each(hint: Any, items: list[tuple[Any, Any, Hook, Any]]) -> list[Any]:
     """Structure every item; all their problems come together, each with the index or key of its item."""
-    results, errors = [], []
+    results: list[Any] = []
+    errors: list[Exception] = []
     for index, value, hook, item_type in items:
+        if len(errors) == MANY:
+            errors.append(Mismatch(f"{MANY} of its {len(items)} items are wrong; the rest was not looked at"))
+            break
         try:
             results.append(hook(value, item_type))
         except Exception as error:
@@ -215,9 +226,12 @@ def problems(error: BaseException, path: Path = ()) -> Iterator[Problem]:
             yield from problems(inner, (*path, *_step(inner)))
     elif isinstance(error, ForbiddenExtraKeysError):
         known = [field.name for field in attrs.fields(error.cl) if field.init]
+        few = len(error.extra_fields) <= MANY
         for key in sorted(error.extra_fields):
-            hint = did_you_mean(key, known) or f" The keys here: {_keys(error.cl)}"
-            yield Problem((*path, key), f"unknown key.{hint}", blames_key=True)
+            close = did_you_mean(key, known) if few else ""
+            yield Problem(
+                (*path, key), f"unknown key.{close or f' The keys here: {_keys(error.cl)}'}", blames_key=True
+            )
     elif isinstance(error, KeyError) and path and error.args == (path[-1],):
         yield Problem(path, "this key is required and is missing")
     elif isinstance(error, (ValueError, TypeError, ArithmeticError)):

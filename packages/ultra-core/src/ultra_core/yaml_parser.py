@@ -10,21 +10,10 @@ from __future__ import annotations
 from pathlib import Path as FilePath
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    DocumentStartEvent,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-)
-
 from ultra_core.errors import ConfigError, Fault
 from ultra_core.scalars import FORBIDDEN, Scalar, resolve
 from ultra_core.source import Node
+from ultra_core.yaml_events import events
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
@@ -63,18 +52,18 @@ def parse(data: str | bytes, file: str = "<text>") -> tuple[Node | None, list[Fa
     """
     text = _decode(data, file)
     builder = _Builder(file)
-    # a fresh object every time: after an error ruamel's parser keeps half of the old state
     try:
-        for event in YAML(typ="safe", pure=True).parse(text):
+        for event in events(text):
             builder.take(event)
     except ConfigError:
         raise
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        message = "not valid YAML: " + " ".join(str(s) for s in (error.context, error.problem) if s)
-        raise ConfigError([*builder.faults, Fault(file, line, column, (), message)]) from error
     except Exception as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        if mark is not None:
+            said = (getattr(error, "context", None), getattr(error, "problem", None))
+            message = "not valid YAML: " + " ".join(str(s) for s in said if s)
+            place = (mark.line + 1, mark.column + 1)
+            raise ConfigError([*builder.faults, Fault(file, *place, (), message)]) from error
         # ruamel lets plain exceptions of many types escape for malformed directives and escapes
         message = f"not valid YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         raise ConfigError([*builder.faults, Fault(file, *builder.last, (), message)]) from error
@@ -119,16 +108,17 @@ class _Builder:
         self._anchors: dict[str, Node | None] = {}  # None while the anchored collection is still open
 
     def take(self, event: Any) -> None:
-        is_nothing = isinstance(event, ScalarEvent) and event.implicit[0] and not event.value
+        kind = type(event).__name__
+        is_nothing = kind == "ScalarEvent" and event.implicit[0] and not event.value
         mark = self._end if is_nothing and self._end else event.start_mark
         self.last = (mark.line + 1, mark.column + 1)
         self._end = event.end_mark
-        if isinstance(event, DocumentStartEvent):
+        if kind == "DocumentStartEvent":
             self._document(event)
-        elif isinstance(event, (MappingEndEvent, SequenceEndEvent)):
+        elif kind in ("MappingEndEvent", "SequenceEndEvent"):
             self._close()
-        elif isinstance(event, (ScalarEvent, AliasEvent, MappingStartEvent, SequenceStartEvent)):
-            self._value(event)
+        elif kind in ("ScalarEvent", "AliasEvent", "MappingStartEvent", "SequenceStartEvent"):
+            self._value(event, kind)
 
     def _stop(self, message: str) -> None:
         raise ConfigError([*self.faults, Fault(self.file, *self.last, tuple(self._path), message)])
@@ -143,19 +133,19 @@ class _Builder:
         if event.version or event.tags:
             self._note("directives (lines that start with %) are not supported; presets are YAML 1.2")
 
-    def _value(self, event: Any) -> None:
+    def _value(self, event: Any, kind: str) -> None:
         top = self._open[-1][0] if self._open else None
         if top is not None and isinstance(top.value, dict) and self._keys[-1] is None:
-            self._key(event, top)
+            self._key(event, kind, top)
             return
         if top is not None and isinstance(top.value, list):
             self._path[-1] = len(top.value)
-        if isinstance(event, AliasEvent):
+        if kind == "AliasEvent":
             self._attach(self._alias(event))
             return
         if event.tag is not None:
             self._note(f"the tag {event.tag} is not supported; write plain YAML values")
-        if isinstance(event, ScalarEvent):
+        if kind == "ScalarEvent":
             node = Node(self._scalar(event), self.file, *self.last)
             if event.anchor:
                 self._anchors[event.anchor] = node
@@ -163,14 +153,14 @@ class _Builder:
             return
         if len(self._open) >= MAX_DEPTH:
             self._stop(f"nested deeper than {MAX_DEPTH} levels")
-        node = Node({} if isinstance(event, MappingStartEvent) else [], self.file, *self.last)
+        node = Node({} if kind == "MappingStartEvent" else [], self.file, *self.last)
         if event.anchor:
             self._anchors[event.anchor] = None
         self._open.append((node, event.anchor))
         self._keys.append(None)
         self._path.append(0)
 
-    def _scalar(self, event: ScalarEvent) -> Scalar:
+    def _scalar(self, event: Any) -> Scalar:
         if found := FORBIDDEN.search(event.value):  # by an escape in double quotes
             self._note(f"character U+{ord(found[0]):04X} is not allowed in a text")
             return None
@@ -182,8 +172,8 @@ class _Builder:
             self._note(f"{error}")
             return None
 
-    def _key(self, event: Any, mapping: Node) -> None:
-        if not isinstance(event, ScalarEvent):
+    def _key(self, event: Any, kind: str, mapping: Node) -> None:
+        if kind != "ScalarEvent":
             self._stop("a key must be a text, not a list, a mapping or an alias")
         key = str(event.value)
         self._path[-1] = key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -27,6 +28,7 @@ from ultra_optim.factored import (
     square_sums,
     widen,
 )
+from ultra_optim.spellings import OptionAlias, negative
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -66,6 +68,13 @@ class Adafactor(FactoredOptimizer):
             sparse gradient.
     """
 
+    option_aliases: ClassVar[Mapping[str, OptionAlias]] = {
+        "clip_threshold": OptionAlias("d"),
+        "eps1": OptionAlias("eps", part=0),
+        "eps2": OptionAlias("eps", part=1),
+        "beta2_decay": OptionAlias("beta2_decay", convert=negative),
+        "decay_rate": OptionAlias("beta2_decay", convert=negative),
+    }
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
         gradient_scale="invariant", max_update_rms=1.0, whole_tensors=True
     )

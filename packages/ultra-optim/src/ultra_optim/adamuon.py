@@ -47,6 +47,7 @@ class AdaMuon(MuonFamily):
         nesterov: look ahead.
         sign: orthogonalise the signs of D instead of D.
         ns_steps: Newton-Schulz iterations.
+        ns_eps: added to the norm that the iteration divides by; 0 makes the step independent of it.
         ns_coefficients: their a, b, c.
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
         betas: decay rates of AdamW's moments.
@@ -74,6 +75,7 @@ class AdaMuon(MuonFamily):
         nesterov: bool = True,
         sign: bool = True,
         ns_steps: Annotated[int, Range(min=1, max=30)] = 5,
+        ns_eps: Epsilon = 0.0,
         ns_coefficients: tuple[float, float, float] = QUINTIC,
         adamw_lr: LearningRate | None = None,
         betas: tuple[Beta, Beta] = (0.9, 0.95),
@@ -88,6 +90,7 @@ class AdaMuon(MuonFamily):
             "nesterov": nesterov,
             "sign": sign,
             "ns_steps": ns_steps,
+            "ns_eps": ns_eps,
             "ns_coefficients": ns_coefficients,
             "adjust_lr_fn": "spectral",  # taken out again by the norm
             "adamw_lr": adamw_lr,

@@ -14,8 +14,12 @@ from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDeca
 from ultra_optim.decay import DecayRule
 from ultra_optim.draws import normal
 from ultra_optim.matrices import ADAMW_STATE
+from ultra_optim.spellings import OptionAlias
 from ultra_optim.stacks import Product, Stack, StackedOptimizer, product
 from ultra_optim.traits import OptimizerTraits
+
+Projection = Literal["std", "reverse_std", "right", "left"]
+"""Which side of a gradient is projected, in the words of the authors' code."""
 
 GROWTH = 1.01
 """How much longer than the last a scaled gradient may be."""
@@ -31,7 +35,9 @@ class APOLLO(StackedOptimizer):
     s_i = |N_i| / |R_i| for each row i;  U = diag(s) G, shortened to 1.01 times the length of the last U
     W <- (1 - lr wd) W - lr sqrt(1 - b2^t) / (1 - b1^t) sqrt(scale) U
 
-    With ``scale_type="tensor"`` s is |N| / |R|, one number. State is 2 m r + 1 numbers a matrix; P follows
+    With ``scale_type="tensor"`` s is |N| / |R|, one number. ``proj_type`` may project the longer side instead
+    (``reverse_std``), or always the columns (``right``) or the rows (``left``) of G: the scales are those of
+    the side that is left. State is 2 m r + 1 numbers a matrix; P follows
     from ``seed`` and the step, and one is held for all matrices with the same shorter side. All other groups
     (embeddings, heads, norms, biases, gates, routers, convolutions) take AdamW.
 
@@ -55,6 +61,11 @@ class APOLLO(StackedOptimizer):
         update_interval: steps between two draws of P.
         scale: its square root multiplies the update.
         scale_type: one s for each row (``channel``) or for the matrix (``tensor``).
+        proj_type: the side of G that is projected: the shorter one (``std``), the longer one
+            (``reverse_std``), columns (``right``) or rows (``left``).
+        scale_front: multiply by the root of ``scale`` before the limit of growth instead of after it, so that
+            a change of ``scale`` comes about as slowly as any other growth.
+        disable_nl: do not limit growth.
         seed: of the random numbers.
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
         decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
@@ -64,6 +75,7 @@ class APOLLO(StackedOptimizer):
             range, a parameter listed twice, a foreign state dict, a sparse gradient.
     """
 
+    option_aliases: ClassVar[Mapping[str, OptionAlias]] = {"update_proj_gap": OptionAlias("update_interval")}
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(gradient_scale="invariant", matrix=True)
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"step", "low_avg", "low_avg_sq", "length"}
 
@@ -79,6 +91,9 @@ class APOLLO(StackedOptimizer):
         update_interval: Annotated[int, Range(min=1)] = 200,
         scale: Annotated[float, Range(gt=0, lt=INFINITY)] = 1.0,
         scale_type: Literal["channel", "tensor"] = "channel",
+        proj_type: Projection = "std",
+        scale_front: bool = False,
+        disable_nl: bool = False,
         seed: Annotated[int, Range(min=0)] = 0,
         adamw_lr: LearningRate | None = None,
         decay_rule: DecayRule = "plain",
@@ -94,6 +109,9 @@ class APOLLO(StackedOptimizer):
                 "update_interval": update_interval,
                 "scale": scale,
                 "scale_type": scale_type,
+                "proj_type": proj_type,
+                "scale_front": scale_front,
+                "disable_nl": disable_nl,
                 "seed": seed,
                 "adamw_lr": adamw_lr,
                 "decay_rule": decay_rule,
@@ -103,13 +121,14 @@ class APOLLO(StackedOptimizer):
     @classmethod
     def matrix_state(cls, group: Mapping[str, Any], rows: int, columns: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the moments and of the length of the last update."""
-        long, rank = max(rows, columns), min(group.get("rank", 1), rows, columns)
-        return {"low_avg": (long, rank), "low_avg_sq": (long, rank), "length": (1, 1)}
+        kept, projected = (rows, columns) if projects_columns(group, rows, columns) else (columns, rows)
+        rank = min(group.get("rank", 1), projected)
+        return {"low_avg": (kept, rank), "low_avg_sq": (kept, rank), "length": (1, 1)}
 
     def direction(self, group: Mapping[str, Any], stack: Stack) -> Product:
         """Return the gradient times its scales, with Adam's bias correction."""
-        rows, columns = stack.grad.shape[-2:]
-        grad = stack.grad if rows >= columns else stack.grad.mT
+        upright = projects_columns(group, *stack.grad.shape[-2:])
+        grad = stack.grad if upright else stack.grad.mT
         dims = (-1,) if group.get("scale_type") == "channel" else (-2, -1)
         whole = (
             row_lengths(grad) if len(dims) == 1 else lengths(stack.grad)
@@ -118,11 +137,17 @@ class APOLLO(StackedOptimizer):
         normed = self.normed(group, stack, low)
         over, under = (torch.linalg.vector_norm(t, dim=dims, keepdim=True) for t in (normed, low))
         scales = over.div_(under).masked_fill_(under == 0, 0.0)
-        limit_growth_(scales, torch.linalg.vector_norm(scales * whole, dim=1, keepdim=True), stack["length"])
+        back = math.sqrt(group["scale"])
+        if group["scale_front"]:
+            scales.mul_(back)
+            back = 1.0
+        if not group["disable_nl"]:
+            length = torch.linalg.vector_norm(scales * whole, dim=1, keepdim=True)
+            limit_growth_(scales, length, stack["length"])
         beta1, beta2 = group["betas"]
         correction = math.sqrt(1 - beta2**stack.step) / (1 - beta1**stack.step)
-        scales.mul_(correction * math.sqrt(group["scale"]))
-        return Product(stack.grad, scales if rows >= columns else scales.mT, by_element=True)
+        scales.mul_(correction * back)
+        return Product(stack.grad, scales if upright else scales.mT, by_element=True)
 
     def normed(self, group: Mapping[str, Any], stack: Stack, low: Tensor) -> Tensor:
         """Update the moments and return N."""
@@ -133,16 +158,22 @@ class APOLLO(StackedOptimizer):
 
     def projection(self, group: Mapping[str, Any], step: int, grad: Tensor) -> Tensor:
         """Return P; it is held as long as it is the current one."""
-        short = grad.shape[-1]
-        rank = min(group.get("rank", 1), short)
+        side = grad.shape[-1]
+        rank = min(group.get("rank", 1), side)
         epoch = (step - 1) // group["update_interval"]
         held: dict[Any, Any] = self.__dict__.setdefault("_projections", {})
-        place = (short, rank, group["seed"], grad.device, grad.dtype)
+        place = (side, rank, group["seed"], grad.device, grad.dtype)
         found: tuple[int, Tensor] | None = held.get(place)
         if found is None or found[0] != epoch:  # other threads may draw it as well; they draw the same
-            projection = normal((short, rank), group["seed"], epoch, like=grad) / math.sqrt(rank)
+            projection = normal((side, rank), group["seed"], epoch, like=grad) / math.sqrt(rank)
             found = held[place] = epoch, projection
         return found[1]
+
+
+def projects_columns(group: Mapping[str, Any], rows: int, columns: int) -> bool:
+    """Whether P multiplies a gradient from the right, so that its columns are what is projected."""
+    kind = group["proj_type"]
+    return (rows >= columns) == (kind == "std") if kind in ("std", "reverse_std") else kind == "right"
 
 
 def lengths(matrices: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from ultra_core.aliases import Alias
 from ultra_optim.apollo import APOLLO
 from ultra_optim.matrices import ADAMW_STATE
 from ultra_optim.quantised_state import BLOCK, dequantize, quantize_
@@ -44,6 +45,9 @@ class APOLLO8bit(APOLLO):
         update_interval: steps between two draws of the projection.
         scale: its square root multiplies the update.
         scale_type: one scale for each row (``channel``) or for the matrix (``tensor``).
+        proj_type: the side of G that is projected, see :class:`ultra_optim.apollo.APOLLO`.
+        scale_front: multiply by the root of ``scale`` before the limit of growth instead of after it.
+        disable_nl: do not limit growth.
         seed: of the random numbers.
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
         decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
@@ -53,6 +57,9 @@ class APOLLO8bit(APOLLO):
             range, a parameter listed twice, a foreign state dict, a sparse gradient.
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {
+        "q_apollo": Alias(remark="its states are quantised, not the weights")
+    }
     traits: ClassVar[OptimizerTraits] = attrs.evolve(APOLLO.traits, imitates="apollo")
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {
         "step", "low_avg", "low_avg_scale", "low_avg_sq", "low_avg_sq_scale", "length",

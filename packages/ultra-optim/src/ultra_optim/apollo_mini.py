@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 
 from ultra_core.options import Range
-from ultra_optim.apollo import APOLLO
+from ultra_optim.apollo import APOLLO, Projection
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule
 from ultra_optim.stacks import StackedOptimizer
@@ -31,6 +31,10 @@ class APOLLOMini(APOLLO):
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         update_interval: steps between two draws of P.
         scale: its square root multiplies the update.
+        proj_type: the side of G that is projected: the shorter one (``std``), the longer one
+            (``reverse_std``), columns (``right``) or rows (``left``).
+        scale_front: multiply by the root of ``scale`` before the limit of growth instead of after it.
+        disable_nl: do not limit growth.
         seed: of the random numbers.
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
         decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
@@ -52,6 +56,9 @@ class APOLLOMini(APOLLO):
         weight_decay: WeightDecay = 0.0,
         update_interval: Annotated[int, Range(min=1)] = 200,
         scale: Annotated[float, Range(gt=0, lt=INFINITY)] = 128.0,
+        proj_type: Projection = "std",
+        scale_front: bool = False,
+        disable_nl: bool = False,
         seed: Annotated[int, Range(min=0)] = 0,
         adamw_lr: LearningRate | None = None,
         decay_rule: DecayRule = "plain",
@@ -66,6 +73,9 @@ class APOLLOMini(APOLLO):
                 "weight_decay": weight_decay,
                 "update_interval": update_interval,
                 "scale": scale,
+                "proj_type": proj_type,
+                "scale_front": scale_front,
+                "disable_nl": disable_nl,
                 "seed": seed,
                 "adamw_lr": adamw_lr,
                 "decay_rule": decay_rule,

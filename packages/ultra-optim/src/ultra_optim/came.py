@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -28,6 +29,7 @@ from ultra_optim.factored import (
     sums_of,
     widen,
 )
+from ultra_optim.spellings import OptionAlias
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -65,6 +67,10 @@ class CAME(FactoredOptimizer):
             sparse gradient.
     """
 
+    option_aliases: ClassVar[Mapping[str, OptionAlias]] = {
+        "eps1": OptionAlias("eps", part=0),
+        "eps2": OptionAlias("eps", part=1),
+    }
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(gradient_scale="invariant", whole_tensors=True)
     shapes: ClassVar[dict[str, Kept]] = {
         "exp_avg": "both",

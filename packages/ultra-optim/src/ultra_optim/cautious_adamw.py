@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -50,6 +51,9 @@ class CautiousAdamW(Optimizer):
             sparse gradient.
     """
 
+    idle_options: ClassVar[Mapping[str, str]] = {
+        "cautious_clip": "the method clips nothing; the share that it divides by is at least 0.001"
+    }
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
         gradient_scale="invariant", state_per_element=2, whole_tensors=True
     )

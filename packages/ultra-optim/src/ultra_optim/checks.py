@@ -100,9 +100,12 @@ class Checked:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load a state dict of the same optimizer over the same parameters, dtypes of the state included.
 
+        Groups that were saved before this optimizer got an option have its default.
+
         Raises:
             ValueError: groups, names or shapes differ from this optimizer's; nothing is loaded then.
         """
+        state_dict = with_new_options(self, state_dict)
         tensors = check_state_dict(self, state_dict)
         super().load_state_dict(state_dict)  # type: ignore[misc]
         for parameter, saved in tensors:
@@ -181,6 +184,26 @@ def check_gradients(optimizer: Any) -> None:
                     f"{type(optimizer).__name__}: the gradient of {_label(group, index)} is sparse; "
                     "use nn.Embedding(..., sparse=False)"
                 )
+
+
+def with_new_options(optimizer: Any, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a state dict with the defaults of options that groups of this optimizer have not heard of."""
+    groups = state_dict.get("param_groups") if isinstance(state_dict, Mapping) else None
+    if not isinstance(groups, list) or not all(isinstance(group, Mapping) for group in groups):
+        return state_dict  # the check says what is wrong
+    options = read_options(type(optimizer))
+    fresh = {
+        name: options[name].default
+        for name in options.keys() & optimizer.defaults.keys()
+        if not options[name].required
+    }
+    filled = [
+        {**group, **{name: fresh[name] for name in fresh if name not in group}}
+        if group.get("optimizer") == owner(optimizer)
+        else group
+        for group in groups
+    ]
+    return {**state_dict, "param_groups": filled}
 
 
 def check_state_dict(optimizer: Any, state_dict: Mapping[str, Any]) -> list[tuple[Tensor, dict[str, Any]]]:

@@ -42,6 +42,7 @@ class MARSMuon(MuonFamily):
         gamma: strength of the correction.
         nesterov: look ahead.
         ns_steps: Newton-Schulz iterations.
+        ns_eps: added to the norm that the iteration divides by; 0 makes the step independent of it.
         ns_coefficients: their a, b, c.
         adjust_lr_fn: the scale of the step, as for Muon.
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
@@ -69,6 +70,7 @@ class MARSMuon(MuonFamily):
         gamma: Annotated[float, Range(min=0)] = 0.025,
         nesterov: bool = False,
         ns_steps: Annotated[int, Range(min=1, max=30)] = 5,
+        ns_eps: Epsilon = 0.0,
         ns_coefficients: tuple[float, float, float] = QUINTIC,
         adjust_lr_fn: AdjustLR = "match_rms_adamw",
         adamw_lr: LearningRate | None = None,
@@ -83,6 +85,7 @@ class MARSMuon(MuonFamily):
             "gamma": gamma,
             "nesterov": nesterov,
             "ns_steps": ns_steps,
+            "ns_eps": ns_eps,
             "ns_coefficients": ns_coefficients,
             "adjust_lr_fn": adjust_lr_fn,
             "adamw_lr": adamw_lr,

@@ -42,6 +42,7 @@ class Muon(MuonFamily):
         momentum: decay rate mu of the momentum.
         nesterov: look ahead.
         ns_steps: Newton-Schulz iterations.
+        ns_eps: added to the norm that the iteration divides by; 0 makes the step independent of it.
         ns_coefficients: their a, b, c.
         adjust_lr_fn: the scale s.
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
@@ -72,6 +73,7 @@ class Muon(MuonFamily):
         momentum: Beta = 0.95,
         nesterov: bool = True,
         ns_steps: Annotated[int, Range(min=1, max=30)] = 5,
+        ns_eps: Epsilon = 0.0,
         ns_coefficients: tuple[float, float, float] = QUINTIC,
         adjust_lr_fn: AdjustLR = "match_rms_adamw",
         adamw_lr: LearningRate | None = None,
@@ -85,6 +87,7 @@ class Muon(MuonFamily):
             "momentum": momentum,
             "nesterov": nesterov,
             "ns_steps": ns_steps,
+            "ns_eps": ns_eps,
             "ns_coefficients": ns_coefficients,
             "adjust_lr_fn": adjust_lr_fn,
             "adamw_lr": adamw_lr,

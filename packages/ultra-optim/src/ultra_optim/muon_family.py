@@ -16,9 +16,10 @@ from ultra_optim.orthogonal import orthogonalize_
 class MuonFamily(MatrixOptimizer):
     """A matrix method that steps along an orthogonalised momentum; a subclass changes one of its parts.
 
-    Groups have ``momentum``, ``nesterov``, ``ns_steps``, ``ns_coefficients`` and ``adjust_lr_fn``. Each row
-    block of a fused projection and each expert of a stacked weight is a matrix of its own; equal shapes go
-    through one batched iteration, in bfloat16 on GPUs that have it and in float32 elsewhere.
+    Groups have ``momentum``, ``nesterov``, ``ns_steps``, ``ns_coefficients``, ``ns_eps`` and
+    ``adjust_lr_fn``. Each row block of a fused projection and each expert of a stacked weight is a matrix of
+    its own; equal shapes go through one batched iteration, in bfloat16 on GPUs that have it and in float32
+    elsewhere.
     """
 
     rescale_rows = False
@@ -36,6 +37,7 @@ class MuonFamily(MatrixOptimizer):
                 coefficients=group["ns_coefficients"],
                 adjust_lr_fn=group["adjust_lr_fn"],
                 rescale_rows=self.rescale_rows,
+                eps=group["ns_eps"],
             )
             self.adapt(group, batch, directions)
             elementwise(descend, batch, directions, lr=group["lr"], **decay_numbers(group))

@@ -83,6 +83,7 @@ class MuonClip(MuonFamily):
         momentum: decay rate mu of the momentum.
         nesterov: look ahead.
         ns_steps: Newton-Schulz iterations.
+        ns_eps: added to the norm that the iteration divides by; 0 makes the step independent of it.
         ns_coefficients: their a, b, c.
         adjust_lr_fn: the scale of the step, as for Muon.
         qk_clip_threshold: the bound t on logits.
@@ -120,6 +121,7 @@ class MuonClip(MuonFamily):
         momentum: Beta = 0.95,
         nesterov: bool = True,
         ns_steps: Annotated[int, Range(min=1, max=30)] = 5,
+        ns_eps: Epsilon = 0.0,
         ns_coefficients: tuple[float, float, float] = QUINTIC,
         adjust_lr_fn: AdjustLR = "match_rms_adamw",
         qk_clip_threshold: Annotated[float, Range(gt=0, lt=INFINITY)] = 100.0,
@@ -135,6 +137,7 @@ class MuonClip(MuonFamily):
             "momentum": momentum,
             "nesterov": nesterov,
             "ns_steps": ns_steps,
+            "ns_eps": ns_eps,
             "ns_coefficients": ns_coefficients,
             "adjust_lr_fn": adjust_lr_fn,
             "qk_clip_threshold": qk_clip_threshold,

@@ -35,11 +35,12 @@ def orthogonalize(
     steps: int = 5,
     coefficients: Coefficients | Sequence[Coefficients] = QUINTIC,
     rescale_rows: bool = False,
+    eps: float = 0.0,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return approximately U V^T of every matrix G = U S V^T.
 
-    X <- G / |G|_F, then ``steps`` times: A = X X^T, X <- a X + (b A + c A A) X
+    X <- G / (|G|_F + eps), then ``steps`` times: A = X X^T, X <- a X + (b A + c A A) X
 
     Args:
         matrices: (batch, rows, columns) with rows <= columns.
@@ -47,18 +48,24 @@ def orthogonalize(
         coefficients: a, b, c; or several, one for each iteration, of which the last is repeated.
         rescale_rows: divide row i by the root of sum_j |A_ij| first, which makes rows nearly orthogonal where
             they are nearly so already. The result is the factor of the rescaled matrix.
+        eps: keeps tiny matrices small: added to |G|_F; with ``rescale_rows``, which takes any factor of X
+            away, the least sum_j |(G G^T)_ij|. 0 makes the result independent of the length of G.
         dtype: in which the products are done; see :func:`product_dtype`.
 
     Returns:
         (batch, rows, columns) in the dtype of the products; a zero matrix stays zero.
     """
     peak = matrices.abs().amax(dim=(-2, -1), keepdim=True)
-    x = matrices / torch.where(peak > 0, peak, 1.0)  # squares of tiny gradients would vanish in the norm
-    x /= torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp_min(1e-7)  # 0 stays 0
+    unit = torch.where(peak > 0, peak, 1.0)  # squares of tiny gradients would vanish in the norm
+    x = matrices / unit
+    norm = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True)
+    x /= (norm if eps == 0 or rescale_rows else norm + eps / unit).clamp_min(1e-7)  # 0 stays 0
     x = x.to(dtype or product_dtype(matrices))
     gram = x @ x.mT
     if rescale_rows:
         sums = gram.abs().sum(-1, keepdim=True)
+        if eps > 0:
+            sums = torch.maximum(sums, (eps / (norm * unit) ** 2).to(sums.dtype))
         scale = torch.where(sums > 0, sums, 1.0).rsqrt()
         x, gram = x * scale, gram * scale * scale.mT
     iterations = list(schedule(coefficients, steps))
@@ -127,6 +134,7 @@ def orthogonalize_(
     coefficients: Coefficients | Sequence[Coefficients],
     adjust_lr_fn: AdjustLR,
     rescale_rows: bool = False,
+    eps: float = 0.0,
 ) -> None:
     """Replace every (batch, rows, columns) view by its orthogonalised, rescaled self, one call per shape.
 
@@ -138,7 +146,9 @@ def orthogonalize_(
         by_shape.setdefault((wide.shape[-2], wide.shape[-1]), []).append(piece)
     for same in by_shape.values():
         wide = torch.cat([p if p.shape[-2] <= p.shape[-1] else p.mT for p in same])
-        result = orthogonalize(wide, steps=steps, coefficients=coefficients, rescale_rows=rescale_rows)
+        result = orthogonalize(
+            wide, steps=steps, coefficients=coefficients, rescale_rows=rescale_rows, eps=eps
+        )
         for piece, x in zip(same, result.split([p.shape[0] for p in same]), strict=True):
             rows, columns = piece.shape[-2:]
             piece.copy_(x if rows <= columns else x.mT).mul_(rms_scale(rows, columns, adjust_lr_fn))

@@ -8,12 +8,11 @@ from typing import Any
 import attrs
 
 from ultra_core import optimizers
-from ultra_core.errors import did_you_mean, listed
-from ultra_core.options import check_options, read_options
+from ultra_core.options import check_options
 from ultra_core.params import SEED_ROLES
+from ultra_optim.option_names import ALIASES, OptionNames
 
-ALIASES: dict[str, str] = {"wd": "weight_decay"}
-"""Short names of hyperparameters in presets."""
+__all__ = ["ALIASES", "FLAT_DEFAULTS", "FLAT_NAMES", "Parsed", "parse_parameters"]
 
 FLAT_NAMES: dict[str, str] = {"lr": "lr", "wd": "weight_decay", "betas": "betas", "eps": "eps"}
 """The hyperparameters of the flat spelling ``lr_embeddings``, and what AdamW calls them."""
@@ -32,6 +31,9 @@ FLAT_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 """What a role has in the flat spelling unless the preset says otherwise."""
 
+MOST = 200
+"""Faults after which no other key is read: what is close to thousands of names takes minutes to find."""
+
 
 @attrs.define
 class Parsed:
@@ -39,18 +41,31 @@ class Parsed:
 
     ``options`` go to the optimizer, ``roles`` to ``param_groups`` or ``build``; ``faults`` are pairs of the
     key and what is wrong with it. What is at fault is in neither of the others.
+
+    Attributes:
+        options: values of the optimizer.
+        roles: values of roles.
+        faults: keys that mean nothing, each with the reason.
+        canonical: the keys by their own names, with complete values; what is idle is left out.
+        idle: keys that every optimizer of a family of presets repeats and that do nothing in this one.
+        renamed: other names of keys, each with the key that it means.
+        completed: keys whose value was short, each with the complete value.
     """
 
     options: dict[str, Any] = attrs.field(factory=dict)
     roles: dict[str, dict[str, Any]] = attrs.field(factory=dict)
     faults: list[tuple[str, str]] = attrs.field(factory=list)
+    canonical: dict[str, Any] = attrs.field(factory=dict)
+    idle: list[str] = attrs.field(factory=list)
+    renamed: dict[str, str] = attrs.field(factory=dict)
+    completed: dict[str, Any] = attrs.field(factory=dict)
 
     def __iter__(self) -> Any:
         return iter((self.options, self.roles, self.faults))
 
 
 def parse_parameters(
-    name: str, parameters: Mapping[str, Any], *, roles: Collection[str] = SEED_ROLES
+    name: str, parameters: Mapping[str, Any], *, roles: Collection[str] = SEED_ROLES, bare: bool = False
 ) -> Parsed:
     """Read ``<optimizer>-<hyperparameter>`` and ``<optimizer>-<hyperparameter>_<role>`` keys.
 
@@ -59,79 +74,92 @@ def parse_parameters(
         parse_parameters("adamw", {"adamw-lr": 1e-4, "adamw-wd_norms": 0.001})
         # options {"lr": 1e-4}, roles {"norms": {"weight_decay": 0.001}}, no faults
 
-    Values are checked against the optimizer's constructor signature. The longest hyperparameter that a key
-    starts with wins; what follows must be a role.
+    Values are checked against the optimizer's constructor signature. A whole name of a hyperparameter wins
+    over a shorter one with a role; else the longest hyperparameter that a key starts with does. What follows
+    it must be a role. Names that the optimizer declares as other ones of its options are read as these,
+    values that were cut for an optimizer with fewer numbers are completed from the defaults, and ``lr``,
+    ``wd``, ``betas`` and ``eps`` do nothing where the method has none.
 
     Args:
-        name: a registered optimizer, also as ``distribution:name``; keys start with the bare name.
+        name: a registered optimizer, also as ``distribution:name`` or by another name of it; keys start with
+            the bare name.
         parameters: the mapping under ``optimizer.parameters``.
         roles: the roles that exist, those that blocks bring included.
+        bare: keys may do without the name of the optimizer.
 
     Raises:
         PluginError: the optimizer is unknown or cannot be imported.
     """
-    cls = optimizers.get(name)
-    prefix = name.rpartition(":")[2]
-    hyperparameters = {n: n for n, option in read_options(cls).items() if option.settable}
-    hyperparameters |= {short: full for short, full in ALIASES.items() if full in hyperparameters}
+    own, _ = optimizers.canonical(name)
+    names = OptionNames(own.rpartition(":")[2], optimizers.get(name), roles)
+    prefixes = {names.prefix, name.rpartition(":")[2], *optimizers.aliases(own)}
     parsed = Parsed()
-    first: dict[tuple[str, str], str] = {}
+    found: dict[tuple[str, str], list[_Written]] = {}
     for key, value in parameters.items():
-        bare, problem = _strip(key, prefix, hyperparameters, roles)
-        match = None if problem else _split(bare, hyperparameters, roles)
-        if match is None:
-            parsed.faults.append((key, problem or _unknown(bare, prefix, hyperparameters, roles)))
-            continue
-        option, role = hyperparameters[match[0]], match[1]
-        if (option, role) in first:
-            parsed.faults.append((key, f"says the same as {first[option, role]!r}; keep one of them"))
-            continue
-        first[option, role] = key
-        if message := check_options(prefix, cls, {option: value}).get(option):
-            parsed.faults.append((key, message))
-        elif role:
-            parsed.roles.setdefault(role, {})[option] = _plain(value)
+        if len(parsed.faults) >= MOST:
+            break
+        rest, problem = names.strip(key, prefixes, bare)
+        if problem:
+            parsed.faults.append((key, problem))
+        elif split := names.split(rest):
+            alias = names.names[split[0]]
+            same = found.setdefault((alias.of, split[1]), [])
+            if any(None in (alias.part, other.part) or alias.part == other.part for other in same):
+                parsed.faults.append((key, f"says the same as {same[0].key!r}; keep one of them"))
+            else:
+                converted = alias.convert(value) if alias.convert else value
+                same.append(_Written(key, split[0], alias.part, value, converted))
+        elif split := names.split_idle(rest, bare):
+            if problem := names.idle_problem(split[0], value):
+                parsed.faults.append((key, problem))
+            else:
+                parsed.idle.append(key)
         else:
-            parsed.options[option] = _plain(value)
+            parsed.faults.append((key, names.unknown(rest)))
+    for (option, role), parts in found.items():
+        _place(parsed, names, option, role, parts)
     return parsed
 
 
-def _strip(
-    key: str, prefix: str, hyperparameters: Collection[str], roles: Collection[str]
-) -> tuple[str, str | None]:
-    """Return the key without ``<optimizer>-``, and what is wrong with its prefix."""
-    given, dash, bare = key.partition("-")
-    if dash and given == prefix:
-        return bare, None
-    bare = bare if dash else key
-    if _split(bare, hyperparameters, roles):
-        advice = f"write '{prefix}-{bare}'"
+@attrs.frozen
+class _Written:
+    """One key: the name of the option in it, the part of the option that it means, its value."""
+
+    key: str
+    name: str
+    part: int | None
+    value: Any
+    converted: Any
+
+
+def _place(parsed: Parsed, names: OptionNames, option: str, role: str, parts: list[_Written]) -> None:
+    """Check the value that some keys give an option, and put it where it belongs."""
+    first = parts[0]
+    if first.part is None:
+        value = names.complete(option, first.converted)
     else:
-        advice = f"the hyperparameters of {prefix} are {listed(sorted(hyperparameters))}"
-    return bare, f"keys start with the name of the optimizer, '{prefix}-'; {advice}"
+        value = list(names.options[option].default)
+        for written in parts:
+            value[written.part or 0] = written.converted
+    if message := check_options(names.prefix, names.cls, {option: value}).get(option):
+        parsed.faults += [(written.key, message) for written in parts]
+        return
+    target = parsed.roles.setdefault(role, {}) if role else parsed.options
+    target[option] = tuple(value) if isinstance(value, (list, tuple)) else value
+    kept = first.name if first.name in names.spelled else option
+    canonical = f"{names.prefix}-{kept}{'_' + role if role else ''}"
+    parsed.canonical[canonical] = list(value) if isinstance(value, tuple) else value
+    for written in parts:
+        _note_renaming(parsed, written.key, canonical)
+    if first.part is not None or value != first.value:
+        parsed.completed[canonical] = parsed.canonical[canonical]
 
 
-def _split(bare: str, hyperparameters: Collection[str], roles: Collection[str]) -> tuple[str, str] | None:
-    """Return (hyperparameter, role or ""), the longest hyperparameter first."""
-    for name in sorted(hyperparameters, key=len, reverse=True):
-        if bare == name:
-            return name, ""
-        if bare.startswith(f"{name}_") and bare[len(name) + 1 :] in roles:
-            return name, bare[len(name) + 1 :]
-    return None
-
-
-def _unknown(bare: str, prefix: str, hyperparameters: Collection[str], roles: Collection[str]) -> str:
-    for name in sorted(hyperparameters, key=len, reverse=True):
-        if bare.startswith(f"{name}_"):
-            role = bare[len(name) + 1 :]
-            return f"unknown role {role!r}.{did_you_mean(role, roles)} Roles: {listed(sorted(roles))}"
-    close = [f"{prefix}-{name}" for name in hyperparameters]
-    return (
-        f"{prefix} has no hyperparameter {bare!r}.{did_you_mean(f'{prefix}-{bare}', close)} "
-        f"Its hyperparameters: {listed(sorted(hyperparameters))}"
-    )
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, (list, tuple)) else value
+def _note_renaming(parsed: Parsed, key: str, canonical: str) -> None:
+    """Note that a key means another one; where the optimizer's name alone differs, once for all keys."""
+    prefix, dash, rest = key.partition("-")
+    own, _, name = canonical.partition("-")
+    if dash and rest == name and prefix != own:
+        parsed.renamed[f"{prefix}-*"] = f"{own}-*"
+    elif key != canonical:
+        parsed.renamed[key] = canonical

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ultra_core.options import Range
 from ultra_optim.base import batches, elementwise, wide_dtype
-from ultra_optim.checks import INFINITY, LearningRate
+from ultra_optim.checks import INFINITY, Epsilon, LearningRate
 from ultra_optim.matrices import MatrixOptimizer, matrices_in, matrix_layout
 from ultra_optim.orthogonal import QUINTIC, orthogonalize_
 from ultra_optim.traits import MATRIX_KINDS, OptimizerTraits
@@ -59,6 +59,7 @@ class Scion(MatrixOptimizer):
         radius_ends: of the balls of embeddings and heads.
         radius_vectors: of the balls of all others.
         ns_steps: Newton-Schulz iterations.
+        ns_eps: added to the norm that the iteration divides by; 0 makes the step independent of it.
         unconstrained: do not shrink the weights.
 
     Raises:
@@ -86,10 +87,11 @@ class Scion(MatrixOptimizer):
         radius_ends: Radius = 3000.0,
         radius_vectors: Radius = 1.0,
         ns_steps: Annotated[int, Range(min=1, max=30)] = 5,
+        ns_eps: Epsilon = 0.0,
         unconstrained: bool = False,
     ) -> None:
         radii = {"radius": radius, "radius_ends": radius_ends, "radius_vectors": radius_vectors}
-        rest = {"ns_steps": ns_steps, "unconstrained": unconstrained}
+        rest = {"ns_steps": ns_steps, "ns_eps": ns_eps, "unconstrained": unconstrained}
         super().__init__(params, {"lr": lr, "momentum": momentum, **radii, **rest})
 
     def update_matrices(self, group: dict[str, Any], params: list[Tensor]) -> None:
@@ -112,7 +114,7 @@ class Scion(MatrixOptimizer):
         if kind in MATRIX_KINDS:
             layout = matrix_layout(group)
             pieces = [m for p, d in zip(params, directions, strict=True) for m in matrices_in(d, *layout[p])]
-            spectral(pieces, group["ns_steps"])
+            spectral(pieces, group["ns_steps"], group["ns_eps"])
             return float(group["radius"])
         for direction in directions:
             if kind in ENDS and direction.ndim == 2:
@@ -122,9 +124,9 @@ class Scion(MatrixOptimizer):
         return float(group["radius_ends" if kind in ENDS else "radius_vectors"])
 
 
-def spectral(pieces: list[Tensor], steps: int) -> None:
+def spectral(pieces: list[Tensor], steps: int, eps: float = 0.0) -> None:
     """Replace every (batch, rows, columns) view by sqrt(rows / columns) times its polar factor."""
-    orthogonalize_(pieces, steps=steps, coefficients=QUINTIC, adjust_lr_fn="spectral")
+    orthogonalize_(pieces, steps=steps, coefficients=QUINTIC, adjust_lr_fn="spectral", eps=eps)
 
 
 def root_mean_square(tensor: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -14,6 +14,7 @@ from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDeca
 from ultra_optim.compiled import compilable
 from ultra_optim.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.operations import Number, add_, clamped, clip_, lerp_, scaled
+from ultra_optim.spellings import OptionAlias
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -57,6 +58,7 @@ class Sophia(Optimizer):
         RuntimeError: a step although the curvature is due.
     """
 
+    option_aliases: ClassVar[Mapping[str, OptionAlias]] = {"update_k": OptionAlias("update_period")}
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
         state_per_element=2, max_update_rms=1.0, needs_curvature=True
     )

@@ -34,6 +34,7 @@ class TurboMuon(MuonFamily):
         momentum: decay rate of the momentum.
         nesterov: look ahead.
         ns_steps: iterations; from the fifth on the last coefficients are repeated.
+        ns_eps: least sum of |G G^T| over a row that its rescaling divides by; 0: none.
         adjust_lr_fn: the scale of the step, as for Muon.
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
         betas: decay rates of AdamW's moments.
@@ -64,6 +65,7 @@ class TurboMuon(MuonFamily):
         momentum: Beta = 0.95,
         nesterov: bool = True,
         ns_steps: Annotated[int, Range(min=1, max=30)] = 4,
+        ns_eps: Epsilon = 0.0,
         adjust_lr_fn: AdjustLR = "match_rms_adamw",
         adamw_lr: LearningRate | None = None,
         betas: tuple[Beta, Beta] = (0.9, 0.95),
@@ -76,6 +78,7 @@ class TurboMuon(MuonFamily):
             "momentum": momentum,
             "nesterov": nesterov,
             "ns_steps": ns_steps,
+            "ns_eps": ns_eps,
             "ns_coefficients": ALMOST_ORTHOGONAL,
             "adjust_lr_fn": adjust_lr_fn,
             "adamw_lr": adamw_lr,

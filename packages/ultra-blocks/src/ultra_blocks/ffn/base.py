@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal
+from typing import get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ultra_blocks.activations import Activation
 from ultra_blocks.layout import Layout, check_layout
 from ultra_core.params import ParamInfo
 
-Activation = Literal["gelu", "gelu_tanh", "silu", "relu", "relu2"]
+__all__ = ["ACTIVATIONS", "Activation", "FeedForward"]
 
 
 def _squared_relu(x: Tensor) -> Tensor:
@@ -20,13 +21,16 @@ def _squared_relu(x: Tensor) -> Tensor:
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
-    "silu": F.silu,
-    "relu": F.relu,
-    "relu2": _squared_relu,
-}
-"""``gelu`` is the exact x Phi(x), as in BERT; each maps 0 to 0, so that without biases zeros stay zeros."""
+    name: getattr(F, name)
+    for name in get_args(Activation)
+    if name not in ("gelu_tanh", "relu2")  # which torch does not name
+} | {"gelu_tanh": partial(F.gelu, approximate="tanh"), "relu2": _squared_relu}
+"""``gelu`` is the exact x Phi(x), as in BERT."""
+
+
+def keeps_zero(activation: Activation) -> bool:
+    """Whether an activation maps 0 to 0, so that without biases zeros stay zeros."""
+    return activation not in {"hardsigmoid", "logsigmoid", "sigmoid", "softplus"}
 
 
 class FeedForward(nn.Module):
@@ -51,6 +55,7 @@ class FeedForward(nn.Module):
         self.ffn_hidden_size = ffn_hidden_size
         self.activation = activation
         self.has_bias = bias
+        self.moves_zero = bias or not keeps_zero(activation)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def enter(self, x: Tensor, layout: Layout | None) -> Tensor:
@@ -63,8 +68,8 @@ class FeedForward(nn.Module):
         return x if layout is None else layout.zero_padding(x)
 
     def leave(self, y: Tensor, layout: Layout | None) -> Tensor:
-        """Return ``y`` with zeros at padding, where they are already unless a bias was added."""
-        return layout.zero_padding(y) if layout is not None and self.has_bias else y
+        """Return ``y`` with zeros at padding, where they are already if the layer maps zeros to zeros."""
+        return layout.zero_padding(y) if layout is not None and self.moves_zero else y
 
     def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
         """Return the heights of the matrices that fused projections stack, by dotted parameter name."""

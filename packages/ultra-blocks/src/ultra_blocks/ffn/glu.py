@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
 from ultra_blocks.ffn.base import ACTIVATIONS, Activation, FeedForward
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range
 
 
@@ -35,6 +36,12 @@ class GLU(FeedForward):
     Paper: Shazeer 2020, "GLU Variants Improve Transformer", arXiv:2002.05202.
     Differs from the paper: the width is not shrunk to 2/3 behind the user's back.
     """
+
+    aliases: ClassVar[Mapping[str, Alias]] = {
+        "swiglu": Alias(options={"activation": "silu"}),
+        "geglu": Alias(options={"activation": "gelu"}),
+        "reglu": Alias(options={"activation": "relu"}),
+    }
 
     def __init__(
         self,

@@ -18,7 +18,8 @@ class MLP(FeedForward):
     Args:
         hidden_size: width D of the stream.
         ffn_hidden_size: inner width F.
-        activation: ``gelu`` (exact), ``gelu_tanh``, ``silu``, ``relu`` or ``relu2`` (squared).
+        activation: ``gelu`` (exact), ``gelu_tanh``, ``silu``, ``relu``, ``relu2`` (squared), or another one
+            of torch's.
         dropout: of the inner activations, in training; the layer has its own on the branch.
         bias: whether both projections add a shift.
         linear: what projections are made of.

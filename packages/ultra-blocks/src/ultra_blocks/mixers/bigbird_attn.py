@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, cast
 
 import torch
@@ -16,6 +17,7 @@ from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.softmax import KVCache
 from ultra_blocks.mixers.sparse import SparseAttention, one_token
 from ultra_blocks.positions import PositionSpec
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range, require
 
 
@@ -64,6 +66,7 @@ class BigBirdAttention(SparseAttention):
     block: which block is the last would tell of the future.
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"bigbird": Alias()}
     traits: ClassVar[Traits] = Traits(
         full_context=False, recurrent_step=True, positions=frozenset({"rotate"}), linear_time=True
     )

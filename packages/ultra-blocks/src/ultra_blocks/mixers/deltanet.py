@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.delta_rule import DeltaRule
 from ultra_blocks.mixers.linear_recurrence import OutputGate
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range
 
 
@@ -50,6 +52,7 @@ class DeltaNet(DeltaRule):
     Differs from the papers: bidirectional unless ``causal``; an output gate unless ``output_gate`` is "none".
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"deltanet_attn": Alias()}
     role: ClassVar[str] = "deltanet"
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.softmax import KVCache, SoftmaxAttention, Terms
 from ultra_blocks.positions import PositionSpec
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range
 from ultra_core.params import ParamInfo
 
@@ -66,6 +68,7 @@ class FoxAttention(SoftmaxAttention):
     no output gate, output norm or shifted keys (its "Pro" block).
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"fox": Alias()}
     traits: ClassVar[Traits] = Traits(
         recurrent_step=True, positions=frozenset({"rotate", "bias", "scores"}), symmetric=False
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.delta_rule import DeltaRule, draw_decays
 from ultra_blocks.mixers.linear_recurrence import OutputGate
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range
 
 
@@ -52,6 +54,7 @@ class GatedDeltaNet(DeltaRule):
     precision. The causal block loads the weights of transformers' Qwen3-Next layer with as many key heads.
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"gated_deltanet_attn": Alias()}
     role: ClassVar[str] = "gated_deltanet"
     gate_modules: ClassVar[tuple[str, ...]] = ("beta_proj", "decay_proj")
     exact_parameters: ClassVar[tuple[str, ...]] = ("A_log", "dt_bias")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ultra_blocks.functional.gated_linear import gated_linear, gated_step
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate, head_width
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range, require
 
 
@@ -54,6 +55,7 @@ class GLA(LinearRecurrence):
     by decays within chunks.
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"gla_attn": Alias()}
     role: ClassVar[str] = "gla"
     gate_modules: ClassVar[tuple[str, ...]] = ("decay_down", "decay_up")
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from torch import nn
 
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.softmax import SoftmaxAttention
 from ultra_blocks.positions import PositionSpec
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range
 
 
@@ -48,6 +50,8 @@ class GQAAttention(SoftmaxAttention):
     Paper: Ainslie et al. 2023, "GQA", arXiv:2305.13245.
     Differs from the paper: trained from scratch, not made from a multi-head checkpoint.
     """
+
+    aliases: ClassVar[Mapping[str, Alias]] = {"gqa": Alias()}
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ultra_blocks.functional.gated_linear import gated_linear, gated_step
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate, head_width
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range, require
 
 
@@ -55,6 +56,7 @@ class HGRN2(LinearRecurrence):
     (``conv_size: 0``, ``output_gate: none`` leave them out); the norm is over each head, not over all.
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"hgrn2_attn": Alias()}
     role: ClassVar[str] = "hgrn2"
     projects_keys: ClassVar[bool] = False
     gate_modules: ClassVar[tuple[str, ...]] = ("forget_proj",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.delta_rule import DeltaRule, draw_decays
 from ultra_blocks.mixers.linear_recurrence import OutputGate
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range, require
 
 
@@ -54,6 +56,7 @@ class KDA(DeltaRule):
     with ``negative_eigenvalues``, bf16 inputs and weights alone moved the exact output of such a row by 27 %.
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"kda_attn": Alias()}
     role: ClassVar[str] = "kda"
     gate_modules: ClassVar[tuple[str, ...]] = ("beta_proj", "decay_down", "decay_up")
     exact_parameters: ClassVar[tuple[str, ...]] = ("A_log", "dt_bias")

@@ -19,6 +19,7 @@ from ultra_blocks.mixers.softmax import check_options, columns
 from ultra_blocks.norms.base import like
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
+from ultra_core.aliases import Alias
 from ultra_core.logits import LogitRows
 from ultra_core.options import FromModel, Range, require
 
@@ -89,6 +90,7 @@ class LatentAttention(MaxLogits, Mixer):
     paper, which norms the latents alone; it norms content and rotary parts together, so that it bounds S.
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"mla": Alias(), "mla_attn": Alias()}
     role = "attention"
     traits: ClassVar[Traits] = Traits(recurrent_step=True, positions=frozenset({"rotate"}), symmetric=True)
 

@@ -18,6 +18,7 @@ from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.sparse import SparseAttention, normed, one_token
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range, require
 
 ALIGN = 16
@@ -76,6 +77,11 @@ class LongformerAttention(SparseAttention):
     projections of all others: rows of their own would see nothing but each other.
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"longformer": Alias()}
+    resembles: ClassVar[Mapping[str, str]] = {
+        "sparse_transformer": "whose local part it has, with global tokens in place of strides",
+        "sparse_transformer_attn": "whose local part it has, with global tokens in place of strides",
+    }
     traits: ClassVar[Traits] = Traits(
         full_context=False, recurrent_step=True, positions=frozenset({"rotate"}), linear_time=True
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from ultra_blocks.functional.ssd import Scan, log_softplus, ssd
 from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range, require
 from ultra_core.params import ParamInfo
 
@@ -77,6 +79,7 @@ class Mamba(Mixer):
     starts at 0. ``A_log``, ``D``, ``dt_bias`` stay fp32 when the model is cast to half precision.
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"mamba_attn": Alias()}
     role: ClassVar[str] = "mamba"
     exact_parameters: ClassVar[tuple[str, ...]] = ("A_log", "D", "dt_bias")
     traits: ClassVar[Traits] = Traits(recurrent_step=True, linear_time=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -22,6 +23,7 @@ from ultra_blocks.mixers.compression import BlockCompressor
 from ultra_blocks.mixers.sparse import SparseAttention, normed, one_token
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range, require
 from ultra_core.params import Kind, ParamInfo
 
@@ -104,6 +106,11 @@ class NativeSparseAttention(SparseAttention):
     heads. Documents of up to ``num_selected`` blocks read all of them.
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"nsa": Alias()}
+    resembles: ClassVar[Mapping[str, str]] = {
+        "sparsek": "which chooses keys too, but whole blocks of them and by compressed scores",
+        "sparsek_attn": "which chooses keys too, but whole blocks of them and by compressed scores",
+    }
     traits: ClassVar[Traits] = Traits(recurrent_step=True, positions=frozenset({"rotate"}))
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
 from ultra_blocks.positions import real_positions
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range, require
 
 
@@ -70,6 +72,7 @@ class RetNet(Mixer):
     takes out every scale.
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"retnet_attn": Alias()}
     role: ClassVar[str] = "retnet"
     traits: ClassVar[Traits] = Traits(recurrent_step=True, linear_time=True)
 

@@ -19,6 +19,7 @@ from ultra_blocks.mixers.titan_deep import DeepMemory
 from ultra_blocks.mixers.titan_memory import TitanMemory
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
+from ultra_core.aliases import Alias
 from ultra_core.logits import LogitRows
 from ultra_core.options import FromModel, Range, require
 from ultra_core.params import ParamInfo
@@ -102,6 +103,7 @@ class TitanAttention(SoftmaxAttention):
     segments, its form for encoders is ours.
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"titan": Alias()}
     traits: ClassVar[Traits] = Traits(
         recurrent_step=True, positions=frozenset({"rotate", "bias", "scores"}), symmetric=False
     )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from ultra_blocks.positions.base import PositionCode
+from ultra_core.aliases import Alias
 
 
 class NoPE(PositionCode):
@@ -17,5 +21,6 @@ class NoPE(PositionCode):
     Differs from the paper: nothing.
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"none": Alias()}
     kind = "none"
     symmetric = True

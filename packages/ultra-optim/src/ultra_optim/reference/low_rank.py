@@ -57,12 +57,21 @@ def apollo(
     eps: float,
     scale: float = 1.0,
     scale_type: str = "channel",
+    proj_type: str = "std",
+    scale_front: bool = False,
+    disable_nl: bool = False,
     weight_decay: float = 0.0,
 ) -> Tensor:
-    """APOLLO, arXiv 2412.05270, algorithm 1; ``projections(t)`` is P of step t."""
-    if p.shape[0] < p.shape[1]:
+    """APOLLO, arXiv 2412.05270, algorithm 1, with the options of its authors' code.
+
+    ``projections(t)`` is P of step t.
+    """
+    rows, columns = p.shape
+    right = {"std": rows >= columns, "reverse_std": rows < columns, "right": True, "left": False}[proj_type]
+    if not right:
         turned = partial(apollo, projections=projections, lr=lr, betas=betas, eps=eps, scale=scale)
-        return turned(p.T, g.T, state, scale_type=scale_type, weight_decay=weight_decay).T
+        turned = partial(turned, scale_type=scale_type, scale_front=scale_front, disable_nl=disable_nl)
+        return turned(p.T, g.T, state, proj_type="right", weight_decay=weight_decay).T
     t = state["t"] = state.get("t", 0) + 1
     r = g @ projections(t)
     m, v = moments(r, state, betas)
@@ -73,8 +82,12 @@ def apollo(
         else n.norm() / r.norm()
     )
     u = s * g
-    if "length" in state:
+    if scale_front:
+        u = u * math.sqrt(scale)
+    if "length" in state and not disable_nl:
         u = u / max(1.0, float(u.norm()) / (1.01 * state["length"]))
     state["length"] = float(u.norm())
+    if not scale_front:
+        u = u * math.sqrt(scale)
     eta = lr * math.sqrt(1 - betas[1] ** t) / (1 - betas[0] ** t)
-    return (1 - lr * weight_decay) * p - eta * math.sqrt(scale) * u
+    return (1 - lr * weight_decay) * p - eta * u

@@ -16,12 +16,14 @@ TURBO = (
 )
 
 
-def newton_schulz(g: Tensor, steps: int = 5, coefficients: Any = (3.4445, -4.7750, 2.0315)) -> Tensor:
+def newton_schulz(
+    g: Tensor, steps: int = 5, coefficients: Any = (3.4445, -4.7750, 2.0315), eps: float = 0.0
+) -> Tensor:
     """The quintic iteration on a matrix of any shape, in its own dtype."""
     a, b, c = coefficients
-    x = g / g.norm() if float(g.norm()) > 0 else g
+    x = g / (g.norm() + eps) if float(g.norm()) > 0 else g
     if x.shape[0] > x.shape[1]:
-        return newton_schulz(g.T, steps, coefficients).T
+        return newton_schulz(g.T, steps, coefficients, eps).T
     for _ in range(steps):
         s = x @ x.T
         x = a * x + b * s @ x + c * s @ s @ x
@@ -45,6 +47,7 @@ def muon(
     nesterov: bool = True,
     adjust_lr_fn: str = "match_rms_adamw",
     ns_steps: int = 5,
+    ns_eps: float = 0.0,
 ) -> Tensor:
     """The new matrix after one step."""
     b = state["b"] = momentum * state.get("b", torch.zeros_like(p)) + (1 - momentum) * g
@@ -55,15 +58,14 @@ def muon(
         "original": math.sqrt(max(1, rows / columns)),
         "spectral": math.sqrt(rows / columns),
     }[adjust_lr_fn]
-    return (1 - lr * weight_decay) * p - lr * scale * newton_schulz(d, ns_steps)
+    return (1 - lr * weight_decay) * p - lr * scale * newton_schulz(d, ns_steps, eps=ns_eps)
 
 
-def turbo(g: Tensor) -> Tensor:
-    """Four iterations of their own, on rows divided by the roots of their sums of |X X^T|."""
+def turbo(g: Tensor, eps: float = 0.0) -> Tensor:
+    """Four iterations of their own, on rows divided by the roots of their sums of |G G^T|."""
     if g.shape[0] > g.shape[1]:
-        return turbo(g.T).T
-    x = g / g.norm()
-    x = torch.diag((x @ x.T).abs().sum(1) ** -0.5) @ x
+        return turbo(g.T, eps).T
+    x = torch.diag((g @ g.T).abs().sum(1).clamp(min=eps) ** -0.5) @ g
     for a, b, c in TURBO:
         s = x @ x.T
         x = a * x + b * s @ x + c * s @ s @ x

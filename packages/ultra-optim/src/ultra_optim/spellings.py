@@ -1,0 +1,37 @@
+"""What a preset may call the options of an optimizer beside their own names; declared in its class.
+
+::
+
+    class Sophia(Optimizer):
+        option_aliases: ClassVar[Mapping[str, OptionAlias]] = {"update_k": OptionAlias("update_period")}
+        idle_options: ClassVar[Mapping[str, str]] = {"bias_correction": "the method has none"}
+
+Both are inherited. ``idle_options`` are accepted and do nothing; each says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class OptionAlias:
+    """What another name of an option stands for.
+
+    Attributes:
+        of: the option.
+        part: the position of the value where the option is a list; None for the whole option.
+        convert: what makes the option's value of the one that is written.
+    """
+
+    of: str
+    part: int | None = None
+    convert: Callable[[Any], Any] | None = None
+
+
+def negative(value: Any) -> Any:
+    """Return a number with the sign of an exponent that falls: the convention of others is a positive one."""
+    return -value if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 else value

@@ -1,0 +1,154 @@
+"""What people call the options of optimizers: other names, values cut for others, keys without effect."""
+
+from typing import Any
+
+import pytest
+
+from ultra_core import optimizers
+from ultra_core.aliases import Alias
+from ultra_core.options import read_options
+from ultra_core.params import SEED_ROLES
+from ultra_optim.option_names import GENERIC, SYNONYMS, OptionNames
+from ultra_optim.preset import parse_parameters
+
+NAMES = optimizers.names()
+BOTH = {"betas": [0.9, 0.95], "eps": 1e-8, "lr": 1e-4, "wd": 0.01}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_that_a_family_repeats_for_every_optimizer_are_never_wrong(name: str) -> None:
+    keys = {f"{name}-{key}_{role}": value for key, value in BOTH.items() for role in SEED_ROLES}
+    parsed = parse_parameters(name, keys)
+    assert parsed.faults == []
+    options = read_options(optimizers.get(name))
+    idle = {key.partition("-")[2].rpartition("_")[0].replace("wd", "weight_decay") for key in parsed.idle}
+    assert idle == GENERIC.keys() - options.keys()
+    assert len(parsed.idle) == len(idle) * len(SEED_ROLES)
+    for values in parsed.roles.values():
+        if "betas" in values:
+            assert values["betas"] == (0.9, 0.95, *options["betas"].default[2:])
+        if "eps" in values:
+            default = options["eps"].default
+            assert values["eps"] == ((1e-8, *default[1:]) if isinstance(default, tuple) else 1e-8)
+    again = parse_parameters(name, parsed.canonical)
+    assert (again.options, again.roles) == (parsed.options, parsed.roles)
+    assert [again.idle, again.faults, again.renamed, again.completed] == [[], [], {}, {}]
+
+
+ALIASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("sophia", {"update_k": 7}, {"update_period": 7}),
+    ("galore_adamw", {"update_proj_gap": 7}, {"update_interval": 7}),
+    ("apollo", {"update_proj_gap": 7, "proj_type": "std"}, {"update_interval": 7, "proj_type": "std"}),
+    ("apollo_mini", {"update_proj_gap": 7, "disable_nl": True}, {"update_interval": 7, "disable_nl": True}),
+    ("apollo_8bit", {"scale_front": True}, {"scale_front": True}),
+    ("adafactor", {"clip_threshold": 2.0}, {"d": 2.0}),
+    ("adafactor", {"eps1": 1e-20, "eps2": 1e-2}, {"eps": (1e-20, 1e-2)}),
+    ("adafactor", {"eps2": 1e-2}, {"eps": (1e-30, 1e-2)}),
+    ("adafactor", {"beta2_decay": 0.8}, {"beta2_decay": -0.8}),
+    ("adafactor", {"beta2_decay": -0.7}, {"beta2_decay": -0.7}),
+    ("adafactor", {"decay_rate": 0.7}, {"beta2_decay": -0.7}),
+    *((name, {"ns_eps": 1e-7}, {"ns_eps": 1e-7}) for name in NAMES if "muon" in name),
+    ("scion", {"ns_eps": 1e-7}, {"ns_eps": 1e-7}),
+]
+
+
+@pytest.mark.parametrize(("name", "given", "meant"), ALIASES)
+def test_other_names_and_signs(name: str, given: dict[str, Any], meant: dict[str, Any]) -> None:
+    parsed = parse_parameters(name, {f"{name}-{key}": value for key, value in given.items()})
+    assert parsed.faults == []
+    assert parsed.options == meant
+    assert set(parsed.canonical) == {f"{name}-{key}" for key in meant}
+    others = {f"{name}-{key}" for key in given if key not in read_options(optimizers.get(name))}
+    assert set(parsed.renamed) == others
+    of_role = parse_parameters(name, {f"{name}-{key}_norms": value for key, value in given.items()})
+    assert of_role.roles == {"norms": meant}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_declared_exists(name: str) -> None:
+    names = OptionNames(name, optimizers.get(name), SEED_ROLES)
+    for alias in names.names.values():
+        assert alias.of in names.options
+        assert alias.part is None or alias.part < len(names.options[alias.of].default)
+    assert not names.idle.keys() & names.options.keys()
+
+
+def test_a_quantised_apollo_by_its_other_name() -> None:
+    alias = Alias(remark="its states are quantised, not the weights")
+    assert optimizers.canonical("q_apollo") == ("apollo_8bit", alias)
+    keys = {"q_apollo-lr": 1e-3, "q_apollo-update_proj_gap_norms": 5, "apollo_8bit-rank": 4}
+    for name in ("q_apollo", "apollo_8bit"):
+        parsed = parse_parameters(name, keys)
+        assert parsed.options == {"lr": 1e-3, "rank": 4}
+        assert parsed.roles == {"norms": {"update_interval": 5}}
+        canonical = {"lr", "rank", "update_interval_norms"}
+        assert set(parsed.canonical) == {f"apollo_8bit-{key}" for key in canonical}
+        assert parsed.renamed["q_apollo-*"] == "apollo_8bit-*"
+
+
+def test_a_whole_name_wins_over_a_name_and_a_role() -> None:
+    roles = [*SEED_ROLES, "front"]
+    parsed = parse_parameters("apollo", {"apollo-scale_front": True}, roles=roles)
+    assert parsed.options == {"scale_front": True}
+    parsed = parse_parameters("galore_adamw", {"galore_adamw-scale_front": 0.5}, roles=roles)
+    assert parsed.roles == {"front": {"scale": 0.5}}
+    (fault,) = parse_parameters("galore_adamw", {"galore_adamw-scale_front": 0.5}).faults
+    assert "unknown role 'front'" in fault[1]
+
+
+def test_an_option_that_a_method_has_not_is_idle_where_its_class_says_so() -> None:
+    key = "cautious_adamw-cautious_clip"
+    assert parse_parameters("cautious_adamw", {key: True}).idle == [key]
+    assert parse_parameters("adamw", {"adamw-cautious_clip": True}).faults
+
+
+BARE = {"momentum": 0.9, "nesterov": True, "ns_steps": 5}
+
+
+def test_keys_without_prefix_where_they_are_allowed() -> None:
+    parsed = parse_parameters("muon", {**BARE, "lr": 1e-3, "wd_norms": 0.1}, bare=True)
+    assert parsed.options == {**BARE, "lr": 1e-3}
+    assert parsed.roles == {"norms": {"weight_decay": 0.1}}
+    assert set(parsed.canonical) == {f"muon-{key}" for key in (*BARE, "lr", "wd_norms")}
+    assert parse_parameters("lion", BARE, bare=True).idle == list(BARE)
+    assert len(parse_parameters("muon", BARE).faults) == 3
+    assert len(parse_parameters("lion", {f"lion-{key}": v for key, v in BARE.items()}).faults) == 3
+    assert parse_parameters("lion", {"momentum": "much"}, bare=True).faults
+
+
+FAULTS: list[tuple[str, dict[str, Any], str]] = [
+    ("adan", {"betas": [0.9]}, "betas is"),
+    ("adamw", {"betas": [0.9, 0.99, 0.999]}, "betas is"),
+    ("adamw", {"eps": [1e-8, 1e-8]}, "eps is"),
+    ("muon", {"ns_coefficients": [3.0, -4.0]}, "ns_coefficients is"),
+    ("adafactor", {"eps1": -1.0}, "eps is"),
+    ("adafactor", {"eps": 1e-8, "eps1": 1e-8}, "says the same as 'adafactor-eps'"),
+    ("adafactor", {"eps1": 1e-8, "eps": 1e-8}, "says the same as 'adafactor-eps1'"),
+    ("adafactor", {"d": 1.0, "clip_threshold": 1.0}, "says the same as 'adafactor-d'"),
+    ("adafactor", {"beta2_decay": 0}, "beta2_decay is"),
+    ("adafactor", {"beta2_decay": True}, "beta2_decay is"),
+    ("lion", {"eps_norms": "small"}, "eps is 'small'"),
+    ("lion", {"eps_norms": -1}, "eps is -1"),
+    ("sgd_momentum", {"betas": [0.9, 1.5]}, "betas is"),
+    ("lion", {"eps_heads": 1e-8}, "no hyperparameter"),
+    ("muon", {"learning_rate": 1e-3}, "Did you mean 'muon-lr'?"),
+    ("muon", {"learning_rate_norms": 1e-3}, "Did you mean 'muon-lr_norms'?"),
+    ("adamw", {"beta1": 0.9}, "Did you mean 'adamw-betas'?"),
+    ("adamw", {"adam_epsilon": 0.9}, "Did you mean 'adamw-eps'?"),
+]
+
+
+@pytest.mark.parametrize(("name", "given", "message"), FAULTS)
+def test_what_stays_wrong(name: str, given: dict[str, Any], message: str) -> None:
+    ((_, found),) = parse_parameters(name, {f"{name}-{key}": value for key, value in given.items()}).faults
+    assert message in found
+
+
+def test_every_synonym_means_an_option_of_some_optimizer() -> None:
+    known = {option for name in NAMES for option in read_options(optimizers.get(name))}
+    assert set(SYNONYMS.values()) <= known
+
+
+def test_thousands_of_wrong_keys_are_not_all_looked_at() -> None:
+    parsed = parse_parameters("adamw", {f"adamw-lrr{i}": 1 for i in range(5000)})
+    assert 50 < len(parsed.faults) < 1000
