@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, get_type_hints
 
 import attrs
@@ -14,6 +15,10 @@ from ultra_core.options import check_options, mismatch, read_options
 from ultra_core.registry import Registry
 
 Found = Iterator[tuple[Path, str]]
+
+MOST = 200
+"""Contradictions after which no more are looked for: what is close to thousands of names takes minutes."""
+
 Layer = tuple[int, str, dict[str, Any]]
 
 
@@ -23,7 +28,7 @@ def faults(config: UltraConfig) -> list[tuple[Path, str]]:
         return found
     from ultra_blocks.trial import refusals  # imports torch
 
-    found = list(_contradictions(config))
+    found = list(islice(_contradictions(config), MOST))
     return found + list(refusals(config, [path for path, _ in found]))
 
 

@@ -54,7 +54,8 @@ def _declared(entry: Entry, attribute: str) -> Mapping[str, Any]:
     if entry.value is None and module not in sys.modules:
         node = definition(entry)
         try:
-            return _literal(node, attribute) if node is not None else {}
+            if node is not None:
+                return _literal(node, attribute)
         except ValueError:
             pass
     try:

@@ -85,7 +85,8 @@ def _any_of(schemas: list[Schema]) -> Schema:
 def attrs_schema(cls: type, *, doc: bool = True) -> Schema:
     """Return the schema of an attrs class: one property a field, no others.
 
-    A field's text comes from ``metadata["help"]``; ``metadata["schema"]`` replaces what its type says.
+    A field's text comes from ``metadata["help"]``; ``metadata["schema"]`` replaces what its type says;
+    ``aliases`` and ``any_case`` are those of `ultra_core.key_names`.
     ``doc`` adds the first line of the class's docstring.
     """
     attrs.resolve_types(cls)
@@ -101,13 +102,31 @@ def attrs_schema(cls: type, *, doc: bool = True) -> Schema:
             required.append(field.name)
         elif _is_json(field.default):
             schema["default"] = _json(field.default)
+        if field.metadata.get("any_case"):
+            schema = _any_case(schema)
         properties[field.name] = schema
+        for alias in field.metadata.get("aliases", ()):
+            plain = {word: said for word, said in schema.items() if word != "default"}
+            properties[alias] = {**plain, "description": f"another name of {field.name}"}
     made: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
     if required:
         made["required"] = required
     summary = (cls.__doc__ or "").strip().splitlines()
     if doc and summary and not summary[0].startswith("Method generated"):
         made["description"] = summary[0]
+    return made
+
+
+def _any_case(schema: Schema) -> Schema:
+    """Return a schema whose choices may be written in capitals too."""
+    made = dict(schema)
+    if "enum" in schema:
+        loud = [c.upper().replace("-", "_") for c in schema["enum"] if isinstance(c, str)]
+        made["enum"] = [*schema["enum"], *(word for word in loud if word not in schema["enum"])]
+    if "anyOf" in schema:
+        made["anyOf"] = [_any_case(part) for part in schema["anyOf"]]
+    if isinstance(schema.get("additionalProperties"), dict):
+        made["additionalProperties"] = _any_case(schema["additionalProperties"])
     return made
 
 
@@ -140,9 +159,14 @@ def named_schema(registry: Registry) -> Schema:
     then anything.
     """
     named: dict[str, Schema] = {}
+    others: dict[str, Schema] = {}
     for entry in registry.entries():
         if entry.name not in named:
-            named[entry.name] = _options_of(registry, f"{entry.distribution}:{entry.name}")
+            name = f"{entry.distribution}:{entry.name}"
+            named[entry.name] = _options_of(registry, name)
+            note = {"description": f"another name of {entry.name}"}
+            others |= {other: {**named[entry.name], **note} for other in registry.aliases(name)}
+    named |= others
     words: list[Schema] = [{"enum": list(named)}, {"type": "string", "pattern": "^[^:]+:[a-z][a-z0-9_]*$"}]
     with_options = {
         "type": "object",

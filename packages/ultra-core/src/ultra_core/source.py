@@ -46,13 +46,15 @@ class Source:
 
     def get(self, path: Path, default: Any = None) -> Any:
         """Return the plain value at a path, or the default when nothing is written there."""
-        node = self.root
+        node = self.node(path)
+        return default if node is None else node.plain()
+
+    def node(self, path: Path) -> Node | None:
+        """Return what stands at a path, or None when nothing is written there."""
+        node: Node | None = self.root
         for part in path:
-            child = _child(node, part)
-            if child is None:
-                return default
-            node = child
-        return node.plain()
+            node = None if node is None else _child(node, part)
+        return node
 
     def position(self, path: Path, *, key: bool = False) -> tuple[int, int]:
         """Return line and column of the value at a path, or of its key.

@@ -78,6 +78,8 @@ class OptionNames:
             return rest, None
         if self.split(rest):
             advice = f"write '{self.prefix}-{rest}'"
+        elif meant := self.meant(rest):
+            advice = f"did you mean '{self.prefix}-{meant}'?"
         else:
             advice = f"the hyperparameters of {self.prefix} are {self._all()}"
         return rest, f"keys start with the name of the optimizer, '{self.prefix}-'; {advice}"
@@ -117,13 +119,18 @@ class OptionNames:
                 role = rest[len(name) + 1 :]
                 close = did_you_mean(role, self.roles)
                 return f"unknown role {role!r}.{close} Roles: {listed(sorted(self.roles))}"
-        meant = _split(rest, SYNONYMS, self.roles)
-        if meant and SYNONYMS[meant[0]] in self.options:
-            role = f"_{meant[1]}" if meant[1] else ""
-            hint = f" Did you mean '{self.prefix}-{SYNONYMS[meant[0]]}{role}'?"
+        if meant := self.meant(rest):
+            hint = f" Did you mean '{self.prefix}-{meant}'?"
         else:
             hint = did_you_mean(f"{self.prefix}-{rest}", [f"{self.prefix}-{name}" for name in self.names])
         return f"{self.prefix} has no hyperparameter {rest!r}.{hint} Its hyperparameters: {self._all()}"
+
+    def meant(self, rest: str) -> str | None:
+        """Return the name of an option, with its role, that has another name elsewhere."""
+        found = _split(rest, SYNONYMS, self.roles)
+        if found is None or SYNONYMS[found[0]] not in self.options:
+            return None
+        return f"{SYNONYMS[found[0]]}_{found[1]}" if found[1] else SYNONYMS[found[0]]
 
     def _all(self) -> str:
         return listed(sorted(self.spelled))

@@ -23,6 +23,7 @@ from ultra_train import run_folder
 from ultra_train.callbacks.metrics import MetricsFile
 from ultra_train.checkpoints import Checkpoint, Keeping, make_room, newest_whole, set_aside
 from ultra_train.config import Preset, TrainingConfig, load_preset, to_tree, to_yaml
+from ultra_train.config.integrations import environment
 from ultra_train.data.files import expanded
 from ultra_train.guards import Guard, Rollbacks
 from ultra_train.report import write_report
@@ -91,6 +92,7 @@ def execute(
     transformers_logging.set_verbosity_error()
     where = pick_device(device)
     check_machine(preset.training, where)
+    os.environ.update(environment(preset.mlflow, preset.training.report_to))
     _check_places(preset.training)
     if not resume:
         run_folder.check_unused(preset.training.hf_output_dir)

@@ -11,8 +11,10 @@ from ultra_blocks.config import UltraConfig
 from ultra_core import models
 from ultra_core.config import dump, unstructure
 from ultra_train.config.data import EMBEDDED, DatasetSource, as_sources
-from ultra_train.config.optimizer import GALORE_KEYS, RATE_KEYS, from_flat
+from ultra_train.config.optimizer import GALORE_KEYS, RATE_KEYS
+from ultra_train.config.optimizer_rules import chosen, own_words
 from ultra_train.config.preset import Preset, PresetFile, SparseFile, SparsePreset
+from ultra_train.config.rules import layer_names
 from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
 from ultra_train.config.sparse import keys_of
 from ultra_train.config.training import TrainingConfig
@@ -46,23 +48,28 @@ def finish(preset: PresetFile, name: str, notices: tuple[str, ...]) -> Preset:
         train = TokenizerTraining(vocab_size=model.vocab_size)
         tokenizer = attrs.evolve(tokenizer or TokenizerConfig(), train=train)
     fields = {field.name: getattr(preset, field.name) for field in attrs.fields(PresetFile)}
-    fields |= {"model": model, "tokenizer": tokenizer, "training": _training(preset.training)}
+    training = _training(preset.training, layer_names(preset))
+    fields |= {"model": model, "tokenizer": tokenizer, "training": training}
     return Preset(**fields, name=name, notices=notices)
 
 
-def _training(training: TrainingConfig) -> TrainingConfig:
+def _training(training: TrainingConfig, pattern: tuple[str, ...]) -> TrainingConfig:
     unset: dict[str, Any] = dict.fromkeys(FLAT)
+    sbert = training.sbert
+    if sbert is not None and sbert.optimizer is not None:
+        sbert = attrs.evolve(sbert, optimizer=own_words(sbert.optimizer, (), bare=True))
     return attrs.evolve(
         training,
         **unset,
-        optimizer=training.optimizer or from_flat(training),
+        sbert=sbert,
+        optimizer=chosen(training, pattern),
         dataset=as_sources(training.dataset) or (DatasetSource(source=EMBEDDED),),
         max_steps=training.max_steps or training.scheduler_total_steps,
         eval_every_n_steps=training.eval_every_n_steps or training.checkpoint_every_n_steps,
     )
 
 
-def finish_sparse(preset: SparseFile, name: str) -> SparsePreset:
+def finish_sparse(preset: SparseFile, name: str, notices: tuple[str, ...]) -> SparsePreset:
     """Return the loaded form of a sparse preset that has no fault."""
     fields = {field.name: getattr(preset, field.name) for field in attrs.fields(SparseFile)}
     router = preset.model.architecture == "inference-free-splade"
@@ -71,7 +78,7 @@ def finish_sparse(preset: SparseFile, name: str) -> SparsePreset:
     fields["training"] = attrs.evolve(
         preset.training, report_to=(report,) if isinstance(report, str) else report
     )
-    return SparsePreset(**fields, name=name)
+    return SparsePreset(**fields, name=name, notices=notices)
 
 
 def to_tree(preset: Preset | SparsePreset) -> dict[str, Any]:

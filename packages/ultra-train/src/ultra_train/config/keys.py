@@ -26,6 +26,8 @@ def key(
     tasks: tuple[str, ...] = (),
     later: bool = False,
     spelling: bool = False,
+    aliases: tuple[str, ...] = (),
+    any_case: bool = False,
 ) -> Any:
     """Declare a key of a preset.
 
@@ -36,8 +38,11 @@ def key(
         tasks: the tasks that read it; empty means all.
         later: accepted and typed, but nothing acts on it yet; a run that sets it says so.
         spelling: another spelling of a canonical key, into which loading rewrites it.
+        aliases: other names of it.
+        any_case: its choices are a library's enumeration, written in any case.
     """
-    metadata = {"help": help, "tasks": tasks, "later": later, "spelling": spelling}
+    metadata: dict[str, Any] = {"help": help, "tasks": tasks, "later": later, "spelling": spelling}
+    metadata |= {"aliases": aliases, "any_case": any_case}
     if factory is not None:
         return attrs.field(factory=factory, metadata=metadata)
     return attrs.field(default=default, metadata=metadata)

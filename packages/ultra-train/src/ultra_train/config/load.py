@@ -5,20 +5,26 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
-
-import attrs
 
 from ultra_core import presets
 from ultra_core.config import ConfigError, Fault, Source, collect, from_tree, load_source, raise_faults
 from ultra_train.config import optimizer_trial, places, rules, sparse_rules
 from ultra_train.config.canonical import finish, finish_sparse, with_model
+from ultra_train.config.dialect import translated
 from ultra_train.config.notices import notices
 from ultra_train.config.preset import Preset, PresetFile, SparseFile, SparsePreset
+from ultra_train.config.sparse_notices import sparse_notices
+from ultra_train.config.suggestions import suggestion
 
 Path = tuple[str | int, ...]
 T = TypeVar("T")
+
+MOST = 1000
+"""Most contradictions that are looked for."""
 
 ROUNDS = 20
 """Most attempts to set faulty values aside; each finds what the one before it hid."""
@@ -72,13 +78,19 @@ def from_source(source: Source, name: str, *, look: bool = False) -> Preset | Sp
     """
     model = source.tree.get("model")
     if isinstance(model, dict) and "architecture" in model:
-        given = paths(source.tree)
-        sparse = _checked(source, SparseFile, lambda value: sparse_rules.faults(value, given))
-        return finish_sparse(sparse, name)
+        return _sparse(source, name)
     return _dense(source, name, look)
 
 
+def _sparse(source: Source, name: str) -> SparsePreset:
+    source, renamed = translated(source, SparseFile)
+    given = paths(source.tree)
+    preset = _checked(source, SparseFile, lambda value: sparse_rules.faults(value, given))
+    return finish_sparse(preset, name, sparse_notices(preset, renamed))
+
+
 def _dense(source: Source, name: str, look: bool) -> Preset:
+    source, renamed = translated(source, PresetFile)
     given = paths(source.tree)
 
     def contradictions(value: PresetFile) -> Iterator[tuple[Path, str]]:
@@ -92,18 +104,20 @@ def _dense(source: Source, name: str, look: bool) -> Preset:
 
     preset = with_model(_checked(source, PresetFile, contradictions), given)
     absent = () if look else places.absent(preset)
-    lines = (*notices(preset, given), *absent, *places.not_looked_up(preset.training))
+    lines = (*notices(preset, given, renamed), *absent, *places.not_looked_up(preset.training))
     return finish(preset, name, lines)
 
 
 def _checked(source: Source, cls: type[T], contradictions: Callable[[T], Iterable[tuple[Path, str]]]) -> T:
     """Return the whole file as an instance of ``cls``, or raise all faults of types and contradictions."""
-    value, faults = collect(source, cls)
+    value, faults = collect(source, cls, suggest=partial(suggestion, source, cls))
     readable = value if value is not None else _set_aside(source, cls, faults)
     if readable is not None:
-        shadows = [_Shadow.of(fault) for fault in faults]
-        found = [source.fault(path, message) for path, message in contradictions(readable)]
-        faults = faults + [fault for fault in found if not any(s.covers(fault) for s in shadows)]
+        shadows = _Shadows(faults)
+        found = [source.fault(*pair) for pair in islice(contradictions(readable), MOST)]
+        if len(found) == MOST:
+            found.append(source.fault((), f"{MOST} contradictions were found; the rest was not looked for"))
+        faults = faults + [fault for fault in found if not shadows.cover(fault)]
     raise_faults(source, faults)
     assert value is not None
     return value
@@ -137,22 +151,24 @@ def _remove(tree: dict[str, Any], path: Path) -> None:
         path = path[:-1]
 
 
-@attrs.frozen
-class _Shadow:
-    """Keys whose own fault explains a contradiction that would go away with it."""
+class _Shadows:
+    """Keys whose own faults explain contradictions that would go away with them."""
 
-    path: Path
-    names: frozenset[str]
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.paths: set[Path] = set()
+        self.above: set[Path] = set()
+        self.names: set[str] = set()
+        for fault in faults:
+            self.paths.add(fault.path)
+            self.above.update(fault.path[:length] for length in range(1, len(fault.path) + 1))
+            self.names.update(str(part) for part in fault.path[-1:])
+            if "Did you mean" in fault.message:
+                self.names.update(re.findall(r"'(\w+)'", fault.message))
 
-    @classmethod
-    def of(cls, fault: Fault) -> _Shadow:
-        suggested = re.findall(r"'(\w+)'", fault.message) if "Did you mean" in fault.message else []
-        own = [str(fault.path[-1])] if fault.path else []
-        return cls(fault.path, frozenset([*own, *suggested]))
-
-    def covers(self, fault: Fault) -> bool:
-        length = min(len(self.path), len(fault.path))
-        if self.path[:length] == fault.path[:length] and length:
+    def cover(self, fault: Fault) -> bool:
+        """Whether a contradiction stands at, above or below a faulty key, or speaks of one by its name."""
+        above = (fault.path[:length] for length in range(1, len(fault.path) + 1))
+        if fault.path in self.above or any(path in self.paths for path in above):
             return True
         words = {str(part) for part in fault.path[-1:]} | set(re.findall(r"\w+", fault.message))
         return bool(self.names & words)

@@ -1,4 +1,4 @@
-"""Keys that a preset sets and that have no effect in its run: named once, never ignored in silence."""
+"""What a preset sets without effect in its run, or by another name: said once, never passed over."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ultra_blocks.config import UltraConfig, split_spec
-from ultra_core import blocks, ffns, positions
-from ultra_core.errors import listed
+from ultra_core import blocks, ffns, optimizers, positions
+from ultra_core.errors import listed, shortened
 from ultra_core.options import read_options
+from ultra_optim.preset import Parsed
+from ultra_train.config.dialect import name_of_the_optimizer, names_of_the_model
+from ultra_train.config.integrations import idle_integrations
 from ultra_train.config.optimizer import GALORE_KEYS, OptimizerConfig
-from ultra_train.config.optimizer_rules import roles, traits
+from ultra_train.config.optimizer_flat import beside
+from ultra_train.config.optimizer_rules import own_words, read, roles, traits
 from ultra_train.config.rules import layer_names
 from ultra_train.config.training import TrainingConfig
 
@@ -31,23 +35,69 @@ PLUGIN_FIELDS = (
     "ode_steps",
     "hope_base",
     "hope_damping",
+    "rope_base",
+    "rope_scaling",
 )
 """Fields of the model that act only through a plugin that reads them."""
 
 
-def notices(preset: PresetFile, given: frozenset[Path]) -> tuple[str, ...]:
-    """Return one line for keys that nothing acts on yet, one for keys idle in this run, and warnings."""
+def notices(preset: PresetFile, given: frozenset[Path], renamed: list[str]) -> tuple[str, ...]:
+    """Return what is said before a run of a preset without faults.
+
+    One line each for keys that nothing acts on yet, keys idle in this run, other names of keys and plugins,
+    values that were completed; then warnings, the first ``LISTED`` of them.
+
+    Args:
+        preset: as written.
+        given: the paths of all keys that the file sets.
+        renamed: other names that were rewritten before the preset was read, in words.
+    """
     later = [name for name in _set_keys(preset.training, given) if _field(name).metadata["later"]]
     idle = [f"training.{name}" for name in _set_keys(preset.training, given) if _foreign(name, preset)]
     idle += [f"training.{name}" for name in _idle_training(preset, given)]
     idle += [f"model.{name}" for name in _idle_model(preset, given)]
+    idle += idle_integrations(preset)
+    spoken = list(_sections(preset))
+    for path, _, parsed in spoken:
+        idle += [f"{path}.parameters.{name}" for name in parsed.idle]
     lines = []
     if later:
         lines.append(f"accepted, but nothing acts on them yet: {listed([f'training.{n}' for n in later])}")
     if idle:
         lines.append(f"no effect in this run: {listed(idle)}")
-    lines.extend(_warnings(preset))
-    return tuple(lines)
+    lines += _other_names(preset, renamed, spoken)
+    return (*lines, *shortened(list(_warnings(preset))))
+
+
+def _sections(preset: PresetFile) -> Iterator[tuple[str, OptimizerConfig, Parsed]]:
+    """Yield the path of every optimizer section, the section, and what its parameters mean."""
+    training = preset.training
+    if training.optimizer is not None:
+        yield "training.optimizer", training.optimizer, read(training.optimizer, layer_names(preset))
+    if training.sbert is not None and training.sbert.optimizer is not None:
+        section = training.sbert.optimizer
+        yield "training.sbert.optimizer", section, read(section, (), bare=True)
+
+
+def _other_names(
+    preset: PresetFile, renamed: list[str], sections: list[tuple[str, OptimizerConfig, Parsed]]
+) -> Iterator[str]:
+    names, values = list(renamed), []
+    if preset.model is not None:
+        names += names_of_the_model(preset.model)
+    if preset.training.optimizer is not None:
+        pattern = layer_names(preset)
+        section = own_words(preset.training.optimizer, pattern)
+        flat = beside(preset.training, section, read(section, pattern)).added
+        names += [f"training.{key} is {parameter}" for key, parameter in flat.items()]
+    for path, section, parsed in sections:
+        names += name_of_the_optimizer(section.optimizer_class, path)
+        names += [f"{path}.parameters.{key} is {own}" for key, own in parsed.renamed.items()]
+        values += [f"{path}.parameters.{key} is {value}" for key, value in parsed.completed.items()]
+    if names:
+        yield f"other names: {listed(names)}"
+    if values:
+        yield f"completed values: {listed(values)}"
 
 
 def _field(name: str) -> attrs.Attribute[Any]:
@@ -119,6 +169,7 @@ def _plugins(model: UltraConfig) -> Iterator[Any]:
 def _warnings(preset: PresetFile) -> Iterator[str]:
     chosen: OptimizerConfig | None = preset.training.optimizer
     if chosen is not None and traits(chosen).one_lr:
-        prefix = f"{chosen.optimizer_class}-lr_"
-        if any(name.startswith(prefix) for name in chosen.parameters):
-            yield f"{chosen.optimizer_class} has one learning rate: {prefix}* are read as multipliers of it"
+        own = optimizers.canonical(chosen.optimizer_class)[0].rpartition(":")[2]
+        prefix = f"{own}-lr_"
+        if any(name.startswith(prefix) for name in read(chosen, layer_names(preset)).canonical):
+            yield f"{own} has one learning rate: {prefix}* are read as multipliers of it"

@@ -8,15 +8,48 @@ from typing import Any
 from ultra_core import blocks, optimizers
 from ultra_core.errors import UltraError
 from ultra_core.params import SEED_ROLES
-from ultra_optim.preset import parse_parameters
+from ultra_optim.preset import Parsed, parse_parameters
 from ultra_optim.traits import OptimizerTraits, traits_of
-from ultra_train.config.optimizer import OptimizerConfig, flat_key
+from ultra_train.config.optimizer import OptimizerConfig, OptimizerKeys, flat_key, from_flat
+from ultra_train.config.optimizer_flat import beside
+from ultra_train.config.suggestions import place_of_no_parameter
 
 Path = tuple[str | int, ...]
 
 
+def read(optimizer: OptimizerConfig, pattern: tuple[str, ...], *, bare: bool = False) -> Parsed:
+    """Return what the parameters of an optimizer section mean.
+
+    Args:
+        optimizer: the section.
+        pattern: names of the blocks, whose roles may have rates of their own.
+        bare: keys may do without the name of the optimizer.
+
+    Raises:
+        PluginError: the optimizer is unknown or cannot be imported.
+    """
+    known = roles(pattern) | set(SEED_ROLES)
+    return parse_parameters(optimizer.optimizer_class, optimizer.parameters, roles=known, bare=bare)
+
+
+def own_words(optimizer: OptimizerConfig, pattern: tuple[str, ...], *, bare: bool = False) -> OptimizerConfig:
+    """Return an optimizer section without faults by the optimizer's own names, with complete values."""
+    return OptimizerConfig(
+        optimizer_class=optimizers.canonical(optimizer.optimizer_class)[0],
+        parameters=read(optimizer, pattern, bare=bare).canonical,
+    )
+
+
+def chosen(keys: OptimizerKeys, pattern: tuple[str, ...]) -> OptimizerConfig | None:
+    """Return the optimizer that a preset without faults names in either spelling; None when it names none."""
+    if keys.optimizer is None:
+        return from_flat(keys)
+    section = own_words(keys.optimizer, pattern)
+    return beside(keys, section, read(section, pattern)).optimizer
+
+
 def optimizer_faults(
-    optimizer: OptimizerConfig, path: Path, *, flat: bool, pattern: tuple[str, ...]
+    optimizer: OptimizerConfig, path: Path, *, flat: bool, pattern: tuple[str, ...], bare: bool = False
 ) -> Iterator[tuple[Path, str]]:
     """Yield every fault of an optimizer section, or of the flat keys that were rewritten into one.
 
@@ -25,15 +58,20 @@ def optimizer_faults(
         path: where it stands; ``training`` for the flat spelling.
         flat: the file has the flat spelling: faults point at its keys.
         pattern: names of the blocks, whose roles may have rates of their own.
+        bare: keys may do without the name of the optimizer.
     """
     name = optimizer.optimizer_class
     try:
-        parsed = parse_parameters(name, optimizer.parameters, roles=roles(pattern) | set(SEED_ROLES))
+        parsed = read(optimizer, pattern, bare=bare)
     except UltraError as error:
         yield (*path, "use_galore" if flat and name != "adamw" else "optimizer_class"), str(error)
         return
     for key, message in parsed.faults:
-        yield (*path, flat_key(key)) if flat else (*path, "parameters", key), message
+        if flat:
+            yield (*path, flat_key(key)), message
+        else:
+            place = place_of_no_parameter(key)
+            yield (*path, "parameters", key), f"{message}; did you mean {place}?" if place else message
 
 
 def roles(pattern: tuple[str, ...]) -> frozenset[str]:

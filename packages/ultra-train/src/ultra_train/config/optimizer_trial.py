@@ -10,7 +10,8 @@ import attrs
 from ultra_blocks.config import UltraConfig
 from ultra_core import optimizers
 from ultra_core.errors import UltraError
-from ultra_train.config.optimizer import from_flat
+from ultra_train.config.optimizer_rules import chosen
+from ultra_train.config.rules import layer_names
 
 if TYPE_CHECKING:
     from ultra_train.config.preset import PresetFile
@@ -28,20 +29,20 @@ def refusals(preset: PresetFile) -> Iterator[tuple[Path, str]]:
         preset: without other faults.
     """
     training = preset.training
-    chosen = training.optimizer or from_flat(training)
-    if chosen is None:
+    optimizer = chosen(training, layer_names(preset))
+    if optimizer is None:
         return
     from ultra_blocks.trial import sample  # imports torch
     from ultra_train.trainer_plugins import optimizer_builder
 
-    build = optimizer_builder(attrs.evolve(training, optimizer=chosen))
+    build = optimizer_builder(attrs.evolve(training, optimizer=optimizer))
     path: Path = ("training",) if training.optimizer is None else ("training", "optimizer", "parameters")
     try:
         build([sample(preset.model or ANY)])
     except UltraError as error:
         yield path, str(error)
     except Exception as error:
-        entry = optimizers.entry(chosen.optimizer_class)
+        entry = optimizers.entry(optimizer.optimizer_class)
         yield (
             path,
             f"the optimizer {entry.name!r} of {entry.distribution} {entry.version} cannot be built: "

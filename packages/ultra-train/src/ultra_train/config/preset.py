@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 
 from ultra_blocks.config import UltraConfig
+from ultra_train.config.integrations import MlflowConfig
 from ultra_train.config.keys import key
 from ultra_train.config.sections import Meta, TokenizerConfig
 from ultra_train.config.sparse import (
@@ -32,7 +33,7 @@ class PresetFile:
     base_model: str | None = key(None, "hub id or path of a finished model; excludes model_class and model")
     tokenizer: TokenizerConfig | None = key(None, "the tokenizer")
     training: TrainingConfig = key(help="task, data, optimizer, schedule, guards")
-    mlflow: dict[str, Any] | None = key(None, "settings of the MLflow integration")
+    mlflow: MlflowConfig | None = key(None, "settings of the MLflow integration")
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -57,13 +58,13 @@ class SparseFile:
     training: SparseTraining = key(help="training arguments", factory=SparseTraining)
     loss: SparseLoss = key(help="the loss", factory=SparseLoss)
     datasets: dict[str, SparseDataset | Literal["round_robin", "proportional"]] = key(
-        help="sampling_strategy, and data sets by name"
+        help="sampling_strategy, and data sets by name", any_case=True
     )
     evaluation: SparseEvaluation = key(help="evaluation", factory=SparseEvaluation)
     router: SparseRouter = key(help="routes and learning rates", factory=SparseRouter)
     model_card: ModelCard = key(help="fields of the model card", factory=dict)
     hardware: SparseHardware = key(help="the device", factory=SparseHardware)
-    mlflow: dict[str, Any] | None = key(None, "settings of the MLflow integration")
+    mlflow: MlflowConfig | None = key(None, "settings of the MLflow integration")
 
     @property
     def task(self) -> str:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ultra_blocks.config import split_spec
-from ultra_core import models, positions, schedules, tasks
+from ultra_core import models, optimizers, positions, schedules, tasks
 from ultra_core.errors import UltraError
 from ultra_core.options import read_options
 from ultra_core.registry import Registry
 from ultra_train.config.optimizer import RATE_KEYS, OptimizerConfig, from_flat
-from ultra_train.config.optimizer_rules import optimizer_faults, traits
+from ultra_train.config.optimizer_flat import beside
+from ultra_train.config.optimizer_rules import optimizer_faults, read, traits
 from ultra_train.config.training import TrainingConfig
 from ultra_train.data.sources import Source, find
 
@@ -24,6 +25,9 @@ Found = Iterator[tuple[Path, str]]
 ROUNDING = 256
 """A model may have up to this many more embedding rows than its tokenizer has pieces."""
 
+
+DECODER = "Ultra trains encoders; model.causal: true builds causal blocks"
+"""What is said of decoders."""
 
 FEWEST = 262
 """Pieces of a tokenizer of ours that spells nothing but bytes and one character."""
@@ -76,7 +80,8 @@ def _source_of_the_model(preset: PresetFile, given: frozenset[Path]) -> Found:
     elif preset.base_model is None and preset.model_class is None:
         yield ("model",), f"model needs a model_class beside it, one of {', '.join(models.names())}"
     if preset.model_class is not None:
-        yield from name_fault(models, preset.model_class, ("model_class",))
+        for path, message in name_fault(models, preset.model_class, ("model_class",)):
+            yield path, f"{message} {DECODER}." if "decoder" in preset.model_class.lower() else message
 
 
 def _vocabulary(preset: PresetFile, given: frozenset[Path]) -> Found:
@@ -138,15 +143,9 @@ def _longest_text(preset: PresetFile) -> Found:
 
 def _optimizer(preset: PresetFile, given: frozenset[Path]) -> Found:
     training = preset.training
-    flat = [key for key in RATE_KEYS if getattr(training, key) is not None]
-    flat += ["use_galore"] if training.use_galore else []
-    if training.optimizer is not None and flat:
-        more = f" (and {len(flat) - 1} more flat keys)" if len(flat) > 1 else ""
-        yield (
-            ("training", flat[0]),
-            f"{flat[0]}{more} is the flat spelling and training.optimizer the other one; use one of the two",
-        )
-        flat = []
+    flat = training.optimizer is None
+    if training.optimizer is not None:
+        yield from _both_spellings(training, layer_names(preset))
     chosen = training.optimizer or from_flat(training)
     if chosen is None:
         if training.task == "mlm" and not any(("training", key) in given for key in RATE_KEYS):
@@ -156,12 +155,24 @@ def _optimizer(preset: PresetFile, given: frozenset[Path]) -> Found:
             )
         return
     path: Path = ("training",) if flat else ("training", "optimizer")
-    yield from optimizer_faults(chosen, path, flat=bool(flat), pattern=layer_names(preset))
+    yield from optimizer_faults(chosen, path, flat=flat, pattern=layer_names(preset))
     if training.scheduler_type != "constant" and traits(chosen).own_schedule:
         yield (
             ("training", "scheduler_type"),
             f"{chosen.optimizer_class} replaces a schedule and warms up inside; set scheduler_type: constant",
         )
+
+
+def _both_spellings(training: TrainingConfig, pattern: tuple[str, ...]) -> Found:
+    assert training.optimizer is not None
+    try:
+        parsed = read(training.optimizer, pattern)
+    except UltraError:
+        return  # there is no such optimizer, which is said elsewhere
+    name = optimizers.canonical(training.optimizer.optimizer_class)[0]
+    section = OptimizerConfig(optimizer_class=name, parameters=parsed.canonical)
+    for key, message in beside(training, section, parsed).faults:
+        yield ("training", key), message
 
 
 def layer_names(preset: PresetFile) -> tuple[str, ...]:
@@ -179,7 +190,8 @@ def _sbert(preset: PresetFile) -> Found:
             yield ("base_model",), "the task sbert needs base_model, a hub id or path"
     optimizer: OptimizerConfig | None = training.sbert.optimizer if training.sbert else None
     if optimizer is not None:
-        yield from optimizer_faults(optimizer, ("training", "sbert", "optimizer"), flat=False, pattern=())
+        path: Path = ("training", "sbert", "optimizer")
+        yield from optimizer_faults(optimizer, path, flat=False, pattern=(), bare=True)
 
 
 def _thresholds(training: TrainingConfig) -> Found:

@@ -16,7 +16,7 @@ class SbertConfig:
 
     dataset_name: str = key(help="a Hugging Face data set, a file or a folder")
     dataset_type: Literal["paired_similarity", "triplets", "qa"] = key(
-        "paired_similarity", "what its columns are"
+        "paired_similarity", "what its columns are", any_case=True
     )
     columns: dict[str, str] = key(
         help="what the task calls a column -> the data set's name for it", factory=dict
@@ -31,15 +31,16 @@ class SbertConfig:
     warmup_steps: Natural = key(0, "updates that warm up")
     evaluation_steps: Natural = key(0, "updates between evaluations; 0 for one an epoch")
     checkpoint_save_steps: Natural = key(0, "updates between checkpoints; 0 for one an epoch")
-    resume_from_checkpoint: str | None = key(None, "checkpoint to go on from")
+    resume_from_checkpoint: str | bool | None = key(None, "checkpoint to go on from; true: the newest")
     learning_rate: Positive = key(2e-5, "learning rate when no optimizer section gives one")
     max_train_samples: Count | None = key(None, "most pairs that are trained on")
     max_eval_samples: Count | None = key(None, "most pairs that are evaluated on")
     max_seq_length: Count | None = key(None, "tokens in a text; the model's own limit when left out")
-    pooling_mode: Literal["mean", "cls", "max"] = key("mean", "how token vectors become one")
+    pooling_mode: Literal["mean", "cls", "max"] = key("mean", "how token vectors become one", any_case=True)
     trust_remote_code: bool = key(False, "run code that comes with the base model")
     use_amp: bool = key(False, "mixed precision")
     resample_balanced: bool = key(False, "draw similarity scores evenly over their range")
     resample_std: Positive = key(0.3, "width of the kernel of that resampling")
     standardize_scores: bool = key(False, "shift and scale the scores to mean 0 and deviation 1")
+    wandb_project: str | None = key(None, "project of Weights & Biases, where report_to names wandb")
     optimizer: OptimizerConfig | None = key(None, "optimizer plugin and its parameters")

@@ -11,6 +11,7 @@ from ultra_train.config.keys import Count, Fraction, Natural, NonNegative, Posit
 
 Architecture = Literal["inference-free-splade", "splade", "csr"]
 OpenFraction = Annotated[float, Range(gt=0, lt=1)]
+Shares = tuple[OpenFraction, Fraction, Fraction]
 
 
 @attrs.frozen(kw_only=True)
@@ -18,8 +19,8 @@ class SparseModel:
     """``model`` of a sparse preset."""
 
     base_model: str = key(help="hub id or path")
-    architecture: Architecture = key(help="what is built on it")
-    pooling_strategy: Literal["max", "sum"] = key("max", "how SPLADE pools over tokens")
+    architecture: Architecture = key(help="what is built on it", any_case=True)
+    pooling_strategy: Literal["max", "sum"] = key("max", "how SPLADE pools over tokens", any_case=True)
     use_router: bool | None = key(
         None, "queries and documents have their own encoders; inference-free-splade does"
     )
@@ -27,6 +28,12 @@ class SparseModel:
     csr_k: Count = key(256, "active latents of a text")
     csr_k_aux: Count = key(512, "latents of the auxiliary loss")
     csr_hidden_dim: Count | None = key(None, "latents; four times the width of the base model when left out")
+    patch_sigmoid_for_sparsity: bool = key(
+        False, "take the logits before the sigmoid of a head that squashes them (NorBERT4)"
+    )
+    load_pretrained_sparse_encoder: bool = key(
+        False, "base_model is a saved sparse encoder that is continued"
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -49,22 +56,26 @@ class SparseTraining:
     torch_compile: bool = key(False, "torch.compile the model")
     max_seq_length: Count = key(256, "tokens in a text")
     batch_sampler: Literal["batch_sampler", "no_duplicates", "no_duplicates_hashed", "group_by_label"] = key(
-        "no_duplicates", "how batches are drawn"
+        "no_duplicates", "how batches are drawn", any_case=True
     )
-    eval_strategy: Literal["no", "steps", "epoch"] = key("steps", "when to evaluate")
+    eval_strategy: Literal["no", "steps", "epoch"] = key("steps", "when to evaluate", any_case=True)
     eval_steps: Count = key(500, "updates between evaluations")
     logging_steps: Count = key(100, "updates between log lines")
-    save_strategy: Literal["no", "steps", "epoch", "best"] = key("steps", "when to save")
+    save_strategy: Literal["no", "steps", "epoch", "best"] = key("steps", "when to save", any_case=True)
     save_steps: Count = key(500, "updates between checkpoints")
     save_total_limit: Count | None = key(2, "checkpoints that are kept")
     load_best_model_at_end: bool = key(False, "end with the best checkpoint")
     metric_for_best_model: str | None = key(None, "metric that says which one is best")
     greater_is_better: bool | None = key(None, "whether more of it is better")
+    early_stopping_patience: Count | None = key(
+        None, "evaluations without a better metric after which training stops"
+    )
+    early_stopping_threshold: NonNegative = key(0.0, "how much better the metric must be to count")
     logging_dir: str | None = key(None, "folder of TensorBoard files")
     push_to_hub: bool = key(False, "upload the model")
     hub_model_id: str | None = key(None, "where to")
     hub_strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] = key(
-        "every_save", "when to upload"
+        "every_save", "when to upload", any_case=True
     )
     hub_private_repo: bool | None = key(None, "keep it private")
     run_name: str | None = key(None, "name of the run")
@@ -78,7 +89,7 @@ class SparseTraining:
 class SparseLoss:
     """``loss`` of a sparse preset."""
 
-    type: Literal["splade_loss", "csr_loss"] = key("splade_loss", "the loss")
+    type: Literal["splade_loss", "csr_loss"] = key("splade_loss", "the loss", any_case=True)
     inner_loss: str | None = key(None, "the ranking loss inside; sparse multiple negatives when left out")
     query_regularizer_weight: NonNegative = key(0.0, "weight of the FLOPS regulariser of queries")
     document_regularizer_weight: NonNegative = key(3e-3, "weight of the FLOPS regulariser of documents")
@@ -91,22 +102,32 @@ class SparseDataset:
 
     enabled: bool = key(True, "whether it takes part")
     source: str | None = key(None, "a Hugging Face data set, a file or a folder")
-    languages: tuple[str, ...] = key((), "languages that are taken")
-    split_ratio: OpenFraction | None = key(None, "share that is trained on; the rest evaluates")
-    tasks: tuple[str, ...] = key((), "tasks of ddsc")
+    columns: dict[str, str] = key(
+        help="what the task calls a column -> the data set's name for it", factory=dict
+    )
+    languages: tuple[str, ...] | None = key((), "languages that are taken; null: all")
+    split_ratio: OpenFraction | Shares | None = key(
+        None, "share that is trained on, the rest evaluates; or the shares of train, dev and test"
+    )
+    tasks: tuple[str, ...] | None = key((), "tasks of ddsc; null: all")
     use_norquad: bool = key(True, "part of scandi_qa")
     use_openbookqa: bool = key(True, "part of scandi_qa")
     use_scandiqa: bool = key(True, "part of scandi_qa")
     use_supervised_da: bool = key(True, "part of scandi_qa")
     use_paws: bool = key(True, "part of scandi_qa")
-    scandiqa_languages: tuple[str, ...] = key((), "languages of its ScandiQA part")
+    paws_data_dir: str | None = key(None, "folder of the PAWS-X files of scandi_qa; downloaded when null")
+    scandiqa_languages: tuple[str, ...] | None = key((), "languages of its ScandiQA part; null: all")
 
+
+COMMON = frozenset({"enabled", "source", "columns", "languages", "split_ratio"})
+"""The keys that any named data set may have."""
 
 DATASET_KEYS: dict[str, frozenset[str]] = {
-    "nli": frozenset({"enabled", "source", "languages", "split_ratio"}),
-    "scandi_qa": frozenset(
+    "nli": COMMON,
+    "scandi_qa": COMMON
+    | frozenset(
         {
-            "enabled",
+            "paws_data_dir",
             "use_norquad",
             "use_openbookqa",
             "use_scandiqa",
@@ -115,14 +136,14 @@ DATASET_KEYS: dict[str, frozenset[str]] = {
             "scandiqa_languages",
         }
     ),
-    "ddsc": frozenset({"enabled", "languages", "tasks", "split_ratio"}),
+    "ddsc": COMMON | {"tasks"},
 }
-"""The keys of the known data sets; any other takes those of ``nli`` and needs a ``source``."""
+"""The keys of the known data sets; any other takes the common ones and needs a ``source``."""
 
 
 def keys_of(name: str) -> frozenset[str]:
     """Return the keys that a data set may have."""
-    return DATASET_KEYS.get(name, DATASET_KEYS["nli"])
+    return DATASET_KEYS.get(name, COMMON)
 
 
 @attrs.frozen(kw_only=True)
@@ -130,8 +151,10 @@ class SparseEvaluation:
     """``evaluation`` of a sparse preset."""
 
     evaluator: str = key("sparse_nanobeir", "evaluator during training")
-    nanobeir_datasets: tuple[str, ...] = key(("msmarco", "nfcorpus"), "NanoBEIR sets it runs on")
-    mteb_tasks: tuple[str, ...] = key((), "MTEB tasks afterwards")
+    nanobeir_datasets: tuple[str, ...] | None = key(
+        ("msmarco", "nfcorpus"), "NanoBEIR sets it runs on; null: all"
+    )
+    mteb_tasks: tuple[str, ...] | None = key((), "MTEB tasks afterwards; null: none")
     track_sparsity: bool = key(True, "log the active dimensions")
     log_decoded_samples: bool | Natural = key(False, "log the words that some texts activate")
 
@@ -151,7 +174,7 @@ class SparseHardware:
     """``hardware`` of a sparse preset."""
 
     device: Literal["cuda", "mps", "cpu"] | None = key(
-        None, "where to train; the best there is when left out"
+        None, "where to train; the best there is when left out or not there", any_case=True
     )
     gradient_checkpointing: bool = key(False, "recompute activations in the backward pass to save memory")
     tf32: bool = key(False, "TF32 matrix products")

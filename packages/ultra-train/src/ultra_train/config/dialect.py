@@ -1,0 +1,96 @@
+"""Keys and names as other files of the family write them, rewritten to ours before a file is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ultra_blocks.config import UltraConfig, own_spec, split_spec
+from ultra_core import blocks, ffns, models, norms, optimizers, positions, schedules, tasks
+from ultra_core.config import Source
+from ultra_core.errors import key_of
+from ultra_core.key_names import own_names
+from ultra_core.registry import Registry
+from ultra_train.config.rules import DECODER
+
+Path = tuple[str | int, ...]
+
+PLAIN: tuple[tuple[Path, Registry], ...] = (
+    (("model_class",), models),
+    (("training", "task"), tasks),
+    (("training", "scheduler_type"), schedules),
+)
+"""Keys whose value is nothing but the name of a plugin."""
+
+MODES: tuple[Path, ...] = (("mode",), ("model", "mode"))
+
+
+def translated(source: Source, cls: type) -> tuple[Source, list[str]]:
+    """Return the file with keys, choices and plain names as ultra has them, and what was rewritten, in words.
+
+    ``mode: encoder`` says what is always so and is left out; any other mode is a fault of the result.
+    """
+    made, rewritten = own_names(source, cls)
+    said = [f"{key_of(path)} is {name}" for path, name in rewritten]
+    for path, registry in PLAIN:
+        node = made.node(path)
+        if node is not None and isinstance(node.value, str):
+            own, alias = registry.canonical(node.value)
+            if alias is not None:
+                said.append(_renamed(f"{key_of(path)} {node.value}", own, alias.remark))
+                node.value = own
+    for path in MODES:
+        said += _mode(made, path)
+    return made, said
+
+
+def _mode(source: Source, path: Path) -> Iterator[str]:
+    mode, section = source.node(path), source.node(path[:-1])
+    if mode is None or section is None or not isinstance(section.value, dict):
+        return
+    if mode.value == "encoder":
+        yield f"{key_of(path)} encoder is what every model of ultra is"
+    else:
+        source.faults.append(source.fault(path, f"there is no mode {mode.value!r}. {DECODER}"))
+    del section.value["mode"]
+
+
+def names_of_the_model(model: UltraConfig) -> Iterator[str]:
+    """Yield in words which names of plugins in a model are other names of theirs."""
+    for spec in dict.fromkeys(map(_name, model.layer_pattern)):
+        yield from _other(blocks, spec, "model.layer_pattern")
+    yield from _other(norms, _name(model.norm_type), "model.norm_type")
+    if model.positions is not None:
+        yield from _other(positions, _name(model.positions), "model.positions")
+    for block in model.layer_pattern:
+        own = split_spec(block)[1].get("positions")
+        if own is not None:
+            yield from _other(positions, _name(own), f"model.layer_pattern {_name(block)}.positions")
+    if model.ffn is not None:
+        yield from _other(ffns, _name(model.ffn), "model.ffn")
+        expert = split_spec(own_spec(ffns, model.ffn))[1].get("expert")
+        if expert is not None:
+            yield from _other(ffns, _name(expert), "model.ffn.moe.expert")
+    implied, activation = model.said_activation()
+    if activation != model.ffn_activation:
+        whole = f"{implied} with activation {activation}" if implied else str(activation)
+        yield f"model.ffn_activation {model.ffn_activation} is {whole}"
+
+
+def name_of_the_optimizer(name: str, where: str) -> Iterator[str]:
+    """Yield in words that the name of an optimizer is another name of it."""
+    return _other(optimizers, name, f"{where}.optimizer_class")
+
+
+def _other(registry: Registry, name: str, where: str) -> Iterator[str]:
+    own, alias = registry.canonical(name)
+    if alias is not None:
+        options = "".join(f" with {key} {value}" for key, value in alias.options.items())
+        yield _renamed(f"{where} {name}", f"{own}{options}", alias.remark)
+
+
+def _renamed(what: str, own: str, remark: str) -> str:
+    return f"{what} is {own} ({remark})" if remark else f"{what} is {own}"
+
+
+def _name(spec: object) -> str:
+    return split_spec(spec)[0]  # type: ignore[arg-type]

@@ -1,0 +1,57 @@
+"""The section ``mlflow``, and what logging integrations of transformers are told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ultra_train.config.keys import key
+
+if TYPE_CHECKING:
+    from ultra_train.config.preset import PresetFile
+
+
+@attrs.frozen(kw_only=True)
+class MlflowConfig:
+    """What the MLflow integration is told; it acts where ``report_to`` names mlflow."""
+
+    tracking_uri: str | None = key(None, "server or folder of the runs")
+    experiment_name: str | None = key(None, "experiment that the run belongs to")
+    run_id: str | None = key(None, "run that is gone on with")
+    nested_run: bool | None = key(None, "a run inside the current one")
+    log_artifacts: bool | None = key(None, "copy checkpoints to the server")
+    flatten_params: bool | None = key(None, "parameters without nesting")
+    tags: dict[str, str | bool | int | float | None] = key(help="tags of the run", factory=dict)
+
+
+VARIABLES = {
+    "tracking_uri": "MLFLOW_TRACKING_URI",
+    "experiment_name": "MLFLOW_EXPERIMENT_NAME",
+    "run_id": "MLFLOW_RUN_ID",
+    "nested_run": "MLFLOW_NESTED_RUN",
+    "log_artifacts": "HF_MLFLOW_LOG_ARTIFACTS",
+    "flatten_params": "MLFLOW_FLATTEN_PARAMS",
+}
+"""The variables of the environment that transformers' integration reads."""
+
+
+def environment(mlflow: MlflowConfig | None, report_to: tuple[str, ...]) -> dict[str, str]:
+    """Return the variables of the environment that tell the integrations of a run what the preset says."""
+    if mlflow is None or not {"mlflow", "all"} & set(report_to):
+        return {}
+    said = {variable: getattr(mlflow, name) for name, variable in VARIABLES.items()}
+    found = {variable: str(value) for variable, value in said.items() if value is not None}
+    return found | ({"MLFLOW_TAGS": json.dumps(mlflow.tags)} if mlflow.tags else {})
+
+
+def idle_integrations(preset: PresetFile) -> Iterator[str]:
+    """Yield the keys of integrations that ``report_to`` does not name."""
+    training = preset.training
+    named = set(training.report_to)
+    if preset.mlflow is not None and not {"mlflow", "all"} & named:
+        yield "mlflow"
+    if training.sbert is not None and training.sbert.wandb_project and not {"wandb", "all"} & named:
+        yield "training.sbert.wandb_project"
