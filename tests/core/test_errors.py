@@ -24,3 +24,19 @@ def test_words():
     assert did_you_mean("zzz", ["retnet"]) == ""
     assert listed([]) == "none"
     assert listed(["a", "b"]) == "a, b"
+
+
+def test_at_most_fifty_faults_are_listed_and_the_rest_is_counted():
+    faults = [Fault("f", line, 1, ("k",), f"wrong {line}") for line in range(1, 1500)]
+    lines = str(ConfigError(faults)).splitlines()
+    assert lines[0] == "f:1:1: k: wrong 1"
+    assert lines[49:] == ["f:50:1: k: wrong 50", "and 1,449 more"]
+    assert len(ConfigError(faults).faults) == 1499
+    assert "more" not in str(ConfigError(faults[:50]))
+
+
+def test_a_fault_that_quotes_something_enormous_is_cut():
+    (line,) = str(ConfigError([Fault("f", 1, 1, (), f"{'x' * 10_000} is long")])).splitlines()
+    assert len(line) == 4005
+    assert line.startswith("f:1:1: xxx")
+    assert line.endswith("xxx is long")

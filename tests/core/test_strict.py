@@ -51,3 +51,19 @@ def test_a_validator_that_looks_into_a_mapping_blames_its_section():
         make_converter().structure({"name": "b"}, Picky)
     (problem,) = problems(caught.value)
     assert "'name' must be in" in problem.message
+
+
+def test_a_list_of_thousands_of_wrong_items_is_not_read_to_its_end():
+    with pytest.raises(BaseException) as caught:  # noqa: PT011
+        make_converter().structure({"size": 1, "names": [3] * 5000}, Section)
+    found = list(problems(caught.value))
+    assert len(found) == 201
+    assert found[-1] == Problem(("names",), "200 of its 5000 items are wrong; the rest was not looked at")
+
+
+def test_among_thousands_of_unknown_keys_none_is_compared():
+    with pytest.raises(BaseException) as caught:  # noqa: PT011
+        make_converter().structure({"size": 1, **{f"size{i}": 1 for i in range(5000)}}, Section)
+    found = list(problems(caught.value))
+    assert len(found) == 5000
+    assert {problem.message for problem in found} == {"unknown key. The keys here: size, names"}

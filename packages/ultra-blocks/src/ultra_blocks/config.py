@@ -194,8 +194,15 @@ class UltraConfig:
 
     def layers(self) -> list[tuple[str, dict[str, Any]]]:
         """Return (block name, options) of every physical layer."""
-        pattern = [split_spec(own_spec(blocks, spec)) for spec in self.layer_pattern]
+        pattern = [split_spec(spec) for spec in self._own_pattern()]
         return [pattern[i % len(pattern)] for i in range(self.num_layers)]
+
+    def _own_pattern(self) -> tuple[Spec, ...]:
+        known: dict[str, Spec] = {}  # a name that comes back is looked up once
+        for spec in self.layer_pattern:
+            if isinstance(spec, str) and spec not in known:
+                known[spec] = own_spec(blocks, spec)
+        return tuple(known[s] if isinstance(s, str) else own_spec(blocks, s) for s in self.layer_pattern)
 
     def norm(self) -> tuple[str, dict[str, Any]]:
         """Return (norm name, options)."""
@@ -251,7 +258,7 @@ class UltraConfig:
             code, rope = {split_spec(code)[0]: {**rope, **split_spec(code)[1]}}, {}
         return attrs.evolve(
             self,
-            layer_pattern=tuple(own_spec(blocks, spec) for spec in self.layer_pattern),
+            layer_pattern=self._own_pattern(),
             norm_type=own_spec(norms, self.norm_type),
             ffn={name: options},
             use_moe=None,

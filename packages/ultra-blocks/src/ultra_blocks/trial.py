@@ -89,10 +89,15 @@ def _parts(config: UltraConfig, known: Collection[Path], fields: set[str]) -> It
     # every block accepts "nope": what else is wrong with it is said beside a position code that is wrong
     usable = attrs.evolve(config, positions="nope") if "positions" in fields else config
     faulty = {path[1] for path in known if path[0] == "layer_pattern" and len(path) > 1}
+    built: set[str] = set()
     for i, spec in enumerate(config.layer_pattern):
         name, options = split_spec(spec)
         if i in faulty or fields.intersection(_read(name, options)):
             continue
+        if isinstance(spec, str) and spec in built:
+            continue
+        if isinstance(spec, str) and "layer_depth" not in _read(name, options):
+            built.add(spec)  # nothing tells it from the others of this name
         path = ("layer_pattern", i) if isinstance(spec, str) else ("layer_pattern", i, name)
         # a block may look at its depth; one that no layer has stands where the first one does
         layers = range(i, config.num_layers, len(config.layer_pattern)) or [0]

@@ -10,6 +10,9 @@ from functools import lru_cache
 LISTED = 50
 """Most faults that a message lists; it counts the rest."""
 
+WIDEST = 4000
+"""Most characters of one fault in a message, but for the dots where it is cut."""
+
 LONGEST = 100
 """Characters of a name that are compared with others: the time grows with their square."""
 
@@ -73,9 +76,18 @@ class ConfigError(UltraError):
 
 
 def shortened(items: Sequence[object]) -> list[str]:
-    """Return the first ``LISTED`` items as texts, and ``"and 89,950 more"`` when there are others."""
+    """Return the first ``LISTED`` items as texts, and ``"and 89,950 more"`` when there are others.
+
+    A text of more than ``WIDEST`` characters, which quotes something enormous, is cut in the middle.
+    """
     left = len(items) - LISTED
-    return [*map(str, items[:LISTED]), *([f"and {left:,} more"] if left > 0 else [])]
+    texts = [_cut(text) for text in map(str, items[:LISTED])]
+    return [*texts, *([f"and {left:,} more"] if left > 0 else [])]
+
+
+def _cut(text: str) -> str:
+    half = WIDEST // 2
+    return text if len(text) <= WIDEST else f"{text[:half]} ... {text[-half:]}"
 
 
 def key_of(path: Path) -> str:

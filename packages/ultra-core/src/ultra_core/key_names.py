@@ -7,8 +7,8 @@ enumeration before them: ``ROUND_ROBIN``, ``BatchSamplers.NO_DUPLICATES``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import attrs
@@ -24,75 +24,91 @@ Rewritten = tuple[Path, str]
 def own_names(source: Source, cls: type) -> tuple[Source, list[Rewritten]]:
     """Return the file with keys and choices as a class calls them, and what was rewritten.
 
-    A key that is there by two names is a fault of the result. Positions are those of the file.
+    A key that is there by two names is a fault of the result. Positions are those of the file, which stays as
+    it is.
     """
-    root = _copy(source.root)
-    faults: list[Fault] = []
-    found = list(_section(Source(source.file, root, []), root, cls, (), faults))
-    return Source(source.file, root, [*source.faults, *faults]), found
+    walk = _Walk(source)
+    root = walk.section(source.root, cls, ())
+    return Source(source.file, root, [*source.faults, *walk.faults]), walk.rewritten
 
 
-def _copy(node: Node) -> Node:
-    if isinstance(node.value, dict):
-        inner: Any = {key: _copy(child) for key, child in node.value.items()}
-    elif isinstance(node.value, list):
-        inner = [_copy(child) for child in node.value]
-    else:
-        return replace(node)
-    return replace(node, value=inner, key_lines=dict(node.key_lines))
+class _Walk:
+    """Copies what is rewritten and the sections around it; all other nodes are those of the file."""
 
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.faults: list[Fault] = []
+        self.rewritten: list[Rewritten] = []
 
-def _section(source: Source, node: Node, cls: type, path: Path, faults: list[Fault]) -> Iterator[Rewritten]:
-    if not isinstance(node.value, dict):
-        return
-    attrs.resolve_types(cls)
-    for field in attrs.fields(cls):
-        for alias in field.metadata.get("aliases", ()):
-            if alias not in node.value:
-                continue
-            if field.name in node.value:
-                own = key_of((*path, field.name))
-                faults.append(source.fault((*path, alias), f"says the same as {own}; keep one", key=True))
-                del node.value[alias]
-            else:
-                _rename(node, alias, field.name)
-                yield (*path, alias), field.name
-        child = node.value.get(field.name)
-        if child is not None and field.type is not None:
+    def section(self, node: Node, cls: type, path: Path) -> Node:
+        if not isinstance(node.value, dict):
+            return node
+        made: dict[str, Node] = dict(node.value)
+        lines = dict(node.key_lines)
+        for field in _fields(cls):
+            for alias in field.metadata.get("aliases", ()):
+                if alias in made:
+                    made = self._renamed(made, lines, alias, field.name, path)
+            child = made.get(field.name)
             any_case = bool(field.metadata.get("any_case"))
-            yield from _value(source, child, field.type, (*path, field.name), faults, any_case)
+            if child is not None and _concerns(field.type, any_case):
+                made[field.name] = self._value(child, field.type, (*path, field.name), any_case)
+        return replace(node, value=made, key_lines=lines)
+
+    def _renamed(
+        self, made: dict[str, Node], lines: dict[str, Any], alias: str, name: str, path: Path
+    ) -> dict[str, Node]:
+        if name in made:
+            own = key_of((*path, name))
+            self.faults.append(
+                self.source.fault((*path, alias), f"says the same as {own}; keep one of them", key=True)
+            )
+            return {key: child for key, child in made.items() if key != alias}
+        self.rewritten.append(((*path, alias), name))
+        if alias in lines:
+            lines[name] = lines.pop(alias)
+        return {name if key == alias else key: child for key, child in made.items()}
+
+    def _value(self, node: Node, hint: Any, path: Path, any_case: bool) -> Node:
+        origin, args = get_origin(hint) or hint, get_args(hint)
+        if attrs.has(origin):
+            return self.section(node, origin, path)
+        if origin is Annotated:
+            return self._value(node, args[0], path, any_case)
+        if origin in UNIONS:
+            for part in args:
+                node = self._value(node, part, path, any_case)
+        elif origin in (*LISTS, tuple) and isinstance(node.value, list) and args:
+            items = [self._value(c, args[0], (*path, i), any_case) for i, c in enumerate(node.value)]
+            return replace(node, value=items)
+        elif origin in MAPPINGS and isinstance(node.value, dict) and args:
+            inner = {key: self._value(c, args[1], (*path, key), any_case) for key, c in node.value.items()}
+            return replace(node, value=inner)
+        elif any_case and origin is Literal and isinstance(node.value, str):
+            choice = _choice(node.value, args)
+            if choice != node.value:
+                self.rewritten.append((path, choice))
+                return replace(node, value=choice)
+        return node
 
 
-def _rename(node: Node, old: str, new: str) -> None:
-    """Rename a key of a mapping in its place."""
-    assert isinstance(node.value, dict)
-    node.value = {new if key == old else key: child for key, child in node.value.items()}
-    if old in node.key_lines:
-        node.key_lines[new] = node.key_lines.pop(old)
-
-
-def _value(
-    source: Source, node: Node, hint: Any, path: Path, faults: list[Fault], any_case: bool
-) -> Iterator[Rewritten]:
+@lru_cache(maxsize=512)
+def _concerns(hint: Any, any_case: bool) -> bool:
+    """Whether a value of a type may hold a key or a choice with another name."""
     origin, args = get_origin(hint) or hint, get_args(hint)
     if attrs.has(origin):
-        yield from _section(source, node, origin, path, faults)
-    elif origin is Annotated:
-        yield from _value(source, node, args[0], path, faults, any_case)
-    elif origin in UNIONS:
-        for part in args:
-            yield from _value(source, node, part, path, faults, any_case)
-    elif origin in (*LISTS, tuple) and isinstance(node.value, list) and args:
-        for index, child in enumerate(node.value):
-            yield from _value(source, child, args[0], (*path, index), faults, any_case)
-    elif origin in MAPPINGS and isinstance(node.value, dict) and args:
-        for key, child in node.value.items():
-            yield from _value(source, child, args[1], (*path, key), faults, any_case)
-    elif any_case and origin is Literal and isinstance(node.value, str):
-        choice = _choice(node.value, args)
-        if choice != node.value:
-            node.value = choice
-            yield path, choice
+        return any(
+            field.metadata.get("aliases") or _concerns(field.type, bool(field.metadata.get("any_case")))
+            for field in _fields(origin)
+        )
+    if origin is Literal:
+        return any_case
+    return any(_concerns(part, any_case) for part in args if part is not Ellipsis)
+
+
+def _fields(cls: type) -> tuple[Any, ...]:
+    attrs.resolve_types(cls)
+    return tuple(attrs.fields(cls))
 
 
 def _choice(value: str, choices: tuple[Any, ...]) -> str:

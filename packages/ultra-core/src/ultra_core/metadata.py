@@ -68,8 +68,10 @@ def normal(distribution: str) -> str:
 
 def disabled(distribution: str) -> bool:
     """Whether ``ULTRA_DISABLE_PLUGINS`` (``a,b`` or ``*``) switches this distribution off; never our own."""
+    if distribution in BUILT_IN:
+        return False
     names = {normal(n) for n in os.environ.get("ULTRA_DISABLE_PLUGINS", "").split(",") if n.strip()}
-    return distribution not in BUILT_IN and ("*" in names or distribution in names)
+    return "*" in names or distribution in names
 
 
 def installed_entries(group: str) -> list[Entry]:

@@ -58,6 +58,11 @@ class Registry:
         taken = set(self.names())
         return {other: alias for other, alias in aliases(self.entry(name)).items() if other not in taken}
 
+    def spellings(self) -> dict[str, str]:
+        """Return every name and every other name, each with the name that it stands for."""
+        found = {other: entry.name for entry in self.entries() for other in aliases(entry)}
+        return {**found, **{name: name for name in self.names()}}
+
     def canonical(self, name: str) -> tuple[str, Alias | None]:
         """Return the name that another name stands for, and what it means; any other text as it is."""
         distribution, colon, short = name.rpartition(":")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,10 +45,32 @@ def _origin(entry: Entry) -> str:
 def _lines(kind: str, entry: Entry) -> Iterator[str]:
     if kind == "presets":
         return _preset(entry)
+    return itertools.chain(_plugin_or_model(entry), _other_names(kind, entry))
+
+
+def _plugin_or_model(entry: Entry) -> Iterator[str]:
     plugin = entry.load()
     if inspect.isclass(plugin) or inspect.isroutine(plugin):
         return _plugin(plugin)
     return _model(plugin)
+
+
+def _other_names(kind: str, entry: Entry) -> Iterator[str]:
+    """Yield what else presets may call a plugin and its options."""
+    plugin = entry.load()
+    names = []
+    for name, alias in KINDS[kind].aliases(f"{entry.distribution}:{entry.name}").items():
+        implied = "".join(f", with {key}: {value}" for key, value in alias.options.items())
+        names.append(f"{name}{implied}{f' ({alias.remark})' if alias.remark else ''}")
+    options = []
+    for name, alias in getattr(plugin, "option_aliases", {}).items():
+        part = f", number {alias.part + 1} of its list" if alias.part is not None else ""
+        options.append(f"{name}: {alias.of}{part}{', with either sign' if alias.convert else ''}")
+    idle = [f"{name}: {why}" for name, why in getattr(plugin, "idle_options", {}).items()]
+    titles = ("other names", "other names of options", "accepted without effect")
+    for title, rows in zip(titles, (names, options, idle), strict=True):
+        if rows:
+            yield from ("", f"  {title}:", *(f"    {row}" for row in rows))
 
 
 def _preset(entry: Entry) -> Iterator[str]:

@@ -11,6 +11,8 @@ from ultra_train.config.keys import Count, Fraction, Natural, Positive, Share, k
 
 MLM = ("mlm",)
 EMBEDDED = "ultra:es-commands"
+MOST_SOURCES = 10_000
+"""Sources that a list may have; each is looked for before a run."""
 
 
 @attrs.frozen(kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ultra_blocks.config import UltraConfig, own_spec, split_spec
 from ultra_core import blocks, ffns, models, norms, optimizers, positions, schedules, tasks
@@ -32,12 +33,11 @@ def translated(source: Source, cls: type) -> tuple[Source, list[str]]:
     made, rewritten = own_names(source, cls)
     said = [f"{key_of(path)} is {name}" for path, name in rewritten]
     for path, registry in PLAIN:
-        node = made.node(path)
-        if node is not None and isinstance(node.value, str):
-            own, alias = registry.canonical(node.value)
-            if alias is not None:
-                said.append(_renamed(f"{key_of(path)} {node.value}", own, alias.remark))
-                node.value = own
+        name, section = made.get(path), made.node(path[:-1])
+        own, alias = registry.canonical(name) if isinstance(name, str) else (name, None)
+        if alias is not None and section is not None and isinstance(section.value, dict):
+            said.append(_renamed(f"{key_of(path)} {name}", own, alias.remark))
+            section.value[str(path[-1])] = replace(section.value[str(path[-1])], value=own)
     for path in MODES:
         said += _mode(made, path)
     return made, said

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
@@ -22,9 +21,6 @@ from ultra_train.config.suggestions import suggestion
 
 Path = tuple[str | int, ...]
 T = TypeVar("T")
-
-MOST = 1000
-"""Most contradictions that are looked for."""
 
 ROUNDS = 20
 """Most attempts to set faulty values aside; each finds what the one before it hid."""
@@ -76,7 +72,7 @@ def from_source(source: Source, name: str, *, look: bool = False) -> Preset | Sp
     Raises:
         ConfigError: all faults of types and all contradictions between keys.
     """
-    model = source.tree.get("model")
+    model = source.get(("model",))
     if isinstance(model, dict) and "architecture" in model:
         return _sparse(source, name)
     return _dense(source, name, look)
@@ -114,9 +110,7 @@ def _checked(source: Source, cls: type[T], contradictions: Callable[[T], Iterabl
     readable = value if value is not None else _set_aside(source, cls, faults)
     if readable is not None:
         shadows = _Shadows(faults)
-        found = [source.fault(*pair) for pair in islice(contradictions(readable), MOST)]
-        if len(found) == MOST:
-            found.append(source.fault((), f"{MOST} contradictions were found; the rest was not looked for"))
+        found = [source.fault(path, message) for path, message in contradictions(readable)]
         faults = faults + [fault for fault in found if not shadows.cover(fault)]
     raise_faults(source, faults)
     assert value is not None

@@ -77,7 +77,8 @@ def optimizer_faults(
 def roles(pattern: tuple[str, ...]) -> frozenset[str]:
     """Return the roles that parameters of these blocks have, beside embeddings, norms and other."""
     found = {"embeddings", "norms", "other"}
-    for name in pattern:
+    known = blocks.spellings()
+    for name in {name for name in pattern if name.rpartition(":")[2] in known}:
         try:
             found.add(getattr(blocks.get(name), "role", "other"))
         except UltraError:

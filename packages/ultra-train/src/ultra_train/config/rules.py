@@ -10,6 +10,7 @@ from ultra_core import models, optimizers, positions, schedules, tasks
 from ultra_core.errors import UltraError
 from ultra_core.options import read_options
 from ultra_core.registry import Registry
+from ultra_train.config.data import MOST_SOURCES
 from ultra_train.config.optimizer import RATE_KEYS, OptimizerConfig, from_flat
 from ultra_train.config.optimizer_flat import beside
 from ultra_train.config.optimizer_rules import optimizer_faults, read, traits
@@ -224,6 +225,10 @@ def _data(training: TrainingConfig) -> Found:
     if isinstance(training.dataset, tuple) and not training.dataset:
         yield ("training", "dataset"), "the list of sources is empty; name a file, a folder or a data set"
     specs = training.dataset if isinstance(training.dataset, tuple) else (training.dataset,)
+    if len(specs) > MOST_SOURCES:
+        message = f"a list of {len(specs):,} sources; name at most {MOST_SOURCES:,}, or a folder or a glob"
+        yield ("training", "dataset"), message
+        return
     for index, spec in enumerate(specs):
         source = spec if isinstance(spec, str) or spec is None else spec.source
         if source is None:

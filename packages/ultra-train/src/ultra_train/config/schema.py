@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
+from ultra_blocks.activations import SPELLINGS, Activation
 from ultra_blocks.config import UltraConfig
 from ultra_core import blocks, ffns, models, norms, optimizers, positions, schedules, tasks
 from ultra_core.config import dump
-from ultra_core.errors import PluginError
-from ultra_core.params import SEED_ROLES
 from ultra_core.registry import Registry
-from ultra_core.schema import DIALECT, attrs_schema, named_schema, options_schema
-from ultra_optim.preset import ALIASES
-from ultra_train.config.optimizer_rules import roles
+from ultra_core.schema import DIALECT, attrs_schema, named_schema
+from ultra_train.config.optimizer_schema import bare_optimizer_schema, optimizer_schema
 from ultra_train.config.preset import PresetFile, SparseFile
 
 Schema = dict[str, Any]
+ENCODER: Schema = {"const": "encoder", "description": "what every model of ultra is"}
 DEFS = "#/$defs"
 
 
@@ -25,6 +23,7 @@ def preset_schema() -> Schema:
     dense, sparse = attrs_schema(PresetFile), attrs_schema(SparseFile)
     model = attrs_schema(UltraConfig)
     _fill_model(model["properties"])
+    model["properties"]["mode"] = dense["properties"]["mode"] = ENCODER
     dense["properties"]["model"] = {"anyOf": [model, {"type": "null"}]}
     dense["properties"]["model_class"] = _nullable(_name(models))
     training = dense["properties"]["training"]["properties"]
@@ -33,7 +32,7 @@ def preset_schema() -> Schema:
     training["optimizer"] = _nullable({"$ref": f"{DEFS}/optimizer"})
     for part in training["sbert"].get("anyOf", []):
         if "properties" in part:
-            part["properties"]["optimizer"] = _nullable({"$ref": f"{DEFS}/optimizer"})
+            part["properties"]["optimizer"] = _nullable({"$ref": f"{DEFS}/bare_optimizer"})
     is_sparse = {
         "properties": {"model": {"type": "object", "required": ["architecture"]}},
         "required": ["model"],
@@ -50,7 +49,8 @@ def preset_schema() -> Schema:
             "norm": named_schema(norms),
             "ffn": named_schema(ffns),
             "position": named_schema(positions),
-            "optimizer": _optimizer(),
+            "optimizer": optimizer_schema(_name(optimizers)),
+            "bare_optimizer": bare_optimizer_schema(_name(optimizers)),
         },
     }
 
@@ -62,7 +62,8 @@ def schema_yaml() -> str:
 
 def _name(registry: Registry) -> Schema:
     picked = {"type": "string", "pattern": "^[^:]+:[a-z][a-z0-9_]*$"}
-    return {"anyOf": [{"enum": list(registry.names())}, picked]}
+    others = sorted(registry.spellings().keys() - set(registry.names()))
+    return {"anyOf": [{"enum": [*registry.names(), *others]}, picked]}
 
 
 def _nullable(schema: Schema) -> Schema:
@@ -70,6 +71,7 @@ def _nullable(schema: Schema) -> Schema:
 
 
 def _fill_model(fields: dict[str, Schema]) -> None:
+    fields["ffn_activation"] = _activation(fields["ffn_activation"])
     fields["layer_pattern"] |= {"type": "array", "items": {"$ref": f"{DEFS}/block"}, "minItems": 1}
     for field, kind in (("norm_type", "norm"), ("ffn", "ffn"), ("positions", "position")):
         kept: Schema = {
@@ -78,35 +80,12 @@ def _fill_model(fields: dict[str, Schema]) -> None:
         nullable = fields[field].get("default") is None
         reference = {"$ref": f"{DEFS}/{kind}"}
         fields[field] = {**kept, **(_nullable(reference) if nullable else reference)}
+    fields["positional_encoding"] = {**fields["positions"], "description": "another name of positions"}
 
 
-def _optimizer() -> Schema:
-    """Return the schema of an optimizer section: the class chooses which prefixed parameters there may be."""
-    choices: list[Schema] = []
-    for name in optimizers.names():
-        try:
-            options = options_schema(optimizers.get(name))["properties"]
-        except PluginError:
-            continue
-        condition = {"properties": {"optimizer_class": {"const": name}}, "required": ["optimizer_class"]}
-        choices.append({"if": condition, "then": {"properties": {"parameters": _parameters(name, options)}}})
-    return {
-        "type": "object",
-        "properties": {"optimizer_class": _name(optimizers), "parameters": {"type": "object"}},
-        "required": ["optimizer_class"],
-        "additionalProperties": False,
-        "allOf": choices,
-    }
-
-
-def _parameters(name: str, options: Mapping[str, Schema]) -> Schema:
-    """Return the schema of ``<name>-<hyperparameter>`` and ``<name>-<hyperparameter>_<role>``."""
-    spelled = {**options, **{short: options[full] for short, full in ALIASES.items() if full in options}}
-    known = "|".join(sorted(roles(blocks.names()) | set(SEED_ROLES)))
-    bare = {o: {k: v for k, v in schema.items() if k != "default"} for o, schema in spelled.items()}
-    return {
-        "type": "object",
-        "properties": {f"{name}-{option}": schema for option, schema in spelled.items()},
-        "patternProperties": {f"^{name}-{o}_({known})$": schema for o, schema in bare.items()},
-        "additionalProperties": False,
-    }
+def _activation(field: Schema) -> Schema:
+    """Return the schema of ``ffn_activation``: activations, FFNs whose name implies one, torch's classes."""
+    gates = [name for name, own in ffns.spellings().items() if name != own]
+    names = [*get_args(Activation), *SPELLINGS, *sorted(gates)]
+    torch_class = {"type": "string", "pattern": "^[A-Z][A-Za-z0-9]*$"}
+    return {"description": field["description"], **_nullable({"anyOf": [{"enum": names}, torch_class]})}

@@ -78,6 +78,11 @@ def _datasets(preset: SparseFile, given: frozenset[Path]) -> Found:
                         (*path, field.name),
                         f"{name} has no key {field.name!r}.{hint} Its keys: {listed(sorted(allowed))}",
                     )
+            if isinstance(entry.split_ratio, tuple) and abs(sum(entry.split_ratio) - 1) > 1e-6:
+                yield (
+                    (*path, "split_ratio"),
+                    f"the shares of train, dev and test sum to {sum(entry.split_ratio):g}, not to 1",
+                )
             if name not in DATASET_KEYS and entry.source is None:
                 known = listed(sorted(DATASET_KEYS))
                 yield path, f"{name} needs a source; only {known} have one of their own"
@@ -97,6 +102,11 @@ def _training(preset: SparseFile) -> Found:
         )
     if training.max_steps == 0 or training.max_steps < -1:
         yield ("training", "max_steps"), "max_steps is a number of updates, or -1 for num_train_epochs"
+    if training.early_stopping_patience is not None and training.eval_strategy == "no":
+        yield (
+            ("training", "early_stopping_patience"),
+            "early stopping compares evaluations; set eval_strategy to steps or epoch",
+        )
     if training.load_best_model_at_end:
         if training.eval_strategy == "no":
             yield (

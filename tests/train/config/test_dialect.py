@@ -1,0 +1,404 @@
+"""Files that people already have: every habit of theirs loads, says so once, and has one canonical form."""
+
+from typing import Any
+
+import jsonschema
+import pytest
+
+from ultra_blocks.config import UltraConfig
+from ultra_core import blocks, optimizers
+from ultra_core.config import parse_source
+from ultra_core.options import read_options
+from ultra_core.params import SEED_ROLES
+from ultra_train.config import to_tree, to_yaml
+from ultra_train.config.schema import preset_schema
+
+BLOCKS = ["gla", "deltanet", "gated_deltanet", "hgrn2", "retnet", "mamba", "kda"]
+
+
+@pytest.fixture(scope="module")
+def validator():
+    return jsonschema.Draft202012Validator(preset_schema())
+
+
+@pytest.fixture
+def accepted(load, validator):
+    """Load a text that the schema accepts too, and whose canonical form loads to the same without a word."""
+
+    def check(text: str, *overrides: str) -> Any:
+        tree = parse_source(text, overrides).tree
+        tree["training"].pop("task", None)  # the schema names the tasks that are installed
+        assert list(validator.iter_errors(tree)) == []
+        preset = load(text, *overrides)
+        again = load(to_yaml(preset))
+        assert again == preset
+        assert not [line for line in again.notices if line.startswith(("other names", "completed"))]
+        tree = parse_source(to_yaml(preset)).tree
+        del tree["training"]["task"]
+        assert list(validator.iter_errors(tree)) == []
+        return preset
+
+    return check
+
+
+def said(preset: Any, start: str) -> str:
+    (line,) = [line for line in preset.notices if line.startswith(start)]
+    return line
+
+
+def optimizer(name: str, **keys: Any) -> str:
+    return f"training.optimizer={{optimizer_class: {name}, parameters: {keys}}}".replace("'", '"').replace(
+        "True", "true"
+    )
+
+
+def test_a_family_file_of_every_optimizer(accepted, base):
+    """``betas`` and ``eps`` of every role, as the family writes them whatever the optimizer is.
+
+    The keys of every optimizer are in ``tests/optim/test_option_names.py``.
+    """
+    for name in ("adamw", "sgd_momentum", "lion", "adafactor", "adan", "ademamix", "scion"):
+        keys = {f"{name}-lr_{role}": 1e-4 for role in SEED_ROLES}
+        keys |= {f"{name}-betas_{role}": [0.9, 0.95] for role in SEED_ROLES}
+        keys |= {f"{name}-eps_{role}": 1e-8 for role in SEED_ROLES}
+        parameters = ", ".join(f"{key}: {value}" for key, value in keys.items())
+        section = f"training.optimizer={{optimizer_class: {name}, parameters: {{{parameters}}}}}"
+        preset = accepted(base, section, "training.scheduler_type=constant")
+        options = read_options(optimizers.get(name))
+        kept = preset.training.optimizer.parameters
+        for option in ("betas", "eps"):
+            key = f"{name}-{option}_norms"
+            if option not in options:
+                assert key not in kept
+                assert key in said(preset, "no effect in this run")
+            elif isinstance(options[option].default, tuple) and len(options[option].default) > 2 - (
+                option == "eps"
+            ):
+                assert f"{key} is {kept[key]}" in said(preset, "completed values")
+        if name in ("adan", "ademamix"):
+            assert kept[f"{name}-betas_ode"] == [0.9, 0.95, options["betas"].default[2]]
+        if name == "adafactor":
+            assert kept["adafactor-eps_ode"] == [1e-8, 1e-3]
+
+
+ROWS: list[tuple[str, dict[str, Any], dict[str, Any], str | None]] = [
+    ("muon", {"ns_eps": 1e-7}, {"ns_eps": 1e-7}, None),
+    ("turbo_muon", {"ns_eps": 1e-7}, {"ns_eps": 1e-7}, None),
+    ("normuon", {"ns_eps": 1e-7}, {"ns_eps": 1e-7}, None),
+    ("sophia", {"update_k": 10}, {"update_period": 10}, "sophia-update_k is sophia-update_period"),
+    ("galore_adamw", {"update_proj_gap": 9}, {"update_interval": 9}, "is galore_adamw-update_interval"),
+    ("apollo", {"update_proj_gap": 9}, {"update_interval": 9}, "is apollo-update_interval"),
+    ("apollo_mini", {"update_proj_gap": 9}, {"update_interval": 9}, "is apollo_mini-update_interval"),
+    *(
+        (name, {"proj_type": "std", "disable_nl": True, "scale_front": True}, {}, None)
+        for name in ("apollo", "apollo_mini", "apollo_8bit")
+    ),
+    ("adafactor", {"clip_threshold": 1.5}, {"d": 1.5}, "adafactor-clip_threshold is adafactor-d"),
+    ("adafactor", {"eps1": 1e-20, "eps2": 0.01}, {"eps": [1e-20, 0.01]}, "adafactor-eps1 is adafactor-eps"),
+    ("adafactor", {"beta2_decay": 0.8}, {"beta2_decay": -0.8}, None),
+]
+
+
+@pytest.mark.parametrize(("name", "given", "kept", "notice"), ROWS)
+def test_parameters_of_optimizers(accepted, base, name, given, kept, notice):
+    preset = accepted(base, optimizer(name, **{f"{name}-{key}": value for key, value in given.items()}))
+    expected = {f"{name}-{key}": value for key, value in (kept or given).items()}
+    assert preset.training.optimizer.parameters == expected
+    if notice:
+        assert notice in said(preset, "other names")
+    if name == "adafactor" and "beta2_decay" in given:
+        assert "adafactor-beta2_decay is -0.8" in said(preset, "completed values")
+
+
+def test_a_clip_that_the_method_has_not(accepted, base):
+    preset = accepted(base, optimizer("cautious_adamw", **{"cautious_adamw-cautious_clip": True}))
+    assert preset.training.optimizer.parameters == {}
+    assert "cautious_adamw-cautious_clip" in said(preset, "no effect in this run")
+
+
+def test_an_optimizer_by_its_other_name(accepted, base):
+    keys = {"q_apollo-lr": 1e-3, "q_apollo-rank": 8, "q_apollo-update_proj_gap": 5, "q_apollo-lr_norms": 1e-4}
+    preset = accepted(base, optimizer("q_apollo", **keys))
+    assert preset.training.optimizer.optimizer_class == "apollo_8bit"
+    assert preset.training.optimizer.parameters["apollo_8bit-update_interval"] == 5
+    line = said(preset, "other names")
+    assert "q_apollo is apollo_8bit (its states are quantised, not the weights)" in line
+    assert line.count("q_apollo-* is apollo_8bit-*") == 1
+
+
+SBERT = """\
+base_model: some/encoder
+training:
+  task: sbert
+  optimizer: {optimizer_class: adamw, parameters: {adamw-lr: 1e-4}}
+  sbert:
+    dataset_name: some/pairs
+    dataset_type: TRIPLETS
+    resume_from_checkpoint: true
+    wandb_project: mine
+    optimizer:
+      optimizer_class: muon
+      parameters: {muon-lr: 1e-3, momentum: 0.95, nesterov: true, ns_steps: 5}
+"""
+
+
+def test_sbert(accepted, later_tasks):
+    preset = accepted(SBERT, "training.report_to=[wandb]")
+    sbert = preset.training.sbert
+    assert sbert.resume_from_checkpoint is True
+    assert sbert.dataset_type == "triplets"
+    assert sbert.optimizer.parameters == {
+        "muon-lr": 1e-3,
+        "muon-momentum": 0.95,
+        "muon-nesterov": True,
+        "muon-ns_steps": 5,
+    }
+    assert "momentum is muon-momentum" in said(preset, "other names")
+
+
+def test_sbert_keys_without_effect(accepted, later_tasks):
+    other = SBERT.replace("muon", "lion")
+    line = said(accepted(other), "no effect in this run")
+    for key in ("training.sbert.wandb_project", "parameters.momentum", "parameters.ns_steps"):
+        assert key in line
+
+
+@pytest.mark.parametrize("form", ["sbert", "sparse"])
+def test_the_only_fault_of_a_task_that_is_not_there_is_that(problems, form, sparse):
+    (fault,) = problems(SBERT if form == "sbert" else sparse)
+    assert fault.message.startswith("unknown task")
+    assert "\n" not in fault.message
+    more = "training.sbert.epoch=1" if form == "sbert" else "loss.typ=x"
+    assert len(problems(SBERT if form == "sbert" else sparse, more)) == 2
+
+
+GALORE = (
+    "training.optimizer={optimizer_class: galore_adamw, "
+    "parameters: {galore_adamw-lr: 1e-4, galore_adamw-rank: 32}}"
+)
+
+
+def test_both_spellings_that_say_the_same(accepted, base, problems):
+    assert accepted(base, "training.use_galore=false").training.optimizer.optimizer_class == "lion"
+    preset = accepted(base, GALORE, "training.use_galore=true", "training.galore_rank=32",
+                      "training.galore_scale=0.5")  # fmt: skip
+    parameters = preset.training.optimizer.parameters
+    assert parameters == {"galore_adamw-lr": 1e-4, "galore_adamw-rank": 32, "galore_adamw-scale": 0.5}
+    assert "training.galore_scale is galore_adamw-scale" in said(preset, "other names")
+    assert accepted(base, GALORE, "training.use_galore=false", "training.galore_rank=8").notices
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["training.use_galore=true"], "training.use_galore"),
+        ([GALORE, "training.use_galore=true", "training.galore_rank=8"], "training.galore_rank"),
+        ([GALORE, "training.lr_norms=1e-3"], "training.lr_norms"),
+    ],
+)
+def test_both_spellings_that_disagree(problems, base, overrides, key):
+    (fault,) = problems(base, *overrides)
+    assert fault.key == key
+    assert "use one of the two" in fault.message
+
+
+MODEL = """\
+model_class: frankenstein
+model: {vocab_size: 512, hidden_size: 64, num_layers: 2, num_heads: 4, retention_heads: 4, use_moe: false}
+training: {lr_other: 1e-3}
+"""
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_that_are_called_attention(accepted, name):
+    preset = accepted(MODEL, f"model.layer_pattern=[{name}_attn, {{{name}_attn: {{}}}}, standard_attn]")
+    assert preset.model.layer_pattern == (name, name, "standard_attn")
+    assert f"model.layer_pattern {name}_attn is {name}" in said(preset, "other names")
+    assert f"{name}_attn" not in to_yaml(preset)
+
+
+@pytest.mark.parametrize(
+    ("given", "own"),
+    [
+        ("rope", "rope"),
+        ("alibi", "alibi"),
+        ("none", "nope"),
+        ("learned", "learned"),
+        ("sinusoidal", "sinusoidal"),
+        ("{rope: {base: 500.0}}", {"rope": {"base": 500.0}}),
+    ],
+)
+def test_positional_encoding(accepted, given, own):
+    preset = accepted(MODEL, f"model.positional_encoding={given}")
+    assert preset.model.positions == own
+    assert "model.positional_encoding is positions" in said(preset, "other names")
+    assert "positional_encoding" not in to_yaml(preset)
+
+
+def test_positional_encoding_of_titan(accepted):
+    preset = accepted(MODEL, "model.layer_pattern=[titan_attn]", "model.positional_encoding=hope")
+    assert preset.model.positions == "hope"
+
+
+def test_a_key_by_two_names(problems):
+    (fault,) = problems(MODEL, "model.positional_encoding=rope", "model.positions=rope")
+    assert fault.key == "model.positional_encoding"
+    assert "says the same as model.positions" in fault.message
+
+
+def test_options_of_rope(accepted):
+    preset = accepted(
+        MODEL, "model.positional_encoding=rope", "model.rope_base=500", "model.rope_scaling=2.0"
+    )
+    assert preset.model.positions == {"rope": {"base": 500, "scaling": 2.0}}
+    own = accepted(MODEL, "model.rope_scaling=1.0")
+    assert own.model.rope_scaling == 1.0
+    idle = accepted(MODEL, "model.layer_pattern=[retnet]", "model.rope_base=500.0")
+    assert "model.rope_base" in said(idle, "no effect in this run")
+
+
+@pytest.mark.parametrize(
+    ("given", "ffn"),
+    [
+        ("swiglu", {"glu": {"activation": "silu"}}),
+        ("geglu", {"glu": {"activation": "gelu"}}),
+        ("gelu_tanh", {"mlp": {"activation": "gelu_tanh"}}),
+        ("mish", {"mlp": {"activation": "mish"}}),
+        ("Mish", {"mlp": {"activation": "mish"}}),
+        ("relu6", {"mlp": {"activation": "relu6"}}),
+    ],
+)
+def test_activations(accepted, given, ffn):
+    assert accepted(MODEL, f"model.ffn_activation={given}").model.ffn == ffn
+    assert accepted(MODEL, f"model.ffn_activation={given}", "model.use_moe=true").model.ffn == {
+        "moe": {"expert": ffn}
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("mode=decoder", "mode"),
+        ("model.mode=decoder", "model.mode"),
+        ("model_class=frankesteindecoder", "model_class"),
+    ],
+)
+def test_decoders_are_refused(problems, override, key):
+    (fault,) = problems(MODEL, override)
+    assert fault.key == key
+    assert "trains encoders" in fault.message
+    assert "causal: true builds causal blocks" in fault.message
+
+
+def test_an_encoder_may_say_that_it_is_one(accepted):
+    assert "model.mode encoder" in said(accepted(MODEL, "model.mode=encoder"), "other names")
+    assert "mode" not in to_tree(accepted(MODEL, "mode=encoder"))
+
+
+@pytest.mark.parametrize(
+    ("name", "closest"), [("sparse_transformer_attn", "longformer_attn"), ("sparsek_attn", "nsa_attn")]
+)
+def test_blocks_that_are_not_there_name_the_closest(problems, name, closest):
+    (fault,) = problems(MODEL, f"model.layer_pattern=[{name}]")
+    assert f"The closest is '{closest}'" in fault.message
+
+
+def test_what_is_built_is_what_the_name_says():
+    config = UltraConfig(layer_pattern=("mamba_attn",), num_layers=1, hidden_size=64, use_moe=False)
+    assert config.layers() == [("mamba", {})]
+    assert blocks.get("mamba_attn") is blocks.get("mamba")
+
+
+SPARSE_ROWS: list[tuple[str, tuple[str, ...], Any]] = [
+    ("datasets.nli.split_ratio=[0.98, 0.01, 0.01]", ("datasets", "nli", "split_ratio"), [0.98, 0.01, 0.01]),
+    ("datasets.nli.split_ratio=0.9", ("datasets", "nli", "split_ratio"), 0.9),
+    ("datasets.ddsc.tasks=null", ("datasets", "ddsc", "tasks"), None),
+    ("datasets.nli.languages=null", ("datasets", "nli", "languages"), None),
+    (
+        "datasets.scandi_qa.paws_data_dir=data/x-final",
+        ("datasets", "scandi_qa", "paws_data_dir"),
+        "data/x-final",
+    ),
+    (
+        "datasets.eti={enabled: true, source: me/eti, columns: {query: q}, split_ratio: [0.8, 0.1, 0.1], "
+        "languages: [nb]}",
+        ("datasets", "eti"),
+        {
+            "enabled": True,
+            "source": "me/eti",
+            "columns": {"query": "q"},
+            "languages": ["nb"],
+            "split_ratio": [0.8, 0.1, 0.1],
+        },
+    ),
+    ("model.patch_sigmoid_for_sparsity=true", ("model", "patch_sigmoid_for_sparsity"), True),
+    ("model.load_pretrained_sparse_encoder=true", ("model", "load_pretrained_sparse_encoder"), True),
+    ("training.early_stopping_patience=3", ("training", "early_stopping_patience"), 3),
+    ("training.early_stopping_threshold=0.001", ("training", "early_stopping_threshold"), 0.001),
+    ("training.report_to=[tensorboard, mlflow]", ("training", "report_to"), ["tensorboard", "mlflow"]),
+    ("datasets.sampling_strategy=ROUND_ROBIN", ("datasets", "sampling_strategy"), "round_robin"),
+    ("datasets.sampling_strategy=Proportional", ("datasets", "sampling_strategy"), "proportional"),
+    ("training.batch_sampler=NO_DUPLICATES", ("training", "batch_sampler"), "no_duplicates"),
+    ("training.eval_strategy=STEPS", ("training", "eval_strategy"), "steps"),
+]
+
+
+@pytest.mark.parametrize(("override", "path", "value"), SPARSE_ROWS, ids=[row[0][:50] for row in SPARSE_ROWS])
+def test_sparse_presets(load, sparse, later_tasks, validator, override, path, value):
+    preset = load(sparse, override)
+    found: Any = to_tree(preset)
+    for part in path:
+        found = found[part]
+    assert found == value
+    assert load(to_yaml(preset)) == preset
+    if "Proportional" not in override:  # schemas know small letters and capitals
+        assert list(validator.iter_errors(parse_source(sparse, [override]).tree)) == []
+    written = override.partition("=")[2]
+    assert any(line.startswith("other names") for line in preset.notices) == (
+        isinstance(value, str) and value != written
+    )
+
+
+def test_enumerations_by_their_class(load, sparse, later_tasks):
+    preset = load(sparse, "training.batch_sampler=BatchSamplers.NO_DUPLICATES")
+    assert preset.training.batch_sampler == "no_duplicates"
+
+
+def test_settings_of_mlflow(load, sparse, minimal, later_tasks, problems):
+    section = "mlflow={tracking_uri: 'http://x', experiment_name: e, tags: {a: b}}"
+    named = load(sparse, section, "training.report_to=[tensorboard, mlflow]")
+    assert (named.mlflow.experiment_name, named.mlflow.tags) == ("e", {"a": "b"})
+    idle = load(minimal, section)
+    assert "mlflow" in said(idle, "no effect in this run")
+    (fault,) = problems(minimal, "mlflow={tracking_url: x}")
+    assert "Did you mean 'tracking_uri'" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("datasets.nli.split_ratio=[0.9, 0.2, 0.1]", "datasets.nli.split_ratio"),
+        ("datasets.nli.split_ratio=[0.9, 0.1]", "datasets.nli.split_ratio"),
+        ("datasets.sampling_strategy=ROBIN_ROUND", "datasets.sampling_strategy"),
+        ("datasets.nli.tasks=[x]", "datasets.nli.tasks"),
+        ("training.early_stopping_patience=0", "training.early_stopping_patience"),
+    ],
+)
+def test_sparse_faults(problems, sparse, later_tasks, override, key):
+    assert [fault.key for fault in problems(sparse, override)] == [key]
+
+
+def test_early_stopping_needs_evaluations(problems, sparse, later_tasks):
+    (fault,) = problems(sparse, "training.early_stopping_patience=2", "training.eval_strategy=no")
+    assert fault.key == "training.early_stopping_patience"
+
+
+def test_a_device_that_is_not_there(load, sparse, later_tasks, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (line,) = load(sparse, "hardware.device=mps").notices
+    assert line == "hardware.device: there is no mps on this machine; the best that is there is cpu"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert load(sparse, "hardware.device=mps").notices == ()

@@ -1,0 +1,162 @@
+"""Keys of other tools and keys in the wrong place: the error names the key that was meant and its place."""
+
+import pytest
+
+from ultra_optim.preset import parse_parameters
+from ultra_train.config.preset import PresetFile, SparseFile
+from ultra_train.config.suggestions import COMMAND_LINE, key_places
+from ultra_train.config.synonyms import DENSE, PARAMETERS, SBERT, SPARSE, flattened
+
+CASES = [
+    ("learning_rate", f"{PARAMETERS}.adamw-lr"),
+    ("training.learning_rate", f"{PARAMETERS}.adamw-lr"),
+    ("training.learningRate", f"{PARAMETERS}.adamw-lr"),
+    ("training.lr", f"{PARAMETERS}.adamw-lr"),
+    ("training.weight_decay", f"{PARAMETERS}.adamw-weight_decay"),
+    ("training.optimizer.lr", f"{PARAMETERS}.adamw-lr"),
+    ("training.adamw-lr", f"{PARAMETERS}.adamw-lr"),
+    ("adamw-learning_rate", f"{PARAMETERS}.adamw-lr"),
+    ("training.muon-learning_rate_norms", f"{PARAMETERS}.muon-lr_norms"),
+    ("training.optimizer_class", "training.optimizer.optimizer_class"),
+    ("optim", "training.optimizer.optimizer_class"),
+    ("per_device_train_batch_size", "training.batch_size"),
+    ("training.per-device-train-batch-size", "training.batch_size"),
+    ("batch_size", "training.batch_size"),
+    ("model.batch_size", "training.batch_size"),
+    ("training.hidden_size", "model.hidden_size"),
+    ("training.vocab_size", "model.vocab_size"),
+    ("model.num_hidden_layers", "model.num_layers"),
+    ("model.hidden_act", "model.ffn_activation"),
+    ("train_file", "training.dataset"),
+    ("training.datasets", "training.dataset"),
+    ("fp16", "training.precision"),
+    ("training.bf16", "training.precision"),
+    ("save_steps", "training.checkpoint_every_n_steps"),
+    ("training.warmup_steps", "training.scheduler_warmup_ratio"),
+    ("training.warmup_ratio", "training.scheduler_warmup_ratio"),
+    ("model_name_or_path", "base_model"),
+    ("model.base_model", "base_model"),
+    ("training.base_model", "base_model"),
+    ("tokenizer_name", "tokenizer.name_or_path"),
+    ("name_or_path", "tokenizer.name_or_path"),
+    ("training.output_dir", "training.hf_output_dir"),
+    ("output_dir", "training.hf_output_dir"),
+    ("num_train_epochs", "training.num_epochs"),
+    ("logging_steps", "training.telemetry_log_interval"),
+    ("seed", "training.seed"),
+    ("model.max_length", "training.max_length"),
+    ("training.layer_pattern", "model.layer_pattern"),
+    ("training.sbert={dataset_name: x, num_epochs: 3}", "training.sbert.epochs"),
+    ("training.sbert={dataset_name: x, lr: 3}", "training.sbert.learning_rate"),
+    ("training.gradient_checkpointing", "training.activation_checkpointing"),
+    ("training.cutoff_len", "training.max_length"),
+    ("micro_batch_size", "training.batch_size"),
+]
+
+
+@pytest.mark.parametrize(("key", "meant"), CASES, ids=[key for key, _ in CASES])
+def test_the_key_and_its_place(problems, minimal, key, meant):
+    (fault,) = problems(minimal, key if "=" in key else f"{key}=1")
+    assert f"did you mean {meant}" in fault.message
+
+
+def test_a_key_that_is_close_is_suggested_as_ever(problems, minimal):
+    (fault,) = problems(minimal, "training.batch_sise=1")
+    assert fault.message.startswith("unknown key. Did you mean 'batch_size'")
+
+
+def test_the_optimizer_of_the_file(problems, base):
+    (fault,) = problems(base, "training.learning_rate=1")
+    assert fault.message == f"unknown key; did you mean {PARAMETERS}.lion-lr?"
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("learning_rate", "did you mean 'adamw-lr'?"),
+        ("adamw-learning_rate", "Did you mean 'adamw-lr'?"),
+        ("adamw-learning_rate_norms", "Did you mean 'adamw-lr_norms'?"),
+        ("batch_size", "did you mean training.batch_size?"),
+        ("num_train_epochs", "did you mean training.num_epochs?"),
+    ],
+)
+def test_among_the_parameters(problems, minimal, key, message):
+    (fault,) = problems(minimal, f"{PARAMETERS}.{key}=1")
+    assert message in fault.message
+
+
+@pytest.mark.parametrize(
+    ("key", "option"),
+    [("resume_from_checkpoint", "--resume"), ("run_name", "--name"), ("device", "--device")],
+)
+def test_what_the_command_line_sets(problems, minimal, key, option):
+    (fault,) = problems(minimal, f"training.{key}=x")
+    assert f"the option {option} of ultra-train run?" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("training.batch_size", "training.per_device_train_batch_size"),
+        ("training.lr", "training.learning_rate"),
+        ("learning_rate", "training.learning_rate"),
+        ("base_model", "model.base_model"),
+        ("training.activation_checkpointing", "hardware.gradient_checkpointing"),
+        ("training.gradient_checkpointing", "hardware.gradient_checkpointing"),
+        ("training.document_regularizer_weight", "loss.document_regularizer_weight"),
+        ("dataset", "datasets"),
+    ],
+)
+def test_sparse_presets(problems, sparse, later_tasks, key, meant):
+    (fault,) = problems(sparse, f"{key}=1")
+    assert f"did you mean {meant}?" in fault.message
+
+
+def test_keys_of_the_task_sbert_at_the_level_above(problems, base, later_tasks):
+    text = base.replace("training:\n", "training:\n  task: sbert\n  sbert: {dataset_name: x}\n")
+    for key, meant in (("learning_rate", "learning_rate"), ("num_train_epochs", "epochs")):
+        (fault,) = problems(text, f"training.{key}=1")
+        assert f"did you mean training.sbert.{meant}?" in fault.message
+
+
+def paths(cls):
+    return {".".join(path) for places in key_places(cls).values() for path in places}
+
+
+@pytest.mark.parametrize(("table", "cls"), [(DENSE, PresetFile), (SBERT, PresetFile), (SPARSE, SparseFile)])
+def test_every_target_is_a_key(table, cls):
+    for target in table.values():
+        if target.startswith(f"{PARAMETERS}."):
+            key = target.removeprefix(f"{PARAMETERS}.")
+            value = [0.9, 0.99] if "betas" in key else 0.1
+            assert parse_parameters("adamw", {key: value}).faults == []
+        else:
+            assert target in paths(cls)
+
+
+def test_no_synonym_is_a_key_at_the_place_of_its_target():
+    for table, cls in ((DENSE, PresetFile), (SBERT, PresetFile), (SPARSE, SparseFile)):
+        known = paths(cls)
+        for name, target in table.items():
+            section = target.rpartition(".")[0]
+            assert name not in {
+                flattened(p.rpartition(".")[2]) for p in known if p.rpartition(".")[0] == section
+            }
+
+
+def test_options_of_the_command_line_exist():
+    from ultra_train.cli.run import run
+
+    assert set(COMMAND_LINE.values()) <= {option for parameter in run.params for option in parameter.opts}
+
+
+@pytest.mark.parametrize("section", [(), ("model",), ("training",)])
+def test_every_key_at_a_wrong_level_is_answered(problems, minimal, section):
+    places = [place for found in key_places(PresetFile).values() for place in found]
+    wrong = sorted({place[-1] for place in places} - {p[-1] for p in places if p[:-1] == section})
+    found = {
+        f.path: f.message for f in problems(minimal, *(f"{'.'.join((*section, key))}=1" for key in wrong))
+    }
+    assert len(wrong) > 50
+    for key in wrong:
+        assert found[(*section, key)].startswith("unknown key; did you mean ")
