@@ -36,7 +36,5 @@ def test_at_most_fifty_faults_are_listed_and_the_rest_is_counted():
 
 
 def test_a_fault_that_quotes_something_enormous_is_cut():
-    (line,) = str(ConfigError([Fault("f", 1, 1, (), f"{'x' * 10_000} is long")])).splitlines()
-    assert len(line) == 4005
-    assert line.startswith("f:1:1: xxx")
-    assert line.endswith("xxx is long")
+    (line,) = str(ConfigError([Fault("f", 1, 1, (), f"no block {'x' * 10_000} here")])).splitlines()
+    assert line == f"f:1:1: no block {'x' * 200}...{'x' * 50} here"

@@ -63,7 +63,7 @@ def test_positions_are_those_of_the_file():
 def test_a_key_by_two_names_is_a_fault():
     made, rewritten = own_names(parse_source("inner: {size: 1, width: 2}"), Outer)
     assert rewritten == []
-    with pytest.raises(ConfigError, match="inner.width: says the same as inner.size; keep one of them"):
+    with pytest.raises(ConfigError, match=r"inner\.width: says the same as inner\.size; keep one of them"):
         structure(made, Outer)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -10,8 +11,7 @@ from functools import lru_cache
 LISTED = 50
 """Most faults that a message lists; it counts the rest."""
 
-WIDEST = 4000
-"""Most characters of one fault in a message, but for the dots where it is cut."""
+_ENORMOUS = re.compile(r"\S{500,}")
 
 LONGEST = 100
 """Characters of a name that are compared with others: the time grows with their square."""
@@ -78,7 +78,7 @@ class ConfigError(UltraError):
 def shortened(items: Sequence[object]) -> list[str]:
     """Return the first ``LISTED`` items as texts, and ``"and 89,950 more"`` when there are others.
 
-    A text of more than ``WIDEST`` characters, which quotes something enormous, is cut in the middle.
+    Words of hundreds of characters, such as enormous names, are cut.
     """
     left = len(items) - LISTED
     texts = [_cut(text) for text in map(str, items[:LISTED])]
@@ -86,8 +86,7 @@ def shortened(items: Sequence[object]) -> list[str]:
 
 
 def _cut(text: str) -> str:
-    half = WIDEST // 2
-    return text if len(text) <= WIDEST else f"{text[:half]} ... {text[-half:]}"
+    return _ENORMOUS.sub(lambda word: f"{word[0][:200]}...{word[0][-50:]}", text)
 
 
 def key_of(path: Path) -> str:
