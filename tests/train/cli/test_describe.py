@@ -42,3 +42,19 @@ def test_an_unknown_name_is_suggested(ultra):
     result = ultra("describe", "retnat")
     assert result.exit_code == 2
     assert "Did you mean 'retnet'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("gla_attn", ["block gla (", "other names:\n    gla_attn"]),
+        ("glu", ["swiglu, with activation: silu"]),
+        ("apollo_8bit", ["q_apollo (its states are quantised, not the weights)"]),
+        ("adafactor", ["eps2: eps, number 2 of its list", "beta2_decay: beta2_decay, with either sign"]),
+        ("cautious_adamw", ["accepted without effect:\n    cautious_clip: the method clips nothing"]),
+    ],
+)
+def test_other_names(ultra, name, found):
+    output = ultra("describe", name).output
+    for text in found:
+        assert text in output
