@@ -1,14 +1,19 @@
-"""The names that the options of an optimizer have in presets, and what may be written for their values."""
+"""The names that the options of an optimizer have in presets, and what may be written for their values.
+
+Imports no torch: reading a preset that is wrong need not wait for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, get_origin
+from typing import Annotated, Any, get_origin
 
 from ultra_core.errors import did_you_mean, listed
-from ultra_core.options import mismatch, read_options
-from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_core.options import Range, mismatch, read_options
 from ultra_optim.spellings import OptionAlias
+
+NonNegative = Annotated[float, Range(min=0)]
+Beta = Annotated[float, Range(min=0, lt=1)]  # those of `ultra_optim.checks`, which imports torch
 
 ALIASES: dict[str, str] = {"wd": "weight_decay"}
 """Short names of hyperparameters in presets."""
@@ -28,10 +33,10 @@ SYNONYMS: dict[str, str] = {
 """Names of hyperparameters elsewhere, and ours: what an error about an unknown one suggests."""
 
 GENERIC: dict[str, Any] = {
-    "lr": LearningRate,
-    "weight_decay": WeightDecay,
+    "lr": NonNegative,
+    "weight_decay": NonNegative,
     "betas": tuple[Beta, ...],
-    "eps": Epsilon | tuple[Epsilon, ...],
+    "eps": NonNegative | tuple[NonNegative, ...],
 }
 """Hyperparameters that families of presets repeat for every optimizer, for those too that have none."""
 

@@ -90,7 +90,11 @@ def _dense(source: Source, name: str, look: bool) -> Preset:
     given = paths(source.tree)
 
     def contradictions(value: PresetFile) -> Iterator[tuple[Path, str]]:
-        found = list(rules.faults(value, given))
+        found = list(rules.too_many_sources(value.training))
+        if found:
+            yield from found  # looking at each, and at everything else, would take its time
+            return
+        found += rules.faults(value, given)
         if look:
             found += places.missing(value)
         complete = with_model(value, given)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
-from ultra_train.config.data import EMBEDDED, MOST_SOURCES, DataKeys, Dataset, DatasetSource, as_sources
+from ultra_train.config.data import EMBEDDED, DataKeys, Dataset, DatasetSource, as_sources
 from ultra_train.data.errors import DataError
 from ultra_train.data.files import expanded, find_files, is_of_the_hub, near
 
@@ -113,8 +113,6 @@ def _local_folder(training: DataKeys) -> Found:
 def _dataset(path: Path, dataset: Dataset | None) -> Found:
     """Yield what is wrong with the sources of a ``dataset`` key, each at its place."""
     items = dataset if isinstance(dataset, tuple) else (dataset,)
-    if len(items) > MOST_SOURCES:
-        return  # the rules say so
     found = 0
     for index, item in enumerate(items):
         place = (*path, index) if isinstance(dataset, tuple) else path

@@ -58,6 +58,14 @@ def faults(preset: PresetFile, given: frozenset[Path]) -> Found:
         )
 
 
+def too_many_sources(training: TrainingConfig) -> Found:
+    """Yield a fault when a list of sources is so long that nobody can mean it."""
+    if isinstance(training.dataset, tuple) and len(training.dataset) > MOST_SOURCES:
+        count = len(training.dataset)
+        message = f"a list of {count:,} sources; name at most {MOST_SOURCES:,}, or a folder or a glob"
+        yield ("training", "dataset"), message
+
+
 def name_fault(registry: Registry, name: str, path: Path) -> Found:
     """Yield a fault when a registry does not know a name, or knows two of it."""
     try:
@@ -225,10 +233,6 @@ def _data(training: TrainingConfig) -> Found:
     if isinstance(training.dataset, tuple) and not training.dataset:
         yield ("training", "dataset"), "the list of sources is empty; name a file, a folder or a data set"
     specs = training.dataset if isinstance(training.dataset, tuple) else (training.dataset,)
-    if len(specs) > MOST_SOURCES:
-        message = f"a list of {len(specs):,} sources; name at most {MOST_SOURCES:,}, or a folder or a glob"
-        yield ("training", "dataset"), message
-        return
     for index, spec in enumerate(specs):
         source = spec if isinstance(spec, str) or spec is None else spec.source
         if source is None:
