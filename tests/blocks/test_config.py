@@ -257,12 +257,20 @@ def test_every_activation_that_torch_names_and_gates(given, ffn):
 
 def test_other_names_of_plugins_are_written_out():
     given = UltraConfig(
-        layer_pattern=["retnet_attn", {"ultra-blocks:gla_attn": {"chunk_size": 4}}],
+        layer_pattern=[
+            "retnet_attn",
+            {"ultra-blocks:gla_attn": {"chunk_size": 4}},
+            {"titan": {"positions": "none"}},
+        ],
         ffn={"moe": {"expert": "swiglu"}},
         positions="none",
         rope_base=5.0,
     ).canonical()
-    assert given.layer_pattern == ("retnet", {"ultra-blocks:gla": {"chunk_size": 4}})
+    assert given.layer_pattern == (
+        "retnet",
+        {"ultra-blocks:gla": {"chunk_size": 4}},
+        {"titan_attn": {"positions": "nope"}},
+    )
     assert given.ffn == {"moe": {"expert": {"glu": {"activation": "silu"}}}}
     assert (given.positions, given.rope_base) == ("nope", 5.0)
 

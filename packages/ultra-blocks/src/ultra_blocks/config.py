@@ -58,6 +58,15 @@ def own_spec(registry: Registry, spec: Spec) -> Spec:
     return {own: {**alias.options, **options}} if alias.options or options else own
 
 
+def _own_block(spec: Spec) -> Spec:
+    """Return a block of a pattern, and the position code among its options, by their own names."""
+    name, options = split_spec(own_spec(blocks, spec))
+    code = options.get("positions")
+    if isinstance(code, str) or (isinstance(code, Mapping) and len(code) == 1):
+        options["positions"] = own_spec(positions, code)
+    return {name: options} if options else own_spec(blocks, spec)
+
+
 def short(name: str) -> str:
     """Return the name without the distribution that ``distribution:name`` picks."""
     return name.rpartition(":")[2]
@@ -202,7 +211,7 @@ class UltraConfig:
         for spec in self.layer_pattern:
             if isinstance(spec, str) and spec not in known:
                 known[spec] = own_spec(blocks, spec)
-        return tuple(known[s] if isinstance(s, str) else own_spec(blocks, s) for s in self.layer_pattern)
+        return tuple(known[s] if isinstance(s, str) else _own_block(s) for s in self.layer_pattern)
 
     def norm(self) -> tuple[str, dict[str, Any]]:
         """Return (norm name, options)."""
