@@ -62,7 +62,7 @@ def _own_block(spec: Spec) -> Spec:
     """Return a block of a pattern, and the position code among its options, by their own names."""
     name, options = split_spec(own_spec(blocks, spec))
     code = options.get("positions")
-    if isinstance(code, str) or (isinstance(code, Mapping) and len(code) == 1):
+    if isinstance(code, str) or (isinstance(code, dict) and len(code) == 1):
         options["positions"] = own_spec(positions, code)
     return {name: options} if options else own_spec(blocks, spec)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import Any, get_type_hints
 
 import attrs
@@ -17,7 +16,7 @@ from ultra_core.registry import Registry
 Found = Iterator[tuple[Path, str]]
 
 MOST = 200
-"""Contradictions after which no more are looked for: what is close to thousands of names takes minutes."""
+"""Unknown blocks after which nothing that is close is looked for: with thousands it takes minutes."""
 
 Layer = tuple[int, str, dict[str, Any]]
 
@@ -28,9 +27,7 @@ def faults(config: UltraConfig) -> list[tuple[Path, str]]:
         return found
     from ultra_blocks.trial import refusals  # imports torch
 
-    found = list(islice(_contradictions(config), MOST))
-    if len(found) == MOST:
-        return found
+    found = list(_contradictions(config))
     return found + list(refusals(config, [path for path, _ in found]))
 
 
@@ -82,17 +79,21 @@ def _contradictions(config: UltraConfig) -> Found:
     if config.positions is not None:
         yield from _plugin(positions, config.positions, ("positions",))
     known = []
-    unknown: dict[str, str] = {}
+    wrong: dict[str, str] = {}
+    there = blocks.spellings()
     for i, spec in enumerate(config.layer_pattern):
-        if isinstance(spec, str) and spec in unknown:
-            yield ("layer_pattern", i), unknown[spec]
+        name, options = split_spec(spec)
+        if name not in wrong and len(wrong) >= MOST and short(name) not in there:
+            wrong[name] = f"unknown block {name!r}"
+        if name in wrong:
+            yield ("layer_pattern", i) if isinstance(spec, str) else ("layer_pattern", i, name), wrong[name]
             continue
         found = list(_plugin(blocks, spec, ("layer_pattern", i)))
         yield from found
         if not found:
-            known.append((i, *split_spec(spec)))
-        elif isinstance(spec, str):
-            unknown[spec] = found[0][1]
+            known.append((i, name, options))
+        elif short(name) not in there:
+            wrong[name] = found[0][1]
     yield from _heads(config, known)
     yield from _directions(config, known)
     yield from _position_kinds(config, known)

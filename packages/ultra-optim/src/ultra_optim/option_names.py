@@ -117,8 +117,10 @@ class OptionNames:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return [value, *default[1:]] if is_number and option == "eps" else value
 
-    def unknown(self, rest: str) -> str:
-        """Return what is said of a key that names no option."""
+    def unknown(self, rest: str, *, compare: bool = True) -> str:
+        """Return what is said of a key that names no option; what is close to it only if it is compared."""
+        if not compare:
+            return f"{self.prefix} has no hyperparameter {rest!r}"
         for name in sorted(self.names, key=len, reverse=True):
             if rest.startswith(f"{name}_"):
                 role = rest[len(name) + 1 :]

@@ -32,7 +32,7 @@ FLAT_DEFAULTS: dict[str, dict[str, Any]] = {
 """What a role has in the flat spelling unless the preset says otherwise."""
 
 MOST = 200
-"""Faults after which no other key is read: what is close to thousands of names takes minutes to find."""
+"""Faults after which nothing that is close to an unknown key is looked for: with thousands it takes minutes."""
 
 
 @attrs.define
@@ -96,8 +96,6 @@ def parse_parameters(
     parsed = Parsed()
     found: dict[tuple[str, str], list[_Written]] = {}
     for key, value in parameters.items():
-        if len(parsed.faults) >= MOST:
-            break
         rest, problem = names.strip(key, prefixes, bare)
         if problem:
             parsed.faults.append((key, problem))
@@ -115,7 +113,7 @@ def parse_parameters(
             else:
                 parsed.idle.append(key)
         else:
-            parsed.faults.append((key, names.unknown(rest)))
+            parsed.faults.append((key, names.unknown(rest, compare=len(parsed.faults) < MOST)))
     for (option, role), parts in found.items():
         _place(parsed, names, option, role, parts)
     return parsed
