@@ -32,7 +32,7 @@ FLAT_DEFAULTS: dict[str, dict[str, Any]] = {
 """What a role has in the flat spelling unless the preset says otherwise."""
 
 MOST = 200
-"""Faults after which nothing that is close to an unknown key is looked for: with thousands it takes minutes."""
+"""Faults after which nothing that is close to an unknown key is looked for: it takes minutes."""
 
 
 @attrs.define
