@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import DebertaV2Config, DebertaV2ForMaskedLM, PreTrainedTokenizerFast
 
 from ultra_train.fill_mask import FillMaskError, fill_mask
 
@@ -71,3 +76,50 @@ def test_a_model_file_that_is_cut_short(finished_run, tmp_path):
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(FillMaskError, match="no masked language model can be loaded"):
         fill_mask(tmp_path / "model", ["abre la [MASK]"])
+
+
+@pytest.fixture
+def changed(finished_run, tmp_path):
+    """Copy the finished model with another config."""
+
+    def change(**values):
+        shutil.copytree(finished_run / "model", tmp_path / "model")
+        config = tmp_path / "model" / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | values))
+        return tmp_path / "model"
+
+    return change
+
+
+def test_a_model_that_returns_tuples(finished_run, changed):
+    texts = ["abre la [MASK]"]
+    assert fill_mask(changed(return_dict=False), texts) == fill_mask(finished_run, texts)
+
+
+@pytest.mark.parametrize("change", [{"vocab_size": 7}, {"hidden_size": "abc"}])
+def test_a_config_that_cannot_be(changed, change):
+    with pytest.raises(FillMaskError, match=r"no masked language model can be loaded: \w+"):
+        fill_mask(changed(**change), ["abre la [MASK]"])
+
+
+def test_a_text_as_long_as_the_run_was_trained_on(tmp_path):
+    """The model was made for 8 tokens and trained on rows of 20; it has no table of positions."""
+    words = WordLevel({f"w{i}": i for i in range(24)}, unk_token="w2")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(words), pad_token="w0", mask_token="w4", model_max_length=20
+    )
+    tokenizer.backend_tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.save_pretrained(tmp_path)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = DebertaV2Config(
+        vocab_size=24,
+        max_position_embeddings=8,
+        position_biased_input=False,
+        relative_attention=True,
+        **sizes,
+    )
+    DebertaV2ForMaskedLM(config).save_pretrained(tmp_path)
+    ((guesses,),) = fill_mask(tmp_path, ["w7 " * 19 + "[MASK]"])
+    assert len(guesses) == 5
+    with pytest.raises(FillMaskError, match="longer than the 20"):
+        fill_mask(tmp_path, ["w7 " * 20 + "[MASK]"])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM
+from transformers import AlbertConfig, AlbertForMaskedLM, BertConfig, BertForMaskedLM
 
 from ultra_core.errors import UltraError
 from ultra_train.config import load_preset
@@ -25,6 +25,8 @@ class Tokenizer:
 
     model_max_length = 10**30
     pad_token_id = 0
+    mask_token_id = 4
+    all_special_ids = (0, 1, 2, 3, 4)
 
     def get_vocab(self):
         return {str(i): i for i in (*range(20), 21)}
@@ -90,3 +92,27 @@ def test_a_model_that_does_not_fit_on_the_disk_leaves_nothing(task, tmp_path):
     with pytest.raises(OSError, match="No space left"):
         task().save(Trainer(), tmp_path / "out" / "model")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_activations_that_cannot_be_computed_again(task, tmp_path):
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    AlbertForMaskedLM(AlbertConfig(vocab_size=20, embedding_size=8, **sizes)).save_pretrained(
+        tmp_path / "albert"
+    )
+    made = task("training.activation_checkpointing=true", f"base_model={tmp_path}/albert")
+    with pytest.raises(UltraError, match=r"activation_checkpointing: .*AlbertForMaskedLM.*leave it out"):
+        made.build_model()
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("mask_token_id", None, "has no mask token"),
+        ("pad_token_id", None, "no padding token"),
+        ("all_special_ids", range(22), "knows no tokens but special ones"),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_trained_with(task, monkeypatch, attribute, value, message):
+    monkeypatch.setattr(Tokenizer, attribute, value)
+    with pytest.raises(UltraError, match=rf"the tokenizer .*bert.* {message}"):
+        task()._check_vocabulary()
