@@ -10,8 +10,10 @@ import torch
 
 from ultra_train.checkpoint_state import load_tree, random_state, restore_random_state, save_tree
 from ultra_train.checkpoints import (
+    UNFINISHED,
     CheckpointError,
     Keeping,
+    checksum,
     found,
     make_room,
     newest_whole,
@@ -130,10 +132,69 @@ def test_room_is_made_by_old_ones_but_never_by_the_best_or_the_newest(tmp_path):
     assert [c.step for c in found(tmp_path)] == [4, 2]
 
 
-def test_leftovers_of_a_killed_writer_go(tmp_path):
+def test_leftovers_of_a_killed_writer_go_and_nothing_else(tmp_path):
     (tmp_path / ".writing-9-1").mkdir()
+    marked, mine = tmp_path / ".writing-9-2", tmp_path / ".writing-notes"
+    for folder in (marked, mine):
+        folder.mkdir()
+        (folder / "half").touch()
+    (marked / UNFINISHED).touch()
+    removing = put(tmp_path, 8).path.rename(tmp_path / ".removing-8-3")
+    (removing / "data").unlink()
     put(tmp_path, 10)
-    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-10"]
+    assert {p.name for p in tmp_path.iterdir()} == {"checkpoint-10", ".writing-notes"}
+    assert (mine / "half").exists()
+
+
+def test_what_others_put_into_a_checkpoint_stays(tmp_path):
+    keeping = Keeping(newest=1)
+    notes = put(tmp_path, 1).path / "notes.txt"
+    notes.write_text("the one I liked")
+    put(tmp_path, 2)
+    rotate(tmp_path, keeping)
+    assert (tmp_path / "left-of-checkpoint-1" / "notes.txt").read_text() == "the one I liked"
+    assert [p.name for p in (tmp_path / "left-of-checkpoint-1").iterdir()] == ["notes.txt"]
+    assert [c.step for c in found(tmp_path)] == [2]
+
+
+def test_a_folder_without_a_manifest_is_not_removed(tmp_path):
+    for step in (1, 5):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "pytorch_model.bin").write_text("of somebody else")
+    put(tmp_path, 2)
+    put(tmp_path, 3)
+    rotate(tmp_path, Keeping(newest=1))
+    assert [c.step for c in found(tmp_path)] == [5, 3, 1]
+    put(tmp_path, 5)  # in its place, which is needed
+    assert (tmp_path / "unused-checkpoint-5" / "pytorch_model.bin").read_text() == "of somebody else"
+    (tmp_path / "checkpoint-5" / "data").write_text("damaged")
+    set_aside(tmp_path, newer_than=3)
+    assert (tmp_path / "unused-checkpoint-5" / "pytorch_model.bin").exists()
+    assert (tmp_path / "unused-checkpoint-5.1" / "data").read_text() == "damaged"
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside", "", "."])
+def test_a_manifest_never_leads_out_of_its_folder(tmp_path, name):
+    (tmp_path / "outside").write_text("mine")
+    root = tmp_path / "checkpoints"
+    checkpoint, target = put(root, 1), str(tmp_path) + name if name.startswith("/") else name
+    manifest = checkpoint.manifest
+    manifest["files"][target] = {"bytes": 4, "sha256": checksum(tmp_path / "outside")}
+    (checkpoint.path / "manifest.json").write_text(json.dumps(manifest))
+    assert "is not the name of a file in it" in checkpoint.damage()
+    put(root, 2)
+    rotate(root, Keeping(newest=1))
+    assert (tmp_path / "outside").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoint-²", "checkpoint-٣", "checkpoint-007", "checkpoint--1", "checkpoint-"]
+)
+def test_only_names_that_are_written_are_read(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / "checkpoint-4").write_text("a file")
+    put(tmp_path, 3)
+    assert [c.step for c in found(tmp_path)] == [3]
 
 
 def test_a_tree_comes_back_exactly(tmp_path):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 
+from ultra_train.made import Made
 from ultra_train.run_folder import (
     RunFolderError,
     check_reachable,
@@ -11,7 +13,7 @@ from ultra_train.run_folder import (
     choose,
     is_locked,
     locked,
-    start_afresh,
+    unless_started,
 )
 
 
@@ -38,11 +40,10 @@ def test_a_folder_whose_run_never_trained_is_taken_again(tmp_path):
     folder = tmp_path / "a"
     (folder / "tokenizer").mkdir(parents=True)
     (folder / "config.yaml").write_text("")
-    assert choose(tmp_path, "a", name=None, resume=False) == folder
+    assert choose(tmp_path, "a", name=None, resume=False).name == "a-2"  # nothing says that it is ours
     with locked(folder):
         assert choose(tmp_path, "a", name=None, resume=False).name == "a-2"
-    start_afresh(folder)
-    assert {p.name for p in folder.iterdir()} == {".lock"}
+    assert choose(tmp_path, "a", name=None, resume=False) == folder
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", "-x", " "])
@@ -121,3 +122,62 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
     with pytest.raises(RunFolderError, match="may not be written to"):
         check_reachable("key", tmp_path / "new")
+
+
+def everything(folder):
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("there", [(), ("runs/",), ("runs/a/",), ("runs/a/notes.txt",), ("runs/b/.lock",)])
+@pytest.mark.parametrize("error", [RunFolderError, KeyboardInterrupt, OSError(errno.ENOSPC, "full")])
+def test_a_run_that_never_trained_leaves_what_was_there(tmp_path, there, error):
+    for name in there:
+        path = tmp_path / name
+        (path if name.endswith("/") else path.parent).mkdir(parents=True)
+        if not name.endswith("/"):
+            path.touch()
+    before, folder = everything(tmp_path), tmp_path / "runs" / "a"
+
+    def fail():
+        with unless_started(folder), locked(folder):
+            (folder / "config.yaml").touch()
+            (folder / "checkpoints").mkdir()
+            (folder / "tokenizer").mkdir()
+            (folder / "tokenizer" / "tokenizer.json").touch()
+            Made(folder).put("tokenizer", {"files": {"tokenizer.json": "", "../../notes": ""}})
+            raise error
+
+    with pytest.raises(error if isinstance(error, type) else OSError):
+        fail()
+    assert everything(tmp_path) == before
+
+
+def test_what_a_plugin_wrote_into_it_and_what_has_trained_stays(tmp_path):
+    def start(name, trains):
+        with unless_started(tmp_path / name) as started, locked(tmp_path / name):
+            if trains:
+                started()
+            else:
+                (tmp_path / name / "notes.txt").touch()
+            raise RunFolderError
+
+    with pytest.raises(RunFolderError):
+        start("a", trains=False)
+    assert everything(tmp_path) == {"a", "a/notes.txt"}
+    with pytest.raises(RunFolderError):
+        start("b", trains=True)
+    assert everything(tmp_path / "b") == {".lock"}
+
+
+def test_a_run_whose_config_is_lost_can_go_on(tmp_path):
+    (tmp_path / "a" / "checkpoints" / "checkpoint-4").mkdir(parents=True)
+    assert choose(tmp_path, "a", name=None, resume=True) == tmp_path / "a"
+    with pytest.raises(RunFolderError, match=r"Runs there: a\."):
+        choose(tmp_path, "b", name=None, resume=True)
+
+
+def test_a_lock_that_is_no_text(tmp_path):
+    with locked(tmp_path / "a"):
+        (tmp_path / "a" / ".lock").write_bytes(b"\xff\xfe")
+        with pytest.raises(RunFolderError, match="in use"), locked(tmp_path / "a"):
+            pass

@@ -31,6 +31,7 @@ def test_every_override_exists_in_transformers_with_the_same_parameters():
         "_judge",
         "_drop",
         "_forward_pass",
+        "_tell_gradients",
         "_is_finished",
         "_go_back",
         "_now",
@@ -40,6 +41,7 @@ def test_every_override_exists_in_transformers_with_the_same_parameters():
         "restore_special_tokens",
     }
     ours |= {
+        "_check_finite",
         "_fill_checkpoint",
         "_load_weights",
         "_save_under_own_names",

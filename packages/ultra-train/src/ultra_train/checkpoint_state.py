@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from ultra_train import files
 from ultra_train.checkpoints import CheckpointError
 
 DEVICES = ("cuda", "mps", "xpu")
@@ -31,10 +33,30 @@ def save_tree(stem: Path, tree: Any) -> None:
 
 
 def load_tree(stem: Path) -> Any:
-    """Read back what :func:`save_tree` wrote, tensors on the CPU and in memory of their own."""
-    tensors = load_file(stem.with_suffix(".safetensors"))
-    shape = json.loads(stem.with_suffix(".json").read_text("utf-8"))
-    return _decode(shape, {name: tensor.clone() for name, tensor in tensors.items()})
+    """Read back what :func:`save_tree` wrote, tensors on the CPU and in memory of their own.
+
+    Raises:
+        CheckpointError: the files are not there or not of that form.
+    """
+    try:
+        tensors = load_file(stem.with_suffix(".safetensors"))
+        shape = files.read_json(stem.with_suffix(".json"))
+        return _decode(shape, {name: tensor.clone() for name, tensor in tensors.items()})
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{stem}: this state cannot be read ({error})") from error
+
+
+def check_tree(stem: Path) -> None:
+    """Look whether :func:`load_tree` could read a tree, without reading its tensors.
+
+    Raises:
+        CheckpointError: it could not.
+    """
+    try:
+        with safe_open(stem.with_suffix(".safetensors"), framework="pt") as file:
+            _decode(files.read_json(stem.with_suffix(".json")), dict.fromkeys(file.keys(), torch.empty(0)))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{stem.name} cannot be read ({error})") from error
 
 
 def _encode(value: Any, tensors: dict[str, torch.Tensor], where: str) -> Any:
@@ -61,14 +83,24 @@ def _key(key: Any, where: str) -> Any:
     return key
 
 
-def _decode(shape: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    if not isinstance(shape, dict):
+def _decode(shape: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    if not isinstance(shape, (dict, list)):
         return shape
+    if not isinstance(shape, dict) or len(shape) != 1:
+        raise ValueError("a value is neither plain nor a tensor, dict, list or tuple")
     ((kind, content),) = shape.items()
-    if kind == "tensor":
+    if kind == "tensor" and isinstance(content, str):
+        if content not in tensors:
+            raise ValueError(f"the tensor {content[:40]!r} is missing")
         return tensors[content]
+    if not isinstance(content, list):
+        raise ValueError(f"{kind[:40]!r} has no list of values")
     if kind == "dict":
+        if not all(isinstance(p, list) and len(p) == 2 and type(p[0]) in (int, str) for p in content):
+            raise ValueError("a dict is not a list of keys and values")
         return {k: _decode(v, tensors) for k, v in content}
+    if kind not in ("list", "tuple"):
+        raise ValueError(f"{kind[:40]!r} is none of tensor, dict, list, tuple")
     items = [_decode(v, tensors) for v in content]
     return tuple(items) if kind == "tuple" else items
 

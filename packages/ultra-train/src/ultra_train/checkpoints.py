@@ -8,21 +8,27 @@ the checksums say so and the next older one is taken.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import attrs
 
 from ultra_core.errors import UltraError
+from ultra_train import files
+from ultra_train.made import checksum
 
 MANIFEST = "manifest.json"
 PREFIX = "checkpoint-"
+NAME = re.compile(rf"{PREFIX}(0|[1-9][0-9]{{0,17}})")
 WRITING = ".writing-"
+REMOVING = ".removing-"
+UNFINISHED = ".unfinished"
+"""Marks a folder of :func:`write` until its manifest is there: all that is in it is ours."""
 
 
 class CheckpointError(UltraError):
@@ -38,19 +44,23 @@ class Checkpoint:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What its writer recorded: ``files`` with checksums, ``metrics``, and other facts."""
-        loaded = json.loads((self.path / MANIFEST).read_text("utf-8"))
-        if not isinstance(loaded, dict) or not isinstance(loaded.get("files"), dict):
-            raise ValueError(f"{self.path / MANIFEST} is no manifest")
-        return loaded
+        """What its writer recorded: ``files`` with checksums, ``metrics``, and other facts.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is not what ultra writes.
+        """
+        return read_manifest(self.path)
 
     def damage(self) -> str | None:
-        """Say what is wrong with it, or None when every file is as it was written."""
+        """Say what is wrong with it, or None when every file is as written and its numbers are finite."""
+        from ultra_train.checkpoint_content import content_damage
+
         try:
-            files = self.manifest["files"]
+            listed = self.manifest["files"]
         except (OSError, ValueError) as error:
             return f"its manifest cannot be read ({error})"
-        for name, facts in files.items():
+        for name, facts in listed.items():
             path = self.path / name
             if not path.is_file():
                 return f"{name} is missing"
@@ -58,17 +68,43 @@ class Checkpoint:
                 return f"{name} has {path.stat().st_size} bytes, {facts['bytes']} were written"
             if checksum(path) != facts["sha256"]:
                 return f"{name} is not what was written (checksum)"
-        return None
+        return content_damage(self.path, listed)
+
+    @property
+    def readable(self) -> bool:
+        """Whether its manifest can be read."""
+        try:
+            read_manifest(self.path)
+        except (OSError, ValueError):
+            return False
+        return True
 
     def size(self) -> int:
         """Bytes that it takes."""
         return folder_size(self.path)
 
 
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a checkpoint.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not what ultra writes; names of files that lead out of the folder are not either.
+    """
+    manifest = files.read_json(folder / MANIFEST)
+    listed = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(listed, dict):
+        raise ValueError(f"{folder / MANIFEST} is no manifest: it lists no files")
+    for name, facts in listed.items():
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
+            raise ValueError(
+                f"{folder / MANIFEST} is no manifest: {name[:80]!r} is not the name of a file in it"
+            )
+        size, digest = (facts.get("bytes"), facts.get("sha256")) if isinstance(facts, dict) else (None, None)
+        if type(size) is not int or not isinstance(digest, str):
+            raise ValueError(f"{folder / MANIFEST} is no manifest: {name[:80]!r} has no size and checksum")
+    return manifest
 
 
 def folder_size(path: Path) -> int:
@@ -87,14 +123,26 @@ def found(root: Path) -> list[Checkpoint]:
     """Return the checkpoints of a run, newest first, unchecked."""
     if not root.is_dir():
         return []
-    entries = [p for p in root.iterdir() if p.name.startswith(PREFIX) and p.name[len(PREFIX) :].isdigit()]
-    return sorted((Checkpoint(p, int(p.name[len(PREFIX) :])) for p in entries), key=lambda c: -c.step)
+    named = ((path, NAME.fullmatch(path.name)) for path in root.iterdir())
+    there = [Checkpoint(path, int(name[1])) for path, name in named if name and path.is_dir()]
+    return sorted(there, key=lambda c: -c.step)
 
 
-def newest_whole(root: Path, warn: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
-    """Return the newest checkpoint whose checksums agree; ``warn`` hears of every damaged one passed over."""
+def newest_whole(
+    root: Path,
+    warn: Callable[[str], None] = lambda _: None,
+    *,
+    check: Callable[[Checkpoint], str | None] = lambda _: None,
+) -> Checkpoint | None:
+    """Return the newest checkpoint whose checksums agree.
+
+    Args:
+        root: folder of the run's checkpoints.
+        warn: hears of every damaged one that is passed over.
+        check: says what else is wrong with one, or None.
+    """
     for candidate in found(root):
-        damage = candidate.damage()
+        damage = candidate.damage() or check(candidate)
         if damage is None:
             return candidate
         warn(f"{candidate.path} is damaged and not used: {damage}")
@@ -114,26 +162,29 @@ def write(root: Path, step: int, fill: Callable[[Path], None], facts: Mapping[st
         CheckpointError: the disk is full or refuses; nothing half-written stays.
     """
     target = Checkpoint(root / f"{PREFIX}{step}", step)
-    temporary = root / f"{WRITING}{step}-{os.getpid()}"
+    temporary = None
     try:
-        temporary.mkdir(parents=True)
+        temporary = files.new_folder(root, f"{WRITING}{step}-")
+        (temporary / UNFINISHED).touch()
         fill(temporary)
-        files = {
+        written = {
             p.relative_to(temporary).as_posix(): {"bytes": p.stat().st_size, "sha256": checksum(p)}
             for p in sorted(temporary.rglob("*"))
-            if p.is_file()
+            if p.is_file() and p.name != UNFINISHED
         }
-        manifest = {"step": step, **facts, "files": files}
+        manifest = {"step": step, **facts, "files": written}
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
-        for name in [*files, MANIFEST]:
-            _sync(temporary / name)
-        _sync(temporary)
+        for name in [*written, MANIFEST]:
+            files.sync(temporary / name)
+        (temporary / UNFINISHED).unlink()
+        files.sync(temporary)
         if target.path.exists():  # of a course that was left, or damaged; the new one replaces it
-            target.path.rename(root / f"{WRITING}old-{step}-{os.getpid()}")
+            discard(target)
         temporary.rename(target.path)
-        _sync(root)
+        files.sync(root)
     except Exception as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
         if not is_full_disk(error):
             raise
         raise CheckpointError(
@@ -143,6 +194,14 @@ def write(root: Path, step: int, fill: Callable[[Path], None], facts: Mapping[st
         ) from error
     clean(root)
     return target
+
+
+def add_metrics(root: Path, step: int, metrics: Mapping[str, float]) -> None:
+    """Record what a checkpoint was found to be worth after it was written."""
+    checkpoint = Checkpoint(root / f"{PREFIX}{step}", step)
+    if checkpoint.readable:
+        text = json.dumps({**checkpoint.manifest, "metrics": dict(metrics)}, indent=1)
+        files.write_text(checkpoint.path / MANIFEST, text)
 
 
 def is_full_disk(error: BaseException) -> bool:
@@ -162,26 +221,51 @@ def set_aside(root: Path, newer_than: int) -> None:
     """Rename what is newer than a step (damaged, or of a course that was left) out of the way."""
     for checkpoint in found(root):
         if checkpoint.step > newer_than:
-            aside = root / f"unused-{checkpoint.path.name}"
-            shutil.rmtree(aside, ignore_errors=True)
-            checkpoint.path.rename(aside)
+            _out_of_the_way(checkpoint.path, f"unused-{checkpoint.path.name}")
+
+
+def _out_of_the_way(path: Path, name: str) -> None:
+    aside = path.with_name(name)
+    if os.path.lexists(aside):
+        files.set_aside(path, name)
+    else:
+        path.rename(aside)
+
+
+def discard(checkpoint: Checkpoint) -> None:
+    """Remove a checkpoint: the files that its manifest lists.
+
+    What else is in its folder stays, in a folder ``left-of-checkpoint-<step>``; a folder without a manifest
+    of ours is renamed and nothing of it is removed.
+    """
+    if checkpoint.path.is_symlink() or not checkpoint.readable:
+        _out_of_the_way(checkpoint.path, f"unused-{checkpoint.path.name}")
+        return
+    going = files.new_folder(checkpoint.path.parent, f"{REMOVING}{checkpoint.step}-")
+    os.replace(checkpoint.path, going)  # from here on it is no checkpoint, whatever happens
+    _remove_listed(going)
+
+
+def _remove_listed(folder: Path) -> None:
+    try:
+        names = list(read_manifest(folder)["files"])
+    except (OSError, ValueError):
+        files.remove_empty(folder)
+        return
+    files.remove_files(folder, [*names, MANIFEST])
+    files.remove_empty(folder)
+    if folder.exists():
+        step = folder.name.removeprefix(REMOVING).removeprefix(WRITING).split("-")[0]
+        _out_of_the_way(folder, f"left-of-{PREFIX}{step}")
 
 
 def clean(root: Path) -> None:
-    """Remove what killed writers left behind."""
-    for path in root.glob(f"{WRITING}*"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot sync folders
-            raise
-    finally:
-        os.close(descriptor)
+    """Remove what killed writers left behind: folders that a marker or a manifest says are ours."""
+    for path in [*root.glob(f"{WRITING}*"), *root.glob(f"{REMOVING}*")]:
+        if (path / UNFINISHED).is_file() and path.name.startswith(WRITING):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.is_dir():
+            _remove_listed(path)
 
 
 @attrs.frozen(kw_only=True)
@@ -209,11 +293,12 @@ class Keeping:
             return False
         if len(best) < self.best:
             return True
-        worst = float((_metrics(best[-1]) or {})[self.metric])
-        return value > worst if self.greater_is_better else value < worst
+        worst = (_metrics(best[-1]) or {})[self.metric]
+        return bool(value > worst if self.greater_is_better else value < worst)
 
     def superfluous(self, checkpoints: list[Checkpoint]) -> Iterator[Checkpoint]:
-        """Yield those that need not stay, oldest first."""
+        """Yield those that need not stay, oldest first; one without a manifest is not ours to remove."""
+        checkpoints = [c for c in checkpoints if c.readable]
         stay = {c.step for c in checkpoints[: max(1, self.newest)]}
         stay |= {c.step for c in self.ranked(checkpoints)[: self.best]}
         yield from (c for c in reversed(checkpoints) if c.step not in stay)
@@ -230,7 +315,7 @@ def _metrics(checkpoint: Checkpoint) -> dict[str, Any] | None:
 def rotate(root: Path, keeping: Keeping) -> None:
     """Delete the checkpoints that need not stay."""
     for checkpoint in keeping.superfluous(found(root)):
-        shutil.rmtree(checkpoint.path, ignore_errors=True)
+        discard(checkpoint)
 
 
 def make_room(
@@ -263,7 +348,7 @@ def make_room(
     for checkpoint in spare:
         if short() is None:
             return
-        shutil.rmtree(checkpoint.path, ignore_errors=True)
+        discard(checkpoint)
     if (reason := short()) is not None:
         raise CheckpointError(
             f"no room for the next checkpoint: it takes about {_mb(need)}, but {reason}. Free some space or "

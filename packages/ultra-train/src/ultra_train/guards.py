@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ultra_core.errors import UltraError
+from ultra_train import files
 from ultra_train.trainer_stream import Position
 from ultra_train.undisturbed import undisturbed
 
@@ -69,6 +69,17 @@ class Guard:
         self.offending.clear()
 
     @property
+    def row(self) -> dict[str, Any]:
+        """The present row of drops, for a checkpoint; what a resumed run is given back."""
+        return {"in_a_row": self.in_a_row, "offending": self.offending}
+
+    @row.setter
+    def row(self, facts: Mapping[str, Any]) -> None:
+        count = facts.get("in_a_row", 0)
+        self.in_a_row = count if type(count) is int else 0
+        self.offending = positions(facts.get("offending")) or []
+
+    @property
     def exhausted(self) -> bool:
         """Whether so many updates were dropped in a row that the run must go back."""
         return self.in_a_row > 0 and self.in_a_row >= self.patience
@@ -76,28 +87,81 @@ class Guard:
 
 @attrs.define
 class Rollbacks:
-    """What the run left out when it went back; kept in a file, so that a resumed run leaves it out too."""
+    """What the run left out when it went back; kept in a file, so that a resumed run leaves it out too.
+
+    Attributes:
+        path: the file.
+        skipped: positions of the micro-batches that are left out.
+        count: how often the run went back.
+        events: what ``metrics.jsonl`` says of it.
+    """
 
     path: Path
     skipped: list[Position] = attrs.field(factory=list)
     count: int = 0
+    events: list[dict[str, Any]] = attrs.field(factory=list)
 
     @classmethod
-    def read(cls, path: Path) -> Rollbacks:
-        """Read the file, or start without any."""
-        if not path.exists():
-            return cls(path)
-        facts = json.loads(path.read_text("utf-8"))
-        return cls(path, [(int(e), int(i)) for e, i in facts["skipped"]], int(facts["count"]))
+    def read(
+        cls,
+        path: Path,
+        *,
+        checkpoint: Mapping[str, Any] | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> Rollbacks:
+        """Read the file, or start without any.
 
-    def add(self, positions: Iterable[Position]) -> None:
-        """Count a rollback that leaves out these micro-batches."""
+        A file that cannot be read is renamed; what the checkpoint knows then counts.
+
+        Args:
+            path: the file.
+            checkpoint: the same facts in the checkpoint that the run goes on from.
+            say: hears of a file that is not used.
+        """
+        known = cls._of(path, checkpoint or {}) or cls(path)
+        if not path.exists():
+            return known
+        try:
+            here = cls._of(path, files.read_json(path))
+        except (OSError, ValueError):
+            here = None
+        if here is None:
+            aside = files.set_aside(path)
+            say(f"{path} is damaged; it is now {aside.name}, and what the checkpoint knows of it is used")
+            return known
+        return here if here.count >= known.count else known
+
+    @classmethod
+    def _of(cls, path: Path, facts: Any) -> Rollbacks | None:
+        if not isinstance(facts, Mapping) or type(count := facts.get("count", 0)) is not int or count < 0:
+            return None
+        skipped, events = positions(facts.get("skipped", [])), facts.get("events", [])
+        if skipped is None or not isinstance(events, list) or not all(isinstance(e, dict) for e in events):
+            return None
+        return cls(path, skipped, count, events)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a file or a checkpoint keeps."""
+        return {"count": self.count, "skipped": self.skipped, "events": self.events}
+
+    def add(self, positions: Iterable[Position], event: Mapping[str, Any] | None = None) -> None:
+        """Count a rollback that leaves out these micro-batches, and what is said of it."""
         self.skipped.extend(positions)
         self.count += 1
+        if event is not None:
+            self.events.append(dict(event))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"count": self.count, "skipped": self.skipped}), "utf-8")
-        os.replace(temporary, self.path)
+        files.write_text(self.path, json.dumps(self.facts))
+
+
+def positions(value: Any) -> list[Position] | None:
+    """Return a list of epochs and indices as JSON gives it, or None when it is none."""
+    if not isinstance(value, (list, tuple)):
+        return None
+    pairs = [p for p in value if isinstance(p, (list, tuple)) and len(p) == 2]
+    whole = [(e, i) for e, i in pairs if type(e) is int and type(i) is int]
+    return whole if len(whole) == len(value) else None
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

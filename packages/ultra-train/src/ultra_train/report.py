@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import html
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from ultra_train import files
 
 WIDTH, HEIGHT, MARGIN = 640, 240, 48
 CURVES = (
@@ -44,9 +45,7 @@ def write_report(folder: Path, records: Sequence[Mapping[str, Any]], name: str) 
             parts.append(f"<h2>{html.escape(title)}</h2>{chart(series)}")
     parts.append(_events(records))
     path = folder / "report.html"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(PAGE.format(title=html.escape(name), body="\n".join(parts)), "utf-8")
-    os.replace(temporary, path)
+    files.write_text(path, PAGE.format(title=html.escape(name), body="\n".join(parts)))
     return path
 
 
@@ -94,7 +93,7 @@ def chart(series: Mapping[str, Points]) -> str:
 def _summary(records: Sequence[Mapping[str, Any]]) -> str:
     last: dict[str, Any] = {}
     for record in records:
-        last |= {k: v for k, v in record.items() if not isinstance(v, str)}
+        last |= {k: v for k, v in record.items() if isinstance(v, (int, float))}
     shown = [k for k in ("step", "epoch", "tokens_seen", "loss", "eval_loss", "eval_accuracy") if k in last]
     rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{_number(last[k])}</td></tr>" for k in shown)
     return f"<table>{rows}</table>"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -19,13 +17,23 @@ from transformers.utils import logging as transformers_logging
 from ultra_core import tasks
 from ultra_core.errors import UltraError, listed
 from ultra_core.hooks import plugin_manager
-from ultra_train import run_folder
+from ultra_train import files, run_folder
 from ultra_train.callbacks.metrics import MetricsFile
-from ultra_train.checkpoints import Checkpoint, Keeping, make_room, newest_whole, set_aside
+from ultra_train.checkpoint_resume import read_progress, resume_damage
+from ultra_train.checkpoints import (
+    Checkpoint,
+    CheckpointError,
+    Keeping,
+    make_room,
+    newest_whole,
+    set_aside,
+)
 from ultra_train.config import Preset, TrainingConfig, load_preset, to_tree, to_yaml
 from ultra_train.config.integrations import environment
 from ultra_train.data.files import expanded
 from ultra_train.guards import Guard, Rollbacks
+from ultra_train.made import Made
+from ultra_train.model_folder import publish
 from ultra_train.report import write_report
 from ultra_train.run_arguments import (
     Rate,
@@ -39,16 +47,14 @@ from ultra_train.run_arguments import (
 )
 from ultra_train.run_callbacks import Callbacks, TooHot, add_callbacks
 from ultra_train.run_card import write_card
+from ultra_train.run_ending import dead_workers_explained, resume_command
+from ultra_train.signals import Interrupted, Signals
 from ultra_train.tasks.base import Task
 from ultra_train.trainer_plugins import optimizer_builder, schedule
 from ultra_train.trainer_settings import TrainerSettings, evaluation_weights
 from ultra_train.trainer_stream import EndlessBatches
 
 PACKAGES = ("ultra-core", "ultra-blocks", "ultra-optim", "ultra-train", "torch", "transformers")
-
-
-class Interrupted(KeyboardInterrupt):
-    """A run that was stopped by a signal after saving a checkpoint."""
 
 
 @attrs.define(kw_only=True)
@@ -100,27 +106,49 @@ def execute(
     manager.hook.ultra_config_loaded(config=preset)
     plugin = tasks.get(preset.training.task)
     folder = run_folder.choose(runs, preset.name, name=name, resume=resume)
-    with run_folder.locked(folder):
-        if not resume:
-            run_folder.start_afresh(folder)
+    with Signals() as signals, run_folder.unless_started(folder) as started, run_folder.locked(folder):
+        if resume:
+            started()
         task = plugin(preset, folder, device=where, say=lambda line: console.print(line, markup=False))
         run = Run(path=folder, config=preset, task=task)
-        return _Execution(run, console, where, resume).go(manager)
+        return _Execution(run, console, where, resume, signals, started).go(manager)
 
 
 class _Execution:
     """The stages of one run."""
 
-    def __init__(self, run: Run, console: Console, device: torch.device, resume: bool) -> None:
+    def __init__(
+        self,
+        run: Run,
+        console: Console,
+        device: torch.device,
+        resume: bool,
+        signals: Signals,
+        started: Callable[[], None],
+    ) -> None:
         self.run = run
         self.console = console
         self.device = device
+        self.signals = signals
+        self.started = started
         self.metrics = MetricsFile(run.path / run_folder.METRICS)
         self.checkpoints = run.path / run_folder.CHECKPOINTS
         self.checkpoint: Checkpoint | None = None
         if resume:
-            self.checkpoint = newest_whole(self.checkpoints, self._say)
+            self.checkpoint = self._newest()
         self.resume = resume
+
+    def _newest(self) -> Checkpoint | None:
+        damaged: list[str] = []
+        checkpoint = newest_whole(self.checkpoints, damaged.append, check=resume_damage)
+        for line in damaged:
+            self._say(line)
+        if checkpoint is None and damaged:
+            raise CheckpointError(
+                f"none of the checkpoints in {self.checkpoints} can be used, so there is nothing to go on "
+                "from. Put a copy of one back, or start again without --resume, which takes a new folder."
+            )
+        return checkpoint
 
     def _say(self, line: str) -> None:
         self.console.print(line, markup=False)
@@ -129,7 +157,8 @@ class _Execution:
         """Prepare, train, evaluate, save, tell."""
         run, preset = self.run, self.run.config
         self._say(f"run: {run.path} on {describe_device(self.device)}")
-        self._note_changes()
+        if self.resume:
+            self._note_changes()
         if self.checkpoint is None:
             self._record_config()
         run.task.prepare()
@@ -145,20 +174,21 @@ class _Execution:
             metrics=self.metrics,
             console=self.console,
             device=self.device,
+            signals=self.signals,
             say=self._say,
         )
-        trainer.add_callback(_OnceTrainingBegins(self._record_config))
+        trainer.callback_handler.callbacks.insert(0, _OnceTrainingBegins(self._started))
         trainer.add_callback(_OnceTrainingBegins(self._record_events))
         self._check_room(trainer)
         try:
-            trainer.train(resume_from_checkpoint=self._start_point())
+            with dead_workers_explained(self.checkpoints):
+                trainer.train(resume_from_checkpoint=self._start_point())
         finally:
             callbacks.finish()
         if trainer.state.global_step < trainer.args.max_steps:
             self._stopped(trainer, callbacks)
         metrics = self._final_metrics(trainer)
-        run.task.save(trainer, self.model_folder)
-        write_card(self.model_folder, preset, metrics, trainer)
+        publish(self.model_folder, lambda f: self._fill(f, trainer, metrics), Made(run.path), self._say)
         write_report(run.path, self.metrics.read(), preset.name)
         manager.hook.ultra_run_finished(run=run)
         self._close(trainer, metrics)
@@ -170,9 +200,13 @@ class _Execution:
         wanted = self.run.config.training.hf_output_dir
         return Path(wanted).expanduser().absolute() if wanted else self.run.path / run_folder.MODEL
 
+    def _fill(self, folder: Path, trainer: Any, metrics: Mapping[str, float]) -> None:
+        self.run.task.save(trainer, folder)
+        write_card(folder, self.run.config, metrics, trainer)
+
     def _note_changes(self) -> None:
         """Say which keys are others than those that the run was trained with so far."""
-        path = self.run.path / run_folder.CONFIG
+        path = (self.checkpoint.path if self.checkpoint else self.run.path) / run_folder.CONFIG
         if not path.exists():
             return
         try:
@@ -184,12 +218,13 @@ class _Execution:
         if changed:
             self._say(f"notice: other than when the run began: {', '.join(changed)}")
 
+    def _started(self) -> None:
+        self.started()
+        self._record_config()
+
     def _record_config(self) -> None:
         """Write the resolved preset, whole or not at all; on a resumed run once its checkpoint fits it."""
-        path = self.run.path / run_folder.CONFIG
-        temporary = path.with_name(f".{path.name}")
-        temporary.write_text(to_yaml(self.run.config), "utf-8")
-        os.replace(temporary, path)
+        files.write_text(self.run.path / run_folder.CONFIG, to_yaml(self.run.config))
 
     def _record_events(self) -> None:
         """Log what the task has to say of its data, once a run."""
@@ -210,7 +245,8 @@ class _Execution:
             max_steps=updates,
             evaluates=evaluation is not None,
         )
-        rollbacks = Rollbacks.read(run.path / "rollbacks.json")
+        known = read_progress(self.checkpoint.path).get("rollbacks") if self.checkpoint else None
+        rollbacks = Rollbacks.read(run.path / run_folder.ROLLBACKS, checkpoint=known, say=self._say)
         settings = TrainerSettings(
             stream=EndlessBatches(loader, rollbacks.skipped),
             build_optimizer=optimizer_builder(training, updates=updates),
@@ -285,21 +321,12 @@ class _Execution:
         step, most = trainer.state.global_step, trainer.args.max_steps
         message = (
             f"{reason}: stopped after update {step} of {most}, and a checkpoint is saved. Go on with: "
-            f"{self._command()} --resume"
+            f"{resume_command(self.run.path)}"
         )
-        if callbacks.interrupt.received is None:
+        if self.signals.received is None:
             raise TooHot(message)
         self._say(message)
-        raise Interrupted(message)
-
-    def _command(self) -> str:
-        given = [a for a in sys.argv[1:] if a != "--resume"]
-        started_here = Path(sys.argv[0]).name.startswith("ultra-train") and given[:1] in (["run"], ["train"])
-        words = given if started_here else ["run", str(self.run.path / run_folder.CONFIG)]
-        words = words if "--name" in words else [*words, "--name", self.run.path.name]
-        elsewhere = "--output-dir" not in words and self.run.path.parent != Path(run_folder.RUNS)
-        there = ["--output-dir", str(self.run.path.parent)] if elsewhere else []
-        return shlex.join(["ultra-train", *words, *there])
+        raise Interrupted(message, self.signals.received)
 
     def _final_metrics(self, trainer: Any) -> dict[str, float]:
         if trainer.eval_dataset is None:
@@ -353,9 +380,9 @@ def _check_places(training: TrainingConfig) -> None:
     if not any(cache.glob("tokens-*")):  # one that holds builds may be read-only: they are only read
         check("training.cache_dir", cache)
     if training.csv_log_path is not None:
-        check("training.csv_log_path", Path(training.csv_log_path).parent)
+        check("training.csv_log_path", Path(training.csv_log_path).expanduser().parent)
     if training.hf_output_dir is not None:
-        check("training.hf_output_dir", Path(training.hf_output_dir).parent)
+        check("training.hf_output_dir", Path(training.hf_output_dir))
 
 
 def _bytes(gigabytes: float | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,11 @@ from ultra_train.callbacks.hooks import HooksCallback
 from ultra_train.callbacks.interrupt import InterruptCallback
 from ultra_train.callbacks.metrics import MetricsCallback, MetricsFile
 from ultra_train.callbacks.progress import ProgressCallback
+from ultra_train.callbacks.table import Table
 from ultra_train.config.training import TrainingConfig
+from ultra_train.guards import Rollbacks
+from ultra_train.made import Made
+from ultra_train.signals import Signals
 
 
 class TooHot(UltraError):
@@ -43,7 +48,8 @@ class Callbacks:
         """Why the run was stopped before its end, or None."""
         if self.gpu is not None and self.gpu.stopped_at is not None:
             return f"the GPU reached {self.gpu.stopped_at:.0f} C"
-        return None if self.interrupt.received is None else "interrupted"
+        number = self.interrupt.signals.received
+        return None if number is None else f"interrupted by {signal.Signals(number).name}"
 
 
 def add_callbacks(
@@ -54,11 +60,12 @@ def add_callbacks(
     metrics: MetricsFile,
     console: Console,
     device: torch.device,
+    signals: Signals,
     say: Callable[[str], None],
 ) -> Callbacks:
     """Give a trainer its callbacks and return those that matter afterwards."""
     training = run.config.training
-    interrupt = InterruptCallback(say)
+    interrupt = InterruptCallback(trainer, signals, say if console.is_terminal else None)
     found = Callbacks(interrupt, ProgressCallback(console))
     trainer.callback_handler.callbacks.insert(
         1, HooksCallback(run, manager, metrics.write)
@@ -70,19 +77,34 @@ def add_callbacks(
     found.gpu = _gpu(training, trainer, device, say, interrupt)
     if found.gpu is not None:
         first.append(found.gpu)
-    first.append(_writer(training, run.path, metrics))
+    first.append(_writer(training, run.path, metrics, trainer.settings.rollbacks, say))
     first += [c for offered in manager.hook.ultra_callbacks(run=run) for c in offered]
     for callback in [*first, interrupt, found.progress]:
         trainer.add_callback(callback)
     return found
 
 
-def _writer(training: TrainingConfig, folder: Path, metrics: MetricsFile) -> MetricsCallback:
+def _writer(
+    training: TrainingConfig,
+    folder: Path,
+    metrics: MetricsFile,
+    rollbacks: Rollbacks,
+    say: Callable[[str], None],
+) -> MetricsCallback:
+    asked = Path(training.csv_log_path or folder / "metrics.csv")
+
+    def table() -> Table:
+        opened = Table.of_run(asked, Made(folder), rotate=training.csv_rotate_on_schema_change)
+        if opened.path.name != asked.name:
+            say(f"notice: {asked} is not of this run; its updates go to {opened.path}")
+        return opened
+
     return MetricsCallback(
         metrics,
-        table=Path(training.csv_log_path) if training.csv_log_path else folder / "metrics.csv",
-        rotate=training.csv_rotate_on_schema_change,
+        table=table,
         tensorboard=folder / "tensorboard" if "tensorboard" in training.report_to else None,
+        again=lambda: rollbacks.events,
+        say=say,
     )
 
 
@@ -111,5 +133,5 @@ def _gpu(
         limits if training.gpu_temp_guard_enabled else None,
         extra=trainer.extra,
         say=say,
-        stopping=lambda: interrupt.received is not None,
+        stopping=lambda: interrupt.signals.received is not None,
     )

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from ultra_core.errors import UltraError, did_you_mean
+from ultra_train import files
+from ultra_train.checkpoints import found
+from ultra_train.made import FILE as MADE
+from ultra_train.made import Made
 
 RUNS = "runs"
 CHECKPOINTS = "checkpoints"
@@ -20,7 +23,9 @@ METRICS = "metrics.jsonl"
 MODEL = "model"
 TOKENIZER = "tokenizer"
 LOCK = ".lock"
-BEFORE_TRAINING = {CONFIG, f".{CONFIG}", TOKENIZER, LOCK}
+ROLLBACKS = "rollbacks.json"
+BEFORE_TRAINING = {CONFIG, TOKENIZER, LOCK, MADE}
+"""What a run leaves that is killed before it trains."""
 
 
 class RunFolderError(UltraError):
@@ -42,8 +47,8 @@ def choose(runs: Path, preset: str, *, name: str | None, resume: bool) -> Path:
         )
     if resume:
         folder = runs / name if name is not None else _newest(runs, preset)
-        if folder is None or not (folder / CONFIG).is_file():
-            there = sorted(p.parent.name for p in runs.glob(f"*/{CONFIG}"))
+        if folder is None or not is_run(folder):
+            there = sorted(p.name for p in runs.glob("*") if is_run(p))
             wanted = name or preset
             raise RunFolderError(
                 f"there is no run {wanted!r} in {runs} to resume.{did_you_mean(wanted, there)} "
@@ -70,13 +75,22 @@ def _free(runs: Path, preset: str) -> Path:
     return next(p for p in _numbered(runs, preset) if is_unused(p))
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run that can go on; a lost ``config.yaml`` does not matter."""
+    return (folder / CONFIG).is_file() or bool(found(folder / CHECKPOINTS))
+
+
 def is_unused(folder: Path) -> bool:
-    """Whether a new run may have this folder: it is not there, or its run ended before it trained."""
+    """Whether a new run may have this folder: it is not there, empty, or of a run that never trained.
+
+    The lock says that a run was there: a folder with a ``config.yaml`` of somebody else is none of ours.
+    """
     if not os.path.lexists(folder):
         return True
     if not folder.is_dir():
         return False
-    return {p.name for p in folder.iterdir()} <= BEFORE_TRAINING and not is_locked(folder)
+    there = {p.name for p in folder.iterdir()}
+    return not there or (LOCK in there and there <= BEFORE_TRAINING and not is_locked(folder))
 
 
 def check_reachable(key: str, folder: Path) -> None:
@@ -122,10 +136,28 @@ def is_locked(folder: Path) -> bool:
         return True
 
 
-def start_afresh(folder: Path) -> None:
-    """Remove what a run that never trained left behind; its tokenizer may be of other texts."""
-    shutil.rmtree(folder / TOKENIZER, ignore_errors=True)
-    (folder / CONFIG).unlink(missing_ok=True)
+@contextmanager
+def unless_started(folder: Path) -> Iterator[Callable[[], None]]:
+    """Remove the folder of a run that ends before it trains; yields what says that it trains.
+
+    What was there before stays, and so does what the run did not make.
+    """
+    before = _everything(folder)
+    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+    started: list[bool] = []
+    try:
+        yield lambda: started.append(True)
+    finally:
+        if not started:
+            tokenizer = Made(folder).get("tokenizer").get("files")
+            copied = [f"{TOKENIZER}/{name}" for name in tokenizer] if isinstance(tokenizer, dict) else []
+            files.remove_files(folder, [n for n in [*copied, CONFIG, MADE, LOCK] if n not in before])
+            for path in [folder / CHECKPOINTS, *missing]:
+                files.remove_empty(path)
+
+
+def _everything(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*")} if folder.is_dir() else set()
 
 
 def _newest(runs: Path, preset: str) -> Path | None:
@@ -146,7 +178,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("a+", encoding="utf-8")
+        lock = (folder / LOCK).open("a+", encoding="utf-8", errors="replace")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise

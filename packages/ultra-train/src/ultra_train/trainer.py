@@ -23,19 +23,21 @@ from transformers import PrinterCallback, TrainerState
 from transformers.trainer_utils import TrainOutput
 
 from ultra_train import checkpoints
+from ultra_train.checkpoint_resume import resume_damage
 from ultra_train.guards import GoBack, TrainingDiverged, first_bad_module
 from ultra_train.trainer_curvature import CurvatureMixin
 from ultra_train.trainer_flow import FlowCallback
 from ultra_train.trainer_saving import SavingMixin
 from ultra_train.trainer_settings import TrainerSettings, evaluation_weights
 from ultra_train.trainer_stream import Position
+from ultra_train.trainer_window import WindowMixin
 
 logger = logging.getLogger(__name__)
 
 SPECIAL_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
 
 
-class UltraTrainerMixin(CurvatureMixin, SavingMixin):
+class UltraTrainerMixin(CurvatureMixin, SavingMixin, WindowMixin):
     """Optimizer and schedule plugins, exact position in the data, guards, atomic checkpoints.
 
     An update is judged once its gradients are there: when the loss of its whole accumulation window, or the
@@ -56,6 +58,8 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin):
         self.training_seconds = 0.0
         self.window_started = 0.0
         self.last_evaluation: tuple[int, Mapping[str, Any]] = (-1, {})
+        self.evaluation_due = False
+        """Whether the run was stopped at an update before its evaluation; a resumed run begins with it."""
         self.rates: dict[str, float] = {}
         self.extra: dict[str, float] = {}
         """What callbacks measure; goes into every line of training."""
@@ -63,6 +67,7 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin):
         self._window: list[Any] = []
         self._window_positions: list[Position] = []
         self._window_tokens = 0
+        self._window_kept: Mapping[str, Any] = {}
         self._window_items: Any = None
         self._loss_before: Tensor | None = None
         self._flops_per_token: int | None = None
@@ -138,6 +143,7 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin):
             self.objection = None
             return super()._clip_grad_norm(model)  # type: ignore[misc]
         if self.sharded:
+            self._tell_gradients()
             return self._judge(super()._clip_grad_norm(model), None)  # type: ignore[misc]
         return self._judge(None, self.args.max_grad_norm)
 
@@ -152,6 +158,7 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin):
         groups = self.optimizer.param_groups
         parameters = [p for group in groups for p in group["params"] if p.grad is not None]
         if norm is None:
+            self._tell_gradients()
             norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
         loss = self._tr_loss - self._loss_before
         if self.args.world_size > 1:
@@ -172,6 +179,12 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin):
         if max_norm is not None and value > max_norm:
             torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
         return norm
+
+    def _tell_gradients(self: Any) -> None:
+        """Call ``on_gradients`` of the callbacks that have it: gradients of an update, not clipped yet."""
+        for callback in self.callback_handler.callbacks:
+            if (method := getattr(callback, "on_gradients", None)) is not None:
+                method(self.args, self.state, self.control, model=self.model, optimizer=self.optimizer)
 
     def _drop(self: Any, loss: float, norm: float) -> None:
         """Make the rest of the loop pass this update by: no optimizer step, no schedule step, no count."""
@@ -237,20 +250,20 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin):
         )
         if rollbacks.count:
             raise TrainingDiverged(f"{reason}, after the run went back once already. {advice}") from reason
-        checkpoint = checkpoints.newest_whole(self.checkpoint_root, logger.warning)
+        checkpoint = checkpoints.newest_whole(self.checkpoint_root, logger.warning, check=resume_damage)
         if checkpoint is None:
             raise TrainingDiverged(f"{reason}, with no checkpoint yet to go back to. {advice}") from reason
-        rollbacks.add(guard.offending)
+        event = {
+            "event": "rollback",
+            "step": self.state.global_step,
+            "reason": str(reason),
+            "to_step": checkpoint.step,
+            "left_out": sorted(set(guard.offending)),
+        }
+        rollbacks.add(guard.offending, event)
         self.settings.stream.skipped.update(guard.offending)
-        self.settings.on_event(
-            {
-                "event": "rollback",
-                "step": self.state.global_step,
-                "reason": str(reason),
-                "to_step": checkpoint.step,
-                "left_out": sorted(set(guard.offending)),
-            }
-        )
+        self.settings.on_event(event)
+        checkpoints.set_aside(self.checkpoint_root, newer_than=checkpoint.step)
         guard.note_taken()
         self.optimizer = self.lr_scheduler = None
         self.model_wrapped = self.model

@@ -28,9 +28,10 @@ class FlowCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Begin to measure speed; a resumed run has seen tokens already."""
+        """Begin to measure speed; a resumed run has seen tokens, and stands within a window of the log."""
         self.trainer.start_clock()
         self.trainer.restore_special_tokens()
+        self.trainer.resume_window()
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -18,14 +18,16 @@ from transformers.trainer_callback import ExportableState
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ultra_train import checkpoints
+from ultra_train.checkpoint_content import not_finite, state_tensors
+from ultra_train.checkpoint_resume import PROGRESS, TRAINER_STATE, check_random, read_progress, same_kind
 from ultra_train.checkpoint_state import load_tree, random_state, restore_random_state, save_tree
 from ultra_train.checkpoints import CheckpointError
+from ultra_train.guards import GoBack
 from ultra_train.quiet import quiet_transformers
 from ultra_train.trainer_settings import TrainerSettings, bare, evaluation_weights
 
 logger = logging.getLogger(__name__)
 
-PROGRESS = "progress.json"
 TRAINING_WEIGHTS = "training_weights.safetensors"
 
 
@@ -55,7 +57,9 @@ class SavingMixin:
         if self.sharded:
             super()._save_checkpoint(model, trial)  # type: ignore[misc]
             return
-        generators = gather_object([random_state()]) if self.args.world_size > 1 else [random_state()]
+        self._check_finite()
+        here = {"random": random_state(), "window_loss": float(self._tr_loss)}
+        processes = gather_object([here]) if self.args.world_size > 1 else [here]
         if self.args.should_save:
             step, settings = self.state.global_step, self.settings
             checkpoints.clean(self.checkpoint_root)
@@ -69,11 +73,21 @@ class SavingMixin:
             evaluated, metrics = self.last_evaluation
             facts = {**settings.facts, "metrics": dict(metrics) if evaluated == step else {}}
             saved = checkpoints.write(
-                self.checkpoint_root, step, lambda folder: self._fill_checkpoint(folder, generators), facts
+                self.checkpoint_root, step, lambda folder: self._fill_checkpoint(folder, processes), facts
             )
             checkpoints.rotate(self.checkpoint_root, settings.keeping)
             settings.on_saved(saved.path)
         self.accelerator.wait_for_everyone()
+
+    def _check_finite(self: Any) -> None:
+        """Go back instead of writing numbers that no run can go on from."""
+        for what, tensors in (
+            ("weight", self.model.named_parameters()),
+            ("buffer", self.model.named_buffers()),
+            ("state of the optimizer", state_tensors(bare(self.optimizer).state_dict()["state"])),
+        ):
+            for name in not_finite(tensors):
+                raise GoBack(f"the {what} {name} is not finite, so no checkpoint of it is written")
 
     def checkpoint_bytes(self: Any) -> int:
         """Estimate the next checkpoint: as large as the last one, else weights and optimizer state."""
@@ -85,7 +99,7 @@ class SavingMixin:
         moments = sum(t.numel() * t.element_size() for t in tensors)
         return weights + moments + 4_000_000  # tokenizer, random states, JSON
 
-    def _fill_checkpoint(self: Any, folder: Path, generators: list[Any]) -> None:
+    def _fill_checkpoint(self: Any, folder: Path, processes: list[dict[str, Any]]) -> None:
         with evaluation_weights(self.optimizer) as training:
             self._save_under_own_names(folder)
         if training:  # what resumes exactly is not what evaluates
@@ -95,7 +109,7 @@ class SavingMixin:
         save_tree(folder / "schedule", self.lr_scheduler.state_dict())
         if self.accelerator.scaler is not None:
             save_tree(folder / "scaler", self.accelerator.scaler.state_dict())
-        save_tree(folder / "random", generators)
+        save_tree(folder / "random", [process["random"] for process in processes])
         progress = {
             "step": self.state.global_step,
             "position": self.settings.stream.position,
@@ -103,6 +117,9 @@ class SavingMixin:
             "training_seconds": self.training_seconds,
             "dropped_updates": self.settings.guard.dropped,
             "data": self.settings.facts.get("data"),
+            "window": self.log_window([process["window_loss"] for process in processes]),
+            "guard": self.settings.guard.row,
+            "rollbacks": self.settings.rollbacks.facts,
         }
         (folder / PROGRESS).write_text(json.dumps(progress, indent=1), "utf-8")
         for name, text in self.settings.files.items():
@@ -110,7 +127,7 @@ class SavingMixin:
         for callback in [*self.callback_handler.callbacks, self.control]:
             if isinstance(callback, ExportableState):
                 self.state.stateful_callbacks[type(callback).__name__] = callback.state()
-        self.state.save_to_json(str(folder / "trainer_state.json"))
+        self.state.save_to_json(str(folder / TRAINER_STATE))
 
     def _save_under_own_names(self: Any, folder: Path) -> None:
         """Write model and tokenizer, every weight under the name that its module has.
@@ -172,8 +189,8 @@ class SavingMixin:
         if not (folder / PROGRESS).exists():
             logger.warning("%s was not written by ultra: the data starts from its beginning", folder)
             return
-        progress = json.loads((folder / PROGRESS).read_text("utf-8"))
-        here, there = self.settings.facts.get("data"), progress["data"]
+        progress = read_progress(folder)
+        here, there = self.settings.facts.get("data"), progress.get("data")
         if here != there:
             raise CheckpointError(
                 f"{folder} was trained on other data than this run has now ({there}, now {here}): "
@@ -183,9 +200,13 @@ class SavingMixin:
             )
         epoch, index = progress["position"]
         self.settings.stream.move_to((epoch, index))
+        if index > len(self.settings.stream.loader):
+            raise CheckpointError(f"{folder}: {PROGRESS} has a position that is not in the data")
         self.tokens_seen = progress["tokens_seen"]
         self.training_seconds = progress.get("training_seconds", 0.0)  # older checkpoints have none
         self.settings.guard.dropped = progress["dropped_updates"]
+        self.settings.guard.row = progress.get("guard", {})
+        self.keep_window(progress.get("window", {}))
 
     def _issue_warnings_after_load(self: Any, load_result: Any) -> None:
         """Refuse weights that do not fit; tied ones are stored once and are not missing."""
@@ -204,14 +225,18 @@ class SavingMixin:
         if checkpoint is None or not (folder / "optimizer.json").exists():
             super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
             return
+        optimizer, state = bare(self.optimizer), load_tree(folder / "optimizer")
         try:
-            bare(self.optimizer).load_state_dict(load_tree(folder / "optimizer"))
-        except ValueError as error:
+            same_kind(optimizer.state_dict()["param_groups"], state["param_groups"], "param_groups")
+            optimizer.load_state_dict(state)
+        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, CheckpointError) as error:
             raise CheckpointError(
                 f"{folder} does not fit the optimizer: {error}. Resume with the training.optimizer of the "
                 "run, or start a new run with its model as base_model."
             ) from error
-        self.lr_scheduler.load_state_dict(load_tree(folder / "schedule"))
+        schedule = load_tree(folder / "schedule")
+        same_kind(self.lr_scheduler.state_dict(), schedule, "schedule")
+        self.lr_scheduler.load_state_dict(schedule)
 
     def _load_scaler(self: Any, checkpoint: str | None) -> None:
         stem = Path(checkpoint or "") / "scaler"
@@ -226,5 +251,6 @@ class SavingMixin:
             super()._load_rng_state(checkpoint)  # type: ignore[misc]
             return
         generators = load_tree(stem)
+        check_random(generators)
         if self.args.process_index < len(generators):
             restore_random_state(generators[self.args.process_index])

@@ -1,53 +1,70 @@
-"""Ctrl-C and SIGTERM: the run finishes its update, saves a checkpoint, and stops."""
+"""A signal stops a run: it finishes its update, saves a checkpoint, and stops."""
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from ultra_train.signals import Signals
 
 
 class InterruptCallback(TrainerCallback):
-    """Turns the first signal into a checkpoint and a clean stop; a second one stops at once.
+    """Turns the first signal into one checkpoint and a clean stop.
+
+    An evaluation that is due at that update is left to the run that goes on: who sends a signal may not wait.
 
     Args:
-        say: prints a line.
+        trainer: an ``UltraTrainerMixin``.
+        signals: the signals of the run.
+        say: says that the run is about to stop, where somebody waits for it; None where nobody does.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, trainer: Any, signals: Signals, say: Callable[[str], None] | None = None) -> None:
+        self.trainer = trainer
+        self.signals = signals
         self.say = say
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Take the signals over."""
-        if threading.current_thread() is threading.main_thread() and not self._before:
-            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        """Let signals wait for the end of the update, and evaluate if the run stopped before it did."""
+        self.signals.waiting = True
+        if self.trainer.evaluation_due:
+            self.trainer.evaluate_late()
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            raise KeyboardInterrupt
-        self.received = number
-        self.say("\nStopping: the update is finished and a checkpoint is saved. Once more stops at once.")
+    def on_substep_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Say that a signal came."""
+        if self.signals.received is not None and self.say is not None:
+            self.say("Stopping: the update is finished and a checkpoint is saved. Once more stops at once.")
+            self.say = None
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Save and stop when a signal came."""
-        if self.received is not None:
+        if self.signals.received is not None:
+            self.trainer.evaluation_due = control.should_evaluate
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False
 
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Save and stop when a signal came during the evaluation."""
+        if self.signals.received is not None and self.trainer.is_in_train:
+            control.should_save = control.should_training_stop = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stop when a signal came while a checkpoint was written: there is one of this update now."""
+        if self.signals.received is not None:
+            control.should_training_stop = True
+
     def release(self) -> None:
-        """Give the signals back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+        """Let signals end the run at once from here on."""
+        self.signals.waiting = False

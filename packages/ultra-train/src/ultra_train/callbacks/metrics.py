@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
+
+from ultra_train import files
+from ultra_train.callbacks.table import Table
 
 OMITTED = frozenset(
     {"total_flos", "train_samples_per_second", "train_steps_per_second", "eval_samples_per_second"}
@@ -29,27 +33,88 @@ class MetricsFile:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Add a line."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({k: _plain(v) for k, v in record.items()}) + "\n")
+        line = json.dumps({k: _plain(v) for k, v in record.items()}) + "\n"
+        with self.path.open("a+b") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read(1) == b"\n" else f"\n{line}"  # a kill left half a line
+            file.write(line.encode())
 
     def read(self) -> list[dict[str, Any]]:
         """Return all whole lines; a line that a killed process left half-written is passed over."""
-        if not self.path.exists():
-            return []
-        records = []
-        for line in self.path.read_text("utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                continue
-        return records
+        return _records(self._content())[0]
 
-    def forget_after(self, step: int) -> None:
-        """Drop the lines of later steps, which a resumed run computes again."""
-        kept = [record for record in self.read() if record.get("step", 0) <= step]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), "utf-8")
-        os.replace(temporary, self.path)
+    def state(self) -> dict[str, Any]:
+        """Return what tells the present content from any other: its length and SHA-256."""
+        content = self._content()
+        return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+    def go_back_to(self, step: int, state: Mapping[str, Any]) -> Path | None:
+        """Make it what it was at an update; what later ones wrote is computed again.
+
+        Args:
+            step: the update; 0 forgets everything.
+            state: what :meth:`state` was then; empty when it is not known.
+
+        Returns:
+            None, or the new name of a file that was damaged; the lines of it that can be read are kept.
+        """
+        content = self._content()
+        size, damaged = state.get("bytes"), False
+        if step == 0:
+            kept = b""
+        elif type(size) is int and _digest(content[:size]) == (size, state.get("sha256")):
+            kept = content[:size]
+        else:
+            records, damaged = _records(content)
+            damaged = damaged or bool(state)
+            lines = [json.dumps(r) + "\n" for r in records if r.get("step", 0) <= step]
+            kept = "".join(lines).encode()
+        if kept == content:
+            return None
+        aside = None
+        if damaged and content:
+            aside = files.set_aside(self.path, f"{self.path.stem}-damaged")
+        files.write_text(self.path, kept.decode("utf-8"))
+        return aside
+
+    def _content(self) -> bytes:
+        return self.path.read_bytes() if self.path.exists() else b""
+
+
+def _digest(content: bytes) -> tuple[int, str]:
+    return len(content), hashlib.sha256(content).hexdigest()
+
+
+def _records(content: bytes) -> tuple[list[dict[str, Any]], bool]:
+    """Return the lines that a run may have written, and whether there are others.
+
+    The last may be half a line, which a kill leaves.
+    """
+    found, others = [], 0
+    *lines, _ = content.split(b"\n")
+    for line in lines:
+        try:
+            record = files.parse_json(line)
+        except ValueError:
+            record = None
+        if (
+            isinstance(record, dict)
+            and all(map(_is_plain, record.values()))
+            and _is_step(record.get("step", 0))
+        ):
+            found.append(record)
+        else:
+            others += 1
+    return found, bool(others)
+
+
+def _is_step(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) is not int or abs(value) < 2**63
 
 
 def _plain(value: Any) -> Any:
@@ -58,28 +123,40 @@ def _plain(value: Any) -> Any:
     return value
 
 
-class MetricsCallback(TrainerCallback):
+class MetricsCallback(TrainerCallback, ExportableState):
     """Gives every line of the log to ``metrics.jsonl`` and to TensorBoard, those of training to the table.
+
+    A checkpoint records the length and the checksum that the lines had, so that a run that goes on from it
+    has the lines of one that never stopped.
 
     Args:
         file: the JSON lines.
-        table: path of the CSV, or None.
-        rotate: start another table when its columns change; else what is new is left out.
+        table: opens the CSV when training begins, or None.
         tensorboard: folder of its files, or None.
+        again: returns events that are older than what a run goes back to and stay all the same.
+        say: hears of files that are damaged.
     """
 
     def __init__(
         self,
         file: MetricsFile,
         *,
-        table: Path | None = None,
-        rotate: bool = True,
+        table: Callable[[], Table] | None = None,
         tensorboard: Path | None = None,
+        again: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.file = file
-        self.table = Table(table, rotate=rotate) if table is not None else None
+        self.open_table = table
+        self.table: Table | None = None
         self.tensorboard = tensorboard
+        self.again = again
+        self.say = say
         self.writer: Any = None
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint records."""
+        return {"args": {}, "attributes": self.file.state()}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -87,13 +164,32 @@ class MetricsCallback(TrainerCallback):
         """Drop what a resumed run computes again."""
         if not state.is_world_process_zero:
             return
-        self.file.forget_after(state.global_step)
-        if self.table is not None:
-            self.table.forget_after(state.global_step)
+        self._go_back_to(state)
         if self.tensorboard is not None and self.writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
             self.writer = SummaryWriter(str(self.tensorboard), purge_step=state.global_step + 1)
+
+    def _go_back_to(self, state: TrainerState) -> None:
+        callbacks: Any = state.stateful_callbacks or {}  # a mapping, whatever its annotation says
+        recorded = callbacks.get(type(self).__name__)
+        known = recorded.get("attributes") if isinstance(recorded, dict) else None
+        damaged = self.file.go_back_to(state.global_step, known if isinstance(known, dict) else {})
+        if damaged is not None:
+            self.say(
+                f"{self.file.path} was damaged: what can be read of it is kept; it is now {damaged.name}"
+            )
+        there = self.file.read()
+        for event in self.again():
+            if json.loads(json.dumps(event)) not in there:
+                self.file.write(event)
+        if self.open_table is None:
+            return
+        self.table = self.table or self.open_table()
+        if damaged is not None:  # the table may be what is left of the lines
+            for path in self.table.set_aside():
+                self.say(f"the table of the updates is made from them anew; the one that was there is {path}")
+        self.table.rewrite([r for r in there if "loss" in r and "event" not in r])
 
     def on_log(
         self,
@@ -123,49 +219,3 @@ class MetricsCallback(TrainerCallback):
         if self.writer is not None:
             self.writer.close()
             self.writer = None
-
-
-class Table:
-    """A CSV whose header fits its rows; the same columns as before go on in the same file."""
-
-    def __init__(self, path: Path, *, rotate: bool = True) -> None:
-        self.path = path
-        self.rotate = rotate
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Add a row; new columns start a new file, the old one becomes ``name.1.csv`` and so on."""
-        columns = self._columns()
-        if columns is not None and set(columns) != set(record) and self.rotate:
-            number = 1
-            while (aside := self.path.with_suffix(f".{number}{self.path.suffix}")).exists():
-                number += 1
-            self.path.rename(aside)
-            columns = None
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns or list(record), extrasaction="ignore", restval="")
-            if columns is None:
-                writer.writeheader()
-            writer.writerow(record)
-
-    def forget_after(self, step: int) -> None:
-        """Drop the rows of later steps."""
-        if self._columns() is None:
-            return
-        with self.path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            columns, rows = list(reader.fieldnames or ()), list(reader)
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(
-                row for row in rows if (row.get("step") or "0").isdigit() and int(row["step"]) <= step
-            )
-        os.replace(temporary, self.path)
-
-    def _columns(self) -> list[str] | None:
-        if not self.path.exists() or not self.path.stat().st_size:
-            return None
-        with self.path.open(encoding="utf-8", newline="") as file:
-            return next(csv.reader(file), None)

@@ -27,7 +27,6 @@ COMMANDS = {
     "plugin": "ultra_train.cli.plugin:plugin",
     "tokenizer": "ultra_train.cli.tokenizer:tokenizer",
 }
-INTERRUPTED = 130
 REFUSED = (
     errno.EACCES,
     errno.EPERM,
@@ -71,11 +70,15 @@ class LazyGroup(click.Group):
             if debugging(ctx):
                 raise
             raise Fault(str(error)) from error
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
+            from ultra_train.signals import exit_code, name_of
+
             if debugging(ctx):
                 raise
-            click.echo("\nInterrupted. A run goes on from its last checkpoint with --resume.", err=True)
-            raise click.exceptions.Exit(INTERRUPTED) from None
+            if not getattr(stop, "message", ""):  # else the run has said it
+                left = "a run that has saved a checkpoint goes on from it with --resume"
+                click.echo(f"interrupted by {name_of(stop)} at once; {left}", err=True)
+            raise click.exceptions.Exit(exit_code(stop)) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
@@ -123,7 +126,7 @@ def cli(debug: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 for findings, 2 for errors, 130 interrupted."""
+    """Run the command line and return its exit code: 0, 1 findings, 2 errors, 128 + n after signal n."""
     try:
         cli.main(args=None if arguments is None else list(arguments), prog_name="ultra-train")
     except SystemExit as stop:

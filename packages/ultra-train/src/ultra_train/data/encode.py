@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ultra_train.data.errors import DataError
 from ultra_train.data.hashing import text_hash
+from ultra_train.signals import ignore_interrupts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -162,6 +163,7 @@ _encoder: Encoder | None = None
 
 def _adopt(encoder: Encoder, parent: int) -> None:
     global _encoder
+    ignore_interrupts()  # the parent acts on signals to the whole group, and ends its workers
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _encoder = encoder
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ultra_train.data.batches import BatchPlan, PlannedBatch
 from ultra_train.data.errors import DataError
+from ultra_train.signals import shield_worker
 
 Collator = Callable[[PlannedBatch], dict[str, torch.Tensor]]
 
@@ -49,6 +50,7 @@ class BatchLoader(DataLoader):
             sampler=self._place,
             num_workers=num_workers,
             pin_memory=pin_memory,
+            worker_init_fn=shield_worker,
         )
 
     def __len__(self) -> int:

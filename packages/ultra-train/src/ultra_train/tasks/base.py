@@ -79,7 +79,7 @@ class Task(ABC):
 
     @abstractmethod
     def save(self, trainer: Any, folder: Path) -> None:
-        """Write the finished model."""
+        """Write the finished model into a new folder, whose files the run moves to their place."""
 
     def events(self) -> Iterator[Mapping[str, Any]]:
         """Yield what ``metrics.jsonl`` is to hold from the beginning, such as what the data was made of."""

@@ -21,12 +21,14 @@ from ultra_train.config.places import missing, sources_of
 from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
 from ultra_train.data.batches import BatchPlan
 from ultra_train.data.build import prepare
+from ultra_train.data.files import expanded
 from ultra_train.data.loader import BatchLoader
 from ultra_train.data.masking import MLMCollator
 from ultra_train.data.shards import TokenShards
-from ultra_train.data.sources import Source, documents, read_sources
+from ultra_train.data.sources import Source, documents, identity, read_sources
 from ultra_train.data.summary import data_event, table
 from ultra_train.run_folder import TOKENIZER
+from ultra_train.run_tokenizer import provide
 from ultra_train.saved_dtype import DTYPES, NAMES, Precision, convert_saved
 from ultra_train.tasks.base import Task
 from ultra_train.tasks.mlm_base import Base, load_base
@@ -91,28 +93,41 @@ class MLM(Task):
             path = os.path.expanduser(path)
         if path is not None and (config.train is None or not may_be_trained_into(Path(path))):
             return load_tokenizer(path, use_fast=config.use_fast, trust_remote_code=config.trust_remote_code)
-        folder = Path(path) if path is not None else self.folder / TOKENIZER
-        if (folder / "tokenizer.json").is_file():
-            return load_tokenizer(folder)
         if self.preset.model is None:
             raise UltraError("a preset with base_model needs tokenizer.name_or_path")
         wanted = config.train or TokenizerTraining(vocab_size=self.preset.model.vocab_size)
-        self.say(f"tokenizer: training {wanted.vocab_size:,} {wanted.model_type} pieces into {folder}")
-        return train_tokenizer(
-            documents(
-                self.sources if wanted.data is None else _read(wanted.data),
+        sources = self.sources if wanted.data is None else _read(wanted.data)
+        settings: dict[str, Any] = {
+            "vocab_size": wanted.vocab_size,
+            "model_type": wanted.model_type,
+            "max_length": self.preset.training.max_length,
+            "lowercase": wanted.lowercase,
+            "character_coverage": wanted.character_coverage,
+            "max_texts": wanted.max_texts,
+        }
+
+        def train(folder: Path) -> object:
+            where = "" if path is None else f" into {path}"
+            self.say(f"tokenizer: training {wanted.vocab_size:,} {wanted.model_type} pieces{where}")
+            texts = documents(
+                sources,
                 cache_dir=self.preset.training.cache_dir,
                 on_bad_rows=self.preset.training.on_bad_rows,
                 say=self.say,
-            ),
-            vocab_size=wanted.vocab_size,
-            model_type=wanted.model_type,
-            output_dir=folder,
-            max_length=self.preset.training.max_length,
-            lowercase=wanted.lowercase,
-            character_coverage=wanted.character_coverage,
-            max_texts=wanted.max_texts,
+            )
+            return train_tokenizer(texts, output_dir=folder, **settings)
+
+        if path is not None:
+            train(Path(path))
+            return load_tokenizer(path)
+        folder = provide(
+            self.folder,
+            cache=expanded(self.preset.training.cache_dir),
+            about={"format": 1, "sources": [identity(s) for s in sources], **settings},
+            train=train,
+            say=self.say,
         )
+        return load_tokenizer(folder)
 
     def _check_vocabulary(self) -> None:
         tokenizer, named = self.tokenizer, (self.preset.tokenizer or TokenizerConfig()).name_or_path
@@ -284,22 +299,14 @@ class MLM(Task):
 
     def save(self, trainer: Any, folder: Path) -> None:
         """Write the trained class itself, with tokenizer and what sentence-transformers reads."""
-        temporary = folder.with_name(f".{folder.name}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        try:
-            trainer.save_model(str(temporary))
-            self._convert(temporary)
-            if (model := self.folder / TOKENIZER / "sentencepiece.model").is_file():
-                shutil.copy(model, temporary)
-            if isinstance(width := getattr(trainer.model.config, "hidden_size", None), int):
-                write_sentence_modules(temporary, width=width, max_length=self.preset.training.max_length)
-            else:
-                self.say(
-                    "notice: the config does not say how wide states are; sentence-transformers needs it"
-                )
-            _move(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        trainer.save_model(str(folder))
+        self._convert(folder)
+        if (model := self.folder / TOKENIZER / "sentencepiece.model").is_file():
+            shutil.copy(model, folder)
+        if isinstance(width := getattr(trainer.model.config, "hidden_size", None), int):
+            write_sentence_modules(folder, width=width, max_length=self.preset.training.max_length)
+        else:
+            self.say("notice: the config does not say how wide states are; sentence-transformers needs it")
 
     def _convert(self, folder: Path) -> None:
         """Give the saved weights the precision that they are to have."""
@@ -340,17 +347,6 @@ def _beside_chance(accuracy: float, baseline: float) -> str:
     if accuracy < 1.1 * baseline or accuracy == 0:
         return "; the model is no better than that yet"
     return f", the model {accuracy / baseline:.1f} times as many" if baseline > 0 else ""
-
-
-def _move(source: Path, target: Path) -> None:
-    """Move a folder's files to another one; what else that one holds is not ours to remove."""
-    if not target.exists():
-        source.rename(target)
-        return
-    for path in [p for p in source.rglob("*") if p.is_file()]:
-        place = target / path.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, place)
 
 
 def _read(dataset: Dataset | None) -> list[Source]:

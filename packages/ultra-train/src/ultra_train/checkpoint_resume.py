@@ -1,0 +1,152 @@
+"""What a run needs of a checkpoint to go on from it, and whether it is there and of the right kind."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerState
+
+from ultra_train import files
+from ultra_train.checkpoint_state import check_tree, load_tree, random_state, restore_random_state
+from ultra_train.checkpoints import Checkpoint, CheckpointError
+
+PROGRESS = "progress.json"
+TRAINER_STATE = "trainer_state.json"
+MOST = 2**53
+"""No count of a run is larger; JSON numbers beyond are not exact everywhere."""
+
+
+def read_progress(folder: Path) -> dict[str, Any]:
+    """Read where a run stood: position in the data, counters, and what the next line of the log needs.
+
+    Raises:
+        CheckpointError: it is missing or not what ultra writes.
+    """
+    try:
+        facts = files.read_json(folder / PROGRESS)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{PROGRESS} cannot be read ({error})") from error
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"{PROGRESS} is no object")
+    position = facts.get("position")
+    if not (isinstance(position, list) and len(position) == 2 and all(is_count(n) for n in position)):
+        raise CheckpointError(f"{PROGRESS}: position is not an epoch and an index")
+    for name in ("step", "tokens_seen", "dropped_updates"):
+        if not is_count(facts.get(name)):
+            raise CheckpointError(f"{PROGRESS}: {name} is not a whole number")
+    for name in ("window", "guard", "rollbacks"):
+        if not isinstance(facts.get(name, {}), dict):
+            raise CheckpointError(f"{PROGRESS}: {name} is no object")
+    return facts
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a whole number that a counter of a run can have."""
+    return type(value) is int and 0 <= value < MOST
+
+
+def resume_damage(checkpoint: Checkpoint) -> str | None:
+    """Say what keeps a run from going on from a checkpoint whose files are as written, or None."""
+    try:
+        progress = read_progress(checkpoint.path)
+        state = read_trainer_state(checkpoint.path)
+        for name, step in ((PROGRESS, progress["step"]), (TRAINER_STATE, state["global_step"])):
+            if step != checkpoint.step:
+                return f"{name} is of step {step}"
+        listed = checkpoint.manifest["files"]
+        if not {"model.safetensors", "model.safetensors.index.json"} & listed.keys():
+            return "it has no weights"
+        for stem in ("optimizer", "schedule", "random"):
+            check_tree(checkpoint.path / stem)
+        check_random(load_tree(checkpoint.path / "random"))
+    except (CheckpointError, OSError) as error:
+        return str(error)
+    return None
+
+
+def read_trainer_state(folder: Path) -> dict[str, Any]:
+    """Read the state that transformers keeps, each value of the type that it needs.
+
+    Raises:
+        CheckpointError: it is missing or not what transformers writes.
+    """
+    try:
+        state = files.read_json(folder / TRAINER_STATE)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{TRAINER_STATE} cannot be read ({error})") from error
+    hints = {**typing.get_type_hints(TrainerState), "stateful_callbacks": dict[str, Any]}
+    if not isinstance(state, dict) or not is_count(state.get("global_step")):
+        raise CheckpointError(f"{TRAINER_STATE} is no state of a trainer")
+    for name, value in state.items():
+        if name not in hints:
+            raise CheckpointError(f"{TRAINER_STATE}: {name[:40]!r} is unknown")
+        if value is not None and not _fits(value, hints[name]):
+            raise CheckpointError(f"{TRAINER_STATE}: {name} has a value of another type")
+    if not all(isinstance(v, (dict, list)) for v in (state.get("stateful_callbacks") or {}).values()):
+        raise CheckpointError(f"{TRAINER_STATE}: stateful_callbacks has a value of another type")
+    return state
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, a) for a in arguments)
+    if hint is Any:
+        return True
+    if hint in (int, float):
+        return (type(value) is int and abs(value) < 2**63) or type(value) is hint is float
+    if origin in (list, dict):  # what is in them is only ever written again
+        return isinstance(value, origin)
+    return isinstance(value, hint) if isinstance(hint, type) else False
+
+
+def check_random(generators: Any) -> None:
+    """Look whether states of random generators can be set; the present ones stay.
+
+    Raises:
+        CheckpointError: they cannot.
+    """
+    before = random_state()
+    try:
+        for state in generators:
+            restore_random_state(state)
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        RuntimeError,
+        IndexError,
+        OverflowError,
+    ) as error:
+        raise CheckpointError(f"the states of the random generators cannot be set ({error})") from error
+    finally:
+        restore_random_state(before)
+
+
+def same_kind(expected: Any, given: Any, where: str) -> None:
+    """Compare a state that was read with one that is in use: values under the same keys are of the same kind.
+
+    Raises:
+        CheckpointError: they differ, with the place.
+    """
+    if isinstance(expected, Mapping):
+        if not isinstance(given, Mapping):
+            raise CheckpointError(f"{where} is a {type(given).__name__}, not a mapping")
+        for key in expected.keys() & given.keys():
+            same_kind(expected[key], given[key], f"{where}[{key!r}]")
+    elif isinstance(expected, (list, tuple)):
+        if not isinstance(given, (list, tuple)) or len(given) != len(expected):
+            raise CheckpointError(f"{where} has not {len(expected)} values")
+        for index, value in enumerate(expected):
+            same_kind(value, given[index], f"{where}[{index}]")
+    elif None not in (expected, given) and _kind(expected) is not _kind(given):
+        raise CheckpointError(f"{where} is a {type(given).__name__}, not a {type(expected).__name__}")
+
+
+def _kind(value: Any) -> type:
+    return float if type(value) is int else type(value)
