@@ -31,7 +31,7 @@ def test_every_override_exists_in_transformers_with_the_same_parameters():
         "_judge",
         "_drop",
         "_forward_pass",
-        "_tell_gradients",
+        "_tell",
         "_is_finished",
         "_go_back",
         "_now",

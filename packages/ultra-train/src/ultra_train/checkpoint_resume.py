@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerState
+from transformers import PreTrainedConfig, TrainerState
 
 from ultra_train import files
 from ultra_train.checkpoint_state import check_tree, load_tree, random_state, restore_random_state
@@ -60,11 +60,31 @@ def resume_damage(checkpoint: Checkpoint) -> str | None:
         listed = checkpoint.manifest["files"]
         if not {"model.safetensors", "model.safetensors.index.json"} & listed.keys():
             return "it has no weights"
-        for stem in ("optimizer", "schedule", "random"):
-            check_tree(checkpoint.path / stem)
+        _check_optimizer(check_tree(checkpoint.path / "optimizer"))
+        schedule = check_tree(checkpoint.path / "schedule")
+        if not isinstance(schedule, dict) or not is_count(schedule.get("last_epoch")):
+            return "schedule.json is no state of a schedule"
         check_random(load_tree(checkpoint.path / "random"))
     except (CheckpointError, OSError) as error:
         return str(error)
+    return _config_damage(checkpoint.path / "config.json")
+
+
+def _check_optimizer(state: Any) -> None:
+    groups = state.get("param_groups") if isinstance(state, dict) else None
+    whole = isinstance(groups, list) and all(isinstance(g, dict) and "params" in g for g in groups)
+    if not whole or not isinstance(state.get("state"), dict):
+        raise CheckpointError("optimizer.json is no state of an optimizer")
+
+
+def _config_damage(path: Path) -> str | None:
+    """Say why transformers cannot read the model's configuration, or None; there need not be one."""
+    if not path.exists():
+        return None
+    try:
+        PreTrainedConfig.from_json_file(str(path))
+    except Exception as error:  # its checks raise errors of many kinds
+        return f"{path.name} is no configuration of a model ({type(error).__name__}: {error})"
     return None
 
 

@@ -46,15 +46,16 @@ def load_tree(stem: Path) -> Any:
         raise CheckpointError(f"{stem}: this state cannot be read ({error})") from error
 
 
-def check_tree(stem: Path) -> None:
-    """Look whether :func:`load_tree` could read a tree, without reading its tensors.
+def check_tree(stem: Path) -> Any:
+    """Return the tree that :func:`load_tree` would read, with empty tensors, which are not read.
 
     Raises:
         CheckpointError: it could not.
     """
     try:
         with safe_open(stem.with_suffix(".safetensors"), framework="pt") as file:
-            _decode(files.read_json(stem.with_suffix(".json")), dict.fromkeys(file.keys(), torch.empty(0)))
+            empty = dict.fromkeys(file.keys(), torch.empty(0))
+        return _decode(files.read_json(stem.with_suffix(".json")), empty)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{stem.name} cannot be read ({error})") from error
 

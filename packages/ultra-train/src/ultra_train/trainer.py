@@ -143,7 +143,7 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin, WindowMixin):
             self.objection = None
             return super()._clip_grad_norm(model)  # type: ignore[misc]
         if self.sharded:
-            self._tell_gradients()
+            self._tell("on_gradients")
             return self._judge(super()._clip_grad_norm(model), None)  # type: ignore[misc]
         return self._judge(None, self.args.max_grad_norm)
 
@@ -158,7 +158,7 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin, WindowMixin):
         groups = self.optimizer.param_groups
         parameters = [p for group in groups for p in group["params"] if p.grad is not None]
         if norm is None:
-            self._tell_gradients()
+            self._tell("on_gradients")
             norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
         loss = self._tr_loss - self._loss_before
         if self.args.world_size > 1:
@@ -180,10 +180,14 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin, WindowMixin):
             torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
         return norm
 
-    def _tell_gradients(self: Any) -> None:
-        """Call ``on_gradients`` of the callbacks that have it: gradients of an update, not clipped yet."""
+    def _tell(self: Any, event: str) -> None:
+        """Call a method of the callbacks that have it, which transformers does not know.
+
+        ``on_gradients``: the gradients of an update are there, not clipped yet; ``on_finished``: the
+        checkpoint is of a run that trains no further.
+        """
         for callback in self.callback_handler.callbacks:
-            if (method := getattr(callback, "on_gradients", None)) is not None:
+            if (method := getattr(callback, event, None)) is not None:
                 method(self.args, self.state, self.control, model=self.model, optimizer=self.optimizer)
 
     def _drop(self: Any, loss: float, norm: float) -> None:
@@ -238,6 +242,7 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin, WindowMixin):
             return False
         self.load_finished(Path(checkpoint))
         self.state = state
+        self._tell("on_finished")
         return True
 
     def _go_back(self: Any, reason: GoBack) -> Path:

@@ -236,7 +236,10 @@ class SavingMixin:
             ) from error
         schedule = load_tree(folder / "schedule")
         same_kind(self.lr_scheduler.state_dict(), schedule, "schedule")
-        self.lr_scheduler.load_state_dict(schedule)
+        try:
+            self.lr_scheduler.load_state_dict(schedule)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{folder}: the schedule cannot go on from its state ({error})") from error
 
     def _load_scaler(self: Any, checkpoint: str | None) -> None:
         stem = Path(checkpoint or "") / "scaler"

@@ -45,8 +45,8 @@ class InterruptCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Save and stop when a signal came."""
-        if self.signals.received is not None:
+        """Save and stop when a signal came; after the last update there is nothing to stop."""
+        if self.signals.received is not None and state.global_step < state.max_steps:
             self.trainer.evaluation_due = control.should_evaluate
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False

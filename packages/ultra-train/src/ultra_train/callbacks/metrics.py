@@ -170,6 +170,13 @@ class MetricsCallback(TrainerCallback, ExportableState):
 
             self.writer = SummaryWriter(str(self.tensorboard), purge_step=state.global_step + 1)
 
+    def on_finished(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Drop what followed the last checkpoint of a run that trains no further, and is measured again."""
+        if state.is_world_process_zero:
+            self._go_back_to(state)
+
     def _go_back_to(self, state: TrainerState) -> None:
         callbacks: Any = state.stateful_callbacks or {}  # a mapping, whatever its annotation says
         recorded = callbacks.get(type(self).__name__)
