@@ -45,7 +45,8 @@ def write_report(folder: Path, records: Sequence[Mapping[str, Any]], name: str) 
             parts.append(f"<h2>{html.escape(title)}</h2>{chart(series)}")
     parts.append(_events(records))
     path = folder / "report.html"
-    files.write_text(path, PAGE.format(title=html.escape(name), body="\n".join(parts)))
+    page = PAGE.format(title=html.escape(name), body="\n".join(parts))
+    files.write_text(path, page.encode("utf-8", "backslashreplace").decode())
     return path
 
 

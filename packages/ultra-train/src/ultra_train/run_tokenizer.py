@@ -17,6 +17,7 @@ from ultra_train.made import Made, checksum, checksums
 from ultra_train.run_folder import CHECKPOINTS, TOKENIZER
 
 VOCABULARY = "tokenizer.json"
+SETTINGS = "tokenizer_config.json"
 Say = Callable[[str], None]
 
 
@@ -37,9 +38,12 @@ def provide(
     """
     folder, made = run / TOKENIZER, Made(run)
     if (source := _checkpoint_with_one(run)) is not None:
-        if not _same(folder, source):
-            _clear(folder, say)
+        if not _is_that_of(source, folder, made):
+            recorded, aside = made.get("tokenizer").get("files"), _clear(folder, say)
             _copy(source, folder, [n for n in read_manifest(source)["files"] if _is_tokenizer_file(n)])
+            if aside is not None and isinstance(recorded, dict):
+                _copy_whole(aside, folder, recorded)
+            made.put("tokenizer", {"files": checksums(folder)})
             say(f"the tokenizer of the run was damaged or missing; it is taken from {source}")
         return folder
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
@@ -111,23 +115,39 @@ def _is_tokenizer_file(name: str) -> bool:
     return name.startswith("tokenizer") or name in ("special_tokens_map.json", "added_tokens.json")
 
 
-def _same(folder: Path, other: Path) -> bool:
-    """Whether two folders hold the same tokenizer, whatever lengths it cuts and pads to."""
+def _is_that_of(source: Path, folder: Path, made: Made) -> bool:
+    """Whether the run's tokenizer is as it was written, or, where that is not known, that of a checkpoint."""
+    if recorded := made.get("tokenizer").get("files"):
+        return folder.is_dir() and checksums(folder) == recorded
+    loose = {"truncation", "padding"}  # lengths that it cuts and pads to
     try:
-        here, there = (files.read_json(f / VOCABULARY) for f in (folder, other))
-        files.read_json(folder / "tokenizer_config.json")
+        here, there = (
+            [files.read_json(f / name) for name in (VOCABULARY, SETTINGS)] for f in (folder, source)
+        )
     except (OSError, ValueError):
         return False
-    loose = ("truncation", "padding")
-    both = isinstance(here, dict) and isinstance(there, dict)
-    return both and all(here.get(k) == there.get(k) for k in {*here, *there} if k not in loose)
+    if not all(isinstance(content, dict) for content in (*here, *there)):
+        return False
+    special = {name for name in there[1] if name.endswith("_token")}
+    return all(here[0].get(k) == there[0].get(k) for k in {*here[0], *there[0]} - loose) and all(
+        here[1].get(k) == there[1][k] for k in special
+    )
 
 
-def _clear(folder: Path, say: Say) -> None:
-    """Make room for a tokenizer; one that is there is of other texts, or damaged."""
-    if os.path.lexists(folder):
-        aside = files.set_aside(folder, f"unused-{folder.name}")
-        say(f"notice: {folder} is not the tokenizer of this run; it is now {aside.name}")
+def _clear(folder: Path, say: Say) -> Path | None:
+    """Make room for a tokenizer; return the new place of one that is of other texts, or damaged."""
+    if not os.path.lexists(folder):
+        return None
+    aside = files.set_aside(folder, f"unused-{folder.name}")
+    say(f"notice: {folder} is not the tokenizer of this run; it is now {aside.name}")
+    return aside
+
+
+def _copy_whole(source: Path, target: Path, recorded: Mapping[str, Any]) -> None:
+    """Copy what checkpoints do not hold (``sentencepiece.model``) and is as it was written."""
+    for name in checksums(source):
+        if not (target / name).exists() and checksum(source / name) == recorded.get(name):
+            shutil.copyfile(source / name, target / name)
 
 
 def _copy(source: Path, target: Path, names: list[str]) -> None:

@@ -14,6 +14,7 @@ from ultra_train import files
 from ultra_train.made import Made
 
 RECORD = "table"
+TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "backslashreplace"}
 
 
 class Table:
@@ -60,7 +61,7 @@ class Table:
             self._before([*self._before(), str(files.set_aside(self.path))])
             columns = None
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8", newline="") as file:
+        with self.path.open("a", **TEXT) as file:
             writer = csv.DictWriter(file, columns or list(record), extrasaction="ignore", restval="")
             if columns is None:
                 writer.writeheader()
@@ -83,7 +84,7 @@ class Table:
         for path, (columns, rows) in zip([*paths, self.path], parts or [([], [])], strict=True):
             with (
                 files.replacing(path) as temporary,
-                temporary.open("w", encoding="utf-8", newline="") as file,
+                temporary.open("w", **TEXT) as file,
             ):
                 writer = csv.DictWriter(file, columns, extrasaction="ignore", restval="")
                 if columns:
