@@ -1,0 +1,196 @@
+"""Signals to a whole run: its process or its group, with workers that make batches and that tokenise."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from ultra_train.checkpoints import found
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+    pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list children"),
+]
+
+WORKERS = ("--set", "training.dataloader_workers=2")
+
+
+class Started:
+    """A run in a forked process, which need not import torch again; the leader of a session of its own."""
+
+    def __init__(self, arguments: list[str], output: Path, terminal: bool = False) -> None:
+        self.output = output
+        self.terminal = None
+        if terminal:
+            self.pid, self.terminal = pty.fork()
+        else:
+            self.pid = os.fork()
+        if not self.pid:
+            self._run(arguments, terminal)
+
+    def _run(self, arguments: list[str], terminal: bool) -> None:
+        from ultra_train.callbacks.progress import ProgressCallback
+        from ultra_train.cli.app import main
+
+        code = 99
+        try:
+            if not terminal:
+                os.setsid()
+                file = os.open(self.output, os.O_CREAT | os.O_WRONLY)
+                for descriptor in (1, 2):
+                    os.dup2(file, descriptor)
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+            ProgressCallback.on_step_end = lambda *args, **kwargs: time.sleep(0.05)
+            code = main(arguments)
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
+
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        """Wait until the run has come so far."""
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline
+            assert os.waitpid(self.pid, os.WNOHANG) == (0, 0), self.text
+            time.sleep(0.01)
+
+    def ended(self) -> int:
+        """Wait for its end and return the exit code."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    @property
+    def text(self) -> str:
+        """What it printed."""
+        return self.output.read_text()
+
+    @property
+    def children(self) -> list[int]:
+        """Its workers."""
+        return [int(n) for n in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+
+@pytest.fixture
+def start(tiny_preset, tmp_path) -> Iterator[Callable[..., Started]]:
+    """Start a run; what is left of it at the end of the test is killed."""
+    runs = []
+
+    def begin(*arguments: str, terminal: bool = False) -> Started:
+        given = ["run", str(tiny_preset), "--output-dir", str(tmp_path / "runs"), "--device", "cpu"]
+        runs.append(Started([*given, *arguments], tmp_path / f"output{len(runs)}", terminal))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        with suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+
+
+def has_trained(folder: Path) -> Callable[[], bool]:
+    metrics = folder / "metrics.jsonl"
+    return lambda: metrics.exists() and metrics.read_text().count('"loss"') >= 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("kill", [os.kill, os.killpg], ids=["process", "group"])
+def test_one_line_one_checkpoint_and_the_exit_code(start, run_tiny, finished_run, tmp_path, number, kill):
+    folder = tmp_path / "runs" / "tiny"
+    run = start(*WORKERS)
+    run.wait_for(has_trained(folder))
+    assert len(run.children) >= 2
+    for _ in range(3):  # as wrappers do that pass it on
+        kill(run.pid, number)
+    assert run.ended() == 128 + number, run.text
+    said = run.text.splitlines()
+    assert "Traceback" not in run.text
+    assert len({*said}) == len(said)
+    name = signal.Signals(number).name
+    (line,) = [line for line in said if "interrupted" in line or "Interrupted" in line or "Stopping" in line]
+    assert line.startswith(f"interrupted by {name}: stopped after update ")
+    assert line.endswith("--resume")
+    steps = [c.step for c in found(folder / "checkpoints")]
+    assert f"stopped after update {steps[0]} of 12" in line
+    assert all(step % 4 == 0 for step in steps[1:])
+    if kill is os.killpg:
+        run_tiny(tmp_path / "runs", "training.dataloader_workers=0", resume=True)
+        weights = [(f / "model" / "model.safetensors").read_bytes() for f in (folder, finished_run)]
+        assert weights[0] == weights[1]
+
+
+def test_a_terminal_that_goes_away(start, tmp_path):
+    """Nothing can be printed any more, and the checkpoint is saved all the same."""
+    folder = tmp_path / "runs" / "tiny"
+    run = start(*WORKERS, terminal=True)
+    run.wait_for(lambda: os.read(run.terminal, 1000) and has_trained(folder)())
+    os.close(run.terminal)
+    assert run.ended() == 128 + signal.SIGHUP
+    assert found(folder / "checkpoints")[0].damage() is None
+
+
+def test_a_worker_that_the_system_kills(start, run_tiny, finished_run, tmp_path):
+    folder = tmp_path / "runs" / "tiny"
+    run = start(*WORKERS)
+    run.wait_for(lambda: found(folder / "checkpoints") and run.children)
+    os.kill(run.children[-1], signal.SIGKILL)
+    assert run.ended() == 2, run.text
+    assert "Traceback" not in run.text
+    (error,) = [line for line in run.text.splitlines() if line.startswith("error: ")]
+    assert "a process that makes batches ended" in error
+    assert "memory ran out" in error
+    assert "goes on from checkpoint-" in error
+    run_tiny(tmp_path / "runs", resume=True)
+    weights = [(f / "model" / "model.safetensors").read_bytes() for f in (folder, finished_run)]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_while_texts_are_tokenised(start, tmp_path, monkeypatch, number):
+    """Nothing is trained yet, so nothing is left of the run."""
+    from ultra_train.data.encode import Encoder
+
+    original = Encoder.__call__
+    monkeypatch.setattr(Encoder, "__call__", lambda self, records: time.sleep(0.3) or original(self, records))
+    (tmp_path / "cache").mkdir()
+    sets = (
+        "training.num_workers=2",
+        "training.dataset_batch_size=20",
+        f"training.cache_dir={tmp_path / 'cache'}",
+    )
+    run = start(*(part for pair in sets for part in ("--set", pair)))
+    run.wait_for(lambda: len(run.children) >= 2)
+    os.killpg(run.pid, number)
+    assert run.ended() == 128 + number, run.text
+    assert "Traceback" not in run.text
+    said = run.text.splitlines()
+    assert [line for line in said if "nterrupt" in line] == said[-1:]
+    assert f"interrupted by {signal.Signals(number).name} at once" in said[-1]
+    assert not (tmp_path / "runs").exists()
+    assert not list((tmp_path / "cache").glob("tokens-*"))
+
+
+def test_a_second_signal_ends_it_at_once(start, tmp_path, monkeypatch):
+    from ultra_train import signals
+    from ultra_train.callbacks.gpu import GpuCallback  # noqa: F401  imported before the fork
+    from ultra_train.trainer_flow import FlowCallback
+
+    monkeypatch.setattr(signals, "SAME_REQUEST", 0.0)
+    monkeypatch.setattr(FlowCallback, "on_optimizer_step", lambda *args, **kwargs: time.sleep(60))
+    folder = tmp_path / "runs" / "tiny"
+    run = start(*WORKERS)
+    run.wait_for(lambda: (folder / "config.yaml").exists() and len(run.children) >= 2)
+    time.sleep(0.5)
+    run_began = time.monotonic()
+    os.kill(run.pid, signal.SIGTERM)
+    time.sleep(0.2)
+    os.kill(run.pid, signal.SIGTERM)
+    assert run.ended() == 128 + signal.SIGTERM
+    assert time.monotonic() - run_began < 30
+    assert "interrupted by SIGTERM at once" in run.text
+    assert not found(folder / "checkpoints")
