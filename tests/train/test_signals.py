@@ -59,6 +59,24 @@ def test_a_second_signal_ends_it_at_once_but_not_the_first_one_sent_twice(monkey
             again()
 
 
+def test_an_error_that_follows_from_it_is_the_signal():
+    """A signal also ends workers, whose death is an error; or it comes while a thread is started."""
+
+    def fail(waiting):
+        with Signals() as signals:
+            signals.waiting = waiting
+            try:
+                send(signal.SIGTERM)
+            finally:
+                raise UltraError("a process was killed")
+
+    with pytest.raises(Interrupted) as stopped:
+        fail(waiting=False)
+    assert stopped.value.number == signal.SIGTERM
+    with pytest.raises(UltraError, match="a process was killed"):
+        fail(waiting=True)  # a checkpoint is to be saved still, and that this failed must be said
+
+
 def test_what_is_ignored_stays_ignored():
     """``nohup`` ignores SIGHUP for the process that it starts."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -279,6 +279,7 @@ def test_a_base_model_that_is_not_there(tmp_path, tiny_preset, finished_run):
     path.write_text(f"base_model: {tmp_path / 'nothing'}\n{tokenizer}\n{text[text.index('training:') :]}")
     with pytest.raises(UltraError, match="nothing"):
         run_module.execute(load_preset(path), output_dir=tmp_path, device="cpu")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_run_that_is_resumed_with_another_model_stays_as_it_was(run_tiny, finished_run, tmp_path):

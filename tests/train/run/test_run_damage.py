@@ -12,7 +12,7 @@ from ultra_core.errors import UltraError
 from ultra_train import files
 from ultra_train.callbacks.metrics import MetricsFile
 from ultra_train.callbacks.table import Table
-from ultra_train.checkpoints import found
+from ultra_train.checkpoints import checksum, found
 from ultra_train.config import load_preset
 from ultra_train.guards import Rollbacks
 from ultra_train.made import Made
@@ -108,6 +108,28 @@ def test_a_table_that_is_damaged_is_made_anew_from_the_lines(run_tiny, copy, lon
     assert lines(copy) == lines(longer)
     head = (longer / "metrics.csv").read_text().splitlines()[:13]
     assert (copy / "metrics.csv").read_text().splitlines()[:13] == head
+
+
+def test_a_checkpoint_of_an_older_version_is_gone_on_from(run_tiny, copy, longer):
+    """It says nothing of the logging window, the lines or rollbacks; its run has no record of its files."""
+    newest = found(copy / "checkpoints")[0].path
+    progress, state = (
+        json.loads((newest / name).read_text()) for name in ("progress.json", "trainer_state.json")
+    )
+    for name in ("window", "guard", "rollbacks"):
+        del progress[name]
+    state["stateful_callbacks"] = {"TrainerControl": state["stateful_callbacks"]["TrainerControl"]}
+    (newest / "progress.json").write_text(json.dumps(progress))
+    (newest / "trainer_state.json").write_text(json.dumps(state))
+    manifest = json.loads((newest / "manifest.json").read_text())
+    for name in ("progress.json", "trainer_state.json"):
+        path = newest / name
+        manifest["files"][name] = {"bytes": path.stat().st_size, "sha256": checksum(path)}
+    (newest / "manifest.json").write_text(json.dumps(manifest))
+    (copy / "made.json").unlink()
+    run_tiny(copy.parent, *LONGER, resume=True)
+    assert weights(copy) == weights(longer)
+    assert lines(copy) == lines(longer)
 
 
 def test_when_no_checkpoint_is_whole_the_run_says_so(run_tiny, copy):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,9 @@ WORKERS = ("--set", "training.dataloader_workers=2")
 class Started:
     """A run in a forked process, which need not import torch again; the leader of a session of its own."""
 
-    def __init__(self, arguments: list[str], output: Path, terminal: bool = False) -> None:
+    def __init__(
+        self, arguments: list[str], output: Path, terminal: bool = False, pipe: int | None = None
+    ) -> None:
         self.output = output
         self.terminal = None
         if terminal:
@@ -34,9 +37,9 @@ class Started:
         else:
             self.pid = os.fork()
         if not self.pid:
-            self._run(arguments, terminal)
+            self._run(arguments, terminal, pipe)
 
-    def _run(self, arguments: list[str], terminal: bool) -> None:
+    def _run(self, arguments: list[str], terminal: bool, pipe: int | None) -> None:
         from ultra_train.callbacks.progress import ProgressCallback
         from ultra_train.cli.app import main
 
@@ -44,7 +47,7 @@ class Started:
         try:
             if not terminal:
                 os.setsid()
-                file = os.open(self.output, os.O_CREAT | os.O_WRONLY)
+                file = os.open(self.output, os.O_CREAT | os.O_WRONLY) if pipe is None else pipe
                 for descriptor in (1, 2):
                     os.dup2(file, descriptor)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
@@ -82,9 +85,9 @@ def start(tiny_preset, tmp_path) -> Iterator[Callable[..., Started]]:
     """Start a run; what is left of it at the end of the test is killed."""
     runs = []
 
-    def begin(*arguments: str, terminal: bool = False) -> Started:
+    def begin(*arguments: str, **options: Any) -> Started:
         given = ["run", str(tiny_preset), "--output-dir", str(tmp_path / "runs"), "--device", "cpu"]
-        runs.append(Started([*given, *arguments], tmp_path / f"output{len(runs)}", terminal))
+        runs.append(Started([*given, *arguments], tmp_path / f"output{len(runs)}", **options))
         return runs[-1]
 
     yield begin
@@ -132,6 +135,28 @@ def test_a_terminal_that_goes_away(start, tmp_path):
     os.close(run.terminal)
     assert run.ended() == 128 + signal.SIGHUP
     assert found(folder / "checkpoints")[0].damage() is None
+
+
+@pytest.mark.parametrize("step", [3, 4])
+def test_a_reader_that_ends_by_the_same_signal(start, tmp_path, step, monkeypatch):
+    """Ctrl-C ends the ``tee`` of ``ultra-train run ... | tee log`` too; the checkpoint is saved still."""
+    from ultra_train.trainer_flow import FlowCallback
+
+    reader, writer = os.pipe()
+    ended = FlowCallback.on_step_end
+
+    def stop(self, args, state, control, **kwargs):
+        ended(self, args, state, control, **kwargs)
+        if state.global_step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(FlowCallback, "on_step_end", stop)
+    folder = tmp_path / "runs" / "tiny"
+    run = start(*WORKERS, pipe=writer)
+    os.close(reader)
+    os.close(writer)
+    assert run.ended() == 130
+    assert found(folder / "checkpoints")[0].step == step
 
 
 def test_a_worker_that_the_system_kills(start, run_tiny, finished_run, tmp_path):

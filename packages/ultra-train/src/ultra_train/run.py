@@ -47,6 +47,7 @@ from ultra_train.run_arguments import (
 )
 from ultra_train.run_callbacks import Callbacks, TooHot, add_callbacks
 from ultra_train.run_card import write_card
+from ultra_train.run_console import RunConsole
 from ultra_train.run_ending import dead_workers_explained, resume_command
 from ultra_train.signals import Interrupted, Signals
 from ultra_train.tasks.base import Task
@@ -94,7 +95,8 @@ def execute(
             "ultra-train run trains in one process so far; start it without torchrun or accelerate launch"
         )
     runs = Path(output_dir or run_folder.RUNS)
-    console = Console(highlight=False, soft_wrap=True)
+    signals = Signals()
+    console = RunConsole(signals)
     transformers_logging.set_verbosity_error()
     where = pick_device(device)
     check_machine(preset.training, where)
@@ -106,7 +108,7 @@ def execute(
     manager.hook.ultra_config_loaded(config=preset)
     plugin = tasks.get(preset.training.task)
     folder = run_folder.choose(runs, preset.name, name=name, resume=resume)
-    with Signals() as signals, run_folder.unless_started(folder) as started, run_folder.locked(folder):
+    with signals, run_folder.unless_started(folder) as started, run_folder.locked(folder):
         if resume:
             started()
         task = plugin(preset, folder, device=where, say=lambda line: console.print(line, markup=False))

@@ -39,12 +39,14 @@ class Signals:
     """Takes signals over for a ``with`` block; what is ignored already (``nohup``) stays ignored.
 
     While ``waiting`` is set the first signal is only noted in ``received``; a second one, and every one at
-    other times, raises :class:`Interrupted`.
+    other times, raises :class:`Interrupted`. Whatever error follows from that, in threads that were about to
+    start or workers that the same signal ended, leaves the block as :class:`Interrupted` too.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.waiting = False
+        self._ending = False
         self._at = 0.0
         self._process = os.getpid()
         self._before: dict[int, Any] = {}
@@ -61,6 +63,8 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+        if self._ending and self.received is not None and isinstance(error, Exception):
+            raise Interrupted(number=self.received) from error
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
@@ -73,6 +77,7 @@ class Signals:
                 return
         elif time.monotonic() - self._at < SAME_REQUEST:
             return
+        self._ending = True
         raise Interrupted(number=number)
 
 
@@ -100,10 +105,11 @@ def shield_worker(worker: int = 0) -> None:
     Args:
         worker: its number, which data loaders pass.
     """
-    ignore_interrupts()
     if not hasattr(signal, "sigwaitinfo"):
+        ignore_interrupts()
         return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # before it is set to end the process
+    ignore_interrupts()
     threading.Thread(target=_end_for, args=(os.getppid(),), daemon=True).start()
 
 

@@ -85,6 +85,9 @@ def run(
     """Train what PRESET says: the name of an installed preset, or a YAML file.
 
     Leaves the model, metrics and checkpoints in runs/NAME.
+
+    Ctrl-C, SIGTERM and SIGHUP save a checkpoint and stop; a second one, a second later or more, stops at
+    once. The exit code is 0, 2 after an error, and 128 + n after signal n.
     """
     return _start(preset, overrides, resume, name, output_dir, device, guards)
 
