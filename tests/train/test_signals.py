@@ -3,10 +3,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from multiprocessing import connection
 
 import pytest
+import torch
 
 from ultra_core.errors import UltraError
+from ultra_train import run_ending
 from ultra_train import signals as module
 from ultra_train.cli.app import LazyGroup, main
 from ultra_train.run_ending import dead_workers_explained
@@ -163,3 +166,31 @@ def test_the_death_of_a_worker_is_explained(tmp_path, said):
         train(said)
     with pytest.raises(RuntimeError, match="something else"):
         train("something else")
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError, EOFError, FileNotFoundError])
+def test_so_is_the_loss_of_the_connection_to_it(tmp_path, monkeypatch, error):
+    """What a killed worker was to hand over is an error of the pipe, before torch knows that it is dead."""
+
+    class Batches(torch.utils.data.Dataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return torch.ones(2)
+
+    def lost(*args, **kwargs):
+        raise error
+
+    def train(workers):
+        with dead_workers_explained(tmp_path):
+            list(torch.utils.data.DataLoader(Batches(), num_workers=workers))
+
+    monkeypatch.setattr(run_ending.time, "sleep", lambda seconds: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "answer_challenge", lost)
+        with pytest.raises(UltraError, match=f"ended .{error.__name__}.*memory ran out"):
+            train(1)
+    monkeypatch.setattr(Batches, "__getitem__", lost)
+    with pytest.raises(error):
+        train(0)  # an error of the data themselves

@@ -113,7 +113,8 @@ def execute(
             started()
         task = plugin(preset, folder, device=where, say=lambda line: console.print(line, markup=False))
         run = Run(path=folder, config=preset, task=task)
-        return _Execution(run, console, where, resume, signals, started).go(manager)
+        with dead_workers_explained(folder / run_folder.CHECKPOINTS):
+            return _Execution(run, console, where, resume, signals, started).go(manager)
 
 
 class _Execution:
@@ -183,8 +184,7 @@ class _Execution:
         trainer.add_callback(_OnceTrainingBegins(self._record_events))
         self._check_room(trainer)
         try:
-            with dead_workers_explained(self.checkpoints):
-                trainer.train(resume_from_checkpoint=self._start_point())
+            trainer.train(resume_from_checkpoint=self._start_point())
         finally:
             callbacks.finish()
         if trainer.state.global_step < trainer.args.max_steps:

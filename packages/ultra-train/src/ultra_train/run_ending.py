@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 
 from ultra_core.errors import UltraError
 from ultra_train.checkpoints import found
 from ultra_train.run_folder import CONFIG, RUNS
+
+LOADER = "torch.utils.data.dataloader"
 
 
 def resume_command(run: Path) -> str:
@@ -32,16 +36,36 @@ def dead_workers_explained(checkpoints: Path) -> Iterator[None]:
         checkpoints: folder of the run's checkpoints.
 
     Raises:
-        UltraError: instead of torch's ``RuntimeError``.
+        UltraError: instead of the errors of torch, or of the pipe to the worker.
     """
     try:
         yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker (pid"):
+    except (RuntimeError, OSError, EOFError) as error:
+        if not (str(error).startswith("DataLoader worker (pid") or _lost_connection(error)):
             raise
         newest = next((c.path.name for c in found(checkpoints)), "its beginning")
+        lost = "" if isinstance(error, RuntimeError) else _death_of_a_worker()
+        said = (lost or str(error)).strip().rstrip(".") or type(error).__name__
         raise UltraError(
-            f"a process that makes batches ended ({str(error).strip().rstrip('.')}), mostly because memory "
-            "ran out and the system killed it. Use fewer of them (training.dataloader_workers) or smaller "
-            f"batches (training.batch_size); the run goes on from {newest} with --resume."
+            f"a process that makes batches ended ({said}), mostly because memory ran out and the system "
+            "killed it. Use fewer of them (training.dataloader_workers) or smaller batches "
+            f"(training.batch_size); the run goes on from {newest} with --resume."
         ) from error
+
+
+def _death_of_a_worker() -> str:
+    """Wait for what torch says when the system reports a dead worker, which comes after a lost connection.
+
+    It is an error too, which would else come up wherever the run is by then.
+    """
+    try:
+        time.sleep(1)
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def _lost_connection(error: BaseException) -> bool:
+    """Whether an error comes from the connection to a worker of a data loader, which dies with the worker."""
+    modules = {frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)}
+    return LOADER in modules and any(name.startswith("multiprocessing.") for name in modules)
