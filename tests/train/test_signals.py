@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from multiprocessing import connection
 
@@ -103,11 +104,13 @@ def test_a_child_that_has_its_parents_handlers_leaves_signals_to_it():
 
 
 @forks
-def test_only_the_parent_ends_a_shielded_worker():
+def test_only_the_parent_ends_a_shielded_worker(capfd):
     ready, told = os.pipe()
     worker = os.fork()
     if not worker:
         shield_worker()
+        for error in (ConnectionResetError(), EOFError(), BrokenPipeError(), ValueError("of the data")):
+            sys.excepthook(type(error), error, None)
         os.write(told, b".")
         time.sleep(30)
         os._exit(1)
@@ -122,6 +125,7 @@ def test_only_the_parent_ends_a_shielded_worker():
     assert os.waitpid(worker, os.WNOHANG) == (0, 0)
     os.kill(worker, signal.SIGTERM)
     assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 0
+    assert capfd.readouterr().err.splitlines() == ["ValueError: of the data"]  # it prints no others
     for pipe in (ready, told):
         os.close(pipe)
 

@@ -39,13 +39,13 @@ def dead_workers_explained(checkpoints: Path) -> Iterator[None]:
         UltraError: instead of the errors of torch, or of the pipe to the worker.
     """
     try:
-        yield
+        with _dead_worker_awaited():
+            yield
     except (RuntimeError, OSError, EOFError) as error:
         if not (str(error).startswith("DataLoader worker (pid") or _lost_connection(error)):
             raise
         newest = next((c.path.name for c in found(checkpoints)), "its beginning")
-        lost = "" if isinstance(error, RuntimeError) else _death_of_a_worker()
-        said = (lost or str(error)).strip().rstrip(".") or type(error).__name__
+        said = str(error).strip().rstrip(".") or type(error).__name__
         raise UltraError(
             f"a process that makes batches ended ({said}), mostly because memory ran out and the system "
             "killed it. Use fewer of them (training.dataloader_workers) or smaller batches "
@@ -53,16 +53,19 @@ def dead_workers_explained(checkpoints: Path) -> Iterator[None]:
         ) from error
 
 
-def _death_of_a_worker() -> str:
-    """Wait for what torch says when the system reports a dead worker, which comes after a lost connection.
+@contextmanager
+def _dead_worker_awaited() -> Iterator[None]:
+    """Give torch the time to raise its own error, which replaces that of the connection.
 
-    It is an error too, which would else come up wherever the run is by then.
+    It does so whatever the run does when the system reports the dead worker, a moment after the connection is
+    lost.
     """
     try:
-        time.sleep(1)
-    except RuntimeError as error:
-        return str(error)
-    return ""
+        yield
+    except (OSError, EOFError) as error:
+        if _lost_connection(error):
+            time.sleep(1)
+        raise
 
 
 def _lost_connection(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import threading
 import time
 from types import FrameType, TracebackType
@@ -105,12 +106,21 @@ def shield_worker(worker: int = 0) -> None:
     Args:
         worker: its number, which data loaders pass.
     """
+    sys.excepthook = _not_of_the_connection
     if not hasattr(signal, "sigwaitinfo"):
         ignore_interrupts()
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # before it is set to end the process
     ignore_interrupts()
     threading.Thread(target=_end_for, args=(os.getppid(),), daemon=True).start()
+
+
+def _not_of_the_connection(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print an uncaught error of a worker unless its parent has gone, which multiprocessing takes for one."""
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _end_for(parent: int) -> None:
