@@ -86,7 +86,16 @@ class MLMTrainer(UltraTrainerMixin, Trainer):  # type: ignore[misc]
         The labels of all micro-batches and processes are counted together, whatever the model's own forward
         does with labels. Gradients are averaged over processes, hence their number as a factor.
         """
-        loss = self.head.loss(model, inputs, num_items_in_batch) * self.accelerator.num_processes
+        try:
+            loss = self.head.loss(model, inputs, num_items_in_batch) * self.accelerator.num_processes
+        except Exception as error:
+            if self.head.gathers_itself:
+                raise
+            rows, length = inputs["labels"].shape  # whatever the code of a foreign model raises
+            raise UltraError(
+                f"{type(self.model).__name__} failed on a batch of {rows} rows of {length} tokens: "
+                f"{in_words(error)}"
+            ) from error
         return (loss, {"loss": loss}) if return_outputs else loss
 
     def sampled_loss(self: Any, model: Any, inputs: Mapping[str, Tensor]) -> tuple[Tensor, int]:

@@ -35,6 +35,7 @@ class MaskedHead:
 
     Attributes:
         reason: why the head runs at every position; None where it need not.
+        gathers_itself: whether it is a model of this project, whose own forward does all this.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -43,8 +44,8 @@ class MaskedHead:
         self._index: Tensor | None = None
         self._shape = torch.Size()
         self._gathered = False
-        self._gathers_itself = _gathers_itself(model)
-        if not self._gathers_itself:
+        self.gathers_itself = _gathers_itself(model)
+        if not self.gathers_itself:
             self.reason = self._attach()
 
     def loss(
@@ -60,7 +61,7 @@ class MaskedHead:
         Returns:
             A scalar, at least fp32; 0 with a gradient of 0 where nothing is masked.
         """
-        if self._gathers_itself:  # its forward adds the auxiliary losses of its modules
+        if self.gathers_itself:  # its forward adds the auxiliary losses of its modules
             loss: Tensor = run(**inputs, num_items_in_batch=num_items).loss
             return loss
         logits, labels = self.logits(run, inputs)
@@ -71,7 +72,7 @@ class MaskedHead:
         labels = inputs["labels"]
         index = (labels.flatten() != IGNORED).nonzero().squeeze(1)
         targets = labels.flatten().index_select(0, index)
-        if self._gathers_itself:
+        if self.gathers_itself:
             logits: Tensor = run(**inputs).logits
             if logits.dim() == 2:
                 return logits, targets

@@ -46,3 +46,17 @@ def test_a_model_that_cannot_be_trained_is_an_error(build, texts, make_mlm_train
         UltraError, match=r"BertForMaskedLM cannot be trained on .*: ValueError: rows must be"
     ):
         make_mlm_trainer(model, [texts(model, rows=2, length=12, seed=0)])
+
+
+def test_a_batch_that_a_model_fails_on_is_an_error(build, texts, make_mlm_trainer):
+    """Reformer reads short rows and, in training, multiples of the length of its chunks."""
+    model = build("bert")
+    trainer = make_mlm_trainer(model, [texts(model, rows=2, length=12, seed=0)])
+
+    def fails(module, args):
+        raise ValueError("not a multiple of 8")
+
+    model.bert.encoder.register_forward_pre_hook(fails)
+    message = r"BertForMaskedLM failed on a batch of 2 rows of 12 tokens: ValueError: not a multiple of 8"
+    with pytest.raises(UltraError, match=message):
+        trainer.train()
