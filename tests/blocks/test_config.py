@@ -276,10 +276,10 @@ def test_other_names_of_plugins_are_written_out():
 
 
 def test_fields_of_rope_become_its_options():
-    given = UltraConfig(positions={"rope": {"interleaved": True}}, rope_base=5.0, rope_scaling=2.0)
+    given = UltraConfig(positions={"rope": {"interleaved": True}}, rope_base=5.0, rope_factor=2.0)
     canonical = given.canonical()
     assert canonical.positions == {"rope": {"base": 5.0, "scaling": 2.0, "interleaved": True}}
-    assert canonical.rope_base is canonical.rope_scaling is None
+    assert canonical.rope_base is canonical.rope_factor is None
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ FIELDS = {
     "hope_base": (OUTPUTS, [10.0, 10_000.0], HOPE),
     "hope_damping": (OUTPUTS, [0.0, 0.01, 0.5], HOPE),
     "rope_base": (OUTPUTS, [None, 10.0, 100.0], {}),
-    "rope_scaling": (OUTPUTS, [None, 2.0, 0.5], {}),
+    "rope_factor": (OUTPUTS, [None, 2.0, 0.5], {}),
     "use_hope": (OUTPUTS, [True, False], HOPE),
     "use_moe": (SHAPES, [True, False], {}),
     "ffn_hidden_size": (SHAPES, [24, 32], {}),

@@ -252,7 +252,7 @@ def test_options_of_rope(accepted):
     )
     assert preset.model.positions == {"rope": {"base": 500, "scaling": 2.0}}
     own = accepted(MODEL, "model.rope_scaling=1.0")
-    assert own.model.rope_scaling == 1.0
+    assert own.model.rope_factor == 1.0
     idle = accepted(MODEL, "model.layer_pattern=[retnet]", "model.rope_base=500.0")
     assert "model.rope_base" in said(idle, "no effect in this run")
 

@@ -143,8 +143,13 @@ class UltraConfig:
     rope_base: Annotated[float, Range(gt=0)] | None = attrs.field(
         default=None, metadata={"help": "base of the frequencies of RoPE; its own when null"}
     )
-    rope_scaling: Annotated[float, Range(gt=0)] | None = attrs.field(
-        default=None, metadata={"help": "factor by which RoPE stretches positions; its own when null"}
+    rope_factor: Annotated[float, Range(gt=0)] | None = attrs.field(
+        default=None,
+        metadata={
+            "help": "factor by which RoPE stretches positions; its own when null",
+            # a name that the configs of transformers keep for themselves
+            "aliases": ("rope_scaling",),
+        },
     )
     use_hope: bool | None = attrs.field(
         default=None,
@@ -257,11 +262,11 @@ class UltraConfig:
     def canonical(self) -> UltraConfig:
         """Return the same model with plugins by their own names and ``ffn`` in place of its shorthands.
 
-        ``rope_base`` and ``rope_scaling`` become options where ``positions`` is rope.
+        ``rope_base`` and ``rope_factor`` become options where ``positions`` is rope.
         """
         name, options = self.resolved_ffn()
         code = None if self.positions is None else own_spec(positions, self.positions)
-        rope = {"base": self.rope_base, "scaling": self.rope_scaling}
+        rope = {"base": self.rope_base, "scaling": self.rope_factor}
         rope = {key: value for key, value in rope.items() if value is not None}
         if code is not None and rope and short(split_spec(code)[0]) == "rope":
             code, rope = {split_spec(code)[0]: {**rope, **split_spec(code)[1]}}, {}
@@ -274,5 +279,5 @@ class UltraConfig:
             ffn_activation=None,
             positions=code,
             rope_base=rope.get("base"),
-            rope_scaling=rope.get("scaling"),
+            rope_factor=rope.get("scaling"),
         )

@@ -166,7 +166,7 @@ def _shorthands(config: UltraConfig) -> Found:
 
 def _rope(config: UltraConfig, code: str, options: Mapping[str, Any]) -> Found:
     """Yield a fault where a field of the model and an option of rope disagree."""
-    for field, option in (("rope_base", "base"), ("rope_scaling", "scaling")):
+    for field, option in (("rope_base", "base"), ("rope_factor", "scaling")):
         said = getattr(config, field)
         if short(code) == "rope" and said is not None and options.get(option, said) != said:
             yield (field,), f"{field} is {said} but positions says {option} {options[option]}; leave one out"

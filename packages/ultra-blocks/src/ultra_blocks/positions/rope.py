@@ -49,7 +49,7 @@ class RoPE(PositionCode):
         head_dim: int,
         *,
         base: Annotated[float, FromModel("rope_base"), Range(gt=0)] = 10000.0,
-        scaling: Annotated[float, FromModel("rope_scaling"), Range(gt=0)] = 1.0,
+        scaling: Annotated[float, FromModel("rope_factor"), Range(gt=0)] = 1.0,
         interleaved: bool = False,
     ) -> None:
         super().__init__()

@@ -36,7 +36,7 @@ PLUGIN_FIELDS = (
     "hope_base",
     "hope_damping",
     "rope_base",
-    "rope_scaling",
+    "rope_factor",
 )
 """Fields of the model that act only through a plugin that reads them."""
 
