@@ -2,6 +2,7 @@
 
 import pytest
 
+from ultra_blocks.validation import MOST_LAYERS
 from ultra_core import errors
 from ultra_core.config import ConfigError, parse_source
 from ultra_core.registry import Registry
@@ -22,7 +23,7 @@ CASES = {
     "parameters": "base_model: a/b\ntokenizer: {name_or_path: a/b}\ntraining:\n  optimizer:\n"
     "    optimizer_class: lion\n    parameters:\n" + "".join(f"      lion-lrr{i}: 1\n" for i in range(SIZE)),
     "blocks": f"model_class: frankenstein\nmodel:\n  layer_pattern: "
-    f"{listing(f'standard_atn{i}' for i in range(SIZE))}\ntraining: {{lr_other: 1}}\n",
+    f"{listing(f'standard_atn{i}' for i in range(MOST_LAYERS))}\ntraining: {{lr_other: 1}}\n",
     "choices": f"meta: {{guides: {listing(f'best_first_ru{i}' for i in range(SIZE))}}}\ntraining: {{}}\n",
     "items": f"training: {{lr_other: 1, dataset: {listing('3' for _ in range(SIZE))}}}\nmodel_class: mini\n",
     "data sets": "model: {base_model: a/b, architecture: csr}\nloss: {type: csr_loss}\ndatasets:\n"
@@ -54,6 +55,16 @@ def test_the_rest_is_counted():
     faults = caught.value.faults
     assert len(faults) >= 89_999
     assert str(caught.value).splitlines()[-1] == f"and {len(faults) - 50:,} more"
+
+
+def test_more_blocks_than_anybody_stacks(monkeypatch):
+    looked_up, entry = [], Registry.entry
+    monkeypatch.setattr(Registry, "entry", lambda self, name: looked_up.append(name) or entry(self, name))
+    pattern = listing(["ode"] * (MOST_LAYERS + 1))
+    text = f"model_class: mini\nmodel: {{layer_pattern: {pattern}}}\ntraining: {{lr_other: 1}}\n"
+    with pytest.raises(ConfigError, match=r"layer_pattern has 1,001 blocks; name at most 1,000"):
+        from_source(parse_source(text), "absurd")
+    assert len(looked_up) < 100
 
 
 def test_more_sources_than_anybody_lists(problems, base):

@@ -20,6 +20,9 @@ MOST = 200
 
 Layer = tuple[int, str, dict[str, Any]]
 
+MOST_LAYERS = 1_000
+"""Blocks of a pattern, which is repeated over the layers; nobody means more."""
+
 
 def faults(config: UltraConfig) -> list[tuple[Path, str]]:
     """Return every fault; types and ranges alone when some are wrong, since the rest builds on them."""
@@ -47,6 +50,10 @@ def _types(config: UltraConfig) -> Found:
             yield (field.name,), f"{field.name} is {value!r}; {problem}"
     if isinstance(config.layer_pattern, tuple) and not config.layer_pattern:
         yield ("layer_pattern",), "layer_pattern is empty; name at least one block"
+    elif isinstance(config.layer_pattern, tuple) and len(config.layer_pattern) > MOST_LAYERS:
+        count = len(config.layer_pattern)
+        yield ("layer_pattern",), f"layer_pattern has {count:,} blocks; name at most {MOST_LAYERS:,}"
+        return
     for path, spec in _specs(config):
         if isinstance(spec, Mapping) and len(spec) != 1:
             yield path, f"expected NAME or {{NAME: {{options}}}}, found {len(spec)} names: {', '.join(spec)}"

@@ -148,3 +148,8 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def expanded(name: str | Path) -> Path:
+    """Return a path without its ``~``; that of a user who is not known stays."""
+    return Path(os.path.expanduser(name))

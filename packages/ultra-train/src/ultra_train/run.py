@@ -30,7 +30,6 @@ from ultra_train.checkpoints import (
 )
 from ultra_train.config import Preset, TrainingConfig, load_preset, to_tree, to_yaml
 from ultra_train.config.integrations import environment
-from ultra_train.data.files import expanded
 from ultra_train.guards import Guard, Rollbacks
 from ultra_train.made import Made
 from ultra_train.model_folder import publish
@@ -200,7 +199,7 @@ class _Execution:
     def model_folder(self) -> Path:
         """Where the finished model goes."""
         wanted = self.run.config.training.hf_output_dir
-        return Path(wanted).expanduser().absolute() if wanted else self.run.path / run_folder.MODEL
+        return files.expanded(wanted).absolute() if wanted else self.run.path / run_folder.MODEL
 
     def _fill(self, folder: Path, trainer: Any, metrics: Mapping[str, float]) -> None:
         self.run.task.save(trainer, folder)
@@ -378,11 +377,11 @@ class _OnceTrainingBegins(TrainerCallback):
 def _check_places(training: TrainingConfig) -> None:
     """Refuse places for files that cannot be made, before hours of work are lost for it."""
     check = run_folder.check_reachable
-    cache = expanded(training.cache_dir)
+    cache = files.expanded(training.cache_dir)
     if not any(cache.glob("tokens-*")):  # one that holds builds may be read-only: they are only read
         check("training.cache_dir", cache)
     if training.csv_log_path is not None:
-        check("training.csv_log_path", Path(training.csv_log_path).expanduser().parent)
+        check("training.csv_log_path", files.expanded(training.csv_log_path).parent)
     if training.hf_output_dir is not None:
         check("training.hf_output_dir", Path(training.hf_output_dir))
 

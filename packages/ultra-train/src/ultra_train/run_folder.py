@@ -103,7 +103,7 @@ def check_reachable(key: str, folder: Path) -> None:
     Raises:
         RunFolderError: it, or what is above it, is a file or may not be written to.
     """
-    folder = folder.expanduser().absolute()
+    folder = files.expanded(folder).absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
         raise RunFolderError(
@@ -119,7 +119,7 @@ def check_unused(model: str | None) -> None:
     Raises:
         RunFolderError: it is a file, or a folder that is not empty.
     """
-    folder = Path(model).expanduser() if model else None
+    folder = files.expanded(model) if model else None
     if folder is not None and os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise RunFolderError(
             f"training.hf_output_dir: {folder} is there already and is not an empty folder; nothing is "

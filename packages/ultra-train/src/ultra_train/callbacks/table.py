@@ -43,7 +43,7 @@ class Table:
             made: the record of the run.
             rotate: see the class.
         """
-        asked = asked.expanduser().absolute()
+        asked = files.expanded(asked).absolute()
         if asked.parent == made.path.parent.absolute():
             return cls(asked, rotate=rotate, made=made)  # within the run's own folder
         facts = made.get(RECORD)

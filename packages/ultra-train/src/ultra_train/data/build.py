@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING
 
 from ultra_train.data.encode import Encoder, encode_all
 from ultra_train.data.errors import DataError
-from ultra_train.data.files import expanded
 from ultra_train.data.manifest import DamagedBuild, Manifest, check
 from ultra_train.data.places import Say, unfinished
 from ultra_train.data.reading import OnBadRows, Reading
 from ultra_train.data.shards import TokenShards, open_build
 from ultra_train.data.sources import Source, identity, records
 from ultra_train.data.writer import Writer, put_in_place
+from ultra_train.files import expanded
 from ultra_train.tokenizer import num_ids
 
 if TYPE_CHECKING:

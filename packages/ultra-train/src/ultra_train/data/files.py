@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ultra_core.errors import did_you_mean, listed
 from ultra_train.data.errors import DataError
 from ultra_train.data.readers import SUFFIXES, suffix
+from ultra_train.files import expanded
 
 
 class Files(NamedTuple):
@@ -57,11 +58,6 @@ def _not_there(name: str, path: Path, suggest: bool) -> Files | None:
             f"{name}: there is no such file or folder (looked in {path.parent.absolute()}).{hint}"
         )
     return None
-
-
-def expanded(name: str | Path) -> Path:
-    """Return a path without its ``~``; that of a user who is not known stays."""
-    return Path(os.path.expanduser(name))
 
 
 def is_of_the_hub(name: str) -> bool:

@@ -21,12 +21,12 @@ from ultra_train.config.places import missing, sources_of
 from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
 from ultra_train.data.batches import BatchPlan
 from ultra_train.data.build import prepare
-from ultra_train.data.files import expanded
 from ultra_train.data.loader import BatchLoader
 from ultra_train.data.masking import MLMCollator
 from ultra_train.data.shards import TokenShards
 from ultra_train.data.sources import Source, documents, identity, read_sources
 from ultra_train.data.summary import data_event, table
+from ultra_train.files import expanded
 from ultra_train.run_folder import TOKENIZER
 from ultra_train.run_tokenizer import provide
 from ultra_train.saved_dtype import DTYPES, NAMES, Precision, convert_saved
