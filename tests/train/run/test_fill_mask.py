@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -96,10 +98,25 @@ def test_a_model_that_returns_tuples(finished_run, changed):
     assert fill_mask(changed(return_dict=False), texts) == fill_mask(finished_run, texts)
 
 
-@pytest.mark.parametrize("change", [{"vocab_size": 7}, {"hidden_size": "abc"}])
-def test_a_config_that_cannot_be(changed, change):
-    with pytest.raises(FillMaskError, match=r"no masked language model can be loaded: \w+"):
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"vocab_size": 7}, r"\w[\w.]+ is \d+( x \d+)? in its files, but 7( x \d+)? by"),
+        ({"hidden_size": "abc"}, r"\w+"),
+    ],
+)
+def test_a_config_that_cannot_be(changed, change, reason):
+    with pytest.raises(FillMaskError, match=f"no masked language model can be loaded: {reason}"):
         fill_mask(changed(**change), ["abre la [MASK]"])
+
+
+def test_a_model_whose_predictions_are_no_numbers(finished_run, tmp_path):
+    shutil.copytree(finished_run / "model", tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    broken = {name: torch.full_like(value, float("nan")) for name, value in weights.items()}
+    save_file(broken, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(FillMaskError, match="predictions are not finite"):
+        fill_mask(tmp_path / "model", ["abre la [MASK]"])
 
 
 def test_a_text_as_long_as_the_run_was_trained_on(tmp_path):

@@ -12,7 +12,7 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_train.lengths import meant_length, readable_length
-from ultra_train.model_io import in_words, logits_of
+from ultra_train.model_io import check_shapes, in_words, logits_of
 from ultra_train.run_folder import CHECKPOINTS, MODEL
 from ultra_train.tokenizer import load_tokenizer, num_ids
 
@@ -107,8 +107,11 @@ def _load(folder: str, trust_remote_code: bool) -> Any:
     import ultra_blocks.hf  # noqa: F401  registers our classes
 
     options = {"dtype": torch.float32, "trust_remote_code": trust_remote_code}
+    options |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
     try:
-        return AutoModelForMaskedLM.from_pretrained(folder, **options).eval()
+        network, info = AutoModelForMaskedLM.from_pretrained(folder, **options)
+        check_shapes(info)
+        return network.eval()
     except Exception as error:  # files, configs and the code of a foreign model fail in every way there is
         raise FillMaskError(f"{folder}: no masked language model can be loaded: {in_words(error)}") from error
 
@@ -141,6 +144,11 @@ def guesses(network: Any, tokenizer: Any, text: str, top_k: int = 5) -> list[lis
     logits[:, list(tokenizer.all_special_ids)] = -torch.inf
     logits = logits[:, : num_ids(tokenizer)]  # rows of the vocabulary that the tokenizer has no token for
     there = int(logits[0].isfinite().sum())
+    if not there:
+        raise FillMaskError(
+            "there is nothing to guess: the model's predictions are not finite, or its tokenizer knows no "
+            "tokens"
+        )
     best = torch.softmax(logits[blanks], -1).topk(min(top_k, there))
     return [
         [Guess(_readable(tokenizer, i), p) for i, p in zip(ids, probabilities, strict=True)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from inspect import Parameter, signature
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ultra_core.errors import UltraError
 
 
 def logits_of(output: Any) -> Tensor:
@@ -60,7 +62,26 @@ def takes(model: Any, name: str) -> bool:
     return name in parameters or any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
 
 
+def check_shapes(info: Mapping[str, Any]) -> None:
+    """Refuse a model of which weights have other shapes in its files.
+
+    Args:
+        info: what ``from_pretrained`` says with ``output_loading_info`` and ``ignore_mismatched_sizes``.
+
+    Raises:
+        UltraError: some have; the first is named.
+    """
+    for name, found, wanted in sorted(info.get("mismatched_keys", ())):
+        raise UltraError(f"{name} is {_shape(found)} in its files, but {_shape(wanted)} by its config")
+
+
+def _shape(size: Iterable[int]) -> str:
+    return " x ".join(map(str, size)) or "a number"
+
+
 def in_words(error: BaseException) -> str:
-    """Return the type and the first line of an error."""
+    """Return the type and the first line of an error; of an error of ours, what it says."""
+    if isinstance(error, UltraError):
+        return str(error)
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

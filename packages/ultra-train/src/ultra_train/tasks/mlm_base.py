@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from ultra_core.errors import UltraError
 from ultra_train.guards import all_finite
 from ultra_train.lengths import can_read, meant_length, readable_length
-from ultra_train.model_io import in_words, vocabulary
+from ultra_train.model_io import check_shapes, in_words, vocabulary
 from ultra_train.quiet import quiet_transformers
 from ultra_train.saved_dtype import NAMES, stored_dtype
 from ultra_train.tasks.stateless import forget_batches
@@ -140,8 +140,7 @@ def _loaded(base: str, dtype: torch.dtype, tokens: int, trust: bool) -> Base:
     model, info = load()
     if options := _renamed(model, info["unexpected_keys"]):
         model, info = load(**options)
-    for name, found, wanted in info.get("mismatched_keys", ()):
-        raise UltraError(f"{name} is {_shape(found)} in its files, but {_shape(wanted)} by its config")
+    check_shapes(info)
     own = [name for name, _ in model.named_parameters()]  # each tensor once, whatever it is tied to
     fresh = tuple(name for name in own if name in info["missing_keys"])
     unused = tuple(sorted(info["unexpected_keys"]))
@@ -197,10 +196,6 @@ def _new(model: PreTrainedModel, trust: bool) -> PreTrainedModel:
     made = AutoModelForMaskedLM.from_config(model.config, trust_remote_code=trust, dtype=model.dtype)
     assert isinstance(made, PreTrainedModel)
     return made.train(model.training)
-
-
-def _shape(size: Iterable[int]) -> str:
-    return " x ".join(map(str, size)) or "a number"
 
 
 def _precision(dtype: torch.dtype) -> str:
