@@ -13,8 +13,9 @@ def fake(monkeypatch, answer):
 def test_it_prints_guesses(ultra, monkeypatch):
     guess = types.SimpleNamespace
 
-    def answer(model, texts, top_k, *, runs):
+    def answer(model, texts, top_k, *, runs, trust_remote_code):
         assert (model, texts, top_k, runs) == ("runs/x", ["abre la [MASK]", "[MASK]"], 2, "runs")
+        assert not trust_remote_code
         first = [guess(token="puerta", probability=0.91), guess(token="luz", probability=0.05)]
         return [[first], [first[:1]]]
 
