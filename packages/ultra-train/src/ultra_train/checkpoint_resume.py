@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from transformers import PreTrainedConfig, TrainerState
 from ultra_train import files
 from ultra_train.checkpoint_state import check_tree, load_tree, random_state, restore_random_state
 from ultra_train.checkpoints import Checkpoint, CheckpointError
+from ultra_train.quiet import quiet_transformers
 
 PROGRESS = "progress.json"
 TRAINER_STATE = "trainer_state.json"
@@ -82,7 +84,9 @@ def _config_damage(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        PreTrainedConfig.from_json_file(str(path))
+        with warnings.catch_warnings(), quiet_transformers():
+            warnings.simplefilter("ignore")  # of names that the generic class knows in another sense
+            PreTrainedConfig.from_json_file(str(path))
     except Exception as error:  # its checks raise errors of many kinds
         return f"{path.name} is no configuration of a model ({type(error).__name__}: {error})"
     return None
