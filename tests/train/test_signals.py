@@ -63,6 +63,43 @@ def test_a_second_signal_ends_it_at_once_but_not_the_first_one_sent_twice(monkey
             again()
 
 
+def test_a_signal_within_a_finaliser_is_not_lost(capfd):
+    class Finalised:
+        def __del__(self):
+            send(signal.SIGTERM)
+
+    def stop():
+        with Signals():
+            Finalised()
+            time.sleep(10)
+            raise AssertionError("it went on")
+
+    before = sys.unraisablehook
+    with pytest.raises(Interrupted):
+        stop()
+    assert sys.unraisablehook is before
+    assert capfd.readouterr().err == ""
+
+
+@forks
+def test_nor_is_one_that_comes_around_a_fork():
+    due = []
+    os.register_at_fork(after_in_parent=lambda: due and send(due.pop()))
+
+    def stop():
+        with Signals():
+            due.append(signal.SIGTERM)
+            child = os.fork()
+            if not child:
+                os._exit(0)
+            os.waitpid(child, 0)
+            time.sleep(10)
+            raise AssertionError("it went on")
+
+    with pytest.raises(Interrupted):
+        stop()
+
+
 def test_an_error_that_follows_from_it_is_the_signal():
     """A signal also ends workers, whose death is an error; or it comes while a thread is started."""
 

@@ -48,6 +48,7 @@ class Signals:
         self.received: int | None = None
         self.waiting = False
         self._ending = False
+        self._swallowed = False
         self._at = 0.0
         self._process = os.getpid()
         self._before: dict[int, Any] = {}
@@ -56,6 +57,7 @@ class Signals:
         if threading.current_thread() is threading.main_thread():
             taken = [n for n in NUMBERS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
             self._before = {number: signal.signal(number, self._handle) for number in taken}
+            self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         return self
 
     def __exit__(
@@ -63,7 +65,8 @@ class Signals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._before = {}
+        if self._before:
+            self._before, sys.unraisablehook = {}, self._hook
         if self._ending and self.received is not None and isinstance(error, Exception):
             raise Interrupted(number=self.received) from error
 
@@ -72,7 +75,9 @@ class Signals:
             return  # a forked worker that has not come to ignore it yet; its parent acts for both
         if number == getattr(signal, "SIGHUP", None):
             _leave_terminal()
-        if self.received is None:
+        if self._swallowed:
+            self._swallowed = False
+        elif self.received is None:
             self.received, self._at = number, time.monotonic()
             if self.waiting:
                 return
@@ -80,6 +85,15 @@ class Signals:
             return
         self._ending = True
         raise Interrupted(number=number)
+
+    def _unraisable(self, unraisable: Any) -> None:
+        """Raise it again, soon, where it came up in a finaliser or around a fork, which raise nothing."""
+        if isinstance(unraisable.exc_value, Interrupted) and os.getpid() == self._process:
+            self._swallowed = True
+            main, number = threading.main_thread().ident or 0, unraisable.exc_value.number
+            threading.Timer(0.05, lambda: signal.pthread_kill(main, number)).start()
+        else:
+            self._hook(unraisable)
 
 
 def _leave_terminal() -> None:
