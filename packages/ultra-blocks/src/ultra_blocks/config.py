@@ -67,6 +67,40 @@ def _own_block(spec: Spec) -> Spec:
     return {name: options} if options else own_spec(blocks, spec)
 
 
+def own_activation(spec: Spec) -> Spec:
+    """Return an FFN with the activations of its options, and of its expert's, by the names that ours have."""
+    if isinstance(spec, str):
+        return spec
+    name, options = split_spec(spec)
+    if isinstance(options.get("activation"), str) and _is_ours(ffns.canonical(name)[0]):
+        options["activation"] = canonical_activation(options["activation"])
+    expert = options.get("expert")
+    if isinstance(expert, dict) and len(expert) == 1 and isinstance(next(iter(expert.values())), dict):
+        options["expert"] = own_activation(expert)
+    return {name: options}
+
+
+def _is_ours(ffn: str) -> bool:
+    """Whether an FFN is one of this package: those of others have names of their own for activations."""
+    distribution, _, name = ffn.rpartition(":")
+    owners = {entry.distribution for entry in ffns.entries() if entry.name == name}
+    return "ultra-blocks" in ({distribution} if distribution else owners)
+
+
+def _with_rope(spec: Spec, rope: Mapping[str, Any]) -> Spec:
+    """Return a block of a pattern whose own position code, if that is rope, has options of the model."""
+    name, options = split_spec(spec)
+    if "positions" not in options:
+        return spec
+    return {name: {**options, "positions": _as_rope(options["positions"], rope)}}
+
+
+def _as_rope(code: Spec, rope: Mapping[str, Any]) -> Spec:
+    """Return a position code that, if it is rope, has these options beside its own."""
+    name, own = split_spec(code)
+    return {name: {**rope, **own}} if short(name) == "rope" and rope else code
+
+
 def short(name: str) -> str:
     """Return the name without the distribution that ``distribution:name`` picks."""
     return name.rpartition(":")[2]
@@ -226,9 +260,10 @@ class UltraConfig:
         """Return (FFN or None, activation or None) that ``ffn_activation`` says; ``swiglu`` says both."""
         if self.ffn_activation is None:
             return None, None
-        name, alias = ffns.canonical(self.ffn_activation)
-        if alias is not None and "activation" in alias.options:
-            return name, alias.options["activation"]
+        for spelling in (self.ffn_activation, self.ffn_activation.replace("_", "").lower()):
+            name, alias = ffns.canonical(spelling)
+            if alias is not None and "activation" in alias.options:
+                return name, alias.options["activation"]
         return None, canonical_activation(self.ffn_activation)
 
     def resolved_ffn(self) -> tuple[str, dict[str, Any]]:
@@ -237,7 +272,7 @@ class UltraConfig:
         A mixture comes out as ``("moe", {"expert": {NAME: {options}}, ...})``.
         """
         implied, activation = self.said_activation()
-        name, options = split_spec(own_spec(ffns, self.ffn or implied or "mlp"))
+        name, options = split_spec(own_spec(ffns, own_activation(self.ffn or implied or "mlp")))
         activation = activation or ("gelu" if self.ffn is None else None)
         if short(name) == "moe":
             if "expert" in options or activation is not None:
@@ -262,17 +297,20 @@ class UltraConfig:
     def canonical(self) -> UltraConfig:
         """Return the same model with plugins by their own names and ``ffn`` in place of its shorthands.
 
-        ``rope_base`` and ``rope_factor`` become options where ``positions`` is rope.
+        Where ``positions`` is rope, ``rope_base`` and ``rope_factor`` become options of it, and of the rope
+        that blocks of the pattern have of their own.
         """
         name, options = self.resolved_ffn()
         code = None if self.positions is None else own_spec(positions, self.positions)
         rope = {"base": self.rope_base, "scaling": self.rope_factor}
         rope = {key: value for key, value in rope.items() if value is not None}
-        if code is not None and rope and short(split_spec(code)[0]) == "rope":
-            code, rope = {split_spec(code)[0]: {**rope, **split_spec(code)[1]}}, {}
+        pattern = self._own_pattern()
+        if code is not None and short(split_spec(code)[0]) == "rope":
+            pattern = tuple(_with_rope(spec, rope) for spec in pattern)
+            code, rope = _as_rope(code, rope), {}
         return attrs.evolve(
             self,
-            layer_pattern=self._own_pattern(),
+            layer_pattern=pattern,
             norm_type=own_spec(norms, self.norm_type),
             ffn={name: options},
             use_moe=None,

@@ -24,6 +24,9 @@ Found = Iterator[tuple[Path, str]]
 FFN_FIELDS = frozenset({"ffn", "use_moe", "ffn_activation", "num_experts", "top_k_experts"})
 
 
+MOST = 150
+"""Different blocks that are built, as hundreds take seconds; what is wrong with others shows in the run."""
+
 DRAWS = {
     *("uniform_", "normal_", "trunc_normal_", "exponential_", "log_normal_", "bernoulli_", "random_"),
     *("xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_", "orthogonal_", "sparse_"),
@@ -94,10 +97,11 @@ def _parts(config: UltraConfig, known: Collection[Path], fields: set[str]) -> It
         name, options = split_spec(spec)
         if i in faulty or fields.intersection(_read(name, options)):
             continue
-        if isinstance(spec, str) and spec in built:
-            continue
-        if isinstance(spec, str) and "layer_depth" not in _read(name, options):
-            built.add(spec)  # nothing tells it from the others of this name
+        if len(built) >= MOST:
+            return
+        if (said := repr(spec)) in built and "layer_depth" not in _read(name, options):
+            continue  # nothing tells it from the one that was built
+        built.add(said)
         path = ("layer_pattern", i) if isinstance(spec, str) else ("layer_pattern", i, name)
         # a block may look at its depth; one that no layer has stands where the first one does
         layers = range(i, config.num_layers, len(config.layer_pattern)) or [0]

@@ -7,9 +7,9 @@ from typing import Any, get_type_hints
 
 import attrs
 
-from ultra_blocks.config import Path, Spec, UltraConfig, own_spec, short, split_spec
+from ultra_blocks.config import Path, Spec, UltraConfig, own_activation, own_spec, short, split_spec
 from ultra_core import blocks, ffns, norms, positions
-from ultra_core.errors import PluginError, UltraError
+from ultra_core.errors import PluginError, UltraError, listed
 from ultra_core.options import check_options, mismatch, read_options
 from ultra_core.registry import Registry
 
@@ -121,7 +121,7 @@ def _plugin(registry: Registry, spec: Any, path: Path) -> Found:
 
 def _ffn(config: UltraConfig) -> Found:
     if config.ffn is not None:
-        yield from _plugin(ffns, config.ffn, ("ffn",))
+        yield from _plugin(ffns, own_activation(config.ffn), ("ffn",))
     name, options = config.resolved_ffn()
     if short(name) == "moe":
         if name not in ffns and not _names_moe(config):
@@ -139,7 +139,14 @@ def _ffn(config: UltraConfig) -> Found:
         name, options = split_spec(expert)
     if config.ffn_activation is not None and name in ffns:
         for _, message in _plugin(ffns, {name: {"activation": options["activation"]}}, ()):
-            yield ("ffn_activation",), message
+            yield ("ffn_activation",), f"{message}, or for a gated FFN one of {listed(_gates())}"
+
+
+def _gates() -> list[str]:
+    """Return the names of FFNs that say an activation: ``swiglu``."""
+    others = [other for other, own in ffns.spellings().items() if other != own]
+    known = [(other, ffns.canonical(other)[1]) for other in sorted(others)]
+    return [repr(other) for other, alias in known if alias is not None and "activation" in alias.options]
 
 
 def _names_moe(config: UltraConfig) -> bool:
@@ -149,7 +156,7 @@ def _names_moe(config: UltraConfig) -> bool:
 def _shorthands(config: UltraConfig) -> Found:
     if config.ffn is not None:
         implied, activation = config.said_activation()
-        name, options = split_spec(own_spec(ffns, config.ffn))
+        name, options = split_spec(own_spec(ffns, own_activation(config.ffn)))
         if _names_moe(config):
             name, options = split_spec(own_spec(ffns, options.get("expert", implied or "mlp")))
             if config.use_moe is False:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -10,6 +11,7 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.softmax import KVCache, SoftmaxAttention
 from ultra_blocks.positions import PositionSpec
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range
 from ultra_core.params import ParamInfo
 
@@ -50,6 +52,8 @@ class GatedSoftmaxAttention(SoftmaxAttention):
     Paper: Qiu et al. 2025, "Gated Attention for Large Language Models", arXiv:2505.06708.
     Differs from the paper: nothing; of its places for a gate this is the one after the attention (G1).
     """
+
+    aliases: ClassVar[Mapping[str, Alias]] = {"gated_softmax": Alias()}
 
     def __init__(
         self,

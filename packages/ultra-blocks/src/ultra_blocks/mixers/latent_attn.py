@@ -90,7 +90,7 @@ class LatentAttention(MaxLogits, Mixer):
     paper, which norms the latents alone; it norms content and rotary parts together, so that it bounds S.
     """
 
-    aliases: ClassVar[Mapping[str, Alias]] = {"mla": Alias(), "mla_attn": Alias()}
+    aliases: ClassVar[Mapping[str, Alias]] = {"latent": Alias(), "mla": Alias(), "mla_attn": Alias()}
     role = "attention"
     traits: ClassVar[Traits] = Traits(recurrent_step=True, positions=frozenset({"rotate"}), symmetric=True)
 

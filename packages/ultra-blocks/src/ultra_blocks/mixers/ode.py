@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar
 
 import torch
@@ -17,6 +17,7 @@ from ultra_blocks.mixers.softmax import check_options
 from ultra_blocks.mixers.standard_attn import StandardAttention
 from ultra_blocks.norms.layer_norm import LayerNorm
 from ultra_blocks.positions import PositionSpec
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range, require
 
 
@@ -66,6 +67,7 @@ class ODE(Mixer):
     is attention alone, without the FFN; the output projection starts smaller, by the evaluations a step.
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"ode_attn": Alias()}
     role = "ode"
     traits: ClassVar[Traits] = Traits(
         positions=frozenset({"rotate", "bias", "scores"}), symmetric=True, own_norm=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.softmax import KVCache, SoftmaxAttention, Terms
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range
 
 
@@ -55,6 +57,7 @@ class SigmoidAttention(SoftmaxAttention):
     length of training; no LayerScale; hybrid norm is off by default.
     """
 
+    aliases: ClassVar[Mapping[str, Alias]] = {"sigmoid": Alias()}
     normalised: ClassVar[bool] = False
 
     def __init__(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from torch import nn
 
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.softmax import SoftmaxAttention
 from ultra_blocks.positions import PositionSpec
+from ultra_core.aliases import Alias
 from ultra_core.options import FromModel, Range
 
 
@@ -46,6 +48,8 @@ class StandardAttention(SoftmaxAttention):
     Differs from the paper: no shifts in the projections and rotary positions by default; QK-norm is an RMS
     norm with gain and keeps the factor 1/sqrt(d).
     """
+
+    aliases: ClassVar[Mapping[str, Alias]] = {"standard": Alias()}
 
     def __init__(
         self,
