@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal
 
 import attrs
 import pytest
+from jsonschema import Draft202012Validator
 
-from ultra_core.config import parse_source, structure
+from ultra_core.config import from_tree, parse_source, structure
 from ultra_core.errors import ConfigError
 from ultra_core.key_names import own_names
 from ultra_core.options import Range
@@ -80,8 +81,26 @@ def test_everything_else_stays_as_it_is(text: str):
 
 def test_the_schema_knows_both():
     schema: Any = attrs_schema(Outer)["properties"]
-    assert schema["how"]["anyOf"][0]["enum"] == ["no_duplicates", "group-by", "NO_DUPLICATES", "GROUP_BY"]
+    how = schema["how"]
+    for text in ("no_duplicates", "NO_DUPLICATES", "No-Duplicates", "group-by", "Samplers.GROUP_BY"):
+        assert list(Draft202012Validator(how).iter_errors(text)) == []
+        assert structure(own_names(from_tree({"how": text}), Outer)[0], Outer).how is not None
+    for text in ("groupby", "samplers.group_by", "A.B.group_by", "x group-by", "Samplers."):
+        assert list(Draft202012Validator(how).iter_errors(text)) != []
+        with pytest.raises(ConfigError):
+            structure(own_names(from_tree({"how": text}), Outer)[0], Outer)
     assert schema["strict"]["enum"] == ["a", "b"]
     inner = attrs_schema(Inner)["properties"]
     assert inner["width"] == {"type": "integer", "minimum": 1, "description": "another name of size"}
-    assert "ROUND_ROBIN" in str(schema["named"])
+    assert list(Draft202012Validator(schema["named"]).iter_errors({"a": "ROUND_ROBIN"})) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "size"),
+    [("inner.size=7", 7), ("inner.width=7", 7), ("inner.breadth=7", 7), ("inner.size=", None)],
+)
+def test_an_override_displaces_the_other_names(override: str, size: int | None):
+    made, _ = own_names(parse_source("inner: {width: 3}\n", [override]), Outer)
+    assert made.tree == {"inner": {"size": size}}
+    own, _ = own_names(parse_source("inner: {size: 3}\n", [override]), Outer)
+    assert own.tree == made.tree

@@ -97,13 +97,15 @@ def key_of(path: Path) -> str:
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` when something allowed is close to what was given, else ``""``."""
-    close = _close(given, tuple(allowed))
+    close = closest(given, tuple(allowed))
     return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
 @lru_cache(maxsize=1024)
-def _close(given: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(get_close_matches(given[:LONGEST], allowed, n=2, cutoff=0.6))
+def closest(given: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """Return at most two of the allowed names that are close to what was given, whatever their case."""
+    names = {name.lower(): name for name in allowed}
+    return tuple(names[name] for name in get_close_matches(given[:LONGEST].lower(), names, n=2, cutoff=0.6))
 
 
 def listed(names: Sequence[str]) -> str:

@@ -7,6 +7,8 @@ enumeration before them: ``ROUND_ROBIN``, ``BatchSamplers.NO_DUPLICATES``.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -17,6 +19,9 @@ from ultra_core.errors import Fault, Path, key_of
 from ultra_core.plain_types import LISTS, MAPPINGS, UNIONS
 from ultra_core.source import Node, Source
 
+_ENUMERATION = re.compile(r"^[A-Z][A-Za-z0-9]*\.")
+"""The name of an enumeration before one of its choices."""
+
 Rewritten = tuple[Path, str]
 """Where something stood that has another name, and that name."""
 
@@ -24,12 +29,18 @@ Rewritten = tuple[Path, str]
 def own_names(source: Source, cls: type) -> tuple[Source, list[Rewritten]]:
     """Return the file with keys and choices as a class calls them, and what was rewritten.
 
-    A key that is there by two names is a fault of the result. Positions are those of the file, which stays as
+    A key that is there by two names is a fault of the result, unless one of them is an override: it takes the
+    place of the other. Positions are those of the file, which stays as
     it is.
     """
     walk = _Walk(source)
     root = walk.section(source.root, cls, ())
     return Source(source.file, root, [*source.faults, *walk.faults]), walk.rewritten
+
+
+def is_override(key_lines: Mapping[str, tuple[str, int, int]], key: str) -> bool:
+    """Whether a key of a section comes from ``--set``, given where its keys come from."""
+    return key in key_lines and key_lines[key][0].startswith("--set ")
 
 
 class _Walk:
@@ -58,7 +69,12 @@ class _Walk:
     def _renamed(
         self, made: dict[str, Node], lines: dict[str, Any], alias: str, name: str, path: Path
     ) -> dict[str, Node]:
-        if name in made:
+        over = [key for key in (alias, name) if is_override(lines, key)] if name in made else []
+        if len(over) == 1:  # it displaces what the file says by the other name
+            made = {key: child for key, child in made.items() if key in over or key not in (alias, name)}
+            if over == [name]:
+                return made
+        elif name in made:
             own = key_of((*path, name))
             self.faults.append(
                 self.source.fault((*path, alias), f"says the same as {own}; keep one of them", key=True)
@@ -115,6 +131,6 @@ def _choice(value: str, choices: tuple[Any, ...]) -> str:
     """Return the choice that a text means, or the text."""
     if value in choices:
         return value
-    word = value.rpartition(".")[2].lower().replace("-", "_")
+    word = _ENUMERATION.sub("", value).lower().replace("-", "_")
     meant = [c for c in choices if isinstance(c, str) and c.lower().replace("-", "_") == word]
     return meant[0] if len(meant) == 1 else value

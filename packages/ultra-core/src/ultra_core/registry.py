@@ -85,6 +85,7 @@ class Registry:
             short = _split(name)[1]
             why = "" if NAME.fullmatch(short) else f" {_malformed(short, self.noun)}."
             close = self._resembling(short) or did_you_mean(short, self.names())
+            close = close or did_you_mean(short, self.spellings())
             raise UnknownNameError(
                 f"unknown {self.noun} {name!r}.{close}{why} "
                 f"Installed: {listed(self.names())}. A third party's package must be installed in this "
@@ -158,4 +159,5 @@ def _split(name: str) -> tuple[str | None, str]:
 
 
 def _malformed(name: str, noun: str) -> str:
-    return f"{name!r} cannot name a {noun}: names are lower-case letters, digits and underscores"
+    article = "an" if noun[0] in "aeiou" else "a"
+    return f"{name!r} cannot name {article} {noun}: names are lower-case letters, digits and underscores"

@@ -117,12 +117,27 @@ def attrs_schema(cls: type, *, doc: bool = True) -> Schema:
     return made
 
 
+def any_letters(word: str, joints: str = "") -> str:
+    """Return the pattern of a word in any case.
+
+    Args:
+        word: letters, digits, hyphens and underscores.
+        joints: pattern of what stands for a hyphen or an underscore, or for nothing between two letters.
+    """
+    cased = [f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in word]
+    if joints:
+        return joints.join(["", *(c for c in cased if c not in "-_"), ""])
+    return "".join("[-_]" if c in "-_" else c for c in cased)
+
+
 def _any_case(schema: Schema) -> Schema:
-    """Return a schema whose choices may be written in capitals too."""
+    """Return a schema whose choices may be written in any case and after the name of an enumeration."""
     made = dict(schema)
     if "enum" in schema:
-        loud = [c.upper().replace("-", "_") for c in schema["enum"] if isinstance(c, str)]
-        made["enum"] = [*schema["enum"], *(word for word in loud if word not in schema["enum"])]
+        texts = [any_letters(choice) for choice in schema["enum"] if isinstance(choice, str)]
+        pattern = {"type": "string", "pattern": f"^([A-Z][A-Za-z0-9]*\\.)?({'|'.join(texts)})$"}
+        made["anyOf"] = [{"enum": made.pop("enum")}, pattern]
+        return made
     if "anyOf" in schema:
         made["anyOf"] = [_any_case(part) for part in schema["anyOf"]]
     if isinstance(schema.get("additionalProperties"), dict):
