@@ -28,7 +28,7 @@ from ultra_optim.factored import (
     square_sums,
     widen,
 )
-from ultra_optim.spellings import OptionAlias, negative
+from ultra_optim.spellings import Implied, OptionAlias, negative
 from ultra_optim.traits import OptimizerTraits
 
 
@@ -74,6 +74,10 @@ class Adafactor(FactoredOptimizer):
         "eps2": OptionAlias("eps", part=1),
         "beta2_decay": OptionAlias("beta2_decay", convert=negative),
         "decay_rate": OptionAlias("beta2_decay", convert=negative),
+    }
+    implied_options: ClassVar[Mapping[str, Implied]] = {
+        "beta1": Implied((None,), "there is no first moment"),
+        "warmup_init": Implied((False,), "the rate does not warm up by itself; a schedule warms up"),
     }
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
         gradient_scale="invariant", max_update_rms=1.0, whole_tensors=True

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from ultra_core.options import Range
 from ultra_optim.apollo import APOLLO, Projection
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule
+from ultra_optim.spellings import Implied
 from ultra_optim.stacks import StackedOptimizer
 
 
@@ -44,6 +46,10 @@ class APOLLOMini(APOLLO):
             range, a parameter listed twice, a foreign state dict, a sparse gradient.
     """
 
+    implied_options: ClassVar[Mapping[str, Implied]] = {
+        "rank": Implied((1,), "the rank of apollo_mini is 1; apollo has a choice of it"),
+        "scale_type": Implied(("tensor",), "apollo_mini has one scale for each matrix; apollo has a choice"),
+    }
     state_names: ClassVar[frozenset[str]] = APOLLO.state_names
 
     def __init__(

@@ -12,7 +12,7 @@ from ultra_core.options import Range
 from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.decay import DecayRule
 from ultra_optim.matrices import ADAMW_STATE
-from ultra_optim.spellings import OptionAlias
+from ultra_optim.spellings import Implied, OptionAlias
 from ultra_optim.stacks import Product, Stack, StackedOptimizer, adam_direction, product
 from ultra_optim.traits import OptimizerTraits
 
@@ -58,6 +58,9 @@ class GaLoreAdamW(StackedOptimizer):
     """
 
     option_aliases: ClassVar[Mapping[str, OptionAlias]] = {"update_proj_gap": OptionAlias("update_interval")}
+    implied_options: ClassVar[Mapping[str, Implied]] = {
+        "proj_type": Implied(("std",), "P is always on the shorter side")
+    }
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
         gradient_scale="invariant", matrix=True, max_update_rms=1.1
     )

@@ -6,11 +6,11 @@ Imports no torch: reading a preset that is wrong need not wait for it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
-from ultra_core.errors import did_you_mean, listed
+from ultra_core.errors import closest, did_you_mean, listed
 from ultra_core.options import Range, mismatch, read_options
-from ultra_optim.spellings import OptionAlias
+from ultra_optim.spellings import Implied, OptionAlias
 
 NonNegative = Annotated[float, Range(min=0)]
 Beta = Annotated[float, Range(min=0, lt=1)]  # those of `ultra_optim.checks`, which imports torch
@@ -65,11 +65,13 @@ class OptionNames:
         """Names that need no notice."""
         self.names: dict[str, OptionAlias] = {**own, **short, **declared}
         why: Mapping[str, str] = getattr(cls, "idle_options", {})
+        self.implied: Mapping[str, Implied] = getattr(cls, "implied_options", {})
         absent = [name for name in GENERIC if name not in self.options]
         absent += [name for name, of in ALIASES.items() if of in absent]
         self.idle: dict[str, Any] = dict.fromkeys(why, Any) | {
             name: GENERIC[ALIASES.get(name, name)] for name in absent
         }
+        self.idle |= {name: Literal[option.values] for name, option in self.implied.items()}
         """Names that are accepted and do nothing, with the types of their values."""
 
     def strip(self, key: str, prefixes: Iterable[str], bare: bool) -> tuple[str, str | None]:
@@ -100,37 +102,57 @@ class OptionNames:
     def idle_problem(self, name: str, value: Any) -> str | None:
         """Return what is wrong with the value of a name that does nothing."""
         problem = mismatch(value, self.idle.get(name) or GENERIC_BARE[name])
+        if problem and name in self.implied:
+            said = " or ".join(_written(known) for known in self.implied[name].values)
+            return f"{name} is {_written(value)}; {self.implied[name].why}: write {said}, or leave it out"
         return f"{name} is {value!r}; {problem}" if problem else None
 
-    def complete(self, option: str, value: Any) -> Any:
-        """Return a value that was cut for an optimizer with fewer numbers with the rest of the default.
+    def complete(self, option: str, value: Any, default: Any) -> Any:
+        """Return a value that was cut for an optimizer with fewer numbers with the rest of another.
 
         One number is the first of ``eps``, two are the first of ``betas``; any other value stays as it is.
         """
         known = self.options[option]
         if known.required or get_origin(known.type) is not tuple or option not in ("betas", "eps"):
             return value
-        default: Sequence[Any] = known.default
+        rest: Sequence[Any] = default
         if isinstance(value, (list, tuple)):
-            few = option == "betas" and len(value) == 2 < len(default)
-            return [*value, *default[len(value) :]] if few else value
+            few = option == "betas" and len(value) == 2 < len(rest)
+            return [*value, *rest[len(value) :]] if few else value
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return [value, *default[1:]] if is_number and option == "eps" else value
+        return [value, *rest[1:]] if is_number and option == "eps" else value
 
     def unknown(self, rest: str, *, compare: bool = True) -> str:
         """Return what is said of a key that names no option; what is close to it only if it is compared."""
         if not compare:
             return f"{self.prefix} has no hyperparameter {rest!r}"
-        for name in sorted(self.names, key=len, reverse=True):
-            if rest.startswith(f"{name}_"):
-                role = rest[len(name) + 1 :]
-                close = did_you_mean(role, self.roles)
-                return f"unknown role {role!r}.{close} Roles: {listed(sorted(self.roles))}"
+        hint = self._hint(rest)
+        longest = sorted(self.names, key=len, reverse=True)
+        name = next((name for name in longest if rest.startswith(f"{name}_")), None)
+        if name is None or hint:
+            return f"{self.prefix} has no hyperparameter {rest!r}.{hint} Its hyperparameters: {self._all()}"
+        role = rest[len(name) + 1 :]
+        close, roles = did_you_mean(role, self.roles), f"Roles: {listed(sorted(self.roles))}"
+        if close or (ALIASES.get(name, name) in GENERIC and "_" not in role):
+            return f"unknown role {role!r}.{close} {roles}"
+        return (
+            f"{self.prefix} has no hyperparameter {rest!r}, and {role!r} is no role, which could have "
+            f"{name!r} of its own. Its hyperparameters: {self._all()}. {roles}"
+        )
+
+    def _hint(self, rest: str) -> str:
+        """Return which name, with its role, an unknown one is close to; empty when that is none."""
         if meant := self.meant(rest):
-            hint = f" Did you mean '{self.prefix}-{meant}'?"
-        else:
-            hint = did_you_mean(f"{self.prefix}-{rest}", [f"{self.prefix}-{name}" for name in self.names])
-        return f"{self.prefix} has no hyperparameter {rest!r}.{hint} Its hyperparameters: {self._all()}"
+            return f" Did you mean '{self.prefix}-{meant}'?"
+        ends = [f"_{role}" for role in self.roles if rest.endswith(f"_{role}")]
+        role = max(ends, key=len, default="")
+        stem = rest.removesuffix(role)
+        words = sorted(stem.split("_"))
+        close = [name for name in self.names if sorted(name.split("_")) == words]
+        if not close and not any(rest.startswith(f"{name}_") for name in self.names):
+            close = list(closest(stem, tuple(self.names)))
+        said = " or ".join(f"'{self.prefix}-{name}{role}'" for name in close)
+        return f" Did you mean {said}?" if said else ""
 
     def meant(self, rest: str) -> str | None:
         """Return the name of an option, with its role, that has another name elsewhere."""
@@ -141,6 +163,11 @@ class OptionNames:
 
     def _all(self) -> str:
         return listed(sorted(self.spelled))
+
+
+def _written(value: Any) -> str:
+    """Return a value as YAML writes it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _split(rest: str, names: Collection[str], roles: Collection[str]) -> tuple[str, str] | None:

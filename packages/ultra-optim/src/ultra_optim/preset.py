@@ -12,7 +12,7 @@ from ultra_core.options import check_options
 from ultra_core.params import SEED_ROLES
 from ultra_optim.option_names import ALIASES, OptionNames
 
-__all__ = ["ALIASES", "FLAT_DEFAULTS", "FLAT_NAMES", "Parsed", "parse_parameters"]
+__all__ = ["ALIASES", "FLAT_DEFAULTS", "FLAT_NAMES", "Parsed", "displaced", "parse_parameters"]
 
 FLAT_NAMES: dict[str, str] = {"lr": "lr", "wd": "weight_decay", "betas": "betas", "eps": "eps"}
 """The hyperparameters of the flat spelling ``lr_embeddings``, and what AdamW calls them."""
@@ -77,7 +77,8 @@ def parse_parameters(
     Values are checked against the optimizer's constructor signature. A whole name of a hyperparameter wins
     over a shorter one with a role; else the longest hyperparameter that a key starts with does. What follows
     it must be a role. Names that the optimizer declares as other ones of its options are read as these,
-    values that were cut for an optimizer with fewer numbers are completed from the defaults, and ``lr``,
+    values that were cut for an optimizer with fewer numbers are completed from what the file says of all
+    parameters, or from the defaults, and ``lr``,
     ``wd``, ``betas`` and ``eps`` do nothing where the method has none.
 
     Args:
@@ -90,9 +91,7 @@ def parse_parameters(
     Raises:
         PluginError: the optimizer is unknown or cannot be imported.
     """
-    own, _ = optimizers.canonical(name)
-    names = OptionNames(own.rpartition(":")[2], optimizers.get(name), roles)
-    prefixes = {names.prefix, name.rpartition(":")[2], *optimizers.aliases(own)}
+    names, prefixes = _names(name, roles)
     parsed = Parsed()
     found: dict[tuple[str, str], list[_Written]] = {}
     for key, value in parameters.items():
@@ -114,9 +113,49 @@ def parse_parameters(
                 parsed.idle.append(key)
         else:
             parsed.faults.append((key, names.unknown(rest, compare=len(parsed.faults) < MOST)))
-    for (option, role), parts in found.items():
+    for (option, role), parts in sorted(found.items(), key=_of_a_role):
         _place(parsed, names, option, role, parts)
     return parsed
+
+
+def displaced(
+    name: str, keys: Collection[str], over: Mapping[str, Any], *, roles: Collection[str], bare: bool = False
+) -> set[str]:
+    """Return the keys that overrides put out of force: other names of what they set, and what null unsets.
+
+    Args:
+        name: the optimizer.
+        keys: the keys of the file and of the overrides.
+        over: the overrides and their values.
+        roles: the roles that exist.
+        bare: keys may do without the name of the optimizer.
+
+    Raises:
+        PluginError: the optimizer is unknown or cannot be imported.
+    """
+    names, prefixes = _names(name, roles)
+
+    def meaning(key: str) -> tuple[str, int | None, str] | None:
+        rest, problem = names.strip(key, prefixes, bare)
+        split = None if problem else names.split(rest)
+        return (names.names[split[0]].of, names.names[split[0]].part, split[1]) if split else None
+
+    found = set()
+    meant = {key: meaning(key) for key in keys}
+    for key, value in over.items():
+        if (what := meant[key]) is None:
+            continue
+        found |= {k for k in keys if k not in over and meant[k] == what}
+        if value is None and check_options(names.prefix, names.cls, {what[0]: None}):
+            found.add(key)
+    return found
+
+
+def _names(name: str, roles: Collection[str]) -> tuple[OptionNames, set[str]]:
+    """Return the names of an optimizer's options, and what keys may start with."""
+    own, _ = optimizers.canonical(name)
+    names = OptionNames(own.rpartition(":")[2], optimizers.get(name), roles)
+    return names, {names.prefix, name.rpartition(":")[2], *optimizers.aliases(own)}
 
 
 @attrs.frozen
@@ -130,13 +169,19 @@ class _Written:
     converted: Any
 
 
+def _of_a_role(item: tuple[tuple[str, str], Any]) -> bool:
+    """Whether some keys are about one role: what holds for all parameters comes first, and completes it."""
+    return item[0][1] != ""
+
+
 def _place(parsed: Parsed, names: OptionNames, option: str, role: str, parts: list[_Written]) -> None:
     """Check the value that some keys give an option, and put it where it belongs."""
     first = parts[0]
+    default = parsed.options.get(option, names.options[option].default)
     if first.part is None:
-        value = names.complete(option, first.converted)
+        value = names.complete(option, first.converted, default)
     else:
-        value = list(names.options[option].default)
+        value = list(default)
         for written in parts:
             value[written.part or 0] = written.converted
     if message := check_options(names.prefix, names.cls, {option: value}).get(option):

@@ -5,8 +5,10 @@
     class Sophia(Optimizer):
         option_aliases: ClassVar[Mapping[str, OptionAlias]] = {"update_k": OptionAlias("update_period")}
         idle_options: ClassVar[Mapping[str, str]] = {"bias_correction": "the method has none"}
+        implied_options: ClassVar[Mapping[str, Implied]] = {"rank": Implied((1,), "the rank is 1")}
 
-Both are inherited. ``idle_options`` are accepted and do nothing; each says why.
+All are inherited. ``idle_options`` are accepted and do nothing; each says why. ``implied_options`` are
+accepted with the values that say what the method does anyway.
 """
 
 from __future__ import annotations
@@ -30,6 +32,19 @@ class OptionAlias:
     of: str
     part: int | None = None
     convert: Callable[[Any], Any] | None = None
+
+
+@attrs.frozen
+class Implied:
+    """An option of others that is no choice here.
+
+    Attributes:
+        values: what may be written: what is so in any case.
+        why: what is so, in words.
+    """
+
+    values: tuple[Any, ...]
+    why: str
 
 
 def negative(value: Any) -> Any:
