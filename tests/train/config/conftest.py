@@ -22,6 +22,7 @@ model:
   use_moe: false
 training:
   task: mlm
+  dataset: ultra:es-commands
   optimizer:
     optimizer_class: adamw
     parameters:
@@ -33,6 +34,7 @@ base_model: some/encoder
 tokenizer:
   name_or_path: some/encoder
 training:
+  dataset: ultra:es-commands
   optimizer:
     optimizer_class: lion
     parameters: {lion-lr: 1e-4}

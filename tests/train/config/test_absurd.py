@@ -37,7 +37,7 @@ def test_at_most_fifty_faults_are_listed_and_few_names_compared(name, monkeypatc
     close, entry = errors.get_close_matches, Registry.entry
     monkeypatch.setattr(errors, "get_close_matches", lambda *a, **k: compared.append(a) or close(*a, **k))
     monkeypatch.setattr(Registry, "entry", lambda self, n: looked_up.append(n) or entry(self, n))
-    errors._close.cache_clear()
+    errors.closest.cache_clear()
     with pytest.raises(ConfigError) as caught:
         from_source(parse_source(CASES[name]), "absurd")
     lines = str(caught.value).splitlines()
@@ -83,7 +83,18 @@ def test_a_pattern_of_thousands_is_built_once_a_block(load, minimal, monkeypatch
     pattern = listing(["standard_attn", "{gqa_attn: {num_kv_heads: 2}}", "gqa_attn"] * 300)
     load(minimal, f"model.layer_pattern={pattern}")
     assert built.count("standard_attn") == 1
-    assert built.count("gqa_attn") == 301
+    assert built.count("gqa_attn") == 2
+
+
+def test_so_is_one_of_different_ones(load, minimal, monkeypatch):
+    from ultra_blocks import trial
+
+    built = []
+    build = trial.build_mixer
+    monkeypatch.setattr(trial, "build_mixer", lambda *a: built.append(a[1]) or build(*a))
+    items = [f"{{standard_attn: {{positions: {{rope: {{base: {i}}}}}}}}}" for i in range(10, 900)]
+    load(minimal, f"model.layer_pattern={listing(items)}")
+    assert len(built) == trial.MOST
 
 
 def test_an_enormous_name_is_cut(problems, base):

@@ -8,6 +8,11 @@ from ultra_train.config.places import not_looked_up, sources_of
 
 
 @pytest.fixture
+def minimal(minimal):
+    return minimal.replace("  dataset: ultra:es-commands\n", "")
+
+
+@pytest.fixture
 def faults(minimal, base, tmp_path, monkeypatch):
     """Return (key, place, message) of what a preset names in vain: ``faults(lines of training)``."""
     monkeypatch.chdir(tmp_path)

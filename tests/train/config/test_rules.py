@@ -136,7 +136,7 @@ def test_all_faults_come_together_with_their_places(problems, minimal):
         (4, "model.hidden_sise"),
         (9, "model.use_moe"),
         (11, "training.task"),
-        (15, "training.optimizer.parameters.adamw-lrr"),
+        (16, "training.optimizer.parameters.adamw-lrr"),
     ]
     assert all(fault.column > 1 for fault in found)
     assert re.fullmatch(r".*preset.yaml:4:3: model.hidden_sise: unknown key. Did you mean .*", str(found[0]))

@@ -16,6 +16,7 @@ from transformers.integrations.integration_utils import (
 )
 
 from ultra_core.errors import UltraError, did_you_mean, listed
+from ultra_train.config.integrations import reporters
 from ultra_train.config.training import TrainingConfig
 from ultra_train.saved_dtype import NAMES
 
@@ -59,7 +60,7 @@ def check_machine(training: TrainingConfig, device: torch.device) -> None:
     if pick_precision(training, device) == "fp16" and device.type == "cpu":
         raise UltraError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
     known = {"none", "all", *INTEGRATION_TO_CALLBACK}
-    for name in training.report_to:
+    for name in reporters(training.report_to):
         if name not in known:
             raise UltraError(
                 f"training.report_to: {name!r} is none of {listed(sorted(known))}.{did_you_mean(name, known)}"
@@ -104,7 +105,7 @@ def training_arguments(
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",
         "torch_compile": training.compile,
-        "report_to": [name for name in training.report_to if name != "tensorboard"],
+        "report_to": [name for name in reporters(training.report_to) if name != "tensorboard"],
         "disable_tqdm": True,
         "ignore_data_skip": True,
         "remove_unused_columns": False,

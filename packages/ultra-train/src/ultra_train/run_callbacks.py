@@ -20,6 +20,7 @@ from ultra_train.callbacks.interrupt import InterruptCallback
 from ultra_train.callbacks.metrics import MetricsCallback, MetricsFile
 from ultra_train.callbacks.progress import ProgressCallback
 from ultra_train.callbacks.table import Table
+from ultra_train.config.integrations import reporters
 from ultra_train.config.training import TrainingConfig
 from ultra_train.guards import Rollbacks
 from ultra_train.made import Made
@@ -102,7 +103,7 @@ def _writer(
     return MetricsCallback(
         metrics,
         table=table,
-        tensorboard=folder / "tensorboard" if "tensorboard" in training.report_to else None,
+        tensorboard=folder / "tensorboard" if "tensorboard" in reporters(training.report_to) else None,
         again=lambda: rollbacks.events,
         say=say,
     )

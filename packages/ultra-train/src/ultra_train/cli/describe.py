@@ -67,6 +67,8 @@ def _other_names(kind: str, entry: Entry) -> Iterator[str]:
         part = f", number {alias.part + 1} of its list" if alias.part is not None else ""
         options.append(f"{name}: {alias.of}{part}{', with either sign' if alias.convert else ''}")
     idle = [f"{name}: {why}" for name, why in getattr(plugin, "idle_options", {}).items()]
+    for name, said in getattr(plugin, "implied_options", {}).items():
+        idle.append(f"{name} (only {', '.join(map(str, said.values))}): {said.why}")
     titles = ("other names", "other names of options", "accepted without effect")
     for title, rows in zip(titles, (names, options, idle), strict=True):
         if rows:

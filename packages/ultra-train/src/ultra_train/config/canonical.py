@@ -11,6 +11,7 @@ from ultra_blocks.config import UltraConfig
 from ultra_core import models
 from ultra_core.config import dump, unstructure
 from ultra_train.config.data import EMBEDDED, DatasetSource, as_sources
+from ultra_train.config.integrations import reporters
 from ultra_train.config.optimizer import GALORE_KEYS, RATE_KEYS
 from ultra_train.config.optimizer_rules import chosen, own_words
 from ultra_train.config.preset import Preset, PresetFile, SparseFile, SparsePreset
@@ -62,6 +63,7 @@ def _training(training: TrainingConfig, pattern: tuple[str, ...]) -> TrainingCon
         training,
         **unset,
         sbert=sbert,
+        report_to=reporters(training.report_to),
         optimizer=chosen(training, pattern),
         dataset=as_sources(training.dataset) or (DatasetSource(source=EMBEDDED),),
         max_steps=training.max_steps or training.scheduler_total_steps,
@@ -73,11 +75,9 @@ def finish_sparse(preset: SparseFile, name: str, notices: tuple[str, ...]) -> Sp
     """Return the loaded form of a sparse preset that has no fault."""
     fields = {field.name: getattr(preset, field.name) for field in attrs.fields(SparseFile)}
     router = preset.model.architecture == "inference-free-splade"
-    report = preset.training.report_to
+    report = reporters(preset.training.report_to)
     fields["model"] = attrs.evolve(preset.model, use_router=router)
-    fields["training"] = attrs.evolve(
-        preset.training, report_to=(report,) if isinstance(report, str) else report
-    )
+    fields["training"] = attrs.evolve(preset.training, report_to=report)
     return SparsePreset(**fields, name=name, notices=notices)
 
 

@@ -8,9 +8,13 @@ from dataclasses import replace
 from ultra_blocks.config import UltraConfig, own_spec, split_spec
 from ultra_core import blocks, ffns, models, norms, optimizers, positions, schedules, tasks
 from ultra_core.config import Source
-from ultra_core.errors import key_of
-from ultra_core.key_names import own_names
+from ultra_core.errors import PluginError, key_of
+from ultra_core.key_names import is_override, own_names
+from ultra_core.params import SEED_ROLES
 from ultra_core.registry import Registry
+from ultra_core.strict import found
+from ultra_optim.preset import displaced
+from ultra_train.config.optimizer_rules import roles
 from ultra_train.config.rules import DECODER
 
 Path = tuple[str | int, ...]
@@ -21,6 +25,12 @@ PLAIN: tuple[tuple[Path, Registry], ...] = (
     (("training", "scheduler_type"), schedules),
 )
 """Keys whose value is nothing but the name of a plugin."""
+
+OPTIMIZERS: tuple[tuple[Path, bool], ...] = (
+    (("training", "optimizer"), False),
+    (("training", "sbert", "optimizer"), True),
+)
+"""The optimizer sections, and whether their keys may do without the name of the optimizer."""
 
 MODES: tuple[Path, ...] = (("mode",), ("model", "mode"))
 
@@ -40,17 +50,45 @@ def translated(source: Source, cls: type) -> tuple[Source, list[str]]:
             section.value[str(path[-1])] = replace(section.value[str(path[-1])], value=own)
     for path in MODES:
         said += _mode(made, path)
+    for path, bare in OPTIMIZERS:
+        _displace(made, path, bare)
     return made, said
+
+
+def _displace(source: Source, path: Path, bare: bool) -> None:
+    """Take out of an optimizer section what overrides say by other names, and what they set to nothing."""
+    name, section = source.get((*path, "optimizer_class")), source.node(path)
+    node = source.node((*path, "parameters"))
+    if not isinstance(name, str) or section is None or node is None or not isinstance(node.value, dict):
+        return
+    over = {key: child.plain() for key, child in node.value.items() if is_override(node.key_lines, key)}
+    if not over:
+        return
+    pattern = source.get(("model", "layer_pattern"))
+    names = [split_spec(item)[0] for item in pattern if _is_spec(item)] if isinstance(pattern, list) else []
+    known = roles(tuple(names)) | set(SEED_ROLES)
+    try:
+        gone = displaced(name, node.value, over, roles=known, bare=bare)
+    except PluginError:
+        return  # there is no such optimizer, which is said elsewhere
+    if gone and isinstance(section.value, dict):
+        kept = {key: child for key, child in node.value.items() if key not in gone}
+        section.value["parameters"] = replace(node, value=kept)
+
+
+def _is_spec(item: object) -> bool:
+    return isinstance(item, str) or (isinstance(item, dict) and len(item) == 1)
 
 
 def _mode(source: Source, path: Path) -> Iterator[str]:
     mode, section = source.node(path), source.node(path[:-1])
     if mode is None or section is None or not isinstance(section.value, dict):
         return
-    if mode.value == "encoder":
+    given = mode.plain()
+    if isinstance(given, str) and given.lower() == "encoder":
         yield f"{key_of(path)} encoder is what every model of ultra is"
-    else:
-        source.faults.append(source.fault(path, f"there is no mode {mode.value!r}. {DECODER}"))
+    elif given is not None:
+        source.faults.append(source.fault(path, f"expected encoder, found {found(given)}. {DECODER}"))
     del section.value["mode"]
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ultra_train.config.keys import key
+from ultra_train.config.sparse import SparseTraining
 
 if TYPE_CHECKING:
-    from ultra_train.config.preset import PresetFile
+    from ultra_train.config.preset import PresetFile, SparseFile
 
 
 @attrs.frozen(kw_only=True)
@@ -38,20 +39,31 @@ VARIABLES = {
 """The variables of the environment that transformers' integration reads."""
 
 
-def environment(mlflow: MlflowConfig | None, report_to: tuple[str, ...]) -> dict[str, str]:
+ReportTo = str | tuple[str, ...] | None
+"""How a preset may write ``report_to``."""
+
+
+def reporters(report_to: ReportTo) -> tuple[str, ...]:
+    """Return the integrations that a ``report_to`` names: one, several, or none."""
+    return (report_to,) if isinstance(report_to, str) else report_to or ()
+
+
+def environment(mlflow: MlflowConfig | None, report_to: ReportTo) -> dict[str, str]:
     """Return the variables of the environment that tell the integrations of a run what the preset says."""
-    if mlflow is None or not {"mlflow", "all"} & set(report_to):
+    if mlflow is None or not {"mlflow", "all"} & set(reporters(report_to)):
         return {}
     said = {variable: getattr(mlflow, name) for name, variable in VARIABLES.items()}
     found = {variable: str(value) for variable, value in said.items() if value is not None}
     return found | ({"MLFLOW_TAGS": json.dumps(mlflow.tags)} if mlflow.tags else {})
 
 
-def idle_integrations(preset: PresetFile) -> Iterator[str]:
+def idle_integrations(preset: PresetFile | SparseFile) -> Iterator[str]:
     """Yield the keys of integrations that ``report_to`` does not name."""
     training = preset.training
-    named = set(training.report_to)
+    named = set(reporters(training.report_to))
     if preset.mlflow is not None and not {"mlflow", "all"} & named:
         yield "mlflow"
+    if isinstance(training, SparseTraining):
+        return
     if training.sbert is not None and training.sbert.wandb_project and not {"wandb", "all"} & named:
         yield "training.sbert.wandb_project"

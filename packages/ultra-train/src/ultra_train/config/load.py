@@ -74,15 +74,22 @@ def from_source(source: Source, name: str, *, look: bool = False) -> Preset | Sp
     """
     model = source.get(("model",))
     if isinstance(model, dict) and "architecture" in model:
-        return _sparse(source, name)
+        return _sparse(source, name, look)
     return _dense(source, name, look)
 
 
-def _sparse(source: Source, name: str) -> SparsePreset:
+def _sparse(source: Source, name: str, look: bool) -> SparsePreset:
     source, renamed = translated(source, SparseFile)
     given = paths(source.tree)
-    preset = _checked(source, SparseFile, lambda value: sparse_rules.faults(value, given))
-    return finish_sparse(preset, name, sparse_notices(preset, renamed))
+
+    def contradictions(value: SparseFile) -> Iterator[tuple[Path, str]]:
+        yield from sparse_rules.faults(value, given)
+        if look:
+            yield from sparse_rules.missing(value)
+
+    preset = _checked(source, SparseFile, contradictions)
+    absent = () if look else places.in_words(sparse_rules.missing(preset))
+    return finish_sparse(preset, name, (*sparse_notices(preset, given, renamed), *absent))
 
 
 def _dense(source: Source, name: str, look: bool) -> Preset:
@@ -104,7 +111,8 @@ def _dense(source: Source, name: str, look: bool) -> Preset:
 
     preset = with_model(_checked(source, PresetFile, contradictions), given)
     absent = () if look else places.absent(preset)
-    lines = (*notices(preset, given, renamed), *absent, *places.not_looked_up(preset.training))
+    looked = (*absent, *places.by_default(preset), *places.not_looked_up(preset.training))
+    lines = (*notices(preset, given, renamed), *looked)
     return finish(preset, name, lines)
 
 

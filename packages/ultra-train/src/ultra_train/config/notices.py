@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ultra_blocks.config import UltraConfig, split_spec
-from ultra_core import blocks, ffns, optimizers, positions
+from ultra_core import optimizers
 from ultra_core.errors import listed, shortened
-from ultra_core.options import read_options
 from ultra_optim.preset import Parsed
 from ultra_train.config.dialect import name_of_the_optimizer, names_of_the_model
+from ultra_train.config.idle_model import idle_model
 from ultra_train.config.integrations import idle_integrations
 from ultra_train.config.optimizer import GALORE_KEYS, OptimizerConfig
 from ultra_train.config.optimizer_flat import beside
 from ultra_train.config.optimizer_rules import own_words, read, roles, traits
+from ultra_train.config.places import roles_of_base
 from ultra_train.config.rules import layer_names
 from ultra_train.config.training import TrainingConfig
 
@@ -24,21 +24,6 @@ if TYPE_CHECKING:
     from ultra_train.config.preset import PresetFile
 
 Path = tuple[str | int, ...]
-
-PLUGIN_FIELDS = (
-    "num_heads",
-    "num_kv_heads",
-    "retention_heads",
-    "num_experts",
-    "top_k_experts",
-    "ode_solver",
-    "ode_steps",
-    "hope_base",
-    "hope_damping",
-    "rope_base",
-    "rope_factor",
-)
-"""Fields of the model that act only through a plugin that reads them."""
 
 
 def notices(preset: PresetFile, given: frozenset[Path], renamed: list[str]) -> tuple[str, ...]:
@@ -55,16 +40,20 @@ def notices(preset: PresetFile, given: frozenset[Path], renamed: list[str]) -> t
     later = [name for name in _set_keys(preset.training, given) if _field(name).metadata["later"]]
     idle = [f"training.{name}" for name in _set_keys(preset.training, given) if _foreign(name, preset)]
     idle += [f"training.{name}" for name in _idle_training(preset, given)]
-    idle += [f"model.{name}" for name in _idle_model(preset, given)]
+    if preset.model is not None:
+        idle += [f"model.{name}" for name in idle_model(preset.model, given)]
     idle += idle_integrations(preset)
     spoken = list(_sections(preset))
     for path, _, parsed in spoken:
+        if path != "training.optimizer" and "lr" in parsed.options:
+            rate = ("training", "sbert", "learning_rate")
+            idle += [".".join(rate)] if rate in given else []
         idle += [f"{path}.parameters.{name}" for name in parsed.idle]
     lines = []
     if later:
         lines.append(f"accepted, but nothing acts on them yet: {listed([f'training.{n}' for n in later])}")
     if idle:
-        lines.append(f"no effect in this run: {listed(idle)}")
+        lines.append(f"no effect in this run: {listed(list(dict.fromkeys(idle)))}")
     lines += _other_names(preset, renamed, spoken)
     return (*lines, *shortened(list(_warnings(preset))))
 
@@ -125,7 +114,8 @@ def _idle_training(preset: PresetFile, given: frozenset[Path]) -> Iterator[str]:
         yield "local_parquet_dir"
     if training.eval_fraction == 0:
         yield from (name for name in ("eval_every_n_steps", "best_metric") if ("training", name) in given)
-    present = roles(layer_names(preset)) if preset.base_model is None else None
+    base = preset.base_model
+    present = roles(layer_names(preset)) if base is None else roles_of_base(base)
     if present is None:
         return
     for hyperparameter in ("lr", "wd", "betas", "eps"):
@@ -139,37 +129,10 @@ def _idle_training(preset: PresetFile, given: frozenset[Path]) -> Iterator[str]:
                 yield f"optimizer.parameters.{name}"
 
 
-def _idle_model(preset: PresetFile, given: frozenset[Path]) -> Iterator[str]:
-    model = preset.model
-    if model is None:
-        return
-    read = {option.from_model for plugin in _plugins(model) for option in read_options(plugin).values()}
-    idle = [field for field in PLUGIN_FIELDS if field not in read]
-    if not model.use_factorized_embedding:
-        idle.append("factorized_embedding_dim")
-    if not model.use_embedding_conv:
-        idle.append("embedding_conv_kernel")
-    yield from (name for name in idle if ("model", name) in given)
-
-
-def _plugins(model: UltraConfig) -> Iterator[Any]:
-    """Yield the block, FFN and position classes that a model is built from."""
-    for name in dict.fromkeys(name for name, _ in model.layers()):
-        block = blocks.get(name)
-        yield block
-        own = read_options(block).get("positions")
-        if own is not None:
-            yield positions.get(split_spec(model.positions_for(own.default))[0])
-    name, options = model.resolved_ffn()
-    yield ffns.get(name)
-    if "expert" in options:
-        yield ffns.get(split_spec(options["expert"])[0])
-
-
 def _warnings(preset: PresetFile) -> Iterator[str]:
-    chosen: OptimizerConfig | None = preset.training.optimizer
-    if chosen is not None and traits(chosen).one_lr:
-        own = optimizers.canonical(chosen.optimizer_class)[0].rpartition(":")[2]
-        prefix = f"{own}-lr_"
-        if any(name.startswith(prefix) for name in read(chosen, layer_names(preset)).canonical):
-            yield f"{own} has one learning rate: {prefix}* are read as multipliers of it"
+    for _, chosen, parsed in _sections(preset):
+        if traits(chosen).one_lr:
+            own = optimizers.canonical(chosen.optimizer_class)[0].rpartition(":")[2]
+            prefix = f"{own}-lr_"
+            if any(name.startswith(prefix) for name in parsed.canonical):
+                yield f"{own} has one learning rate: {prefix}* are read as multipliers of it"

@@ -69,7 +69,8 @@ def _parameters(names: OptionNames, options: Mapping[str, Schema], spelled: list
     for name, schema in written.items():
         patterns[f"^{prefix}{name}{role}$"] = {w: said for w, said in schema.items() if w != "default"}
     for name, hint in names.idle.items():
-        note = f"no effect: {names.prefix} has none"
+        implied = names.implied.get(name)
+        note = f"no effect: {implied.why if implied else f'{names.prefix} has none'}"
         patterns[f"^{prefix}{name}(_({known}))?$"] = {**type_schema(hint), "description": note}
     return {
         "type": "object",

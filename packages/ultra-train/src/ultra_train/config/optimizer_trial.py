@@ -10,7 +10,8 @@ import attrs
 from ultra_blocks.config import UltraConfig
 from ultra_core import optimizers
 from ultra_core.errors import UltraError
-from ultra_train.config.optimizer_rules import chosen
+from ultra_train.config.optimizer import OptimizerConfig
+from ultra_train.config.optimizer_rules import chosen, own_words
 from ultra_train.config.rules import layer_names
 
 if TYPE_CHECKING:
@@ -30,13 +31,21 @@ def refusals(preset: PresetFile) -> Iterator[tuple[Path, str]]:
     """
     training = preset.training
     optimizer = chosen(training, layer_names(preset))
-    if optimizer is None:
-        return
+    if optimizer is not None:
+        path: Path = ("training",) if training.optimizer is None else ("training", "optimizer", "parameters")
+        yield from _refused(preset, optimizer, path)
+    sbert = training.sbert
+    if sbert is not None and sbert.optimizer is not None:
+        section = own_words(sbert.optimizer, (), bare=True)
+        yield from _refused(preset, section, ("training", "sbert", "optimizer", "parameters"))
+
+
+def _refused(preset: PresetFile, optimizer: OptimizerConfig, path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield why an optimizer by its own names cannot be built over the model of a preset."""
     from ultra_blocks.trial import sample  # imports torch
     from ultra_train.trainer_plugins import optimizer_builder
 
-    build = optimizer_builder(attrs.evolve(training, optimizer=optimizer))
-    path: Path = ("training",) if training.optimizer is None else ("training", "optimizer", "parameters")
+    build = optimizer_builder(attrs.evolve(preset.training, optimizer=optimizer))
     try:
         build([sample(preset.model or ANY)])
     except UltraError as error:

@@ -7,6 +7,7 @@ other texts.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path as FilePath
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 Path = tuple[str | int, ...]
 Found = Iterator[tuple[Path, str]]
 
+BASE_ROLES = frozenset({"embeddings", "norms", "attention", "other"})
+"""The roles of the parameters of a model of transformers."""
+
 _EMBEDDED = "ultra:"  # the rules look for these
 _NAMED = 5  # sources that are named in one line, or for which similar names are looked for
 
@@ -35,25 +39,30 @@ def missing(preset: PresetFile) -> Found:
     training = preset.training
     if training.task == "sbert":
         if training.sbert is not None:
-            yield from _unreadable(("training", "sbert", "dataset_name"), training.sbert.dataset_name)
+            yield from unreadable(("training", "sbert", "dataset_name"), training.sbert.dataset_name)
     else:
         yield from _local_folder(training)
         if not reads_local_folder(training):
             yield from _dataset(("training", "dataset"), training.dataset)
     if preset.base_model is not None:
-        yield from _no_model(("base_model",), preset.base_model)
+        yield from no_model(("base_model",), preset.base_model)
     tokenizer = preset.tokenizer
     if tokenizer is None:
         return
     if tokenizer.train is not None:
         yield from _dataset(("tokenizer", "train", "data"), tokenizer.train.data)
     elif tokenizer.name_or_path is not None:
-        yield from _no_model(("tokenizer", "name_or_path"), tokenizer.name_or_path)
+        yield from no_model(("tokenizer", "name_or_path"), tokenizer.name_or_path)
 
 
 def absent(preset: PresetFile) -> Iterator[str]:
     """Yield lines about what is `missing`, for those who only read the preset."""
-    messages = [message for _, message in missing(preset)]
+    yield from in_words(missing(preset))
+
+
+def in_words(found: Found) -> Iterator[str]:
+    """Yield lines about what is missing, the first few by name."""
+    messages = [message for _, message in found]
     for message in messages[:_NAMED]:
         yield f"not usable on this machine: {message}"
     if len(messages) > _NAMED:
@@ -77,6 +86,32 @@ def not_looked_up(training: DataKeys) -> Iterator[str]:
         yield f"training.local_parquet_dir: there is no folder {local} here; {names[0]} is read instead"
 
 
+def by_default(preset: PresetFile) -> Iterator[str]:
+    """Yield a line for a run whose preset names no texts."""
+    training = preset.training
+    local = training.local_parquet_dir is not None and training.prefer_local_cache
+    if training.task == "mlm" and training.dataset is None and not local:
+        yield f"training.dataset: nothing names the texts, so the run trains on the few of {EMBEDDED}"
+
+
+def roles_of_base(name: str) -> frozenset[str] | None:
+    """Return the roles that the parameters of a base model may have; None where they are not known.
+
+    Models of transformers have no blocks of ours. A model on this machine that is ours, or that brings code
+    of its own, may have any.
+    """
+    folder = expanded(name)
+    if not folder.is_dir():
+        return BASE_ROLES
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(config, dict) or "auto_map" in config or config.get("model_type") == "ultra":
+        return None
+    return BASE_ROLES
+
+
 def reads_local_folder(training: DataKeys) -> bool:
     """Whether the texts come from ``local_parquet_dir``, not from ``dataset``."""
     local = training.local_parquet_dir
@@ -97,7 +132,7 @@ def _local_folder(training: DataKeys) -> Found:
     if local is None or not training.prefer_local_cache:
         return
     if reads_local_folder(training):
-        yield from _unreadable(path, local)
+        yield from unreadable(path, local)
     elif expanded(local).exists():
         yield path, f"{local} is a file, but a folder is needed; training.dataset takes files too"
     else:
@@ -120,12 +155,13 @@ def _dataset(path: Path, dataset: Dataset | None) -> Found:
         if isinstance(item, DatasetSource):
             place, item = (*place, "source"), item.source
         if item is not None:
-            for fault in _unreadable(place, item, suggest=found < _NAMED):
+            for fault in unreadable(place, item, suggest=found < _NAMED):
                 found += 1
                 yield fault
 
 
-def _unreadable(path: Path, name: str, *, suggest: bool = True) -> Found:
+def unreadable(path: Path, name: str, *, suggest: bool = True) -> Found:
+    """Yield a fault for texts that can only be on this machine, and are not, or cannot be read."""
     if name.strip() and not name.startswith(_EMBEDDED):
         try:
             find_files(name, suggest=suggest)
@@ -139,7 +175,7 @@ def _only_on_the_hub(name: str) -> bool:
     return is_of_the_hub(name) and not os.path.exists(name)
 
 
-def _no_model(path: Path, name: str) -> Found:
+def no_model(path: Path, name: str) -> Found:
     """Yield a fault for a model or tokenizer that can only be on this machine, and is not."""
     if not is_of_the_hub(name) and not expanded(name).exists():
         yield path, f"there is no file or folder {name} (looked in {FilePath.cwd()}).{near(name)}"

@@ -165,10 +165,17 @@ def _optimizer(preset: PresetFile, given: frozenset[Path]) -> Found:
         return
     path: Path = ("training",) if flat else ("training", "optimizer")
     yield from optimizer_faults(chosen, path, flat=flat, pattern=layer_names(preset))
-    if training.scheduler_type != "constant" and traits(chosen).own_schedule:
+    if training.task != "sbert" or training.sbert is None or training.sbert.optimizer is None:
+        yield from _own_schedule(training, chosen)
+
+
+def _own_schedule(training: TrainingConfig, optimizer: OptimizerConfig) -> Found:
+    """Yield a fault where an optimizer that replaces a schedule has one."""
+    if training.scheduler_type != "constant" and traits(optimizer).own_schedule:
         yield (
             ("training", "scheduler_type"),
-            f"{chosen.optimizer_class} replaces a schedule and warms up inside; set scheduler_type: constant",
+            f"{optimizer.optimizer_class} replaces a schedule and warms up inside; "
+            "set scheduler_type: constant",
         )
 
 
@@ -201,6 +208,8 @@ def _sbert(preset: PresetFile) -> Found:
     if optimizer is not None:
         path: Path = ("training", "sbert", "optimizer")
         yield from optimizer_faults(optimizer, path, flat=False, pattern=(), bare=True)
+        if training.task == "sbert":
+            yield from _own_schedule(training, optimizer)
 
 
 def _thresholds(training: TrainingConfig) -> Found:

@@ -68,7 +68,9 @@ class ComputeKeys:
 class ReportKeys:
     """What a run tells."""
 
-    report_to: tuple[str, ...] = key(("tensorboard",), "logging integrations of transformers")
+    report_to: str | tuple[str, ...] | None = key(
+        ("tensorboard",), "logging integrations of transformers; null: none"
+    )
     csv_log_path: str | None = key(None, "table of every step")
     csv_rotate_on_schema_change: bool = key(True, "start another table when its columns change")
     log_gradient_stats: bool = key(True, "log statistics of gradients")

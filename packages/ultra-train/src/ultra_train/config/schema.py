@@ -9,12 +9,16 @@ from ultra_blocks.config import UltraConfig
 from ultra_core import blocks, ffns, models, norms, optimizers, positions, schedules, tasks
 from ultra_core.config import dump
 from ultra_core.registry import Registry
-from ultra_core.schema import DIALECT, attrs_schema, named_schema
+from ultra_core.schema import DIALECT, any_letters, attrs_schema, named_schema
 from ultra_train.config.optimizer_schema import bare_optimizer_schema, optimizer_schema
 from ultra_train.config.preset import PresetFile, SparseFile
 
 Schema = dict[str, Any]
-ENCODER: Schema = {"const": "encoder", "description": "what every model of ultra is"}
+ENCODER: Schema = {
+    "type": ["string", "null"],
+    "pattern": f"^{any_letters('encoder')}$",
+    "description": "encoder: what every model of ultra is",
+}
 DEFS = "#/$defs"
 
 
@@ -47,7 +51,8 @@ def preset_schema() -> Schema:
         "$defs": {
             "block": named_schema(blocks),
             "norm": named_schema(norms),
-            "ffn": named_schema(ffns),
+            "ffn": _with_activations(named_schema(ffns)),
+            "activation": _activation(),
             "position": named_schema(positions),
             "optimizer": optimizer_schema(_name(optimizers)),
             "bare_optimizer": bare_optimizer_schema(_name(optimizers)),
@@ -71,7 +76,7 @@ def _nullable(schema: Schema) -> Schema:
 
 
 def _fill_model(fields: dict[str, Schema]) -> None:
-    fields["ffn_activation"] = _activation(fields["ffn_activation"])
+    fields["ffn_activation"] = _ffn_activation(fields["ffn_activation"])
     fields["layer_pattern"] |= {"type": "array", "items": {"$ref": f"{DEFS}/block"}, "minItems": 1}
     for field, kind in (("norm_type", "norm"), ("ffn", "ffn"), ("positions", "position")):
         kept: Schema = {
@@ -83,9 +88,32 @@ def _fill_model(fields: dict[str, Schema]) -> None:
     fields["positional_encoding"] = {**fields["positions"], "description": "another name of positions"}
 
 
-def _activation(field: Schema) -> Schema:
-    """Return the schema of ``ffn_activation``: activations, FFNs whose name implies one, torch's classes."""
-    gates = [name for name, own in ffns.spellings().items() if name != own]
-    names = [*get_args(Activation), *SPELLINGS, *sorted(gates)]
-    torch_class = {"type": "string", "pattern": "^[A-Z][A-Za-z0-9]*$"}
-    return {"description": field["description"], **_nullable({"anyOf": [{"enum": names}, torch_class]})}
+def _activation() -> Schema:
+    """Return the schema of an activation: its names, in any case as torch's classes have them."""
+    known = [*get_args(Activation), *SPELLINGS]
+    others = {any_letters(name, "_*") for name in known}
+    return {"anyOf": [{"enum": known}, {"type": "string", "pattern": f"^({'|'.join(sorted(others))})$"}]}
+
+
+def _ffn_activation(field: Schema) -> Schema:
+    """Return the schema of ``ffn_activation``: an activation, or an FFN whose name implies one."""
+    gates = sorted(name for name, own in ffns.spellings().items() if name != own)
+    others = "|".join(any_letters(name, "_*") for name in gates)
+    loose = [{"type": "string", "pattern": f"^({others})$"}] if gates else []
+    known = [{"$ref": f"{DEFS}/activation"}, {"enum": gates}, *loose]
+    return {"description": field["description"], **_nullable({"anyOf": known})}
+
+
+def _with_activations(schema: Schema) -> Schema:
+    """Return the schema of FFNs whose option ``activation`` may be written as `_activation` says."""
+    ours = list(get_args(Activation))
+    if schema.get("enum") == ours:
+        kept = {word: said for word, said in schema.items() if word != "enum"}
+        return {**kept, "$ref": f"{DEFS}/activation"}
+    return {word: _inside(said) for word, said in schema.items()}
+
+
+def _inside(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_inside(item) for item in part]
+    return _with_activations(part) if isinstance(part, dict) else part

@@ -79,7 +79,9 @@ class SparseTraining:
     )
     hub_private_repo: bool | None = key(None, "keep it private")
     run_name: str | None = key(None, "name of the run")
-    report_to: str | tuple[str, ...] = key(("tensorboard",), "logging integrations of transformers")
+    report_to: str | tuple[str, ...] | None = key(
+        ("tensorboard",), "logging integrations of transformers; null: none"
+    )
     dataloader_num_workers: Natural = key(0, "processes that make batches")
     dataloader_pin_memory: bool = key(True, "page-locked batches")
     dataloader_prefetch_factor: Count | None = key(None, "batches that a process makes ahead")

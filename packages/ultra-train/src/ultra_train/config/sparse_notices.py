@@ -6,20 +6,62 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ultra_core.errors import listed
+from ultra_train.config.integrations import idle_integrations
+from ultra_train.config.sparse import SparseDataset
 
 if TYPE_CHECKING:
     from ultra_train.config.preset import SparseFile
 
+Path = tuple[str | int, ...]
 
-def sparse_notices(preset: SparseFile, renamed: list[str]) -> tuple[str, ...]:
-    """Return one line for other names of keys and choices, and one for a device that is not there.
+
+def sparse_notices(preset: SparseFile, given: frozenset[Path], renamed: list[str]) -> tuple[str, ...]:
+    """Return a line each for keys without effect, other names of keys and choices, and a missing device.
 
     Args:
         preset: as written.
+        given: the paths of all keys that the file sets.
         renamed: other names that were rewritten before the preset was read, in words.
     """
-    lines = [f"other names: {listed(renamed)}"] if renamed else []
+    idle = [key for key in _idle(preset) if _path(key) in given]
+    idle += [f"datasets.{name}.paws_data_dir" for name in _without_paws(preset)]
+    idle += idle_integrations(preset)
+    lines = [f"no effect in this run: {listed(idle)}"] if idle else []
+    lines += [f"other names: {listed(renamed)}"] if renamed else []
     return (*lines, *_device(preset))
+
+
+def _path(key: str) -> Path:
+    return tuple(key.split("."))
+
+
+def _idle(preset: SparseFile) -> Iterator[str]:
+    """Yield the keys that, if a file sets them, do nothing in this run."""
+    model, training = preset.model, preset.training
+    if model.architecture != "inference-free-splade":
+        yield from ("training.query_learning_rate", "router", "model.freeze_static_embedding")
+    if model.architecture != "csr":
+        yield from ("model.csr_k", "model.csr_k_aux", "model.csr_hidden_dim", "loss.aux_loss_weight")
+    else:
+        yield from ("loss.query_regularizer_weight", "loss.document_regularizer_weight")
+    if training.early_stopping_patience is None:
+        yield "training.early_stopping_threshold"
+    if not training.push_to_hub:
+        yield from (f"training.hub_{key}" for key in ("model_id", "strategy", "private_repo"))
+    if training.max_steps > 0:
+        yield "training.num_train_epochs"
+    if training.eval_strategy != "steps":
+        yield "training.eval_steps"
+    if training.save_strategy != "steps":
+        yield "training.save_steps"
+    if training.dataloader_num_workers == 0:
+        yield "training.dataloader_prefetch_factor"
+
+
+def _without_paws(preset: SparseFile) -> Iterator[str]:
+    for name, entry in preset.datasets.items():
+        if isinstance(entry, SparseDataset) and entry.paws_data_dir is not None and not entry.use_paws:
+            yield name
 
 
 def _device(preset: SparseFile) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,10 @@ import attrs
 
 from ultra_core import tasks
 from ultra_core.errors import UltraError, did_you_mean, listed
+from ultra_train.config.places import no_model, unreadable
 from ultra_train.config.sparse import DATASET_KEYS, SparseDataset, keys_of
+from ultra_train.data.files import near
+from ultra_train.files import expanded
 
 if TYPE_CHECKING:
     from ultra_train.config.preset import SparseFile
@@ -26,7 +30,21 @@ def faults(preset: SparseFile, given: frozenset[Path]) -> Found:
         yield ("model", "architecture"), str(error)
     yield from _architecture(preset)
     yield from _datasets(preset, given)
+    yield from _router(preset)
     yield from _training(preset)
+
+
+def missing(preset: SparseFile) -> Found:
+    """Yield every (key path, message) that names a file or folder which is not there."""
+    yield from no_model(("model", "base_model"), preset.model.base_model)
+    for name, entry in preset.datasets.items():
+        if not isinstance(entry, SparseDataset) or not entry.enabled:
+            continue
+        if entry.source is not None:
+            yield from unreadable(("datasets", name, "source"), entry.source)
+        folder = entry.paws_data_dir
+        if folder is not None and entry.use_paws and not expanded(folder).is_dir():
+            yield ("datasets", name, "paws_data_dir"), f"there is no folder {folder}.{near(folder)}"
 
 
 def _architecture(preset: SparseFile) -> Found:
@@ -83,12 +101,21 @@ def _datasets(preset: SparseFile, given: frozenset[Path]) -> Found:
                     (*path, "split_ratio"),
                     f"the shares of train, dev and test sum to {sum(entry.split_ratio):g}, not to 1",
                 )
-            if name not in DATASET_KEYS and entry.source is None:
+            if name not in DATASET_KEYS and entry.source is None and entry.enabled:
                 known = listed(sorted(DATASET_KEYS))
                 yield path, f"{name} needs a source; only {known} have one of their own"
             enabled += [name] if entry.enabled else []
     if not enabled:
         yield ("datasets",), "no data set is enabled; enable one, or add one with a source"
+
+
+def _router(preset: SparseFile) -> Found:
+    for pattern in preset.router.learning_rate_patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            place = ("router", "learning_rate_patterns", pattern)
+            yield place, f"{pattern!r} is no regular expression: {error}"
 
 
 def _training(preset: SparseFile) -> Found:
@@ -118,6 +145,12 @@ def _training(preset: SparseFile) -> Found:
                 ("training", "save_strategy"),
                 f"load_best_model_at_end needs a checkpoint at every evaluation; "
                 f"set save_strategy to {training.eval_strategy} or best",
+            )
+        elif training.save_strategy == "steps" and training.save_steps % training.eval_steps:
+            yield (
+                ("training", "save_steps"),
+                f"load_best_model_at_end needs an evaluation for every checkpoint: save_steps "
+                f"({training.save_steps}) must be a multiple of eval_steps ({training.eval_steps})",
             )
     if not preset.hardware.distributed and preset.hardware.world_size > 1:
         yield ("hardware", "world_size"), "world_size above 1 needs hardware.distributed: true"
