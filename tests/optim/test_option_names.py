@@ -10,7 +10,7 @@ from ultra_core.options import read_options
 from ultra_core.params import SEED_ROLES
 from ultra_optim import option_names
 from ultra_optim.option_names import GENERIC, SYNONYMS, OptionNames
-from ultra_optim.preset import parse_parameters
+from ultra_optim.preset import displaced, parse_parameters
 
 NAMES = optimizers.names()
 BOTH = {"betas": [0.9, 0.95], "eps": 1e-8, "lr": 1e-4, "wd": 0.01}
@@ -156,3 +156,81 @@ def test_thousands_of_wrong_keys_are_not_all_compared(monkeypatch: pytest.Monkey
     parsed = parse_parameters("adamw", {f"adamw-lrr{i}": 1 for i in range(5000)})
     assert len(parsed.faults) == 5000
     assert 50 < len(compared) < 1000
+
+
+IMPLIED: list[tuple[str, dict[str, Any]]] = [
+    ("galore_adamw", {"proj_type": "std"}),
+    ("apollo_mini", {"rank": 1, "scale_type": "tensor"}),
+    ("adafactor", {"warmup_init": False, "beta1": None}),
+]
+
+
+@pytest.mark.parametrize(("name", "given"), IMPLIED)
+def test_what_a_method_does_anyway_may_be_said(name: str, given: dict[str, Any]) -> None:
+    keys = {f"{name}-{key}{end}": value for key, value in given.items() for end in ("", "_norms")}
+    parsed = parse_parameters(name, keys)
+    assert parsed.faults == []
+    assert set(parsed.idle) == set(keys)
+    others = {f"{name}-{key}": "left" if isinstance(value, str) else 7 for key, value in given.items()}
+    for _, message in parse_parameters(name, others).faults:
+        assert "or leave it out" in message
+    assert len(parse_parameters(name, others).faults) == len(given)
+
+
+def test_the_key_set_of_another_adafactor() -> None:
+    keys: dict[str, Any] = {"lr": 1e-3, "eps": [1e-30, 1e-3], "clip_threshold": 1.0, "decay_rate": -0.8}
+    keys |= {"beta1": None, "weight_decay": 0.0, "scale_parameter": False, "relative_step": False}
+    keys["warmup_init"] = False
+    assert parse_parameters("adafactor", {f"adafactor-{key}": v for key, v in keys.items()}).faults == []
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "message"),
+    [
+        ("adopt", "clip_lambda", "adopt has no hyperparameter 'clip_lambda'"),
+        ("mars_adamw", "lr_1d_factor", "no hyperparameter 'lr_1d_factor'"),
+        ("ademamix", "alpha_warmup", "no hyperparameter 'alpha_warmup'"),
+        ("turbo_muon", "eps_ns", "Did you mean 'turbo_muon-ns_eps'"),
+        ("adamw", "bets_norms", "Did you mean 'adamw-betas_norms'"),
+        ("adamw", "LR", "Did you mean 'adamw-lr'"),
+    ],
+)
+def test_a_name_that_begins_like_an_option_is_no_role(name: str, key: str, message: str) -> None:
+    ((_, found),) = parse_parameters(name, {f"{name}-{key}": 1}).faults
+    assert message in found
+    assert "unknown role" not in found
+
+
+def test_names_are_compared_without_the_optimizer() -> None:
+    ((_, found),) = parse_parameters("adamw", {"adamw-foreach": True}).faults
+    assert "Did you mean" not in found
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "option", "value"),
+    [
+        ("adafactor", {"eps1": 1e-20, "eps2_norms": 0.5}, "eps", (1e-20, 0.5)),
+        ("adafactor", {"eps2_norms": 0.5, "eps": [1e-20, 0.1]}, "eps", (1e-20, 0.5)),
+        ("adafactor", {"eps": [1e-20, 0.1], "eps_norms": 1e-8}, "eps", (1e-8, 0.1)),
+        ("adan", {"betas": [0.9, 0.8, 0.7], "betas_norms": [0.95, 0.9]}, "betas", (0.95, 0.9, 0.7)),
+        ("adan", {"betas_norms": [0.95, 0.9]}, "betas", (0.95, 0.9, 0.99)),
+    ],
+)
+def test_a_role_is_completed_from_what_holds_for_all(
+    name: str, keys: dict[str, Any], option: str, value: tuple[float, ...]
+) -> None:
+    parsed = parse_parameters(name, {f"{name}-{key}": given for key, given in keys.items()})
+    assert parsed.faults == []
+    assert parsed.roles["norms"][option] == value
+
+
+def test_overrides_put_other_names_out_of_force() -> None:
+    file = ["q_apollo-lr", "apollo_8bit-wd_norms", "apollo_8bit-rank"]
+    over = {"apollo_8bit-lr": 1, "apollo_8bit-weight_decay_norms": 1, "apollo_8bit-rank": None}
+    gone = displaced("q_apollo", {*file, *over}, over, roles=SEED_ROLES)
+    assert gone == {"q_apollo-lr", "apollo_8bit-wd_norms", "apollo_8bit-rank"}
+    over = {"adafactor-eps1": 1.0, "adafactor-nothing": 1.0}
+    assert displaced("adafactor", {"adafactor-eps2", *over}, over, roles=SEED_ROLES) == set()
+    assert (
+        displaced("galore_adamw", {"galore_adamw-max_dim"}, {"galore_adamw-max_dim": None}, roles=()) == set()
+    )

@@ -2,7 +2,9 @@
 
 import pytest
 
+from ultra_core.config import ConfigError
 from ultra_train.config import SparsePreset
+from ultra_train.config.load import load_any
 
 
 def test_a_sparse_preset_loads(load, sparse, later_tasks):
@@ -47,6 +49,16 @@ RULES = [
         "training.save_strategy",
         "steps",
     ),
+    (
+        ["training.load_best_model_at_end=true", "training.save_steps=750"],
+        "training.save_steps",
+        "multiple of eval_steps (500)",
+    ),
+    (
+        ["router.learning_rate_patterns={'(x': 1e-3}"],
+        "router.learning_rate_patterns.(x",
+        "regular expression",
+    ),
     (["hardware.world_size=2"], "hardware.world_size", "distributed"),
     (["training.query_learning_rat=1"], "training.query_learning_rat", "Did you mean"),
     (["model.architecture=spald"], "model.architecture", "splade"),
@@ -65,3 +77,63 @@ def test_a_data_set_of_ones_own(load, sparse, later_tasks):
     preset = load(sparse, "datasets.own={source: me/pairs}", "training.report_to=none")
     assert preset.datasets["own"].source == "me/pairs"
     assert preset.training.report_to == ("none",)
+
+
+IDLE = "no effect in this run: "
+SPLADE = ["model.architecture=splade", "loss.query_regularizer_weight=3e-4"]
+CSR = ["model.architecture=csr", "loss.type=csr_loss"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "keys"),
+    [
+        ([], ""),
+        (["mlflow={experiment_name: e}"], "mlflow"),
+        (["mlflow={experiment_name: e}", "training.report_to=mlflow"], ""),
+        ([*SPLADE, "router.mapping={query: query}"], "training.query_learning_rate, router"),
+        ([*SPLADE, "training.query_learning_rate=", "model.csr_k=8"], "model.csr_k"),
+        ([*SPLADE, "training.query_learning_rate=", "loss.aux_loss_weight=0.5"], "loss.aux_loss_weight"),
+        (
+            [*CSR, "model.csr_k=8", "training.query_learning_rate="],
+            "loss.document_regularizer_weight",
+        ),
+        (
+            ["datasets.scandi_qa.use_paws=false", "datasets.scandi_qa.paws_data_dir=/"],
+            "datasets.scandi_qa.paws_data_dir",
+        ),
+        (["training.early_stopping_threshold=0.1"], "training.early_stopping_threshold"),
+        (["training.early_stopping_threshold=0.1", "training.early_stopping_patience=2"], ""),
+        (
+            ["training.hub_model_id=me/x", "training.hub_strategy=end"],
+            "training.hub_model_id, training.hub_strategy",
+        ),
+        (["training.hub_model_id=me/x", "training.push_to_hub=true"], ""),
+        (["training.max_steps=9", "training.num_train_epochs=2"], "training.num_train_epochs"),
+        (["training.eval_strategy=epoch", "training.eval_steps=9"], "training.eval_steps"),
+    ],
+)
+def test_keys_without_effect(load, sparse, later_tasks, overrides, keys):
+    assert [line for line in load(sparse, *overrides).notices if line.startswith(IDLE)] == (
+        [IDLE + keys] if keys else []
+    )
+
+
+def test_a_data_set_that_is_off_needs_no_source(load, sparse, later_tasks):
+    assert load(sparse, "datasets.eti={enabled: false}").datasets["eti"].source is None
+
+
+def test_what_is_not_on_this_machine(sparse, later_tasks, tmp_path):
+    (tmp_path / "preset.yaml").write_text(sparse)
+    overrides = [
+        f"model.base_model={tmp_path}/base",
+        f"datasets.nli.source={tmp_path}/nli.jsonl",
+        f"datasets.scandi_qa.paws_data_dir={tmp_path}/paws",
+    ]
+    notices = load_any(tmp_path / "preset.yaml", overrides).notices
+    assert [line.partition(": ")[0] for line in notices] == ["not usable on this machine"] * 3
+    with pytest.raises(ConfigError) as caught:
+        load_any(tmp_path / "preset.yaml", overrides, look=True)
+    keys = {fault.key for fault in caught.value.faults}
+    assert keys == {override.partition("=")[0] for override in overrides}
+    (tmp_path / "preset.yaml").write_text(sparse)
+    assert load_any(tmp_path / "preset.yaml", look=True).notices == ()

@@ -133,11 +133,11 @@ class OptionNames:
             return f"{self.prefix} has no hyperparameter {rest!r}.{hint} Its hyperparameters: {self._all()}"
         role = rest[len(name) + 1 :]
         close, roles = did_you_mean(role, self.roles), f"Roles: {listed(sorted(self.roles))}"
-        if close or (ALIASES.get(name, name) in GENERIC and "_" not in role):
+        if ALIASES.get(name, name) in GENERIC and (close or "_" not in role):
             return f"unknown role {role!r}.{close} {roles}"
         return (
             f"{self.prefix} has no hyperparameter {rest!r}, and {role!r} is no role, which could have "
-            f"{name!r} of its own. Its hyperparameters: {self._all()}. {roles}"
+            f"{name!r} of its own.{close} Its hyperparameters: {self._all()}. {roles}"
         )
 
     def _hint(self, rest: str) -> str:

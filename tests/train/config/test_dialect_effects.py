@@ -1,0 +1,201 @@
+"""What of these files has an effect is said as it is, whichever spelling it has."""
+
+import json
+
+import jsonschema
+import pytest
+
+from ultra_core.config import ConfigError, parse_source
+from ultra_train.config import load_any, to_yaml
+from ultra_train.config.schema import preset_schema
+
+IDLE = "no effect in this run: "
+
+
+def idle(preset):
+    """Return the keys of the notice about keys without effect."""
+    return [key for line in preset.notices if line.startswith(IDLE) for key in line[len(IDLE) :].split(", ")]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "keys"),
+    [
+        (["layer_pattern=[{standard_attn: {positions: hope}}]", "hope_base=500.0"], []),
+        (["layer_pattern=[{standard_attn: {positions: none}}]", "rope_base=500.0"], ["rope_base"]),
+        (["layer_pattern=[{standard_attn: {positions: {rope: {base: 9}}}}]", "rope_base=7"], ["rope_base"]),
+        (["layer_pattern=[{standard_attn: {positions: alibi}}]", "positions=rope"], ["positions"]),
+        (
+            ["layer_pattern=[retnet]", "retention_heads=4", "positional_encoding=rope"],
+            ["num_heads", "positions"],
+        ),
+        (["layer_pattern=[retnet]", "positional_encoding=learned"], ["num_heads"]),
+        (["positions=learned", "rope_base=500"], ["rope_base"]),
+        (["use_hope=true"], ["use_hope"]),
+        (["layer_pattern=[titan_attn]", "use_hope=true"], []),
+        (["positions=hope", "use_hope=true"], []),
+        (["layer_pattern=[{gqa_attn: {num_kv_heads: 2}}]", "num_kv_heads=1"], ["num_kv_heads"]),
+    ],
+)
+def test_fields_of_the_model(load, minimal, overrides, keys):
+    said = any("use_hope" in override for override in overrides)
+    text = minimal if said else minimal.replace("  use_hope: false\n", "")
+    preset = load(text, *(f"model.{override}" for override in overrides))
+    assert idle(preset) == [f"model.{key}" for key in keys]
+
+
+@pytest.mark.parametrize("spelling", ["parameters", "flat"])
+def test_roles_that_a_base_model_has_not(load, base, tmp_path, spelling):
+    overrides = ["training.optimizer=", "training.lr_ode=1e-3", "training.lr_norms=1e-4"]
+    key = "training.lr_ode"
+    if spelling == "parameters":
+        overrides = ["training.optimizer.parameters.lion-lr_retnet=1e-3"]
+        key = "training.optimizer.parameters.lion-lr_retnet"
+    assert idle(load(base, *overrides)) == [key]
+    for content, keys in (
+        ({"model_type": "bert"}, [key]),
+        ({"model_type": "ultra"}, []),
+        ({"model_type": "x", "auto_map": {}}, []),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(content))
+        there = [f"{place}={tmp_path}" for place in ("base_model", "tokenizer.name_or_path")]
+        assert idle(load(base, *there, *overrides)) == keys
+
+
+def test_a_key_is_named_once(load, minimal):
+    keys = "{sgd_momentum-lr: 1e-3, sgd_momentum-betas_ode: [0.9, 0.95], sgd_momentum-eps_ode: 1e-8}"
+    preset = load(minimal, f"training.optimizer={{optimizer_class: sgd_momentum, parameters: {keys}}}")
+    found = idle(preset)
+    assert len(found) == len(set(found)) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("wandb", ("wandb",)),
+        ("none", ("none",)),
+        ("all", ("all",)),
+        ("null", ()),
+        ("[]", ()),
+        ("[a, b]", ("a", "b")),
+    ],
+)
+def test_report_to(load, minimal, sparse, later_tasks, given, meant):
+    for text in (minimal, sparse):
+        preset = load(text, f"training.report_to={given}")
+        assert preset.training.report_to == meant
+        assert load(to_yaml(preset)) == preset
+        tree = parse_source(text, [f"training.report_to={given}"]).tree
+        assert list(jsonschema.Draft202012Validator(preset_schema()).iter_errors(tree)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "override", "path", "value"),
+    [
+        ("sophia", "training.optimizer.parameters.sophia-update_period=7", "sophia-update_period", 7),
+        ("sophia", "training.optimizer.parameters.sophia-update_period=", "sophia-update_period", None),
+        ("sophia", "training.optimizer.parameters.sophia-update_k=", "sophia-update_period", None),
+        ("sophia", "training.optimizer.parameters.sophia-weight_decay=0.2", "sophia-weight_decay", 0.2),
+        ("q_apollo", "training.optimizer.parameters.apollo_8bit-lr=0.5", "apollo_8bit-lr", 0.5),
+    ],
+)
+def test_overrides_of_parameters_by_their_own_names(tmp_path, base, text, override, path, value):
+    file = base.replace("optimizer_class: lion", "optimizer_class: sophia").replace(
+        "{lion-lr: 1e-4}", "{sophia-update_k: 5, sophia-wd: 0.1}"
+    )
+    if text == "q_apollo":
+        file = base.replace("lion\n", "q_apollo\n").replace("lion-lr", "q_apollo-lr")
+    (tmp_path / "preset.yaml").write_text(file)
+    parameters = load_any(tmp_path / "preset.yaml", [override]).training.optimizer.parameters
+    assert parameters.get(path) == value
+    assert len(parameters) == (1 if value is None or text == "q_apollo" else 2)
+
+
+@pytest.mark.parametrize("override", ["positions=alibi", "positional_encoding=alibi", "positions="])
+def test_overrides_of_the_model_by_its_own_names(tmp_path, minimal, override):
+    (tmp_path / "preset.yaml").write_text(
+        minimal.replace("model:\n", "model:\n  positional_encoding: rope\n")
+    )
+    preset = load_any(tmp_path / "preset.yaml", [f"model.{override}"])
+    assert preset.model.positions == ("alibi" if "alibi" in override else None)
+
+
+@pytest.mark.parametrize("mode", ["ENCODER", "Encoder", "encoder", "null"])
+def test_an_encoder_is_one_in_any_case(load, minimal, mode):
+    preset = load(minimal, f"mode={mode}", f"model.mode={mode}")
+    assert preset.model is not None
+    tree = parse_source(minimal, [f"mode={mode}", f"model.mode={mode}"]).tree
+    assert list(jsonschema.Draft202012Validator(preset_schema()).iter_errors(tree)) == []
+
+
+@pytest.mark.parametrize("mode", ["[decoder]", "{a: b}", "7", "decoder", "[" + "x, " * 5000 + "x]"])
+def test_other_modes_are_shown_as_they_are_written(problems, minimal, mode):
+    (fault,) = problems(minimal, f"mode={mode}")
+    assert fault.key == "mode"
+    assert "Node" not in fault.message
+    assert len(fault.message) < 200
+
+
+def test_texts_that_nothing_names(load, minimal):
+    (line,) = load(minimal.replace("  dataset: ultra:es-commands\n", "")).notices
+    assert line.startswith("training.dataset: nothing names the texts")
+    assert "ultra:es-commands" in line
+    assert load(minimal).notices == ()
+
+
+@pytest.mark.parametrize("value", ["hard_swish", "Gelu_New", "SwiGLU", "LeakyReLU", "GEGLU", "SILU"])
+def test_activations_are_as_the_schema_says(load, minimal, value):
+    validator = jsonschema.Draft202012Validator(preset_schema())
+    overrides = [f"model.ffn_activation={value}"]
+    overrides += [f"model.ffn={{mlp: {{activation: {value}}}}}"] if "GLU" not in value.upper() else []
+    for override in overrides:
+        assert load(minimal, override)
+        assert list(validator.iter_errors(parse_source(minimal, [override]).tree)) == []
+    for wrong in (f"model.ffn_activation={value}x", f"model.ffn={{mlp: {{activation: {value}x}}}}"):
+        assert list(validator.iter_errors(parse_source(minimal, [wrong]).tree)) != []
+        with pytest.raises(ConfigError):
+            load(minimal, wrong)
+
+
+SBERT = """\
+base_model: some/encoder
+training:
+  task: sbert
+  sbert: {dataset_name: some/pairs, learning_rate: 1e-5}
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "fits"),
+    [
+        ("pooling_mode=Mean", True),
+        ("dataset_type=paired-similarity", True),
+        ("dataset_type=DatasetType.QA", True),
+        ("pooling_mode=x y.mean", False),
+        ("pooling_mode=means", False),
+    ],
+)
+def test_choices_of_sbert_are_as_the_schema_says(load, problems, later_tasks, override, fits):
+    override = f"training.sbert.{override}"
+    tree = parse_source(SBERT, [override]).tree
+    del tree["training"]["task"]
+    errors = list(jsonschema.Draft202012Validator(preset_schema()).iter_errors(tree))
+    assert (errors == []) == (problems(SBERT, override) == []) == fits
+
+
+def section(name, **keys):
+    return f"training.sbert.optimizer={json.dumps({'optimizer_class': name, 'parameters': keys})}"
+
+
+def test_the_optimizer_of_sbert_is_checked_like_the_other(load, problems, later_tasks):
+    assert "training.sbert.learning_rate" in idle(load(SBERT, section("adamw", lr=1e-4)))
+    assert idle(load(SBERT, section("adamw", weight_decay=0.1))) == []
+    (fault,) = problems(SBERT, section("schedulefree_adamw", lr=1e-3))
+    assert fault.key == "training.scheduler_type"
+    (line,) = [n for n in load(SBERT, section("prodigy", lr=1.0, lr_norms=0.5)).notices if "multipliers" in n]
+    assert "prodigy-lr_*" in line
+
+
+def test_what_the_optimizer_of_sbert_refuses_is_found(problems, later_tasks):
+    (fault,) = problems(SBERT, section("adan", decay_rule="cautious"))
+    assert fault.key == "training.sbert.optimizer.parameters"
+    assert "set no_prox=True" in fault.message
