@@ -179,7 +179,7 @@ def test_all_faults_come_at_once_in_the_order_of_the_file():
 
 def test_missing_and_rejected_sections():
     assert faults("base_model: x")["training"].message == "this key is required and is missing"
-    assert "expected a mapping with the keys" in faults("training:\n")["training"].message
+    assert "expected a mapping with the keys" in faults("training: 3\n")["training"].message
     assert "'steps' must be <= 100" in faults("training: {steps: 101}")["training"].message
     assert "bad luck" in faults("training: {batch_size: 13}")["training"].message
     with pytest.raises(ConfigError, match=r"a\.yaml:1:1: is empty"):

@@ -28,7 +28,7 @@ def idle(preset):
             ["layer_pattern=[retnet]", "retention_heads=4", "positional_encoding=rope"],
             ["num_heads", "positions"],
         ),
-        (["layer_pattern=[retnet]", "positional_encoding=learned"], ["num_heads"]),
+        (["layer_pattern=[retnet]", "retention_heads=4", "positions=learned"], ["num_heads"]),
         (["positions=learned", "rope_base=500"], ["rope_base"]),
         (["use_hope=true"], ["use_hope"]),
         (["layer_pattern=[titan_attn]", "use_hope=true"], []),
@@ -199,3 +199,57 @@ def test_what_the_optimizer_of_sbert_refuses_is_found(problems, later_tasks):
     (fault,) = problems(SBERT, section("adan", decay_rule="cautious"))
     assert fault.key == "training.sbert.optimizer.parameters"
     assert "set no_prox=True" in fault.message
+
+
+def test_a_flat_key_beside_a_section_is_blamed_itself(problems, base):
+    section = "{optimizer_class: galore_adamw, parameters: {galore_adamw-lr: 1e-4}}"
+    (fault,) = problems(
+        base, f"training.optimizer={section}", "training.use_galore=true", "training.galore_scale=0"
+    )
+    assert fault.key == "training.galore_scale"
+    assert "expected a number > 0" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("model.layer_pattern=[TITAN_ATTN]", "Did you mean 'titan_attn'?"),
+        ("model.norm_type=RMSNorm", "Did you mean 'rms_norm'?"),
+        ("model.ffn=Swi_GLU", "Did you mean 'swiglu'?"),
+        ("training.optimizer.optimizer_class=AdamW", "Did you mean 'adamw'?"),
+        ("training.optimizer.optimizer_class=MUON", "Did you mean 'muon'? 'MUON' cannot name an optimizer"),
+        ("training.positional_encoding=rope", "did you mean model.positional_encoding?"),
+        ("rope_scaling=1", "did you mean model.rope_scaling?"),
+        ("training.optimizer.name=lion", "did you mean training.optimizer.optimizer_class?"),
+        ("training.optimizer.type=lion", "did you mean training.optimizer.optimizer_class?"),
+        ("training.sbert={dataset_name: x/y, use_fp16: true}", "did you mean training.sbert.use_amp?"),
+    ],
+)
+def test_what_is_meant(problems, minimal, override, meant):
+    assert meant in problems(minimal, override)[0].message
+
+
+@pytest.mark.parametrize("key", ["lion-lr: .nan", "lion-lr: .inf"])
+def test_what_is_no_number_is_one_fault(problems, base, key):
+    assert len(problems(base.replace("lion-lr: 1e-4", key))) == 1
+    assert len(problems(base, "training.mlm_probability=.nan")) == 1
+
+
+def test_a_list_of_thousands_is_not_shown_whole(tmp_path, minimal):
+    text = minimal.replace("adamw-lr: 1e-3", f"adamw-lr: [{', '.join(['1.5'] * 20_000)}]")
+    (tmp_path / "preset.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_any(tmp_path / "preset.yaml")
+    assert len(str(caught.value)) < 2000
+    assert "expected a number >= 0" in str(caught.value)
+
+
+def test_sections_with_nothing_under_them(load, sparse, minimal, later_tasks):
+    empty = "router:\nevaluation:\nhardware:\nmodel_card:\nmeta:\n"
+    assert load(sparse + empty) == load(sparse)
+    again = load(minimal + "meta:\n", "training.mask_policy=", "training.optimizer.parameters=")
+    assert again.training.optimizer.parameters == {}
+    assert again.training.mask_policy.policy == "token"
+    validator = jsonschema.Draft202012Validator(preset_schema())
+    for text in (sparse + empty, minimal + "meta:\n"):
+        assert list(validator.iter_errors(parse_source(text).tree)) == []

@@ -140,10 +140,13 @@ def _fault(source: Source, path: Path, problem: Problem, suggest: Callable[[Path
 def raise_faults(source: Source, faults: Iterable[Fault] = ()) -> None:
     """Raise one report of the given faults and of those in the writing of the file.
 
+    What could not be read is one fault: that nothing stands there then is no other.
+
     Raises:
         ConfigError: there is at least one.
     """
-    everything = [*source.faults, *faults]
+    lost = {fault.path for fault in source.faults if source.get(fault.path) is None}
+    everything = [*source.faults, *(fault for fault in faults if fault.path not in lost)]
     if everything:
         raise ConfigError(everything)
 

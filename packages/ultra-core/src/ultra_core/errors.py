@@ -11,6 +11,9 @@ from functools import lru_cache
 LISTED = 50
 """Most faults that a message lists; it counts the rest."""
 
+_LONGEST_LINE = 1500
+"""Characters of one fault that are shown; a list of thousands of values would fill the screen."""
+
 _ENORMOUS = re.compile(r"\S{500,}")
 
 LONGEST = 100
@@ -78,7 +81,7 @@ class ConfigError(UltraError):
 def shortened(items: Sequence[object]) -> list[str]:
     """Return the first ``LISTED`` items as texts, and ``"and 89,950 more"`` when there are others.
 
-    Words of hundreds of characters, such as enormous names, are cut.
+    Words of hundreds of characters, such as enormous names, and texts of thousands are cut.
     """
     left = len(items) - LISTED
     texts = [_cut(text) for text in map(str, items[:LISTED])]
@@ -86,7 +89,8 @@ def shortened(items: Sequence[object]) -> list[str]:
 
 
 def _cut(text: str) -> str:
-    return _ENORMOUS.sub(lambda word: f"{word[0][:200]}...{word[0][-50:]}", text)
+    text = _ENORMOUS.sub(lambda word: f"{word[0][:200]}...{word[0][-50:]}", text)
+    return text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 500]} ... {text[-400:]}"
 
 
 def key_of(path: Path) -> str:
@@ -105,6 +109,8 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
 def closest(given: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
     """Return at most two of the allowed names that are close to what was given, whatever their case."""
     names = {name.lower(): name for name in allowed}
+    if given.lower() in names:
+        return (names[given.lower()],)
     return tuple(names[name] for name in get_close_matches(given[:LONGEST].lower(), names, n=2, cutoff=0.6))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ultra_core import metadata
 from ultra_core.aliases import Alias, aliases, resembles
-from ultra_core.errors import NameClashError, PluginError, UnknownNameError, did_you_mean, listed
+from ultra_core.errors import NameClashError, PluginError, UnknownNameError, closest, did_you_mean, listed
 from ultra_core.metadata import Entry, disabled, installed_entries, normal
 from ultra_core.source_files import summary
 
@@ -84,8 +84,7 @@ class Registry:
         if not found:
             short = _split(name)[1]
             why = "" if NAME.fullmatch(short) else f" {_malformed(short, self.noun)}."
-            close = self._resembling(short) or did_you_mean(short, self.names())
-            close = close or did_you_mean(short, self.spellings())
+            close = self._resembling(short) or did_you_mean(short, self._near(short))
             raise UnknownNameError(
                 f"unknown {self.noun} {name!r}.{close}{why} "
                 f"Installed: {listed(self.names())}. A third party's package must be installed in this "
@@ -114,6 +113,12 @@ class Registry:
     def _resembling(self, name: str) -> str:
         said = [(e.name, what[name]) for e in self.entries() if name in (what := resembles(e))]
         return "".join(f" The closest is {close!r}, {what}." for close, what in said)
+
+    def _near(self, name: str) -> list[str]:
+        """Return the names, and other names of others than these, that are close to one."""
+        own = self.spellings()
+        found = {own[near]: near for near in reversed(closest(name, tuple(own)))}
+        return list(found.values())
 
     def get(self, name: str) -> Any:
         """Import and return the object behind a name.
@@ -159,5 +164,5 @@ def _split(name: str) -> tuple[str | None, str]:
 
 
 def _malformed(name: str, noun: str) -> str:
-    article = "an" if noun[0] in "aeiou" else "a"
+    article = "an" if noun[0] in "aeiou" or noun == "ffn" else "a"
     return f"{name!r} cannot name {article} {noun}: names are lower-case letters, digits and underscores"

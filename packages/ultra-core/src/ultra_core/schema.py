@@ -96,6 +96,8 @@ def attrs_schema(cls: type, *, doc: bool = True) -> Schema:
         if not field.init:
             continue
         schema = dict(field.metadata.get("schema") or type_schema(field.type if field.type else Any))
+        if schema.get("type") == "object" and not schema.get("required"):
+            schema["type"] = ["object", "null"]  # a section with nothing under it
         if text := field.metadata.get("help"):
             schema["description"] = text
         if field.default is attrs.NOTHING:

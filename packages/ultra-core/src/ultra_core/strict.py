@@ -121,7 +121,10 @@ def _section(cls: Any, made: Converter) -> Hook:
         cls, made, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True
     )
 
+    optional = all(field.default is not attrs.NOTHING for field in attrs.fields(cls) if field.init)
+
     def structure(value: Any, hint: Any) -> Any:
+        value = {} if value is None and optional else value  # a section with nothing under it
         if not isinstance(value, Mapping):
             raise Mismatch(f"expected a mapping with the keys {_keys(cls)}; found {found(value)}")
         return inner(value, hint)
@@ -157,6 +160,7 @@ def _mapping(hint: Any, made: Converter) -> Hook:
     item = made.get_structure_hook(item_type)
 
     def structure(value: Any, _: Any) -> Any:
+        value = {} if value is None else value
         if not isinstance(value, Mapping):
             raise Mismatch(f"expected {words(hint)}, found {found(value)}")
         items = _each(hint, [(key, part, item, item_type) for key, part in value.items()])
@@ -190,6 +194,10 @@ def _union(hint: Any, made: Converter) -> Hook:
 
     def structure(value: Any, _: Any) -> Any:
         errors = {}
+        if value is None:
+            if any(mismatch(None, part) is None for part in parts):
+                return None
+            raise Mismatch(f"expected {words(hint)}, found {found(value)}")
         for part, hook in hooks:
             try:
                 return hook(value, part)

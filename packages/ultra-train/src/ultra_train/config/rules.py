@@ -187,8 +187,13 @@ def _both_spellings(training: TrainingConfig, pattern: tuple[str, ...]) -> Found
         return  # there is no such optimizer, which is said elsewhere
     name = optimizers.canonical(training.optimizer.optimizer_class)[0]
     section = OptimizerConfig(optimizer_class=name, parameters=parsed.canonical)
-    for key, message in beside(training, section, parsed).faults:
+    made = beside(training, section, parsed)
+    for key, message in made.faults:
         yield ("training", key), message
+    for key, parameter in made.added.items():
+        added = OptimizerConfig(optimizer_class=name, parameters={parameter: getattr(training, key)})
+        for _, message in read(added, pattern).faults:
+            yield ("training", key), message
 
 
 def layer_names(preset: PresetFile) -> tuple[str, ...]:

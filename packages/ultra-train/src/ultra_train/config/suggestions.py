@@ -33,6 +33,10 @@ COMMAND_LINE = {
 }
 """What is an option of ``ultra-train run`` instead of a key, by its name elsewhere, flattened."""
 
+OF_OPTIMIZER = dict.fromkeys(("name", "type", "class", "cls", "optimizer", "optim"), "optimizer_class")
+OF_OPTIMIZER |= dict.fromkeys(("params", "args", "kwargs", "options", "hyperparameters"), "parameters")
+"""Keys of a section ``optimizer`` elsewhere, flattened."""
+
 
 def suggestion(source: Source, cls: type, path: Path) -> str:
     """Return ``did you mean training.batch_size?`` for an unknown key; empty when nothing fits.
@@ -44,6 +48,8 @@ def suggestion(source: Source, cls: type, path: Path) -> str:
     """
     dense = cls is PresetFile
     option = COMMAND_LINE.get(flattened(str(path[-1]))) if dense else None
+    if dense and path[-2:-1] == ("optimizer",) and (own := OF_OPTIMIZER.get(flattened(str(path[-1])))):
+        return f"did you mean {'.'.join(map(str, path[:-1]))}.{own}?"
     meant = [_parameter(str(path[-1])) if dense else None]
     meant += [_of_sbert(source, path), (DENSE if dense else SPARSE).get(flattened(str(path[-1])))]
     meant += [None if option else _elsewhere(cls, path)]
@@ -110,7 +116,7 @@ def _keys(cls: type, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     attrs.resolve_types(cls)
     for field in attrs.fields(cls):
         if field.init:
-            yield (*path, field.name)
+            yield from ((*path, name) for name in (field.name, *field.metadata.get("aliases", ())))
             for section in _sections(field.type):
                 yield from _keys(section, (*path, field.name))
 

@@ -124,7 +124,7 @@ _SBERT: dict[str, str] = {
     "training.sbert.max_train_samples": "max_samples",
     "training.sbert.pooling_mode": "pooling pooling_strategy",
     "training.sbert.dataset_name": "dataset train_dataset train_file dataset_path",
-    "training.sbert.use_amp": "fp16 bf16 precision mixed_precision",
+    "training.sbert.use_amp": "fp16 bf16 precision mixed_precision amp use_fp16 use_bf16",
     "training.sbert.output_dir": "hf_output_dir",
 }
 """The same inside ``training.sbert``."""
