@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,7 +14,7 @@ from ultra_train.run_folder import (
     choose,
     is_locked,
     locked,
-    unless_started,
+    taken,
 )
 
 
@@ -86,9 +87,9 @@ def test_a_model_is_never_written_over_what_is_there(tmp_path):
     check_unused(str(tmp_path / "new"))
     check_unused(str(tmp_path))
     (tmp_path / "thesis.tex").write_text("years of work")
-    for taken in (tmp_path, tmp_path / "thesis.tex"):
+    for there in (tmp_path, tmp_path / "thesis.tex"):
         with pytest.raises(RunFolderError, match="nothing is overwritten"):
-            check_unused(str(taken))
+            check_unused(str(there))
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -139,7 +140,7 @@ def test_a_run_that_never_trained_leaves_what_was_there(tmp_path, there, error):
     before, folder = everything(tmp_path), tmp_path / "runs" / "a"
 
     def fail():
-        with unless_started(folder), locked(folder):
+        with taken(folder):
             (folder / "config.yaml").touch()
             (folder / "checkpoints").mkdir()
             (folder / "tokenizer").mkdir()
@@ -154,7 +155,7 @@ def test_a_run_that_never_trained_leaves_what_was_there(tmp_path, there, error):
 
 def test_what_a_plugin_wrote_into_it_and_what_has_trained_stays(tmp_path):
     def start(name, trains):
-        with unless_started(tmp_path / name) as started, locked(tmp_path / name):
+        with taken(tmp_path / name) as started:
             if trains:
                 started()
             else:
@@ -181,3 +182,53 @@ def test_a_lock_that_is_no_text(tmp_path):
         (tmp_path / "a" / ".lock").write_bytes(b"\xff\xfe")
         with pytest.raises(RunFolderError, match="in use"), locked(tmp_path / "a"):
             pass
+
+
+def between_opening_and_locking(monkeypatch, happens):
+    """Have something happen once, after the next lock file is opened and before it is locked."""
+    fcntl = pytest.importorskip("fcntl")
+    lock, calls = fcntl.flock, []
+
+    def flock(file, operation):
+        if not calls:
+            calls.append(file)
+            happens()
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def test_a_process_that_comes_second_removes_nothing_of_the_first(tmp_path, monkeypatch):
+    folder = tmp_path / "runs" / "a"
+    with ExitStack() as first:
+
+        def start():
+            first.enter_context(taken(folder))
+            (folder / "config.yaml").touch()
+            (folder / "checkpoints").mkdir()
+            (folder / "tokenizer").mkdir()
+            (folder / "tokenizer" / "tokenizer.json").touch()
+            Made(folder).put("tokenizer", {"files": {"tokenizer.json": ""}})
+
+        between_opening_and_locking(monkeypatch, start)
+        with pytest.raises(RunFolderError, match="in use"), taken(folder):
+            pass
+        names = {".lock", "config.yaml", "checkpoints", "tokenizer", "tokenizer/tokenizer.json", "made.json"}
+        assert everything(folder) == names
+        assert is_locked(folder)
+    assert everything(folder) == {".lock"}  # the second opened it before the first took it
+    assert choose(folder.parent, "a", name=None, resume=False) == folder
+
+
+def test_a_lock_that_its_holder_removes_meanwhile_is_made_anew(tmp_path, monkeypatch):
+    folder = tmp_path / "runs" / "a"
+
+    def come_and_go():
+        with taken(folder):
+            pass
+
+    between_opening_and_locking(monkeypatch, come_and_go)
+    with taken(folder):
+        assert everything(folder) == {".lock"}
+        assert is_locked(folder)
+    assert not list(tmp_path.iterdir())

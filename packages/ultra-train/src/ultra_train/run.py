@@ -107,7 +107,7 @@ def execute(
     manager.hook.ultra_config_loaded(config=preset)
     plugin = tasks.get(preset.training.task)
     folder = run_folder.choose(runs, preset.name, name=name, resume=resume)
-    with signals, run_folder.unless_started(folder) as started, run_folder.locked(folder):
+    with signals, run_folder.taken(folder) as started:
         if resume:
             started()
         task = plugin(preset, folder, device=where, say=lambda line: console.print(line, markup=False))

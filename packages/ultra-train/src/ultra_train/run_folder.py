@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import IO
 
 from ultra_core.errors import UltraError, did_you_mean
@@ -15,6 +16,12 @@ from ultra_train import files
 from ultra_train.checkpoints import found
 from ultra_train.made import FILE as MADE
 from ultra_train.made import Made
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # no advisory locks on this system
+    fcntl = None
 
 RUNS = "runs"
 CHECKPOINTS = "checkpoints"
@@ -137,23 +144,30 @@ def is_locked(folder: Path) -> bool:
 
 
 @contextmanager
-def unless_started(folder: Path) -> Iterator[Callable[[], None]]:
-    """Remove the folder of a run that ends before it trains; yields what says that it trains.
+def taken(folder: Path) -> Iterator[Callable[[], None]]:
+    """Hold the folder of a run, and remove it if the run ends before it trains.
 
-    What was there before stays, and so does what the run did not make.
+    Yields what says that it trains. What was there before stays, and so does what the run did not make. A
+    process that does not get the folder removes nothing: what is there is the holder's.
+
+    Raises:
+        RunFolderError: another process trains in it, or it cannot be written.
     """
-    before = _everything(folder)
-    missing = [p for p in (folder, *folder.parents) if not p.exists()]
-    started: list[bool] = []
-    try:
-        yield lambda: started.append(True)
-    finally:
-        if not started:
-            tokenizer = Made(folder).get("tokenizer").get("files")
-            copied = [f"{TOKENIZER}/{name}" for name in tokenizer] if isinstance(tokenizer, dict) else []
-            files.remove_files(folder, [n for n in [*copied, CONFIG, MADE, LOCK] if n not in before])
-            for path in [folder / CHECKPOINTS, *missing]:
-                files.remove_empty(path)
+    with locked(folder) as missing:
+        before = _everything(folder)
+        started: list[bool] = []
+        try:
+            yield lambda: started.append(True)
+        finally:
+            if not started:
+                tokenizer = Made(folder).get("tokenizer").get("files")
+                copied = [f"{TOKENIZER}/{name}" for name in tokenizer] if isinstance(tokenizer, dict) else []
+                files.remove_files(folder, [n for n in [*copied, CONFIG, MADE] if n not in before])
+                files.remove_empty(folder / CHECKPOINTS)
+                if folder / LOCK in missing:  # last: from here on another process may take the folder
+                    (folder / LOCK).unlink(missing_ok=True)
+                for path in (p for p in (folder, *folder.parents) if p in missing):
+                    files.remove_empty(path)
 
 
 def _everything(folder: Path) -> set[str]:
@@ -170,44 +184,80 @@ def _newest(runs: Path, preset: str) -> Path | None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[set[Path]]:
     """Hold a run's folder for this process; the lock goes when the process does, however it ends.
+
+    Yields which of the lock, the folder and those above it were not there before.
 
     Raises:
         RunFolderError: another process trains in it, or it cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("a+", encoding="utf-8", errors="replace")
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise RunFolderError(
-            f"{folder}: the folder of the run cannot be written ({error.strerror}); choose another one with "
-            "--output-dir"
-        ) from error
-    with lock as file:
-        try:
-            import fcntl
-        except ImportError:  # no advisory locks on this system
-            yield
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise RunFolderError(
-                f"{folder} is in use: process {holder} trains in it. Wait for it, or choose another --name."
-            ) from error
+    missing: set[Path] = set()
+    with _locked_file(folder, missing) as file:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
+        if fcntl is None:
+            file.close()  # an open file could not be removed there
         _held.add(file)
         try:
-            yield
+            yield missing
         finally:
             _held.discard(file)
+
+
+def _locked_file(folder: Path, missing: set[Path]) -> IO[str]:
+    """Open and lock the file that stands for a folder, and note what was not there before.
+
+    Its holder may remove it, and the folder, just before it lets go. Then what was opened here is no longer
+    the file that others find, and its lock would keep nobody out: it is opened anew.
+    """
+    while True:
+        file = _open(folder, missing)
+        try:
+            if _lock(file, folder):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _open(folder: Path, missing: set[Path]) -> IO[str]:
+    path = folder / LOCK
+    for last in (False,) * 100 + (True,):
+        missing.update(p for p in (path, folder, *folder.parents) if not os.path.lexists(p))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return path.open("a+", encoding="utf-8", errors="replace")
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            if isinstance(error, FileNotFoundError) and not last:  # its holder has just removed the folder
+                continue
+            raise RunFolderError(
+                f"{folder}: the folder of the run cannot be written ({error.strerror}); choose another one "
+                "with --output-dir"
+            ) from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _lock(file: IO[str], folder: Path) -> bool:
+    """Lock the file; False when it is no longer the one that others find."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        raise RunFolderError(
+            f"{folder} is in use: process {holder} trains in it. Wait for it, or choose another --name."
+        ) from error
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), (folder / LOCK).stat())
+    except FileNotFoundError:
+        return False
 
 
 _held: set[IO[str]] = set()
