@@ -223,11 +223,9 @@ def test_a_process_that_comes_second_removes_nothing_of_the_first(tmp_path, monk
 def test_a_lock_that_its_holder_removes_meanwhile_is_made_anew(tmp_path, monkeypatch):
     folder = tmp_path / "runs" / "a"
 
-    def come_and_go():
-        with taken(folder):
-            pass
-
-    between_opening_and_locking(monkeypatch, come_and_go)
+    first = ExitStack()
+    first.enter_context(taken(folder))
+    between_opening_and_locking(monkeypatch, first.close)
     with taken(folder):
         assert everything(folder) == {".lock"}
         assert is_locked(folder)

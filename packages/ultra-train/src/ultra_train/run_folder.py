@@ -250,9 +250,10 @@ def _lock(file: IO[str], folder: Path) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.seek(0)
-        holder = file.read().strip() or "another process"
+        number = file.read().strip()
+        holder = f"process {number}" if number else "another process"
         raise RunFolderError(
-            f"{folder} is in use: process {holder} trains in it. Wait for it, or choose another --name."
+            f"{folder} is in use: {holder} trains in it. Wait for it, or choose another --name."
         ) from error
     try:
         return os.path.samestat(os.fstat(file.fileno()), (folder / LOCK).stat())
