@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,30 @@ def _train(cached: Path, run: Path, train: Callable[[Path], object], say: Say) -
             n: {"bytes": (temporary / n).stat().st_size, "sha256": d} for n, d in checksums(temporary).items()
         }
         files.write_text(temporary / MANIFEST, json.dumps({"files": listed}, indent=1))
-        if os.path.lexists(cached):
-            say(f"{cached} was damaged; it is now {files.set_aside(cached).name}")
-        temporary.rename(cached)
+        _put_in_place(temporary, cached, say)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return cached
+
+
+def _put_in_place(trained: Path, cached: Path, say: Say) -> None:
+    """Give a tokenizer its name in the cache, unless another process was faster and its tokenizer is whole.
+
+    What has the name and is damaged is renamed.
+    """
+    while True:
+        try:
+            trained.rename(cached)
+        except OSError:
+            if not os.path.lexists(cached):
+                raise
+        else:
+            return
+        if _is_whole(cached):
+            say(f"tokenizer: another run has put the same one into {cached} meanwhile; that one is used")
+            return
+        with suppress(FileNotFoundError):  # another process renamed it
+            say(f"{cached} was damaged; it is now {files.set_aside(cached).name}")
 
 
 def _is_whole(folder: Path) -> bool:
