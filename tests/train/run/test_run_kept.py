@@ -76,6 +76,11 @@ FAILURES = {
     "data that are not there": ("training.dataset={tmp}/nothing.txt",),
     "a budget that is too small": ("training.storage_budget_gb=1e-6",),
     "rows without room": ("training.max_length=2",),
+    "a model in the place of the table": (
+        "training.hf_output_dir={tmp}/out",
+        "training.csv_log_path={tmp}/out/steps.csv",
+    ),
+    "a table in the place of the run's own file": ("training.csv_log_path={tmp}/runs/tiny/config.yaml",),
     "a tokenizer that is not there": ("tokenizer.name_or_path={tmp}/nothing", "tokenizer.train=null"),
 }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ultra_train import files
+from ultra_train.run_folder import REPORT
 
 WIDTH, HEIGHT, MARGIN = 640, 240, 48
 CURVES = (
@@ -44,7 +45,7 @@ def write_report(folder: Path, records: Sequence[Mapping[str, Any]], name: str) 
         if series:
             parts.append(f"<h2>{html.escape(title)}</h2>{chart(series)}")
     parts.append(_events(records))
-    path = folder / "report.html"
+    path = folder / REPORT
     page = PAGE.format(title=html.escape(name), body="\n".join(parts))
     files.write_text(path, page.encode("utf-8", "backslashreplace").decode())
     return path

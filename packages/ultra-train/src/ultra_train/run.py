@@ -28,7 +28,7 @@ from ultra_train.checkpoints import (
     newest_whole,
     set_aside,
 )
-from ultra_train.config import Preset, TrainingConfig, load_preset, to_tree, to_yaml
+from ultra_train.config import Preset, load_preset, to_tree, to_yaml
 from ultra_train.config.integrations import environment
 from ultra_train.guards import Guard, Rollbacks
 from ultra_train.made import Made
@@ -48,6 +48,7 @@ from ultra_train.run_callbacks import Callbacks, TooHot, add_callbacks
 from ultra_train.run_card import write_card
 from ultra_train.run_console import RunConsole
 from ultra_train.run_ending import dead_workers_explained, resume_command
+from ultra_train.run_places import check_apart, check_places
 from ultra_train.signals import Interrupted, Signals
 from ultra_train.tasks.base import Task
 from ultra_train.trainer_plugins import optimizer_builder, schedule
@@ -100,13 +101,14 @@ def execute(
     where = pick_device(device)
     check_machine(preset.training, where)
     os.environ.update(environment(preset.mlflow, preset.training.report_to))
-    _check_places(preset.training)
+    check_places(preset.training)
     if not resume:
         run_folder.check_unused(preset.training.hf_output_dir)
     manager = plugin_manager()
     manager.hook.ultra_config_loaded(config=preset)
     plugin = tasks.get(preset.training.task)
     folder = run_folder.choose(runs, preset.name, name=name, resume=resume)
+    check_apart(preset.training, folder)
     with signals, run_folder.taken(folder) as started:
         if resume:
             started()
@@ -356,7 +358,7 @@ class _Execution:
     def _left_behind(self) -> Iterator[tuple[str, Path]]:
         path = self.run.path
         yield "model", self.model_folder
-        yield "report", path / "report.html"
+        yield "report", path / run_folder.REPORT
         yield "metrics", path / run_folder.METRICS
         yield "checkpoints", path / run_folder.CHECKPOINTS
         yield "preset", path / run_folder.CONFIG
@@ -372,18 +374,6 @@ class _OnceTrainingBegins(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.call()
-
-
-def _check_places(training: TrainingConfig) -> None:
-    """Refuse places for files that cannot be made, before hours of work are lost for it."""
-    check = run_folder.check_reachable
-    cache = files.expanded(training.cache_dir)
-    if not any(cache.glob("tokens-*")):  # one that holds builds may be read-only: they are only read
-        check("training.cache_dir", cache)
-    if training.csv_log_path is not None:
-        check("training.csv_log_path", files.expanded(training.csv_log_path).parent)
-    if training.hf_output_dir is not None:
-        check("training.hf_output_dir", Path(training.hf_output_dir))
 
 
 def _bytes(gigabytes: float | None) -> int | None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from ultra_core.errors import UltraError
+from ultra_train import run_folder
 from ultra_train.callbacks.gpu import GpuCallback, HeatLimits, Nvml
 from ultra_train.callbacks.gradients import GradientCallback
 from ultra_train.callbacks.hooks import HooksCallback
@@ -92,7 +93,7 @@ def _writer(
     rollbacks: Rollbacks,
     say: Callable[[str], None],
 ) -> MetricsCallback:
-    asked = Path(training.csv_log_path or folder / "metrics.csv")
+    asked = Path(training.csv_log_path or folder / run_folder.TABLE)
 
     def table() -> Table:
         opened = Table.of_run(asked, Made(folder), rotate=training.csv_rotate_on_schema_change)
@@ -103,7 +104,9 @@ def _writer(
     return MetricsCallback(
         metrics,
         table=table,
-        tensorboard=folder / "tensorboard" if "tensorboard" in reporters(training.report_to) else None,
+        tensorboard=folder / run_folder.TENSORBOARD
+        if "tensorboard" in reporters(training.report_to)
+        else None,
         again=lambda: rollbacks.events,
         say=say,
     )

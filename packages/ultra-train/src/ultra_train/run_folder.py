@@ -31,6 +31,9 @@ MODEL = "model"
 TOKENIZER = "tokenizer"
 LOCK = ".lock"
 ROLLBACKS = "rollbacks.json"
+REPORT = "report.html"
+TABLE = "metrics.csv"
+TENSORBOARD = "tensorboard"
 BEFORE_TRAINING = {CONFIG, TOKENIZER, LOCK, MADE}
 """What a run leaves that is killed before it trains."""
 
@@ -108,13 +111,14 @@ def check_reachable(key: str, folder: Path) -> None:
         folder: the folder; it need not be there.
 
     Raises:
-        RunFolderError: it, or what is above it, is a file or may not be written to.
+        RunFolderError: it, or what is above it, is a file, a link to nothing, or may not be written to.
     """
     folder = files.expanded(folder).absolute()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not there.is_dir():
+        what = "a file" if there.exists() else "a link to what is not there"
         raise RunFolderError(
-            f"{key}: {there} is a file, so there can be no folder {folder}; name another one"
+            f"{key}: {there} is {what}, so there can be no folder {folder}; name another one"
         )
     if not os.access(there, os.W_OK | os.X_OK):
         raise RunFolderError(f"{key}: {there} may not be written to; name another folder")
