@@ -68,8 +68,7 @@ def check_apart(training: TrainingConfig, run: Path) -> None:
         for name in OWN if key == "training.hf_output_dir" else (*OWN, MODEL):
             if _is_within(place, run / name):
                 raise RunFolderError(
-                    f"{key}: {place} gets into the way of {run / name}, which the run itself writes; name "
-                    "another place"
+                    f"{key}: {place} is where the run itself writes ({name} in {run}); name another place"
                 )
     table = asked.pop("training.csv_log_path", run / TABLE)
     for key, folder in asked.items():
