@@ -10,7 +10,9 @@ from ultra_train.cli.app import cli
 PRESET = """\
 model_class: frankenstein
 model: {vocab_size: 512, hidden_size: 64, num_layers: 1, num_heads: 4, use_hope: false, use_moe: false}
-training: {task: mlm, optimizer: {optimizer_class: adamw, parameters: {adamw-lr: 1e-3}}}
+training:
+  dataset: ultra:es-commands
+  optimizer: {optimizer_class: adamw, parameters: {adamw-lr: 1e-3}}
 """
 
 

@@ -50,7 +50,8 @@ def test_an_unknown_name_is_suggested(ultra):
         ("gla_attn", ["block gla (", "other names:\n    gla_attn"]),
         ("glu", ["swiglu, with activation: silu"]),
         ("apollo_8bit", ["q_apollo (its states are quantised, not the weights)"]),
-        ("adafactor", ["eps2: eps, number 2 of its list", "beta2_decay: beta2_decay, with either sign"]),
+        ("adafactor", ["eps2: eps, number 2 of its list", "with either sign", "beta1 (only null): there is"]),
+        ("apollo_mini", ["accepted without effect:\n    rank (only 1): the rank of apollo_mini is 1"]),
         ("cautious_adamw", ["accepted without effect:\n    cautious_clip: the method clips nothing"]),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_origin
 
 from ultra_core.errors import closest, did_you_mean, listed
 from ultra_core.options import Range, mismatch, read_options
-from ultra_optim.spellings import Implied, OptionAlias
+from ultra_optim.spellings import Implied, OptionAlias, written
 
 NonNegative = Annotated[float, Range(min=0)]
 Beta = Annotated[float, Range(min=0, lt=1)]  # those of `ultra_optim.checks`, which imports torch
@@ -103,8 +103,8 @@ class OptionNames:
         """Return what is wrong with the value of a name that does nothing."""
         problem = mismatch(value, self.idle.get(name) or GENERIC_BARE[name])
         if problem and name in self.implied:
-            said = " or ".join(_written(known) for known in self.implied[name].values)
-            return f"{name} is {_written(value)}; {self.implied[name].why}: write {said}, or leave it out"
+            said = " or ".join(written(known) for known in self.implied[name].values)
+            return f"{name} is {written(value)}; {self.implied[name].why}: write {said}, or leave it out"
         return f"{name} is {value!r}; {problem}" if problem else None
 
     def complete(self, option: str, value: Any, default: Any) -> Any:
@@ -163,11 +163,6 @@ class OptionNames:
 
     def _all(self) -> str:
         return listed(sorted(self.spelled))
-
-
-def _written(value: Any) -> str:
-    """Return a value as YAML writes it."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _split(rest: str, names: Collection[str], roles: Collection[str]) -> tuple[str, str] | None:

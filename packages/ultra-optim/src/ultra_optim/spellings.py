@@ -50,3 +50,8 @@ class Implied:
 def negative(value: Any) -> Any:
     """Return a number with the sign of an exponent that falls: the convention of others is a positive one."""
     return -value if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 else value
+
+
+def written(value: Any) -> str:
+    """Return a value as YAML writes it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)

@@ -12,6 +12,7 @@ import click
 from ultra_core.errors import UnknownNameError, did_you_mean
 from ultra_core.kinds import KINDS, presets
 from ultra_core.metadata import Entry
+from ultra_optim.spellings import written
 from ultra_train.cli.kinds import split
 
 
@@ -68,7 +69,7 @@ def _other_names(kind: str, entry: Entry) -> Iterator[str]:
         options.append(f"{name}: {alias.of}{part}{', with either sign' if alias.convert else ''}")
     idle = [f"{name}: {why}" for name, why in getattr(plugin, "idle_options", {}).items()]
     for name, said in getattr(plugin, "implied_options", {}).items():
-        idle.append(f"{name} (only {', '.join(map(str, said.values))}): {said.why}")
+        idle.append(f"{name} (only {', '.join(map(written, said.values))}): {said.why}")
     titles = ("other names", "other names of options", "accepted without effect")
     for title, rows in zip(titles, (names, options, idle), strict=True):
         if rows:
