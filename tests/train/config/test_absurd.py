@@ -93,8 +93,9 @@ def test_so_is_one_of_different_ones(load, minimal, monkeypatch):
     build = trial.build_mixer
     monkeypatch.setattr(trial, "build_mixer", lambda *a: built.append(a[1]) or build(*a))
     items = [f"{{standard_attn: {{positions: {{rope: {{base: {i}}}}}}}}}" for i in range(10, 900)]
-    load(minimal, f"model.layer_pattern={listing(items)}")
+    preset = load(minimal, f"model.layer_pattern={listing(items)}", "model.num_layers=890")
     assert len(built) == trial.MOST
+    assert len(trial.sample(preset.model).layers) == trial.MOST
 
 
 def test_an_enormous_name_is_cut(problems, base):

@@ -53,10 +53,15 @@ def on_meta() -> Iterator[None]:
 
 
 def sample(config: UltraConfig) -> Encoder:
-    """Return an encoder on the meta device with every block of the pattern in it, but no more layers."""
-    layers = min(config.num_layers, len(config.layer_pattern))
+    """Return an encoder on the meta device with the blocks of the pattern in it, but no more layers.
+
+    Of a pattern of more than ``MOST`` blocks it has the first ``MOST`` that differ.
+    """
+    pattern = config.layer_pattern[: config.num_layers]
+    if len(pattern) > MOST:
+        pattern = tuple({repr(spec): spec for spec in pattern}.values())[:MOST]
     with on_meta():
-        return Encoder(attrs.evolve(config, num_layers=layers))
+        return Encoder(attrs.evolve(config, layer_pattern=pattern, num_layers=len(pattern)))
 
 
 def refusals(config: UltraConfig, known: Collection[Path]) -> Found:
