@@ -126,3 +126,14 @@ def test_a_base_class_requires_for_classes_that_lack_some_options():
     require(Chunked, width=-1)
     with pytest.raises(ValueError, match="chunk_size is 0"):
         require(Chunked, width=-1, chunk_size=0)
+
+
+def test_a_signature_is_read_once_and_nobody_changes_what_others_get():
+    class Plugin:
+        def __init__(self, *, size: int = 1) -> None: ...
+
+    first = read_options(Plugin)
+    second = read_options(Plugin)
+    assert first["size"] is second["size"]
+    first.clear()
+    assert list(read_options(Plugin)) == ["size"]

@@ -8,8 +8,9 @@ comes from the model config unless the preset sets it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, get_type_hints
 
 from ultra_core.errors import PluginError, did_you_mean, listed
@@ -66,6 +67,13 @@ def read_options(plugin: Callable[..., Any]) -> dict[str, Option]:
         PluginError: the signature has ``**kwargs`` or an annotation that cannot be resolved.
     """
     function = plugin.__init__ if inspect.isclass(plugin) else plugin
+    # thousands of layers ask for the same few signatures
+    known = _read if isinstance(plugin, Hashable) else _read.__wrapped__
+    return dict(known(plugin, function))
+
+
+@lru_cache(maxsize=512)
+def _read(plugin: Callable[..., Any], function: Callable[..., Any]) -> dict[str, Option]:
     where = f"{getattr(plugin, '__module__', '?')}:{getattr(plugin, '__qualname__', plugin)}"
     try:
         parameters = list(inspect.signature(function).parameters.values())
