@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from itertools import islice
 
@@ -64,6 +65,35 @@ DAMAGE = {
     "tokenizer/tokenizer_config.json": [b"{"],
     ".lock": [b"\xff"],
 }
+
+
+NO_FILES = ("rollbacks.json", "metrics.jsonl", "metrics.csv", "config.yaml", "made.json", "report.html")
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink(path, path)])
+def test_what_is_no_file_does_not_keep_a_run_from_going_on(run_tiny, copy, longer, make, capsys):
+    """Folders, pipes (which nothing may wait for) and links to themselves, all of them at once."""
+    for name in NO_FILES:
+        (copy / name).unlink(missing_ok=True)
+        make(copy / name)
+    (copy / "tokenizer" / "tokenizer.json").unlink()
+    make(copy / "tokenizer" / "tokenizer.json")
+    run_tiny(copy.parent, *LONGER, resume=True)
+    assert weights(copy) == weights(longer)
+    said = capsys.readouterr().out
+    assert all(f"{name} is no file; it is now" in said for name in NO_FILES)
+
+
+@pytest.mark.parametrize("how", ["gone", "empty"])
+def test_rows_of_the_table_are_not_lost_with_the_lines(run_tiny, copy, how, capsys):
+    before = (copy / "metrics.csv").read_text()
+    (copy / "metrics.jsonl").unlink()
+    if how == "empty":
+        (copy / "metrics.jsonl").touch()
+    run_tiny(copy.parent, *LONGER, resume=True)
+    (aside,) = copy.glob("metrics-damaged*.csv")
+    assert aside.read_text() == before
+    assert "metrics.jsonl has lost lines" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

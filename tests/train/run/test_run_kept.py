@@ -10,6 +10,7 @@ import pytest
 
 from ultra_core.errors import UltraError
 from ultra_train import run as run_module
+from ultra_train.callbacks.metrics import MetricsFile
 from ultra_train.config import load_preset
 
 SHORT = ("training.scheduler_total_steps=2", "training.eval_fraction=0")
@@ -39,6 +40,49 @@ def test_the_table_of_an_earlier_run_keeps_its_rows(run_tiny, tmp_path, capsys):
     assert [row["step"] for row in rows(path.with_name("steps.2.csv"))] == ["1", "2", "3"]
     assert (tmp_path / "logs" / "steps.tmp").read_text() == "mine"
     assert len(list(path.parent.iterdir())) == 3
+
+
+LONGER = ("training.scheduler_total_steps=6", "training.eval_fraction=0", "training.max_steps=3")
+
+
+def test_a_table_whose_name_another_run_has_taken_stays(run_tiny, tmp_path):
+    path = tmp_path / "steps.csv"
+    asked = f"training.csv_log_path={path}"
+    first = run_tiny(tmp_path / "runs", *SHORT, asked)
+    path.rename(tmp_path / "archive.csv")
+    run_tiny(tmp_path / "runs", *SHORT, asked)
+    second = path.read_text()
+    run_tiny(tmp_path / "runs", *LONGER, asked, resume=True, name=first.name)
+    assert path.read_text() == second
+    assert [row["step"] for row in rows(tmp_path / "archive.csv")] == ["1", "2"]
+    assert [row["step"] for row in rows(tmp_path / "steps.2.csv")] == ["1", "2", "3"]
+
+
+def test_the_table_of_a_run_is_not_that_of_its_copy(run_tiny, tmp_path):
+    path = tmp_path / "steps.csv"
+    asked = f"training.csv_log_path={path}"
+    folder = run_tiny(tmp_path / "runs", *SHORT, asked)
+    before = path.read_text()
+    shutil.copytree(folder, tmp_path / "runs" / "copy")
+    run_tiny(tmp_path / "runs", *LONGER, asked, resume=True, name="copy")
+    assert path.read_text() == before
+    assert [row["step"] for row in rows(tmp_path / "steps.2.csv")] == ["1", "2", "3"]
+
+
+def test_a_table_of_the_users_within_the_folder_of_the_run_stays(run_tiny, tmp_path):
+    folder = run_tiny(tmp_path, *SHORT)
+    (folder / "notes.csv").write_text("mine\n")
+    run_tiny(tmp_path, *LONGER, f"training.csv_log_path={folder}/notes.csv", resume=True)
+    assert (folder / "notes.csv").read_text() == "mine\n"
+    assert [row["step"] for row in rows(folder / "notes.2.csv")] == ["1", "2", "3"]
+
+
+def test_what_a_run_writes_is_no_data_of_the_next(run_tiny, tiny_preset, tmp_path, monkeypatch):
+    shutil.copy(tiny_preset.parent / "texts.txt", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run_tiny(tmp_path / "runs", *SHORT, "training.dataset=.")
+    folder = run_tiny(tmp_path / "runs", *LONGER, "training.dataset=.", resume=True)
+    assert MetricsFile(folder / "metrics.jsonl").read()[-1]["step"] == 3
 
 
 def test_a_hidden_folder_beside_the_finished_model_stays(run_tiny, tmp_path):

@@ -40,6 +40,9 @@ def read_progress(folder: Path) -> dict[str, Any]:
     for name in ("step", "tokens_seen", "dropped_updates"):
         if not is_count(facts.get(name)):
             raise CheckpointError(f"{PROGRESS}: {name} is not a whole number")
+    seconds = facts.get("training_seconds", 0.0)
+    if type(seconds) not in (int, float) or not 0 <= seconds < MOST:
+        raise CheckpointError(f"{PROGRESS}: training_seconds is not a number of seconds")
     for name in ("window", "guard", "rollbacks"):
         if not isinstance(facts.get(name, {}), dict):
             raise CheckpointError(f"{PROGRESS}: {name} is no object")
@@ -110,6 +113,9 @@ def read_trainer_state(folder: Path) -> dict[str, Any]:
             raise CheckpointError(f"{TRAINER_STATE}: {name[:40]!r} is unknown")
         if value is not None and not _fits(value, hints[name]):
             raise CheckpointError(f"{TRAINER_STATE}: {name} has a value of another type")
+    for name in ("logging_steps", "eval_steps", "save_steps"):
+        if (interval := state.get(name)) is not None and not interval > 0:
+            raise CheckpointError(f"{TRAINER_STATE}: {name} is not above 0")
     if not all(isinstance(v, (dict, list)) for v in (state.get("stateful_callbacks") or {}).values()):
         raise CheckpointError(f"{TRAINER_STATE}: stateful_callbacks has a value of another type")
     return state

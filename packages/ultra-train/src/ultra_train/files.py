@@ -127,6 +127,8 @@ def read_json(path: Path) -> Any:
         OSError: it cannot be read.
         ValueError: it is not JSON that a program wrote: bad syntax, no UTF-8, nested thousands deep.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise OSError(errno.ENOENT, "there is no such file", str(path))
     return parse_json(path.read_bytes())
 
 

@@ -49,6 +49,7 @@ from ultra_train.run_card import write_card
 from ultra_train.run_console import RunConsole
 from ultra_train.run_ending import dead_workers_explained, resume_command
 from ultra_train.run_places import check_apart, check_places
+from ultra_train.run_repair import clear_the_way
 from ultra_train.signals import Interrupted, Signals
 from ultra_train.tasks.base import Task
 from ultra_train.trainer_plugins import optimizer_builder, schedule
@@ -160,6 +161,7 @@ class _Execution:
     def go(self, manager: Any) -> Path:
         """Prepare, train, evaluate, save, tell."""
         run, preset = self.run, self.run.config
+        clear_the_way(run.path, self._say)
         self._say(f"run: {run.path} on {describe_device(self.device)}")
         if self.resume:
             self._note_changes()
@@ -220,6 +222,8 @@ class _Execution:
         changed = [k for k in changed_keys(before, to_tree(self.run.config)) if not k.startswith("meta.")]
         if changed:
             self._say(f"notice: other than when the run began: {', '.join(changed)}")
+        if any(key.startswith("training.optimizer.") for key in changed):
+            self._say("        the optimizer goes on with the hyperparameters that its checkpoint holds")
 
     def _started(self) -> None:
         self.started()

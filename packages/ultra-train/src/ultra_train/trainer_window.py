@@ -35,7 +35,7 @@ class WindowMixin:
     def keep_window(self: Any, facts: Mapping[str, Any]) -> None:
         """Take over what a checkpoint kept; the sums follow when the loop has reset its own."""
         self._window_kept = facts
-        self.evaluation_due = facts.get("evaluation_due") is True
+        self.evaluation_due = facts.get("evaluation_due") is True and self.eval_dataset is not None
         if is_count(facts.get("evaluated")):
             self.last_evaluation = (facts["evaluated"], _numbers(facts.get("evaluation")))
         self.extra.update(_numbers(facts.get("extra")))

@@ -49,7 +49,7 @@ class MetricsFile:
         content = self._content()
         return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
-    def go_back_to(self, step: int, state: Mapping[str, Any]) -> Path | None:
+    def go_back_to(self, step: int, state: Mapping[str, Any]) -> tuple[bool, Path | None]:
         """Make it what it was at an update; what later ones wrote is computed again.
 
         Args:
@@ -57,7 +57,8 @@ class MetricsFile:
             state: what :meth:`state` was then; empty when it is not known.
 
         Returns:
-            None, or the new name of a file that was damaged; the lines of it that can be read are kept.
+            whether lines are missing or damaged, and the new name of a damaged file; the lines of it that can
+            be read are kept.
         """
         content = self._content()
         size, damaged = state.get("bytes"), False
@@ -71,12 +72,12 @@ class MetricsFile:
             lines = [json.dumps(r) + "\n" for r in records if r.get("step", 0) <= step]
             kept = "".join(lines).encode()
         if kept == content:
-            return None
+            return damaged, None
         aside = None
         if damaged and content:
             aside = files.set_aside(self.path, f"{self.path.stem}-damaged")
         files.write_text(self.path, kept.decode("utf-8"))
-        return aside
+        return damaged, aside
 
     def _content(self) -> bytes:
         return self.path.read_bytes() if self.path.exists() else b""
@@ -181,11 +182,11 @@ class MetricsCallback(TrainerCallback, ExportableState):
         callbacks: Any = state.stateful_callbacks or {}  # a mapping, whatever its annotation says
         recorded = callbacks.get(type(self).__name__)
         known = recorded.get("attributes") if isinstance(recorded, dict) else None
-        damaged = self.file.go_back_to(state.global_step, known if isinstance(known, dict) else {})
-        if damaged is not None:
-            self.say(
-                f"{self.file.path} was damaged: what can be read of it is kept; it is now {damaged.name}"
-            )
+        damaged, aside = self.file.go_back_to(state.global_step, known if isinstance(known, dict) else {})
+        if aside is not None:
+            self.say(f"{self.file.path} was damaged: what can be read of it is kept; it is now {aside.name}")
+        elif damaged:
+            self.say(f"{self.file.path} has lost lines of the updates before this one")
         there = self.file.read()
         for event in self.again():
             if json.loads(json.dumps(event)) not in there:
@@ -193,7 +194,7 @@ class MetricsCallback(TrainerCallback, ExportableState):
         if self.open_table is None:
             return
         self.table = self.table or self.open_table()
-        if damaged is not None:  # the table may be what is left of the lines
+        if damaged:  # the table may be what is left of the lines
             for path in self.table.set_aside():
                 self.say(f"the table of the updates is made from them anew; the one that was there is {path}")
         self.table.rewrite([r for r in there if "loss" in r and "event" not in r])

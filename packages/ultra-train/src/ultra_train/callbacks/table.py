@@ -14,6 +14,8 @@ from ultra_train import files
 from ultra_train.made import Made
 
 RECORD = "table"
+TABLE = "metrics.csv"
+"""The table of a run whose preset names none, in the run's own folder."""
 TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "backslashreplace"}
 
 
@@ -43,15 +45,20 @@ class Table:
             made: the record of the run.
             rotate: see the class.
         """
-        asked = files.expanded(asked).absolute()
-        if asked.parent == made.path.parent.absolute():
-            return cls(asked, rotate=rotate, made=made)  # within the run's own folder
+        asked, run = files.expanded(asked).absolute(), made.path.parent.absolute()
+        if asked == run / TABLE:
+            return cls(asked, rotate=rotate, made=made)
         facts = made.get(RECORD)
         if facts.get("asked") == str(asked) and _is_numbered(facts.get("path"), asked):
-            return cls(Path(facts["path"]), rotate=rotate, made=made)
+            path = Path(facts["path"])
+            if not _is_copy(facts.get("run"), run) and _is_same_file(path, facts.get("file")):
+                return cls(path, rotate=rotate, made=made)
         asked.parent.mkdir(parents=True, exist_ok=True)
         path = next(path for path in _names(asked) if files.create(path))
-        made.put(RECORD, {"asked": str(asked), "path": str(path), "before": []})
+        made.put(
+            RECORD,
+            {"asked": str(asked), "path": str(path), "before": [], "run": str(run), "file": _identity(path)},
+        )
         return cls(path, rotate=rotate, made=made)
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -60,6 +67,8 @@ class Table:
         if self._rotates(columns, record):
             self._before([*self._before(), str(files.set_aside(self.path))])
             columns = None
+            files.create(self.path)
+            self._note_identity()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", **TEXT) as file:
             writer = csv.DictWriter(file, columns or list(record), extrasaction="ignore", restval="")
@@ -90,12 +99,19 @@ class Table:
                 if columns:
                     writer.writeheader()
                 writer.writerows(rows)
+        self._note_identity()
 
     def set_aside(self) -> list[Path]:
         """Rename the files of the table and return their new names."""
         there = [Path(p) for p in [*self._before(), str(self.path)] if os.path.isfile(p)]
         self._before([])
         return [files.set_aside(p, f"{self.path.stem}-damaged") for p in there if p.stat().st_size]
+
+    def _note_identity(self) -> None:
+        """Record which file stands at the path now, since every rewriting makes another one."""
+        facts = {} if self.made is None else self.made.get(RECORD)
+        if self.made is not None and facts.get("path") == str(self.path):
+            self.made.put(RECORD, {**facts, "file": _identity(self.path)})
 
     def _rotates(self, columns: list[str] | None, record: Mapping[str, Any]) -> bool:
         return columns is not None and self.rotate and not record.keys() <= set(columns)
@@ -116,6 +132,22 @@ class Table:
             return None
         with self.path.open(encoding="utf-8", newline="", errors="replace") as file:
             return next(csv.reader(file), None)
+
+
+def _identity(path: Path) -> list[int]:
+    """Return what tells a file from another one that takes its name later."""
+    found = path.stat()
+    return [found.st_dev, found.st_ino]
+
+
+def _is_same_file(path: Path, recorded: Any) -> bool:
+    """Whether a file is the one that was recorded; one that is gone may be made again."""
+    return not os.path.lexists(path) or (path.is_file() and recorded in (None, _identity(path)))
+
+
+def _is_copy(recorded: Any, run: Path) -> bool:
+    """Whether the record was made by a run that is still there, of which this one is a copy."""
+    return isinstance(recorded, str) and recorded != str(run) and os.path.isdir(recorded)
 
 
 def _names(asked: Path) -> Iterator[Path]:

@@ -14,6 +14,9 @@ from ultra_train.data.errors import DataError
 from ultra_train.data.readers import SUFFIXES, suffix
 from ultra_train.files import expanded
 
+_OF_A_RUN = {".lock", "config.yaml"}
+"""Files that the folder of every run holds."""
+
 
 class Files(NamedTuple):
     """What a name means: the files with texts, sorted, and what is passed over."""
@@ -83,6 +86,10 @@ def _below(folder: Path) -> Iterator[Path]:
         raise DataError(f"{error.filename}: the folder cannot be read ({error.strerror}).") from error
 
     for parent, folders, files in os.walk(folder, onerror=refuse):
+        if set(files) >= _OF_A_RUN:  # what ultra writes there is no data
+            folders.clear()
+            yield Path(parent)
+            continue
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         yield from (Path(parent, name) for name in files + links)
 

@@ -79,6 +79,8 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is no file")
         body = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(body, dict):
             raise ValueError("it is no object")
@@ -134,6 +136,8 @@ def files_of(directory: Path) -> list[Path]:
     Only names of shards are believed, since the manifest may be damaged.
     """
     try:
+        if not (directory / MANIFEST).is_file():
+            return []
         listed = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))["shards"]
         names = [shard["file"] for shard in listed]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
