@@ -102,3 +102,27 @@ def test_a_kill_between_two_files_leaves_only_its_own(tmp_path, monkeypatch):
     publish(folder, write("three"), Made(tmp_path), pytest.fail)
     assert content(folder)["model.safetensors"] == "three"
     assert len(content(folder)) == 3
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_killed_writer_left_goes_and_what_others_named_alike_stays(tmp_path, there):
+    folder = tmp_path / "model"
+    if there:
+        folder.mkdir()
+        (folder / "thesis.tex").write_text("mine")
+
+    def killed(temporary):
+        (temporary / "model.safetensors").write_text("half")
+        raise SystemExit(9)
+
+    removed = model_folder.shutil.rmtree
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(model_folder.shutil, "rmtree", lambda *args, **kwargs: None)
+        publish(folder, killed, Made(tmp_path), print)
+    assert removed is model_folder.shutil.rmtree
+    (left,) = [p for p in tmp_path.rglob("*") if p.is_dir() and p.name.startswith(".")]
+    (tmp_path / ".model-mine").mkdir()
+    publish(folder, write("one"), Made(tmp_path), print)
+    assert not left.exists()
+    assert (tmp_path / ".model-mine").is_dir()
+    assert (folder / "model.safetensors").read_text() == "one"

@@ -10,6 +10,10 @@ from pathlib import Path
 from ultra_train import files
 from ultra_train.made import Made, checksum, checksums
 
+INSIDE = ".unfinished-"
+UNFINISHED = ".unfinished"
+"""Marks a folder in which a model is being written: all that is in it is ours."""
+
 
 def publish(folder: Path, fill: Callable[[Path], None], made: Made, say: Callable[[str], None]) -> None:
     """Write a model into a new folder, and move its files to their place once all are there.
@@ -24,10 +28,13 @@ def publish(folder: Path, fill: Callable[[Path], None], made: Made, say: Callabl
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = not folder.exists()
-    prefix = f".{folder.name}-" if beside else ".unfinished-"
-    temporary = files.new_folder(folder.parent if beside else folder, prefix)
+    _clean(folder)
+    where, prefix = (folder.parent, f".{folder.name}-") if beside else (folder, INSIDE)
+    temporary = files.new_folder(where, prefix)
     try:
+        (temporary / UNFINISHED).touch()
         fill(temporary)
+        (temporary / UNFINISHED).unlink()
         new, old = checksums(temporary), _recorded(made, folder)
         either = {**old, **{name: [*old.get(name, ()), digest] for name, digest in new.items()}}
         made.put("model", {"folder": str(folder.absolute()), "files": either})  # a kill leaves some of each
@@ -38,6 +45,13 @@ def publish(folder: Path, fill: Callable[[Path], None], made: Made, say: Callabl
         made.put("model", {"folder": str(folder.absolute()), "files": {n: [d] for n, d in new.items()}})
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _clean(folder: Path) -> None:
+    """Remove what writers of this model left that were killed: folders with the marker of ours."""
+    for left in [*folder.parent.glob(f".{folder.name}-*"), *folder.glob(f"{INSIDE}*")]:
+        if (left / UNFINISHED).is_file() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _recorded(made: Made, folder: Path) -> dict[str, list[str]]:
