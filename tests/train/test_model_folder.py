@@ -105,7 +105,7 @@ def test_a_kill_between_two_files_leaves_only_its_own(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_what_a_killed_writer_left_goes_and_what_others_named_alike_stays(tmp_path, there):
+def test_what_a_killed_writer_left_goes_and_what_others_named_alike_stays(tmp_path, monkeypatch, there):
     folder = tmp_path / "model"
     if there:
         folder.mkdir()
@@ -115,11 +115,10 @@ def test_what_a_killed_writer_left_goes_and_what_others_named_alike_stays(tmp_pa
         (temporary / "model.safetensors").write_text("half")
         raise SystemExit(9)
 
-    removed = model_folder.shutil.rmtree
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(model_folder.shutil, "rmtree", lambda *args, **kwargs: None)
+    monkeypatch.setattr(model_folder.shutil, "rmtree", lambda *args, **kwargs: None)
+    with pytest.raises(SystemExit):
         publish(folder, killed, Made(tmp_path), print)
-    assert removed is model_folder.shutil.rmtree
+    monkeypatch.undo()
     (left,) = [p for p in tmp_path.rglob("*") if p.is_dir() and p.name.startswith(".")]
     (tmp_path / ".model-mine").mkdir()
     publish(folder, write("one"), Made(tmp_path), print)
