@@ -45,8 +45,9 @@ SHAPES = {
     "bert": {**SMALL, "model": "bert", "vocab_size": 30_522},
     "bert-base": {"model": "bert", "vocab_size": 30_522},
 }  # fmt: skip
-CLAIMS = {"xlm-roberta": (2.0, 0.4), "bert": (1.2, 1.0), "bert-base": (1.2, 1.0)}
-"""At least so many times the tokens a second, at no more than this share of the peak memory."""
+CLAIMS = {"xlm-roberta": (2.0, 0.4), "bert": (1.2, 1.0)}
+"""At least so many times the tokens a second, at no more than this share of the peak memory; nothing is
+claimed of ``bert-base``, where multiply-adds allow 1.2 times."""
 
 
 def batches(vocab_size: int, rows: int, updates: int) -> list[dict[str, Tensor]]:
@@ -191,9 +192,10 @@ def main() -> None:
                  f"{of_side['peak'] / 2**30:.2f}", f"{first[side]:.4f}",
                  f"{speed if side == 'ultra' else 1:.2f}", f"{memory if side == 'ultra' else 1:.0%}"]
             )  # fmt: skip
-        fastest, largest = CLAIMS[shape]
-        kept = speed >= fastest and memory <= largest
-        claims.append([shape, f">= {fastest}", f"<= {largest:.0%}", "yes" if kept else "NO"])
+        if shape in CLAIMS:
+            fastest, largest = CLAIMS[shape]
+            kept = speed >= fastest and memory <= largest
+            claims.append([shape, f">= {fastest}", f"<= {largest:.0%}", "yes" if kept else "NO"])
     print(
         f"{options.accumulation} x {options.rows} rows of {LENGTH} tokens an update, {options.threads} "
         f"threads; matmul {harness.matmul_rate() / 1e9:.1f} G multiply-adds/s; "
