@@ -12,10 +12,9 @@ from typing import Any
 
 from ultra_train import files
 from ultra_train.made import Made
+from ultra_train.run_folder import TABLE
 
 RECORD = "table"
-TABLE = "metrics.csv"
-"""The table of a run whose preset names none, in the run's own folder."""
 TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "backslashreplace"}
 
 
