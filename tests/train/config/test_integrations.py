@@ -37,7 +37,7 @@ def test_a_run_tells_them(load, minimal, monkeypatch):
     for variable in (*VARIABLES.values(), "MLFLOW_TAGS"):
         monkeypatch.setenv(variable, "")
     monkeypatch.setattr(run, "check_machine", lambda *_: None)
-    monkeypatch.setattr(run, "_check_places", stop)
+    monkeypatch.setattr(run, "check_places", stop)
     with pytest.raises(UltraError, match="far enough"):
         run.execute(load(minimal, SECTION, "training.report_to=[mlflow]"), device="cpu")
     assert run.os.environ["MLFLOW_EXPERIMENT_NAME"] == "mine"
