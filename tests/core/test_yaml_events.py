@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import yaml
 
 from ultra_core import presets, yaml_events
 from ultra_core.errors import ConfigError
@@ -36,7 +37,6 @@ def read(text: str) -> Any:
 
 @pytest.fixture
 def libyaml(monkeypatch):
-    yaml = pytest.importorskip("yaml")
     if not yaml.__with_libyaml__:
         pytest.skip("PyYAML without libyaml")
     return lambda: monkeypatch.setattr(yaml_events, "LARGE", 0)

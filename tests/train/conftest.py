@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,22 @@ def _other_value(tree: Any, draw: random.Random) -> Any:
     else:
         tree[key] = draw.choice(ODD)
     return tree
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """Mount a folder again so that nothing in it can be written: ``read_only(folder)``."""
+    mounted = []
+
+    def mount(folder):
+        where = tmp_path / "read-only"
+        where.mkdir()
+        for command in (["--bind", str(folder), str(where)], ["-o", "remount,bind,ro", str(where)]):
+            if subprocess.run(["mount", *command], capture_output=True, check=False).returncode:
+                pytest.skip("file systems cannot be mounted here")
+            mounted[:] = [where]
+        return where
+
+    yield mount
+    for where in mounted:
+        subprocess.run(["umount", "--lazy", str(where)], check=True)  # shards stay mapped

@@ -4,7 +4,6 @@ import builtins
 import errno
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from random import Random
 
@@ -33,25 +32,6 @@ def made(corpus, tokenizer, tmp_path):
 
 def _tokens(shards):
     return shards.gather(np.arange(len(shards)))[0].tolist()
-
-
-@pytest.fixture
-def read_only(tmp_path):
-    """Mount a folder again so that nothing in it can be written: ``read_only(folder)``."""
-    mounted = []
-
-    def mount(folder):
-        where = tmp_path / "read-only"
-        where.mkdir()
-        for command in (["--bind", str(folder), str(where)], ["-o", "remount,bind,ro", str(where)]):
-            if subprocess.run(["mount", *command], capture_output=True, check=False).returncode:
-                pytest.skip("file systems cannot be mounted here")
-            mounted[:] = [where]
-        return where
-
-    yield mount
-    for where in mounted:
-        subprocess.run(["umount", "--lazy", str(where)], check=True)  # shards stay mapped
 
 
 def test_a_whole_build_on_a_read_only_file_system_is_used(made, tmp_path, read_only):

@@ -28,12 +28,7 @@ def read_progress(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is missing or not what ultra writes.
     """
-    try:
-        facts = files.read_json(folder / PROGRESS)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{PROGRESS} cannot be read ({error})") from error
-    if not isinstance(facts, dict):
-        raise CheckpointError(f"{PROGRESS} is no object")
+    facts = _object(folder, PROGRESS)
     position = facts.get("position")
     if not (isinstance(position, list) and len(position) == 2 and all(is_count(n) for n in position)):
         raise CheckpointError(f"{PROGRESS}: position is not an epoch and an index")
@@ -47,6 +42,21 @@ def read_progress(folder: Path) -> dict[str, Any]:
         if not isinstance(facts.get(name, {}), dict):
             raise CheckpointError(f"{PROGRESS}: {name} is no object")
     return facts
+
+
+def _object(folder: Path, name: str) -> dict[str, Any]:
+    """Read a JSON object of a checkpoint.
+
+    Raises:
+        CheckpointError: it cannot be read, or is something else.
+    """
+    try:
+        found = files.read_json(folder / name)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{name} cannot be read ({error})") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{name} is no object")
+    return found
 
 
 def is_count(value: Any) -> bool:
@@ -101,12 +111,9 @@ def read_trainer_state(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is missing or not what transformers writes.
     """
-    try:
-        state = files.read_json(folder / TRAINER_STATE)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{TRAINER_STATE} cannot be read ({error})") from error
+    state = _object(folder, TRAINER_STATE)
     hints = {**typing.get_type_hints(TrainerState), "stateful_callbacks": dict[str, Any]}
-    if not isinstance(state, dict) or not is_count(state.get("global_step")):
+    if not is_count(state.get("global_step")):
         raise CheckpointError(f"{TRAINER_STATE} is no state of a trainer")
     for name, value in state.items():
         if name not in hints:

@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path, PurePath
@@ -89,6 +89,31 @@ def numbered(path: Path, stem: str | None = None) -> Path:
         if create(new := path.with_name(f"{stem or path.stem}.{number}{path.suffix}")):
             return new
     raise AssertionError("there is always another number")
+
+
+def put_in_place(made: Path, place: Path, whole: Callable[[], bool], make_way: Callable[[], None]) -> bool:
+    """Give a finished folder its name, unless another process was faster and its folder is whole.
+
+    Args:
+        made: the finished folder.
+        place: its name.
+        whole: says whether what has the name now can be used.
+        make_way: renames or removes what cannot.
+
+    Returns:
+        whether ``made`` has the name; it has not where the folder of another process is used.
+    """
+    while True:
+        try:
+            made.rename(place)
+        except OSError:
+            if not os.path.lexists(place):
+                raise
+        else:
+            return True
+        if whole():
+            return False
+        make_way()
 
 
 def remove_files(folder: Path, names: Iterable[str]) -> None:

@@ -91,19 +91,13 @@ def _put_in_place(trained: Path, cached: Path, say: Say) -> None:
 
     What has the name and is damaged is renamed.
     """
-    while True:
-        try:
-            trained.rename(cached)
-        except OSError:
-            if not os.path.lexists(cached):
-                raise
-        else:
-            return
-        if _is_whole(cached):
-            say(f"tokenizer: another run has put the same one into {cached} meanwhile; that one is used")
-            return
+
+    def make_way() -> None:
         with suppress(FileNotFoundError):  # another process renamed it
             say(f"{cached} was damaged; it is now {files.set_aside(cached).name}")
+
+    if not files.put_in_place(trained, cached, lambda: _is_whole(cached), make_way):
+        say(f"tokenizer: another run has put the same one into {cached} meanwhile; that one is used")
 
 
 def _is_whole(folder: Path) -> bool:

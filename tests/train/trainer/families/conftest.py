@@ -40,6 +40,14 @@ XLM = {
     "eos_index": SEP,
 }
 ROBERTA = {**BERT, "pad_token_id": 1, "type_vocab_size": 1}
+DEBERTA = {**BERT, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
+DEBERTA_V2 = {
+    **DEBERTA,
+    "position_biased_input": False,
+    "position_buckets": 8,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+}
 FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "bert": BERT,
     "roberta": ROBERTA,
@@ -53,30 +61,10 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
         "local_attention": 8,
     },
     "albert": {**BERT, "embedding_size": 12},
-    "deberta": {**BERT, "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "legacy": True},
-    "deberta-new-head": {**BERT, "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "legacy": False},
-    "deberta-v2": {
-        **BERT,
-        "relative_attention": True,
-        "pos_att_type": ["c2p", "p2c"],
-        "position_biased_input": False,
-        "position_buckets": 8,
-        "norm_rel_ebd": "layer_norm",
-        "share_att_key": True,
-        "conv_kernel_size": 3,
-        "conv_act": "gelu",
-        "legacy": True,
-    },
-    "deberta-v3": {
-        **BERT,
-        "relative_attention": True,
-        "pos_att_type": ["c2p", "p2c"],
-        "position_biased_input": False,
-        "position_buckets": 8,
-        "norm_rel_ebd": "layer_norm",
-        "share_att_key": True,
-        "legacy": False,
-    },
+    "deberta": {**DEBERTA, "legacy": True},
+    "deberta-new-head": {**DEBERTA, "legacy": False},
+    "deberta-v2": {**DEBERTA_V2, "conv_kernel_size": 3, "conv_act": "gelu", "legacy": True},
+    "deberta-v3": {**DEBERTA_V2, "legacy": False},
     "distilbert": {
         "vocab_size": VOCABULARY,
         "dim": 16,

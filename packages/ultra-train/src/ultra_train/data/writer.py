@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ultra_train import files
 from ultra_train.data.duplicates import Duplicates
 from ultra_train.data.encode import Encoded
 from ultra_train.data.errors import DataError
@@ -124,16 +125,15 @@ def put_in_place(folder: Path, manifest: Manifest, directory: Path, say: Say) ->
     A damaged build makes way. When another process was faster and its build is whole, that one is used: its
     files are the same.
     """
+    there: list[Manifest] = []
+
+    def whole() -> bool:
+        try:
+            there.append(check(directory))
+        except DamagedBuild:
+            return False
+        return True
+
     with disk_errors_explained(directory.parent):
-        while True:
-            try:
-                folder.rename(directory)
-            except OSError:
-                if not os.path.lexists(directory):
-                    raise
-            else:
-                return manifest
-            try:
-                return check(directory)
-            except DamagedBuild:
-                make_way(directory, say)
+        ours = files.put_in_place(folder, directory, whole, lambda: make_way(directory, say))
+    return manifest if ours else there[0]
