@@ -13,7 +13,7 @@ from work import Call, Projections, Setting, Work, of_block
 
 from ultra_blocks.layout import Layout
 from ultra_core import blocks, ffns
-from ultra_core.options import bind
+from ultra_core.plugins.signatures import bind
 
 
 @attrs.frozen

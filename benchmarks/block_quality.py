@@ -14,10 +14,10 @@ import numpy as np
 from block_claims import work
 from work import Setting
 
-from ultra_core.hooks import hookimpl, plugin_manager
+from ultra_core.plugins.hooks import hookimpl, plugin_manager
 from ultra_train.config import load_preset
-from ultra_train.run import execute
-from ultra_train.tasks.mlm import MLM
+from ultra_train.run.execution import execute
+from ultra_train.tasks.mlm.task import MLM
 
 
 @attrs.define

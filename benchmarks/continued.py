@@ -100,10 +100,10 @@ def one_side(side: str, shape: str, rows: int, accumulation: int, updates: int) 
     from mlm_peers import Stopwatch
     from transformers import Trainer, TrainingArguments
 
-    from ultra_train.guards import Rollbacks
-    from ultra_train.tasks.mlm_evaluation import MLMTrainer
-    from ultra_train.trainer_settings import TrainerSettings
-    from ultra_train.trainer_stream import EndlessBatches
+    from ultra_train.tasks.mlm.evaluation import MLMTrainer
+    from ultra_train.trainer.guards import Rollbacks
+    from ultra_train.trainer.settings import TrainerSettings
+    from ultra_train.trainer.stream import EndlessBatches
 
     folder = Path(tempfile.mkdtemp())
     given = batches(SHAPES[shape]["vocab_size"], rows, (WARM_UP + updates) * accumulation)

@@ -31,12 +31,12 @@ import harness
 import mlm_peers as peers
 import torch
 
-from ultra_core.hooks import hookimpl, plugin_manager
+from ultra_core.plugins.hooks import hookimpl, plugin_manager
 from ultra_train.config import load_preset
 from ultra_train.data.build import prepare
 from ultra_train.data.sources import documents, read_sources
-from ultra_train.run import execute
-from ultra_train.tokenizer import load_tokenizer, train_tokenizer
+from ultra_train.run.execution import execute
+from ultra_train.tokenizer.training import load_tokenizer, train_tokenizer
 
 PRESET = """\
 model_class: frankenstein

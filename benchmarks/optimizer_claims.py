@@ -10,7 +10,7 @@ import harness
 from optimizer_measures import Result, orthogonalizes
 
 from ultra_core import optimizers
-from ultra_optim.traits import traits_of
+from ultra_optim.contract.traits import traits_of
 
 COMPILED = {"lion": 0.6 * 7 / 5}
 """Bounds of compiled steps relative to fused AdamW by bytes, where not 1.2: Lion moves 5 numbers of 7."""

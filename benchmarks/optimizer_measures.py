@@ -17,10 +17,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import ultra_optim
 from ultra_core import optimizers
-from ultra_core.options import read_options
+from ultra_core.plugins.signatures import read_options
 from ultra_optim.base import NEAR
-from ultra_optim.matrices import matrices_in, matrix_layout
-from ultra_optim.traits import MATRIX_KINDS
+from ultra_optim.contract.traits import MATRIX_KINDS
+from ultra_optim.families.matrices import matrices_in, matrix_layout
 
 RATES = {"prodigy": 1.0}
 """Learning rates other than 1e-4."""

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from optimizer_sides import Side
 
 from ultra_core import optimizers
-from ultra_core.source_files import docstring
-from ultra_optim.facts import facts
-from ultra_optim.matrices import matrices_in
-from ultra_optim.traits import MATRIX_KINDS
+from ultra_core.plugins.source_files import docstring
+from ultra_optim.contract.facts import facts
+from ultra_optim.contract.traits import MATRIX_KINDS
+from ultra_optim.families.matrices import matrices_in
 
 TOLERANCE = 0.01
 """Of the bytes: counters, and the scales of 8-bit blocks."""

@@ -18,9 +18,9 @@ from torch import Tensor
 
 import ultra_optim
 from ultra_core import optimizers
-from ultra_core.options import read_options
+from ultra_core.plugins.signatures import read_options
+from ultra_optim.contract.traits import traits_of
 from ultra_optim.testing.subject import Bag
-from ultra_optim.traits import traits_of
 
 STEPS = 100
 FACTORS = (0.1, 1.0, 10.0, 100.0, 300.0)

@@ -20,9 +20,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 import ultra_optim
 from ultra_core import optimizers
-from ultra_core.options import read_options
+from ultra_core.plugins.signatures import read_options
+from ultra_optim.contract.traits import traits_of
 from ultra_optim.schedules import constant, cosine
-from ultra_optim.traits import traits_of
 
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """What the default learning rate is multiplied by."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import ultra_optim
 from ultra_blocks.config import UltraConfig
 from ultra_blocks.encoder import Encoder
-from ultra_optim.traits import MATRIX_KINDS, traits_of
+from ultra_optim.contract.traits import MATRIX_KINDS, traits_of
 
 SIZES = {
     "encoder": {"vocab_size": 16_000, "hidden_size": 384, "num_layers": 6, "num_heads": 6},

@@ -36,7 +36,7 @@ from optimizer_peers import PEERS, prepare
 from optimizer_sides import SIZES, Load
 
 from ultra_core import optimizers
-from ultra_optim.traits import traits_of
+from ultra_optim.contract.traits import traits_of
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ultra_core import optimizers
-from ultra_core.describe import OptionRow, describe
-from ultra_core.metadata import Entry
-from ultra_optim.facts import facts
-from ultra_optim.traits import OptimizerTraits, traits_of
+from ultra_core.plugins.describe import OptionRow, describe
+from ultra_core.plugins.metadata import Entry
+from ultra_optim.contract.facts import facts
+from ultra_optim.contract.traits import OptimizerTraits, traits_of
 
 FOLDER = Path(__file__).with_suffix("")
 

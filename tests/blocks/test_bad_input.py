@@ -12,8 +12,8 @@ from ultra_blocks.hf import UltraHFConfig, UltraModel
 from ultra_blocks.layout import Layout
 from ultra_blocks.testing.cases import MODEL
 from ultra_core import blocks, ffns, norms, positions
-from ultra_core.options import bind, read_options
-from ultra_core.plain_types import range_of, split
+from ultra_core.plugins.signatures import bind, read_options
+from ultra_core.plugins.types import range_of, split
 
 SIZES = {"hidden_size": 16, "causal": False}
 SUPPLIED = {

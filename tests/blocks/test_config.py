@@ -9,9 +9,9 @@ import pytest
 from ultra_blocks import validation
 from ultra_blocks.config import ModelConfigError, UltraConfig, split_spec
 from ultra_core import blocks, ffns
+from ultra_core.contracts import FromModel
 from ultra_core.errors import UltraError
-from ultra_core.options import FromModel
-from ultra_core.registry import Registry
+from ultra_core.plugins.registry import Registry
 
 
 class Block:

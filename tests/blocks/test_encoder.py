@@ -11,8 +11,8 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.norms.dynamic_tanh import DynamicTanh
 from ultra_core import blocks, ffns
+from ultra_core.contracts import FromModel
 from ultra_core.errors import PluginError
-from ultra_core.options import FromModel
 
 PATTERNS = [["standard_attn"], ["retnet", "gqa_attn"], [{"standard_attn": {"window": 4}}], ["titan_attn"]]
 

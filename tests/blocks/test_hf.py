@@ -310,7 +310,7 @@ class TestTransformersMachinery:
         assert result.training_loss == pytest.approx(model(**batch()).loss.item(), rel=1e-4)
 
     def test_parameters_are_counted_once_and_all_described(self):
-        from ultra_optim.groups import describe
+        from ultra_optim.roles.groups import describe
 
         model = make(**VARIANTS[1])
         infos = describe(model)

@@ -7,7 +7,7 @@ from ultra_blocks.ffn.experts import ExpertLinear
 from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig
 from ultra_blocks.linear import BitLinear, fused_linear, linear_factory
 from ultra_core import blocks
-from ultra_optim.groups import describe
+from ultra_optim.roles.groups import describe
 
 
 def plain(x, weight, bias, row_blocks, eps=1e-6):

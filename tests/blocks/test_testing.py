@@ -19,7 +19,7 @@ from ultra_blocks.testing import (
     check_block,
     pytest_params,
 )
-from ultra_core.logits import LogitRows
+from ultra_core.contracts import LogitRows
 
 
 class Mean(Mixer):

@@ -9,7 +9,7 @@ from torch import nn
 
 from ultra_blocks.config import UltraConfig
 from ultra_core import blocks, ffns, norms
-from ultra_core.options import FromModel
+from ultra_core.contracts import FromModel
 
 
 def config(**fields):

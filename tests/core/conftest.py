@@ -5,7 +5,7 @@ import textwrap
 
 import pytest
 
-from ultra_core import metadata
+from ultra_core.plugins import metadata
 
 
 @pytest.fixture

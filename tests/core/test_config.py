@@ -17,8 +17,8 @@ from ultra_core.config import (
     structure,
     unstructure,
 )
+from ultra_core.contracts import Range
 from ultra_core.errors import ConfigError
-from ultra_core.options import Range
 
 Count = Annotated[int, Range(min=1)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ultra_core.logits import LogitRows, RecordsLogits
+from ultra_core.contracts import LogitRows, RecordsLogits
 
 
 def test_rows_end_after_the_last_head() -> None:

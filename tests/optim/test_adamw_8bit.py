@@ -12,7 +12,7 @@ from pytorch_optimizer.optimizer import flash_adamw
 from torch import Tensor, nn
 
 from ultra_optim import AdamW, AdamW8bit, adamw_8bit, build
-from ultra_optim.quantised_state import dequantize, state_bytes
+from ultra_optim.families.quantised import dequantize, state_bytes
 from ultra_optim.testing import cases, check_optimizer
 
 

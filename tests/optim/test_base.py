@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ultra_optim import base, build, slices
+from ultra_optim import base, build
 from ultra_optim.base import batches, elementwise, wide_dtype
+from ultra_optim.engine import passes as slices
 
 
 @pytest.fixture(autouse=True)

@@ -44,7 +44,7 @@ def test_row_blocks_are_matrices_of_their_own() -> None:
 
 
 def test_large_matrices_are_taken_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ultra_optim import factored
+    from ultra_optim.families import factored
 
     g = gradients([torch.empty(30, 7)], 1)[0][0]
     whole = step({}, g)

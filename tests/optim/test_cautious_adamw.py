@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from ultra_optim import CautiousAdamW, slices
+from ultra_optim import CautiousAdamW
+from ultra_optim.engine import passes as slices
 
 
 def test_elements_that_disagree_stay() -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import ultra_optim
-from ultra_optim.orthogonal import orthogonalize
+from ultra_optim.families.orthogonal import orthogonalize
 from ultra_optim.reference import adam_family, muon, preconditioned
 
 CLOSE = 1e-7

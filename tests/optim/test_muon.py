@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ultra_core.contracts import ParamInfo
 from ultra_core.errors import UltraError
-from ultra_core.params import ParamInfo
 from ultra_optim import Muon, build
-from ultra_optim import orthogonal as orthogonal_module
+from ultra_optim.families import orthogonal as orthogonal_module
 from ultra_optim.testing.subject import Bag, gradients
 
 

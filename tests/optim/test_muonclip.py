@@ -13,8 +13,8 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.stepping import after_step
 from ultra_core import blocks
+from ultra_core.contracts import LogitRows, RecordsLogits
 from ultra_core.errors import PluginError, UltraError
-from ultra_core.logits import LogitRows, RecordsLogits
 from ultra_optim import MuonClip, build, param_groups
 from ultra_optim.muonclip import clip_factors
 from ultra_optim.reference.muonclip import gammas, qk_clip, qk_clip_mla

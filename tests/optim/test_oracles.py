@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ultra_optim import LAMB, AdamW, Lion, Muon, SGDMomentum
-from ultra_optim.orthogonal import orthogonalize
+from ultra_optim.families.orthogonal import orthogonalize
 from ultra_optim.reference import formulas
 from ultra_optim.reference.muon import muon, newton_schulz, polar
 

@@ -6,9 +6,9 @@ import pytest
 from torch import nn
 
 from ultra_core import optimizers
-from ultra_core.options import read_options
+from ultra_core.plugins.signatures import read_options
 from ultra_optim import build
-from ultra_optim.preset import parse_parameters
+from ultra_optim.roles.preset_keys import parse_parameters
 
 OWN: dict[str, dict[str, Any]] = {
     "adafactor": {"beta2_decay": -0.7, "d": 2.0, "scale_parameter": True, "relative_step": True},

@@ -8,7 +8,7 @@ import torch
 
 import ultra_optim
 from ultra_core import optimizers, schedules
-from ultra_core.options import read_options
+from ultra_core.plugins.signatures import read_options
 from ultra_optim import public
 
 README = (Path(__file__).parents[2] / "packages" / "ultra-optim" / "README.md").read_text(encoding="utf-8")

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from ultra_optim import StableAdamW, slices
+from ultra_optim import StableAdamW
+from ultra_optim.engine import passes as slices
 
 
 def run(weight_decay: float = 0.0) -> torch.Tensor:

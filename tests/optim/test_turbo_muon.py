@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ultra_optim import TurboMuon
-from ultra_optim.orthogonal import ALMOST_ORTHOGONAL, orthogonalize
+from ultra_optim.families.orthogonal import ALMOST_ORTHOGONAL, orthogonalize
 from ultra_optim.reference import muon as reference
 
 SHAPES = ((6, 10), (10, 6), (8, 8))

@@ -6,7 +6,7 @@ import torch
 from ultra_blocks.hf import SpanishMoEBERT, UltraForMaskedLM, UltraHFConfig
 from ultra_core import presets
 from ultra_train.config import load_any, load_preset, to_yaml
-from ultra_train.trainer_plugins import optimizer_builder
+from ultra_train.trainer.plugins import optimizer_builder
 
 SEEDS = ("embbert", "frankenstein", "mini", "standard", "standard_hope", "tinybert")
 NAMES = (*SEEDS, "quickstart", "spanish_moe_bert")

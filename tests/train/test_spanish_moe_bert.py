@@ -12,8 +12,8 @@ from transformers.utils import logging
 
 from ultra_blocks.hf import SpanishMoEBERT, UltraForMaskedLM, UltraHFConfig
 from ultra_train.config import load_preset
-from ultra_train.fill_mask import guesses
-from ultra_train.tokenizer import SPANISH_TEXTS, SpanishSPMTokenizer, TokenizerError
+from ultra_train.tasks.mlm.fill_mask import guesses
+from ultra_train.tokenizer.training import SPANISH_TEXTS, SpanishSPMTokenizer, TokenizerError
 
 VERBS, NOUNS, PLACES = (
     ("abre", "cierra", "enciende", "apaga"),

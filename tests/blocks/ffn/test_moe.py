@@ -20,8 +20,8 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.reference.moe import mixture
 from ultra_core import ffns
-from ultra_core.options import FromModel, read_options
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import FromModel, ParamInfo
+from ultra_core.plugins.signatures import read_options
 
 WIDTH, INNER = 6, 10
 

@@ -8,7 +8,7 @@ from torch import nn
 
 import ultra_core
 from ultra_blocks.layout import Layout
-from ultra_core.options import read_options
+from ultra_core.plugins.signatures import read_options
 
 SIZES: dict[str, dict[str, Any]] = {
     "bigbird_attn": {"block_size": 2, "random_blocks": 1},

@@ -8,7 +8,7 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.mamba import Mamba
 from ultra_blocks.reference import ssd as reference
 from ultra_blocks.testing import block_cases, pytest_params
-from ultra_core.options import check_options
+from ultra_core.plugins.signatures import check_options
 
 WIDTH = 8
 

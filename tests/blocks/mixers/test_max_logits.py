@@ -14,7 +14,7 @@ from ultra_blocks.reference.hope import scores as hope
 from ultra_blocks.reference.positions import rope
 from ultra_blocks.stepping import after_step
 from ultra_core import blocks
-from ultra_core.logits import RecordsLogits
+from ultra_core.contracts import RecordsLogits
 
 SOFTMAX = [
     ("standard_attn", {}),

@@ -19,7 +19,7 @@ from ultra_blocks.reference import positions as reference_positions
 from ultra_blocks.reference.attention import attention
 from ultra_blocks.reference.ode import solve
 from ultra_blocks.testing import block_cases, pytest_params
-from ultra_core.options import read_options
+from ultra_core.plugins.signatures import read_options
 
 WIDTH, HEADS = 12, 2
 SOLVERS = sorted(TABLEAUS)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.retnet import RetNet
 from ultra_blocks.testing import block_cases, pytest_params
-from ultra_core.options import check_options, read_options
+from ultra_core.plugins.signatures import check_options, read_options
 
 WIDTH, HEADS = 16, 2
 

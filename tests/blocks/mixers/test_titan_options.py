@@ -11,7 +11,7 @@ from ultra_blocks.encoder import Encoder
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.mixers.titan_attn import TitanAttention
 from ultra_blocks.positions.hope import HoPE
-from ultra_core.options import check_options, read_options
+from ultra_core.plugins.signatures import check_options, read_options
 
 WIDTH, HEADS = 8, 2
 

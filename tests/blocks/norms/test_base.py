@@ -5,7 +5,7 @@ import torch
 
 from ultra_blocks.norms.base import PLACES
 from ultra_core import norms
-from ultra_core.options import read_options
+from ultra_core.plugins.signatures import read_options
 
 
 @pytest.fixture(params=norms.names())

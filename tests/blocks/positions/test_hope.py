@@ -11,7 +11,7 @@ from ultra_blocks.positions import build
 from ultra_blocks.positions.hope import HoPE
 from ultra_blocks.reference import hope as reference
 from ultra_blocks.testing import PositionCase, pytest_params
-from ultra_core.options import check_options
+from ultra_core.plugins.signatures import check_options
 
 CASES = [
     PositionCase(name="hope", cls=HoPE),

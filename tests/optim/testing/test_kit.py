@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ultra_core.contracts import Range
 from ultra_core.errors import UltraError
-from ultra_core.options import Range
 from ultra_optim import ScheduleFreeAdamW
+from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.testing import RULES, cases, check_optimizer
-from ultra_optim.traits import OptimizerTraits
 
 Rate = Annotated[float, Range(min=0)]
 

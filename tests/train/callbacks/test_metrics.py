@@ -7,7 +7,7 @@ import pytest
 
 from ultra_train.callbacks.metrics import MetricsFile
 from ultra_train.callbacks.table import Table
-from ultra_train.made import Made
+from ultra_train.system.made import Made
 
 
 def rows(path):

@@ -53,7 +53,7 @@ def raising(monkeypatch, error):
     def execute(*_, **__):
         raise error
 
-    monkeypatch.setitem(sys.modules, "ultra_train.run", types.SimpleNamespace(execute=execute))
+    monkeypatch.setitem(sys.modules, "ultra_train.run.execution", types.SimpleNamespace(execute=execute))
 
 
 def test_an_error_is_a_message_and_exit_code_2(ultra, preset, monkeypatch):

@@ -7,7 +7,9 @@ from ultra_core.errors import UltraError
 
 
 def fake(monkeypatch, answer):
-    monkeypatch.setitem(sys.modules, "ultra_train.fill_mask", types.SimpleNamespace(fill_mask=answer))
+    monkeypatch.setitem(
+        sys.modules, "ultra_train.tasks.mlm.fill_mask", types.SimpleNamespace(fill_mask=answer)
+    )
 
 
 def test_it_prints_guesses(ultra, monkeypatch):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ultra_core.kinds import KINDS
-from ultra_core.metadata import Entry
+from ultra_core.plugins.kinds import KINDS
+from ultra_core.plugins.metadata import Entry
 
 
 def test_all_kinds_with_owners_and_summaries(ultra):

@@ -12,14 +12,14 @@ from ultra_core.errors import UltraError
 
 @pytest.fixture
 def executed(monkeypatch):
-    """What was handed to ``ultra_train.run.execute``."""
+    """What was handed to ``ultra_train.run.execution.execute``."""
     calls = []
 
     def execute(preset, *, resume, name, output_dir, device):
         calls.append((preset, {"resume": resume, "name": name, "output_dir": output_dir, "device": device}))
         return Path("runs/small")
 
-    monkeypatch.setitem(sys.modules, "ultra_train.run", types.SimpleNamespace(execute=execute))
+    monkeypatch.setitem(sys.modules, "ultra_train.run.execution", types.SimpleNamespace(execute=execute))
     return calls
 
 

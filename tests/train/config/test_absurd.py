@@ -5,7 +5,7 @@ import pytest
 from ultra_blocks.validation import MOST_LAYERS
 from ultra_core import errors
 from ultra_core.config import ConfigError, parse_source
-from ultra_core.registry import Registry
+from ultra_core.plugins.registry import Registry
 from ultra_train.config import from_source
 from ultra_train.config.data import MOST_SOURCES
 

@@ -8,8 +8,8 @@ import pytest
 from ultra_blocks.config import UltraConfig
 from ultra_core import blocks, optimizers
 from ultra_core.config import parse_source
-from ultra_core.options import read_options
-from ultra_core.params import SEED_ROLES
+from ultra_core.contracts import SEED_ROLES
+from ultra_core.plugins.signatures import read_options
 from ultra_train.config import to_tree, to_yaml
 from ultra_train.config.schema import preset_schema
 

@@ -7,8 +7,8 @@ import pytest
 from transformers.integrations.integration_utils import MLflowCallback
 
 from ultra_core.errors import UltraError
-from ultra_train import run
 from ultra_train.config.integrations import VARIABLES, MlflowConfig, environment
+from ultra_train.run import execution as run
 
 SECTION = "mlflow={tracking_uri: 'file:x', experiment_name: mine, nested_run: true, tags: {a: b, n: 1}}"
 

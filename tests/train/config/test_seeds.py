@@ -5,7 +5,7 @@ from torch import nn
 
 import ultra_optim
 from ultra_core.config import parse_source
-from ultra_optim.preset import parse_parameters
+from ultra_optim.roles.preset_keys import parse_parameters
 from ultra_train.config import from_source
 from ultra_train.config.optimizer import OptimizerKeys, from_flat
 

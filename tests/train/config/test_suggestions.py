@@ -2,7 +2,7 @@
 
 import pytest
 
-from ultra_optim.preset import parse_parameters
+from ultra_optim.roles.preset_keys import parse_parameters
 from ultra_train.config.preset import PresetFile, SparseFile
 from ultra_train.config.suggestions import COMMAND_LINE, key_places
 from ultra_train.config.synonyms import DENSE, PARAMETERS, SBERT, SPARSE, flattened

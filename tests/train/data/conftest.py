@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ultra_train.tokenizer import train_tokenizer
+from ultra_train.tokenizer.training import train_tokenizer
 
 _PLACES = ["la cocina", "el salón", "el jardín", "la terraza", "el despacho", "la entrada", "el garaje"]
 _THINGS = ["la luz", "la puerta", "la ventana", "el ventilador", "la radio", "el horno", "la persiana"]

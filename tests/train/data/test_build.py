@@ -153,7 +153,7 @@ _KILLED = """
     import sys, time
     from ultra_train.data import build, places, writer
     from ultra_train.data.sources import read_sources
-    from ultra_train.tokenizer import load_tokenizer
+    from ultra_train.tokenizer.training import load_tokenizer
 
     corpus, tokenizer, cache = sys.argv[1:]
     writer._TOKENS_A_SHARD = 100

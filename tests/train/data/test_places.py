@@ -10,9 +10,10 @@ from random import Random
 import numpy as np
 import pytest
 
-from ultra_train.data import build, es_commands, places
+from ultra_train.data import build, places
 from ultra_train.data.build import prepare
 from ultra_train.data.errors import DataError
+from ultra_train.data.es_commands import sentences as es_commands
 from ultra_train.data.manifest import MANIFEST
 from ultra_train.data.sources import read_sources
 

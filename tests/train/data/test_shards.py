@@ -43,7 +43,7 @@ def test_no_window_of_a_text_is_apart_from_the_others(parts, texts, tokenizer):
 
 
 def test_templates_are_not_in_both_parts(tokenizer, command_cache):
-    from ultra_train.data.es_commands import sentences
+    from ultra_train.data.es_commands.sentences import sentences
 
     train, evaluation = prepare(
         [Source("ultra:es-commands")], tokenizer, max_length=64, cache_dir=command_cache, eval_fraction=0.1

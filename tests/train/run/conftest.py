@@ -77,7 +77,7 @@ def run_tiny(tiny_preset: Path) -> Callable[..., Path]:
 
     def run(runs: Path, *overrides: str, **options: Any) -> Path:
         from ultra_train.config import load_preset
-        from ultra_train.run import execute
+        from ultra_train.run.execution import execute
 
         preset = load_preset(tiny_preset, overrides)
         return execute(preset, output_dir=runs, device="cpu", **options)

@@ -5,7 +5,7 @@ import torch
 
 from ultra_optim import AdEMAMix
 from ultra_train.config import load_preset
-from ultra_train.trainer_plugins import optimizer_builder, schedule
+from ultra_train.trainer.plugins import optimizer_builder, schedule
 
 CLASS = "training.optimizer={optimizer_class: ademamix, parameters: {ademamix-lr: 0.01, ademamix-alpha: 4.0}}"
 

@@ -10,17 +10,17 @@ from itertools import islice
 import pytest
 
 from ultra_core.errors import UltraError
-from ultra_train import files
 from ultra_train.callbacks.metrics import MetricsFile
 from ultra_train.callbacks.table import Table
-from ultra_train.checkpoints import checksum, found
 from ultra_train.config import load_preset
-from ultra_train.guards import Rollbacks
-from ultra_train.made import Made
-from ultra_train.model_folder import publish
-from ultra_train.report import write_report
-from ultra_train.run_tokenizer import provide
-from ultra_train.tokenizer import load_tokenizer
+from ultra_train.run.model_folder import publish
+from ultra_train.run.report import write_report
+from ultra_train.run.tokenizer import provide
+from ultra_train.system import files
+from ultra_train.system.made import Made
+from ultra_train.tokenizer.training import load_tokenizer
+from ultra_train.trainer.checkpoints.folders import checksum, found
+from ultra_train.trainer.guards import Rollbacks
 
 LONGER = ("training.max_steps=14", "training.scheduler_total_steps=16")
 

@@ -9,9 +9,9 @@ import shutil
 import pytest
 
 from ultra_core.errors import UltraError
-from ultra_train import run as run_module
 from ultra_train.callbacks.metrics import MetricsFile
 from ultra_train.config import load_preset
+from ultra_train.run import execution as run_module
 
 SHORT = ("training.scheduler_total_steps=2", "training.eval_fraction=0")
 

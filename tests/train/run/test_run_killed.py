@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ultra_train import checkpoints
-from ultra_train.checkpoints import found
+from ultra_train.trainer.checkpoints import folders as checkpoints
+from ultra_train.trainer.checkpoints.folders import found
 
 SCRIPT = """
 import sys, time

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ultra_train.checkpoints import Checkpoint, found
-from ultra_train.signals import Interrupted
-from ultra_train.trainer_flow import FlowCallback
+from ultra_train.system.signals import Interrupted
+from ultra_train.trainer.checkpoints.folders import Checkpoint, found
+from ultra_train.trainer.flow import FlowCallback
 
 CLOCK = ("_per_second", "_runtime")
 
@@ -86,7 +86,7 @@ def test_killed_twice(run_tiny, tmp_path, stop_at, overrides):
 
 def test_killed_once_the_last_checkpoint_is_written(run_tiny, finished_run, tmp_path, monkeypatch):
     """The evaluation of the last update is neither doubled nor lost."""
-    from ultra_train.tasks.mlm import MLM
+    from ultra_train.tasks.mlm.task import MLM
 
     with monkeypatch.context() as patch:
         patch.setattr(MLM, "save", lambda *args: kill())

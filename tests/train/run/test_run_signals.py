@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ultra_train.checkpoints import found
+from ultra_train.trainer.checkpoints.folders import found
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
@@ -140,7 +140,7 @@ def test_a_terminal_that_goes_away(start, tmp_path):
 @pytest.mark.parametrize("step", [3, 4])
 def test_a_reader_that_ends_by_the_same_signal(start, tmp_path, step, monkeypatch):
     """Ctrl-C ends the ``tee`` of ``ultra-train run ... | tee log`` too; the checkpoint is saved still."""
-    from ultra_train.trainer_flow import FlowCallback
+    from ultra_train.trainer.flow import FlowCallback
 
     reader, writer = os.pipe()
     ended = FlowCallback.on_step_end
@@ -201,9 +201,9 @@ def test_while_texts_are_tokenised(start, tmp_path, monkeypatch, number):
 
 
 def test_a_second_signal_ends_it_at_once(start, tmp_path, monkeypatch):
-    from ultra_train import signals
     from ultra_train.callbacks.gpu import GpuCallback  # noqa: F401  imported before the fork
-    from ultra_train.trainer_flow import FlowCallback
+    from ultra_train.system import signals
+    from ultra_train.trainer.flow import FlowCallback
 
     monkeypatch.setattr(signals, "SAME_REQUEST", 0.0)
     monkeypatch.setattr(FlowCallback, "on_optimizer_step", lambda *args, **kwargs: time.sleep(60))

@@ -10,11 +10,11 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, Trainer, TrainingArguments
 
-from ultra_train.checkpoints import Keeping
-from ultra_train.guards import Guard, Rollbacks
-from ultra_train.trainer import UltraTrainerMixin
-from ultra_train.trainer_settings import TrainerSettings
-from ultra_train.trainer_stream import EndlessBatches
+from ultra_train.trainer.checkpoints.folders import Keeping
+from ultra_train.trainer.guards import Guard, Rollbacks
+from ultra_train.trainer.mixin import UltraTrainerMixin
+from ultra_train.trainer.settings import TrainerSettings
+from ultra_train.trainer.stream import EndlessBatches
 
 VOCABULARY = 40
 BATCHES = 5

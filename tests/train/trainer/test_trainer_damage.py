@@ -11,8 +11,8 @@ import pytest
 from transformers import TrainerState
 
 from ultra_core.errors import UltraError
-from ultra_train.checkpoint_resume import resume_damage
-from ultra_train.checkpoints import checksum, found, newest_whole
+from ultra_train.trainer.checkpoints.folders import checksum, found, newest_whole
+from ultra_train.trainer.checkpoints.resume import resume_damage
 
 READ = (
     "manifest.json",

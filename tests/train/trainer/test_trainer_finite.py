@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
-from ultra_train.checkpoint_content import not_finite
-from ultra_train.checkpoint_resume import resume_damage
-from ultra_train.checkpoints import checksum, found, newest_whole
-from ultra_train.guards import TrainingDiverged
-from ultra_train.trainer_settings import bare
+from ultra_train.trainer.checkpoints.content import not_finite
+from ultra_train.trainer.checkpoints.folders import checksum, found, newest_whole
+from ultra_train.trainer.checkpoints.resume import resume_damage
+from ultra_train.trainer.guards import TrainingDiverged
+from ultra_train.trainer.settings import bare
 
 
 def break_weight(trainer):

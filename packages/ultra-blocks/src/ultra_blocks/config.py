@@ -9,9 +9,9 @@ import attrs
 
 from ultra_blocks.activations import canonical_activation
 from ultra_core import blocks, ffns, norms, positions
+from ultra_core.contracts import Range
 from ultra_core.errors import UltraError, shortened
-from ultra_core.options import Range
-from ultra_core.registry import Registry
+from ultra_core.plugins.registry import Registry
 
 Spec = str | dict[str, dict[str, Any] | None]
 """NAME of a plugin, or ``{NAME: {options}}``."""

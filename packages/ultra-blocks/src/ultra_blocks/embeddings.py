@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.positions import PositionCode
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import ParamInfo
 
 
 class EmbeddingConv(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ultra_blocks.config import UltraConfig
 from ultra_blocks.embeddings import Embeddings
 from ultra_blocks.encoder import build_norm
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import ParamInfo
 
 IGNORED = -100
 """The label of a position that is not predicted."""

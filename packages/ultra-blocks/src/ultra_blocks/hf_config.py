@@ -12,7 +12,7 @@ import attrs
 from ultra_blocks.config import UltraConfig, split_spec
 from ultra_core import blocks, ffns, norms, positions
 from ultra_core.errors import PluginError, UltraError
-from ultra_core.registry import Registry
+from ultra_core.plugins.registry import Registry
 
 REGISTRIES: dict[str, Registry] = {"block": blocks, "norm": norms, "ffn": ffns, "position code": positions}
 

@@ -16,8 +16,8 @@ from ultra_blocks.norms.base import Place
 from ultra_blocks.positions import PositionCode, build
 from ultra_core import blocks, ffns, norms, positions
 from ultra_core.errors import PluginError, UltraError
-from ultra_core.options import bind, read_options
-from ultra_core.registry import Registry
+from ultra_core.plugins.registry import Registry
+from ultra_core.plugins.signatures import bind, read_options
 
 
 def model_fields(config: UltraConfig, depth: float = 0.0) -> dict[str, Any]:

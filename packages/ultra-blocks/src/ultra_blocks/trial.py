@@ -17,7 +17,7 @@ from ultra_blocks.norms.base import Place
 from ultra_blocks.parts import build_ffn, build_mixer, build_norm, embedded_positions, model_fields
 from ultra_core import blocks
 from ultra_core.errors import PluginError
-from ultra_core.options import read_options
+from ultra_core.plugins.signatures import read_options
 
 Found = Iterator[tuple[Path, str]]
 

@@ -10,8 +10,8 @@ import attrs
 from ultra_blocks.config import Path, Spec, UltraConfig, own_activation, own_spec, short, split_spec
 from ultra_core import blocks, ffns, norms, positions
 from ultra_core.errors import PluginError, UltraError, listed
-from ultra_core.options import check_options, mismatch, read_options
-from ultra_core.registry import Registry
+from ultra_core.plugins.registry import Registry
+from ultra_core.plugins.signatures import check_options, mismatch, read_options
 
 Found = Iterator[tuple[Path, str]]
 

@@ -9,11 +9,12 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 from ultra_optim.base import wide_dtype
-from ultra_optim.checks import INFINITY, Epsilon, LearningRate, WeightDecay
-from ultra_optim.decay import DecayRule, decay_numbers
-from ultra_optim.factored import (
+from ultra_optim.contract.checks import INFINITY, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.decay import DecayRule, decay_numbers
+from ultra_optim.families.factored import (
     FactoredOptimizer,
     Kept,
     Matrices,
@@ -28,8 +29,7 @@ from ultra_optim.factored import (
     square_sums,
     widen,
 )
-from ultra_optim.spellings import Implied, OptionAlias, negative
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.roles.spellings import Implied, OptionAlias, negative
 
 
 class Adafactor(FactoredOptimizer):
@@ -61,7 +61,7 @@ class Adafactor(FactoredOptimizer):
         weight_decay: decoupled, multiplied by the learning rate.
         scale_parameter: multiply the rate by the rms of the weight.
         relative_step: cap the rate at 1 / sqrt(t).
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

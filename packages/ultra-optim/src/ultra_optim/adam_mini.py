@@ -9,15 +9,15 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 from ultra_optim.base import Optimizer, batches, piece_size, wide_dtype
-from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.factored import rms_of_each, vectors_alike, widen
-from ultra_optim.kept import COUNT, like
-from ultra_optim.matrices import matrix_layout
-from ultra_optim.threads import each_alone
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.state_spec import COUNT, like
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.engine.threads import each_alone
+from ultra_optim.families.factored import rms_of_each, vectors_alike, widen
+from ultra_optim.families.matrices import matrix_layout
 
 
 class AdamMini(Optimizer):
@@ -43,7 +43,7 @@ class AdamMini(Optimizer):
         betas: decay rates of the first and second moment.
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
         block_rows: rows of a block; matrices whose rows it does not divide have blocks of one row.
 
     Raises:

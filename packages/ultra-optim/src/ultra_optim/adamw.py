@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_optim.checks import (
+from ultra_optim.contract.checks import (
     Beta,
     Checked,
     Epsilon,
@@ -18,11 +18,11 @@ from ultra_optim.checks import (
     materialized,
     tensors_in,
 )
-from ultra_optim.compiled import compilable
-from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.kept import like
-from ultra_optim.operations import Number, adam_, lerp
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.state_spec import like
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.engine.operations import Number, adam_, lerp
 
 FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
 
@@ -45,7 +45,7 @@ class AdamW(Checked, torch.optim.AdamW):
             language models.
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
         amsgrad: divide by the largest second moment so far.
         fused: one kernel for the whole update; None takes it where all parameters allow it.
 
@@ -108,7 +108,7 @@ class AdamW(Checked, torch.optim.AdamW):
         return {"step": like(parameter, (), torch.float32), **kept}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group after checking it; see :meth:`ultra_optim.checks.Checked.add_param_group`."""
+        """Add a group after checking it; see :meth:`ultra_optim.contract.checks.Checked.add_param_group`."""
         super().add_param_group({"decay_rule": self._decay_rule, **param_group})
 
     @torch.no_grad()
@@ -174,8 +174,8 @@ def adamw_update(
 ) -> None:
     """Apply the formula of :class:`AdamW` to parameters and moments in place, by one kernel if there is one.
 
-    For :func:`ultra_optim.slices.elementwise`; numbers by :func:`adam_numbers`, ``shrink`` and ``cautious``
-    by :func:`ultra_optim.decay.decay_numbers`.
+    For :func:`ultra_optim.engine.passes.elementwise`; numbers by :func:`adam_numbers`, ``shrink`` and ``cautious``
+    by :func:`ultra_optim.engine.decay.decay_numbers`.
     """
     if cautious:
         decay_(params, lerp(first, grads, w1), shrink=shrink, cautious=True)

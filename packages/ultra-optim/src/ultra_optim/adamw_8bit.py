@@ -8,23 +8,23 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 from ultra_optim.adamw import adam_numbers, adamw_update
 from ultra_optim.base import BATCH, Optimizer, elementwise, wide_dtype
-from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.decay import DecayRule, decay_numbers
-from ultra_optim.kept import COUNT, like
-from ultra_optim.quantised_state import BLOCK, allocate, dequantize, quantize_
-from ultra_optim.slices import SLICE
-from ultra_optim.threads import spread
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.state_spec import COUNT, like
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.decay import DecayRule, decay_numbers
+from ultra_optim.engine.passes import SLICE
+from ultra_optim.engine.threads import spread
+from ultra_optim.families.quantised import BLOCK, allocate, dequantize, quantize_
 
 
 class AdamW8bit(Optimizer):
     """AdamW with block-wise 8-bit moments (Dettmers et al. 2022, arXiv 2110.02861), on CPUs and GPUs.
 
     The update is AdamW's, computed in float32 from the moments of the step before, which are kept as codes of
-    a dynamic map with one scale for 256 of them: see :mod:`ultra_optim.quantised_state`.
+    a dynamic map with one scale for 256 of them: see :mod:`ultra_optim.families.quantised`.
 
     Groups of kind ``embedding`` and tensors of fewer than ``min_8bit_size`` elements keep float32 moments.
 
@@ -40,7 +40,7 @@ class AdamW8bit(Optimizer):
         betas: decay rates of the first and second moment.
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
         min_8bit_size: tensors of fewer elements keep float32 moments.
 
     Raises:

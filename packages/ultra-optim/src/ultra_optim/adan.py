@@ -7,13 +7,13 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 from ultra_optim.base import Optimizer, elementwise
-from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.compiled import compilable
-from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.operations import KEEP, Number, adam_, add, copy_, lerp_, scaled
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.engine.operations import KEEP, Number, adam_, add, copy_, lerp_, scaled
 
 
 class Adan(Optimizer):
@@ -35,11 +35,11 @@ class Adan(Optimizer):
         betas: decay rates of the gradient, of its difference, and of the squared look-ahead gradient.
         eps: added to the denominator.
         weight_decay: multiplied by the learning rate.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
         no_prox: decoupled decay as in AdamW instead of the proximal one.
         max_grad_norm: scale the gradients of all groups to at most this norm before anything else, 0 never;
             clip here or in the trainer, but in all steps alike, because differences are taken.
-        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -82,7 +82,7 @@ class Adan(Optimizer):
         """Add a group after checking it.
 
         Raises:
-            ValueError: see :meth:`ultra_optim.checks.Checked.add_param_group`; or the decay is cautious and
+            ValueError: see :meth:`ultra_optim.contract.checks.Checked.add_param_group`; or the decay is cautious and
                 proximal at once.
         """
         chosen = {**self.defaults, **param_group}

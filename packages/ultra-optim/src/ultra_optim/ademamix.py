@@ -7,14 +7,14 @@ from typing import Annotated, Any, ClassVar
 
 from torch import Tensor
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 from ultra_optim.adamw import adam_numbers
 from ultra_optim.base import Optimizer
-from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.compiled import compilable
-from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.operations import KEEP, Number, adam_, add, lerp_
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.engine.operations import KEEP, Number, adam_, add, lerp_
 
 
 class AdEMAMix(Optimizer):
@@ -39,11 +39,11 @@ class AdEMAMix(Optimizer):
         betas: decay rates b1 of the fast average, b2 of the second moment, b3 of the slow average.
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
         alpha: weight of the slow average.
         t_alpha_beta3: T; None takes ``total_steps``, 0 has no warm-up.
         total_steps: updates of the run.
-        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, neither ``t_alpha_beta3`` nor ``total_steps``, a parameter
@@ -85,7 +85,7 @@ class AdEMAMix(Optimizer):
         """Add a group after checking it.
 
         Raises:
-            ValueError: see :meth:`ultra_optim.checks.Checked.add_param_group`; or nobody says over how many
+            ValueError: see :meth:`ultra_optim.contract.checks.Checked.add_param_group`; or nobody says over how many
                 steps the slow average comes in.
         """
         chosen = {**self.defaults, **param_group}

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ultra_optim.base import Optimizer
-from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.compiled import compilable
-from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.operations import Number, add_, clamped, clip_, lerp_, square_average_
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.engine.operations import Number, add_, clamped, clip_, lerp_, square_average_
 
 
 class ADOPT(Optimizer):
@@ -35,9 +35,9 @@ class ADOPT(Optimizer):
         betas: decay rates of the first and second moment.
         eps: lower bound of the denominator.
         weight_decay: decoupled, multiplied by the learning rate.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
         clip: bound the elements of the normalised gradient by t^(1/4).
-        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

@@ -9,14 +9,14 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
-from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.decay import DecayRule
-from ultra_optim.draws import normal
-from ultra_optim.matrices import ADAMW_STATE
-from ultra_optim.spellings import OptionAlias
-from ultra_optim.stacks import Product, Stack, StackedOptimizer, product
-from ultra_optim.traits import OptimizerTraits
+from ultra_core.contracts import Range
+from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.decay import DecayRule
+from ultra_optim.engine.draws import normal
+from ultra_optim.families.matrices import ADAMW_STATE
+from ultra_optim.families.stacks import Product, Stack, StackedOptimizer, product
+from ultra_optim.roles.spellings import OptionAlias
 
 Projection = Literal["std", "reverse_std", "right", "left"]
 """Which side of a gradient is projected, in the words of the authors' code."""
@@ -68,7 +68,7 @@ class APOLLO(StackedOptimizer):
         disable_nl: do not limit growth.
         seed: of the random numbers.
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
         ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of

@@ -10,12 +10,12 @@ import attrs
 import torch
 from torch import Tensor
 
-from ultra_core.aliases import Alias
+from ultra_core.plugins.aliases import Alias
 from ultra_optim.apollo import APOLLO
-from ultra_optim.matrices import ADAMW_STATE
-from ultra_optim.quantised_state import BLOCK, dequantize, quantize_
-from ultra_optim.stacks import Stack
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.families.matrices import ADAMW_STATE
+from ultra_optim.families.quantised import BLOCK, dequantize, quantize_
+from ultra_optim.families.stacks import Stack
 
 MOMENTS = {"low_avg": True, "low_avg_sq": False}
 """Whether they have a sign."""
@@ -25,7 +25,7 @@ class APOLLO8bit(APOLLO):
     """APOLLO (Zhu et al. 2025, arXiv 2412.05270) with block-wise 8-bit moments (arXiv 2110.02861).
 
     The update is APOLLO's, computed from the moments of the step before, which are kept as codes of a dynamic
-    map with one scale for 256 of them: see :mod:`ultra_optim.quantised_state`. State of a matrix of sides
+    map with one scale for 256 of them: see :mod:`ultra_optim.families.quantised`. State of a matrix of sides
     m >= n: 2 m r (1 + 4/256) bytes instead of 8 m r. The AdamW part keeps float32: a few vectors, and
     embeddings and heads, which eight bits harm most.
 
@@ -50,7 +50,7 @@ class APOLLO8bit(APOLLO):
         disable_nl: do not limit growth.
         seed: of the random numbers.
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
         ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of

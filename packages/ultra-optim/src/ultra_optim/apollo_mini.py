@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 from ultra_optim.apollo import APOLLO, Projection
-from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.decay import DecayRule
-from ultra_optim.spellings import Implied
-from ultra_optim.stacks import StackedOptimizer
+from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.engine.decay import DecayRule
+from ultra_optim.families.stacks import StackedOptimizer
+from ultra_optim.roles.spellings import Implied
 
 
 class APOLLOMini(APOLLO):
@@ -39,7 +39,7 @@ class APOLLOMini(APOLLO):
         disable_nl: do not limit growth.
         seed: of the random numbers.
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
         ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of

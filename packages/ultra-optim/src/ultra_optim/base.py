@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_optim.checks import Checked
-from ultra_optim.compiled import compiling, is_wanted
-from ultra_optim.native import check_compiler, wanted
-from ultra_optim.slices import Look, Update, Walk, look, once, walk_all, walk_alone
-from ultra_optim.slices import elementwise as elementwise
-from ultra_optim.slices import wide_dtype as wide_dtype
-from ultra_optim.threads import on_cpu
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.checks import Checked
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.c_backend import check_compiler, wanted
+from ultra_optim.engine.compiled import compiling, is_wanted
+from ultra_optim.engine.passes import Look, Update, Walk, look, once, walk_all, walk_alone
+from ultra_optim.engine.passes import elementwise as elementwise
+from ultra_optim.engine.passes import wide_dtype as wide_dtype
+from ultra_optim.engine.threads import on_cpu
 
 SLICE = 1 << 19
 """Elements that work by whole tensors takes at a time on a CPU: a few such tensors fit a last-level cache."""
@@ -42,7 +42,7 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits()
     compiled: bool | None = False
-    """Whether element-wise updates are compiled, see :func:`ultra_optim.compiled.compiling`."""
+    """Whether element-wise updates are compiled, see :func:`ultra_optim.engine.compiled.compiling`."""
     _walks: list[tuple[Walk, Look]]
     _tasks: list[Callable[[], None]]
 

@@ -9,10 +9,11 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
-from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.decay import DecayRule, decay_numbers
-from ultra_optim.factored import (
+from ultra_core.contracts import Range
+from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.decay import DecayRule, decay_numbers
+from ultra_optim.families.factored import (
     FactoredOptimizer,
     Kept,
     Matrices,
@@ -29,8 +30,7 @@ from ultra_optim.factored import (
     sums_of,
     widen,
 )
-from ultra_optim.spellings import OptionAlias
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.roles.spellings import OptionAlias
 
 
 class CAME(FactoredOptimizer):
@@ -60,7 +60,7 @@ class CAME(FactoredOptimizer):
         eps: eps1 and eps2.
         clip_threshold: largest rms of U.
         weight_decay: decoupled, multiplied by the learning rate.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ultra_optim.adamw import adam_numbers
 from ultra_optim.base import Optimizer
-from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.compiled import compilable
-from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.operations import KEEP, Number, adam_, lerp_, of_each, square_sum
-from ultra_optim.slices import Walk, look
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.engine.operations import KEEP, Number, adam_, lerp_, of_each, square_sum
+from ultra_optim.engine.passes import Walk, look
 
 LEAST_AGREEMENT = 1e-3
 """Lower bound of the share of agreeing elements that the step is divided by."""
@@ -43,8 +43,8 @@ class CautiousAdamW(Optimizer):
         betas: decay rates of the first and second moment.
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate; not masked.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
-        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
+        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

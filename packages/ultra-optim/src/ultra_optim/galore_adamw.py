@@ -8,13 +8,13 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
-from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.decay import DecayRule
-from ultra_optim.matrices import ADAMW_STATE
-from ultra_optim.spellings import Implied, OptionAlias
-from ultra_optim.stacks import Product, Stack, StackedOptimizer, adam_direction, product
-from ultra_optim.traits import OptimizerTraits
+from ultra_core.contracts import Range
+from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.decay import DecayRule
+from ultra_optim.families.matrices import ADAMW_STATE
+from ultra_optim.families.stacks import Product, Stack, StackedOptimizer, adam_direction, product
+from ultra_optim.roles.spellings import Implied, OptionAlias
 
 
 class GaLoreAdamW(StackedOptimizer):
@@ -50,7 +50,7 @@ class GaLoreAdamW(StackedOptimizer):
         scale: factor of the projected update.
         max_dim: largest side of a matrix that is projected, or None.
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
         ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of

@@ -6,12 +6,12 @@ from typing import Annotated, Any, ClassVar
 
 from torch import Tensor
 
-from ultra_core.options import Range
-from ultra_optim.averaging import AveragedOptimizer, average_, average_numbers, direction_numbers
-from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.compiled import compilable
-from ultra_optim.operations import Number, adam_, scaled
-from ultra_optim.traits import OptimizerTraits
+from ultra_core.contracts import Range
+from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.operations import Number, adam_, scaled
+from ultra_optim.families.averaging import AveragedOptimizer, average_, average_numbers, direction_numbers
 
 
 class GPAAdamW(AveragedOptimizer):
@@ -40,7 +40,7 @@ class GPAAdamW(AveragedOptimizer):
         weight_decay: decoupled, multiplied by the learning rate.
         mu_y: weight of the average where gradients are taken.
         mu_x: how much of the average stays at each update: 1 / (1 - mu_x) updates are remembered.
-        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

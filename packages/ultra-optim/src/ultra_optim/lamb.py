@@ -8,15 +8,15 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 from ultra_optim.adamw import adam_numbers, adamw_update
 from ultra_optim.base import Optimizer
-from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.compiled import compilable
-from ultra_optim.experts import each_weight, expert_dims
-from ultra_optim.operations import Number, adam_, adam_again_, of_each, scaled, square_sum
-from ultra_optim.slices import Walk, look_over
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.operations import Number, adam_, adam_again_, of_each, scaled, square_sum
+from ultra_optim.engine.passes import Walk, look_over
+from ultra_optim.families.experts import each_weight, expert_dims
 
 
 class LAMB(Optimizer):
@@ -41,7 +41,7 @@ class LAMB(Optimizer):
         eps: added to the denominator.
         weight_decay: added to the direction before it is rescaled.
         max_trust: upper bound of phi, or None.
-        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

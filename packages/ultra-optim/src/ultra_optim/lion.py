@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ultra_optim.base import Optimizer
-from ultra_optim.checks import Beta, LearningRate, WeightDecay
-from ultra_optim.compiled import compilable
-from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.operations import Number, add_, lerp, lerp_
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.checks import Beta, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.engine.operations import Number, add_, lerp, lerp_
 
 
 class Lion(Optimizer):
@@ -32,8 +32,8 @@ class Lion(Optimizer):
         lr: learning rate.
         betas: weight of the momentum in the update, and its decay rate.
         weight_decay: decoupled, multiplied by the learning rate.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
-        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
+        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

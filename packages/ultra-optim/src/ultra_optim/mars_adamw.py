@@ -9,16 +9,16 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 from ultra_optim.adamw import adam_numbers, adamw_update
 from ultra_optim.base import Optimizer
-from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.compiled import compilable
-from ultra_optim.decay import DecayRule, decay_numbers
-from ultra_optim.experts import each_weight, expert_dims
-from ultra_optim.operations import Number, copy_, lerp, of_each, square_sum
-from ultra_optim.slices import Walk, look_over
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.decay import DecayRule, decay_numbers
+from ultra_optim.engine.operations import Number, copy_, lerp, of_each, square_sum
+from ultra_optim.engine.passes import Walk, look_over
+from ultra_optim.families.experts import each_weight, expert_dims
 
 
 class MARSAdamW(Optimizer):
@@ -45,13 +45,13 @@ class MARSAdamW(Optimizer):
         betas: decay rates of the first and second moment.
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
         gamma: strength of the correction.
         optimize_1d: correct the gradients of all tensors.
         lr_1d: learning rate of AdamW; it follows the schedule of the group's.
         betas_1d: decay rates of AdamW's moments.
         weight_decay_1d: AdamW's weight decay.
-        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, ``lr_1d`` with ``lr`` 0, a parameter listed twice, a
@@ -95,7 +95,7 @@ class MARSAdamW(Optimizer):
         """Add a group after checking it; what it sets itself holds for its vectors too.
 
         Raises:
-            ValueError: see :meth:`ultra_optim.checks.Checked.add_param_group`; or ``lr_1d`` has no share of a
+            ValueError: see :meth:`ultra_optim.contract.checks.Checked.add_param_group`; or ``lr_1d`` has no share of a
                 learning rate of 0.
         """
         own = {f"{name}_1d": None for name in ("lr", "weight_decay") if name in param_group}

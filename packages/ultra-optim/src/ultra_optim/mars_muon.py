@@ -7,15 +7,15 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 from ultra_optim.base import elementwise
-from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.decay import DecayRule
+from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.decay import DecayRule
+from ultra_optim.families.matrices import ADAMW_STATE, matrices_in, matrix_layout
+from ultra_optim.families.muon import MuonFamily, momentum_update
+from ultra_optim.families.orthogonal import QUINTIC, AdjustLR
 from ultra_optim.mars_adamw import corrected_gradients
-from ultra_optim.matrices import ADAMW_STATE, matrices_in, matrix_layout
-from ultra_optim.muon_family import MuonFamily, momentum_update
-from ultra_optim.orthogonal import QUINTIC, AdjustLR
-from ultra_optim.traits import OptimizerTraits
 
 
 class MARSMuon(MuonFamily):
@@ -48,7 +48,7 @@ class MARSMuon(MuonFamily):
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
         betas: decay rates of AdamW's moments.
         eps: added to AdamW's denominator.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
         ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
@@ -126,5 +126,5 @@ def momentum_of_corrected(
     corrected: list[Tensor],
     **options: Any,
 ) -> None:
-    """Apply :func:`ultra_optim.muon_family.momentum_update` with C in place of the gradients."""
+    """Apply :func:`ultra_optim.families.muon.momentum_update` with C in place of the gradients."""
     momentum_update(params, corrected, momenta, directions, **options)

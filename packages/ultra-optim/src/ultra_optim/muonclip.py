@@ -8,17 +8,16 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, distributed, nn
 
+from ultra_core.contracts import LogitRows, Range, RecordsLogits
 from ultra_core.errors import PluginError
-from ultra_core.logits import LogitRows, RecordsLogits
-from ultra_core.options import Range
 from ultra_optim.base import wide_dtype
-from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.decay import DecayRule
-from ultra_optim.groups import Modules
-from ultra_optim.matrices import ADAMW_STATE
-from ultra_optim.muon_family import MuonFamily
-from ultra_optim.orthogonal import QUINTIC, AdjustLR
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.decay import DecayRule
+from ultra_optim.families.matrices import ADAMW_STATE
+from ultra_optim.families.muon import MuonFamily
+from ultra_optim.families.orthogonal import QUINTIC, AdjustLR
+from ultra_optim.roles.groups import Modules
 
 NO_MODEL = (
     "MuonClip must know the attention blocks whose logits it bounds: use "
@@ -26,7 +25,7 @@ NO_MODEL = (
 )
 NO_TARGET = (
     "MuonClip finds no attention whose logits it could bound. It needs blocks that record them "
-    "(ultra_core.logits.RecordsLogits) and whose projections of q and k are trained: of ultra's blocks "
+    "(ultra_core.contracts.RecordsLogits) and whose projections of q and k are trained: of ultra's blocks "
     "standard_attn, gqa_attn, gated_softmax_attn, sigmoid_attn, fox_attn, latent_attn and ode, without "
     "qk_norm, which bounds logits by itself, and without BitNet projections. Use muon for other models"
 )
@@ -54,7 +53,7 @@ class MuonClip(MuonFamily):
     keys that heads have of their own are scaled so, the rotated query of head h by gamma_h, and the rotated
     key, which all heads share, not at all.
 
-    Blocks say themselves what is to be scaled (:class:`ultra_core.logits.RecordsLogits`): softmax and sigmoid
+    Blocks say themselves what is to be scaled (:class:`ultra_core.contracts.RecordsLogits`): softmax and sigmoid
     attention, ``titan_attn`` without memory and persistent tokens, latent attention, the attention inside
     ``ode``. Those with QK-norm, whose logits are bounded already, with quantised projections or with frozen
     ones are left as they are, and so are sparse attention, every other ``titan_attn`` and all that is not
@@ -91,7 +90,7 @@ class MuonClip(MuonFamily):
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
         betas: decay rates of AdamW's moments.
         eps: added to AdamW's denominator.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
         ValueError: no model, or none of its blocks has logits to bound; bare tensors, a group without
@@ -289,7 +288,7 @@ def _target(block: Any, rows: tuple[LogitRows, ...]) -> Target:
 
 
 def clip_factors(maxima: Tensor, *, threshold: float, alpha: float, key_heads: int) -> dict[str, Tensor]:
-    """Return the factors of the parts of :class:`ultra_core.logits.LogitRows`, one a head.
+    """Return the factors of the parts of :class:`ultra_core.contracts.LogitRows`, one a head.
 
     Args:
         maxima: largest logit of each head ``(H,)``. One that is not finite clips nothing: what overflowed in

@@ -8,15 +8,15 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 from ultra_optim.base import wide_dtype
-from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.decay import DecayRule
-from ultra_optim.kept import like
-from ultra_optim.matrices import ADAMW_STATE, matrices_in, matrix_layout
-from ultra_optim.muon_family import MuonFamily
-from ultra_optim.orthogonal import QUINTIC, AdjustLR
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.state_spec import like
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.decay import DecayRule
+from ultra_optim.families.matrices import ADAMW_STATE, matrices_in, matrix_layout
+from ultra_optim.families.muon import MuonFamily
+from ultra_optim.families.orthogonal import QUINTIC, AdjustLR
 
 TINY = 1e-10
 """Least mean square of a row; a row that never moves stays where it is."""
@@ -51,7 +51,7 @@ class NorMuon(MuonFamily):
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
         betas: decay rates of AdamW's moments.
         eps: added to AdamW's denominator.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
         ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of

@@ -9,14 +9,14 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 from ultra_optim.base import Optimizer, wide_dtype
-from ultra_optim.checks import INFINITY, Beta, LearningRate, WeightDecay
-from ultra_optim.compiled import compilable, compiling
-from ultra_optim.kept import like
-from ultra_optim.operations import Number, adam_, add_, scale_, scaled
-from ultra_optim.slices import Walk, look_over
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.checks import INFINITY, Beta, LearningRate, WeightDecay
+from ultra_optim.contract.state_spec import like
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.compiled import compilable, compiling
+from ultra_optim.engine.operations import Number, adam_, add_, scale_, scaled
+from ultra_optim.engine.passes import Walk, look_over
 
 
 class Prodigy(Optimizer):
@@ -52,7 +52,7 @@ class Prodigy(Optimizer):
         use_bias_correction: correct the moments for their start; transformers train better with it.
         safeguard_warmup: leave the rate out of s, for schedules that warm up.
         slice_p: estimate d from every slice_p-th element; 11 saves nearly half of the memory.
-        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

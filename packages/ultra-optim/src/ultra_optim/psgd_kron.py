@@ -9,14 +9,14 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
-from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.decay import DecayRule
-from ultra_optim.draws import normal
-from ultra_optim.matrices import ADAMW_STATE
-from ultra_optim.stacks import Stack, StackedOptimizer
-from ultra_optim.traits import OptimizerTraits
-from ultra_optim.triangular import gram, subtract_product_, triangular_product
+from ultra_core.contracts import Range
+from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.decay import DecayRule
+from ultra_optim.engine.draws import normal
+from ultra_optim.families.matrices import ADAMW_STATE
+from ultra_optim.families.stacks import Stack, StackedOptimizer
+from ultra_optim.families.triangular import gram, subtract_product_, triangular_product
 
 
 class PSGDKron(StackedOptimizer):
@@ -64,7 +64,7 @@ class PSGDKron(StackedOptimizer):
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
         betas: decay rates of AdamW's moments.
         eps: added to AdamW's denominator.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
         ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of

@@ -13,10 +13,8 @@ from ultra_optim.apollo_8bit import APOLLO8bit
 from ultra_optim.apollo_mini import APOLLOMini
 from ultra_optim.came import CAME
 from ultra_optim.cautious_adamw import CautiousAdamW
-from ultra_optim.factory import build
 from ultra_optim.galore_adamw import GaLoreAdamW
 from ultra_optim.gpa_adamw import GPAAdamW
-from ultra_optim.groups import describe, param_groups
 from ultra_optim.lamb import LAMB
 from ultra_optim.lion import Lion
 from ultra_optim.mars_adamw import MARSAdamW
@@ -27,6 +25,8 @@ from ultra_optim.normuon import NorMuon
 from ultra_optim.prodigy import Prodigy
 from ultra_optim.psgd_kron import PSGDKron
 from ultra_optim.radam import RAdam
+from ultra_optim.roles.build import build
+from ultra_optim.roles.groups import describe, param_groups
 from ultra_optim.schedulefree_adamw import ScheduleFreeAdamW
 from ultra_optim.scion import Scion
 from ultra_optim.sgd_momentum import SGDMomentum

@@ -12,8 +12,9 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Literal
 
+from ultra_core.contracts import Range
 from ultra_core.errors import UltraError
-from ultra_core.options import Range, mismatch, read_options
+from ultra_core.plugins.signatures import mismatch, read_options
 
 Steps = Annotated[int, Range(min=0)]
 TotalSteps = Annotated[int, Range(min=1)]

@@ -8,12 +8,12 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 from ultra_optim.base import batches, elementwise, wide_dtype
-from ultra_optim.checks import INFINITY, Epsilon, LearningRate
-from ultra_optim.matrices import MatrixOptimizer, matrices_in, matrix_layout
-from ultra_optim.orthogonal import QUINTIC, orthogonalize_
-from ultra_optim.traits import MATRIX_KINDS, OptimizerTraits
+from ultra_optim.contract.checks import INFINITY, Epsilon, LearningRate
+from ultra_optim.contract.traits import MATRIX_KINDS, OptimizerTraits
+from ultra_optim.families.matrices import MatrixOptimizer, matrices_in, matrix_layout
+from ultra_optim.families.orthogonal import QUINTIC, orthogonalize_
 
 Radius = Annotated[float, Range(gt=0, lt=INFINITY)]
 

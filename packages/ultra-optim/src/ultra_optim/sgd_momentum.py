@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ultra_optim.base import Optimizer
-from ultra_optim.checks import Beta, LearningRate, WeightDecay
-from ultra_optim.compiled import compilable
-from ultra_optim.operations import Number, add, add_, fused, scale_
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.checks import Beta, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.operations import Number, add, add_, fused, scale_
 
 
 class SGDMomentum(Optimizer):
@@ -34,7 +34,7 @@ class SGDMomentum(Optimizer):
         dampening: part of the gradient that does not enter the momentum.
         weight_decay: coupled L2 term.
         nesterov: look ahead; needs momentum and no dampening.
-        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
+        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

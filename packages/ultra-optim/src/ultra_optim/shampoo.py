@@ -8,12 +8,12 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
-from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.decay import DecayRule
-from ultra_optim.matrices import ADAMW_STATE
-from ultra_optim.stacks import Stack, StackedOptimizer, adam_direction
-from ultra_optim.traits import OptimizerTraits
+from ultra_core.contracts import Range
+from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.decay import DecayRule
+from ultra_optim.families.matrices import ADAMW_STATE
+from ultra_optim.families.stacks import Stack, StackedOptimizer, adam_direction
 
 
 class Shampoo(StackedOptimizer):
@@ -53,7 +53,7 @@ class Shampoo(StackedOptimizer):
         max_preconditioner_dim: rows and columns of the largest block.
         grafting: whose length the update takes.
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
         ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of

@@ -8,12 +8,12 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
-from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.decay import DecayRule
-from ultra_optim.matrices import ADAMW_STATE
-from ultra_optim.stacks import Stack, StackedOptimizer, adam_direction
-from ultra_optim.traits import OptimizerTraits
+from ultra_core.contracts import Range
+from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.decay import DecayRule
+from ultra_optim.families.matrices import ADAMW_STATE
+from ultra_optim.families.stacks import Stack, StackedOptimizer, adam_direction
 
 
 class SOAP(StackedOptimizer):
@@ -54,7 +54,7 @@ class SOAP(StackedOptimizer):
         max_precond_dim: largest side that is rotated.
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
         adamw_betas: decay rates of AdamW groups that set no ``betas``.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
         ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of

@@ -8,14 +8,14 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 from ultra_optim.base import Optimizer, elementwise
-from ultra_optim.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.compiled import compilable
-from ultra_optim.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.operations import Number, add_, clamped, clip_, lerp_, scaled
-from ultra_optim.spellings import OptionAlias
-from ultra_optim.traits import OptimizerTraits
+from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.engine.operations import Number, add_, clamped, clip_, lerp_, scaled
+from ultra_optim.roles.spellings import OptionAlias
 
 
 class Sophia(Optimizer):
@@ -49,8 +49,8 @@ class Sophia(Optimizer):
         update_period: steps between estimates of the curvature.
         eps: least denominator.
         weight_decay: decoupled, multiplied by the learning rate.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
-        compile: compile the update; if None, on a CPU that has a C compiler: see :mod:`ultra_optim.compiled`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
+        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a

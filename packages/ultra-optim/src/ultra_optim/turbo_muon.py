@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from ultra_core.options import Range
-from ultra_optim.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.decay import DecayRule
-from ultra_optim.matrices import ADAMW_STATE
-from ultra_optim.muon_family import MuonFamily
-from ultra_optim.orthogonal import ALMOST_ORTHOGONAL, AdjustLR
-from ultra_optim.traits import OptimizerTraits
+from ultra_core.contracts import Range
+from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
+from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine.decay import DecayRule
+from ultra_optim.families.matrices import ADAMW_STATE
+from ultra_optim.families.muon import MuonFamily
+from ultra_optim.families.orthogonal import ALMOST_ORTHOGONAL, AdjustLR
 
 
 class TurboMuon(MuonFamily):
@@ -39,7 +39,7 @@ class TurboMuon(MuonFamily):
         adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
         betas: decay rates of AdamW's moments.
         eps: added to AdamW's denominator.
-        decay_rule: how weight decay acts, see :data:`ultra_optim.decay.DecayRule`.
+        decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
         ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 
-from ultra_train.tasks.mlm_evaluation import MLMTrainer
+from ultra_train.tasks.mlm.evaluation import MLMTrainer
 
 VOCABULARY = 96
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from ultra_train.lengths import can_read, readable_length
+from ultra_train.hf.lengths import can_read, readable_length
 
 TWO_LESS = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
 """Families that count positions from the one after that of padding."""

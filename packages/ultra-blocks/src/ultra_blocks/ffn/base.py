@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ultra_blocks.activations import Activation
 from ultra_blocks.layout import Layout, check_layout
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import ParamInfo
 
 __all__ = ["ACTIVATIONS", "Activation", "FeedForward"]
 

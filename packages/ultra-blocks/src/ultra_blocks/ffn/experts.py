@@ -14,7 +14,7 @@ from ultra_blocks.ffn.glu import GLU
 from ultra_blocks.ffn.mlp import MLP
 from ultra_blocks.functional.experts import grouped_linear
 from ultra_blocks.linear import BitLinear, quantise_activations, quantise_weight
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import ParamInfo
 
 
 class ExpertLinear(nn.Module):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ultra_blocks.ffn.base import ACTIVATIONS, Activation, FeedForward
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
-from ultra_core.aliases import Alias
-from ultra_core.options import FromModel, Range
+from ultra_core.contracts import FromModel, Range
+from ultra_core.plugins.aliases import Alias
 
 
 class GLU(FeedForward):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ultra_blocks.ffn.base import ACTIVATIONS, Activation, FeedForward
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory
-from ultra_core.options import FromModel, Range
+from ultra_core.contracts import FromModel, Range
 
 
 class MLP(FeedForward):

@@ -17,8 +17,8 @@ from ultra_blocks.functional.experts import Routing, balance_loss, route, z_loss
 from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory
 from ultra_core import ffns
-from ultra_core.options import FromModel, Range, bind, require
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import FromModel, ParamInfo, Range
+from ultra_core.plugins.signatures import bind, require
 
 
 class MoE(nn.Module):

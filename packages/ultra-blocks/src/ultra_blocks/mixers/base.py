@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.positions import PositionCode, PositionSpec, build
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import ParamInfo
 
 __all__ = ["LinearFactory", "Mixer", "Traits"]
 

@@ -17,8 +17,9 @@ from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.softmax import KVCache
 from ultra_blocks.mixers.sparse import SparseAttention, one_token
 from ultra_blocks.positions import PositionSpec
-from ultra_core.aliases import Alias
-from ultra_core.options import FromModel, Range, require
+from ultra_core.contracts import FromModel, Range
+from ultra_core.plugins.aliases import Alias
+from ultra_core.plugins.signatures import require
 
 
 class BigBirdAttention(SparseAttention):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ultra_blocks.functional.delta_rule import DeltaGates, delta_rule, delta_step
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate, head_width
-from ultra_core.options import require
+from ultra_core.plugins.signatures import require
 
 DT_RANGE, DT_FLOOR = (1e-3, 1e-1), 1e-4
 """Steps ``softplus(dt_bias)`` start log-uniform in the range, but not below the floor."""

@@ -10,8 +10,8 @@ from torch import nn
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.delta_rule import DeltaRule
 from ultra_blocks.mixers.linear_recurrence import OutputGate
-from ultra_core.aliases import Alias
-from ultra_core.options import FromModel, Range
+from ultra_core.contracts import FromModel, Range
+from ultra_core.plugins.aliases import Alias
 
 
 class DeltaNet(DeltaRule):

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.delta_rule import DeltaRule, draw_decays
 from ultra_blocks.mixers.linear_recurrence import OutputGate
-from ultra_core.aliases import Alias
-from ultra_core.options import FromModel, Range
+from ultra_core.contracts import FromModel, Range
+from ultra_core.plugins.aliases import Alias
 
 
 class GatedDeltaNet(DeltaRule):

@@ -11,9 +11,8 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.softmax import KVCache, SoftmaxAttention
 from ultra_blocks.positions import PositionSpec
-from ultra_core.aliases import Alias
-from ultra_core.options import FromModel, Range
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import FromModel, ParamInfo, Range
+from ultra_core.plugins.aliases import Alias
 
 Gate = Literal["element", "head"]
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from ultra_blocks.functional.gated_linear import gated_linear, gated_step
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate, head_width
-from ultra_core.aliases import Alias
-from ultra_core.options import FromModel, Range, require
+from ultra_core.contracts import FromModel, Range
+from ultra_core.plugins.aliases import Alias
+from ultra_core.plugins.signatures import require
 
 
 class GLA(LinearRecurrence):

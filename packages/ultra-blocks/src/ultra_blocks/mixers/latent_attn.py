@@ -19,9 +19,9 @@ from ultra_blocks.mixers.softmax import check_options, columns
 from ultra_blocks.norms.base import like
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
-from ultra_core.aliases import Alias
-from ultra_core.logits import LogitRows
-from ultra_core.options import FromModel, Range, require
+from ultra_core.contracts import FromModel, LogitRows, Range
+from ultra_core.plugins.aliases import Alias
+from ultra_core.plugins.signatures import require
 
 
 class LatentCache(NamedTuple):

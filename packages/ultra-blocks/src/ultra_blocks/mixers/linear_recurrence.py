@@ -15,8 +15,8 @@ from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
 from ultra_blocks.norms.rms_norm import RMSNorm
-from ultra_core.options import require
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import ParamInfo
+from ultra_core.plugins.signatures import require
 
 OutputGate = Literal["swish", "sigmoid", "none"]
 

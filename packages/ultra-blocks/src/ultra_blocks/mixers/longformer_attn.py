@@ -18,8 +18,9 @@ from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.sparse import SparseAttention, normed, one_token
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
-from ultra_core.aliases import Alias
-from ultra_core.options import FromModel, Range, require
+from ultra_core.contracts import FromModel, Range
+from ultra_core.plugins.aliases import Alias
+from ultra_core.plugins.signatures import require
 
 ALIGN = 16
 """Where packed documents begin: few places are lost, and a block is still worth a matrix product."""

@@ -15,9 +15,9 @@ from ultra_blocks.functional.ssd import Scan, log_softplus, ssd
 from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
-from ultra_core.aliases import Alias
-from ultra_core.options import FromModel, Range, require
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import FromModel, ParamInfo, Range
+from ultra_core.plugins.aliases import Alias
+from ultra_core.plugins.signatures import require
 
 
 class MambaState(NamedTuple):

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ultra_core.logits import LogitRows, Part
+from ultra_core.contracts import LogitRows, Part
 
 
 class MaxLogits(nn.Module):
-    """Mixin of blocks that keep to :class:`ultra_core.logits.RecordsLogits`; forward calls :meth:`_note`.
+    """Mixin of blocks that keep to :class:`ultra_core.contracts.RecordsLogits`; forward calls :meth:`_note`.
 
     The maxima are no part of the state: they live from the forward passes of a step to its end. Recomputed
     activations record the same again; ``torch.compile`` then breaks its graph at every block that records.

@@ -23,9 +23,9 @@ from ultra_blocks.mixers.compression import BlockCompressor
 from ultra_blocks.mixers.sparse import SparseAttention, normed, one_token
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
-from ultra_core.aliases import Alias
-from ultra_core.options import FromModel, Range, require
-from ultra_core.params import Kind, ParamInfo
+from ultra_core.contracts import FromModel, Kind, ParamInfo, Range
+from ultra_core.plugins.aliases import Alias
+from ultra_core.plugins.signatures import require
 
 QUERIES = 1024
 """Queries whose compressed scores are in memory at a time."""

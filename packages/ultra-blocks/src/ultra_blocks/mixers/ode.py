@@ -17,8 +17,9 @@ from ultra_blocks.mixers.softmax import check_options
 from ultra_blocks.mixers.standard_attn import StandardAttention
 from ultra_blocks.norms.layer_norm import LayerNorm
 from ultra_blocks.positions import PositionSpec
-from ultra_core.aliases import Alias
-from ultra_core.options import FromModel, Range, require
+from ultra_core.contracts import FromModel, Range
+from ultra_core.plugins.aliases import Alias
+from ultra_core.plugins.signatures import require
 
 
 class _Derivative(StandardAttention):

@@ -25,8 +25,9 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
 from ultra_blocks.positions import real_positions
-from ultra_core.aliases import Alias
-from ultra_core.options import FromModel, Range, require
+from ultra_core.contracts import FromModel, Range
+from ultra_core.plugins.aliases import Alias
+from ultra_core.plugins.signatures import require
 
 
 class RetentionState(NamedTuple):

@@ -14,8 +14,8 @@ from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.softmax import KVCache, SoftmaxAttention, Terms
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
-from ultra_core.aliases import Alias
-from ultra_core.options import FromModel, Range
+from ultra_core.contracts import FromModel, Range
+from ultra_core.plugins.aliases import Alias
 
 
 class SigmoidAttention(SoftmaxAttention):

@@ -18,8 +18,8 @@ from ultra_blocks.mixers.base import Mixer, Traits
 from ultra_blocks.mixers.max_logits import MaxLogits, rows_of
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
-from ultra_core.logits import LogitRows
-from ultra_core.options import require
+from ultra_core.contracts import LogitRows
+from ultra_core.plugins.signatures import require
 
 
 class KVCache(NamedTuple):

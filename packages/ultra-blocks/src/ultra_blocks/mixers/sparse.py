@@ -15,7 +15,7 @@ from ultra_blocks.mixers.base import Mixer
 from ultra_blocks.mixers.softmax import check_options
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
-from ultra_core.options import require
+from ultra_core.plugins.signatures import require
 
 
 class SparseAttention(Mixer):

@@ -19,10 +19,9 @@ from ultra_blocks.mixers.titan_deep import DeepMemory
 from ultra_blocks.mixers.titan_memory import TitanMemory
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
-from ultra_core.aliases import Alias
-from ultra_core.logits import LogitRows
-from ultra_core.options import FromModel, Range, require
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import FromModel, LogitRows, ParamInfo, Range
+from ultra_core.plugins.aliases import Alias
+from ultra_core.plugins.signatures import require
 
 Variant = Literal["mag", "mac", "mal"]
 

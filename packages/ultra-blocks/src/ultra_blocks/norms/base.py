@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import ParamInfo
 
 Place = Literal["mixer", "ffn", "final", "embedding", "head"]
 """Where a norm stands: before a mixer or an FFN, after the last layer or the embeddings, in the head."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ultra_blocks.norms.base import Norm, Place, like
 from ultra_blocks.norms.dynamic_tanh import Slopes, initial_alpha
-from ultra_core.options import require
+from ultra_core.plugins.signatures import require
 
 
 class Derf(Norm):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ultra_blocks.norms.base import Norm, Place, like
-from ultra_core.options import Range, require
+from ultra_core.contracts import Range
+from ultra_core.plugins.signatures import require
 
 Slope = Annotated[float, Range(gt=0)]
 Slopes = Slope | dict[Place, Slope] | None

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultra_blocks.norms.base import Norm, Place, like
-from ultra_core.options import Range, require
+from ultra_core.contracts import Range
+from ultra_core.plugins.signatures import require
 
 
 class RMSNorm(Norm):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.positions.base import PositionCode, real_positions
-from ultra_core.options import require
+from ultra_core.plugins.signatures import require
 
 
 class ALiBi(PositionCode):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ultra_blocks.layout import Layout
 from ultra_core import positions as registry
-from ultra_core.options import bind
+from ultra_core.plugins.signatures import bind
 
 Kind = Literal["rotate", "bias", "scores", "embed", "none"]
 

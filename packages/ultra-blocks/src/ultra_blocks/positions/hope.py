@@ -11,7 +11,8 @@ from torch import Tensor
 from ultra_blocks.functional.faded_products import clocks, faded_products, fades
 from ultra_blocks.layout import Layout
 from ultra_blocks.positions.base import PositionCode, real_positions
-from ultra_core.options import FromModel, Range, require
+from ultra_core.contracts import FromModel, Range
+from ultra_core.plugins.signatures import require
 
 
 class HoPE(PositionCode):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.positions.base import PositionCode
-from ultra_core.options import FromModel, Range, require
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import FromModel, ParamInfo, Range
+from ultra_core.plugins.signatures import require
 
 
 class Learned(PositionCode):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from ultra_blocks.positions.base import PositionCode
-from ultra_core.aliases import Alias
+from ultra_core.plugins.aliases import Alias
 
 
 class NoPE(PositionCode):

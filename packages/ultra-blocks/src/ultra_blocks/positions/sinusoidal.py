@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.positions.base import PositionCode
-from ultra_core.options import FromModel, Range
+from ultra_core.contracts import FromModel, Range
 
 
 class Sinusoidal(PositionCode):

@@ -12,7 +12,7 @@ from torch.autograd.gradcheck import GradcheckError, gradcheck
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.base import Traits
-from ultra_core.options import bind, read_options
+from ultra_core.plugins.signatures import bind, read_options
 
 MODEL = {"num_heads": 2, "retention_heads": 2, "dropout": 0.0, "num_layers": 2, "num_loops": 1}
 """Fields of a small model, for parameters that read them; options of a case win."""

@@ -12,7 +12,7 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.testing.cases import BlockCase, output
 from ultra_blocks.testing.draws import Batch, batches, relative_error
 from ultra_blocks.testing.exactness import BLOCK_RULES
-from ultra_core.logits import RecordsLogits
+from ultra_core.contracts import RecordsLogits
 
 
 def _records(case: BlockCase) -> bool:

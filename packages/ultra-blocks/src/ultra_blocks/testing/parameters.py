@@ -8,7 +8,7 @@ from torch import nn
 from ultra_blocks.testing.cases import BlockCase, Case, gradients, output
 from ultra_blocks.testing.draws import Batch, batches
 from ultra_blocks.testing.exactness import BLOCK_RULES
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import ParamInfo
 
 
 def described(module: nn.Module) -> dict[str, ParamInfo]:

@@ -11,9 +11,9 @@ from torch.optim import Optimizer
 
 from ultra_core import optimizers
 from ultra_core.errors import UltraError, did_you_mean, listed
+from ultra_optim.contract.traits import OptimizerTraits, traits_of
 from ultra_optim.testing import learning, state, tensors
 from ultra_optim.testing.subject import Subject
-from ultra_optim.traits import OptimizerTraits, traits_of
 
 
 def _always(traits: OptimizerTraits) -> bool:

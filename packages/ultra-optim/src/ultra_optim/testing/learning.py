@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from ultra_core import optimizers
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import ParamInfo
+from ultra_optim.contract.traits import traits_of
 from ultra_optim.testing.subject import (
     Bag,
     Subject,
@@ -22,7 +23,6 @@ from ultra_optim.testing.subject import (
     train,
     treated,
 )
-from ultra_optim.traits import traits_of
 
 SAME = 0.999999
 """Cosine of two paths of twenty steps in float64 from which on they are one method; AdEMAMix, whose slow

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ultra_core.logits import LogitRows
-from ultra_core.options import read_options
-from ultra_core.params import ParamInfo
-from ultra_optim.factory import build
-from ultra_optim.traits import MATRIX_KINDS, OptimizerTraits, traits_of
+from ultra_core.contracts import LogitRows, ParamInfo
+from ultra_core.plugins.signatures import read_options
+from ultra_optim.contract.traits import MATRIX_KINDS, OptimizerTraits, traits_of
+from ultra_optim.roles.build import build
 
 
 @attrs.frozen

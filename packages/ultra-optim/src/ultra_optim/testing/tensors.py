@@ -7,7 +7,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import ParamInfo
 from ultra_optim.testing.subject import (
     Bag,
     Subject,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import ultra_optim.public  # noqa: F401  every optimizer marks its updates
-from ultra_optim import compiled
+from ultra_optim.engine import compiled
 
 UPDATES = sorted(
     (update for update in compiled.marked() if update.__module__.startswith("ultra_optim.")),

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ultra_train.signals import Signals
+from ultra_train.system.signals import Signals
 
 
 class InterruptCallback(TrainerCallback):

@@ -13,8 +13,8 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from ultra_train import files
 from ultra_train.callbacks.table import Table
+from ultra_train.system import files
 
 OMITTED = frozenset(
     {"total_flos", "train_samples_per_second", "train_steps_per_second", "eval_samples_per_second"}

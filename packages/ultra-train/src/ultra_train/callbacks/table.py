@@ -10,9 +10,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ultra_train import files
-from ultra_train.made import Made
-from ultra_train.run_folder import TABLE
+from ultra_train.run.folder import TABLE
+from ultra_train.system import files
+from ultra_train.system.made import Made
 
 RECORD = "table"
 TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "backslashreplace"}

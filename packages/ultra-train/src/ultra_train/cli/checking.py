@@ -7,11 +7,11 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-from ultra_core.metadata import Entry
+from ultra_core.plugins.metadata import Entry
 
 PROBE = """
 import json, sys
-from ultra_core.metadata import Entry
+from ultra_core.plugins.metadata import Entry
 for line in sys.stdin:
     entry = Entry(**json.loads(line))
     try:

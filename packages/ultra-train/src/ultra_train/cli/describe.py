@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from ultra_core.errors import UnknownNameError, did_you_mean
-from ultra_core.kinds import KINDS, presets
-from ultra_core.metadata import Entry
-from ultra_optim.spellings import written
+from ultra_core.plugins.kinds import KINDS, presets
+from ultra_core.plugins.metadata import Entry
+from ultra_optim.roles.spellings import written
 from ultra_train.cli.kinds import split
 
 
@@ -91,7 +91,7 @@ def _model(plugin: Any) -> Iterator[str]:
 
 
 def _plugin(plugin: Any) -> Iterator[str]:
-    from ultra_core.describe import describe as in_words
+    from ultra_core.plugins.describe import describe as in_words
 
     said = in_words(plugin)
     yield f"  {said.summary}"

@@ -16,7 +16,7 @@ def fill_mask(model: str, texts: tuple[str, ...], top_k: int, runs: str, trust_r
 
     MODEL is the folder of a run or of a model, the name of a run, or a hub id.
     """
-    from ultra_train.fill_mask import fill_mask as fill
+    from ultra_train.tasks.mlm.fill_mask import fill_mask as fill
 
     found = fill(model, list(texts), top_k, runs=runs, trust_remote_code=trust_remote_code)
     for text, blanks in zip(texts, found, strict=True):

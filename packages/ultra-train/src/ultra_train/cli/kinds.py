@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ultra_core.kinds import KINDS
+from ultra_core.plugins.kinds import KINDS
 
 
 def split(name: str) -> tuple[tuple[str, ...], str]:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from ultra_core.hooks import plugin_entries
-from ultra_core.kinds import KINDS, presets
-from ultra_core.metadata import Entry
-from ultra_core.source_files import docstring, summary
-from ultra_optim.facts import facts
+from ultra_core.plugins.hooks import plugin_entries
+from ultra_core.plugins.kinds import KINDS, presets
+from ultra_core.plugins.metadata import Entry
+from ultra_core.plugins.source_files import docstring, summary
+from ultra_optim.contract.facts import facts
 from ultra_train.cli.kinds import Kind
 
 HOOKS = "hook plugins"

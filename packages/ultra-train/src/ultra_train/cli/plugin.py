@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ultra_core.errors import UltraError, listed
-from ultra_core.kinds import KINDS
+from ultra_core.plugins.kinds import KINDS
 from ultra_train.cli.kinds import split
 
 Trial = tuple[str, str, Callable[[], None]]

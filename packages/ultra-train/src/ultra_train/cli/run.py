@@ -61,7 +61,7 @@ def _start(
     loaded = load_preset(preset, [*overrides, *flags], look=True)
     for notice in loaded.notices:
         click.echo(f"notice: {notice}", err=True)
-    from ultra_train.run import execute
+    from ultra_train.run.execution import execute
 
     return execute(loaded, resume=resume, name=name, output_dir=output_dir, device=device)
 

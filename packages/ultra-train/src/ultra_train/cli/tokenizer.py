@@ -57,7 +57,7 @@ def train(
     from ultra_train.data.reading import Reading
     from ultra_train.data.sources import Source, find, records
     from ultra_train.data.summary import left_out, table
-    from ultra_train.tokenizer import train_tokenizer
+    from ultra_train.tokenizer.training import train_tokenizer
 
     sources = [(Source(name, column=column), Reading(name, on_bad_rows)) for name in data]
     for source, _ in sources:  # all of them, before the first is read

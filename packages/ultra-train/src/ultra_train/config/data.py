@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import attrs
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 from ultra_train.config.keys import Count, Fraction, Natural, Positive, Share, key
 
 MLM = ("mlm",)

@@ -8,12 +8,12 @@ from dataclasses import replace
 from ultra_blocks.config import UltraConfig, own_spec, split_spec
 from ultra_core import blocks, ffns, models, norms, optimizers, positions, schedules, tasks
 from ultra_core.config import Source
+from ultra_core.config.key_names import is_override, own_names
+from ultra_core.config.strict import found
+from ultra_core.contracts import SEED_ROLES
 from ultra_core.errors import PluginError, key_of
-from ultra_core.key_names import is_override, own_names
-from ultra_core.params import SEED_ROLES
-from ultra_core.registry import Registry
-from ultra_core.strict import found
-from ultra_optim.preset import displaced
+from ultra_core.plugins.registry import Registry
+from ultra_optim.roles.preset_keys import displaced
 from ultra_train.config.optimizer_rules import roles
 from ultra_train.config.rules import DECODER
 

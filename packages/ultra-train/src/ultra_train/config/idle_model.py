@@ -7,7 +7,7 @@ from typing import Any
 
 from ultra_blocks.config import UltraConfig, short, split_spec
 from ultra_core import blocks, ffns, positions
-from ultra_core.options import read_options
+from ultra_core.plugins.signatures import read_options
 
 Path = tuple[str | int, ...]
 Part = tuple[Any, Collection[str]]

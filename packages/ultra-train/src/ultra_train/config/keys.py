@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import attrs
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 
 Count = Annotated[int, Range(min=1)]
 Natural = Annotated[int, Range(min=0)]

@@ -9,7 +9,7 @@ import attrs
 
 from ultra_core import optimizers
 from ultra_core.errors import listed, shortened
-from ultra_optim.preset import Parsed
+from ultra_optim.roles.preset_keys import Parsed
 from ultra_train.config.dialect import name_of_the_optimizer, names_of_the_model
 from ultra_train.config.idle_model import idle_model
 from ultra_train.config.integrations import idle_integrations

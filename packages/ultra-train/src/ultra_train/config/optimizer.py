@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import attrs
 
-from ultra_core.options import Range
-from ultra_optim.preset import FLAT_DEFAULTS, FLAT_NAMES
+from ultra_core.contracts import Range
+from ultra_optim.roles.preset_keys import FLAT_DEFAULTS, FLAT_NAMES
 from ultra_train.config.keys import Count, NonNegative, key
 
 Beta = Annotated[float, Range(min=0, lt=1)]

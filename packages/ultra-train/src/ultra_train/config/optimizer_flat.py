@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from ultra_optim.preset import FLAT_NAMES, Parsed
+from ultra_optim.roles.preset_keys import FLAT_NAMES, Parsed
 from ultra_train.config.optimizer import GALORE_KEYS, RATE_KEYS, OptimizerConfig, OptimizerKeys
 
 GALORE = "galore_adamw"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ultra_core import blocks, optimizers
+from ultra_core.contracts import SEED_ROLES
 from ultra_core.errors import UltraError
-from ultra_core.params import SEED_ROLES
-from ultra_optim.preset import Parsed, parse_parameters
-from ultra_optim.traits import OptimizerTraits, traits_of
+from ultra_optim.contract.traits import OptimizerTraits, traits_of
+from ultra_optim.roles.preset_keys import Parsed, parse_parameters
 from ultra_train.config.optimizer import OptimizerConfig, OptimizerKeys, flat_key, from_flat
 from ultra_train.config.optimizer_flat import beside
 from ultra_train.config.suggestions import place_of_no_parameter

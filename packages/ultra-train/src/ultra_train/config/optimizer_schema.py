@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ultra_core import blocks, optimizers
+from ultra_core.config.schema import options_schema, type_schema
+from ultra_core.contracts import SEED_ROLES
 from ultra_core.errors import PluginError
-from ultra_core.params import SEED_ROLES
-from ultra_core.schema import options_schema, type_schema
-from ultra_optim.option_names import ALIASES, OptionNames
-from ultra_optim.spellings import OptionAlias
+from ultra_optim.roles.option_names import ALIASES, OptionNames
+from ultra_optim.roles.spellings import OptionAlias
 from ultra_train.config.optimizer_rules import roles
 
 Schema = dict[str, Any]

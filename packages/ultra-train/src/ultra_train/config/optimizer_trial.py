@@ -43,7 +43,7 @@ def refusals(preset: PresetFile) -> Iterator[tuple[Path, str]]:
 def _refused(preset: PresetFile, optimizer: OptimizerConfig, path: Path) -> Iterator[tuple[Path, str]]:
     """Yield why an optimizer by its own names cannot be built over the model of a preset."""
     from ultra_blocks.trial import sample  # imports torch
-    from ultra_train.trainer_plugins import optimizer_builder
+    from ultra_train.trainer.plugins import optimizer_builder
 
     build = optimizer_builder(attrs.evolve(preset.training, optimizer=optimizer))
     try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ultra_train.config.data import EMBEDDED, DataKeys, Dataset, DatasetSource, as_sources
 from ultra_train.data.errors import DataError
 from ultra_train.data.files import find_files, is_of_the_hub, near
-from ultra_train.files import expanded
+from ultra_train.system.files import expanded
 
 if TYPE_CHECKING:
     from ultra_train.config.preset import PresetFile

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ultra_blocks.config import split_spec
 from ultra_core import models, optimizers, positions, schedules, tasks
 from ultra_core.errors import UltraError
-from ultra_core.options import read_options
-from ultra_core.registry import Registry
+from ultra_core.plugins.registry import Registry
+from ultra_core.plugins.signatures import read_options
 from ultra_train.config.data import MOST_SOURCES
 from ultra_train.config.optimizer import RATE_KEYS, OptimizerConfig, from_flat
 from ultra_train.config.optimizer_flat import beside

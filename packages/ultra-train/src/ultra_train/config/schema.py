@@ -8,8 +8,8 @@ from ultra_blocks.activations import SPELLINGS, Activation
 from ultra_blocks.config import UltraConfig
 from ultra_core import blocks, ffns, models, norms, optimizers, positions, schedules, tasks
 from ultra_core.config import dump
-from ultra_core.registry import Registry
-from ultra_core.schema import DIALECT, any_letters, attrs_schema, named_schema
+from ultra_core.config.schema import DIALECT, any_letters, attrs_schema, named_schema
+from ultra_core.plugins.registry import Registry
 from ultra_train.config.optimizer_schema import bare_optimizer_schema, optimizer_schema
 from ultra_train.config.preset import PresetFile, SparseFile
 

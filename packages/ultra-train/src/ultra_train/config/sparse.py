@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import attrs
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 from ultra_train.config.keys import Count, Fraction, Natural, NonNegative, Positive, key
 
 Architecture = Literal["inference-free-splade", "splade", "csr"]

@@ -13,7 +13,7 @@ from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_train.config.places import no_model, unreadable
 from ultra_train.config.sparse import DATASET_KEYS, SparseDataset, keys_of
 from ultra_train.data.files import near
-from ultra_train.files import expanded
+from ultra_train.system.files import expanded
 
 if TYPE_CHECKING:
     from ultra_train.config.preset import SparseFile

@@ -10,10 +10,10 @@ import attrs
 
 from ultra_core import optimizers
 from ultra_core.config import Source
+from ultra_core.contracts import SEED_ROLES
 from ultra_core.errors import UltraError
-from ultra_core.params import SEED_ROLES
-from ultra_core.plain_types import UNIONS
-from ultra_optim.option_names import OptionNames
+from ultra_core.plugins.types import UNIONS
+from ultra_optim.roles.option_names import OptionNames
 from ultra_train.config.preset import PresetFile
 from ultra_train.config.synonyms import DENSE, PARAMETERS, SBERT, SPARSE, flattened
 

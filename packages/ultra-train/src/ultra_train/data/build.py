@@ -28,8 +28,8 @@ from ultra_train.data.reading import OnBadRows, Reading
 from ultra_train.data.shards import TokenShards, open_build
 from ultra_train.data.sources import Source, identity, records
 from ultra_train.data.writer import Writer, put_in_place
-from ultra_train.files import expanded
-from ultra_train.tokenizer import num_ids
+from ultra_train.system.files import expanded
+from ultra_train.tokenizer.training import num_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

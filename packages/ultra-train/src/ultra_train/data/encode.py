@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ultra_train.data.errors import DataError
 from ultra_train.data.hashing import text_hash
-from ultra_train.signals import ignore_interrupts
+from ultra_train.system.signals import ignore_interrupts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ultra_core.errors import did_you_mean, listed
 from ultra_train.data.errors import DataError
 from ultra_train.data.readers import SUFFIXES, suffix
-from ultra_train.files import expanded
+from ultra_train.system.files import expanded
 
 _OF_A_RUN = {".lock", "config.yaml"}
 """Files that the folder of every run holds."""

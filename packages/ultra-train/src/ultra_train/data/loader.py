@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ultra_train.data.batches import BatchPlan, PlannedBatch
 from ultra_train.data.errors import DataError
-from ultra_train.signals import shield_worker
+from ultra_train.system.signals import shield_worker
 
 Collator = Callable[[PlannedBatch], dict[str, torch.Tensor]]
 

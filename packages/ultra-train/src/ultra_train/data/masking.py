@@ -16,7 +16,7 @@ from ultra_train.data.batches import PlannedBatch
 from ultra_train.data.errors import DataError
 from ultra_train.data.hashing import combine, splitmix64, uniform
 from ultra_train.data.shards import TokenShards
-from ultra_train.tokenizer import num_ids
+from ultra_train.tokenizer.training import num_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

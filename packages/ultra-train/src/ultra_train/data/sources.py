@@ -22,8 +22,9 @@ from typing import NamedTuple
 import attrs
 
 from ultra_core.errors import did_you_mean, listed
-from ultra_train.data import es_commands, hub
+from ultra_train.data import hub
 from ultra_train.data.errors import DataError
+from ultra_train.data.es_commands import sentences as es_commands
 from ultra_train.data.files import Files, find_files
 from ultra_train.data.places import Say
 from ultra_train.data.readers import read_file

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ultra_train import files
 from ultra_train.data.duplicates import Duplicates
 from ultra_train.data.encode import Encoded
 from ultra_train.data.errors import DataError
 from ultra_train.data.manifest import MANIFEST, SHARD, DamagedBuild, Manifest, Shard, check, checksum
 from ultra_train.data.places import Say, disk_errors_explained, make_way
 from ultra_train.data.reading import Counts
+from ultra_train.system import files
 
 _TOKENS_A_SHARD = 16_000_000
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from ultra_train.config import Preset
-from ultra_train.trainer import UltraTrainerMixin
-from ultra_train.trainer_stream import PositionedLoader
+from ultra_train.trainer.mixin import UltraTrainerMixin
+from ultra_train.trainer.stream import PositionedLoader
 
 
 class Batches(Protocol):

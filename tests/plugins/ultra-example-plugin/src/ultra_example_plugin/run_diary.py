@@ -1,6 +1,6 @@
 """The hook: a line in ``diary.txt`` of the run's folder when the run is over."""
 
-from ultra_core.hooks import hookimpl
+from ultra_core.plugins.hooks import hookimpl
 
 
 @hookimpl

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ultra_core.params import ParamInfo
+from ultra_core.contracts import ParamInfo
 
 
 class ScaleNorm(nn.Module):

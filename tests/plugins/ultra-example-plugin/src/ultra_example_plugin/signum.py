@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from ultra_core.options import Range
+from ultra_core.contracts import Range
 
 
 class Signum(torch.optim.Optimizer):

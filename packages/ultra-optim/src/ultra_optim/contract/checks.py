@@ -1,0 +1,266 @@
+"""What every optimizer of ours refuses: wrong hyperparameters, foreign state, sparse or complex tensors."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultra_core.contracts import Range
+from ultra_core.plugins.signatures import mismatch, read_options
+from ultra_optim.contract.state_spec import COUNT, COUNTERS, fitted, like
+from ultra_optim.engine.decay import note_peak
+
+INFINITY = float("inf")
+
+LAYOUT = ("kind", "role", "row_blocks", "expert_dim")
+"""What a group says about its parameters."""
+
+OPTIONAL = frozenset(
+    {
+        "compile",
+        "optimizer",
+        "param_names",
+        "initial_lr",
+        "max_lr",
+        "min_lr",
+        "base_momentum",
+        "max_momentum",
+        "swa_lr",
+    }
+)
+"""What a group may have that a saved one has not: names, and what torch's schedulers note."""
+
+LearningRate = Annotated[float, Range(min=0, lt=INFINITY)]
+WeightDecay = Annotated[float, Range(min=0, lt=INFINITY)]
+Beta = Annotated[float, Range(min=0, lt=1)]
+Epsilon = Annotated[float, Range(min=0, lt=INFINITY)]
+
+
+class Checked:
+    """Mixin before a ``torch.optim.Optimizer``: its constructor signature says what a group may hold.
+
+    A group, a state dict or a gradient that is refused leaves parameters and state as they were.
+    """
+
+    param_groups: list[dict[str, Any]]
+    defaults: dict[str, Any]
+    state_names: ClassVar[frozenset[str]]
+    """Names that the state of a parameter may have; those of another optimizer are refused."""
+
+    def watch_steps(self) -> None:
+        """Call :meth:`prepare` in each ``step()`` of a wrapped torch optimizer, after its closure."""
+
+        def before(optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            closure = args[1] if len(args) > 1 else kwargs.get("closure")
+            if closure is None:
+                optimizer.prepare()
+                return None
+
+            def prepared() -> Any:
+                loss = closure()
+                optimizer.prepare()
+                return loss
+
+            return (optimizer, prepared), {}
+
+        self.register_step_pre_hook(before)  # type: ignore[attr-defined]
+
+    def prepare(self) -> None:
+        """Look at the gradients before anything is changed.
+
+        Raises:
+            ValueError: one is sparse.
+        """
+        check_gradients(self)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group after checking it.
+
+        Raises:
+            ValueError: a hyperparameter outside the range that the constructor's signature gives, a
+                parameter that is listed twice, or one that is complex.
+        """
+        check_hyperparameters(type(self), {**self.defaults, **param_group})
+        (group,) = materialized([param_group])
+        seen: set[int] = set()
+        for tensor in tensors_in([group]):
+            label = f"{type(self).__name__}: a parameter of shape {tuple(tensor.shape)}"
+            if id(tensor) in seen:
+                raise ValueError(f"{label} is listed twice in one group")
+            if tensor.is_complex():
+                raise ValueError(f"{label} is complex; only real parameters are supported")
+            seen.add(id(tensor))
+        super().add_param_group(group)  # type: ignore[misc]
+        group["optimizer"] = owner(self)
+        note_peak(group)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load a state dict of the same optimizer over the same parameters, dtypes of the state included.
+
+        Groups that were saved before this optimizer got an option have its default.
+
+        Raises:
+            ValueError: groups, names or shapes differ from this optimizer's; nothing is loaded then.
+        """
+        state_dict = with_new_options(self, state_dict)
+        tensors = check_state_dict(self, state_dict)
+        super().load_state_dict(state_dict)  # type: ignore[misc]
+        for parameter, saved in tensors:
+            for key, value in saved.items():
+                if isinstance(value, Tensor):  # torch casts to the parameter's dtype; state may be wider
+                    self.state[parameter][key] = value.to(self.state[parameter][key].device)  # type: ignore[attr-defined]
+
+    def state_like(
+        self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
+    ) -> dict[str, Tensor | int]:
+        """Return what a step keeps for a parameter: by default a count and tensors of its shape.
+
+        Args:
+            group: the options that it is kept under, and the parameters.
+            parameter: one of them.
+            saved: the state to compare, where an earlier choice shows in it.
+
+        Returns:
+            for each name a tensor on the meta device (:func:`ultra_optim.contract.state_spec.like`) or ``kept.COUNT``.
+        """
+        return {name: COUNT if name in COUNTERS else like(parameter) for name in self.state_names}
+
+
+def owner(optimizer: Any) -> str:
+    """Return the name of the class that says what an optimizer keeps; groups have it as ``optimizer``."""
+    names = [cls.__name__ for cls in type(optimizer).__mro__ if "state_names" in vars(cls)]
+    return names[0] if names else type(optimizer).__name__
+
+
+def check_hyperparameters(cls: type, given: Mapping[str, Any]) -> None:
+    """Compare values with the signature of an optimizer class.
+
+    Raises:
+        ValueError: naming the first that does not fit, and what would.
+    """
+    for name, option in read_options(cls).items():
+        if (
+            option.settable
+            and name in given
+            and (problem := mismatch(given[name], option.type, option.range))
+        ):
+            raise ValueError(f"{cls.__name__}: {name} is {given[name]!r}; {problem}")
+
+
+def materialized(params: Any) -> Any:
+    """Return the argument of an optimizer with its iterators as lists, so that it can be read twice."""
+    if isinstance(params, Tensor):
+        return params  # torch explains why a single tensor is not accepted
+    return [
+        {**item, "params": item["params"] if isinstance(item["params"], Tensor) else list(item["params"])}
+        if isinstance(item, dict)
+        else item
+        for item in params
+    ]
+
+
+def tensors_in(params: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a materialized argument of an optimizer."""
+    for item in [params] if isinstance(params, Tensor) else params:
+        if isinstance(item, dict):
+            yield from tensors_in(item["params"])
+        else:
+            yield item[1] if isinstance(item, tuple) else item
+
+
+def check_gradients(optimizer: Any) -> None:
+    """Refuse sparse gradients before anything is changed.
+
+    Raises:
+        ValueError: naming the parameter.
+    """
+    for group in optimizer.param_groups:
+        for index, parameter in enumerate(group["params"]):
+            if parameter.grad is not None and parameter.grad.layout != torch.strided:
+                raise ValueError(
+                    f"{type(optimizer).__name__}: the gradient of {_label(group, index)} is sparse; "
+                    "use nn.Embedding(..., sparse=False)"
+                )
+
+
+def with_new_options(optimizer: Any, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a state dict with the defaults of options that groups of this optimizer have not heard of."""
+    groups = state_dict.get("param_groups") if isinstance(state_dict, Mapping) else None
+    if not isinstance(groups, list) or not all(isinstance(group, Mapping) for group in groups):
+        return state_dict  # the check says what is wrong
+    options = read_options(type(optimizer))
+    fresh = {
+        name: options[name].default
+        for name in options.keys() & optimizer.defaults.keys()
+        if not options[name].required
+    }
+    filled = [
+        {**group, **{name: fresh[name] for name in fresh if name not in group}}
+        if group.get("optimizer") == owner(optimizer)
+        else group
+        for group in groups
+    ]
+    return {**state_dict, "param_groups": filled}
+
+
+def check_state_dict(optimizer: Any, state_dict: Mapping[str, Any]) -> list[tuple[Tensor, dict[str, Any]]]:
+    """Compare a state dict with an optimizer's groups; return each parameter with the state saved for it.
+
+    Raises:
+        ValueError: it belongs to another optimizer or to other parameters.
+    """
+    who = type(optimizer).__name__
+    if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
+        raise ValueError(
+            f"{who}: not an optimizer's state dict: expected the keys 'state' and 'param_groups'"
+        )
+    groups, saved = optimizer.param_groups, state_dict["param_groups"]
+    sizes, saved_sizes = ([len(g["params"]) for g in side] for side in (groups, saved))
+    if sizes != saved_sizes:
+        raise ValueError(f"{who}: the groups hold {sizes} parameters, those of the state dict {saved_sizes}")
+    for group, other in zip(groups, saved, strict=True):
+        if other.get("optimizer", owner(optimizer)) != owner(optimizer):
+            raise ValueError(f"{who}: the state dict is another optimizer's, {other['optimizer']}'s")
+        missing = (optimizer.defaults.keys() & read_options(type(optimizer)).keys()) - other.keys()
+        if missing:
+            raise ValueError(f"{who}: the state dict is another optimizer's; it has no {sorted(missing)}")
+        kept = {name for key in other["params"] for name in state_dict["state"].get(key, {})}
+        if foreign := kept - optimizer.state_names:
+            raise ValueError(f"{who}: the state dict is another optimizer's; it keeps {sorted(foreign)}")
+        check_hyperparameters(type(optimizer), other)
+        for key in ("param_names", *LAYOUT):
+            if key in group and key in other and group[key] != other[key]:
+                raise ValueError(f"{who}: {key} is {group[key]}, in the state dict {other[key]}")
+            if key in LAYOUT and (key in group) != (key in other):
+                here, there = ("the optimizer's", "the state dict's")[:: 1 if key in group else -1]
+                raise ValueError(f"{who}: {here} group has {key} {(group | other)[key]}, {there} has none")
+        lost = group.keys() - other.keys() - optimizer.defaults.keys() - OPTIONAL
+        if lost:
+            raise ValueError(f"{who}: a group of the state dict lacks {sorted(lost)}")
+    pairs = []
+    for group, other in zip(groups, saved, strict=True):
+        chosen = {key: group[key] if key == "params" else other.get(key, group[key]) for key in group}
+        for index, (parameter, key) in enumerate(zip(group["params"], other["params"], strict=True)):
+            entry = state_dict["state"].get(key, {})
+            expected = optimizer.state_like(chosen, parameter, entry)
+            where = f"{who}: {{}} of {_label(group, index).replace('{', '{{').replace('}', '}}')}"
+            pairs.append((parameter, fitted(where, parameter, expected, entry)))
+    unknown = state_dict["state"].keys() - set(itertools.chain.from_iterable(g["params"] for g in saved))
+    if unknown:
+        raise ValueError(
+            f"{who}: the state dict has state for parameters in none of its groups: {sorted(unknown)}"
+        )
+    return pairs
+
+
+def _label(group: Mapping[str, Any], index: int) -> str:
+    shape = tuple(group["params"][index].shape)
+    return (
+        f"{group['param_names'][index]} {shape}"
+        if "param_names" in group
+        else f"a parameter of shape {shape}"
+    )

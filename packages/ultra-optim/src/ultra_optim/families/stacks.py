@@ -1,0 +1,247 @@
+"""Matrix methods that treat many equal matrices in one call and keep state for each."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import attrs
+import torch
+from torch import Tensor
+
+from ultra_optim.base import BATCH, wide_dtype
+from ultra_optim.contract.state_spec import COUNT, like
+from ultra_optim.contract.traits import MATRIX_KINDS
+from ultra_optim.engine.decay import decay_, decay_numbers
+from ultra_optim.engine.threads import each_alone
+from ultra_optim.families.flat import FlatState, flat_views
+from ultra_optim.families.matrices import ADAMW_STATE, MatrixOptimizer, matrices_in, matrix_layout
+
+GATHER = 1 << 16
+"""Elements of matrices that are gathered for one call on a CPU; with larger ones it only costs a copy."""
+
+LONG = 1 << 22
+"""Elements of a matrix that one thread of a CPU takes alone; torch divides the work on a longer one."""
+
+
+@attrs.frozen
+class Stack:
+    """Equal matrices of one or more parameters.
+
+    ``grad`` is (batch, rows, columns), contiguous and at least float32; ``state`` holds what is kept for
+    each of them, with the same batch; it is written in place.
+    """
+
+    step: int
+    grad: Tensor
+    state: dict[str, Tensor]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.state[name]
+
+
+@attrs.frozen
+class Product:
+    """A direction that need not be formed: left @ right, or left * right by element."""
+
+    left: Tensor
+    right: Tensor
+    by_element: bool = False
+
+    def split(self, sizes: list[int]) -> list[Product]:
+        """Split the batch."""
+        pairs = zip(self.left.split(sizes), self.right.split(sizes), strict=True)
+        return [Product(left, right, self.by_element) for left, right in pairs]
+
+    def formed(self) -> Tensor:
+        """The direction."""
+        return self.left * self.right if self.by_element else product(self.left, self.right)
+
+    def add_to_(self, weight: Tensor, factor: float) -> None:
+        """weight <- weight + factor left right, in place."""
+        if self.by_element:
+            weight.addcmul_(self.left, self.right, value=factor)
+        elif weight.shape[0] == 1:
+            weight[0].addmm_(self.left[0], self.right[0], alpha=factor)
+        else:
+            weight.baddbmm_(self.left, self.right, alpha=factor)
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """left @ right of batches; a batch of one is faster as a plain product."""
+    single = left.shape[0] == 1 and right.ndim == 3 and right.shape[0] == 1  # right may be shared: no batch
+    return (left[0] @ right[0]).unsqueeze(0) if single else left @ right
+
+
+class StackedOptimizer(MatrixOptimizer, FlatState):
+    """A matrix method that computes its direction for many equal matrices at once.
+
+    Each row block of a fused projection and each expert of a stacked weight is a matrix of its own. What is
+    kept for the matrices of a parameter lies one after the other in one flat tensor of its state.
+    """
+
+    dtypes: ClassVar[Mapping[str, torch.dtype]] = {}
+    """Of state that is not kept in the parameter's dtype or float32."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        cls.flat_names = cls.state_names - ADAMW_STATE - {"step"}
+        super().__init_subclass__(**kwargs)
+
+    @classmethod
+    @abc.abstractmethod
+    def matrix_state(cls, group: Mapping[str, Any], rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of what is kept for one matrix."""
+
+    @abc.abstractmethod
+    def direction(self, group: Mapping[str, Any], stack: Stack) -> Tensor | Product | None:
+        """Update the state of a stack; return d of p <- (1 - lr wd) p - lr d, or None to move nothing.
+
+        Threads may be in here at once, each with a stack of its own.
+        """
+
+    def treats(self, group: Mapping[str, Any], rows: int, columns: int) -> bool:
+        """Whether the method is for matrices of this shape; AdamW takes the others."""
+        return True
+
+    def first_state(self, group: Mapping[str, Any], name: str, state: Tensor) -> None:
+        """Fill state that was just allocated, (batch, ...) of one parameter; it is zero before."""
+
+    def cut(self, group: Mapping[str, Any], matrix: Tensor) -> list[Tensor]:
+        """Cut (batch, rows, columns) further, into views that are treated apart."""
+        return [matrix]
+
+    def update_matrices(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Move these parameters, small ones of equal shape in one call."""
+        layout = matrix_layout(group)
+        mine = [p for p in params if self._treats(group, p, layout[p])]
+        if len(mine) < len(params):
+            kept = set(mine)
+            self.update_others(group, [p for p in params if p not in kept])
+        chunks = [
+            (step, chunk)
+            for step, same in self.count(mine).items()
+            for chunk in _equal([row for p in same for row in self._rows(group, p, layout[p])])
+        ]
+        each_alone(
+            lambda found: self._move(group, *found), chunks, lambda found: [row[0] for row in found[1]], LONG
+        )
+
+    def _treats(self, group: Mapping[str, Any], p: Tensor, layout: Any) -> bool:
+        return all(self.treats(group, *m.shape[1:]) for m in matrices_in(p, *layout))
+
+    def _rows(self, group: Mapping[str, Any], p: Tensor, layout: Any) -> list[tuple[Tensor, Tensor, Any]]:
+        """Return (parameter, gradient, state) of each matrix of a parameter, as views."""
+        grad = p.grad
+        assert grad is not None
+        weights, grads = (
+            [piece for m in matrices_in(t, *layout) for piece in self.cut(group, m)] for t in (p, grad)
+        )
+        states = self._states(group, p, [w.shape for w in weights])
+        return list(zip(weights, grads, states, strict=True))
+
+    def _states(self, group: Mapping[str, Any], p: Tensor, shapes: Sequence[Any]) -> list[dict[str, Tensor]]:
+        """Return the state of each matrix as views of the parameter's flat state tensors."""
+        kept = [self.matrix_state(group, rows, columns) for _, rows, columns in shapes]
+        states: list[dict[str, Tensor]] = [{} for _ in shapes]
+        for name in kept[0]:
+            fresh = name not in self.state[p]
+            sizes = [(batch, *k[name]) for (batch, _, _), k in zip(shapes, kept, strict=True)]
+            views = flat_views(self.state[p], name, p, sizes, self.dtypes.get(name))
+            for state, view in zip(states, views, strict=True):
+                state[name] = view
+                if fresh:
+                    self.first_state(group, name, view)
+        return states
+
+    def state_like(
+        self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
+    ) -> dict[str, Tensor | int]:
+        """Return what is kept: flat state of matrices that the method treats, AdamW's of the others."""
+        if group["kind"] not in MATRIX_KINDS or not self._treats(
+            group, parameter, matrix_layout(group)[parameter]
+        ):
+            return super().state_like({**group, "kind": "vector"}, parameter, saved)
+        flat = self.flat_sizes(group, parameter)
+        own = {name: like(parameter, (size,), self.dtypes.get(name)) for name, size in flat.items()}
+        return {"step": COUNT, **own}
+
+    def flat_sizes(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, int]:
+        """Return how many elements are kept under each name."""
+        sizes: dict[str, int] = {}
+        for matrix in matrices_in(parameter, *matrix_layout(group)[parameter]):
+            for batch, rows, columns in (piece.shape for piece in self.cut(group, matrix)):
+                for name, shape in self.matrix_state(group, rows, columns).items():
+                    sizes[name] = sizes.get(name, 0) + batch * math.prod(shape)
+        return sizes
+
+    def _move(self, group: dict[str, Any], step: int, chunk: list[tuple[Tensor, Tensor, Any]]) -> None:
+        weights, grads, states = zip(*chunk, strict=True)
+        wide = [g.to(wide_dtype(g)) for g in grads]
+        if len(chunk) == 1:
+            stack = Stack(step, wide[0].contiguous(), states[0])
+        else:
+            joined = {name: torch.cat([s[name] for s in states]) for name in states[0]}
+            stack = Stack(step, torch.cat(wide), joined)
+        direction = self.direction(group, stack)
+        sizes = [w.shape[0] for w in weights]
+        if len(chunk) > 1:
+            for name, value in stack.state.items():
+                torch._foreach_copy_([s[name] for s in states], list(value.split(sizes)))
+        if direction is None:
+            return
+        parts = direction.split(sizes) if len(chunk) > 1 else [direction]
+        for weight, d in zip(weights, parts, strict=True):
+            descend_(weight, d, group)
+
+
+def descend_(weight: Tensor, direction: Tensor | Product, group: dict[str, Any]) -> None:
+    """Decay a weight as the group says and take the step, in at least float32."""
+    decay = decay_numbers(group)
+    if decay["cautious"] and isinstance(direction, Product):
+        direction = direction.formed()
+    moved = weight.to(wide_dtype(weight))
+    decay_([moved], [direction] if isinstance(direction, Tensor) else [], **decay)
+    if isinstance(direction, Tensor):
+        moved.add_(direction, alpha=-group["lr"])
+    else:
+        direction.add_to_(moved, -group["lr"])
+    if moved is not weight:
+        weight.copy_(moved)
+
+
+def _equal(rows: list[tuple[Tensor, Tensor, Any]]) -> Iterator[list[tuple[Tensor, Tensor, Any]]]:
+    """Yield rows of equal shape, device and dtype together, as many as a call may take."""
+    groups: dict[Any, list[tuple[Tensor, Tensor, Any]]] = {}
+    for row in rows:
+        weight = row[0]
+        groups.setdefault((weight.shape[1:], weight.device, weight.dtype, row[1].dtype), []).append(row)
+    for same in groups.values():
+        limit = GATHER if same[0][0].device.type == "cpu" else BATCH
+        chunk: list[tuple[Tensor, Tensor, Any]] = []
+        filled = 0
+        for row in same:
+            if chunk and filled + row[0].numel() > limit:
+                yield chunk
+                chunk, filled = [], 0
+            chunk.append(row)
+            filled += row[0].numel()
+        yield chunk
+
+
+def adam_direction(
+    grad: Tensor,
+    first: Tensor,
+    second: Tensor,
+    *,
+    step: int,
+    betas: tuple[float, float],
+    eps: float,
+    scale: float = 1.0,
+) -> Tensor:
+    """Update the moments in place and return ``scale`` times Adam's direction."""
+    first.lerp_(grad, 1 - betas[0])
+    second.mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
+    root = (1 - betas[1] ** step) ** 0.5
+    return (first / second.sqrt().add_(eps * root)).mul_(scale * root / (1 - betas[0] ** step))

@@ -1,0 +1,118 @@
+"""What a parameter is when its module does not say so: decided by the module's type, never by a name."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+from ultra_core.contracts import ParamInfo
+
+_ATTENTION_CLASS = re.compile(r".*Attention\d*")
+_NORM_TYPES = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, _NormBase)
+
+
+FUSED: dict[str, dict[str, int]] = {
+    "ModernBertAttention": {"Wqkv.weight": 3},
+    "ModernBertMLP": {"Wi.weight": 2},
+}
+"""Classes of transformers that stack several equal matrices in one Linear, and how many."""
+
+FUSED_IN_HEADS: dict[str, dict[str, int]] = {"DisentangledSelfAttention": {"in_proj.weight": 3}}
+"""The same of those that stack them head by head: DeBERTa's first version; the second keeps them apart."""
+
+
+def is_attention(module: nn.Module) -> bool:
+    """Whether the class, or one that it derives from, is called ``...Attention`` as transformers does."""
+    return any(_ATTENTION_CLASS.fullmatch(cls.__name__) for cls in type(module).__mro__)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a normalisation: torch's own, or a childless gain (and bias) vector.
+
+    The second half recognises ``LlamaRMSNorm`` and its many sisters, which share no base class.
+    """
+    if isinstance(module, _NORM_TYPES):
+        return True
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag, _ConvNd, nn.PReLU)) or _is_linear(module):
+        return False
+    own = dict(module.named_parameters(recurse=False))
+    return (
+        "weight" in own
+        and own.keys() <= {"weight", "bias"}
+        and all(parameter.ndim == 1 for parameter in own.values())
+        and next(module.children(), None) is None
+    )
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """``nn.Linear``, and what stands in for it: quantised, low-rank, ternary layers."""
+    return isinstance(module, nn.Linear) or (
+        hasattr(module, "in_features") and hasattr(module, "out_features")
+    )
+
+
+def infer(module: nn.Module, *, attention: bool) -> dict[str, ParamInfo]:
+    """Describe the direct parameters of a module by its type.
+
+    A tensor of an unknown module is updated element by element (kind ``vector``): an unknown table must
+    not be orthogonalised. It decays when it has at least two dimensions.
+
+    Args:
+        module: the owner.
+        attention: whether it is, or lies inside, an attention module, which sets the role.
+    """
+    own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
+    role = "attention" if attention else "other"
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return {name: ParamInfo(role="embeddings", kind="embedding") for name in own}
+    if is_norm(module):
+        return {name: ParamInfo(role="norms", kind="vector", decay=name != "bias") for name in own}
+    found = {}
+    for name, parameter in own.items():
+        info = ParamInfo(role=role, kind="vector", decay=parameter.ndim > 1)
+        if isinstance(module, _ConvNd) and parameter.ndim > 1:
+            info = ParamInfo(role=role, kind="conv")
+        elif isinstance(module, nn.MultiheadAttention) and name.endswith("proj_weight"):
+            blocks = (module.embed_dim,) * 3 if name == "in_proj_weight" else ()
+            info = ParamInfo(role=role, kind="matrix", row_blocks=blocks)
+        elif _is_linear(module) and name == "weight" and parameter.ndim == 2:
+            info = ParamInfo(role=role, kind="matrix")
+        found[name] = info
+    return found
+
+
+def fused(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Return the row blocks of the fused projections of a module, by dotted parameter name."""
+    cls = type(module).__name__
+    parts = dict(FUSED.get(cls, {}))
+    own = dict(module.named_parameters())
+    for name, count in FUSED_IN_HEADS.get(cls, {}).items():
+        if name in own:  # a class of this name in another file of transformers keeps them apart
+            parts[name] = count * int(cast(Any, module).num_attention_heads)
+    return {name: (own[name].shape[0] // count,) * count for name, count in parts.items()}
+
+
+def heads(model: nn.Module) -> set[int]:
+    """Return the ids of the weights that map to the vocabulary or to the labels of a transformers model.
+
+    These are ``get_output_embeddings()`` of every model inside, and each Linear outside its
+    ``base_model`` with ``config.num_labels`` outputs.
+    """
+    found: set[int] = set()
+    for module in model.modules():
+        if not (hasattr(module, "base_model_prefix") and hasattr(module, "config")):
+            continue
+        pretrained = cast(Any, module)  # a transformers.PreTrainedModel, without importing transformers
+        output = pretrained.get_output_embeddings()
+        if isinstance(output, nn.Module):
+            found.update(id(p) for p in output.parameters(recurse=False) if p.ndim > 1)
+        body = set(pretrained.base_model.modules())
+        labels = getattr(pretrained.config, "num_labels", None)
+        for child in module.modules():
+            if child not in body and isinstance(child, nn.Linear) and child.out_features == labels:
+                found.add(id(child.weight))
+    return found

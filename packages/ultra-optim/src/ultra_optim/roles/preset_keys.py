@@ -1,0 +1,208 @@
+"""Optimizer keys of presets, read into options of the optimizer and of the roles."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import attrs
+
+from ultra_core import optimizers
+from ultra_core.contracts import SEED_ROLES
+from ultra_core.plugins.signatures import check_options
+from ultra_optim.roles.option_names import ALIASES, OptionNames
+
+__all__ = ["ALIASES", "FLAT_DEFAULTS", "FLAT_NAMES", "Parsed", "displaced", "parse_parameters"]
+
+FLAT_NAMES: dict[str, str] = {"lr": "lr", "wd": "weight_decay", "betas": "betas", "eps": "eps"}
+"""The hyperparameters of the flat spelling ``lr_embeddings``, and what AdamW calls them."""
+
+FLAT_DEFAULTS: dict[str, dict[str, Any]] = {
+    role: {"lr": lr, "weight_decay": wd, "betas": (0.9, 0.95), "eps": 1e-8}
+    for role, lr, wd in (
+        ("embeddings", 1e-6, 0.01),
+        ("norms", 5e-6, 0.001),
+        ("ode", 1e-7, 0.01),
+        ("retnet", 5e-6, 0.01),
+        ("mamba", 2e-6, 0.01),
+        ("attention", 3e-6, 0.01),
+        ("other", 2e-6, 0.01),
+    )
+}
+"""What a role has in the flat spelling unless the preset says otherwise."""
+
+MOST = 200
+"""Faults after which nothing that is close to an unknown key is looked for: it takes minutes."""
+
+
+@attrs.define
+class Parsed:
+    """What the keys of a preset mean.
+
+    ``options`` go to the optimizer, ``roles`` to ``param_groups`` or ``build``; ``faults`` are pairs of the
+    key and what is wrong with it. What is at fault is in neither of the others.
+
+    Attributes:
+        options: values of the optimizer.
+        roles: values of roles.
+        faults: keys that mean nothing, each with the reason.
+        canonical: the keys by their own names, with complete values; what is idle is left out.
+        idle: keys that every optimizer of a family of presets repeats and that do nothing in this one.
+        renamed: other names of keys, each with the key that it means.
+        completed: keys whose value was short, each with the complete value.
+    """
+
+    options: dict[str, Any] = attrs.field(factory=dict)
+    roles: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    faults: list[tuple[str, str]] = attrs.field(factory=list)
+    canonical: dict[str, Any] = attrs.field(factory=dict)
+    idle: list[str] = attrs.field(factory=list)
+    renamed: dict[str, str] = attrs.field(factory=dict)
+    completed: dict[str, Any] = attrs.field(factory=dict)
+
+    def __iter__(self) -> Any:
+        return iter((self.options, self.roles, self.faults))
+
+
+def parse_parameters(
+    name: str, parameters: Mapping[str, Any], *, roles: Collection[str] = SEED_ROLES, bare: bool = False
+) -> Parsed:
+    """Read ``<optimizer>-<hyperparameter>`` and ``<optimizer>-<hyperparameter>_<role>`` keys.
+
+    ::
+
+        parse_parameters("adamw", {"adamw-lr": 1e-4, "adamw-wd_norms": 0.001})
+        # options {"lr": 1e-4}, roles {"norms": {"weight_decay": 0.001}}, no faults
+
+    Values are checked against the optimizer's constructor signature. A whole name of a hyperparameter wins
+    over a shorter one with a role; else the longest hyperparameter that a key starts with does. What follows
+    it must be a role. Names that the optimizer declares as other ones of its options are read as these,
+    values that were cut for an optimizer with fewer numbers are completed from what the file says of all
+    parameters, or from the defaults, and ``lr``,
+    ``wd``, ``betas`` and ``eps`` do nothing where the method has none.
+
+    Args:
+        name: a registered optimizer, also as ``distribution:name`` or by another name of it; keys start with
+            the bare name.
+        parameters: the mapping under ``optimizer.parameters``.
+        roles: the roles that exist, those that blocks bring included.
+        bare: keys may do without the name of the optimizer.
+
+    Raises:
+        PluginError: the optimizer is unknown or cannot be imported.
+    """
+    names, prefixes = _names(name, roles)
+    parsed = Parsed()
+    found: dict[tuple[str, str], list[_Written]] = {}
+    for key, value in parameters.items():
+        rest, problem = names.strip(key, prefixes, bare)
+        if problem:
+            parsed.faults.append((key, problem))
+        elif split := names.split(rest):
+            alias = names.names[split[0]]
+            same = found.setdefault((alias.of, split[1]), [])
+            if any(None in (alias.part, other.part) or alias.part == other.part for other in same):
+                parsed.faults.append((key, f"says the same as {same[0].key!r}; keep one of them"))
+            else:
+                converted = alias.convert(value) if alias.convert else value
+                same.append(_Written(key, split[0], alias.part, value, converted))
+        elif split := names.split_idle(rest, bare):
+            if problem := names.idle_problem(split[0], value):
+                parsed.faults.append((key, problem))
+            else:
+                parsed.idle.append(key)
+        else:
+            parsed.faults.append((key, names.unknown(rest, compare=len(parsed.faults) < MOST)))
+    for (option, role), parts in sorted(found.items(), key=_of_a_role):
+        _place(parsed, names, option, role, parts)
+    return parsed
+
+
+def displaced(
+    name: str, keys: Collection[str], over: Mapping[str, Any], *, roles: Collection[str], bare: bool = False
+) -> set[str]:
+    """Return the keys that overrides put out of force: other names of what they set, and what null unsets.
+
+    Args:
+        name: the optimizer.
+        keys: the keys of the file and of the overrides.
+        over: the overrides and their values.
+        roles: the roles that exist.
+        bare: keys may do without the name of the optimizer.
+
+    Raises:
+        PluginError: the optimizer is unknown or cannot be imported.
+    """
+    names, prefixes = _names(name, roles)
+
+    def meaning(key: str) -> tuple[str, int | None, str] | None:
+        rest, problem = names.strip(key, prefixes, bare)
+        split = None if problem else names.split(rest)
+        return (names.names[split[0]].of, names.names[split[0]].part, split[1]) if split else None
+
+    found = set()
+    meant = {key: meaning(key) for key in keys}
+    for key, value in over.items():
+        if (what := meant[key]) is None:
+            continue
+        found |= {k for k in keys if k not in over and meant[k] == what}
+        if value is None and check_options(names.prefix, names.cls, {what[0]: None}):
+            found.add(key)
+    return found
+
+
+def _names(name: str, roles: Collection[str]) -> tuple[OptionNames, set[str]]:
+    """Return the names of an optimizer's options, and what keys may start with."""
+    own, _ = optimizers.canonical(name)
+    names = OptionNames(own.rpartition(":")[2], optimizers.get(name), roles)
+    return names, {names.prefix, name.rpartition(":")[2], *optimizers.aliases(own)}
+
+
+@attrs.frozen
+class _Written:
+    """One key: the name of the option in it, the part of the option that it means, its value."""
+
+    key: str
+    name: str
+    part: int | None
+    value: Any
+    converted: Any
+
+
+def _of_a_role(item: tuple[tuple[str, str], Any]) -> bool:
+    """Whether some keys are about one role: what holds for all parameters comes first, and completes it."""
+    return item[0][1] != ""
+
+
+def _place(parsed: Parsed, names: OptionNames, option: str, role: str, parts: list[_Written]) -> None:
+    """Check the value that some keys give an option, and put it where it belongs."""
+    first = parts[0]
+    default = parsed.options.get(option, names.options[option].default)
+    if first.part is None:
+        value = names.complete(option, first.converted, default)
+    else:
+        value = list(default)
+        for written in parts:
+            value[written.part or 0] = written.converted
+    if message := check_options(names.prefix, names.cls, {option: value}).get(option):
+        parsed.faults += [(written.key, message) for written in parts]
+        return
+    target = parsed.roles.setdefault(role, {}) if role else parsed.options
+    target[option] = tuple(value) if isinstance(value, (list, tuple)) else value
+    kept = first.name if first.name in names.spelled else option
+    canonical = f"{names.prefix}-{kept}{'_' + role if role else ''}"
+    parsed.canonical[canonical] = list(value) if isinstance(value, tuple) else value
+    for written in parts:
+        _note_renaming(parsed, written.key, canonical)
+    if first.part is not None or value != first.value:
+        parsed.completed[canonical] = parsed.canonical[canonical]
+
+
+def _note_renaming(parsed: Parsed, key: str, canonical: str) -> None:
+    """Note that a key means another one; where the optimizer's name alone differs, once for all keys."""
+    prefix, dash, rest = key.partition("-")
+    own, _, name = canonical.partition("-")
+    if dash and rest == name and prefix != own:
+        parsed.renamed[f"{prefix}-*"] = f"{own}-*"
+    elif key != canonical:
+        parsed.renamed[key] = canonical

@@ -1,0 +1,188 @@
+"""The embedded data: what people say to a smart home, in Spanish and four more languages.
+
+The sentences are expanded at run time from the templates of the pip package `home-assistant-intents`
+(Apache-2.0), which the extra ``ultra-train[es-commands]`` installs; nothing of them is stored in ultra. The
+result depends on the versions of that package and of the language files alone.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import logging
+import os
+import secrets
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from importlib import metadata, resources
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+from ultra_train.data.errors import DataError
+from ultra_train.data.es_commands.expand import Expander
+from ultra_train.data.es_commands.grammar import Grammar
+from ultra_train.data.places import Say, set_aside
+
+LANGUAGES = ("es", "nb", "da", "sv", "en")
+
+_log = logging.getLogger(__name__)
+_FORMAT = 1
+_PACKAGES = ("home-assistant-intents", "hassil")
+_SENTENCES_A_TEMPLATE = 120
+_SENTENCES_AN_INTENT = 2500
+_SENTENCES_A_TIMER_INTENT = 700  # a third of all templates is about timers
+_VAIN_DRAWS = 80  # in a row, after which a template is taken to have no more to say
+
+
+class Sentence(NamedTuple):
+    """A sentence, and the template that it was expanded from."""
+
+    text: str
+    template: str
+
+
+def sentences(
+    language: str, *, cache_dir: str | Path | None = None, say: Say = _log.warning
+) -> list[Sentence]:
+    """Return the commands of a language, without repetitions, in an order that is always the same.
+
+    Args:
+        language: One of `LANGUAGES`.
+        cache_dir: Where they are kept once they are built; None keeps nothing.
+        say: Called with a line when what is kept there is damaged.
+
+    Raises:
+        DataError: The package with the templates is not installed.
+    """
+    key = hashlib.sha256(json.dumps(versions(language)).encode()).hexdigest()[:16]
+    if cache_dir is None:
+        return list(_built(language))
+    path = Path(os.path.expanduser(cache_dir)) / f"{language}-commands-{key}.json.gz"
+    damaged = False
+    try:
+        return _kept(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
+        say(f"notice: {path} is damaged ({error}); it is set aside, and the sentences are built again")
+        damaged = True
+    built = list(_built(language))
+    with suppress(OSError):  # what is kept only spares building it again: the disk may be full or read-only
+        if damaged:
+            set_aside(path)
+        _keep(built, path)
+    return built
+
+
+def _kept(path: Path) -> list[Sentence]:
+    """Read what was kept; gzip's checksum shows every change of it."""
+    with gzip.open(path, "rt", encoding="utf-8") as stream:
+        pairs = json.load(stream)
+    fits = isinstance(pairs, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
+        for pair in pairs
+    )
+    if not fits or not pairs:
+        raise ValueError("it does not hold pairs of texts")
+    return [Sentence(*pair) for pair in pairs]
+
+
+def _keep(built: list[Sentence], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with gzip.open(partial, "xt", encoding="utf-8") as stream:
+            json.dump(built, stream, ensure_ascii=False)
+        partial.replace(path)  # there is none, or one of another process, which is the same
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def versions(language: str) -> dict[str, object]:
+    """Return what the sentences of a language depend on.
+
+    Raises:
+        DataError: The package with the templates is not installed.
+    """
+    try:
+        packages = {name: metadata.version(name) for name in _PACKAGES}
+    except metadata.PackageNotFoundError as error:
+        raise DataError(
+            f"ultra:{language}-commands is built from the package {error.name}, which is not installed. "
+            "Install it with: pip install 'ultra-train[es-commands]'"
+        ) from error
+    return {"format": _FORMAT, "file": hashlib.sha256(_language_file(language)).hexdigest(), **packages}
+
+
+def _language_file(language: str) -> bytes:
+    return resources.files("ultra_train.data.es_commands").joinpath(f"languages/{language}.yaml").read_bytes()
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def _language(language: str) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe", pure=True).load(_language_file(language))
+
+
+def _built(language: str) -> Iterator[Sentence]:
+    import home_assistant_intents
+
+    path = resources.files(home_assistant_intents).joinpath(f"data/{language}.json")
+    package = json.loads(path.read_text(encoding="utf-8"))
+    own = _language(language)
+    slots: Mapping[str, Mapping[str, list[object]]] = own["slots"]
+    values = {name: [str(value) for group in by.values() for value in group] for name, by in slots.items()}
+    grammar = Grammar(own.get("grammar", {}), _heads(slots), values["area"] + values["floor"])
+    listed = {
+        name: [value["in"] for value in entry.get("values", [])] for name, entry in package["lists"].items()
+    }
+    expander = Expander({**package["expansion_rules"], **own.get("rules", {})}, {**listed, **values})
+    skipped = tuple(own.get("skip", []))
+    seen: set[str] = set()
+    for intent, entry in package["intents"].items():
+        most = _SENTENCES_A_TIMER_INTENT if "Timer" in intent else _SENTENCES_AN_INTENT
+        blocks = [
+            (template, _names(block, values))
+            for block in entry["data"]
+            for template in block["sentences"]
+            if not any(part in template for part in skipped)
+        ]
+        if not blocks:
+            continue
+        quota = max(3, min(_SENTENCES_A_TEMPLATE, most // len(blocks)))
+        for template, names in blocks:
+            # Every template has a stream of its own, so that one changed template changes no other's
+            # sentences.
+            random = Random(f"{language}/{intent}/{template}/{sorted(names)}")
+            tried: set[str] = set()
+            found = vain = 0
+            while found < quota and vain < _VAIN_DRAWS:
+                text = expander.draw(template, random, {"name": names})
+                vain += 1
+                if not text or " " not in text or text in tried or text in seen:
+                    continue
+                tried.add(text)
+                if grammar.accepts(text):
+                    seen.add(text)
+                    found, vain = found + 1, 0
+                    yield Sentence(text, template)
+
+
+def _names(block: Mapping[str, Any], values: Mapping[str, list[str]]) -> list[str]:
+    """Return the devices, rooms or people that ``{name}`` may mean in a block of templates."""
+    domains = block.get("requires_context", {}).get("domain", [])
+    wanted = [domains] if isinstance(domains, str) else domains
+    return [value for domain in wanted for value in values.get(f"name {domain}", [])]
+
+
+def _heads(slots: Mapping[str, Mapping[str, list[object]]]) -> dict[str, list[str]]:
+    heads: dict[str, list[str]] = {}
+    for by in slots.values():
+        for kind, group in by.items():
+            heads.setdefault(kind, []).extend(str(value) for value in group)
+    return heads

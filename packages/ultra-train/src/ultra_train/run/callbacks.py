@@ -1,0 +1,141 @@
+"""The callbacks of a run, in the order in which they are called."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from rich.console import Console
+from transformers import TrainerCallback
+
+from ultra_core.errors import UltraError
+from ultra_train.callbacks.gpu import GpuCallback, HeatLimits, Nvml
+from ultra_train.callbacks.gradients import GradientCallback
+from ultra_train.callbacks.hooks import HooksCallback
+from ultra_train.callbacks.interrupt import InterruptCallback
+from ultra_train.callbacks.metrics import MetricsCallback, MetricsFile
+from ultra_train.callbacks.progress import ProgressCallback
+from ultra_train.callbacks.table import Table
+from ultra_train.config.integrations import reporters
+from ultra_train.config.training import TrainingConfig
+from ultra_train.run import folder as run_folder
+from ultra_train.system.made import Made
+from ultra_train.system.signals import Signals
+from ultra_train.trainer.guards import Rollbacks
+
+
+class TooHot(UltraError):
+    """The GPU reached its critical temperature; a checkpoint is saved."""
+
+
+@attrs.define
+class Callbacks:
+    """The callbacks that a run asks questions afterwards."""
+
+    interrupt: InterruptCallback
+    progress: ProgressCallback
+    gpu: GpuCallback | None = None
+
+    def finish(self) -> None:
+        """Give signals and terminal back."""
+        self.progress.stop()
+        self.interrupt.release()
+
+    @property
+    def reason_to_stop(self) -> str | None:
+        """Why the run was stopped before its end, or None."""
+        if self.gpu is not None and self.gpu.stopped_at is not None:
+            return f"the GPU reached {self.gpu.stopped_at:.0f} C"
+        number = self.interrupt.signals.received
+        return None if number is None else f"interrupted by {signal.Signals(number).name}"
+
+
+def add_callbacks(
+    trainer: Any,
+    run: Any,
+    manager: Any,
+    *,
+    metrics: MetricsFile,
+    console: Console,
+    device: torch.device,
+    signals: Signals,
+    say: Callable[[str], None],
+) -> Callbacks:
+    """Give a trainer its callbacks and return those that matter afterwards."""
+    training = run.config.training
+    interrupt = InterruptCallback(trainer, signals, say if console.is_terminal else None)
+    found = Callbacks(interrupt, ProgressCallback(console))
+    trainer.callback_handler.callbacks.insert(
+        1, HooksCallback(run, manager, metrics.write)
+    )  # before the flow
+    first: list[TrainerCallback] = []
+    if training.log_gradient_stats or training.enable_block_grad_norms:
+        blocks = training.enable_block_grad_norms
+        first.append(GradientCallback(trainer.extra, every=training.gradient_log_interval, blocks=blocks))
+    found.gpu = _gpu(training, trainer, device, say, interrupt)
+    if found.gpu is not None:
+        first.append(found.gpu)
+    first.append(_writer(training, run.path, metrics, trainer.settings.rollbacks, say))
+    first += [c for offered in manager.hook.ultra_callbacks(run=run) for c in offered]
+    for callback in [*first, interrupt, found.progress]:
+        trainer.add_callback(callback)
+    return found
+
+
+def _writer(
+    training: TrainingConfig,
+    folder: Path,
+    metrics: MetricsFile,
+    rollbacks: Rollbacks,
+    say: Callable[[str], None],
+) -> MetricsCallback:
+    asked = Path(training.csv_log_path or folder / run_folder.TABLE)
+
+    def table() -> Table:
+        opened = Table.of_run(asked, Made(folder), rotate=training.csv_rotate_on_schema_change)
+        if opened.path.name != asked.name:
+            say(f"notice: {asked} is not of this run; its updates go to {opened.path}")
+        return opened
+
+    return MetricsCallback(
+        metrics,
+        table=table,
+        tensorboard=folder / run_folder.TENSORBOARD
+        if "tensorboard" in reporters(training.report_to)
+        else None,
+        again=lambda: rollbacks.events,
+        say=say,
+    )
+
+
+def _gpu(
+    training: TrainingConfig,
+    trainer: Any,
+    device: torch.device,
+    say: Callable[[str], None],
+    interrupt: InterruptCallback,
+) -> GpuCallback | None:
+    if device.type != "cuda" or training.gpu_metrics_backend == "none":
+        return None  # nothing heats up that could be read
+    limits = HeatLimits(
+        pause=training.gpu_temp_pause_threshold_c,
+        resume=training.gpu_temp_resume_threshold_c,
+        critical=training.gpu_temp_critical_threshold_c,
+        poll_seconds=training.gpu_temp_poll_interval_seconds,
+    )
+    try:
+        gpu = Nvml(training.nvml_device_index)
+    except OSError as error:
+        say(f"notice: no temperature guard: {error}")
+        return None
+    return GpuCallback(
+        gpu,
+        limits if training.gpu_temp_guard_enabled else None,
+        extra=trainer.extra,
+        say=say,
+        stopping=lambda: interrupt.signals.received is not None,
+    )

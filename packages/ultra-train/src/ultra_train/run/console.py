@@ -1,0 +1,29 @@
+"""Where a run prints."""
+
+from __future__ import annotations
+
+import os
+
+from rich.console import Console
+
+from ultra_train.system.signals import Signals
+
+
+class RunConsole(Console):
+    """A console whose reader may go away when the run is stopped: Ctrl-C also ends the ``tee`` behind it.
+
+    Args:
+        signals: the signals of the run; while there is none, a reader that goes away ends the run.
+    """
+
+    def __init__(self, signals: Signals) -> None:
+        super().__init__(highlight=False, soft_wrap=True)
+        self.signals = signals
+
+    def on_broken_pipe(self) -> None:
+        """Write into nothing from now on, so that the checkpoint is saved all the same."""
+        if self.signals.received is None:
+            super().on_broken_pipe()
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, self.file.fileno())
+        os.close(nothing)

@@ -1,0 +1,278 @@
+"""The folder of a run: a new one for a new run, the same one to go on; two processes never share it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import IO
+
+from ultra_core.errors import UltraError, did_you_mean
+from ultra_train.system import files
+from ultra_train.system.made import FILE as MADE
+from ultra_train.system.made import Made
+from ultra_train.trainer.checkpoints.folders import found
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # no advisory locks on this system
+    fcntl = None
+
+RUNS = "runs"
+CHECKPOINTS = "checkpoints"
+CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+MODEL = "model"
+TOKENIZER = "tokenizer"
+LOCK = ".lock"
+ROLLBACKS = "rollbacks.json"
+REPORT = "report.html"
+TABLE = "metrics.csv"
+TENSORBOARD = "tensorboard"
+BEFORE_TRAINING = {CONFIG, TOKENIZER, LOCK, MADE}
+"""What a run leaves that is killed before it trains."""
+
+
+class RunFolderError(UltraError):
+    """A folder that cannot be the folder of this run."""
+
+
+def choose(runs: Path, preset: str, *, name: str | None, resume: bool) -> Path:
+    """Return the folder of a run; nothing that is on disk is ever overwritten by a new run.
+
+    A new run of preset ``quickstart`` gets ``quickstart``, or ``quickstart-2`` when that is taken, and so
+    on. ``resume`` takes the newest of them, or exactly ``name``.
+
+    Raises:
+        RunFolderError: there is nothing to resume, or a name that was asked for is taken.
+    """
+    if name is not None and (not re.fullmatch(r"[\w.][\w.+-]*", name) or not name.strip(".")):
+        raise RunFolderError(
+            f"{name!r} cannot name a run: use letters, digits, '_', '-', '+', and '.' among them"
+        )
+    if resume:
+        folder = runs / name if name is not None else _newest(runs, preset)
+        if folder is None or not is_run(folder):
+            there = sorted(p.name for p in runs.glob("*") if is_run(p))
+            wanted = name or preset
+            raise RunFolderError(
+                f"there is no run {wanted!r} in {runs} to resume.{did_you_mean(wanted, there)} "
+                f"Runs there: {', '.join(there) or 'none'}. Start it without --resume."
+            )
+        return folder
+    if name is None:
+        return _free(runs, preset)
+    if not is_unused(runs / name):
+        raise RunFolderError(
+            f"{runs / name} exists already. Go on with it by --resume, choose another --name, or remove it."
+        )
+    return runs / name
+
+
+def _numbered(runs: Path, preset: str) -> Iterator[Path]:
+    number = 1
+    while True:
+        yield runs / (preset if number == 1 else f"{preset}-{number}")
+        number += 1
+
+
+def _free(runs: Path, preset: str) -> Path:
+    return next(p for p in _numbered(runs, preset) if is_unused(p))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run that can go on; a lost ``config.yaml`` does not matter."""
+    return (folder / CONFIG).is_file() or bool(found(folder / CHECKPOINTS))
+
+
+def is_unused(folder: Path) -> bool:
+    """Whether a new run may have this folder: it is not there, empty, or of a run that never trained.
+
+    The lock says that a run was there: a folder with a ``config.yaml`` of somebody else is none of ours.
+    """
+    if not os.path.lexists(folder):
+        return True
+    if not folder.is_dir():
+        return False
+    there = {p.name for p in folder.iterdir()}
+    return not there or (LOCK in there and there <= BEFORE_TRAINING and not is_locked(folder))
+
+
+def check_reachable(key: str, folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, before the work whose result goes there.
+
+    Args:
+        key: what the user called it.
+        folder: the folder; it need not be there.
+
+    Raises:
+        RunFolderError: it, or what is above it, is a file, a link to nothing, or may not be written to.
+    """
+    folder = files.expanded(folder).absolute()
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        what = "a file" if there.exists() else "a link to what is not there"
+        raise RunFolderError(
+            f"{key}: {there} is {what}, so there can be no folder {folder}; name another one"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RunFolderError(f"{key}: {there} may not be written to; name another folder")
+
+
+def check_unused(model: str | None) -> None:
+    """Refuse a folder for the finished model (``hf_output_dir``) that holds something already.
+
+    Raises:
+        RunFolderError: it is a file, or a folder that is not empty.
+    """
+    folder = files.expanded(model) if model else None
+    if folder is not None and os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise RunFolderError(
+            f"training.hf_output_dir: {folder} is there already and is not an empty folder; nothing is "
+            "overwritten. Name another one, or empty it."
+        )
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process trains in a folder now."""
+    try:
+        with locked(folder):
+            return False
+    except RunFolderError:
+        return True
+
+
+@contextmanager
+def taken(folder: Path) -> Iterator[Callable[[], None]]:
+    """Hold the folder of a run, and remove it if the run ends before it trains.
+
+    Yields what says that it trains. What was there before stays, and so does what the run did not make. A
+    process that does not get the folder removes nothing: what is there is the holder's.
+
+    Raises:
+        RunFolderError: another process trains in it, or it cannot be written.
+    """
+    with locked(folder) as missing:
+        before = _everything(folder)
+        started: list[bool] = []
+        try:
+            yield lambda: started.append(True)
+        finally:
+            if not started:
+                tokenizer = Made(folder).get("tokenizer").get("files")
+                copied = [f"{TOKENIZER}/{name}" for name in tokenizer] if isinstance(tokenizer, dict) else []
+                files.remove_files(folder, [n for n in [*copied, CONFIG, MADE] if n not in before])
+                files.remove_empty(folder / CHECKPOINTS)
+                if folder / LOCK in missing:  # last: from here on another process may take the folder
+                    (folder / LOCK).unlink(missing_ok=True)
+                for path in (p for p in (folder, *folder.parents) if p in missing):
+                    files.remove_empty(path)
+
+
+def _everything(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*")} if folder.is_dir() else set()
+
+
+def _newest(runs: Path, preset: str) -> Path | None:
+    newest = None
+    for folder in _numbered(runs, preset):
+        if not folder.exists():
+            return newest
+        newest = folder
+    return newest
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[set[Path]]:
+    """Hold a run's folder for this process; the lock goes when the process does, however it ends.
+
+    Yields which of the lock, the folder and those above it were not there before.
+
+    Raises:
+        RunFolderError: another process trains in it, or it cannot be written.
+    """
+    missing: set[Path] = set()
+    with _locked_file(folder, missing) as file:
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        if fcntl is None:
+            file.close()  # an open file could not be removed there
+        _held.add(file)
+        try:
+            yield missing
+        finally:
+            _held.discard(file)
+
+
+def _locked_file(folder: Path, missing: set[Path]) -> IO[str]:
+    """Open and lock the file that stands for a folder, and note what was not there before.
+
+    Its holder may remove it, and the folder, just before it lets go. Then what was opened here is no longer
+    the file that others find, and its lock would keep nobody out: it is opened anew.
+    """
+    while True:
+        file = _open(folder, missing)
+        try:
+            if _lock(file, folder):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _open(folder: Path, missing: set[Path]) -> IO[str]:
+    path = folder / LOCK
+    for last in (False,) * 100 + (True,):
+        missing.update(p for p in (path, folder, *folder.parents) if not os.path.lexists(p))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return path.open("a+", encoding="utf-8", errors="replace")
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            if isinstance(error, FileNotFoundError) and not last:  # its holder has just removed the folder
+                continue
+            raise RunFolderError(
+                f"{folder}: the folder of the run cannot be written ({error.strerror}); choose another one "
+                "with --output-dir"
+            ) from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _lock(file: IO[str], folder: Path) -> bool:
+    """Lock the file; False when it is no longer the one that others find."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        number = file.read().strip()
+        holder = f"process {number}" if number else "another process"
+        raise RunFolderError(
+            f"{folder} is in use: {holder} trains in it. Wait for it, or choose another --name."
+        ) from error
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), (folder / LOCK).stat())
+    except FileNotFoundError:
+        return False
+
+
+_held: set[IO[str]] = set()
+
+
+def _let_go() -> None:
+    """Close the locks in a forked child, which would hold them for as long as it outlives its parent."""
+    for file in _held:
+        file.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)

@@ -1,0 +1,209 @@
+"""The finished model that a run continues: what it is loaded as, and what of its files fits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import attrs
+import torch
+from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
+
+from ultra_core.errors import UltraError
+from ultra_train.hf.lengths import can_read, meant_length, readable_length
+from ultra_train.hf.model_io import check_shapes, in_words, vocabulary
+from ultra_train.hf.quiet import quiet_transformers
+from ultra_train.hf.saved_dtype import NAMES, stored_dtype
+from ultra_train.hf.stateless import forget_batches
+from ultra_train.trainer.guards import all_finite
+
+_WRAPPERS = r"^(?:_orig_mod\.|module\.)+"
+"""What ``torch.compile`` and data parallelism put before the names of weights."""
+
+_SHOWN = 4
+
+
+@attrs.frozen
+class Base:
+    """A base model, and what there is to say about it.
+
+    Attributes:
+        name: folder or hub id.
+        model: the model, its weights in the precision that was asked for.
+        dtype: the precision of its files.
+        fresh: weights that its files have not, drawn at random.
+        unused: weights of its files that the model has not.
+        added: rows of the embeddings that its files have not.
+    """
+
+    name: str
+    model: PreTrainedModel
+    dtype: torch.dtype
+    fresh: tuple[str, ...]
+    unused: tuple[str, ...]
+    added: int
+
+    def check(self, tokenizer: Any, max_length: int) -> Iterator[str]:
+        """Run the model on a row of tokens, and tell the tokenizer how long a row may be.
+
+        Yields:
+            what the user should know: what did not fit, and what is unusual about the model.
+
+        Raises:
+            UltraError: it cannot be run, or cannot read rows of ``max_length`` tokens.
+        """
+        try:
+            yield from self._notices(tokenizer)
+            yield from self._fit(tokenizer, max_length)
+        except UltraError:
+            raise
+        except Exception as error:  # whatever the code of a foreign model raises
+            raise UltraError(
+                f"base_model {self.name!r} ({type(self.model).__name__}) cannot be run on a row of tokens: "
+                f"{in_words(error)}"
+            ) from error
+
+    def _notices(self, tokenizer: Any) -> Iterator[str]:
+        saved, held = _precision(self.dtype), _precision(self.model.dtype)
+        if saved != held:
+            yield f"is saved in {saved}; its weights are trained in {held}"
+        if self.fresh:
+            yield f"has no weights for {_modules(self.fresh)}: they start at random"
+        if self.unused:
+            yield f"has weights that are not used: {_modules(self.unused)}"
+        if self.added:
+            yield f"has {self.added:,} rows of embeddings less than the tokenizer has tokens; they are added"
+        pad = getattr(self.model.config, "pad_token_id", None)
+        if pad is not None and pad != tokenizer.pad_token_id:
+            own = tokenizer.pad_token_id
+            yield f"pads with token {pad}, the tokenizer with {own}: do they belong together?"
+        if getattr(self.model.config, "is_decoder", False):
+            yield "is a decoder by its config (is_decoder): no token sees those after it"
+
+    def _fit(self, tokenizer: Any, max_length: int) -> Iterator[str]:
+        table, meant = readable_length(self.model), meant_length(self.model)
+        most = meant if table is None else table
+        if table is not None and max_length > table:
+            raise UltraError(
+                self._too_long(max_length, f"reads at most {table} tokens; set it to {table} or less")
+            )
+        if table is None and (meant is None or max_length > meant):
+            if not can_read(self.model, max_length):
+                raise UltraError(self._too_long(max_length, "cannot read so many tokens"))
+            if meant is not None:
+                yield f"was made for {meant} tokens; rows have up to {max_length} (training.max_length)"
+            most = max_length
+        assert most is not None
+        said = tokenizer.model_max_length
+        fits = isinstance(said, int) and max_length <= said <= most
+        tokenizer.model_max_length = said if fits else most
+
+    def _too_long(self, max_length: int, reason: str) -> str:
+        return f"training.max_length is {max_length}, but base_model {self.name!r} {reason}"
+
+
+def load_base(base: str, *, dtype: torch.dtype, tokens: int = 0, trust_remote_code: bool = False) -> Base:
+    """Load a masked language model of transformers to be trained further.
+
+    Weights are held in ``dtype`` whatever they are saved in: in half precision most updates are smaller than
+    what a weight can move by. Heads and prefixes that are known by other names are put where they belong.
+    What the files have not is drawn from the global generator.
+
+    Args:
+        base: folder or hub id.
+        dtype: precision of the weights that are trained.
+        tokens: how many tokens need a row of the embeddings.
+        trust_remote_code: run code that comes with the model.
+
+    Raises:
+        UltraError: it cannot be loaded, has no weight that fits, or weights that are not finite.
+    """
+    import ultra_blocks.hf  # noqa: F401  registers our classes, which a base model may have
+
+    try:
+        with quiet_transformers():
+            return _loaded(base, dtype, tokens, trust_remote_code)
+    except UltraError as error:
+        raise UltraError(f"base_model {base!r}: {error}") from error
+    except Exception as error:  # files, configs and the code of a foreign model fail in every way there is
+        raise UltraError(f"base_model {base!r} cannot be loaded: {in_words(error)}") from error
+
+
+def _loaded(base: str, dtype: torch.dtype, tokens: int, trust: bool) -> Base:
+    def load(**options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+        options |= {"dtype": dtype, "trust_remote_code": trust, "ignore_mismatched_sizes": True}
+        return AutoModelForMaskedLM.from_pretrained(base, output_loading_info=True, **options)
+
+    config = AutoConfig.from_pretrained(base, trust_remote_code=trust)
+    saved = stored_dtype(base) or getattr(config, "dtype", None) or torch.float32
+    model, info = load()
+    if options := _renamed(model, info["unexpected_keys"]):
+        model, info = load(**options)
+    check_shapes(info)
+    own = [name for name, _ in model.named_parameters()]  # each tensor once, whatever it is tied to
+    fresh = tuple(name for name in own if name in info["missing_keys"])
+    unused = tuple(sorted(info["unexpected_keys"]))
+    if len(fresh) == len(own):
+        raise UltraError(f"none of its weights fits {type(model).__name__}; it has {_modules(unused)}")
+    if info["missing_keys"]:
+        _draw(model, info["missing_keys"], trust)
+    if bad := [name for name, p in model.named_parameters() if not all_finite([p])]:
+        raise UltraError(f"it has weights that are not finite: {_modules(bad)}")
+    if added := max(0, tokens - vocabulary(model)):
+        model = _with_rows(model, -(-tokens // 64) * 64, trust)
+    model.config.output_attentions = False  # it cannot be saved with the fast kernels of attention
+    forget_batches(model)
+    return Base(base, model, saved, fresh, unused, added)
+
+
+def _renamed(model: PreTrainedModel, unexpected: Iterable[str]) -> dict[str, Any]:
+    """Return with which options weights that have another name in the files find their place."""
+    names = list(unexpected)
+    if getattr(model.config, "legacy", None) is True and any(n.startswith("lm_predictions.") for n in names):
+        # DeBERTa's own head; the one that transformers builds by default has other names
+        model.config.legacy = False
+        return {"config": model.config}
+    wrapped = [name for name in names if re.match(_WRAPPERS, name)]
+    return {"key_mapping": {_WRAPPERS: ""}} if 2 * len(wrapped) > len(names) else {}
+
+
+def _draw(model: PreTrainedModel, missing: Iterable[str], trust: bool) -> None:
+    """Draw the weights that are not in the files as a new model would have them.
+
+    Transformers leaves some of them as whatever was in the memory.
+    """
+    state = _new(model, trust).state_dict()
+    with torch.no_grad():
+        for name in missing:
+            if name in state:
+                model.get_parameter_or_buffer(name).copy_(state[name])
+
+
+def _with_rows(model: PreTrainedModel, rows: int, trust: bool) -> PreTrainedModel:
+    """Return the model with more rows of the embeddings and of everything in the head that is as long."""
+    before = model.state_dict()
+    model.config.vocab_size = rows
+    larger = _new(model, trust)
+    with torch.no_grad():
+        for name, value in larger.state_dict().items():
+            old = before[name]
+            value[tuple(slice(0, size) for size in old.shape)] = old
+    return larger
+
+
+def _new(model: PreTrainedModel, trust: bool) -> PreTrainedModel:
+    made = AutoModelForMaskedLM.from_config(model.config, trust_remote_code=trust, dtype=model.dtype)
+    assert isinstance(made, PreTrainedModel)
+    return made.train(model.training)
+
+
+def _precision(dtype: torch.dtype) -> str:
+    return NAMES.get(dtype) or str(dtype).removeprefix("torch.")
+
+
+def _modules(names: Iterable[str]) -> str:
+    """Return the modules of weights in words: the first few, and how many more there are."""
+    modules = list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
+    more = f" and {len(modules) - _SHOWN} more" if len(modules) > _SHOWN else ""
+    return ", ".join(modules[:_SHOWN]) + more

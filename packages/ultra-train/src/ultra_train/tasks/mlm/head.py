@@ -1,0 +1,189 @@
+"""The head of any masked language model, computed at the masked positions only.
+
+With a large vocabulary the logits of all positions are most of the time and memory of a step, and only one
+in seven is ever used. Models of this project leave the others out by themselves; for every other model the
+hidden states are gathered on their way into the head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ultra_blocks.heads import IGNORED, mlm_loss
+from ultra_train.hf.model_io import in_words, logits_of, sample
+from ultra_train.hf.undisturbed import undisturbed
+
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+"""Largest difference between both ways, relative to the largest number; matrix products of other shapes
+round differently, while a head that mixes positions is off by as much as there is."""
+
+
+class MaskedHead:
+    """Gives the logits and the loss of a model at the positions that have labels.
+
+    Hidden states are gathered before the child of the model that holds its output embeddings; where there
+    is none, behind its encoder. Whether that is exact is tried out on a few tokens: the logits, and the
+    gradients of the head's own parameters, must be those of the head at every position. If not, the head
+    runs everywhere and ``reason`` says why.
+
+    Args:
+        model: a masked language model of transformers, or one of this project.
+
+    Attributes:
+        reason: why the head runs at every position; None where it need not.
+        gathers_itself: whether it is a model of this project, whose own forward does all this.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.reason: str | None = None
+        self._index: Tensor | None = None
+        self._shape = torch.Size()
+        self._gathered = False
+        self.gathers_itself = _gathers_itself(model)
+        if not self.gathers_itself:
+            self.reason = self._attach()
+
+    def loss(
+        self, run: Callable[..., Any], inputs: Mapping[str, Tensor], num_items: Tensor | int | None
+    ) -> Tensor:
+        """Return the cross entropy of the masked tokens of a micro-batch, divided by those of the update.
+
+        Args:
+            run: the model, or what wraps it for training.
+            inputs: a batch with ``labels (B, T)``, -100 where nothing is predicted.
+            num_items: masked tokens of all micro-batches of the update; None: those of this one.
+
+        Returns:
+            A scalar, at least fp32; 0 with a gradient of 0 where nothing is masked.
+        """
+        if self.gathers_itself:  # its forward adds the auxiliary losses of its modules
+            loss: Tensor = run(**inputs, num_items_in_batch=num_items).loss
+            return loss
+        logits, labels = self.logits(run, inputs)
+        return mlm_loss(logits, labels, num_items=num_items)
+
+    def logits(self, run: Callable[..., Any], inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the logits ``(M, V)`` and the labels ``(M,)`` of the masked positions, in reading order."""
+        labels = inputs["labels"]
+        index = (labels.flatten() != IGNORED).nonzero().squeeze(1)
+        targets = labels.flatten().index_select(0, index)
+        if self.gathers_itself:
+            logits: Tensor = run(**inputs).logits
+            if logits.dim() == 2:
+                return logits, targets
+            return logits.flatten(0, 1).index_select(0, index), targets
+        given = {name: value for name, value in inputs.items() if name != "labels"}
+        self._index, self._shape, self._gathered = index, labels.shape, False
+        try:
+            flat = logits_of(run(**given)).flatten(0, -2)
+        finally:
+            self._index = None
+        return (flat if self._gathered else flat.index_select(0, index)), targets
+
+    def _attach(self) -> str | None:
+        """Gather where it is exact; return why that is nowhere, or None."""
+        reason = "neither its head nor its encoder is a module of its own"
+        with undisturbed(self.model), torch.enable_grad():
+            inputs = labelled(self.model)
+            self.model.eval()
+            for head, attach in self._places():
+                expected = self._measured(head, inputs)
+                if not all(bool(value.isfinite().all()) for value in expected):
+                    return "its logits are not finite"
+                hook = attach()
+                try:
+                    found = self._measured(head, inputs)
+                except Exception as error:  # whatever the code of a foreign model raises on another shape
+                    reason = in_words(error)
+                else:
+                    if self._gathered and all(map(_close, found, expected)):
+                        return None
+                    reason = "its head does not take the states of positions one by one"
+                hook.remove()
+        return reason
+
+    def _measured(self, head: list[nn.Parameter], inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return the logits, and the gradients of the parameters of the head."""
+        logits, _ = self.logits(self.model, inputs)
+        weights = torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype, device=logits.device)
+        trained = [p for p in head if p.requires_grad]
+        if not trained:
+            return [logits.detach()]
+        gradients = torch.autograd.grad((logits.flatten() * weights).sum(), trained, allow_unused=True)
+        zeros = (torch.zeros_like(p) if g is None else g for p, g in zip(trained, gradients, strict=True))
+        return [logits.detach(), *zeros]
+
+    def _places(self) -> Iterator[tuple[list[nn.Parameter], Callable[[], Any]]]:
+        """Yield the parameters of the head and how to gather before it, for one place after the other."""
+        model: Any = self.model
+        base, embeddings = getattr(model, "base_model", model), _embeddings(model.get_output_embeddings)
+        known = (embeddings, _embeddings(model.get_input_embeddings))
+        shared = {id(p) for module in known if module is not None for p in module.parameters()}
+        for child in model.children():
+            if child is not base and embeddings is not None and embeddings in set(child.modules()):
+                head = [p for p in child.parameters() if id(p) not in shared]
+                yield head, lambda child=child: child.register_forward_pre_hook(self._before)  # type: ignore[misc]
+        if base is not model:
+            shared |= {id(p) for p in base.parameters()}
+            head = [p for p in model.parameters() if id(p) not in shared]
+            yield head, lambda: base.register_forward_hook(self._behind)
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...]) -> Any:
+        """Gather the first input of the head."""
+        if self._index is None or not args or not self._fits(args[0]):
+            return None
+        return (self._chosen(args[0]), *args[1:])
+
+    def _behind(self, module: nn.Module, args: Any, output: Any) -> Any:
+        """Gather the first output of the encoder."""
+        if self._index is None or not self._fits(output[0]):
+            return None
+        chosen = self._chosen(output[0])
+        if isinstance(output, tuple):
+            return (chosen, *output[1:])
+        output[next(iter(output))] = chosen
+        return output
+
+    def _fits(self, hidden: Any) -> bool:
+        return isinstance(hidden, Tensor) and hidden.dim() == 3 and hidden.shape[:2] == self._shape
+
+    def _chosen(self, hidden: Tensor) -> Tensor:
+        """Return states ``(B, T, D)`` as one row ``(1, M, D)`` of those that are predicted."""
+        assert self._index is not None
+        self._gathered = True
+        return hidden.flatten(0, 1).index_select(0, self._index).unsqueeze(0)
+
+
+def _embeddings(get: Callable[[], Any]) -> nn.Module | None:
+    """Return the embeddings that a model says it has; transformers guesses them, and may not."""
+    try:
+        found = get()
+    except NotImplementedError:
+        return None
+    return found if isinstance(found, nn.Module) else None
+
+
+def _gathers_itself(model: nn.Module) -> bool:
+    from ultra_blocks.hf import UltraForMaskedLM
+
+    return isinstance(model, UltraForMaskedLM)
+
+
+def labelled(model: Any) -> dict[str, Tensor]:
+    """Return two rows, one of them with padding, and labels for three positions."""
+    inputs = sample(model, 2, 5, padding=1)
+    labels = torch.full_like(inputs["input_ids"], IGNORED)
+    labels[0, [1, 3]], labels[1, 2] = 0, 0
+    return {**inputs, "labels": labels}
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    if found.shape != expected.shape:
+        return False
+    bound = _TOLERANCE.get(expected.dtype, 5e-2) * max(1e-3, float(expected.abs().max()))
+    return bool((found - expected).abs().max() <= bound)

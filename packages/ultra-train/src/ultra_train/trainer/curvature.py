@@ -1,0 +1,81 @@
+"""The extra backward pass that optimizers with a curvature estimate ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ultra_blocks.stepping import after_step
+from ultra_core.errors import UltraError
+from ultra_optim.contract.traits import traits_of
+from ultra_train.trainer.settings import bare
+
+
+class CurvatureMixin:
+    """Gives an optimizer with the trait ``needs_curvature`` its pass, after the update that asks for it.
+
+    A trainer that can draw labels from its model's predictions overrides :meth:`sampled_loss`.
+    """
+
+    def sampled_loss(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, int]:
+        """Return the mean loss of a micro-batch against labels drawn from the predictions, and their number.
+
+        Raises:
+            UltraError: this trainer's task has no such labels.
+        """
+        raise UltraError(
+            f"{type(self).__name__} cannot draw labels from the predictions of its model, which this "
+            "optimizer needs for its curvature; choose another training.optimizer.optimizer_class"
+        )
+
+    def check_curvature(self, optimizer: Any) -> None:
+        """Refuse an optimizer whose pass this trainer cannot give, before training starts.
+
+        Raises:
+            UltraError: the optimizer needs curvature and the task has no labels to draw.
+        """
+        draws = type(self).sampled_loss is not CurvatureMixin.sampled_loss
+        if traits_of(optimizer).needs_curvature and not draws:
+            self.sampled_loss(nn.Module(), {})
+
+    def estimate_curvature(self: Any) -> None:
+        """Run the pass on the last micro-batch of every process if the optimizer says that it is due.
+
+        The gradient is that of the mean over the labels of all processes, and n their number. Gradients that
+        fp16 cannot hold leave the estimate as it is. What modules count for their step leaves the pass out.
+        """
+        optimizer: Any = bare(self.optimizer)
+        if not getattr(optimizer, "curvature_due", False):
+            return
+        scaler = self.accelerator.scaler
+        scale = 1.0 if scaler is None else scaler.get_scale()
+
+        def sampled() -> float:
+            inputs = self._prepare_inputs(self._window[-1])
+            with self.compute_loss_context_manager(), self.accelerator.autocast():
+                loss, own = self.sampled_loss(self.model_wrapped, inputs)
+            count, share = self._labels_of_all(own)
+            (loss * (scale * share)).backward()
+            gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+            norm = torch.nn.utils.get_total_norm([g for g in gradients if g is not None])
+            if not bool(torch.isfinite(norm)):
+                optimizer.zero_grad()
+            return count / scale**2
+
+        optimizer.curvature_step(sampled)
+        after_step(self.model, taken=False)
+
+    def _labels_of_all(self: Any, own: int) -> tuple[float, float]:
+        """Return how many labels all processes have drawn, and the factor of this process's mean loss.
+
+        Gradients are averaged over processes as if each had as many labels.
+        """
+        processes = self.accelerator.num_processes
+        if processes == 1:
+            return own, 1.0
+        counted = torch.tensor(float(own), dtype=torch.float64, device=self.accelerator.device)
+        count = self.accelerator.reduce(counted, "sum").item()
+        return count, processes * own / max(1.0, count)

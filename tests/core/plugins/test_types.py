@@ -1,0 +1,120 @@
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import attrs
+import pytest
+
+from ultra_core.contracts import Range
+from ultra_core.plugins.types import as_yaml, is_plain, is_writable, mismatch, words
+
+Count = Annotated[int, Range(min=1)]
+
+
+@attrs.frozen
+class Section:
+    key: int = 1
+
+
+FITS = [
+    (True, bool),
+    (3, int),
+    (3, float),
+    (3.5, float),
+    ("x", str),
+    (None, type(None)),
+    (None, int | None),
+    ("a", Literal["a", 1]),
+    (1, Literal["a", 1]),
+    ([1, 2], list[int]),
+    ((1, 2), Sequence[int]),
+    ([1, 2.5], tuple[int, float]),
+    ([], tuple[int, ...]),
+    ([1, "x"], list),
+    ({"a": [1]}, dict[str, list[int]]),
+    ({"a": object()}, Mapping),
+    (object(), Any),
+    (4, Count),
+    ([4], list[Count]),
+    (0.5, Annotated[float, Range(gt=0, lt=1)]),
+    (None, Annotated[int | None, Range(min=1)]),
+]
+FITS_NOT = [
+    (1, bool, "true or false"),
+    ("false", bool, "true or false"),
+    (True, int, "a whole number"),
+    (2.0, int, "a whole number"),
+    ("3", int, "a whole number"),
+    (True, float, "a number"),
+    (1, str, "a text"),
+    (0, type(None), "null"),
+    (True, Literal[1], "one of 1"),
+    (1.0, Literal[1], "one of 1"),
+    ("x", int | None, "a whole number or null"),
+    ("ab", list[str], "a list, each item a text"),
+    ([1, "x"], list[int], "a list, each item a whole number"),
+    ([1], tuple[int, int], "a list of 2 values (a whole number, a whole number)"),
+    ({"a": 1}, dict[str, str], "a mapping, each value a text"),
+    ({1: "a"}, dict[str, str], "a mapping, each value a text"),
+    ([1], dict[str, Any], "a mapping"),
+    ({"c": 1}, dict[Literal["a", "b"], int], "a mapping with keys among 'a', 'b', each value a whole number"),
+    ("x", list, "a list"),
+    (0, Count, "a number >= 1"),
+    ([0], list[Count], "a list, each item a whole number >= 1"),
+    (0, Count | None, "a whole number >= 1 or null"),
+    (0, Annotated[int | None, Range(min=1)], "a number >= 1"),
+    (math.nan, Annotated[float, Range(min=0)], "a number >= 0"),
+    (math.inf, Annotated[float, Range(lt=math.inf)], "a number that is finite"),
+    (1, Annotated[float, Range(gt=0, lt=1)], "a number > 0 and < 1"),
+]
+
+
+@pytest.mark.parametrize(("value", "hint"), FITS)
+def test_what_fits(value, hint):
+    assert mismatch(value, hint) is None
+
+
+@pytest.mark.parametrize(("value", "hint", "expected"), FITS_NOT)
+def test_what_does_not_fit_is_not_coerced(value, hint, expected):
+    assert mismatch(value, hint) == f"expected {expected}"
+
+
+def test_bounds_from_outside():
+    assert mismatch(0, int, Range(min=1)) == "expected a number >= 1"
+    assert words(int | None, Range(max=9)) == "a whole number <= 9 or null"
+
+
+def test_members_of_a_union_that_yaml_cannot_write_are_not_mentioned():
+    assert words(str | Mapping[str, Mapping] | Callable) == "a text or a mapping, each value a mapping"
+    assert words(Section | None) == "a mapping or null"
+    assert words(Callable | None) == "null"
+
+
+def test_plain_and_writable():
+    assert is_plain(int | None)
+    assert is_plain(dict[str, Any])
+    assert is_plain(str | Callable)
+    assert not is_plain(Callable)
+    assert not is_plain(Any)
+    assert not is_plain(Section)
+    assert not is_plain(type(None) | Callable)
+    assert is_writable(Section)
+    assert is_writable(Any)
+    assert is_writable(tuple[str | Section, ...])
+    assert not is_writable(list[Callable])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (1e-6, "1e-06"),
+        ("x", "x"),
+        ("", "''"),
+        ((1, 2), "[1, 2]"),
+        (len, repr(len)),
+    ],
+)
+def test_defaults_as_yaml_writes_them(value, text):
+    assert as_yaml(value) == text

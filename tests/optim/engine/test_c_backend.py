@@ -1,0 +1,413 @@
+"""Loops of C: what they compute, how often they are compiled, and what happens without a compiler."""
+
+import copy
+import functools
+import pickle
+import shutil
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ultra_optim
+from ultra_core.errors import UltraError
+from ultra_optim import build
+from ultra_optim.engine import c_backend as native
+from ultra_optim.engine import c_codegen as loops
+from ultra_optim.engine import compiled
+from ultra_optim.engine import passes as slices
+from ultra_optim.testing.updates import FLAGS, UPDATES, arguments, columns_of
+
+NAMES = [
+    *("adan", "ademamix", "adopt", "cautious_adamw", "gpa_adamw", "lamb", "lion", "mars_adamw", "prodigy"),
+    *("radam", "schedulefree_adamw", "sgd_momentum", "sophia", "stable_adamw"),
+]
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a C compiler"
+)  # not native.works(), or nothing would fail where that is wrong
+
+
+@needs_compiler
+@pytest.mark.parametrize("flag", [False, True])
+@pytest.mark.parametrize("update", UPDATES, ids=lambda update: update.__name__)
+@torch.no_grad()
+def test_a_loop_does_what_the_operations_do(update: Callable[..., Any], flag: bool) -> None:
+    """In float64, at lengths that fill no vector, on several rows at once and on a piece of one."""
+    names, numbers = arguments(update)
+    numbers = {n: flag if n in FLAGS else v for n, v in numbers.items()}
+    for dtype, bound in ((torch.float64, 1e-14), (torch.float32, 1e-6)):
+        rows = [columns_of(names, size, dtype, seed) for seed, size in enumerate((1, 7, 64, 2051))]
+        for some, start, stop in ((rows[1:], 0, None), (rows[:1], 0, None), (rows[3:], 1029, 2050)):
+            expected, found = copy.deepcopy(some), copy.deepcopy(some)
+            parts = [[t if t.ndim == 0 else t[start:stop] for t in row] for row in expected]
+            sums = update(*(list(column) for column in zip(*parts, strict=True)), **numbers)
+            form = native.form_of(found[0])
+            assert form is not None
+            results = native.loop_for(update, form, numbers)(found, start, stop)
+            for a, b in zip(expected, found, strict=True):
+                for x, y in zip(a, b, strict=True):
+                    torch.testing.assert_close(y, x, rtol=bound, atol=bound)
+            assert (sums is None) == (results is None)
+            for x, y in zip(sums or (), results or (), strict=True):
+                torch.testing.assert_close(y, x, rtol=100 * bound, atol=100 * bound)
+
+
+CALLS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "abs": lambda x, y, z: x.abs(),
+    "add": lambda x, y, z: torch.add(x, y, alpha=3),
+    "addcdiv": lambda x, y, z: torch.addcdiv(x, y, z, value=0.5),
+    "addcmul": lambda x, y, z: torch.addcmul(x, y, z, value=0.5),
+    "clamp": lambda x, y, z: x.clamp(-0.5, 0.25),
+    "clamp_max": lambda x, y, z: x.clamp_max(0.5),
+    "clamp_min": lambda x, y, z: x.clamp_min(0.5),
+    "clone": lambda x, y, z: x.clone().mul_(2).add_(x),
+    "div": lambda x, y, z: x / y,
+    "ge": lambda x, y, z: x.clone().ge_(y),
+    "lerp": lambda x, y, z: torch.lerp(x, y, 0.3),
+    "lt": lambda x, y, z: torch.where(x < y, x, y),
+    "mul": lambda x, y, z: 3 * x * y,
+    "neg": lambda x, y, z: -x,
+    "reciprocal": lambda x, y, z: x.reciprocal(),
+    "rsqrt": lambda x, y, z: x.rsqrt(),
+    "rsub": lambda x, y, z: 2 - x,
+    "sign": lambda x, y, z: x.sign(),
+    "sqrt": lambda x, y, z: x.sqrt(),
+    "square": lambda x, y, z: x.square(),
+    "sub": lambda x, y, z: torch.sub(x, y, alpha=0.25),
+    "where": lambda x, y, z: torch.where(x >= y, y, z),
+}
+
+
+def test_every_operation_is_tried() -> None:
+    assert CALLS.keys() == loops.OPERATIONS.keys()
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", CALLS)
+@torch.no_grad()
+def test_operations_on_all_kinds_of_numbers(name: str) -> None:
+    @compiled.compilable
+    def update(params: list[Tensor], grads: list[Tensor], third: list[Tensor], *, one: Any) -> None:
+        params[0].copy_(CALLS[name](params[0], grads[0], third[0]) * one)
+
+    infinity = float("inf")
+    kinds = [0.0, -0.0, 1.0, -2.5, 1e-40, infinity, -infinity, float("nan"), 0.5, -0.5]
+    pairs = torch.cartesian_prod(torch.tensor(kinds), torch.tensor(kinds))
+    for dtype in (torch.float32, torch.float64):
+        x, y = pairs.to(dtype).unbind(1)
+        rows = [[x.clone(), y.clone(), y.flip(0)] for _ in range(2)]
+        native.loop_for(update, (dtype, (False,) * 3), {"one": 1.0})(rows[:1])
+        update(*([t] for t in rows[1]), one=1.0)
+        torch.testing.assert_close(rows[0][0], rows[1][0], rtol=1e-6, atol=0, equal_nan=True)
+
+
+def test_operations_that_are_not_known() -> None:
+    def update(params: list[Tensor], grads: list[Tensor], *, rate: Any) -> None:
+        params[0].sub_(grads[0].sin() * rate)
+
+    def rounded(params: list[Tensor], grads: list[Tensor]) -> None:
+        params[0].div_(grads[0], rounding_mode="floor")
+
+    def filled(params: list[Tensor], grads: list[Tensor]) -> None:
+        params[0].copy_(grads[0].sum())
+
+    def mixed(params: list[Tensor], grads: list[Tensor]) -> None:
+        params[0].sub_(grads[0] / grads[0].sum())
+
+    with pytest.raises(
+        NotImplementedError, match=r"^update .* calls sin; known are abs, add, .*_vector_norm"
+    ):
+        loops.source_of(update, [False, False], ["rate"], {}, torch.float32)
+    with pytest.raises(NotImplementedError, match="calls div_ with 2, rounding_mode arguments"):
+        loops.source_of(rounded, [False, False], [], {}, torch.float32)
+    with pytest.raises(NotImplementedError, match="on elements and a sum"):
+        loops.source_of(filled, [False, False], [], {}, torch.float32)
+    with pytest.raises(NotImplementedError, match="on elements and a sum of all of them"):
+        loops.source_of(mixed, [False, False], [], {}, torch.float32)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    last = nn.Linear(30, 20, dtype=torch.bfloat16)
+    return nn.Sequential(nn.Linear(40, 30), nn.LayerNorm(30), nn.Linear(30, 20), last, nn.Linear(20, 1))
+
+
+def backward(model: nn.Module, step: int) -> float:
+    generator = torch.Generator().manual_seed(step)
+    for p in model.parameters():
+        p.grad = torch.randn(p.shape, generator=generator).to(p.dtype)
+    return 1.0
+
+
+def train(model: nn.Module, optimizer: Any, steps: range) -> list[Tensor]:
+    for step in steps:
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 / (1 + step)
+        backward(model, step)
+        optimizer.step()
+        if getattr(optimizer, "curvature_due", False):
+            optimizer.curvature_step(functools.partial(backward, model, step))
+    return [p.detach().clone() for p in model.parameters()]
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", NAMES)
+def test_training_is_the_same_and_resumes_to_the_bit_on_any_number_of_threads(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine steps: RAdam divides by the second moment from the sixth on."""
+    monkeypatch.setattr(slices, "SLICE", 256)
+    monkeypatch.setattr(slices, "LONG", 256)
+    plain, built = network(), []
+    build_ = native._build
+    monkeypatch.setattr(native, "_made", {})
+    monkeypatch.setattr(native, "_build", lambda source: built.append(source) or build_(source))
+    expected = train(plain, build(name, plain, total_steps=20, compile=False), range(9))
+    assert not built
+    before, ends = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            model = network()
+            optimizer = build(name, model, total_steps=20)
+            train(model, optimizer, range(7))
+            weights, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
+            ends.append(train(model, optimizer, range(7, 9)))
+            again = network()
+            again.load_state_dict(weights)
+            resumed = build(name, again, total_steps=20, compile=True)
+            resumed.load_state_dict(state)
+            ends.append(train(again, resumed, range(7, 9)))
+    finally:
+        torch.set_num_threads(before)
+    for other in ends[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(ends[0], other, strict=True))
+    for a, b in zip(ends[0], expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-6 if a.dtype == torch.float32 else 2e-2, atol=1e-6)
+    assert built
+    assert len(set(built)) == len(built), "one for all shapes, rates and threads"
+
+
+def test_threads_that_come_at_once_share_what_one_of_them_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    together, made = threading.Barrier(3, timeout=60), []
+    monkeypatch.setattr(native, "_build", lambda source: made.append(source) or (lambda *_: None))
+
+    def update(params: list[Tensor], grads: list[Tensor], *, rate: Any) -> None:
+        params[0].sub_(grads[0] * rate)
+
+    def call() -> None:
+        together.wait()
+        native.loop_for(update, (torch.float32, (False, False)), {"rate": 0.5})
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+
+
+@needs_compiler
+def test_a_compiler_that_is_there_works() -> None:
+    assert native.works()
+
+
+@needs_compiler
+def test_autograd_sees_that_parameters_have_moved() -> None:
+    model = nn.Linear(4, 4, bias=False)
+    optimizer = build("lion", model)
+    x = torch.ones(2, 4, requires_grad=True)
+    model(x).sum().backward()
+    kept = model(x)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        kept.sum().backward()
+
+
+@needs_compiler
+def test_a_step_in_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_made", {})
+    with torch.inference_mode():
+        model = network()
+        ends = train(model, build("lion", model), range(2))
+    other = network()
+    for a, b in zip(ends, train(other, build("lion", other), range(2)), strict=True):
+        assert torch.equal(a, b)
+
+
+@needs_compiler
+def test_a_compiler_with_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    path, *_ = native.compiler()
+    monkeypatch.setenv("CC", f"{path} -O2")
+    assert native.compiler() == (path, "-O2")
+    assert native.works()
+
+
+BETAS = dict.fromkeys(NAMES, (0.0, 0.0)) | {"adan": (0.0, 0.0, 0.0), "ademamix": (0.0, 0.0, 0.5)}
+BETAS |= {"mars_adamw": (0.5, 0.0), "schedulefree_adamw": (0.5, 0.0)}
+
+
+def moved(name: str, grads: list[float], compile: bool | None, **options: Any) -> Tensor:
+    """Return where one weight of many is after these gradients of it."""
+    p = nn.Parameter(torch.linspace(0.5, 1, 40).view(4, 10))
+    optimizer = build(name, nn.ParameterList([p]), lr=1e-3, total_steps=20, compile=compile, **options)
+    for step, g in enumerate(grads):
+        p.grad = torch.full_like(p, 0.1 + 0.01 * step)
+        p.grad[0, 3] = g
+        optimizer.step()
+        if getattr(optimizer, "curvature_due", False):
+            p.grad = torch.full_like(p, 0.1)
+            optimizer.curvature_step(lambda: 1.0)
+            p.grad = torch.full_like(p, 0.1)
+    return p.detach()
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "sgd_momentum"])
+def test_averages_that_forget_everything_and_gradients_whose_squares_overflow(name: str) -> None:
+    falling = [1.0, 1e-4, 1e-6, 1e-4]
+    options = {"betas": BETAS[name]} if name != "gpa_adamw" else {"betas": (0.5, 0.0)}
+    torch.testing.assert_close(
+        moved(name, falling, None, **options), moved(name, falling, False, **options), rtol=1e-5, atol=1e-6
+    )
+    large = [1.0, 3e19, 1.0, 1.0]
+    ours, theirs = moved(name, large, None), moved(name, large, False)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+@needs_compiler
+def test_numbers_of_other_types_need_no_new_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_made", {})
+    model = network()
+    optimizer = build("lion", model, betas=(0, 0.99))
+    for step in range(3):
+        optimizer.param_groups[0]["lr"] = np.float32(0.1 / (1 + step))
+        backward(model, step)
+        optimizer.step()
+    assert len(native._made) == 1
+
+
+@needs_compiler
+def test_gradients_that_are_not_what_their_memory_says() -> None:
+    for lazy in (torch._neg_view(torch.ones(3)), torch._efficientzerotensor(3)):
+        p = nn.Parameter(torch.ones(3))
+        optimizer = build("lion", nn.ParameterList([p]), lr=0.1)
+        p.grad = lazy
+        optimizer.step()
+        assert p.tolist() == pytest.approx([1.1 if lazy.is_neg() else 1.0] * 3)
+
+
+@needs_compiler
+@pytest.mark.parametrize("compile", [None, True, False])
+def test_copies_are_compiled_as_the_original_is(compile: bool | None) -> None:
+    optimizer = build("lion", network(), compile=compile)
+    assert copy.deepcopy(optimizer).compiled is compile
+    assert pickle.loads(pickle.dumps(optimizer)).compiled is compile
+
+
+@needs_compiler
+def test_a_group_has_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_made", {})
+    p = nn.Parameter(torch.ones(3))
+    optimizer = ultra_optim.Prodigy([{"params": [p], "compile": False}])
+    for _ in range(2):
+        p.grad = torch.ones(3)
+        optimizer.step()
+    assert not native._made
+    optimizer.load_state_dict(ultra_optim.Prodigy([p]).state_dict())
+
+
+@needs_compiler
+def test_another_default_device() -> None:
+    model, other = network(), network()
+    with torch.device("meta"):
+        optimizer = build("lamb", model)
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+    for p in other.parameters():
+        p.grad = torch.ones_like(p)
+    build("lamb", other).step()
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.usefixtures("without_compiler")
+@pytest.mark.parametrize("broken", ["gcc '", "echo", "gcc -DROOT=", "gcc -Dsqrtf=fabsf"])
+def test_compilers_that_do_not_fit_are_not_used(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", broken)
+    model, plain = network(), network()
+    ends = train(model, build("lion", model), range(2))
+    expected = train(plain, build("lion", plain, compile=False), range(2))
+    for a, b in zip(ends, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@needs_compiler
+@pytest.mark.parametrize("arguments", ["-std=c89 -pedantic-errors", "-Wall -Wextra -Werror"])
+def test_compilers_with_rules_of_their_own(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, *_ = native.compiler()
+    monkeypatch.setenv("CC", f"{path} {arguments}")
+    assert native.works()
+
+
+@needs_compiler
+def test_a_loop_that_cannot_be_compiled_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(native, "_made", {})
+    assert native.works()
+    monkeypatch.setattr(native.tempfile, "tempdir", "/nowhere/at/all")
+    model, plain = network(), network()
+    ends = train(model, build("lion", model), range(3))
+    expected = train(plain, build("lion", plain, compile=False), range(3))
+    assert all(torch.equal(a, b) for a, b in zip(ends, expected, strict=True))
+    assert len([r for r in caplog.records if "left to torch's operations" in r.message]) == 1
+
+
+def test_what_has_no_loop() -> None:
+    wide, narrow = torch.zeros(4), torch.zeros(4, dtype=torch.bfloat16)
+    assert native.form_of([wide, wide, torch.zeros(())]) == (torch.float32, (False, False, True))
+    assert native.form_of([torch.zeros(()), torch.zeros(())]) == (torch.float32, (False, False))
+    assert native.form_of([narrow, narrow, wide]) is None
+    assert native.form_of([wide, wide, wide.double()]) is None
+    assert native.form_of([wide, wide, torch.zeros((), dtype=torch.float64)]) is not None
+    numbers = {"a": 1, "b": torch.tensor(0.5), "c": True, "d": None}
+    assert native.divide(numbers) == ({"a": 1.0, "b": 0.5}, (("c", True), ("d", None)))
+
+
+@pytest.fixture
+def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setattr(native, "_made", {})
+
+
+@pytest.mark.usefixtures("without_compiler")
+def test_without_a_compiler_torch_does_it() -> None:
+    model, plain = network(), network()
+    ends = train(model, build("lion", model), range(2))
+    expected = train(plain, build("lion", plain, compile=False), range(2))
+    assert all(torch.equal(a, b) for a, b in zip(ends, expected, strict=True))
+    with pytest.raises(
+        UltraError,
+        match=r"needs a C compiler, and there is none .* variable CC \(where it is no-such-compiler\)",
+    ):
+        build("lion", network(), compile=True)
+
+
+@pytest.mark.usefixtures("without_compiler")
+def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "false")
+    assert not native.works()
+    with pytest.raises(UltraError, match=r"needs a C compiler that works: .*false .* failed"):
+        build("lion", network(), compile=True)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon", "soap"])
+def test_others_refuse(name: str) -> None:
+    with pytest.raises(UltraError, match="compile"):
+        build(name, network(), compile=True)
