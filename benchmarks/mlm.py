@@ -33,8 +33,8 @@ import torch
 
 from ultra_core.plugins.hooks import hookimpl, plugin_manager
 from ultra_train.config import load_preset
-from ultra_train.data.build import prepare
-from ultra_train.data.sources import documents, read_sources
+from ultra_train.data.sources.data_source import read_sources, read_texts
+from ultra_train.data.token_cache.prepare import prepare
 from ultra_train.run.execution import execute
 from ultra_train.tokenizer.training import load_tokenizer, train_tokenizer
 
@@ -147,7 +147,7 @@ def main() -> None:
     name = Path(options.text).name.replace(":", "-")
     folder = options.cache / f"{name}-{options.vocab_size}"
     if not (folder / "tokenizer.json").exists():
-        train_tokenizer(documents(options.text), vocab_size=options.vocab_size, output_dir=folder)
+        train_tokenizer(read_texts(options.text), vocab_size=options.vocab_size, output_dir=folder)
     tokenizer = load_tokenizer(folder)
     sources = read_sources(options.text)
     shards, _ = prepare(

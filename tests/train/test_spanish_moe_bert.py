@@ -77,7 +77,9 @@ def tokenizer(tmp_path_factory):
 def test_the_seeds_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = []
-    monkeypatch.setattr("ultra_train.data.sources.documents", lambda spec: [asked.append(spec), *TEXTS][1:])
+    monkeypatch.setattr(
+        "ultra_train.data.sources.data_source.read_texts", lambda spec: [asked.append(spec), *TEXTS][1:]
+    )
     names = {"SpanishSPMTokenizer": SpanishSPMTokenizer, "SpanishMoEBERT": SpanishMoEBERT}
     exec(TRAIN, names)
     assert asked == [SPANISH_TEXTS] == ["erickfmm/red_pajama_es_hq_35"]

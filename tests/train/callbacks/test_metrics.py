@@ -5,9 +5,9 @@ import math
 
 import pytest
 
+from ultra_train.callbacks.csv_table import CsvTable
 from ultra_train.callbacks.metrics import MetricsFile
-from ultra_train.callbacks.table import Table
-from ultra_train.system.made import Made
+from ultra_train.system.owned_files import OwnedFiles
 
 
 def rows(path):
@@ -76,7 +76,7 @@ def test_a_file_that_is_gone_starts_anew(tmp_path):
 
 
 def test_a_table_starts_anew_when_columns_are_added(tmp_path):
-    table = Table(tmp_path / "t.csv")
+    table = CsvTable(tmp_path / "t.csv")
     table.write({"step": 1, "loss": 2.0})
     table.write({"loss": 1.0, "step": 2})
     table.write({"step": 3, "loss": 1.0, "gpu_celsius": 60})
@@ -90,7 +90,7 @@ def test_a_table_starts_anew_when_columns_are_added(tmp_path):
 
 
 def test_or_goes_on_with_the_old_columns(tmp_path):
-    table = Table(tmp_path / "t.csv", rotate=False)
+    table = CsvTable(tmp_path / "t.csv", rotate=False)
     table.write({"step": 1, "loss": 2.0})
     table.write({"step": 2, "other": 5})
     assert rows(tmp_path / "t.csv") == [{"step": "1", "loss": "2.0"}, {"step": "2", "loss": ""}]
@@ -106,11 +106,11 @@ def test_rewriting_gives_the_table_of_a_run_that_never_stopped(tmp_path, rotate,
 
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
-        table = Table.of_run(tmp_path / name / "metrics.csv", Made(tmp_path / name), rotate=rotate)
+        table = CsvTable.of_run(tmp_path / name / "metrics.csv", OwnedFiles(tmp_path / name), rotate=rotate)
         for record in records:
             table.write(record)
     (tmp_path / "cut" / "metrics.9.csv").write_text("mine")
-    again = Table.of_run(tmp_path / "cut" / "metrics.csv", Made(tmp_path / "cut"), rotate=rotate)
+    again = CsvTable.of_run(tmp_path / "cut" / "metrics.csv", OwnedFiles(tmp_path / "cut"), rotate=rotate)
     again.rewrite(records[:kept])
     for record in records[kept:]:
         again.write(record)
@@ -124,21 +124,21 @@ def test_the_table_of_another_run_is_left_alone(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     for run in (first, second):
         run.mkdir()
-        Table.of_run(asked, Made(run)).write({"step": 1, "run": run.name})
+        CsvTable.of_run(asked, OwnedFiles(run)).write({"step": 1, "run": run.name})
     assert rows(asked) == [{"step": "1", "run": "first"}]
     assert rows(asked.with_name("steps.2.csv")) == [{"step": "1", "run": "second"}]
-    assert Table.of_run(asked, Made(second)).path == asked.with_name("steps.2.csv")
-    assert Table.of_run(asked, Made(first)).path == asked
+    assert CsvTable.of_run(asked, OwnedFiles(second)).path == asked.with_name("steps.2.csv")
+    assert CsvTable.of_run(asked, OwnedFiles(first)).path == asked
 
 
 @pytest.mark.parametrize(
     "path", ["/etc/hostname", "elsewhere/steps.csv", "notes.txt", "steps.csv.bak", 5, "a\0b"]
 )
 def test_a_record_never_leads_to_a_file_of_others(tmp_path, path):
-    asked, made = tmp_path / "steps.csv", Made(tmp_path / "run")
+    asked, made = tmp_path / "steps.csv", OwnedFiles(tmp_path / "run")
     made.path.parent.mkdir()
     path = path if not isinstance(path, str) or path.startswith("/") else str(tmp_path / path)
     made.put("table", {"asked": str(asked), "path": path, "before": [path]})
-    assert Table.of_run(asked, made).path == asked
+    assert CsvTable.of_run(asked, made).path == asked
     made.put("table", {"asked": str(asked), "path": str(asked), "before": [path, 7]})
-    assert Table.of_run(asked, made)._before() == []
+    assert CsvTable.of_run(asked, made)._before() == []

@@ -15,7 +15,7 @@ from ultra_train.callbacks.metrics import MetricsFile
 from ultra_train.config import load_preset
 from ultra_train.run import execution as run_module
 from ultra_train.tasks.mlm.task import MLM
-from ultra_train.trainer.checkpoints.folders import found
+from ultra_train.trainer.checkpoints.folders import list_checkpoints
 
 
 def test_a_run_leaves_everything(finished_run):
@@ -29,7 +29,7 @@ def test_a_run_leaves_everything(finished_run):
         "report.html",
         "tokenizer",
     } <= there
-    assert [c.step for c in found(finished_run / "checkpoints")] == [12, 8, 4]
+    assert [c.step for c in list_checkpoints(finished_run / "checkpoints")] == [12, 8, 4]
     assert not [p for p in finished_run.rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
 
 
@@ -339,4 +339,4 @@ def test_a_best_metric_that_nothing_measures_is_said_once(run_tiny, tmp_path, ca
     folder = run_tiny(tmp_path, "training.scheduler_total_steps=8", "training.best_metric=eval_beauty")
     said = capsys.readouterr().out
     assert said.count("training.best_metric eval_beauty is not measured; choose one of eval_accuracy") == 1
-    assert len(found(folder / "checkpoints")) == 2
+    assert len(list_checkpoints(folder / "checkpoints")) == 2

@@ -15,7 +15,7 @@ from ultra_train.run.folder import (
     locked,
     taken,
 )
-from ultra_train.system.made import Made
+from ultra_train.system.owned_files import OwnedFiles
 
 
 def trained(folder):
@@ -145,7 +145,7 @@ def test_a_run_that_never_trained_leaves_what_was_there(tmp_path, there, error):
             (folder / "checkpoints").mkdir()
             (folder / "tokenizer").mkdir()
             (folder / "tokenizer" / "tokenizer.json").touch()
-            Made(folder).put("tokenizer", {"files": {"tokenizer.json": "", "../../notes": ""}})
+            OwnedFiles(folder).put("tokenizer", {"files": {"tokenizer.json": "", "../../notes": ""}})
             raise error
 
     with pytest.raises(error if isinstance(error, type) else OSError):
@@ -208,7 +208,7 @@ def test_a_process_that_comes_second_removes_nothing_of_the_first(tmp_path, monk
             (folder / "checkpoints").mkdir()
             (folder / "tokenizer").mkdir()
             (folder / "tokenizer" / "tokenizer.json").touch()
-            Made(folder).put("tokenizer", {"files": {"tokenizer.json": ""}})
+            OwnedFiles(folder).put("tokenizer", {"files": {"tokenizer.json": ""}})
 
         between_opening_and_locking(monkeypatch, start)
         with pytest.raises(RunFolderError, match="in use"), taken(folder):

@@ -4,7 +4,7 @@ import pytest
 
 from ultra_train.run import model_folder
 from ultra_train.run.model_folder import publish
-from ultra_train.system.made import Made
+from ultra_train.system.owned_files import OwnedFiles
 
 
 def write(text):
@@ -26,7 +26,7 @@ def test_a_hidden_folder_of_the_same_name_stays(tmp_path):
     """``hf_output_dir: ./git`` once removed ``.git``."""
     (tmp_path / ".git" / "objects").mkdir(parents=True)
     (tmp_path / ".git" / "HEAD").write_text("ref: refs/heads/main")
-    publish(tmp_path / "git", write("one"), Made(tmp_path), print)
+    publish(tmp_path / "git", write("one"), OwnedFiles(tmp_path), print)
     assert (tmp_path / ".git" / "HEAD").read_text() == "ref: refs/heads/main"
     assert (tmp_path / ".git" / "objects").is_dir()
     assert content(tmp_path / "git").keys() == {"model.safetensors", "README.md", "1_Pooling/config.json"}
@@ -35,7 +35,7 @@ def test_a_hidden_folder_of_the_same_name_stays(tmp_path):
 
 def test_its_own_files_are_replaced_and_others_are_renamed(tmp_path):
     folder, said = tmp_path / "model", []
-    made = Made(tmp_path)
+    made = OwnedFiles(tmp_path)
     publish(folder, write("one"), made, said.append)
     (folder / "README.md").write_text("my own card")
     (folder / "thesis.tex").write_text("years of work")
@@ -55,7 +55,7 @@ def test_its_own_files_are_replaced_and_others_are_renamed(tmp_path):
     "record", ["", "{", "[]", '{"model": 5}', '{"model": {"folder": "x", "files": [1]}}']
 )
 def test_without_a_record_nothing_is_its_own(tmp_path, record):
-    folder, made = tmp_path / "model", Made(tmp_path)
+    folder, made = tmp_path / "model", OwnedFiles(tmp_path)
     publish(folder, write("one"), made, print)
     made.path.write_text(record)
     publish(folder, write("two"), made, print)
@@ -72,17 +72,17 @@ def test_a_model_that_does_not_fit_on_the_disk_leaves_what_was_there(tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        publish(tmp_path / "out" / "model", full, Made(tmp_path), print)
+        publish(tmp_path / "out" / "model", full, OwnedFiles(tmp_path), print)
     assert not list((tmp_path / "out").iterdir())
-    publish(tmp_path / "out" / "model", write("one"), Made(tmp_path), print)
+    publish(tmp_path / "out" / "model", write("one"), OwnedFiles(tmp_path), print)
     before = content(tmp_path)
     with pytest.raises(OSError, match="No space left"):
-        publish(tmp_path / "out" / "model", full, Made(tmp_path), print)
+        publish(tmp_path / "out" / "model", full, OwnedFiles(tmp_path), print)
     assert content(tmp_path) == before
 
 
 def test_a_kill_between_two_files_leaves_only_its_own(tmp_path, monkeypatch):
-    folder, made = tmp_path / "model", Made(tmp_path)
+    folder, made = tmp_path / "model", OwnedFiles(tmp_path)
     publish(folder, write("one"), made, print)
 
     class Killed(BaseException):
@@ -99,7 +99,7 @@ def test_a_kill_between_two_files_leaves_only_its_own(tmp_path, monkeypatch):
         with pytest.raises(Killed):
             publish(folder, write("two"), made, print)
     assert sorted({v.removeprefix("card of ") for v in content(folder).values()}) == ["one", "two"]
-    publish(folder, write("three"), Made(tmp_path), pytest.fail)
+    publish(folder, write("three"), OwnedFiles(tmp_path), pytest.fail)
     assert content(folder)["model.safetensors"] == "three"
     assert len(content(folder)) == 3
 
@@ -117,11 +117,11 @@ def test_what_a_killed_writer_left_goes_and_what_others_named_alike_stays(tmp_pa
 
     monkeypatch.setattr(model_folder.shutil, "rmtree", lambda *args, **kwargs: None)
     with pytest.raises(SystemExit):
-        publish(folder, killed, Made(tmp_path), print)
+        publish(folder, killed, OwnedFiles(tmp_path), print)
     monkeypatch.undo()
     (left,) = [p for p in tmp_path.rglob("*") if p.is_dir() and p.name.startswith(".")]
     (tmp_path / ".model-mine").mkdir()
-    publish(folder, write("one"), Made(tmp_path), print)
+    publish(folder, write("one"), OwnedFiles(tmp_path), print)
     assert not left.exists()
     assert (tmp_path / ".model-mine").is_dir()
     assert (folder / "model.safetensors").read_text() == "one"

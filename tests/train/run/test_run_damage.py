@@ -10,16 +10,16 @@ from itertools import islice
 import pytest
 
 from ultra_core.errors import UltraError
+from ultra_train.callbacks.csv_table import CsvTable
 from ultra_train.callbacks.metrics import MetricsFile
-from ultra_train.callbacks.table import Table
 from ultra_train.config import load_preset
 from ultra_train.run.model_folder import publish
 from ultra_train.run.report import write_report
 from ultra_train.run.tokenizer import provide
 from ultra_train.system import files
-from ultra_train.system.made import Made
+from ultra_train.system.owned_files import OwnedFiles
 from ultra_train.tokenizer.training import load_tokenizer
-from ultra_train.trainer.checkpoints.folders import checksum, found
+from ultra_train.trainer.checkpoints.folders import checksum, list_checkpoints
 from ultra_train.trainer.guards import Rollbacks
 
 LONGER = ("training.max_steps=14", "training.scheduler_total_steps=16")
@@ -142,7 +142,7 @@ def test_a_table_that_is_damaged_is_made_anew_from_the_lines(run_tiny, copy, lon
 
 def test_a_checkpoint_of_an_older_version_is_gone_on_from(run_tiny, copy, longer):
     """It says nothing of the logging window, the lines or rollbacks; its run has no record of its files."""
-    newest = found(copy / "checkpoints")[0].path
+    newest = list_checkpoints(copy / "checkpoints")[0].path
     progress, state = (
         json.loads((newest / name).read_text()) for name in ("progress.json", "trainer_state.json")
     )
@@ -163,7 +163,7 @@ def test_a_checkpoint_of_an_older_version_is_gone_on_from(run_tiny, copy, longer
 
 
 def test_when_no_checkpoint_is_whole_the_run_says_so(run_tiny, copy):
-    for checkpoint in found(copy / "checkpoints"):
+    for checkpoint in list_checkpoints(copy / "checkpoints"):
         (checkpoint.path / "model.safetensors").write_bytes(b"")
     before = {p: p.stat().st_mtime_ns for p in copy.rglob("*") if p.name != ".lock"}
     with pytest.raises(UltraError, match=r"none of the checkpoints in .* without --resume"):
@@ -172,7 +172,7 @@ def test_when_no_checkpoint_is_whole_the_run_says_so(run_tiny, copy):
 
 
 def test_a_checkpoint_that_was_made_to_run_code_is_passed_over(run_tiny, copy, finished_run, capsys):
-    newest = found(copy / "checkpoints")[0]
+    newest = list_checkpoints(copy / "checkpoints")[0]
     (newest.path / "pytorch_model.bin").write_bytes(b"\x80\x04c__builtin__\nexit\n)R.")
     (newest.path / "model.safetensors").unlink()
     manifest = newest.manifest
@@ -209,7 +209,7 @@ def test_metrics(mutations, tmp_path, finished_run, unsynced):
         file.path.write_bytes(content)
         records = file.read()
         write_report(tmp_path, records, "name")
-        Table(tmp_path / "t.csv").rewrite(r for r in records if "loss" in r)
+        CsvTable(tmp_path / "t.csv").rewrite(r for r in records if "loss" in r)
         file.go_back_to(2, {"bytes": 3, "sha256": "?"})
         file.write({"step": 3, "loss": 1.0})
         assert file.read()[-1] == {"step": 3, "loss": 1.0}
@@ -221,9 +221,9 @@ def test_the_record_of_what_was_made(mutations, tmp_path, finished_run, unsynced
     outside = tmp_path / "outside"
     outside.write_text("mine")
     for content in mutations(before, "made"):
-        made = Made(tmp_path / "run")
+        made = OwnedFiles(tmp_path / "run")
         made.path.write_bytes(content)
-        Table.of_run(asked, made).rewrite([{"step": 1}])
+        CsvTable.of_run(asked, made).rewrite([{"step": 1}])
         publish(tmp_path / "model", lambda folder: (folder / "config.json").touch(), made, lambda line: None)
         assert made.get("model")["files"].keys() == {"config.json"}
     assert outside.read_text() == "mine"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ultra_train.trainer.checkpoints import folders as checkpoints
-from ultra_train.trainer.checkpoints.folders import found
+from ultra_train.trainer.checkpoints.folders import list_checkpoints
 
 SCRIPT = """
 import sys, time
@@ -50,7 +50,7 @@ def killed_run(tiny_preset, tmp_path):
     """A run that was killed outright, some updates after its first checkpoint."""
     process = start(tiny_preset, tmp_path)
     folder = tmp_path / "tiny"
-    wait_for(lambda: found(folder / "checkpoints"), process)
+    wait_for(lambda: list_checkpoints(folder / "checkpoints"), process)
     time.sleep(0.25)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
@@ -75,7 +75,7 @@ def test_control_c_saves_a_checkpoint_and_says_how_to_go_on(tiny_preset, tmp_pat
     assert process.returncode == 130, output
     assert re.search(r"stopped after update \d+ of 12.*Go on with: ultra-train run .* --resume", output)
     assert "Traceback" not in output
-    (checkpoint, *_) = found(folder / "checkpoints")
+    (checkpoint, *_) = list_checkpoints(folder / "checkpoints")
     assert checkpoint.step not in (4, 8, 12) or checkpoint.damage() is None
     run_tiny(tmp_path, resume=True)
     assert weights(folder) == weights(finished_run)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ultra_train.system.signals import Interrupted
-from ultra_train.trainer.checkpoints.folders import Checkpoint, found
-from ultra_train.trainer.flow import FlowCallback
+from ultra_train.trainer.checkpoints.folders import Checkpoint, list_checkpoints
+from ultra_train.trainer.update_callback import UpdateCallback
 
 CLOCK = ("_per_second", "_runtime")
 
@@ -40,7 +40,7 @@ def tables(folder: Path) -> dict[str, list[dict]]:
 @pytest.fixture
 def stop_at(monkeypatch):
     """Do something when an update has ended, before it is logged."""
-    original = FlowCallback.on_step_end
+    original = UpdateCallback.on_step_end
 
     def arrange(step, action):
         def on_step_end(self, args, state, control, **kwargs):
@@ -49,7 +49,7 @@ def stop_at(monkeypatch):
                 monkeypatch.undo()
                 action()
 
-        monkeypatch.setattr(FlowCallback, "on_step_end", on_step_end)
+        monkeypatch.setattr(UpdateCallback, "on_step_end", on_step_end)
 
     return arrange
 
@@ -124,13 +124,13 @@ def test_stopped_by_a_signal(run_tiny, finished_run, tmp_path, stop_at, capsys, 
             f"interrupted by SIGTERM: stopped after update {step} of 12, and a checkpoint is saved."
             in said[-1]
         )
-        assert found(tmp_path / "tiny" / "checkpoints")[0].step == step
+        assert list_checkpoints(tmp_path / "tiny" / "checkpoints")[0].step == step
     folder = run_tiny(tmp_path, resume=True)
     assert lines(folder) == lines(finished_run)
     assert tables(folder) == tables(finished_run)
     weights = [(f / "model" / "model.safetensors").read_bytes() for f in (folder, finished_run)]
     assert weights[0] == weights[1]
-    for checkpoint in found(finished_run / "checkpoints"):
+    for checkpoint in list_checkpoints(finished_run / "checkpoints"):
         here = Checkpoint(folder / "checkpoints" / checkpoint.path.name, checkpoint.step)
         assert here.damage() is None
         assert here.manifest["metrics"]["eval_loss"] == checkpoint.manifest["metrics"]["eval_loss"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ultra_train.trainer.checkpoints.folders import found
+from ultra_train.trainer.checkpoints.folders import list_checkpoints
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
@@ -118,7 +118,7 @@ def test_one_line_one_checkpoint_and_the_exit_code(start, run_tiny, finished_run
     (line,) = [line for line in said if "interrupted" in line or "Interrupted" in line or "Stopping" in line]
     assert line.startswith(f"interrupted by {name}: stopped after update ")
     assert line.endswith("--resume")
-    steps = [c.step for c in found(folder / "checkpoints")]
+    steps = [c.step for c in list_checkpoints(folder / "checkpoints")]
     assert f"stopped after update {steps[0]} of 12" in line
     assert all(step % 4 == 0 for step in steps[1:])
     if kill is os.killpg:
@@ -134,35 +134,35 @@ def test_a_terminal_that_goes_away(start, tmp_path):
     run.wait_for(lambda: os.read(run.terminal, 1000) and has_trained(folder)())
     os.close(run.terminal)
     assert run.ended() == 128 + signal.SIGHUP
-    assert found(folder / "checkpoints")[0].damage() is None
+    assert list_checkpoints(folder / "checkpoints")[0].damage() is None
 
 
 @pytest.mark.parametrize("step", [3, 4])
 def test_a_reader_that_ends_by_the_same_signal(start, tmp_path, step, monkeypatch):
     """Ctrl-C ends the ``tee`` of ``ultra-train run ... | tee log`` too; the checkpoint is saved still."""
-    from ultra_train.trainer.flow import FlowCallback
+    from ultra_train.trainer.update_callback import UpdateCallback
 
     reader, writer = os.pipe()
-    ended = FlowCallback.on_step_end
+    ended = UpdateCallback.on_step_end
 
     def stop(self, args, state, control, **kwargs):
         ended(self, args, state, control, **kwargs)
         if state.global_step == step:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(FlowCallback, "on_step_end", stop)
+    monkeypatch.setattr(UpdateCallback, "on_step_end", stop)
     folder = tmp_path / "runs" / "tiny"
     run = start(*WORKERS, pipe=writer)
     os.close(reader)
     os.close(writer)
     assert run.ended() == 130
-    assert found(folder / "checkpoints")[0].step == step
+    assert list_checkpoints(folder / "checkpoints")[0].step == step
 
 
 def test_a_worker_that_the_system_kills(start, run_tiny, finished_run, tmp_path):
     folder = tmp_path / "runs" / "tiny"
     run = start(*WORKERS)
-    run.wait_for(lambda: found(folder / "checkpoints") and run.children)
+    run.wait_for(lambda: list_checkpoints(folder / "checkpoints") and run.children)
     os.kill(run.children[-1], signal.SIGKILL)
     assert run.ended() == 2, run.text
     assert "Traceback" not in run.text
@@ -178,10 +178,12 @@ def test_a_worker_that_the_system_kills(start, run_tiny, finished_run, tmp_path)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_while_texts_are_tokenised(start, tmp_path, monkeypatch, number):
     """Nothing is trained yet, so nothing is left of the run."""
-    from ultra_train.data.encode import Encoder
+    from ultra_train.data.token_cache.text_encoder import TextEncoder
 
-    original = Encoder.__call__
-    monkeypatch.setattr(Encoder, "__call__", lambda self, records: time.sleep(0.3) or original(self, records))
+    original = TextEncoder.__call__
+    monkeypatch.setattr(
+        TextEncoder, "__call__", lambda self, records: time.sleep(0.3) or original(self, records)
+    )
     (tmp_path / "cache").mkdir()
     sets = (
         "training.num_workers=2",
@@ -203,10 +205,10 @@ def test_while_texts_are_tokenised(start, tmp_path, monkeypatch, number):
 def test_a_second_signal_ends_it_at_once(start, tmp_path, monkeypatch):
     from ultra_train.callbacks.gpu import GpuCallback  # noqa: F401  imported before the fork
     from ultra_train.system import signals
-    from ultra_train.trainer.flow import FlowCallback
+    from ultra_train.trainer.update_callback import UpdateCallback
 
     monkeypatch.setattr(signals, "SAME_REQUEST", 0.0)
-    monkeypatch.setattr(FlowCallback, "on_optimizer_step", lambda *args, **kwargs: time.sleep(60))
+    monkeypatch.setattr(UpdateCallback, "on_optimizer_step", lambda *args, **kwargs: time.sleep(60))
     folder = tmp_path / "runs" / "tiny"
     run = start(*WORKERS)
     run.wait_for(lambda: (folder / "config.yaml").exists() and len(run.children) >= 2)
@@ -218,4 +220,4 @@ def test_a_second_signal_ends_it_at_once(start, tmp_path, monkeypatch):
     assert run.ended() == 128 + signal.SIGTERM
     assert time.monotonic() - run_began < 30
     assert "interrupted by SIGTERM at once" in run.text
-    assert not found(folder / "checkpoints")
+    assert not list_checkpoints(folder / "checkpoints")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, Trainer, TrainingArguments
 
-from ultra_train.trainer.checkpoints.folders import Keeping
+from ultra_train.trainer.checkpoints.folders import RetentionPolicy
 from ultra_train.trainer.guards import Guard, Rollbacks
 from ultra_train.trainer.mixin import UltraTrainerMixin
 from ultra_train.trainer.settings import TrainerSettings
@@ -126,7 +126,7 @@ def make_trainer(tmp_path: Path) -> Callable[..., TinyTrainer]:
             rollbacks=rollbacks,
             run_folder=run,
             guard=guard,
-            keeping=options.pop("keeping", Keeping(newest=3)),
+            keeping=options.pop("keeping", RetentionPolicy(newest=3)),
             on_event=events.append,
             facts={"data": options.pop("data", "here")},
             storage_budget=options.pop("storage_budget", None),

@@ -11,7 +11,7 @@ from ultra_blocks.ffn.moe import MoE
 from ultra_core.errors import UltraError
 from ultra_optim import Sophia, build
 from ultra_train.trainer.curvature import CurvatureMixin
-from ultra_train.trainer.settings import bare
+from ultra_train.trainer.settings import unwrapped
 
 
 def same(one, other):
@@ -33,9 +33,9 @@ def test_sophia_gets_its_passes_and_resumes_exactly(make_trainer, tiny_trainer, 
     monkeypatch.setattr(tiny_trainer, "sampled_loss", drawn_loss)
     whole = make_trainer("whole", build_optimizer=sophia)
     whole.train()
-    assert isinstance(bare(whole.optimizer), Sophia)
+    assert isinstance(unwrapped(whole.optimizer), Sophia)
     assert whole.passes == [0, 3, 6, 9]  # counted before the update is
-    assert all(bool((s["curvature"] > 0).any()) for s in bare(whole.optimizer).state.values())
+    assert all(bool((s["curvature"] > 0).any()) for s in unwrapped(whole.optimizer).state.values())
     cut = make_trainer("cut", build_optimizer=sophia)
     cut.train(resume_from_checkpoint=str(whole.checkpoint_root / "checkpoint-4"))
     assert cut.passes == [6, 9]

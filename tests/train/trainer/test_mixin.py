@@ -10,7 +10,7 @@ from transformers import Trainer, TrainerCallback
 
 from ultra_optim import build
 from ultra_train.trainer import mixin as trainer_module
-from ultra_train.trainer.checkpoints.folders import CheckpointError, Keeping, found
+from ultra_train.trainer.checkpoints.folders import CheckpointError, RetentionPolicy, list_checkpoints
 from ultra_train.trainer.guards import TrainingDiverged
 from ultra_train.trainer.mixin import UltraTrainerMixin
 from ultra_train.trainer.saving import SavingMixin
@@ -189,7 +189,7 @@ def test_going_back_leaves_the_offending_window_out_once_and_then_stops(make_tra
     assert again.settings.stream.skipped == {(2, 0), (2, 1), (2, 2), (2, 3)}
     again.loader.poison = {(e, i) for e in range(5, 9) for i in range(5)}
     with pytest.raises(TrainingDiverged, match="went back once already"):
-        again.train(resume_from_checkpoint=str(found(again.checkpoint_root)[0].path))
+        again.train(resume_from_checkpoint=str(list_checkpoints(again.checkpoint_root)[0].path))
 
 
 def test_non_finite_weights_are_found_by_the_scan(make_trainer):
@@ -246,9 +246,9 @@ def test_resuming_on_other_data_is_refused(make_trainer):
 
 
 def test_checkpoints_hold_no_pickles_and_say_what_made_them(make_trainer):
-    trainer = make_trainer(max_steps=8, keeping=Keeping(newest=1))
+    trainer = make_trainer(max_steps=8, keeping=RetentionPolicy(newest=1))
     trainer.train()
-    (checkpoint,) = found(trainer.checkpoint_root)
+    (checkpoint,) = list_checkpoints(trainer.checkpoint_root)
     assert {p.suffix for p in checkpoint.path.iterdir()} <= {".safetensors", ".json"}
     assert checkpoint.damage() is None
     assert checkpoint.manifest["data"] == "here"
@@ -287,7 +287,9 @@ def test_two_sets_of_weights_are_evaluated_saved_and_resumed_right(make_trainer,
 
 
 def test_the_best_checkpoints_stay(make_trainer):
-    trainer = make_trainer(max_steps=6, save_steps=1, keeping=Keeping(newest=1, best=1, metric="eval_loss"))
+    trainer = make_trainer(
+        max_steps=6, save_steps=1, keeping=RetentionPolicy(newest=1, best=1, metric="eval_loss")
+    )
     values = {1: 3.0, 2: 1.0, 3: 2.0, 4: 5.0, 5: 1.5, 6: 9.0}
 
     class Score(TrainerCallback):
@@ -296,7 +298,7 @@ def test_the_best_checkpoints_stay(make_trainer):
 
     trainer.add_callback(Score())
     trainer.train()
-    assert sorted(c.step for c in found(trainer.checkpoint_root)) == [2, 6]
+    assert sorted(c.step for c in list_checkpoints(trainer.checkpoint_root)) == [2, 6]
 
 
 def test_rates_of_every_role_tokens_and_drops_are_logged(make_trainer):

@@ -11,7 +11,7 @@ import pytest
 from transformers import TrainerState
 
 from ultra_core.errors import UltraError
-from ultra_train.trainer.checkpoints.folders import checksum, found, newest_whole
+from ultra_train.trainer.checkpoints.folders import checksum, list_checkpoints, newest_intact
 from ultra_train.trainer.checkpoints.resume import resume_damage
 
 READ = (
@@ -66,7 +66,7 @@ def load(trainer, checkpoint):
 
 @pytest.mark.parametrize("name", READ)
 def test_damaged_values_never_give_a_traceback(trainer, mutations, name):
-    newest, _ = found(trainer.checkpoint_root)
+    newest, _ = list_checkpoints(trainer.checkpoint_root)
     before, manifest = ((newest.path / n).read_bytes() for n in (name, "manifest.json"))
     said, refused, used = [], 0, 0
     for content in mutations(before, name):
@@ -82,7 +82,7 @@ def test_damaged_values_never_give_a_traceback(trainer, mutations, name):
         (newest.path / name).write_bytes(before)
         (newest.path / "manifest.json").write_bytes(manifest)
     assert len(said) > 50, (len(said), refused, used)
-    assert newest_whole(trainer.checkpoint_root, pytest.fail, check=resume_damage) == newest
+    assert newest_intact(trainer.checkpoint_root, pytest.fail, check=resume_damage) == newest
     load(trainer, newest)
 
 
@@ -102,7 +102,7 @@ class Bomb:
 )
 @pytest.mark.parametrize("alone", [True, False], ids=["alone", "beside"])
 def test_pickles_are_neither_read_nor_run(trainer, tmp_path, name, listed, alone):
-    newest, older = found(trainer.checkpoint_root)
+    newest, older = list_checkpoints(trainer.checkpoint_root)
     (newest.path / name).parent.mkdir(exist_ok=True)
     (newest.path / name).write_bytes(pickle.dumps(Bomb(tmp_path / "pwned")))
     if alone:
@@ -114,7 +114,7 @@ def test_pickles_are_neither_read_nor_run(trainer, tmp_path, name, listed, alone
     if listed:
         forge(newest, name, (newest.path / name).read_bytes())
     said = []
-    assert newest_whole(trainer.checkpoint_root, said.append, check=resume_damage) == older
+    assert newest_intact(trainer.checkpoint_root, said.append, check=resume_damage) == older
     assert f"it holds {name}, which may be pickled code; ultra writes none and reads none" in said[0]
     assert not (tmp_path / "pwned").exists()
 
@@ -122,7 +122,7 @@ def test_pickles_are_neither_read_nor_run(trainer, tmp_path, name, listed, alone
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "random.safetensors"])
 @pytest.mark.parametrize("kind", ["header", "length", "empty", "truncated", "other names"])
 def test_tensors_that_cannot_be_read(trainer, name, kind):
-    newest, older = found(trainer.checkpoint_root)
+    newest, older = list_checkpoints(trainer.checkpoint_root)
     content = (newest.path / name).read_bytes()
     damaged = {
         "header": content[:8] + b"{" * 40 + content[48:],
@@ -133,7 +133,7 @@ def test_tensors_that_cannot_be_read(trainer, name, kind):
     }
     forge(newest, name, damaged[kind])
     said = []
-    chosen = newest_whole(trainer.checkpoint_root, said.append, check=resume_damage)
+    chosen = newest_intact(trainer.checkpoint_root, said.append, check=resume_damage)
     if chosen == newest:
         assert (name, kind) == ("model.safetensors", "other names")
         with pytest.raises(UltraError, match="does not fit this model"):
@@ -145,17 +145,17 @@ def test_tensors_that_cannot_be_read(trainer, name, kind):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "progress.json", "trainer_state.json", "random.json"])
 def test_a_part_that_is_missing(trainer, name):
-    newest, older = found(trainer.checkpoint_root)
+    newest, older = list_checkpoints(trainer.checkpoint_root)
     manifest = json.loads((newest.path / "manifest.json").read_text())
     del manifest["files"][name]
     (newest.path / name).unlink()
     (newest.path / "manifest.json").write_text(json.dumps(manifest))
-    assert newest_whole(trainer.checkpoint_root, check=resume_damage) == older
+    assert newest_intact(trainer.checkpoint_root, check=resume_damage) == older
 
 
 @pytest.mark.parametrize("position", [[0, 6], [3, 10**9], [0, 2**52]])
 def test_a_position_that_is_not_in_the_data(trainer, position):
-    newest, _ = found(trainer.checkpoint_root)
+    newest, _ = list_checkpoints(trainer.checkpoint_root)
     progress = json.loads((newest.path / "progress.json").read_text())
     forge(newest, "progress.json", json.dumps({**progress, "position": position}).encode())
     with pytest.raises(UltraError, match="position that is not in the data"):
@@ -163,8 +163,8 @@ def test_a_position_that_is_not_in_the_data(trainer, position):
 
 
 def test_files_that_were_added_are_not_loaded(trainer):
-    newest, older = found(trainer.checkpoint_root)
+    newest, older = list_checkpoints(trainer.checkpoint_root)
     shutil.copy(newest.path / "model.safetensors", newest.path / "adapter_model.safetensors")
     said = []
-    assert newest_whole(trainer.checkpoint_root, said.append, check=resume_damage) == older
+    assert newest_intact(trainer.checkpoint_root, said.append, check=resume_damage) == older
     assert said[0].endswith("adapter_model.safetensors was added after it was written")

@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
 from ultra_train.trainer.checkpoints.content import not_finite
-from ultra_train.trainer.checkpoints.folders import checksum, found, newest_whole
+from ultra_train.trainer.checkpoints.folders import checksum, list_checkpoints, newest_intact
 from ultra_train.trainer.checkpoints.resume import resume_damage
 from ultra_train.trainer.guards import TrainingDiverged
-from ultra_train.trainer.settings import bare
+from ultra_train.trainer.settings import unwrapped
 
 
 def break_weight(trainer):
@@ -22,7 +22,7 @@ def break_weight(trainer):
 
 
 def break_state(trainer):
-    next(iter(bare(trainer.optimizer).state.values()))["exp_avg_sq"].view(-1)[3] = float("inf")
+    next(iter(unwrapped(trainer.optimizer).state.values()))["exp_avg_sq"].view(-1)[3] = float("inf")
 
 
 class Break(TrainerCallback):
@@ -49,8 +49,8 @@ def test_a_run_goes_back_instead_of_writing_them(make_trainer, spoil, named):
     assert event["event"] == "rollback"
     assert event["reason"] == f"the {named} is not finite, so no checkpoint of it is written"
     assert event["to_step"] == 4
-    assert [c.step for c in found(trainer.checkpoint_root)] == [12, 8, 4]
-    assert all(c.damage() is None for c in found(trainer.checkpoint_root))
+    assert [c.step for c in list_checkpoints(trainer.checkpoint_root)] == [12, 8, 4]
+    assert all(c.damage() is None for c in list_checkpoints(trainer.checkpoint_root))
 
 
 def test_the_second_time_it_stops(make_trainer):
@@ -58,14 +58,14 @@ def test_the_second_time_it_stops(make_trainer):
     trainer.add_callback(Break(trainer, break_weight, {8}, 2))
     with pytest.raises(TrainingDiverged, match=r"bias is not finite.*went back once already"):
         trainer.train()
-    assert [c.step for c in found(trainer.checkpoint_root)] == [4]
+    assert [c.step for c in list_checkpoints(trainer.checkpoint_root)] == [4]
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors"])
 def test_one_that_is_found_is_passed_over(make_trainer, file):
     make_trainer(max_steps=8).train()
     trainer = make_trainer()
-    newest, older = found(trainer.checkpoint_root)
+    newest, older = list_checkpoints(trainer.checkpoint_root)
     tensors = load_file(newest.path / file)
     name = next(n for n, t in tensors.items() if t.is_floating_point() and t.numel() > 1)
     tensors[name].view(-1)[0] = float("nan")
@@ -75,15 +75,15 @@ def test_one_that_is_found_is_passed_over(make_trainer, file):
     manifest["files"][file]["bytes"] = (newest.path / file).stat().st_size
     (newest.path / "manifest.json").write_text(json.dumps(manifest))
     said = []
-    assert newest_whole(trainer.checkpoint_root, said.append, check=resume_damage) == older
+    assert newest_intact(trainer.checkpoint_root, said.append, check=resume_damage) == older
     assert "checkpoint-8 is damaged and not used" in said[0]
     assert said[0].endswith(f"{name} in {file} is not finite")
     trainer.add_callback(Break(trainer, break_weight, {6}, 1))
     trainer.settings.guard.scan_every = 1
     trainer.train(resume_from_checkpoint=str(older.path))  # goes back to 4, not to 8
     assert [e["to_step"] for e in trainer.events if e["event"] == "rollback"] == [4]
-    assert [c.step for c in found(trainer.checkpoint_root)] == [12, 8, 4]
-    assert all(c.damage() is None for c in found(trainer.checkpoint_root))
+    assert [c.step for c in list_checkpoints(trainer.checkpoint_root)] == [12, 8, 4]
+    assert all(c.damage() is None for c in list_checkpoints(trainer.checkpoint_root))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from ultra_core.errors import UltraError
-from ultra_train.hf.saved_dtype import convert_saved
+from ultra_train.hf.precision import convert_saved
 from ultra_train.tasks.mlm.base_model import load_base
 
 SIZES = {

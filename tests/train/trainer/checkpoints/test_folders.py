@@ -11,20 +11,27 @@ import torch
 from ultra_train.trainer.checkpoints.folders import (
     UNFINISHED,
     CheckpointError,
-    Keeping,
+    RetentionPolicy,
     checksum,
-    found,
+    list_checkpoints,
     make_room,
-    newest_whole,
-    rotate,
+    newest_intact,
+    rotate_checkpoints,
     set_aside,
-    write,
+    write_checkpoint,
 )
-from ultra_train.trainer.checkpoints.state import load_tree, random_state, restore_random_state, save_tree
+from ultra_train.trainer.checkpoints.state_files import (
+    load_state,
+    random_state,
+    restore_random_state,
+    save_state,
+)
 
 
 def put(root, step, text="weights", **metrics):
-    return write(root, step, lambda folder: (folder / "data").write_text(text), {"metrics": metrics})
+    return write_checkpoint(
+        root, step, lambda folder: (folder / "data").write_text(text), {"metrics": metrics}
+    )
 
 
 def test_what_is_written_is_whole_and_every_kind_of_damage_is_found(tmp_path):
@@ -48,12 +55,12 @@ def test_the_newest_whole_one_is_taken(tmp_path):
     (tmp_path / "checkpoint-200").mkdir()
     (tmp_path / "checkpoint-100" / "data").write_text("?")
     warnings = []
-    assert newest_whole(tmp_path, warnings.append).step == 10
+    assert newest_intact(tmp_path, warnings.append).step == 10
     assert ["checkpoint-200" in warnings[0], "checkpoint-100" in warnings[1]] == [True, True]
     set_aside(tmp_path, newer_than=10)
-    assert [c.step for c in found(tmp_path)] == [10, 5]
+    assert [c.step for c in list_checkpoints(tmp_path)] == [10, 5]
     assert (tmp_path / "unused-checkpoint-100").is_dir()
-    assert newest_whole(tmp_path / "nothing") is None
+    assert newest_intact(tmp_path / "nothing") is None
 
 
 @pytest.mark.parametrize(
@@ -68,7 +75,7 @@ def test_a_full_disk_leaves_the_older_one_and_nothing_else(tmp_path, error):
         raise error
 
     with pytest.raises(CheckpointError, match=r"disk is full.*checkpoint-1 with --resume"):
-        write(tmp_path, 2, fill, {})
+        write_checkpoint(tmp_path, 2, fill, {})
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-1"]
 
 
@@ -83,7 +90,7 @@ def test_a_really_full_disk(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
         with pytest.raises(CheckpointError, match="disk is full"):
-            write(tmp_path, 2, lambda f: save_tree(f / "state", {"w": torch.zeros(100_000)}), {})
+            write_checkpoint(tmp_path, 2, lambda f: save_state(f / "state", {"w": torch.zeros(100_000)}), {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
@@ -95,41 +102,41 @@ def test_other_errors_pass_and_clean_up(tmp_path):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        write(tmp_path, 2, fill, {})
+        write_checkpoint(tmp_path, 2, fill, {})
     assert not list(tmp_path.iterdir())
 
 
 def test_rotation_keeps_the_newest_and_the_best(tmp_path):
-    keeping = Keeping(newest=2, best=2, metric="loss")
+    keeping = RetentionPolicy(newest=2, best=2, metric="loss")
     for step, loss in enumerate([5.0, 1.0, float("nan"), 2.0, 3.0, 4.0, 1.0], start=1):
-        assert keeping.would_rank(loss, found(tmp_path)) == (step in (1, 2, 4, 7)), step
+        assert keeping.would_rank(loss, list_checkpoints(tmp_path)) == (step in (1, 2, 4, 7)), step
         put(tmp_path, step, loss=loss)
-        rotate(tmp_path, keeping)
+        rotate_checkpoints(tmp_path, keeping)
     # the newest two, and the best two; of equal ones the newer
-    assert [c.step for c in found(tmp_path)] == [7, 6, 2]
+    assert [c.step for c in list_checkpoints(tmp_path)] == [7, 6, 2]
 
 
 def test_greater_may_be_better(tmp_path):
-    keeping = Keeping(newest=1, best=1, metric="accuracy", greater_is_better=True)
+    keeping = RetentionPolicy(newest=1, best=1, metric="accuracy", greater_is_better=True)
     for step, accuracy in enumerate([0.1, 0.9, 0.5, 0.2], start=1):
         put(tmp_path, step, accuracy=accuracy)
-    rotate(tmp_path, keeping)
-    assert [c.step for c in found(tmp_path)] == [4, 2]
+    rotate_checkpoints(tmp_path, keeping)
+    assert [c.step for c in list_checkpoints(tmp_path)] == [4, 2]
 
 
 def test_room_is_made_by_old_ones_but_never_by_the_best_or_the_newest(tmp_path):
-    keeping = Keeping(newest=3, best=1, metric="loss")
+    keeping = RetentionPolicy(newest=3, best=1, metric="loss")
     for step, loss in ((1, 9.0), (2, 1.0), (3, 9.0), (4, 9.0)):
         put(tmp_path, step, "x" * 10_000, loss=loss)
     make_room(tmp_path, 10_000, keeping, budget=45_000, used=tmp_path)
-    assert [c.step for c in found(tmp_path)] == [4, 3, 2]
+    assert [c.step for c in list_checkpoints(tmp_path)] == [4, 3, 2]
     make_room(tmp_path, 10_000, keeping, budget=32_000, used=tmp_path)
-    assert [c.step for c in found(tmp_path)] == [4, 2]
+    assert [c.step for c in list_checkpoints(tmp_path)] == [4, 2]
     with pytest.raises(CheckpointError, match="storage_budget_gb"):
         make_room(tmp_path, 10_000, keeping, budget=29_000, used=tmp_path)
     with pytest.raises(CheckpointError, match="free on the disk"):
         make_room(tmp_path, 10**18, keeping)
-    assert [c.step for c in found(tmp_path)] == [4, 2]
+    assert [c.step for c in list_checkpoints(tmp_path)] == [4, 2]
 
 
 def test_leftovers_of_a_killed_writer_go_and_nothing_else(tmp_path):
@@ -147,14 +154,14 @@ def test_leftovers_of_a_killed_writer_go_and_nothing_else(tmp_path):
 
 
 def test_what_others_put_into_a_checkpoint_stays(tmp_path):
-    keeping = Keeping(newest=1)
+    keeping = RetentionPolicy(newest=1)
     notes = put(tmp_path, 1).path / "notes.txt"
     notes.write_text("the one I liked")
     put(tmp_path, 2)
-    rotate(tmp_path, keeping)
+    rotate_checkpoints(tmp_path, keeping)
     assert (tmp_path / "left-of-checkpoint-1" / "notes.txt").read_text() == "the one I liked"
     assert [p.name for p in (tmp_path / "left-of-checkpoint-1").iterdir()] == ["notes.txt"]
-    assert [c.step for c in found(tmp_path)] == [2]
+    assert [c.step for c in list_checkpoints(tmp_path)] == [2]
 
 
 def test_a_folder_without_a_manifest_is_not_removed(tmp_path):
@@ -163,8 +170,8 @@ def test_a_folder_without_a_manifest_is_not_removed(tmp_path):
         (tmp_path / f"checkpoint-{step}" / "pytorch_model.bin").write_text("of somebody else")
     put(tmp_path, 2)
     put(tmp_path, 3)
-    rotate(tmp_path, Keeping(newest=1))
-    assert [c.step for c in found(tmp_path)] == [5, 3, 1]
+    rotate_checkpoints(tmp_path, RetentionPolicy(newest=1))
+    assert [c.step for c in list_checkpoints(tmp_path)] == [5, 3, 1]
     put(tmp_path, 5)  # in its place, which is needed
     assert (tmp_path / "unused-checkpoint-5" / "pytorch_model.bin").read_text() == "of somebody else"
     (tmp_path / "checkpoint-5" / "data").write_text("damaged")
@@ -183,7 +190,7 @@ def test_a_manifest_never_leads_out_of_its_folder(tmp_path, name):
     (checkpoint.path / "manifest.json").write_text(json.dumps(manifest))
     assert "is not the name of a file in it" in checkpoint.damage()
     put(root, 2)
-    rotate(root, Keeping(newest=1))
+    rotate_checkpoints(root, RetentionPolicy(newest=1))
     assert (tmp_path / "outside").read_text() == "mine"
 
 
@@ -194,7 +201,7 @@ def test_only_names_that_are_written_are_read(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / "checkpoint-4").write_text("a file")
     put(tmp_path, 3)
-    assert [c.step for c in found(tmp_path)] == [3]
+    assert [c.step for c in list_checkpoints(tmp_path)] == [3]
 
 
 def test_a_tree_comes_back_exactly(tmp_path):
@@ -210,8 +217,8 @@ def test_a_tree_comes_back_exactly(tmp_path):
         "shared": (shared := torch.arange(4)),
         "again": shared[1:],
     }
-    save_tree(tmp_path / "tree", tree)
-    back = load_tree(tmp_path / "tree")
+    save_state(tmp_path / "tree", tree)
+    back = load_state(tmp_path / "tree")
     assert back["groups"] == tree["groups"]
     assert isinstance(back["groups"][0]["betas"], tuple)
     assert back["state"].keys() == {0}
@@ -224,15 +231,15 @@ def test_a_tree_comes_back_exactly(tmp_path):
 @pytest.mark.parametrize("bad", [object(), np.float64(1.0), {1.5: 2}])
 def test_what_is_neither_tensor_nor_plain_is_refused(tmp_path, bad):
     with pytest.raises(CheckpointError, match=r"state\['x'\]"):
-        save_tree(tmp_path / "state", {"x": bad})
+        save_state(tmp_path / "state", {"x": bad})
 
 
 def test_every_generator_comes_back(tmp_path):
     import random
 
-    save_tree(tmp_path / "random", [random_state()])
+    save_state(tmp_path / "random", [random_state()])
     first = (random.random(), np.random.rand(), torch.rand(3))
-    restore_random_state(load_tree(tmp_path / "random")[0])
+    restore_random_state(load_state(tmp_path / "random")[0])
     again = (random.random(), np.random.rand(), torch.rand(3))
     assert first[:2] == again[:2]
     assert torch.equal(first[2], again[2])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from ultra_train.hf.lengths import can_read, readable_length
+from ultra_train.hf.sequence_length import can_read, max_readable_length
 
 TWO_LESS = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
 """Families that count positions from the one after that of padding."""
@@ -12,7 +12,7 @@ WITHOUT_A_TABLE = {"modernbert", "deberta-v2", "deberta-v3", "funnel", "nomic_be
 def test_a_row_may_be_as_long_as_there_are_positions(family, build):
     model = build(family).train()
     generator = torch.get_rng_state()
-    length = readable_length(model)
+    length = max_readable_length(model)
     assert model.training
     if family in WITHOUT_A_TABLE:
         assert length is None

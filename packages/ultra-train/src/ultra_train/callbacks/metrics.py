@@ -13,7 +13,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from ultra_train.callbacks.table import Table
+from ultra_train.callbacks.csv_table import CsvTable
 from ultra_train.system import files
 
 OMITTED = frozenset(
@@ -142,14 +142,14 @@ class MetricsCallback(TrainerCallback, ExportableState):
         self,
         file: MetricsFile,
         *,
-        table: Callable[[], Table] | None = None,
+        table: Callable[[], CsvTable] | None = None,
         tensorboard: Path | None = None,
         again: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.file = file
         self.open_table = table
-        self.table: Table | None = None
+        self.table: CsvTable | None = None
         self.tensorboard = tensorboard
         self.again = again
         self.say = say

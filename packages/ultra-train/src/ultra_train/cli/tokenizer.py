@@ -54,16 +54,16 @@ def train(
     on_bad_rows: Literal["error", "skip"],
 ) -> None:
     """Train a tokenizer and save it as a fast Hugging Face tokenizer plus the SentencePiece model."""
-    from ultra_train.data.reading import Reading
-    from ultra_train.data.sources import Source, find, records
-    from ultra_train.data.summary import left_out, table
+    from ultra_train.data.sources.data_source import DataSource, check_exists, read_records
+    from ultra_train.data.sources.row_checker import RowChecker
+    from ultra_train.data.sources.summary import left_out, table
     from ultra_train.tokenizer.training import train_tokenizer
 
-    sources = [(Source(name, column=column), Reading(name, on_bad_rows)) for name in data]
+    sources = [(DataSource(name, column=column), RowChecker(name, on_bad_rows)) for name in data]
     for source, _ in sources:  # all of them, before the first is read
-        find(source)
+        check_exists(source)
     trained = train_tokenizer(
-        (record.text for source, reading in sources for record in records(source, reading=reading)),
+        (record.text for source, reading in sources for record in read_records(source, reading=reading)),
         vocab_size=vocab_size,
         model_type=model_type,
         output_dir=output_dir,

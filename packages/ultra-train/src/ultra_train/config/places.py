@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from ultra_train.config.data import EMBEDDED, DataKeys, Dataset, DatasetSource, as_sources
 from ultra_train.data.errors import DataError
-from ultra_train.data.files import find_files, is_of_the_hub, near
-from ultra_train.system.files import expanded
+from ultra_train.data.sources.files import find_files, is_of_the_hub, near
+from ultra_train.system.files import expand_user
 
 if TYPE_CHECKING:
     from ultra_train.config.preset import PresetFile
@@ -100,7 +100,7 @@ def roles_of_base(name: str) -> frozenset[str] | None:
     Models of transformers have no blocks of ours. A model on this machine that is ours, or that brings code
     of its own, may have any.
     """
-    folder = expanded(name)
+    folder = expand_user(name)
     if not folder.is_dir():
         return BASE_ROLES
     try:
@@ -115,7 +115,7 @@ def roles_of_base(name: str) -> frozenset[str] | None:
 def reads_local_folder(training: DataKeys) -> bool:
     """Whether the texts come from ``local_parquet_dir``, not from ``dataset``."""
     local = training.local_parquet_dir
-    return local is not None and training.prefer_local_cache and expanded(local).is_dir()
+    return local is not None and training.prefer_local_cache and expand_user(local).is_dir()
 
 
 def sources_of(training: DataKeys) -> tuple[DatasetSource, ...]:
@@ -133,7 +133,7 @@ def _local_folder(training: DataKeys) -> Found:
         return
     if reads_local_folder(training):
         yield from unreadable(path, local)
-    elif expanded(local).exists():
+    elif expand_user(local).exists():
         yield path, f"{local} is a file, but a folder is needed; training.dataset takes files too"
     else:
         sources = [source.source for source in as_sources(training.dataset)] or [EMBEDDED]
@@ -177,5 +177,5 @@ def _only_on_the_hub(name: str) -> bool:
 
 def no_model(path: Path, name: str) -> Found:
     """Yield a fault for a model or tokenizer that can only be on this machine, and is not."""
-    if not is_of_the_hub(name) and not expanded(name).exists():
+    if not is_of_the_hub(name) and not expand_user(name).exists():
         yield path, f"there is no file or folder {name} (looked in {FilePath.cwd()}).{near(name)}"

@@ -15,7 +15,7 @@ from ultra_train.config.optimizer import RATE_KEYS, OptimizerConfig, from_flat
 from ultra_train.config.optimizer_flat import beside
 from ultra_train.config.optimizer_rules import optimizer_faults, read, traits
 from ultra_train.config.training import TrainingConfig
-from ultra_train.data.sources import Source, find
+from ultra_train.data.sources.data_source import DataSource, check_exists
 
 if TYPE_CHECKING:
     from ultra_train.config.preset import PresetFile
@@ -256,6 +256,6 @@ def _data(training: TrainingConfig) -> Found:
             yield path, "the source is empty; name a file, a folder or a data set"
         elif source.startswith("ultra:"):
             try:
-                find(Source(source))
+                check_exists(DataSource(source))
             except UltraError as error:
                 yield path, str(error)

@@ -12,8 +12,8 @@ from ultra_core import tasks
 from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_train.config.places import no_model, unreadable
 from ultra_train.config.sparse import DATASET_KEYS, SparseDataset, keys_of
-from ultra_train.data.files import near
-from ultra_train.system.files import expanded
+from ultra_train.data.sources.files import near
+from ultra_train.system.files import expand_user
 
 if TYPE_CHECKING:
     from ultra_train.config.preset import SparseFile
@@ -43,7 +43,7 @@ def missing(preset: SparseFile) -> Found:
         if entry.source is not None:
             yield from unreadable(("datasets", name, "source"), entry.source)
         folder = entry.paws_data_dir
-        if folder is not None and entry.use_paws and not expanded(folder).is_dir():
+        if folder is not None and entry.use_paws and not expand_user(folder).is_dir():
             yield ("datasets", name, "paws_data_dir"), f"there is no folder {folder}.{near(folder)}"
 
 

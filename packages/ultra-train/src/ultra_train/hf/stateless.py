@@ -14,7 +14,7 @@ from torch import nn
 _CACHED = "max_seq_len_cached"
 
 
-def forget_batches(model: nn.Module) -> None:
+def make_stateless(model: nn.Module) -> None:
     """Let every forward pass begin with the state that the model was loaded with.
 
     * BigBird turns its sparse attention into full attention at the first batch that is short, for good.

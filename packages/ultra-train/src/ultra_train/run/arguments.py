@@ -18,7 +18,7 @@ from transformers.integrations.integration_utils import (
 from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_train.config.integrations import reporters
 from ultra_train.config.training import TrainingConfig
-from ultra_train.hf.saved_dtype import NAMES
+from ultra_train.hf.precision import DTYPE_NAMES
 
 
 def pick_device(wanted: str | None) -> torch.device:
@@ -133,7 +133,7 @@ def describe_device(device: torch.device) -> str:
 def describe_model(model: nn.Module, precision: str) -> str:
     """Return size and precision of a model in words."""
     parameters = list(model.parameters())
-    held = {NAMES.get(p.dtype, str(p.dtype).removeprefix("torch.")) for p in parameters}
+    held = {DTYPE_NAMES.get(p.dtype, str(p.dtype).removeprefix("torch.")) for p in parameters}
     autocast = "" if precision == "fp32" else f", computed in {precision} (autocast)"
     return f"{sum(p.numel() for p in parameters):,} parameters in {' and '.join(sorted(held))}{autocast}"
 

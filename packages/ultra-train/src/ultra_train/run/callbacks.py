@@ -13,17 +13,17 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from ultra_core.errors import UltraError
+from ultra_train.callbacks.csv_table import CsvTable
 from ultra_train.callbacks.gpu import GpuCallback, HeatLimits, Nvml
 from ultra_train.callbacks.gradients import GradientCallback
 from ultra_train.callbacks.hooks import HooksCallback
 from ultra_train.callbacks.interrupt import InterruptCallback
 from ultra_train.callbacks.metrics import MetricsCallback, MetricsFile
 from ultra_train.callbacks.progress import ProgressCallback
-from ultra_train.callbacks.table import Table
 from ultra_train.config.integrations import reporters
 from ultra_train.config.training import TrainingConfig
 from ultra_train.run import folder as run_folder
-from ultra_train.system.made import Made
+from ultra_train.system.owned_files import OwnedFiles
 from ultra_train.system.signals import Signals
 from ultra_train.trainer.guards import Rollbacks
 
@@ -95,8 +95,8 @@ def _writer(
 ) -> MetricsCallback:
     asked = Path(training.csv_log_path or folder / run_folder.TABLE)
 
-    def table() -> Table:
-        opened = Table.of_run(asked, Made(folder), rotate=training.csv_rotate_on_schema_change)
+    def table() -> CsvTable:
+        opened = CsvTable.of_run(asked, OwnedFiles(folder), rotate=training.csv_rotate_on_schema_change)
         if opened.path.name != asked.name:
             say(f"notice: {asked} is not of this run; its updates go to {opened.path}")
         return opened

@@ -12,7 +12,7 @@ from traceback import walk_tb
 
 from ultra_core.errors import UltraError
 from ultra_train.run.folder import CONFIG, RUNS
-from ultra_train.trainer.checkpoints.folders import found
+from ultra_train.trainer.checkpoints.folders import list_checkpoints
 
 LOADER = "torch.utils.data.dataloader"
 
@@ -44,7 +44,7 @@ def dead_workers_explained(checkpoints: Path) -> Iterator[None]:
     except (RuntimeError, OSError, EOFError) as error:
         if not (str(error).startswith("DataLoader worker (pid") or _lost_connection(error)):
             raise
-        newest = next((c.path.name for c in found(checkpoints)), "its beginning")
+        newest = next((c.path.name for c in list_checkpoints(checkpoints)), "its beginning")
         said = str(error).strip().rstrip(".") or type(error).__name__
         raise UltraError(
             f"a process that makes batches ended ({said}), mostly because memory ran out and the system "

@@ -40,15 +40,15 @@ from ultra_train.run.places import check_apart, check_places
 from ultra_train.run.repair import clear_the_way
 from ultra_train.run.report import write_report
 from ultra_train.system import files
-from ultra_train.system.made import Made
+from ultra_train.system.owned_files import OwnedFiles
 from ultra_train.system.signals import Interrupted, Signals
 from ultra_train.tasks.base import Task
 from ultra_train.trainer.checkpoints.folders import (
     Checkpoint,
     CheckpointError,
-    Keeping,
+    RetentionPolicy,
     make_room,
-    newest_whole,
+    newest_intact,
     set_aside,
 )
 from ultra_train.trainer.checkpoints.resume import read_progress, resume_damage
@@ -146,7 +146,7 @@ class _Execution:
 
     def _newest(self) -> Checkpoint | None:
         damaged: list[str] = []
-        checkpoint = newest_whole(self.checkpoints, damaged.append, check=resume_damage)
+        checkpoint = newest_intact(self.checkpoints, damaged.append, check=resume_damage)
         for line in damaged:
             self._say(line)
         if checkpoint is None and damaged:
@@ -194,7 +194,7 @@ class _Execution:
         if trainer.state.global_step < trainer.args.max_steps:
             self._stopped(trainer, callbacks)
         metrics = self._final_metrics(trainer)
-        publish(self.model_folder, lambda f: self._fill(f, trainer, metrics), Made(run.path), self._say)
+        publish(self.model_folder, lambda f: self._fill(f, trainer, metrics), OwnedFiles(run.path), self._say)
         write_report(run.path, self.metrics.read(), preset.name)
         manager.hook.ultra_run_finished(run=run)
         self._close(trainer, metrics)
@@ -204,7 +204,7 @@ class _Execution:
     def model_folder(self) -> Path:
         """Where the finished model goes."""
         wanted = self.run.config.training.hf_output_dir
-        return files.expanded(wanted).absolute() if wanted else self.run.path / run_folder.MODEL
+        return files.expand_user(wanted).absolute() if wanted else self.run.path / run_folder.MODEL
 
     def _fill(self, folder: Path, trainer: Any, metrics: Mapping[str, float]) -> None:
         self.run.task.save(trainer, folder)
@@ -266,7 +266,7 @@ class _Execution:
                 patience=training.max_nan_retries,
                 scan_every=training.nan_check_interval,
             ),
-            keeping=Keeping(
+            keeping=RetentionPolicy(
                 newest=training.max_rolling_checkpoints,
                 best=training.num_best_checkpoints if evaluation is not None else 0,
                 metric=training.best_metric,

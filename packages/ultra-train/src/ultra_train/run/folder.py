@@ -13,9 +13,9 @@ from typing import IO
 
 from ultra_core.errors import UltraError, did_you_mean
 from ultra_train.system import files
-from ultra_train.system.made import FILE as MADE
-from ultra_train.system.made import Made
-from ultra_train.trainer.checkpoints.folders import found
+from ultra_train.system.owned_files import FILE as MADE
+from ultra_train.system.owned_files import OwnedFiles
+from ultra_train.trainer.checkpoints.folders import list_checkpoints
 
 fcntl: ModuleType | None
 try:
@@ -87,7 +87,7 @@ def _free(runs: Path, preset: str) -> Path:
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is that of a run that can go on; a lost ``config.yaml`` does not matter."""
-    return (folder / CONFIG).is_file() or bool(found(folder / CHECKPOINTS))
+    return (folder / CONFIG).is_file() or bool(list_checkpoints(folder / CHECKPOINTS))
 
 
 def is_unused(folder: Path) -> bool:
@@ -113,7 +113,7 @@ def check_reachable(key: str, folder: Path) -> None:
     Raises:
         RunFolderError: it, or what is above it, is a file, a link to nothing, or may not be written to.
     """
-    folder = files.expanded(folder).absolute()
+    folder = files.expand_user(folder).absolute()
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not there.is_dir():
         what = "a file" if there.exists() else "a link to what is not there"
@@ -130,7 +130,7 @@ def check_unused(model: str | None) -> None:
     Raises:
         RunFolderError: it is a file, or a folder that is not empty.
     """
-    folder = files.expanded(model) if model else None
+    folder = files.expand_user(model) if model else None
     if folder is not None and os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise RunFolderError(
             f"training.hf_output_dir: {folder} is there already and is not an empty folder; nothing is "
@@ -164,7 +164,7 @@ def taken(folder: Path) -> Iterator[Callable[[], None]]:
             yield lambda: started.append(True)
         finally:
             if not started:
-                tokenizer = Made(folder).get("tokenizer").get("files")
+                tokenizer = OwnedFiles(folder).get("tokenizer").get("files")
                 copied = [f"{TOKENIZER}/{name}" for name in tokenizer] if isinstance(tokenizer, dict) else []
                 files.remove_files(folder, [n for n in [*copied, CONFIG, MADE] if n not in before])
                 files.remove_empty(folder / CHECKPOINTS)

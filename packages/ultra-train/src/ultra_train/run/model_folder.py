@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ultra_train.system import files
-from ultra_train.system.made import Made, checksum, checksums
+from ultra_train.system.owned_files import OwnedFiles, checksum, checksums
 
 INSIDE = ".unfinished-"
 UNFINISHED = ".unfinished"
 """Marks a folder in which a model is being written: all that is in it is ours."""
 
 
-def publish(folder: Path, fill: Callable[[Path], None], made: Made, say: Callable[[str], None]) -> None:
+def publish(folder: Path, fill: Callable[[Path], None], made: OwnedFiles, say: Callable[[str], None]) -> None:
     """Write a model into a new folder, and move its files to their place once all are there.
 
     A file of an earlier save of this run is replaced; any other file of the same name is renamed first.
@@ -54,7 +54,7 @@ def _clean(folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _recorded(made: Made, folder: Path) -> dict[str, list[str]]:
+def _recorded(made: OwnedFiles, folder: Path) -> dict[str, list[str]]:
     facts = made.get("model")
     listed = facts.get("files") if facts.get("folder") == str(folder.absolute()) else None
     entries = listed.items() if isinstance(listed, dict) else ()

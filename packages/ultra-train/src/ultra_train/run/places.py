@@ -21,7 +21,7 @@ from ultra_train.run.folder import (
     check_reachable,
 )
 from ultra_train.system import files
-from ultra_train.system.made import FILE as MADE
+from ultra_train.system.owned_files import FILE as MADE
 
 OWN = (CONFIG, METRICS, LOCK, MADE, ROLLBACKS, REPORT, TOKENIZER, CHECKPOINTS, TENSORBOARD)
 """What every run writes into its folder, wherever its model and table go."""
@@ -33,11 +33,11 @@ def check_places(training: TrainingConfig) -> None:
     Raises:
         RunFolderError: says which key names it, and what is there.
     """
-    cache = files.expanded(training.cache_dir)
+    cache = files.expand_user(training.cache_dir)
     if not any(cache.glob("tokens-*")):  # one that holds builds may be read-only: they are only read
         check_reachable("training.cache_dir", cache)
     if training.csv_log_path is not None:
-        table = files.expanded(training.csv_log_path)
+        table = files.expand_user(training.csv_log_path)
         check_reachable("training.csv_log_path", table.parent)
         if table.is_dir():
             raise RunFolderError(f"training.csv_log_path: {table} is a folder; name a file, {table / TABLE}")
@@ -91,7 +91,7 @@ def _collision(key: str, folder: Path, table: Path, why: str) -> str:
 
 
 def _real(place: str | Path) -> Path:
-    return Path(os.path.realpath(files.expanded(place)))
+    return Path(os.path.realpath(files.expand_user(place)))
 
 
 def _is_within(place: Path, other: Path) -> bool:

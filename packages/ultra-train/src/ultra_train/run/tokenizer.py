@@ -14,8 +14,8 @@ from typing import Any
 
 from ultra_train.run.folder import CHECKPOINTS, TOKENIZER
 from ultra_train.system import files
-from ultra_train.system.made import Made, checksum, checksums
-from ultra_train.trainer.checkpoints.folders import MANIFEST, found, read_manifest
+from ultra_train.system.owned_files import OwnedFiles, checksum, checksums
+from ultra_train.trainer.checkpoints.folders import MANIFEST, list_checkpoints, read_manifest
 
 VOCABULARY = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
@@ -37,7 +37,7 @@ def provide(
         train: trains it into a folder.
         say: hears of what is trained, reused or set aside.
     """
-    folder, made = run / TOKENIZER, Made(run)
+    folder, made = run / TOKENIZER, OwnedFiles(run)
     if (source := _checkpoint_with_one(run)) is not None:
         if not _is_that_of(source, folder, made):
             recorded, aside = made.get("tokenizer").get("files"), _clear(folder, say)
@@ -110,7 +110,7 @@ def _is_whole(folder: Path) -> bool:
 
 def _checkpoint_with_one(run: Path) -> Path | None:
     """Return the newest checkpoint whose tokenizer is as it was written."""
-    for checkpoint in found(run / CHECKPOINTS):
+    for checkpoint in list_checkpoints(run / CHECKPOINTS):
         try:
             listed = {
                 n: f for n, f in read_manifest(checkpoint.path)["files"].items() if _is_tokenizer_file(n)
@@ -128,7 +128,7 @@ def _is_tokenizer_file(name: str) -> bool:
     return name.startswith("tokenizer") or name in ("special_tokens_map.json", "added_tokens.json")
 
 
-def _is_that_of(source: Path, folder: Path, made: Made) -> bool:
+def _is_that_of(source: Path, folder: Path, made: OwnedFiles) -> bool:
     """Whether the run's tokenizer is as it was written, or, where that is not known, that of a checkpoint."""
     if recorded := made.get("tokenizer").get("files"):
         return folder.is_dir() and checksums(folder) == recorded

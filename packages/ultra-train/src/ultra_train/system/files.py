@@ -177,6 +177,6 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def expanded(name: str | Path) -> Path:
+def expand_user(name: str | Path) -> Path:
     """Return a path without its ``~``; that of a user who is not known stays."""
     return Path(os.path.expanduser(name))

@@ -31,7 +31,7 @@ from ultra_train.tokenizer.sentencepiece_model import (
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-    from ultra_train.data.sources import SourceSpec
+    from ultra_train.data.sources.data_source import SourceSpec
 
 SPANISH_TEXTS = "erickfmm/red_pajama_es_hq_35"
 """The data set of the hub that `SpanishSPMTokenizer` learns from unless it is given another."""
@@ -186,9 +186,9 @@ class SpanishSPMTokenizer:
             )
         refuse_to_overwrite([Path(f"{model_prefix}.model"), Path(f"{model_prefix}.vocab")])
         if texts is None:
-            from ultra_train.data.sources import documents
+            from ultra_train.data.sources.data_source import read_texts
 
-            texts = documents(dataset)
+            texts = read_texts(dataset)
         self._take(fit(_sample(texts, *self._sampling), self.vocab_size, *self._fitting))
         assert self._model is not None
         pieces = "".join(f"{piece.piece}\t{piece.score:g}\n" for piece in parse(self._model).pieces)

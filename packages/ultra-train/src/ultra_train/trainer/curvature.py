@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ultra_blocks.stepping import after_step
 from ultra_core.errors import UltraError
 from ultra_optim.contract.traits import traits_of
-from ultra_train.trainer.settings import bare
+from ultra_train.trainer.settings import unwrapped
 
 
 class CurvatureMixin:
@@ -47,7 +47,7 @@ class CurvatureMixin:
         The gradient is that of the mean over the labels of all processes, and n their number. Gradients that
         fp16 cannot hold leave the estimate as it is. What modules count for their step leaves the pass out.
         """
-        optimizer: Any = bare(self.optimizer)
+        optimizer: Any = unwrapped(self.optimizer)
         if not getattr(optimizer, "curvature_due", False):
             return
         scaler = self.accelerator.scaler

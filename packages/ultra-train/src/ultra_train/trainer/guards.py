@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ultra_core.errors import UltraError
-from ultra_train.hf.undisturbed import undisturbed
+from ultra_train.hf.preserve_state import preserve_state
 from ultra_train.system import files
 from ultra_train.trainer.stream import Position
 
@@ -22,7 +22,7 @@ class TrainingDiverged(UltraError):
     """Losses or gradients stayed non-finite after everything that a run may try."""
 
 
-class GoBack(Exception):
+class RollbackNeeded(Exception):
     """Too many updates were dropped in a row: the run returns to its last good checkpoint."""
 
 
@@ -181,7 +181,7 @@ def first_bad_module(model: nn.Module, passes: Iterable[Callable[[], Any]]) -> s
         model: the model.
         passes: each runs it on a micro-batch of the update.
     """
-    with undisturbed(model):
+    with preserve_state(model):
         for run in passes:
             if (name := _first_bad_output(model, run)) is not None:
                 return name

@@ -44,7 +44,7 @@ class WindowMixin:
         """Evaluate what a signal left out, and tell the checkpoint of this update its metrics."""
         metrics = self.evaluate()
         self.evaluation_due = False
-        checkpoints.add_metrics(self.checkpoint_root, self.state.global_step, _numbers(metrics))
+        checkpoints.record_metrics(self.checkpoint_root, self.state.global_step, _numbers(metrics))
 
     def resume_window(self: Any) -> None:
         """Give the loop, which begins with an empty window, the one that was kept; once."""

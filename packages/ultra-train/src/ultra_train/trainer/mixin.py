@@ -25,12 +25,12 @@ from transformers.trainer_utils import TrainOutput
 from ultra_train.trainer.checkpoints import folders as checkpoints
 from ultra_train.trainer.checkpoints.resume import resume_damage
 from ultra_train.trainer.curvature import CurvatureMixin
-from ultra_train.trainer.flow import FlowCallback
-from ultra_train.trainer.guards import GoBack, TrainingDiverged, first_bad_module
+from ultra_train.trainer.guards import RollbackNeeded, TrainingDiverged, first_bad_module
 from ultra_train.trainer.log_window import WindowMixin
 from ultra_train.trainer.saving import SavingMixin
 from ultra_train.trainer.settings import TrainerSettings, evaluation_weights
 from ultra_train.trainer.stream import Position
+from ultra_train.trainer.update_callback import UpdateCallback
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin, WindowMixin):
         self._special_tokens = {n: getattr(config, n) for n in SPECIAL_TOKENS if hasattr(config, n)}
         self.args.ignore_data_skip = True  # the stream knows where it stands; nothing is read again
         self.remove_callback(PrinterCallback)
-        self.callback_handler.callbacks.insert(1, FlowCallback(self))
+        self.callback_handler.callbacks.insert(1, UpdateCallback(self))
 
     # -- plugins ----------------------------------------------------------------------------------------
 
@@ -233,7 +233,7 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin, WindowMixin):
                 if resume_from_checkpoint is not None and self._is_finished(resume_from_checkpoint):
                     return TrainOutput(self.state.global_step, float("nan"), {})
                 return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)  # type: ignore[misc]
-            except GoBack as reason:
+            except RollbackNeeded as reason:
                 resume_from_checkpoint = str(self._go_back(reason))
 
     def _is_finished(self: Any, checkpoint: str) -> bool:
@@ -245,7 +245,7 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin, WindowMixin):
         self._tell("on_finished")
         return True
 
-    def _go_back(self: Any, reason: GoBack) -> Path:
+    def _go_back(self: Any, reason: RollbackNeeded) -> Path:
         guard, rollbacks = self.settings.guard, self.settings.rollbacks
         last = guard.offending[-1] if guard.offending else self.settings.stream.last
         advice = (
@@ -255,7 +255,7 @@ class UltraTrainerMixin(CurvatureMixin, SavingMixin, WindowMixin):
         )
         if rollbacks.count:
             raise TrainingDiverged(f"{reason}, after the run went back once already. {advice}") from reason
-        checkpoint = checkpoints.newest_whole(self.checkpoint_root, logger.warning, check=resume_damage)
+        checkpoint = checkpoints.newest_intact(self.checkpoint_root, logger.warning, check=resume_damage)
         if checkpoint is None:
             raise TrainingDiverged(f"{reason}, with no checkpoint yet to go back to. {advice}") from reason
         event = {

@@ -17,9 +17,9 @@ from transformers import PreTrainedModel
 from transformers.trainer_callback import ExportableState
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from ultra_train.hf.quiet import quiet_transformers
+from ultra_train.hf.verbosity import transformers_errors_only
 from ultra_train.trainer.checkpoints import folders as checkpoints
-from ultra_train.trainer.checkpoints.content import not_finite, state_tensors
+from ultra_train.trainer.checkpoints.content import named_tensors, not_finite
 from ultra_train.trainer.checkpoints.folders import CheckpointError
 from ultra_train.trainer.checkpoints.resume import (
     PROGRESS,
@@ -28,9 +28,14 @@ from ultra_train.trainer.checkpoints.resume import (
     read_progress,
     same_kind,
 )
-from ultra_train.trainer.checkpoints.state import load_tree, random_state, restore_random_state, save_tree
-from ultra_train.trainer.guards import GoBack
-from ultra_train.trainer.settings import TrainerSettings, bare, evaluation_weights
+from ultra_train.trainer.checkpoints.state_files import (
+    load_state,
+    random_state,
+    restore_random_state,
+    save_state,
+)
+from ultra_train.trainer.guards import RollbackNeeded
+from ultra_train.trainer.settings import TrainerSettings, evaluation_weights, unwrapped
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +73,7 @@ class SavingMixin:
         processes = gather_object([here]) if self.args.world_size > 1 else [here]
         if self.args.should_save:
             step, settings = self.state.global_step, self.settings
-            checkpoints.clean(self.checkpoint_root)
+            checkpoints.remove_unfinished(self.checkpoint_root)
             checkpoints.make_room(
                 self.checkpoint_root,
                 self.checkpoint_bytes(),
@@ -78,10 +83,10 @@ class SavingMixin:
             )
             evaluated, metrics = self.last_evaluation
             facts = {**settings.facts, "metrics": dict(metrics) if evaluated == step else {}}
-            saved = checkpoints.write(
+            saved = checkpoints.write_checkpoint(
                 self.checkpoint_root, step, lambda folder: self._fill_checkpoint(folder, processes), facts
             )
-            checkpoints.rotate(self.checkpoint_root, settings.keeping)
+            checkpoints.rotate_checkpoints(self.checkpoint_root, settings.keeping)
             settings.on_saved(saved.path)
         self.accelerator.wait_for_everyone()
 
@@ -90,17 +95,17 @@ class SavingMixin:
         for what, tensors in (
             ("weight", self.model.named_parameters()),
             ("buffer", self.model.named_buffers()),
-            ("state of the optimizer", state_tensors(bare(self.optimizer).state_dict()["state"])),
+            ("state of the optimizer", named_tensors(unwrapped(self.optimizer).state_dict()["state"])),
         ):
             for name in not_finite(tensors):
-                raise GoBack(f"the {what} {name} is not finite, so no checkpoint of it is written")
+                raise RollbackNeeded(f"the {what} {name} is not finite, so no checkpoint of it is written")
 
     def checkpoint_bytes(self: Any) -> int:
         """Estimate the next checkpoint: as large as the last one, else weights and optimizer state."""
-        if previous := checkpoints.found(self.checkpoint_root):
+        if previous := checkpoints.list_checkpoints(self.checkpoint_root):
             return previous[0].size()
         weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        state = bare(self.optimizer).state if self.optimizer is not None else {}
+        state = unwrapped(self.optimizer).state if self.optimizer is not None else {}
         tensors = [t for s in state.values() for t in s.values() if torch.is_tensor(t)]
         moments = sum(t.numel() * t.element_size() for t in tensors)
         return weights + moments + 4_000_000  # tokenizer, random states, JSON
@@ -111,11 +116,11 @@ class SavingMixin:
         if training:  # what resumes exactly is not what evaluates
             names = {n: training[id(p)] for n, p in self.model.named_parameters() if id(p) in training}
             save_file(names, folder / TRAINING_WEIGHTS)
-        save_tree(folder / "optimizer", bare(self.optimizer).state_dict())
-        save_tree(folder / "schedule", self.lr_scheduler.state_dict())
+        save_state(folder / "optimizer", unwrapped(self.optimizer).state_dict())
+        save_state(folder / "schedule", self.lr_scheduler.state_dict())
         if self.accelerator.scaler is not None:
-            save_tree(folder / "scaler", self.accelerator.scaler.state_dict())
-        save_tree(folder / "random", [process["random"] for process in processes])
+            save_state(folder / "scaler", self.accelerator.scaler.state_dict())
+        save_state(folder / "random", [process["random"] for process in processes])
         progress = {
             "step": self.state.global_step,
             "position": self.settings.stream.position,
@@ -145,7 +150,7 @@ class SavingMixin:
         if not isinstance(model, PreTrainedModel):
             self._save(str(folder))
             return
-        with quiet_transformers():
+        with transformers_errors_only():
             model.save_pretrained(folder, save_original_format=False)
             if self.processing_class is not None:
                 self.processing_class.save_pretrained(folder)
@@ -157,7 +162,7 @@ class SavingMixin:
             with safe_open(file, "pt") as weights:
                 foreign = not set(weights.keys()) <= set(self.model.state_dict())
             if foreign:
-                with quiet_transformers():
+                with transformers_errors_only():
                     loaded = type(self.model).from_pretrained(folder, dtype=self.model.dtype)
                 self._issue_warnings_after_load(self.model.load_state_dict(loaded.state_dict(), strict=False))
                 return
@@ -165,7 +170,7 @@ class SavingMixin:
 
     def _save(self: Any, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write model and tokenizer; the pickled arguments that transformers adds are left out."""
-        with quiet_transformers():
+        with transformers_errors_only():
             super()._save(output_dir, state_dict)  # type: ignore[misc]
         Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
 
@@ -231,7 +236,7 @@ class SavingMixin:
         if checkpoint is None or not (folder / "optimizer.json").exists():
             super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
             return
-        optimizer, state = bare(self.optimizer), load_tree(folder / "optimizer")
+        optimizer, state = unwrapped(self.optimizer), load_state(folder / "optimizer")
         try:
             same_kind(optimizer.state_dict()["param_groups"], state["param_groups"], "param_groups")
             optimizer.load_state_dict(state)
@@ -240,7 +245,7 @@ class SavingMixin:
                 f"{folder} does not fit the optimizer: {error}. Resume with the training.optimizer of the "
                 "run, or start a new run with its model as base_model."
             ) from error
-        schedule = load_tree(folder / "schedule")
+        schedule = load_state(folder / "schedule")
         same_kind(self.lr_scheduler.state_dict(), schedule, "schedule")
         try:
             self.lr_scheduler.load_state_dict(schedule)
@@ -252,14 +257,14 @@ class SavingMixin:
         if checkpoint is None or self.accelerator.scaler is None or not stem.with_suffix(".json").exists():
             super()._load_scaler(checkpoint)  # type: ignore[misc]
             return
-        self.accelerator.scaler.load_state_dict(load_tree(stem))
+        self.accelerator.scaler.load_state_dict(load_state(stem))
 
     def _load_rng_state(self: Any, checkpoint: str | None) -> None:
         stem = Path(checkpoint or "") / "random"
         if checkpoint is None or not stem.with_suffix(".json").exists():
             super()._load_rng_state(checkpoint)  # type: ignore[misc]
             return
-        generators = load_tree(stem)
+        generators = load_state(stem)
         check_random(generators)
         if self.args.process_index < len(generators):
             restore_random_state(generators[self.args.process_index])

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ultra_optim.contract.traits import traits_of
-from ultra_train.trainer.checkpoints.folders import Keeping
+from ultra_train.trainer.checkpoints.folders import RetentionPolicy
 from ultra_train.trainer.guards import Guard, Rollbacks
 from ultra_train.trainer.stream import EndlessBatches
 
@@ -49,7 +49,7 @@ class TrainerSettings:
     rollbacks: Rollbacks
     run_folder: Path
     guard: Guard = attrs.field(factory=Guard)
-    keeping: Keeping = attrs.field(factory=Keeping)
+    keeping: RetentionPolicy = attrs.field(factory=RetentionPolicy)
     files: Mapping[str, str] = attrs.field(factory=dict)
     facts: Mapping[str, Any] = attrs.field(factory=dict)
     storage_budget: int | None = None
@@ -57,7 +57,7 @@ class TrainerSettings:
     on_saved: Callable[[Path], None] = _nothing
 
 
-def bare(optimizer: Any) -> Optimizer:
+def unwrapped(optimizer: Any) -> Optimizer:
     """Return the optimizer below accelerate's wrapper."""
     while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
         optimizer = inner
@@ -72,7 +72,7 @@ def evaluation_weights(optimizer: Any) -> Iterator[dict[int, torch.Tensor]]:
     For an optimizer with two sets of weights (trait ``eval_weights``). Yields the training weights by
     ``id(parameter)``; empty for every other optimizer.
     """
-    inner = bare(optimizer) if optimizer is not None else None
+    inner = unwrapped(optimizer) if optimizer is not None else None
     if inner is None or not traits_of(inner).eval_weights:
         yield {}
         return

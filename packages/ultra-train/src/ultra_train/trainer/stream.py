@@ -13,7 +13,7 @@ Position = tuple[int, int]
 
 
 class PositionedLoader(Protocol):
-    """A loader whose state is a position; ``ultra_train.data.batches.BatchLoader`` is one."""
+    """A loader whose state is a position; ``ultra_train.data.batches.batch_plan.BatchLoader`` is one."""
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the rest of the epoch; at its end it stands at the start of the next one."""

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from ultra_train.data.errors import DataError
 from ultra_train.data.es_commands.expand import Expander
 from ultra_train.data.es_commands.grammar import Grammar
-from ultra_train.data.places import Say, set_aside
+from ultra_train.data.token_cache.cache_folders import Say, set_aside
 
 LANGUAGES = ("es", "nb", "da", "sv", "en")
 

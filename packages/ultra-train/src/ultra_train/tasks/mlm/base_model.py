@@ -11,11 +11,11 @@ import torch
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 
 from ultra_core.errors import UltraError
-from ultra_train.hf.lengths import can_read, meant_length, readable_length
-from ultra_train.hf.model_io import check_shapes, in_words, vocabulary
-from ultra_train.hf.quiet import quiet_transformers
-from ultra_train.hf.saved_dtype import NAMES, stored_dtype
-from ultra_train.hf.stateless import forget_batches
+from ultra_train.hf.model_inputs import check_weight_shapes, describe_error, num_embeddings
+from ultra_train.hf.precision import DTYPE_NAMES, stored_dtype
+from ultra_train.hf.sequence_length import can_read, configured_length, max_readable_length
+from ultra_train.hf.stateless import make_stateless
+from ultra_train.hf.verbosity import transformers_errors_only
 from ultra_train.trainer.guards import all_finite
 
 _WRAPPERS = r"^(?:_orig_mod\.|module\.)+"
@@ -61,7 +61,7 @@ class Base:
         except Exception as error:  # whatever the code of a foreign model raises
             raise UltraError(
                 f"base_model {self.name!r} ({type(self.model).__name__}) cannot be run on a row of tokens: "
-                f"{in_words(error)}"
+                f"{describe_error(error)}"
             ) from error
 
     def _notices(self, tokenizer: Any) -> Iterator[str]:
@@ -82,7 +82,7 @@ class Base:
             yield "is a decoder by its config (is_decoder): no token sees those after it"
 
     def _fit(self, tokenizer: Any, max_length: int) -> Iterator[str]:
-        table, meant = readable_length(self.model), meant_length(self.model)
+        table, meant = max_readable_length(self.model), configured_length(self.model)
         most = meant if table is None else table
         if table is not None and max_length > table:
             raise UltraError(
@@ -122,12 +122,12 @@ def load_base(base: str, *, dtype: torch.dtype, tokens: int = 0, trust_remote_co
     import ultra_blocks.hf  # noqa: F401  registers our classes, which a base model may have
 
     try:
-        with quiet_transformers():
+        with transformers_errors_only():
             return _loaded(base, dtype, tokens, trust_remote_code)
     except UltraError as error:
         raise UltraError(f"base_model {base!r}: {error}") from error
     except Exception as error:  # files, configs and the code of a foreign model fail in every way there is
-        raise UltraError(f"base_model {base!r} cannot be loaded: {in_words(error)}") from error
+        raise UltraError(f"base_model {base!r} cannot be loaded: {describe_error(error)}") from error
 
 
 def _loaded(base: str, dtype: torch.dtype, tokens: int, trust: bool) -> Base:
@@ -140,7 +140,7 @@ def _loaded(base: str, dtype: torch.dtype, tokens: int, trust: bool) -> Base:
     model, info = load()
     if options := _renamed(model, info["unexpected_keys"]):
         model, info = load(**options)
-    check_shapes(info)
+    check_weight_shapes(info)
     own = [name for name, _ in model.named_parameters()]  # each tensor once, whatever it is tied to
     fresh = tuple(name for name in own if name in info["missing_keys"])
     unused = tuple(sorted(info["unexpected_keys"]))
@@ -150,10 +150,10 @@ def _loaded(base: str, dtype: torch.dtype, tokens: int, trust: bool) -> Base:
         _draw(model, info["missing_keys"], trust)
     if bad := [name for name, p in model.named_parameters() if not all_finite([p])]:
         raise UltraError(f"it has weights that are not finite: {_modules(bad)}")
-    if added := max(0, tokens - vocabulary(model)):
+    if added := max(0, tokens - num_embeddings(model)):
         model = _with_rows(model, -(-tokens // 64) * 64, trust)
     model.config.output_attentions = False  # it cannot be saved with the fast kernels of attention
-    forget_batches(model)
+    make_stateless(model)
     return Base(base, model, saved, fresh, unused, added)
 
 
@@ -199,7 +199,7 @@ def _new(model: PreTrainedModel, trust: bool) -> PreTrainedModel:
 
 
 def _precision(dtype: torch.dtype) -> str:
-    return NAMES.get(dtype) or str(dtype).removeprefix("torch.")
+    return DTYPE_NAMES.get(dtype) or str(dtype).removeprefix("torch.")
 
 
 def _modules(names: Iterable[str]) -> str:

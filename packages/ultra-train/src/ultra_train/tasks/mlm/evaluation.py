@@ -13,10 +13,10 @@ from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from ultra_core.errors import UltraError
-from ultra_train.data.batches import BatchPlan, PlannedBatch
-from ultra_train.data.shards import TokenShards
-from ultra_train.hf.model_io import in_words
-from ultra_train.hf.undisturbed import undisturbed
+from ultra_train.data.batches.batch_plan import BatchPlan, PlannedBatch
+from ultra_train.data.token_cache.shards import TokenShards
+from ultra_train.hf.model_inputs import describe_error
+from ultra_train.hf.preserve_state import preserve_state
 from ultra_train.tasks.mlm.head import MaskedHead, labelled
 from ultra_train.tokenizer.training import num_ids
 from ultra_train.trainer.mixin import UltraTrainerMixin
@@ -63,14 +63,14 @@ class MLMTrainer(UltraTrainerMixin, Trainer):  # type: ignore[misc]
         """Return the head, once the model has computed a loss in training mode and in the run's precision."""
         try:
             head = MaskedHead(self.model)
-            with undisturbed(self.model), self.accelerator.autocast():
+            with preserve_state(self.model), self.accelerator.autocast():
                 head.loss(self.model.train(), labelled(self.model), None)
         except Exception as error:  # whatever the code of a foreign model raises
             precision = self.accelerator.mixed_precision
             computed = "" if precision == "no" else f" in {precision} (training.precision)"
             raise UltraError(
                 f"{type(self.model).__name__} cannot be trained{computed} on two rows of five tokens: "
-                f"{in_words(error)}"
+                f"{describe_error(error)}"
             ) from error
         return head
 
@@ -94,7 +94,7 @@ class MLMTrainer(UltraTrainerMixin, Trainer):  # type: ignore[misc]
             rows, length = inputs["labels"].shape  # whatever the code of a foreign model raises
             raise UltraError(
                 f"{type(self.model).__name__} failed on a batch of {rows} rows of {length} tokens: "
-                f"{in_words(error)}"
+                f"{describe_error(error)}"
             ) from error
         return (loss, {"loss": loss}) if return_outputs else loss
 

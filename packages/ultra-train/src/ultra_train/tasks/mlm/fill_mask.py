@@ -11,8 +11,8 @@ import torch
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from ultra_core.errors import UltraError, did_you_mean, listed
-from ultra_train.hf.lengths import meant_length, readable_length
-from ultra_train.hf.model_io import check_shapes, in_words, logits_of
+from ultra_train.hf.model_inputs import check_weight_shapes, describe_error, logits_of
+from ultra_train.hf.sequence_length import configured_length, max_readable_length
 from ultra_train.run.folder import CHECKPOINTS, MODEL
 from ultra_train.tokenizer.training import load_tokenizer, num_ids
 
@@ -55,10 +55,10 @@ def fill_mask(
     Raises:
         FillMaskError: no model there, a text without a blank or longer than the model reads.
     """
-    from ultra_train.hf.quiet import quiet_transformers
+    from ultra_train.hf.verbosity import transformers_errors_only
 
     folder = locate(model, Path(runs))
-    with quiet_transformers():
+    with transformers_errors_only():
         tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
         network = _load(folder, trust_remote_code)
     return [guesses(network, tokenizer, text, top_k) for text in texts]
@@ -76,9 +76,9 @@ def locate(model: str | Path, runs: Path) -> str:
         if (folder / MODEL / "config.json").is_file():
             return str(folder / MODEL)
         if (folder / CHECKPOINTS).is_dir():
-            from ultra_train.trainer.checkpoints.folders import newest_whole
+            from ultra_train.trainer.checkpoints.folders import newest_intact
 
-            if (checkpoint := newest_whole(folder / CHECKPOINTS)) is not None:
+            if (checkpoint := newest_intact(folder / CHECKPOINTS)) is not None:
                 return str(checkpoint.path)
         if folder.is_dir():
             raise FillMaskError(
@@ -110,10 +110,12 @@ def _load(folder: str, trust_remote_code: bool) -> Any:
     options |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
     try:
         network, info = AutoModelForMaskedLM.from_pretrained(folder, **options)
-        check_shapes(info)
+        check_weight_shapes(info)
         return network.eval()
     except Exception as error:  # files, configs and the code of a foreign model fail in every way there is
-        raise FillMaskError(f"{folder}: no masked language model can be loaded: {in_words(error)}") from error
+        raise FillMaskError(
+            f"{folder}: no masked language model can be loaded: {describe_error(error)}"
+        ) from error
 
 
 @torch.no_grad()
@@ -158,11 +160,11 @@ def guesses(network: Any, tokenizer: Any, text: str, top_k: int = 5) -> list[lis
 
 def _longest(network: Any, tokenizer: Any) -> int:
     """Return the tokens of the longest text: what there are positions for, and what the tokenizer says."""
-    table, said = readable_length(network), tokenizer.model_max_length
+    table, said = max_readable_length(network), tokenizer.model_max_length
     limits = [] if table is None else [table]
     if isinstance(said, int) and 0 < said < VERY_LARGE_INTEGER:
         limits.append(said)
-    return min(limits) if limits else meant_length(network) or VERY_LARGE_INTEGER
+    return min(limits) if limits else configured_length(network) or VERY_LARGE_INTEGER
 
 
 def _readable(tokenizer: Any, token: int) -> str:

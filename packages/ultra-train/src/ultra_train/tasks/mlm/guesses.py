@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from ultra_train.data.shards import TokenShards
+from ultra_train.data.token_cache.shards import TokenShards
 from ultra_train.tasks.mlm.fill_mask import guesses
 
 SENTENCES = (

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ultra_blocks.heads import IGNORED, mlm_loss
-from ultra_train.hf.model_io import in_words, logits_of, sample
-from ultra_train.hf.undisturbed import undisturbed
+from ultra_train.hf.model_inputs import describe_error, logits_of, probe_inputs
+from ultra_train.hf.preserve_state import preserve_state
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Largest difference between both ways, relative to the largest number; matrix products of other shapes
@@ -88,7 +88,7 @@ class MaskedHead:
     def _attach(self) -> str | None:
         """Gather where it is exact; return why that is nowhere, or None."""
         reason = "neither its head nor its encoder is a module of its own"
-        with undisturbed(self.model), torch.enable_grad():
+        with preserve_state(self.model), torch.enable_grad():
             inputs = labelled(self.model)
             self.model.eval()
             for head, attach in self._places():
@@ -99,7 +99,7 @@ class MaskedHead:
                 try:
                     found = self._measured(head, inputs)
                 except Exception as error:  # whatever the code of a foreign model raises on another shape
-                    reason = in_words(error)
+                    reason = describe_error(error)
                 else:
                     if self._gathered and all(map(_close, found, expected)):
                         return None
@@ -176,7 +176,7 @@ def _gathers_itself(model: nn.Module) -> bool:
 
 def labelled(model: Any) -> dict[str, Tensor]:
     """Return two rows, one of them with padding, and labels for three positions."""
-    inputs = sample(model, 2, 5, padding=1)
+    inputs = probe_inputs(model, 2, 5, padding=1)
     labels = torch.full_like(inputs["input_ids"], IGNORED)
     labels[0, [1, 3]], labels[1, 2] = 0, 0
     return {**inputs, "labels": labels}

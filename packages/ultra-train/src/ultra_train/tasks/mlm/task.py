@@ -19,17 +19,17 @@ from ultra_core.errors import UltraError, key_of
 from ultra_train.config.data import Dataset, as_sources
 from ultra_train.config.places import missing, sources_of
 from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
-from ultra_train.data.batches import BatchPlan
-from ultra_train.data.build import prepare
-from ultra_train.data.loader import BatchLoader
-from ultra_train.data.masking import MLMCollator
-from ultra_train.data.shards import TokenShards
-from ultra_train.data.sources import Source, documents, identity, read_sources
-from ultra_train.data.summary import data_event, table
-from ultra_train.hf.saved_dtype import DTYPES, NAMES, Precision, convert_saved
+from ultra_train.data.batches.batch_plan import BatchPlan
+from ultra_train.data.batches.loader import BatchLoader
+from ultra_train.data.batches.masking import MLMCollator
+from ultra_train.data.sources.data_source import DataSource, identity, read_sources, read_texts
+from ultra_train.data.sources.summary import data_event, table
+from ultra_train.data.token_cache.prepare import prepare
+from ultra_train.data.token_cache.shards import TokenShards
+from ultra_train.hf.precision import DTYPE_NAMES, DTYPES, Precision, convert_saved
 from ultra_train.run.folder import TOKENIZER
 from ultra_train.run.tokenizer import provide
-from ultra_train.system.files import expanded
+from ultra_train.system.files import expand_user
 from ultra_train.tasks.base import Task
 from ultra_train.tasks.mlm.base_model import Base, load_base
 from ultra_train.tasks.mlm.evaluation import MLMTrainer, PlannedBatches, most_frequent_token
@@ -82,7 +82,7 @@ class MLM(Task):
         )
 
     @property
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[DataSource]:
         """Where the texts come from."""
         return _read(sources_of(self.preset.training))
 
@@ -109,7 +109,7 @@ class MLM(Task):
         def train(folder: Path) -> object:
             where = "" if path is None else f" into {path}"
             self.say(f"tokenizer: training {wanted.vocab_size:,} {wanted.model_type} pieces{where}")
-            texts = documents(
+            texts = read_texts(
                 sources,
                 cache_dir=self.preset.training.cache_dir,
                 on_bad_rows=self.preset.training.on_bad_rows,
@@ -122,7 +122,7 @@ class MLM(Task):
             return load_tokenizer(path)
         folder = provide(
             self.folder,
-            cache=expanded(self.preset.training.cache_dir),
+            cache=expand_user(self.preset.training.cache_dir),
             about={"format": 1, "sources": [identity(s) for s in sources], **settings},
             train=train,
             say=self.say,
@@ -200,7 +200,7 @@ class MLM(Task):
     def save_dtype(self) -> Precision:
         """The precision that the finished model is saved in."""
         training = self.preset.training
-        of_base = NAMES.get(self.base.dtype) if self.preset.model is None else None
+        of_base = DTYPE_NAMES.get(self.base.dtype) if self.preset.model is None else None
         return training.save_dtype or of_base or training.weights_dtype
 
     def _plan(self, shards: TokenShards, *, rank: int, num_replicas: int, shuffle: bool = True) -> BatchPlan:
@@ -349,5 +349,5 @@ def _beside_chance(accuracy: float, baseline: float) -> str:
     return f", the model {accuracy / baseline:.1f} times as many" if baseline > 0 else ""
 
 
-def _read(dataset: Dataset | None) -> list[Source]:
+def _read(dataset: Dataset | None) -> list[DataSource]:
     return read_sources([attrs.asdict(source) for source in as_sources(dataset)])

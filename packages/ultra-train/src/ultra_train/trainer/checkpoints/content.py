@@ -76,13 +76,13 @@ def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[str]:
             yield name
 
 
-def state_tensors(state: Mapping[object, object], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def named_tensors(state: Mapping[object, object], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors in nested mappings, lists and tuples with their place, as ``0.exp_avg``."""
     for key, value in state.items():
         place = f"{prefix}{key}"
         if isinstance(value, Tensor):
             yield place, value
         elif isinstance(value, Mapping):
-            yield from state_tensors(value, f"{place}.")
+            yield from named_tensors(value, f"{place}.")
         elif isinstance(value, (list, tuple)):
-            yield from state_tensors(dict(enumerate(value)), f"{place}.")
+            yield from named_tensors(dict(enumerate(value)), f"{place}.")

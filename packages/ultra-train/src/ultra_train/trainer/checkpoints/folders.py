@@ -20,7 +20,7 @@ import attrs
 
 from ultra_core.errors import UltraError
 from ultra_train.system import files
-from ultra_train.system.made import checksum
+from ultra_train.system.owned_files import checksum
 
 MANIFEST = "manifest.json"
 PREFIX = "checkpoint-"
@@ -119,7 +119,7 @@ def folder_size(path: Path) -> int:
     return total
 
 
-def found(root: Path) -> list[Checkpoint]:
+def list_checkpoints(root: Path) -> list[Checkpoint]:
     """Return the checkpoints of a run, newest first, unchecked."""
     if not root.is_dir():
         return []
@@ -128,7 +128,7 @@ def found(root: Path) -> list[Checkpoint]:
     return sorted(there, key=lambda c: -c.step)
 
 
-def newest_whole(
+def newest_intact(
     root: Path,
     warn: Callable[[str], None] = lambda _: None,
     *,
@@ -141,7 +141,7 @@ def newest_whole(
         warn: hears of every damaged one that is passed over.
         check: says what else is wrong with one, or None.
     """
-    for candidate in found(root):
+    for candidate in list_checkpoints(root):
         damage = candidate.damage() or check(candidate)
         if damage is None:
             return candidate
@@ -149,7 +149,9 @@ def newest_whole(
     return None
 
 
-def write(root: Path, step: int, fill: Callable[[Path], None], facts: Mapping[str, Any]) -> Checkpoint:
+def write_checkpoint(
+    root: Path, step: int, fill: Callable[[Path], None], facts: Mapping[str, Any]
+) -> Checkpoint:
     """Write a checkpoint so that it is there whole or not at all.
 
     Args:
@@ -179,7 +181,7 @@ def write(root: Path, step: int, fill: Callable[[Path], None], facts: Mapping[st
         (temporary / UNFINISHED).unlink()
         files.sync(temporary)
         if target.path.exists():  # of a course that was left, or damaged; the new one replaces it
-            discard(target)
+            remove_checkpoint(target)
         temporary.rename(target.path)
         files.sync(root)
     except Exception as error:
@@ -192,11 +194,11 @@ def write(root: Path, step: int, fill: Callable[[Path], None], facts: Mapping[st
             f"half-written was left. Free some space, or lower training.max_rolling_checkpoints and "
             f"training.num_best_checkpoints; the run goes on from {_newest_name(root)} with --resume."
         ) from error
-    clean(root)
+    remove_unfinished(root)
     return target
 
 
-def add_metrics(root: Path, step: int, metrics: Mapping[str, float]) -> None:
+def record_metrics(root: Path, step: int, metrics: Mapping[str, float]) -> None:
     """Record what a checkpoint was found to be worth after it was written."""
     checkpoint = Checkpoint(root / f"{PREFIX}{step}", step)
     if checkpoint.readable:
@@ -213,13 +215,13 @@ def is_full_disk(error: BaseException) -> bool:
 
 
 def _newest_name(root: Path) -> str:
-    newest = newest_whole(root)
+    newest = newest_intact(root)
     return newest.path.name if newest else "its beginning"
 
 
 def set_aside(root: Path, newer_than: int) -> None:
     """Rename what is newer than a step (damaged, or of a course that was left) out of the way."""
-    for checkpoint in found(root):
+    for checkpoint in list_checkpoints(root):
         if checkpoint.step > newer_than:
             _out_of_the_way(checkpoint.path, f"unused-{checkpoint.path.name}")
 
@@ -232,7 +234,7 @@ def _out_of_the_way(path: Path, name: str) -> None:
         path.rename(aside)
 
 
-def discard(checkpoint: Checkpoint) -> None:
+def remove_checkpoint(checkpoint: Checkpoint) -> None:
     """Remove a checkpoint: the files that its manifest lists.
 
     What else is in its folder stays, in a folder ``left-of-checkpoint-<step>``; a folder without a manifest
@@ -259,7 +261,7 @@ def _remove_listed(folder: Path) -> None:
         _out_of_the_way(folder, f"left-of-{PREFIX}{step}")
 
 
-def clean(root: Path) -> None:
+def remove_unfinished(root: Path) -> None:
     """Remove what killed writers left behind: folders that a marker or a manifest says are ours."""
     for path in [*root.glob(f"{WRITING}*"), *root.glob(f"{REMOVING}*")]:
         if (path / UNFINISHED).is_file() and path.name.startswith(WRITING):
@@ -269,7 +271,7 @@ def clean(root: Path) -> None:
 
 
 @attrs.frozen(kw_only=True)
-class Keeping:
+class RetentionPolicy:
     """Which checkpoints stay: the newest and the best ones."""
 
     newest: int = 3
@@ -312,14 +314,14 @@ def _metrics(checkpoint: Checkpoint) -> dict[str, Any] | None:
     return metrics if isinstance(metrics, dict) else None
 
 
-def rotate(root: Path, keeping: Keeping) -> None:
+def rotate_checkpoints(root: Path, keeping: RetentionPolicy) -> None:
     """Delete the checkpoints that need not stay."""
-    for checkpoint in keeping.superfluous(found(root)):
-        discard(checkpoint)
+    for checkpoint in keeping.superfluous(list_checkpoints(root)):
+        remove_checkpoint(checkpoint)
 
 
 def make_room(
-    root: Path, need: int, keeping: Keeping, *, budget: int | None = None, used: Path | None = None
+    root: Path, need: int, keeping: RetentionPolicy, *, budget: int | None = None, used: Path | None = None
 ) -> None:
     """Make sure that ``need`` bytes fit: rolling checkpoints go, oldest first; the newest and the best never.
 
@@ -344,11 +346,11 @@ def make_room(
             return f"training.storage_budget_gb allows {_mb(budget)} and {used} already takes {_mb(taken)}"
         return None
 
-    spare = keeping.superfluous(found(root)) if short() is None else _expendable(root, keeping)
+    spare = keeping.superfluous(list_checkpoints(root)) if short() is None else _expendable(root, keeping)
     for checkpoint in spare:
         if short() is None:
             return
-        discard(checkpoint)
+        remove_checkpoint(checkpoint)
     if (reason := short()) is not None:
         raise CheckpointError(
             f"no room for the next checkpoint: it takes about {_mb(need)}, but {reason}. Free some space or "
@@ -356,8 +358,8 @@ def make_room(
         )
 
 
-def _expendable(root: Path, keeping: Keeping) -> Iterator[Checkpoint]:
-    return attrs.evolve(keeping, newest=1).superfluous(found(root))
+def _expendable(root: Path, keeping: RetentionPolicy) -> Iterator[Checkpoint]:
+    return attrs.evolve(keeping, newest=1).superfluous(list_checkpoints(root))
 
 
 def _mb(count: int) -> str:

@@ -11,10 +11,15 @@ from typing import Any
 
 from transformers import PreTrainedConfig, TrainerState
 
-from ultra_train.hf.quiet import quiet_transformers
+from ultra_train.hf.verbosity import transformers_errors_only
 from ultra_train.system import files
 from ultra_train.trainer.checkpoints.folders import Checkpoint, CheckpointError
-from ultra_train.trainer.checkpoints.state import check_tree, load_tree, random_state, restore_random_state
+from ultra_train.trainer.checkpoints.state_files import (
+    check_state,
+    load_state,
+    random_state,
+    restore_random_state,
+)
 
 PROGRESS = "progress.json"
 TRAINER_STATE = "trainer_state.json"
@@ -75,11 +80,11 @@ def resume_damage(checkpoint: Checkpoint) -> str | None:
         listed = checkpoint.manifest["files"]
         if not {"model.safetensors", "model.safetensors.index.json"} & listed.keys():
             return "it has no weights"
-        _check_optimizer(check_tree(checkpoint.path / "optimizer"))
-        schedule = check_tree(checkpoint.path / "schedule")
+        _check_optimizer(check_state(checkpoint.path / "optimizer"))
+        schedule = check_state(checkpoint.path / "schedule")
         if not isinstance(schedule, dict) or not is_count(schedule.get("last_epoch")):
             return "schedule.json is no state of a schedule"
-        check_random(load_tree(checkpoint.path / "random"))
+        check_random(load_state(checkpoint.path / "random"))
     except (CheckpointError, OSError) as error:
         return str(error)
     return _config_damage(checkpoint.path / "config.json")
@@ -97,7 +102,7 @@ def _config_damage(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        with warnings.catch_warnings(), quiet_transformers():
+        with warnings.catch_warnings(), transformers_errors_only():
             warnings.simplefilter("ignore")  # of names that the generic class knows in another sense
             PreTrainedConfig.from_json_file(str(path))
     except Exception as error:  # its checks raise errors of many kinds

@@ -1,0 +1,162 @@
+"""The CSV table of a run's updates."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ultra_train.run.folder import TABLE
+from ultra_train.system import files
+from ultra_train.system.owned_files import OwnedFiles
+
+RECORD = "table"
+TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "backslashreplace"}
+
+
+class CsvTable:
+    """A CSV whose header fits its rows; a row with fewer columns than the header leaves them empty.
+
+    Args:
+        path: the file.
+        rotate: a row with new columns starts another file, and the old one becomes ``name.1.csv`` and so on;
+            else what is new is left out.
+        made: the record of the run, which knows the files that became ``name.1.csv``.
+    """
+
+    def __init__(self, path: Path, *, rotate: bool = True, made: OwnedFiles | None = None) -> None:
+        self.path = path
+        self.rotate = rotate
+        self.made = made
+
+    @classmethod
+    def of_run(cls, asked: Path, made: OwnedFiles, *, rotate: bool = True) -> CsvTable:
+        """Return the table of a run: the file that it has had, or a new one with the first free name.
+
+        A file that the run did not make is left alone: ``steps.csv`` becomes ``steps.2.csv``, and so on.
+
+        Args:
+            asked: the path that the preset names.
+            made: the record of the run.
+            rotate: see the class.
+        """
+        asked, run = files.expand_user(asked).absolute(), made.path.parent.absolute()
+        if asked == run / TABLE:
+            return cls(asked, rotate=rotate, made=made)
+        facts = made.get(RECORD)
+        if facts.get("asked") == str(asked) and _is_numbered(facts.get("path"), asked):
+            path = Path(facts["path"])
+            if not _is_copy(facts.get("run"), run) and _is_same_file(path, facts.get("file")):
+                return cls(path, rotate=rotate, made=made)
+        asked.parent.mkdir(parents=True, exist_ok=True)
+        path = next(path for path in _names(asked) if files.create(path))
+        made.put(
+            RECORD,
+            {"asked": str(asked), "path": str(path), "before": [], "run": str(run), "file": _identity(path)},
+        )
+        return cls(path, rotate=rotate, made=made)
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Add a row."""
+        columns = self._columns()
+        if self._rotates(columns, record):
+            self._before([*self._before(), str(files.set_aside(self.path))])
+            columns = None
+            files.create(self.path)
+            self._note_identity()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", **TEXT) as file:
+            writer = csv.DictWriter(file, columns or list(record), extrasaction="ignore", restval="")
+            if columns is None:
+                writer.writeheader()
+            writer.writerow(record)
+
+    def rewrite(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the table, with the files that it started before, by that of some records."""
+        parts: list[tuple[list[str], list[Mapping[str, Any]]]] = []
+        for record in records:
+            if not parts or self._rotates(parts[-1][0], record):
+                parts.append((list(record), []))
+            parts[-1][1].append(record)
+        paths = [Path(p) for p in self._before()]
+        for path in paths[max(0, len(parts) - 1) :]:
+            path.unlink(missing_ok=True)
+        paths = paths[: max(0, len(parts) - 1)]
+        while len(paths) < len(parts) - 1:
+            paths.append(files.numbered(self.path))
+        self._before([str(p) for p in paths])
+        for path, (columns, rows) in zip([*paths, self.path], parts or [([], [])], strict=True):
+            with (
+                files.replacing(path) as temporary,
+                temporary.open("w", **TEXT) as file,
+            ):
+                writer = csv.DictWriter(file, columns, extrasaction="ignore", restval="")
+                if columns:
+                    writer.writeheader()
+                writer.writerows(rows)
+        self._note_identity()
+
+    def set_aside(self) -> list[Path]:
+        """Rename the files of the table and return their new names."""
+        there = [Path(p) for p in [*self._before(), str(self.path)] if os.path.isfile(p)]
+        self._before([])
+        return [files.set_aside(p, f"{self.path.stem}-damaged") for p in there if p.stat().st_size]
+
+    def _note_identity(self) -> None:
+        """Record which file stands at the path now, since every rewriting makes another one."""
+        facts = {} if self.made is None else self.made.get(RECORD)
+        if self.made is not None and facts.get("path") == str(self.path):
+            self.made.put(RECORD, {**facts, "file": _identity(self.path)})
+
+    def _rotates(self, columns: list[str] | None, record: Mapping[str, Any]) -> bool:
+        return columns is not None and self.rotate and not record.keys() <= set(columns)
+
+    def _before(self, paths: list[str] | None = None) -> list[str]:
+        """Return the files that the table started before this one, or record them."""
+        if self.made is None:
+            return []
+        facts = self.made.get(RECORD)
+        if paths is None:
+            before = facts.get("before", [])
+            return [p for p in before if _is_numbered(p, self.path)] if isinstance(before, list) else []
+        self.made.put(RECORD, {**facts, "before": paths})
+        return paths
+
+    def _columns(self) -> list[str] | None:
+        if not self.path.exists() or not self.path.stat().st_size:
+            return None
+        with self.path.open(encoding="utf-8", newline="", errors="replace") as file:
+            return next(csv.reader(file), None)
+
+
+def _identity(path: Path) -> list[int]:
+    """Return what tells a file from another one that takes its name later."""
+    found = path.stat()
+    return [found.st_dev, found.st_ino]
+
+
+def _is_same_file(path: Path, recorded: Any) -> bool:
+    """Whether a file is the one that was recorded; one that is gone may be made again."""
+    return not os.path.lexists(path) or (path.is_file() and recorded in (None, _identity(path)))
+
+
+def _is_copy(recorded: Any, run: Path) -> bool:
+    """Whether the record was made by a run that is still there, of which this one is a copy."""
+    return isinstance(recorded, str) and recorded != str(run) and os.path.isdir(recorded)
+
+
+def _names(asked: Path) -> Iterator[Path]:
+    yield asked
+    yield from (asked.with_suffix(f".{number}{asked.suffix}") for number in count(2))
+
+
+def _is_numbered(path: Any, asked: Path) -> bool:
+    """Whether a path is that of a table or one of the numbered ones beside it."""
+    if not isinstance(path, str) or "\0" in path or Path(path).parent != asked.parent:
+        return False
+    name = rf"{re.escape(asked.stem)}(\.\d+)?{re.escape(asked.suffix)}"
+    return re.fullmatch(name, Path(path).name) is not None

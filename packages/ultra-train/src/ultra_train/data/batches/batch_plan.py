@@ -1,0 +1,175 @@
+"""Which documents make which batch: a pure function of (seed, epoch, index).
+
+Nothing is drawn from a stream, so the state of the data is two integers, and resuming reads nothing again.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultra_train.data.batches.batch_layout import BatchLayout, by_length, packed
+from ultra_train.data.errors import DataError
+from ultra_train.data.hashing import combine, uniform
+from ultra_train.data.token_cache.shards import TokenShards
+
+Mode = Literal["length", "packed"]
+
+_DRAWS, _BATCHES = 1, 2  # what a hash is for, so that the same integers never name two draws
+
+
+class PlannedBatch(NamedTuple):
+    """The documents of one batch.
+
+    Attributes:
+        draws: (n,) which documents: ``draw % len(shards)`` is the document, ``draw // len(shards)`` counts
+            its repetitions within the epoch when its source has a weight above 1.
+        rows: (n,) the row of each document, ascending.
+        num_rows: Rows of the batch.
+        packed: Whether rows hold several documents.
+        epoch: The epoch it belongs to.
+        place: Its place in the epoch (of this rank).
+    """
+
+    draws: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    num_rows: int
+    packed: bool
+    epoch: int
+    place: int
+
+
+class BatchPlan:
+    """The order of every epoch over some documents.
+
+    In mode ``"length"`` a row is a document and the documents of a batch are of the same or nearly the same
+    length; their number is such that the batch holds about the budget of real tokens. In mode ``"packed"``
+    rows of `max_length` hold several documents each, and a batch has `batch_size` rows. In both, the order of
+    the documents and of the batches is drawn anew in every epoch.
+
+    Args:
+        shards: The documents.
+        batch_size: Rows of `max_length` tokens that a batch stands for.
+        max_length: Longest row.
+        seed: Names the order.
+        mode: See above.
+        tokens_per_batch: Real tokens of a batch in mode ``"length"``, special ones included; None means
+            ``batch_size * max_length``.
+        shuffle: False keeps the same plan in every epoch (for evaluation).
+        rank: This process of a distributed run: it gets every `num_replicas`-th batch from `rank` on. The
+            last batches are filled up with the first ones, so that all ranks have the same number.
+        num_replicas: Processes of the run.
+
+    Raises:
+        DataError: No documents, a document longer than `max_length`, or a size below 1.
+    """
+
+    def __init__(
+        self,
+        shards: TokenShards,
+        *,
+        batch_size: int,
+        max_length: int,
+        seed: int = 0,
+        mode: Mode = "length",
+        tokens_per_batch: int | None = None,
+        shuffle: bool = True,
+        rank: int = 0,
+        num_replicas: int = 1,
+    ) -> None:
+        if not len(shards):
+            raise DataError("There is no document to make batches of.")
+        if batch_size < 1 or (tokens_per_batch is not None and tokens_per_batch < 1):
+            sizes = f"batch_size is {batch_size} and tokens_per_batch {tokens_per_batch}"
+            raise DataError(f"{sizes}; both must be at least 1.")
+        if not 0 <= rank < num_replicas:
+            raise DataError(f"rank is {rank}, but it must be below num_replicas ({num_replicas}).")
+        if (longest := int(shards.lengths.max())) > max_length:
+            raise DataError(
+                f"A document has {longest} tokens, but max_length is {max_length}; prepare the shards for it."
+            )
+        self.shards = shards
+        self.seed = seed
+        self.mode: Mode = mode
+        self.shuffle = shuffle
+        self.batch_size = batch_size
+        self.max_length = max_length
+        self.tokens_per_batch = tokens_per_batch or batch_size * max_length
+        self.rank, self.num_replicas = rank, num_replicas
+        self._layout = lru_cache(maxsize=2)(self._compute)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "_layout"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._layout = lru_cache(maxsize=2)(self._compute)
+
+    def batches(self, epoch: int) -> int:
+        """Batches of this rank in an epoch: the same in all of them when every weight is a whole number."""
+        return -(-self._of(epoch).num_batches // self.num_replicas)
+
+    def padding(self, epoch: int) -> float:
+        """Share of the positions of an epoch's batches (of all ranks) that hold no real token."""
+        return self._of(epoch).padding
+
+    def batch(self, epoch: int, index: int) -> PlannedBatch:
+        """Return the batch at a place of an epoch.
+
+        Raises:
+            IndexError: The epoch has no such batch.
+        """
+        if not 0 <= index < self.batches(epoch):
+            raise IndexError(f"batch {index} of epoch {epoch}, which has {self.batches(epoch)}")
+        layout = self._of(epoch)
+        place = (index * self.num_replicas + self.rank) % layout.num_batches
+        number = int(layout.order[place])
+        begin, end = int(layout.starts[number]), int(layout.starts[number + 1])
+        rows = layout.rows[begin:end]
+        rows = rows - rows[0]
+        return PlannedBatch(
+            layout.draws[begin:end], rows, int(rows[-1]) + 1, self.mode == "packed", epoch, index
+        )
+
+    def position(self, consumed: int) -> tuple[int, int]:
+        """Return (epoch, index) of the batch that comes after `consumed` batches of this rank."""
+        epoch = 0
+        if self.shards.weights is None and consumed:
+            epoch, consumed = divmod(consumed, self.batches(0))
+        while consumed >= self.batches(epoch):
+            consumed -= self.batches(epoch)
+            epoch += 1
+        return epoch, consumed
+
+    def _of(self, epoch: int) -> BatchLayout:
+        return self._layout(epoch if self.shuffle else 0)
+
+    def _compute(self, epoch: int) -> BatchLayout:
+        draws = self._drawn(epoch)
+        key = combine(self.seed, epoch)
+        draws = draws[np.argsort(combine(combine(key, _DRAWS), draws), kind="stable")]
+        lengths = self.shards.lengths[draws % len(self.shards)]
+        if self.mode == "packed":
+            layout = packed(draws, lengths, max_length=self.max_length, rows_per_batch=self.batch_size)
+        else:
+            layout = by_length(draws, lengths, tokens_per_batch=self.tokens_per_batch)
+        order = combine(combine(key, _BATCHES), np.arange(layout.num_batches))
+        return layout._replace(order=np.argsort(order, kind="stable"))
+
+    def _drawn(self, epoch: int) -> NDArray[np.int64]:
+        """Return the draws of an epoch: each document as often as its weight says."""
+        count = len(self.shards)
+        documents = np.arange(count, dtype=np.int64)
+        if self.shards.weights is None:
+            return documents
+        whole = np.floor(self.shards.weights)
+        # A document's phase moves on by the fraction every epoch: over 1/fraction epochs each is shown once.
+        phase = uniform(combine(self.seed, documents)) + (self.shards.weights - whole) * epoch
+        fraction = self.shards.weights - whole
+        extra = np.floor(phase + fraction) - np.floor(phase)
+        times = (whole + extra).astype(np.int64)
+        copy = np.arange(int(times.sum())) - np.repeat(np.cumsum(times) - times, times)
+        return np.repeat(documents, times) + copy * count

@@ -1,0 +1,77 @@
+"""Data sets of the Hugging Face hub, through the library `datasets`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from ultra_train.data.errors import DataError, missing_column
+from ultra_train.data.sources.row_checker import RowChecker
+
+_ROWS_AT_ONCE = 1000
+
+
+def texts(
+    dataset: str, name: str | None, split: str, column: str, reading: RowChecker | None = None
+) -> Iterator[str]:
+    """Yield the texts of one column of a data set.
+
+    Args:
+        dataset: Its name on the hub, such as ``owner/name``.
+        name: Its configuration, or None for the default one.
+        split: The split, such as ``train`` or ``train[:1%]``.
+        column: The column that holds the text.
+        reading: Counts the rows, and says what a bad one means; left out, it is an error.
+
+    Raises:
+        DataError: The data set cannot be had, or lacks the column.
+    """
+    reading = reading or RowChecker(dataset)
+    table = _load(dataset, name, split)
+    if column not in table.column_names:
+        raise missing_column(dataset, column, table.column_names)
+    row = 0
+    for batch in _batches(table, dataset, column, reading):
+        for value in batch:
+            row += 1
+            yield from reading.text(value, f"{dataset}: row {row}", column)
+
+
+def _batches(table: Any, dataset: str, column: str, reading: RowChecker) -> Iterator[list[Any]]:
+    """Yield the column in parts; a part of a damaged copy on this machine that cannot be read is a fault."""
+    import pyarrow as pa
+
+    chosen = table.select_columns([column])
+    for begin in range(0, len(chosen), _ROWS_AT_ONCE):
+        try:
+            yield chosen[begin : begin + _ROWS_AT_ONCE][column]
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            rows = f"rows {begin + 1} to {min(begin + _ROWS_AT_ONCE, len(chosen))}"
+            reading.unreadable(
+                DataError(
+                    f"{dataset}: {rows}: the copy on this machine is damaged ({error}); remove it from the "
+                    "cache of datasets, so that it is fetched again."
+                )
+            )
+
+
+def fingerprint(dataset: str, name: str | None, split: str) -> str:
+    """Return the fingerprint that `datasets` gives to the loaded data."""
+    return str(_load(dataset, name, split)._fingerprint)
+
+
+@lru_cache(maxsize=8)
+def _load(dataset: str, name: str | None, split: str) -> Any:
+    import datasets
+
+    try:
+        return datasets.load_dataset(dataset, name, split=split)
+    except Exception as error:  # the hub client raises errors of many libraries
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"{dataset}: there is no file or folder of this name, and as a data set of the Hugging Face hub "
+            f"it cannot be loaded ({type(error).__name__}: {reason}). Check the name, its configuration "
+            f"(`name:`), the split ({split!r}) and the connection; without one, give a file, a folder or "
+            "ultra:es-commands."
+        ) from error

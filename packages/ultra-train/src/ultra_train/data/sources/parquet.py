@@ -1,0 +1,99 @@
+"""The reader of Parquet files, row group by row group; in its faults, row groups and rows count from 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultra_train.data.errors import DataError, place_of_column
+from ultra_train.data.sources.row_checker import RowChecker
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+_ROWS_AT_ONCE = 4096
+
+
+def read_parquet(path: Path, column: str, reading: RowChecker) -> Iterator[str]:
+    """Yield the texts of one column; see `readers.read_file`."""
+    import pyarrow as pa
+
+    with path.open("rb"):  # what cannot be opened at all has an error of its own
+        pass
+    try:
+        table = _opened(path, column)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: is not a whole Parquet file ({_first_line(error)}).") from error
+    with table:
+        for group in range(table.num_row_groups):
+            yield from _row_group(table, path, group, column, reading)
+
+
+def _opened(path: Path, column: str) -> pq.ParquetFile:
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+    schema = table.schema_arrow
+    place_of_column(str(path), column, schema.names)
+    if not _holds_text(kind := schema.field(column).type):
+        raise DataError(f"{path}: column {column!r} holds {kind}, but a text is needed.")
+    return table
+
+
+def _holds_text(kind: pa.DataType) -> bool:
+    from pyarrow import types
+
+    text = kind.value_type if types.is_dictionary(kind) else kind
+    return str(text) in ("string", "large_string", "string_view", "null")
+
+
+def _row_group(
+    table: pq.ParquetFile, path: Path, group: int, column: str, reading: RowChecker
+) -> Iterator[str]:
+    import pyarrow as pa
+
+    row = 0
+
+    def where() -> str:
+        return f"{path}: row group {group + 1}, row {row}"
+
+    batches = table.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=[column])
+    while True:
+        try:
+            batch = next(batches, None)
+            values = [] if batch is None else _values(batch.column(column))
+        except (pa.ArrowException, OSError, KeyError) as error:
+            row += 1
+            damage = f"the row group cannot be read on ({_first_line(error)})"
+            reading.unreadable(DataError(f"{where()}: {damage}; fetch the file again."))
+            return
+        if batch is None:
+            return
+        for value in values:
+            row += 1
+            if isinstance(value, UnicodeDecodeError):
+                byte = f"byte 0x{value.object[value.start]:02x} at place {value.start + 1}"
+                reading.bad(DataError(f"{where()}: column {column!r} is not UTF-8 ({byte})."))
+            else:
+                yield from reading.text(value, where(), column)
+
+
+def _values(array: pa.Array) -> list[Any]:
+    """Return the texts of an array; in the place of one that is not UTF-8, its error."""
+    try:
+        return array.to_pylist()
+    except UnicodeDecodeError:
+        return [_value(item) for item in array]
+
+
+def _value(item: pa.Scalar) -> Any:
+    try:
+        return item.as_py()
+    except UnicodeDecodeError as error:
+        return error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,147 @@
+"""Writes the token shards of a build and its manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ultra_train.data.errors import DataError
+from ultra_train.data.sources.row_checker import SourceCounts
+from ultra_train.data.token_cache.cache_folders import Say, disk_errors_explained, make_way
+from ultra_train.data.token_cache.duplicates import Duplicates
+from ultra_train.data.token_cache.manifest import (
+    MANIFEST,
+    SHARD,
+    DamagedBuild,
+    Manifest,
+    Shard,
+    check,
+    checksum,
+)
+from ultra_train.data.token_cache.text_encoder import EncodedTexts
+from ultra_train.system import files
+
+_TOKENS_A_SHARD = 16_000_000
+
+
+class ShardWriter:
+    """Writes a build into an empty folder.
+
+    Args:
+        folder: The folder.
+        num_ids: Number of token ids, which decides how many bytes one takes.
+
+    Attributes:
+        texts: Texts so far.
+        documents: Documents so far.
+        tokens: Their tokens.
+    """
+
+    def __init__(self, folder: Path, num_ids: int) -> None:
+        self.texts = self.documents = self.tokens = 0
+        self._folder = folder
+        self._dtype = np.uint16 if num_ids <= 2**16 else np.uint32
+        self._shards: list[Shard] = []
+        self._counts: list[SourceCounts] = []
+        self._content = hashlib.sha256()
+        self._duplicates = Duplicates()
+        self._pending: list[EncodedTexts] = []
+        self._pending_tokens = 0
+
+    def begin_source(self, counts: SourceCounts) -> None:
+        """Take what follows for the texts of another source; what becomes of them is added to its counts."""
+        self._end_source()
+        self._counts.append(counts)
+
+    def append(self, encoded: EncodedTexts) -> None:
+        """Add documents."""
+        counts = self._counts[-1]
+        counts.documents += len(encoded.lengths)
+        counts.tokens += len(encoded.tokens)
+        counts.without_tokens += encoded.without_tokens
+        counts.split += encoded.split
+        self._duplicates.add(encoded.texts)
+        self.texts += len(encoded.texts)
+        self.documents += len(encoded.lengths)
+        self.tokens += len(encoded.tokens)
+        self._pending.append(encoded)
+        self._pending_tokens += len(encoded.tokens)
+        if self._pending_tokens >= _TOKENS_A_SHARD:
+            self._flush()
+
+    def finish(self, about: Mapping[str, Any]) -> Manifest:
+        """Write what is left, and the manifest; return that.
+
+        Raises:
+            DataError: There is no document, or the disk is full.
+        """
+        if not self.documents:
+            raise DataError("The sources have no usable text: the tokenizer makes no token of any of them.")
+        self._end_source()
+        self._flush()
+        manifest = Manifest(
+            about,
+            about["max_length"],
+            self._content.hexdigest()[:20],
+            tuple(self._shards),
+            tuple(self._counts),
+        )
+        with disk_errors_explained(self._folder.parent), (self._folder / MANIFEST).open("xb") as stream:
+            stream.write(manifest.to_json().encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        return manifest
+
+    def _end_source(self) -> None:
+        if self._counts:
+            before = sum(counts.repeated for counts in self._counts[:-1])
+            self._counts[-1].repeated = max(0, self._duplicates.count - before)
+            self._counts[-1].repeated_exactly = self._duplicates.exact
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        lengths = np.concatenate([encoded.lengths for encoded in self._pending])
+        values = np.concatenate([encoded.tokens for encoded in self._pending]).astype(self._dtype)
+        groups = np.concatenate([encoded.groups for encoded in self._pending])
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        kind = pa.from_numpy_dtype(self._dtype)
+        tokens = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values, kind))
+        batch = pa.record_batch({"tokens": tokens, "group": pa.array(groups)})
+        for part in (lengths, values, groups):
+            self._content.update(np.ascontiguousarray(part).data)
+        path = self._folder / SHARD.format(len(self._shards))
+        with disk_errors_explained(self._folder.parent), path.open("xb") as stream:
+            with pa.ipc.new_file(stream, batch.schema) as arrow:
+                arrow.write_batch(batch)
+            stream.flush()
+            os.fsync(stream.fileno())
+            size = os.fstat(stream.fileno()).st_size
+        self._shards.append(Shard(path.name, len(lengths), size, checksum(path)))
+        self._pending, self._pending_tokens = [], 0
+
+
+def put_in_place(folder: Path, manifest: Manifest, directory: Path, say: Say) -> Manifest:
+    """Give a finished build its name, and return the manifest of the build that has it then.
+
+    A damaged build makes way. When another process was faster and its build is whole, that one is used: its
+    files are the same.
+    """
+    there: list[Manifest] = []
+
+    def whole() -> bool:
+        try:
+            there.append(check(directory))
+        except DamagedBuild:
+            return False
+        return True
+
+    with disk_errors_explained(directory.parent):
+        ours = files.put_in_place(folder, directory, whole, lambda: make_way(directory, say))
+    return manifest if ours else there[0]

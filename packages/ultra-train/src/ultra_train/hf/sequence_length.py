@@ -1,0 +1,76 @@
+"""How long a row a model can really read: what its table of positions has room for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from ultra_train.hf.model_inputs import probe_inputs
+from ultra_train.hf.preserve_state import preserve_state
+
+_TOKENS = 6
+
+
+def max_readable_length(model: Any) -> int | None:
+    """Return the most tokens that a row may have, or None where no table of positions sets a limit.
+
+    Six tokens are run through the model. A table that is looked up at six consecutive rows is one of
+    positions, and the first of these rows is its offset: RoBERTa and its relatives count from
+    ``padding_idx + 1``, so that 514 rows are 512 positions.
+
+    Args:
+        model: a model of transformers that takes ``input_ids``.
+    """
+    tables = _Lookups()
+    with preserve_state(model), tables:
+        model.eval()(**probe_inputs(model, 1, _TOKENS))
+    limits = [rows - first for first, rows in tables.positions]
+    if limits and (meant := configured_length(model)) is not None:
+        limits.append(meant)  # some tables have rows before their first position that no lookup shows
+    return min(limits, default=None)
+
+
+def configured_length(model: Any) -> int | None:
+    """Return the length that a model's config names, or None."""
+    most = getattr(model.config, "max_position_embeddings", None)
+    return most if isinstance(most, int) and most > 0 else None
+
+
+def can_read(model: Any, length: int) -> bool:
+    """Return whether a model can read a row of so many tokens, by letting it read one."""
+    with preserve_state(model):
+        try:
+            model.eval()(**probe_inputs(model, 1, length))
+        except (IndexError, RuntimeError, ValueError):
+            return False
+    return True
+
+
+class _Lookups(TorchFunctionMode):
+    """Notes the tables that are looked up at consecutive rows: (first row, number of rows)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions: list[tuple[int, int]] = []
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func is F.embedding:
+            self._note(args[0], args[1])
+        return func(*args, **(kwargs or {}))
+
+    def _note(self, index: Tensor, table: Tensor) -> None:
+        if index.dim() not in (1, 2) or index.shape[:-1].numel() != 1:
+            return
+        rows = index.flatten()[:_TOKENS].tolist()
+        if rows == list(range(rows[0], rows[0] + _TOKENS)):
+            self.positions.append((rows[0], table.shape[0]))
