@@ -101,7 +101,7 @@ def one_side(side: str, shape: str, rows: int, accumulation: int, updates: int) 
     from transformers import Trainer, TrainingArguments
 
     from ultra_train.tasks.mlm.evaluation import MLMTrainer
-    from ultra_train.trainer.guards import Rollbacks
+    from ultra_train.trainer.rollbacks import Rollbacks
     from ultra_train.trainer.settings import TrainerSettings
     from ultra_train.trainer.stream import EndlessBatches
 

@@ -157,16 +157,16 @@ def test_a_vocabulary_larger_than_the_model_is_refused(run_tiny, tmp_path):
 def test_a_full_disk_is_a_clear_error_and_leaves_nothing_half_written(run_tiny, tmp_path, monkeypatch):
     import errno
 
-    from ultra_train.trainer import saving as trainer_saving
+    from ultra_train.trainer import saving
 
-    original = trainer_saving.save_tree
+    original = saving.save_state
 
     def full(stem, tree):
         if "-8-" in str(stem):
             raise OSError(errno.ENOSPC, "No space left on device")
         original(stem, tree)
 
-    monkeypatch.setattr(trainer_saving, "save_tree", full)
+    monkeypatch.setattr(saving, "save_state", full)
     with pytest.raises(UltraError, match=r"disk is full.*checkpoint-4 with --resume"):
         run_tiny(tmp_path)
     root = tmp_path / "tiny" / "checkpoints"

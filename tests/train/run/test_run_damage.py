@@ -17,10 +17,11 @@ from ultra_train.run.model_folder import publish
 from ultra_train.run.report import write_report
 from ultra_train.run.tokenizer import provide
 from ultra_train.system import files
+from ultra_train.system.checksums import checksum
 from ultra_train.system.owned_files import OwnedFiles
 from ultra_train.tokenizer.training import load_tokenizer
-from ultra_train.trainer.checkpoints.folders import checksum, list_checkpoints
-from ultra_train.trainer.guards import Rollbacks
+from ultra_train.trainer.checkpoints.folders import list_checkpoints
+from ultra_train.trainer.rollbacks import Rollbacks
 
 LONGER = ("training.max_steps=14", "training.scheduler_total_steps=16")
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ultra_train.trainer.checkpoints import folders as checkpoints
+from ultra_train.trainer import saving
+from ultra_train.trainer.checkpoints import writing
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 
 SCRIPT = """
@@ -95,7 +96,7 @@ def test_killed_while_a_checkpoint_is_written(moment, run_tiny, finished_run, tm
     def kill(*args, **kwargs):
         raise Killed
 
-    original = checkpoints.write
+    original = saving.write_checkpoint
 
     def write(root, step, fill, facts):
         if step == (4 if moment == "before any" else 8):
@@ -103,12 +104,12 @@ def test_killed_while_a_checkpoint_is_written(moment, run_tiny, finished_run, tm
                 original(root, step, fill, facts)
                 raise Killed
             monkeypatch.setattr(
-                *((Path, "rename", kill) if moment == "rename" else (checkpoints, "checksum", kill))
+                *((Path, "rename", kill) if moment == "rename" else (writing, "checksum", kill))
             )
         return original(root, step, fill, facts)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "write", write)
+        patch.setattr(saving, "write_checkpoint", write)
         with pytest.raises(Killed):
             run_tiny(tmp_path)
     monkeypatch.undo()

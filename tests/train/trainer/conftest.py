@@ -10,9 +10,10 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, Trainer, TrainingArguments
 
-from ultra_train.trainer.checkpoints.folders import RetentionPolicy
-from ultra_train.trainer.guards import Guard, Rollbacks
+from ultra_train.trainer.checkpoints.retention import RetentionPolicy
+from ultra_train.trainer.guards import Guard
 from ultra_train.trainer.mixin import UltraTrainerMixin
+from ultra_train.trainer.rollbacks import Rollbacks
 from ultra_train.trainer.settings import TrainerSettings
 from ultra_train.trainer.stream import EndlessBatches
 
@@ -126,7 +127,7 @@ def make_trainer(tmp_path: Path) -> Callable[..., TinyTrainer]:
             rollbacks=rollbacks,
             run_folder=run,
             guard=guard,
-            keeping=options.pop("keeping", RetentionPolicy(newest=3)),
+            retention=options.pop("retention", RetentionPolicy(newest=3)),
             on_event=events.append,
             facts={"data": options.pop("data", "here")},
             storage_budget=options.pop("storage_budget", None),

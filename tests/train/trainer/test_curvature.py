@@ -11,7 +11,8 @@ from ultra_blocks.ffn.moe import MoE
 from ultra_core.errors import UltraError
 from ultra_optim import Sophia, build
 from ultra_train.trainer.curvature import CurvatureMixin
-from ultra_train.trainer.settings import unwrapped
+from ultra_train.trainer.gate import Update
+from ultra_train.trainer.optimizers import unwrapped
 
 
 def same(one, other):
@@ -80,7 +81,7 @@ class Process(CurvatureMixin):
         self.model = self.model_wrapped = nn.Linear(3, 2, bias=False, dtype=torch.float64)
         self.model.load_state_dict(weights)
         self.optimizer = build("sophia", self.model, weight_decay=0.0)
-        self._window = [inputs]
+        self.gate = SimpleNamespace(update=Update(micro_batches=[inputs]))
         self._prepare_inputs = lambda batch: batch
         self.compute_loss_context_manager = nullcontext
         self.accelerator = SimpleNamespace(

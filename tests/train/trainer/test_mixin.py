@@ -9,54 +9,61 @@ import torch
 from transformers import Trainer, TrainerCallback
 
 from ultra_optim import build
-from ultra_train.trainer import mixin as trainer_module
-from ultra_train.trainer.checkpoints.folders import CheckpointError, RetentionPolicy, list_checkpoints
+from ultra_train.trainer.base import TrainerBase
+from ultra_train.trainer.checkpoints.folders import CheckpointError, list_checkpoints
+from ultra_train.trainer.checkpoints.retention import RetentionPolicy
+from ultra_train.trainer.curvature import CurvatureMixin
 from ultra_train.trainer.guards import TrainingDiverged
+from ultra_train.trainer.loading import LoadingMixin
+from ultra_train.trainer.log_lines import LogMixin
 from ultra_train.trainer.mixin import UltraTrainerMixin
+from ultra_train.trainer.recovery import RecoveryMixin
 from ultra_train.trainer.saving import SavingMixin
+from ultra_train.trainer.stream import num_real_tokens
 
 
 def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+PARTS = (CurvatureMixin, RecoveryMixin, SavingMixin, LoadingMixin, LogMixin, TrainerBase, UltraTrainerMixin)
+OWN = {
+    "_ask_gate",
+    "_check_finite",
+    "_fill_checkpoint",
+    "_is_finished",
+    "_judge_gradients",
+    "_labels_of_all",
+    "_load_progress",
+    "_load_weights",
+    "_losses_with_parameters",
+    "_roll_back",
+    "_save_under_own_names",
+    "_write_checkpoint",
+    "call_callbacks",
+    "check_curvature",
+    "checkpoint_bytes",
+    "estimate_curvature",
+    "evaluate_overdue",
+    "load_finished",
+    "load_log_window",
+    "log_window",
+    "restore_loss_sums",
+    "restore_special_tokens",
+    "sampled_loss",
+    "start_clock",
+}
+"""Methods that transformers does not call; every other one must be there, with the same parameters."""
+
+
 def test_every_override_exists_in_transformers_with_the_same_parameters():
-    own = {
-        n: f
-        for cls in (UltraTrainerMixin, SavingMixin)
-        for n, f in vars(cls).items()
-        if inspect.isfunction(f)
-    }
-    ours = {
-        "_judge",
-        "_drop",
-        "_forward_pass",
-        "_tell",
-        "_is_finished",
-        "_go_back",
-        "_now",
-        "_losses_with_parameters",
-        "__init__",
-        "start_clock",
-        "restore_special_tokens",
-    }
-    ours |= {
-        "_check_finite",
-        "_fill_checkpoint",
-        "_load_weights",
-        "_save_under_own_names",
-        "checkpoint_bytes",
-        "load_finished",
-    }
-    for name, function in own.items():
-        if name in ours:
-            continue
-        theirs = inspect.signature(getattr(Trainer, name)).parameters
-        if name in ("evaluate", "train"):
-            assert "resume_from_checkpoint" in inspect.signature(Trainer.train).parameters
-            continue
-        mine = list(inspect.signature(function).parameters)
-        assert mine == list(theirs), name
+    methods = {n: f for part in PARTS for n, f in vars(part).items() if inspect.isfunction(f)}
+    assert methods.keys() >= OWN
+    for name in methods.keys() - OWN - {"__init__", "evaluate", "train"}:
+        mine = list(inspect.signature(methods[name]).parameters)
+        assert mine == list(inspect.signature(getattr(Trainer, name)).parameters), name
+    assert "resume_from_checkpoint" in inspect.signature(Trainer.train).parameters
+    assert not any(hasattr(Trainer, name) for name in OWN)
 
 
 def test_the_loop_calls_every_override(make_trainer, monkeypatch):
@@ -71,7 +78,7 @@ def test_the_loop_calls_every_override(make_trainer, monkeypatch):
     }
     names |= {"floating_point_ops", "_clip_grad_norm", "_get_grad_norm", "_save_checkpoint"}
     for name in names:
-        for cls in (UltraTrainerMixin, SavingMixin):
+        for cls in PARTS:
             if name in vars(cls):
                 original = vars(cls)[name]
 
@@ -128,7 +135,7 @@ def test_a_dropped_update_leaves_no_trace(make_trainer, weights):
             self.before = torch.get_rng_state()
 
         def on_step_end(self, *args, **kwargs):
-            if poisoned.objection:
+            if poisoned.gate.objection:
                 torch.set_rng_state(self.before)
 
     poisoned.add_callback(KeepGenerator())
@@ -142,7 +149,7 @@ def test_a_dropped_update_leaves_no_trace(make_trainer, weights):
     )
     assert poisoned.lr_scheduler.state_dict() == clean.lr_scheduler.state_dict()
     assert poisoned.state.global_step == clean.state.global_step == 12
-    assert poisoned.settings.guard.dropped == 1
+    assert poisoned.gate.dropped == 1
     assert poisoned.loader.state_dict() == clean.loader.state_dict()
     (event,) = poisoned.events
     assert event["event"] == "dropped_update"
@@ -246,7 +253,7 @@ def test_resuming_on_other_data_is_refused(make_trainer):
 
 
 def test_checkpoints_hold_no_pickles_and_say_what_made_them(make_trainer):
-    trainer = make_trainer(max_steps=8, keeping=RetentionPolicy(newest=1))
+    trainer = make_trainer(max_steps=8, retention=RetentionPolicy(newest=1))
     trainer.train()
     (checkpoint,) = list_checkpoints(trainer.checkpoint_root)
     assert {p.suffix for p in checkpoint.path.iterdir()} <= {".safetensors", ".json"}
@@ -288,7 +295,7 @@ def test_two_sets_of_weights_are_evaluated_saved_and_resumed_right(make_trainer,
 
 def test_the_best_checkpoints_stay(make_trainer):
     trainer = make_trainer(
-        max_steps=6, save_steps=1, keeping=RetentionPolicy(newest=1, best=1, metric="eval_loss")
+        max_steps=6, save_steps=1, retention=RetentionPolicy(newest=1, best=1, metric="eval_loss")
     )
     values = {1: 3.0, 2: 1.0, 3: 2.0, 4: 5.0, 5: 1.5, 6: 9.0}
 
@@ -312,7 +319,7 @@ def test_rates_of_every_role_tokens_and_drops_are_logged(make_trainer):
     assert line["tokens_seen"] == 3 * (4 + 5 + 6 + 7)
     assert line["tokens_per_second"] > 0
     assert line["dropped_updates"] == 0
-    assert trainer_module.real_tokens({"attention_mask": torch.tensor([[1, 1, 0]])}) == 2
+    assert num_real_tokens({"attention_mask": torch.tensor([[1, 1, 0]])}) == 2
 
 
 def test_a_checkpoint_of_another_optimizer_is_refused_plainly(make_trainer):

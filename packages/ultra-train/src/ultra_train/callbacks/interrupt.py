@@ -32,7 +32,7 @@ class InterruptCallback(TrainerCallback):
         """Let signals wait for the end of the update, and evaluate if the run stopped before it did."""
         self.signals.waiting = True
         if self.trainer.evaluation_due:
-            self.trainer.evaluate_late()
+            self.trainer.evaluate_overdue()
 
     def on_substep_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -15,10 +15,7 @@ from transformers.trainer_callback import ExportableState
 
 from ultra_train.callbacks.csv_table import CsvTable
 from ultra_train.system import files
-
-OMITTED = frozenset(
-    {"total_flos", "train_samples_per_second", "train_steps_per_second", "eval_samples_per_second"}
-)
+from ultra_train.trainer.update_callback import OMITTED_METRICS
 
 
 class MetricsFile:
@@ -210,7 +207,7 @@ class MetricsCallback(TrainerCallback, ExportableState):
         """Write a line."""
         if not state.is_world_process_zero or not logs or "train_runtime" in logs:
             return
-        record = {"step": state.global_step, **{k: v for k, v in logs.items() if k not in OMITTED}}
+        record = {"step": state.global_step, **{k: v for k, v in logs.items() if k not in OMITTED_METRICS}}
         self.file.write(record)
         if self.table is not None and "loss" in record:
             self.table.write(record)

@@ -82,7 +82,7 @@ class LazyGroup(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            from ultra_train.trainer.checkpoints.folders import is_full_disk
+            from ultra_train.system.files import is_full_disk
 
             system = error if isinstance(error, OSError) else OSError()
             refused = system.errno in REFUSED and system.filename is not None

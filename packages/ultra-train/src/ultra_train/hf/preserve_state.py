@@ -1,4 +1,4 @@
-"""Running a model for a look without leaving a trace in what it trains with."""
+"""Running a model without changing anything that training depends on."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from ultra_train.trainer.checkpoints.state_files import random_state, restore_random_state
+from ultra_train.system.random_state import random_state, restore_random_state
 
 
 @contextmanager
 def preserve_state(model: nn.Module) -> Iterator[None]:
-    """Run a model without gradients; random generators, buffers and modes are afterwards what they were.
+    """Disable gradients, and restore random generators, buffers and training modes afterwards.
 
     Args:
         model: the model that is run inside the ``with`` block.

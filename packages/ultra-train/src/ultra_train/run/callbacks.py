@@ -25,7 +25,7 @@ from ultra_train.config.training import TrainingConfig
 from ultra_train.run import folder as run_folder
 from ultra_train.system.owned_files import OwnedFiles
 from ultra_train.system.signals import Signals
-from ultra_train.trainer.guards import Rollbacks
+from ultra_train.trainer.rollbacks import Rollbacks
 
 
 class TooHot(UltraError):
@@ -75,7 +75,9 @@ def add_callbacks(
     first: list[TrainerCallback] = []
     if training.log_gradient_stats or training.enable_block_grad_norms:
         blocks = training.enable_block_grad_norms
-        first.append(GradientCallback(trainer.extra, every=training.gradient_log_interval, blocks=blocks))
+        first.append(
+            GradientCallback(trainer.extra_metrics, every=training.gradient_log_interval, blocks=blocks)
+        )
     found.gpu = _gpu(training, trainer, device, say, interrupt)
     if found.gpu is not None:
         first.append(found.gpu)
@@ -135,7 +137,7 @@ def _gpu(
     return GpuCallback(
         gpu,
         limits if training.gpu_temp_guard_enabled else None,
-        extra=trainer.extra,
+        extra=trainer.extra_metrics,
         say=say,
         stopping=lambda: interrupt.signals.received is not None,
     )

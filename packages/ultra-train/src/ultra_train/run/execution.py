@@ -43,18 +43,15 @@ from ultra_train.system import files
 from ultra_train.system.owned_files import OwnedFiles
 from ultra_train.system.signals import Interrupted, Signals
 from ultra_train.tasks.base import Task
-from ultra_train.trainer.checkpoints.folders import (
-    Checkpoint,
-    CheckpointError,
-    RetentionPolicy,
-    make_room,
-    newest_intact,
-    set_aside,
-)
+from ultra_train.trainer.checkpoints.folders import Checkpoint, CheckpointError, newest_intact
+from ultra_train.trainer.checkpoints.removal import set_aside
 from ultra_train.trainer.checkpoints.resume import read_progress, resume_damage
-from ultra_train.trainer.guards import Guard, Rollbacks
+from ultra_train.trainer.checkpoints.retention import RetentionPolicy, make_room
+from ultra_train.trainer.guards import Guard
+from ultra_train.trainer.optimizers import evaluation_weights
 from ultra_train.trainer.plugins import optimizer_builder, schedule
-from ultra_train.trainer.settings import TrainerSettings, evaluation_weights
+from ultra_train.trainer.rollbacks import Rollbacks
+from ultra_train.trainer.settings import TrainerSettings
 from ultra_train.trainer.stream import EndlessBatches
 
 PACKAGES = ("ultra-core", "ultra-blocks", "ultra-optim", "ultra-train", "torch", "transformers")
@@ -266,7 +263,7 @@ class _Execution:
                 patience=training.max_nan_retries,
                 scan_every=training.nan_check_interval,
             ),
-            keeping=RetentionPolicy(
+            retention=RetentionPolicy(
                 newest=training.max_rolling_checkpoints,
                 best=training.num_best_checkpoints if evaluation is not None else 0,
                 metric=training.best_metric,
@@ -306,9 +303,13 @@ class _Execution:
 
     def _check_room(self, trainer: Any) -> None:
         weights = sum(p.numel() * p.element_size() for p in self.run.model.parameters())
-        keeping = trainer.settings.keeping
+        retention = trainer.settings.retention
         make_room(
-            self.checkpoints, 3 * weights, keeping, budget=trainer.settings.storage_budget, used=self.run.path
+            self.checkpoints,
+            3 * weights,
+            retention,
+            budget=trainer.settings.storage_budget,
+            used=self.run.path,
         )
 
     def _start_point(self) -> str | None:
@@ -348,10 +349,8 @@ class _Execution:
         path = self.run.path
         rate = Rate(tokens=trainer.tokens_seen, seconds=trainer.training_seconds)
         self._say(f"\nTrained {trainer.state.global_step} updates; {rate}")
-        if trainer.settings.guard.dropped:
-            self._say(
-                f"{trainer.settings.guard.dropped} updates were dropped; {path / run_folder.METRICS} says why"
-            )
+        if trainer.gate.dropped:
+            self._say(f"{trainer.gate.dropped} updates were dropped; {path / run_folder.METRICS} says why")
         with evaluation_weights(trainer.optimizer):
             for words in self.run.task.closing_words(trainer, metrics):
                 self.console.print(words, soft_wrap=isinstance(words, str))

@@ -13,8 +13,7 @@ from typing import IO
 
 from ultra_core.errors import UltraError, did_you_mean
 from ultra_train.system import files
-from ultra_train.system.owned_files import FILE as MADE
-from ultra_train.system.owned_files import OwnedFiles
+from ultra_train.system.owned_files import OWNERSHIP_FILE, OwnedFiles
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 
 fcntl: ModuleType | None
@@ -34,7 +33,7 @@ ROLLBACKS = "rollbacks.json"
 REPORT = "report.html"
 TABLE = "metrics.csv"
 TENSORBOARD = "tensorboard"
-BEFORE_TRAINING = {CONFIG, TOKENIZER, LOCK, MADE}
+BEFORE_TRAINING = {CONFIG, TOKENIZER, LOCK, OWNERSHIP_FILE}
 """What a run leaves that is killed before it trains."""
 
 
@@ -166,7 +165,7 @@ def taken(folder: Path) -> Iterator[Callable[[], None]]:
             if not started:
                 tokenizer = OwnedFiles(folder).get("tokenizer").get("files")
                 copied = [f"{TOKENIZER}/{name}" for name in tokenizer] if isinstance(tokenizer, dict) else []
-                files.remove_files(folder, [n for n in [*copied, CONFIG, MADE] if n not in before])
+                files.remove_files(folder, [n for n in [*copied, CONFIG, OWNERSHIP_FILE] if n not in before])
                 files.remove_empty(folder / CHECKPOINTS)
                 if folder / LOCK in missing:  # last: from here on another process may take the folder
                     (folder / LOCK).unlink(missing_ok=True)

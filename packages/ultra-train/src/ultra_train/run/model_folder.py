@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ultra_train.system import files
-from ultra_train.system.owned_files import OwnedFiles, checksum, checksums
+from ultra_train.system.checksums import checksum, checksums
+from ultra_train.system.owned_files import OwnedFiles
 
 INSIDE = ".unfinished-"
 UNFINISHED = ".unfinished"

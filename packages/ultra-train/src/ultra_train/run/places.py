@@ -21,9 +21,9 @@ from ultra_train.run.folder import (
     check_reachable,
 )
 from ultra_train.system import files
-from ultra_train.system.owned_files import FILE as MADE
+from ultra_train.system.owned_files import OWNERSHIP_FILE
 
-OWN = (CONFIG, METRICS, LOCK, MADE, ROLLBACKS, REPORT, TOKENIZER, CHECKPOINTS, TENSORBOARD)
+OWN = (CONFIG, METRICS, LOCK, OWNERSHIP_FILE, ROLLBACKS, REPORT, TOKENIZER, CHECKPOINTS, TENSORBOARD)
 """What every run writes into its folder, wherever its model and table go."""
 
 

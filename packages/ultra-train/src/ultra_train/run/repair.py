@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ultra_train.run import folder as run_folder
 from ultra_train.system import files
-from ultra_train.system.owned_files import FILE as MADE
+from ultra_train.system.owned_files import OWNERSHIP_FILE
 
 NAMES = (
     run_folder.METRICS,
@@ -16,7 +16,7 @@ NAMES = (
     run_folder.CONFIG,
     run_folder.ROLLBACKS,
     run_folder.REPORT,
-    MADE,
+    OWNERSHIP_FILE,
 )
 
 

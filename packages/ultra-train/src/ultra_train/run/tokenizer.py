@@ -14,7 +14,8 @@ from typing import Any
 
 from ultra_train.run.folder import CHECKPOINTS, TOKENIZER
 from ultra_train.system import files
-from ultra_train.system.owned_files import OwnedFiles, checksum, checksums
+from ultra_train.system.checksums import checksum, checksums
+from ultra_train.system.owned_files import OwnedFiles
 from ultra_train.trainer.checkpoints.folders import MANIFEST, list_checkpoints, read_manifest
 
 VOCABULARY = "tokenizer.json"

@@ -177,6 +177,14 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_full_disk(error: BaseException) -> bool:
+    """Return whether an error means that the disk or the quota is full (safetensors reports it as text)."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return True
+    text = str(error).lower()
+    return any(said in text for said in ("no space left", "quota exceeded", "os error 28", "file too large"))
+
+
 def expand_user(name: str | Path) -> Path:
     """Return a path without its ``~``; that of a user who is not known stays."""
     return Path(os.path.expanduser(name))

@@ -11,17 +11,23 @@ from torch import Tensor, nn
 from ultra_blocks.stepping import after_step
 from ultra_core.errors import UltraError
 from ultra_optim.contract.traits import traits_of
-from ultra_train.trainer.settings import unwrapped
+from ultra_train.trainer.base import TrainerBase
+from ultra_train.trainer.optimizers import unwrapped
 
 
-class CurvatureMixin:
-    """Gives an optimizer with the trait ``needs_curvature`` its pass, after the update that asks for it.
+class CurvatureMixin(TrainerBase):
+    """Runs the curvature pass of optimizers with the trait ``needs_curvature``.
 
-    A trainer that can draw labels from its model's predictions overrides :meth:`sampled_loss`.
+    A part of ``UltraTrainerMixin``. A trainer that can draw labels from its model's predictions overrides
+    :meth:`sampled_loss`.
     """
 
     def sampled_loss(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, int]:
         """Return the mean loss of a micro-batch against labels drawn from the predictions, and their number.
+
+        Args:
+            model: the model as it is trained, wrapped for several processes.
+            inputs: the micro-batch.
 
         Raises:
             UltraError: this trainer's task has no such labels.
@@ -32,20 +38,21 @@ class CurvatureMixin:
         )
 
     def check_curvature(self, optimizer: Any) -> None:
-        """Refuse an optimizer whose pass this trainer cannot give, before training starts.
+        """Refuse an optimizer whose curvature pass this trainer cannot run, before training starts.
 
         Raises:
-            UltraError: the optimizer needs curvature and the task has no labels to draw.
+            UltraError: the optimizer needs curvature, and the task cannot draw labels.
         """
         draws = type(self).sampled_loss is not CurvatureMixin.sampled_loss
         if traits_of(optimizer).needs_curvature and not draws:
             self.sampled_loss(nn.Module(), {})
 
-    def estimate_curvature(self: Any) -> None:
-        """Run the pass on the last micro-batch of every process if the optimizer says that it is due.
+    def estimate_curvature(self) -> None:
+        """Run the pass on the last micro-batch of every process when the optimizer says that it is due.
 
-        The gradient is that of the mean over the labels of all processes, and n their number. Gradients that
-        fp16 cannot hold leave the estimate as it is. What modules count for their step leaves the pass out.
+        The optimizer is given the gradient of the mean loss over the labels of all processes, and the number
+        of these labels. When the gradients overflow in fp16, the estimate stays as it is. Modules that count
+        for their own step (loads of experts, largest logits) do not count this pass.
         """
         optimizer: Any = unwrapped(self.optimizer)
         if not getattr(optimizer, "curvature_due", False):
@@ -54,7 +61,7 @@ class CurvatureMixin:
         scale = 1.0 if scaler is None else scaler.get_scale()
 
         def sampled() -> float:
-            inputs = self._prepare_inputs(self._window[-1])
+            inputs = self._prepare_inputs(self.gate.update.micro_batches[-1])
             with self.compute_loss_context_manager(), self.accelerator.autocast():
                 loss, own = self.sampled_loss(self.model_wrapped, inputs)
             count, share = self._labels_of_all(own)
@@ -68,10 +75,10 @@ class CurvatureMixin:
         optimizer.curvature_step(sampled)
         after_step(self.model, taken=False)
 
-    def _labels_of_all(self: Any, own: int) -> tuple[float, float]:
-        """Return how many labels all processes have drawn, and the factor of this process's mean loss.
+    def _labels_of_all(self, own: int) -> tuple[float, float]:
+        """Return the number of labels of all processes, and the factor of this process's mean loss.
 
-        Gradients are averaged over processes as if each had as many labels.
+        The factor corrects that gradients are averaged over processes as if each had as many labels.
         """
         processes = self.accelerator.num_processes
         if processes == 1:

@@ -1,4 +1,4 @@
-"""The endless stream of micro-batches that a run trains on, and where in it the run stands."""
+"""The endless stream of micro-batches that a run trains on, and its position in the data."""
 
 from __future__ import annotations
 
@@ -9,37 +9,54 @@ from typing import Any, Protocol
 import torch
 
 Position = tuple[int, int]
-"""Epoch and index of a micro-batch within it."""
+"""An epoch, and the index of a micro-batch in it."""
+
+
+def parse_positions(value: Any) -> list[Position] | None:
+    """Return the positions in a list read from JSON, or None when it is not a list of positions."""
+    if not isinstance(value, (list, tuple)):
+        return None
+    pairs = [p for p in value if isinstance(p, (list, tuple)) and len(p) == 2]
+    whole = [(e, i) for e, i in pairs if type(e) is int and type(i) is int]
+    return whole if len(whole) == len(value) else None
+
+
+def num_real_tokens(batch: Mapping[str, Any]) -> int:
+    """Count the tokens of a batch that are not padding."""
+    mask = batch.get("attention_mask")
+    if mask is not None:
+        return int(mask.sum())
+    return int(batch["input_ids"].numel()) if "input_ids" in batch else 0
 
 
 class PositionedLoader(Protocol):
-    """A loader whose state is a position; ``ultra_train.data.batches.batch_plan.BatchLoader`` is one."""
+    """A loader whose state is a position, such as ``ultra_train.data.batches.loader.BatchLoader``."""
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the rest of the epoch; at its end it stands at the start of the next one."""
+        """Yield the rest of the epoch; afterwards the position is the start of the next epoch."""
         ...
 
     def __len__(self) -> int:
-        """Batches of the whole current epoch."""
+        """Return the number of batches of the whole current epoch."""
         ...
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Return ``epoch`` and ``index`` of the first batch not handed out yet."""
+        """Return ``epoch`` and ``index`` of the first batch that was not yielded yet."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to a position."""
+        """Move to a position."""
         ...
 
 
 class EndlessBatches:
-    """Runs a loader epoch after epoch and leaves out the micro-batches that a rollback ruled out.
+    """Iterates over a loader epoch after epoch, without the micro-batches that a rollback excluded.
 
-    It has no length on purpose: the Hugging Face loop then counts updates only, and the position in the data
-    is ours alone. No batch is read to be thrown away when a run resumes.
+    It has no length on purpose: the Hugging Face loop then counts updates only, and only the stream knows the
+    position in the data. A resumed run reads no batch just to discard it.
 
     Args:
-        loader: yields the micro-batches of an epoch from its position.
+        loader: yields the micro-batches of an epoch from its position on.
         skipped: positions that are left out.
     """
 
@@ -47,26 +64,26 @@ class EndlessBatches:
         self.loader = loader
         self.skipped = set(skipped)
         self.last: Position = (0, 0)
-        """Position of the micro-batch handed out last."""
+        """Position of the last micro-batch that was yielded."""
 
     @property
     def position(self) -> Position:
-        """Epoch and index of the first micro-batch that was not handed out yet."""
+        """Epoch and index of the first micro-batch that was not yielded yet."""
         state = self.loader.state_dict()
         return int(state["epoch"]), int(state["index"])
 
     def move_to(self, position: Position) -> None:
-        """Go to a position; nothing before it is read."""
+        """Move to a position; nothing before it is read."""
         self.loader.load_state_dict({"epoch": position[0], "index": position[1]})
 
     @property
     def epochs(self) -> float:
-        """Passes over the data so far, as a fraction."""
+        """Number of epochs so far, fractions included."""
         epoch, index = self.position
         return epoch + index / max(1, len(self.loader))
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield micro-batches for ever."""
+        """Yield micro-batches without end."""
         while True:
             here = self.position
             for batch in self._rest_of_epoch():
@@ -76,9 +93,10 @@ class EndlessBatches:
                     yield batch
 
     def _rest_of_epoch(self) -> Iterator[Any]:
-        """Start the loader without moving the global generator, from which a torch DataLoader draws a seed.
+        """Start the loader without advancing the global random generator.
 
-        Else dropout would differ between a run that starts in the middle of an epoch and one that came there.
+        A torch ``DataLoader`` draws a seed from it; dropout would otherwise differ between a run that resumes
+        in the middle of an epoch and one that was never interrupted.
         """
         before = torch.random.get_rng_state()
         batches = iter(self.loader)

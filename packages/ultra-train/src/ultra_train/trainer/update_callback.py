@@ -1,68 +1,115 @@
-"""What the trainer does at the end of every update: dropped ones leave no trace, the best are kept."""
+"""Bookkeeping of the trainer around every update, and after evaluations."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ultra_blocks.stepping import after_step
-from ultra_train.callbacks.metrics import OMITTED
-from ultra_train.trainer.checkpoints import folders as checkpoints
-from ultra_train.trainer.guards import RollbackNeeded, all_finite
-from ultra_train.trainer.settings import learning_rates, unwrapped
+from ultra_train.trainer.checkpoints.folders import list_checkpoints
+from ultra_train.trainer.gate import UpdateGate
+from ultra_train.trainer.guards import RollbackNeeded
+from ultra_train.trainer.host import HostTrainer
+from ultra_train.trainer.non_finite import all_finite
+from ultra_train.trainer.optimizers import learning_rates, unwrapped
+from ultra_train.trainer.settings import TrainerSettings
+
+OMITTED_METRICS = frozenset(
+    {"total_flos", "train_samples_per_second", "train_steps_per_second", "eval_samples_per_second"}
+)
+"""Metrics of transformers that ultra neither writes nor offers: the trainer does not count samples."""
+
+
+class UpdatedTrainer(HostTrainer, Protocol):
+    """What the callback uses of ``UltraTrainerMixin``."""
+
+    settings: TrainerSettings
+    gate: UpdateGate
+    learning_rates: dict[str, float]
+    training_seconds: float
+    update_started: float
+    last_evaluation: tuple[int, Mapping[str, Any]]
+    is_in_train: bool
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the parameters are sharded over devices."""
+        ...
+
+    @property
+    def checkpoint_root(self) -> Path:
+        """Folder of the run's checkpoints."""
+        ...
+
+    def start_clock(self) -> None:
+        """Measure tokens per second from here on."""
+        ...
+
+    def restore_special_tokens(self) -> None:
+        """Give the model's config back the special tokens that the model was built with."""
+        ...
+
+    def restore_loss_sums(self) -> None:
+        """Restore the sum of the losses that a checkpoint recorded."""
+        ...
+
+    def estimate_curvature(self) -> None:
+        """Run the curvature pass of the optimizer when it is due."""
+        ...
 
 
 class UpdateCallback(TrainerCallback):
-    """Runs right after transformers' own flow callback, so that others see what it decided.
+    """Runs right after transformers' own flow callback, so that other callbacks see its decisions.
 
     Args:
-        trainer: an ``UltraTrainerMixin``.
+        trainer: the trainer that it belongs to.
     """
 
-    def __init__(self, trainer: Any) -> None:
+    def __init__(self, trainer: UpdatedTrainer) -> None:
         self.trainer = trainer
-        self.said = False
+        self.unknown_metric_reported = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Begin to measure speed; a resumed run has seen tokens, and stands within a window of the log."""
+        """Start the clock, and restore what transformers resets when training begins."""
         self.trainer.start_clock()
         self.trainer.restore_special_tokens()
-        self.trainer.resume_window()
+        self.trainer.restore_loss_sums()
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Note the rates, take back the count of an update that fp16's gradient scaler skipped, tell the
-        modules whether there was one, and give the optimizer its curvature if it asks."""
-        trainer = self.trainer
-        trainer.rates = learning_rates(unwrapped(trainer.optimizer))  # before the schedule moves on
-        if trainer.objection is None and trainer.accelerator.optimizer_step_was_skipped:
-            trainer.objection = "fp16 overflow; the gradient scaler lowers its scale"
-            state.global_step -= 1
-        after_step(trainer.model, taken=trainer.objection is None)
-        if trainer.objection is None:
+        """Note the learning rates, let the modules take their own step, and estimate curvature when due."""
+        trainer, gate = self.trainer, self.trainer.gate
+        trainer.learning_rates = learning_rates(unwrapped(trainer.optimizer))  # before the schedule moves on
+        gate.note_optimizer_step()
+        after_step(trainer.model, taken=gate.objection is None)
+        if gate.objection is None:
             trainer.estimate_curvature()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Undo what a dropped update would trigger, scan the weights, and say where the run stands."""
-        trainer, guard = self.trainer, self.trainer.settings.guard
-        trainer.training_seconds += time.perf_counter() - trainer.window_started
-        state.epoch = trainer.settings.stream.epochs
-        if trainer.objection is not None:
-            control.should_log = control.should_evaluate = control.should_save = False
-            if guard.exhausted:
-                last = f"the last because {trainer.objection}"
-                raise RollbackNeeded(f"{guard.in_a_row} updates in a row were dropped; {last}")
-        elif state.global_step % guard.scan_every == 0 and not trainer.sharded:
-            self._scan()
+        """Cancel what a dropped update would trigger; scan the weights now and then.
 
-    def _scan(self) -> None:
+        Raises:
+            RollbackNeeded: too many updates in a row were dropped, or a weight is not finite.
+        """
+        trainer = self.trainer
+        trainer.training_seconds += time.perf_counter() - trainer.update_started
+        state.epoch = trainer.settings.stream.epochs
+        if trainer.gate.objection is not None:
+            control.should_log = control.should_evaluate = control.should_save = False
+            trainer.gate.check_patience()
+        elif not (trainer.sharded or state.global_step % trainer.settings.guard.scan_every):
+            self._scan_weights()
+
+    def _scan_weights(self) -> None:
         if not all_finite(self.trainer.model.parameters()):
             raise RollbackNeeded("weights are not finite")
 
@@ -74,22 +121,29 @@ class UpdateCallback(TrainerCallback):
         metrics: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Remember the result, and save a checkpoint that would be among the best."""
-        trainer, keeping = self.trainer, self.trainer.settings.keeping
+        """Remember the result, and save a checkpoint when it would be among the best."""
+        trainer, retention = self.trainer, self.trainer.settings.retention
         trainer.last_evaluation = (state.global_step, dict(metrics or {}))
-        value = (metrics or {}).get(keeping.metric)
+        value = (metrics or {}).get(retention.metric)
         if not trainer.is_in_train:
             return
         if not isinstance(value, (int, float)):
-            self._say_once(keeping, metrics or {})
+            self._report_unknown_metric(metrics or {})
             return
-        if keeping.would_rank(float(value), checkpoints.list_checkpoints(trainer.checkpoint_root)):
+        if retention.would_rank(float(value), list_checkpoints(trainer.checkpoint_root)):
             control.should_save = True
 
-    def _say_once(self, keeping: checkpoints.RetentionPolicy, metrics: dict[str, Any]) -> None:
-        if keeping.best and not self.said:
-            self.said = True
-            measured = sorted(k for k in metrics if k.startswith("eval_") and k not in OMITTED)
-            step = self.trainer.state.global_step
-            event = {"event": "unknown_metric", "metric": keeping.metric, "measured": measured, "step": step}
-            self.trainer.settings.on_event(event)
+    def _report_unknown_metric(self, metrics: dict[str, Any]) -> None:
+        """Report once that the metric that ranks the checkpoints is not measured."""
+        settings = self.trainer.settings
+        if settings.retention.best and not self.unknown_metric_reported:
+            self.unknown_metric_reported = True
+            measured = sorted(k for k in metrics if k.startswith("eval_") and k not in OMITTED_METRICS)
+            settings.on_event(
+                {
+                    "event": "unknown_metric",
+                    "metric": settings.retention.metric,
+                    "measured": measured,
+                    "step": self.trainer.state.global_step,
+                }
+            )

@@ -16,7 +16,7 @@ from ultra_train.hf.precision import DTYPE_NAMES, stored_dtype
 from ultra_train.hf.sequence_length import can_read, configured_length, max_readable_length
 from ultra_train.hf.stateless import make_stateless
 from ultra_train.hf.verbosity import transformers_errors_only
-from ultra_train.trainer.guards import all_finite
+from ultra_train.trainer.non_finite import all_finite
 
 _WRAPPERS = r"^(?:_orig_mod\.|module\.)+"
 """What ``torch.compile`` and data parallelism put before the names of weights."""

@@ -37,7 +37,7 @@ class PlannedBatches:
             yield self.collator(self.plan.batch(0, index))
 
 
-class MLMTrainer(UltraTrainerMixin, Trainer):  # type: ignore[misc]
+class MLMTrainer(UltraTrainerMixin, Trainer):
     """Trainer of masked language models.
 
     ``eval_loss`` is the mean over masked tokens of -log p(token), whatever the batches are; beside it

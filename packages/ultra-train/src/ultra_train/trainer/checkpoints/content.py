@@ -1,7 +1,7 @@
-"""What a checkpoint's files hold, beyond their checksums: no pickles, JSON that parses, finite weights.
+"""Checks of the content of a checkpoint's files: no pickles, valid JSON, finite weights.
 
-A checksum says that a file is as it was written; these say that it was worth writing, and that reading it
-runs nothing. They read every tensor once.
+A checksum proves that a file is as it was written. These checks prove that its content is usable, and that
+reading it runs no code. They read every tensor once.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ultra_train.system import files
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"})
 """Suffixes of files that may hold pickled code."""
 LOADED = frozenset({*PICKLES, ".safetensors"})
-"""Suffixes of files that a loader may choose instead of those that were written."""
+"""Suffixes of files that a loader may prefer to those that were written."""
 SUFFIX = ".safetensors"
 
 
 def content_damage(folder: Path, listed: Collection[str]) -> str | None:
-    """Say what is wrong with the content of a checkpoint whose checksums agree, or None.
+    """Return what is wrong with the content of a checkpoint whose checksums agree, or None.
 
     Args:
         folder: the checkpoint.
@@ -44,15 +44,15 @@ def content_damage(folder: Path, listed: Collection[str]) -> str | None:
                 files.read_json(path)
             except ValueError as error:
                 return f"{name} is no valid JSON ({error})"
-        elif path.suffix == SUFFIX and (said := _tensor_damage(path)) is not None:
-            return said
+        elif path.suffix == SUFFIX and (damage := _tensor_damage(path)) is not None:
+            return damage
     return None
 
 
 def _tensor_damage(path: Path) -> str | None:
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118  it is no mapping
+            tensors = ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118  it is not a mapping
             bad = next(not_finite(tensors), None)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         return f"{path.name} is no valid safetensors file ({error})"
@@ -60,9 +60,9 @@ def _tensor_damage(path: Path) -> str | None:
 
 
 def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[str]:
-    """Yield the names of tensors with a number that is NaN or infinite.
+    """Yield the names of the tensors that hold NaN or infinity.
 
-    A single number of an optimizer may be infinite on purpose (a best value so far), but not NaN.
+    A tensor of a single number may be infinite (an optimizer's best value so far), but not NaN.
     """
     for name, tensor in tensors:
         if not tensor.is_floating_point() or not tensor.numel():
@@ -77,7 +77,7 @@ def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[str]:
 
 
 def named_tensors(state: Mapping[object, object], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in nested mappings, lists and tuples with their place, as ``0.exp_avg``."""
+    """Yield the tensors in nested mappings, lists and tuples with their path, such as ``0.exp_avg``."""
     for key, value in state.items():
         place = f"{prefix}{key}"
         if isinstance(value, Tensor):

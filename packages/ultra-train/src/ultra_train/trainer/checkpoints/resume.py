@@ -1,4 +1,4 @@
-"""What a run needs of a checkpoint to go on from it, and whether it is there and of the right kind."""
+"""What a run needs from a checkpoint to resume, and whether it is there and of the right kind."""
 
 from __future__ import annotations
 
@@ -7,31 +7,27 @@ import typing
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from transformers import PreTrainedConfig, TrainerState
 
 from ultra_train.hf.verbosity import transformers_errors_only
 from ultra_train.system import files
+from ultra_train.system.random_state import random_state, restore_random_state
 from ultra_train.trainer.checkpoints.folders import Checkpoint, CheckpointError
-from ultra_train.trainer.checkpoints.state_files import (
-    check_state,
-    load_state,
-    random_state,
-    restore_random_state,
-)
+from ultra_train.trainer.checkpoints.state_files import check_state, load_state
 
 PROGRESS = "progress.json"
 TRAINER_STATE = "trainer_state.json"
-MOST = 2**53
-"""No count of a run is larger; JSON numbers beyond are not exact everywhere."""
+MAX_COUNT = 2**53
+"""Upper bound of every count of a run; greater JSON numbers are not exact everywhere."""
 
 
 def read_progress(folder: Path) -> dict[str, Any]:
-    """Read where a run stood: position in the data, counters, and what the next line of the log needs.
+    """Read the progress of a run: position in the data, counters, and the state of the log.
 
     Raises:
-        CheckpointError: it is missing or not what ultra writes.
+        CheckpointError: the file is missing, or ultra did not write it.
     """
     facts = _object(folder, PROGRESS)
     position = facts.get("position")
@@ -41,7 +37,7 @@ def read_progress(folder: Path) -> dict[str, Any]:
         if not is_count(facts.get(name)):
             raise CheckpointError(f"{PROGRESS}: {name} is not a whole number")
     seconds = facts.get("training_seconds", 0.0)
-    if type(seconds) not in (int, float) or not 0 <= seconds < MOST:
+    if type(seconds) not in (int, float) or not 0 <= seconds < MAX_COUNT:
         raise CheckpointError(f"{PROGRESS}: training_seconds is not a number of seconds")
     for name in ("window", "guard", "rollbacks"):
         if not isinstance(facts.get(name, {}), dict):
@@ -53,7 +49,7 @@ def _object(folder: Path, name: str) -> dict[str, Any]:
     """Read a JSON object of a checkpoint.
 
     Raises:
-        CheckpointError: it cannot be read, or is something else.
+        CheckpointError: it cannot be read, or is not an object.
     """
     try:
         found = files.read_json(folder / name)
@@ -64,13 +60,13 @@ def _object(folder: Path, name: str) -> dict[str, Any]:
     return found
 
 
-def is_count(value: Any) -> bool:
-    """Whether a value is a whole number that a counter of a run can have."""
-    return type(value) is int and 0 <= value < MOST
+def is_count(value: Any) -> TypeGuard[int]:
+    """Return whether a value is a whole number that a counter of a run can have."""
+    return type(value) is int and 0 <= value < MAX_COUNT
 
 
 def resume_damage(checkpoint: Checkpoint) -> str | None:
-    """Say what keeps a run from going on from a checkpoint whose files are as written, or None."""
+    """Return why a run cannot resume from a checkpoint whose files are as written, or None."""
     try:
         progress = read_progress(checkpoint.path)
         state = read_trainer_state(checkpoint.path)
@@ -98,12 +94,12 @@ def _check_optimizer(state: Any) -> None:
 
 
 def _config_damage(path: Path) -> str | None:
-    """Say why transformers cannot read the model's configuration, or None; there need not be one."""
+    """Return why transformers cannot read the model's configuration, or None; a model need not have one."""
     if not path.exists():
         return None
     try:
         with warnings.catch_warnings(), transformers_errors_only():
-            warnings.simplefilter("ignore")  # of names that the generic class knows in another sense
+            warnings.simplefilter("ignore")  # about names that have another meaning in the generic class
             PreTrainedConfig.from_json_file(str(path))
     except Exception as error:  # its checks raise errors of many kinds
         return f"{path.name} is no configuration of a model ({type(error).__name__}: {error})"
@@ -111,10 +107,10 @@ def _config_damage(path: Path) -> str | None:
 
 
 def read_trainer_state(folder: Path) -> dict[str, Any]:
-    """Read the state that transformers keeps, each value of the type that it needs.
+    """Read the state of transformers' trainer, and check the type of every value.
 
     Raises:
-        CheckpointError: it is missing or not what transformers writes.
+        CheckpointError: the file is missing, or transformers did not write it.
     """
     state = _object(folder, TRAINER_STATE)
     hints = {**typing.get_type_hints(TrainerState), "stateful_callbacks": dict[str, Any]}
@@ -141,16 +137,16 @@ def _fits(value: Any, hint: Any) -> bool:
         return True
     if hint in (int, float):
         return (type(value) is int and abs(value) < 2**63) or type(value) is hint is float
-    if origin in (list, dict):  # what is in them is only ever written again
+    if origin in (list, dict):  # their content is only written again
         return isinstance(value, origin)
     return isinstance(value, hint) if isinstance(hint, type) else False
 
 
 def check_random(generators: Any) -> None:
-    """Look whether states of random generators can be set; the present ones stay.
+    """Check that states of random generators can be set; the present states are restored.
 
     Raises:
-        CheckpointError: they cannot.
+        CheckpointError: they cannot be set.
     """
     before = random_state()
     try:
@@ -171,10 +167,15 @@ def check_random(generators: Any) -> None:
 
 
 def same_kind(expected: Any, given: Any, where: str) -> None:
-    """Compare a state that was read with one that is in use: values under the same keys are of the same kind.
+    """Check that two states have values of the same kind under the same keys.
+
+    Args:
+        expected: the state that is in use.
+        given: the state that was read.
+        where: path of the state, for the error message.
 
     Raises:
-        CheckpointError: they differ, with the place.
+        CheckpointError: they differ; the message names the place.
     """
     if isinstance(expected, Mapping):
         if not isinstance(given, Mapping):

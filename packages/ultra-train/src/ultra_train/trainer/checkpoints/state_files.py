@@ -1,14 +1,12 @@
-"""Optimizer and random states as safetensors plus JSON: no pickles, and bit for bit what they were."""
+"""States of optimizers, schedules and random generators as safetensors plus JSON: exact, not pickled."""
 
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -16,27 +14,24 @@ from safetensors.torch import load_file, save_file
 from ultra_train.system import files
 from ultra_train.trainer.checkpoints.folders import CheckpointError
 
-DEVICES = ("cuda", "mps", "xpu")
-"""Kinds of devices with random generators of their own."""
 
-
-def save_state(stem: Path, tree: Any) -> None:
-    """Write nested dicts, lists and tuples to ``stem.json``, the tensors in them to ``stem.safetensors``.
+def save_state(stem: Path, state: Any) -> None:
+    """Write nested dicts, lists and tuples to ``stem.json``, and the tensors in them to ``stem.safetensors``.
 
     Raises:
-        CheckpointError: a value is neither a tensor nor plain, so it could not be read back safely.
+        CheckpointError: a value is neither a tensor nor plain data, so it could not be read back safely.
     """
     tensors: dict[str, torch.Tensor] = {}
-    shape = _encode(tree, tensors, stem.name)
+    shape = _encode(state, tensors, stem.name)
     save_file(tensors, stem.with_suffix(".safetensors"))
     stem.with_suffix(".json").write_text(json.dumps(shape), "utf-8")
 
 
 def load_state(stem: Path) -> Any:
-    """Read back what :func:`save_tree` wrote, tensors on the CPU and in memory of their own.
+    """Read what :func:`save_state` wrote; the tensors are on the CPU and own their memory.
 
     Raises:
-        CheckpointError: the files are not there or not of that form.
+        CheckpointError: the files are missing or have another form.
     """
     try:
         tensors = load_file(stem.with_suffix(".safetensors"))
@@ -47,10 +42,10 @@ def load_state(stem: Path) -> Any:
 
 
 def check_state(stem: Path) -> Any:
-    """Return the tree that :func:`load_tree` would read, with empty tensors, which are not read.
+    """Return the state that :func:`load_state` would read, with empty tensors; reads no tensor.
 
     Raises:
-        CheckpointError: it could not.
+        CheckpointError: :func:`load_state` could not read it.
     """
     try:
         with safe_open(stem.with_suffix(".safetensors"), framework="pt") as file:
@@ -104,37 +99,3 @@ def _decode(shape: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
         raise ValueError(f"{kind[:40]!r} is none of tensor, dict, list, tuple")
     items = [_decode(v, tensors) for v in content]
     return tuple(items) if kind == "tuple" else items
-
-
-def random_state() -> dict[str, Any]:
-    """Return the state of every global random generator: Python, NumPy, torch, and each device."""
-    name, keys, *rest = np.random.get_state()
-    return {
-        "python": random.getstate(),
-        "numpy": (str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
-        "cpu": torch.random.get_rng_state(),
-        **{kind: _device_states(getattr(torch, kind)) for kind in DEVICES},
-    }
-
-
-def _device_states(module: Any) -> list[torch.Tensor]:
-    """Return the state of each device of a kind; empty where there is none."""
-    if not module.is_available():
-        return []
-    return (
-        list(module.get_rng_state_all()) if hasattr(module, "get_rng_state_all") else [module.get_rng_state()]
-    )
-
-
-def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Set every global random generator to a state from :func:`random_state`."""
-    random.setstate(state["python"])
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.random.set_rng_state(state["cpu"])
-    for kind in DEVICES:
-        module, states = getattr(torch, kind), state.get(kind, [])
-        if len(states) != len(_device_states(module)):
-            continue  # another machine
-        for index, device_state in enumerate(states):
-            module.set_rng_state(device_state, *([index] if kind != "mps" else []))

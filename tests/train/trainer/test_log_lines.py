@@ -63,7 +63,7 @@ def test_drops_in_a_row_count_across_a_resume(make_trainer):
 
     class Stop(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
-            if first.settings.guard.in_a_row == 1:
+            if first.gate.dropped_in_a_row == 1:
                 control.should_save = control.should_training_stop = True
 
     first.add_callback(Stop())
@@ -88,7 +88,7 @@ def test_squares_of_the_norms_of_the_roles_sum_to_that_of_all(make_trainer, max_
         return torch.optim.SGD([{"params": p, "role": role} for role, p in groups.items()], lr=0.1)
 
     trainer = make_trainer(max_steps=6, max_norm=max_norm, build_optimizer=build, threshold=float("inf"))
-    trainer.add_callback(GradientCallback(trainer.extra, every=2))
+    trainer.add_callback(GradientCallback(trainer.extra_metrics, every=2))
     trainer.loader.poison = {(1, 0)}  # the third update is tried twice
     trainer.train()
     measured = [h for h in trainer.state.log_history if "grad_norm_other" in h]

@@ -11,7 +11,8 @@ import pytest
 from transformers import TrainerState
 
 from ultra_core.errors import UltraError
-from ultra_train.trainer.checkpoints.folders import checksum, list_checkpoints, newest_intact
+from ultra_train.system.checksums import checksum
+from ultra_train.trainer.checkpoints.folders import list_checkpoints, newest_intact
 from ultra_train.trainer.checkpoints.resume import resume_damage
 
 READ = (

@@ -83,7 +83,7 @@ def test_all_micro_batches_of_a_step_count_and_those_of_a_dropped_one_do_not(mak
         model.train()(**batch, num_items_in_batch=1)
         alone.append([block.take_max_logits() for block in blocks])
     trainer.train()
-    assert trainer.settings.guard.dropped == 1
+    assert trainer.gate.dropped == 1
     assert len(maxima) == 2
     for told, first, second, third, fourth in zip(maxima, *alone, strict=True):
         torch.testing.assert_close(told, torch.maximum(third, fourth))

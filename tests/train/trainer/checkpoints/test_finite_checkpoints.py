@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
+from ultra_train.system.checksums import checksum
 from ultra_train.trainer.checkpoints.content import not_finite
-from ultra_train.trainer.checkpoints.folders import checksum, list_checkpoints, newest_intact
+from ultra_train.trainer.checkpoints.folders import list_checkpoints, newest_intact
 from ultra_train.trainer.checkpoints.resume import resume_damage
 from ultra_train.trainer.guards import TrainingDiverged
-from ultra_train.trainer.settings import unwrapped
+from ultra_train.trainer.optimizers import unwrapped
 
 
 def break_weight(trainer):

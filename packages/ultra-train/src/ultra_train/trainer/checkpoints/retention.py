@@ -1,0 +1,119 @@
+"""Which checkpoints are kept: the newest and the best, within a storage budget."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ultra_train.trainer.checkpoints.folders import (
+    Checkpoint,
+    CheckpointError,
+    folder_size,
+    list_checkpoints,
+    newest_name,
+)
+from ultra_train.trainer.checkpoints.removal import remove_checkpoint
+
+
+@attrs.frozen(kw_only=True)
+class RetentionPolicy:
+    """Which checkpoints are kept: the newest and the best ones.
+
+    Attributes:
+        newest: number of the newest ones that are kept; at least one is.
+        best: number of the best ones that are kept.
+        metric: the metric that ranks them.
+        greater_is_better: whether a greater value of the metric is better.
+    """
+
+    newest: int = 3
+    best: int = 0
+    metric: str = "eval_loss"
+    greater_is_better: bool = False
+
+    def ranked(self, checkpoints: list[Checkpoint]) -> list[Checkpoint]:
+        """Return the checkpoints that were evaluated, best first; of equal ones, the newer first."""
+        rated = []
+        for checkpoint in checkpoints:
+            value = (_metrics(checkpoint) or {}).get(self.metric)
+            if isinstance(value, (int, float)) and value == value:
+                rated.append((-value if self.greater_is_better else value, -checkpoint.step, checkpoint))
+        return [checkpoint for *_, checkpoint in sorted(rated, key=lambda r: r[:2])]
+
+    def would_rank(self, value: float, checkpoints: list[Checkpoint]) -> bool:
+        """Return whether a checkpoint with this value of the metric would be among the best that are kept."""
+        best = self.ranked(checkpoints)[: self.best]
+        if self.best == 0 or value != value:
+            return False
+        if len(best) < self.best:
+            return True
+        worst = (_metrics(best[-1]) or {})[self.metric]
+        return bool(value > worst if self.greater_is_better else value < worst)
+
+    def superfluous(self, checkpoints: list[Checkpoint]) -> Iterator[Checkpoint]:
+        """Yield the checkpoints that need not be kept, oldest first, except those without a manifest."""
+        checkpoints = [c for c in checkpoints if c.readable]
+        stay = {c.step for c in checkpoints[: max(1, self.newest)]}
+        stay |= {c.step for c in self.ranked(checkpoints)[: self.best]}
+        yield from (c for c in reversed(checkpoints) if c.step not in stay)
+
+
+def _metrics(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    try:
+        metrics = checkpoint.manifest.get("metrics")
+    except (OSError, ValueError):
+        return None
+    return metrics if isinstance(metrics, dict) else None
+
+
+def rotate_checkpoints(root: Path, retention: RetentionPolicy) -> None:
+    """Remove the checkpoints that need not be kept."""
+    for checkpoint in retention.superfluous(list_checkpoints(root)):
+        remove_checkpoint(checkpoint)
+
+
+def make_room(
+    root: Path, need: int, retention: RetentionPolicy, *, budget: int | None = None, used: Path | None = None
+) -> None:
+    """Make sure that ``need`` bytes fit, and remove checkpoints for that, oldest first.
+
+    The newest and the best checkpoints are never removed.
+
+    Args:
+        root: folder of the run's checkpoints.
+        need: bytes that are about to be written.
+        retention: which checkpoints are kept.
+        budget: bytes that the folder ``used`` may hold altogether, or None.
+        used: folder that the budget counts.
+
+    Raises:
+        CheckpointError: they do not fit.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+
+    def shortage() -> str | None:
+        free = shutil.disk_usage(root).free
+        if free < need:
+            return f"{_mb(free)} are free on the disk"
+        taken = folder_size(used) if budget is not None and used is not None else 0
+        if budget is not None and taken + need > budget:
+            return f"training.storage_budget_gb allows {_mb(budget)} and {used} already takes {_mb(taken)}"
+        return None
+
+    for checkpoint in attrs.evolve(retention, newest=1).superfluous(list_checkpoints(root)):
+        if shortage() is None:
+            return
+        remove_checkpoint(checkpoint)
+    if (reason := shortage()) is not None:
+        raise CheckpointError(
+            f"no room for the next checkpoint: it takes about {_mb(need)}, but {reason}. Free some space or "
+            f"raise the budget; the run goes on from {newest_name(root)} with --resume."
+        )
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

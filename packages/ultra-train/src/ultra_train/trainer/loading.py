@@ -1,0 +1,144 @@
+"""Reading checkpoints: what training, or only evaluation, continues from."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from ultra_train.hf.verbosity import transformers_errors_only
+from ultra_train.system.random_state import restore_random_state
+from ultra_train.trainer.checkpoints.folders import CheckpointError
+from ultra_train.trainer.checkpoints.resume import PROGRESS, check_random, read_progress, same_kind
+from ultra_train.trainer.checkpoints.state_files import load_state
+from ultra_train.trainer.log_lines import LogMixin
+from ultra_train.trainer.optimizers import unwrapped
+from ultra_train.trainer.saving import TRAINING_WEIGHTS
+
+logger = logging.getLogger(__name__)
+
+
+class LoadingMixin(LogMixin):
+    """Replaces how transformers' ``Trainer`` reads checkpoints; a part of ``UltraTrainerMixin``.
+
+    Checkpoints that transformers wrote (sharded training) are read by transformers.
+    """
+
+    def load_finished(self, folder: Path, model: nn.Module | None = None) -> None:
+        """Read the weights for evaluation, the position in the data and the counters.
+
+        Raises:
+            CheckpointError: the checkpoint is of a model with other sizes, or was trained on other data.
+        """
+        try:
+            self._load_weights(folder, model)
+        except RuntimeError as error:
+            if "size mismatch" not in str(error):
+                raise
+            first = next(line.strip() for line in str(error).splitlines() if "size mismatch" in line)
+            raise CheckpointError(
+                f"{folder} does not fit this model: {first} Resume with the model of the run, or start a new "
+                "run."
+            ) from error
+        if not (folder / PROGRESS).exists():
+            logger.warning("%s was not written by ultra: the data starts from its beginning", folder)
+            return
+        self._load_progress(folder)
+
+    def _load_progress(self, folder: Path) -> None:
+        """Restore the position in the data and the counters."""
+        progress = read_progress(folder)
+        here, there = self.settings.facts.get("data"), progress.get("data")
+        if here != there:
+            raise CheckpointError(
+                f"{folder} was trained on other data than this run has now ({there}, now {here}): "
+                "its position means nothing here. Restore the data, the tokenizer and the keys batch_size, "
+                "batching (a GPU packs rows unless it is set), max_length, seed and eval_fraction of "
+                "training, or start a new run."
+            )
+        epoch, index = progress["position"]
+        self.settings.stream.move_to((epoch, index))
+        if index > len(self.settings.stream.loader):
+            raise CheckpointError(f"{folder}: {PROGRESS} has a position that is not in the data")
+        self.tokens_seen = progress["tokens_seen"]
+        self.training_seconds = progress.get("training_seconds", 0.0)  # older checkpoints have none
+        self.gate.load_state_dict(progress)
+        self.load_log_window(progress.get("window", {}))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Read the weights, the position and the counters that training continues from."""
+        folder = Path(resume_from_checkpoint)
+        self.load_finished(folder, model)
+        if (folder / TRAINING_WEIGHTS).exists():
+            self.model.load_state_dict(load_file(folder / TRAINING_WEIGHTS), strict=False)
+
+    def _load_weights(self, folder: Path, model: nn.Module | None) -> None:
+        """Read the weights, also those that are stored under other names than the modules have."""
+        file = folder / SAFE_WEIGHTS_NAME
+        if isinstance(self.model, PreTrainedModel) and file.is_file():
+            with safe_open(file, "pt") as weights:
+                foreign = not set(weights.keys()) <= set(self.model.state_dict())
+            if foreign:
+                with transformers_errors_only():
+                    loaded = type(self.model).from_pretrained(folder, dtype=self.model.dtype)
+                self._issue_warnings_after_load(self.model.load_state_dict(loaded.state_dict(), strict=False))
+                return
+        super()._load_from_checkpoint(str(folder), model)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Refuse weights that do not fit; tied weights are stored once and do not count as missing."""
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        missing = set(load_result.missing_keys)
+        loaded = {id(p) for name, p in parameters.items() if name not in missing}
+        missing = {n for n in missing if n not in parameters or id(parameters[n]) not in loaded}
+        if missing or load_result.unexpected_keys:
+            raise CheckpointError(
+                f"the checkpoint does not fit this model: missing {sorted(missing)[:5]}, unexpected "
+                f"{sorted(load_result.unexpected_keys)[:5]}. Resume with the preset of the run."
+            )
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        folder = Path(checkpoint or "")
+        if checkpoint is None or not (folder / "optimizer.json").exists():
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        optimizer, state = unwrapped(self.optimizer), load_state(folder / "optimizer")
+        try:
+            same_kind(optimizer.state_dict()["param_groups"], state["param_groups"], "param_groups")
+            optimizer.load_state_dict(state)
+        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, CheckpointError) as error:
+            raise CheckpointError(
+                f"{folder} does not fit the optimizer: {error}. Resume with the training.optimizer of the "
+                "run, or start a new run with its model as base_model."
+            ) from error
+        schedule = load_state(folder / "schedule")
+        same_kind(self.lr_scheduler.state_dict(), schedule, "schedule")
+        try:
+            self.lr_scheduler.load_state_dict(schedule)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(
+                f"{folder}: the schedule cannot continue from its state ({error})"
+            ) from error
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        stem = Path(checkpoint or "") / "scaler"
+        if checkpoint is None or self.accelerator.scaler is None or not stem.with_suffix(".json").exists():
+            super()._load_scaler(checkpoint)
+            return
+        self.accelerator.scaler.load_state_dict(load_state(stem))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        stem = Path(checkpoint or "") / "random"
+        if checkpoint is None or not stem.with_suffix(".json").exists():
+            super()._load_rng_state(checkpoint)
+            return
+        generators = load_state(stem)
+        check_random(generators)
+        if self.args.process_index < len(generators):
+            restore_random_state(generators[self.args.process_index])
