@@ -34,9 +34,10 @@ import torch
 from ultra_core.plugins.hooks import hookimpl, plugin_manager
 from ultra_train.config import load_preset
 from ultra_train.data.sources.data_source import read_sources, read_texts
-from ultra_train.data.token_cache.prepare import prepare
+from ultra_train.data.token_cache.build import prepare
 from ultra_train.run.execution import execute
-from ultra_train.tokenizer.training import load_tokenizer, train_tokenizer
+from ultra_train.tokenizer.loading import load_tokenizer
+from ultra_train.tokenizer.training import train_tokenizer
 
 PRESET = """\
 model_class: frankenstein

@@ -20,7 +20,7 @@ from ultra_blocks.encoder import Encoder
 from ultra_blocks.heads import MLMHead
 from ultra_blocks.layout import Layout
 from ultra_optim.testing.subject import Bag, Head
-from ultra_train.data.es_commands import sentences as es_commands
+from ultra_train.data import es_commands
 
 CACHE = Path(".cache/bench/optimizers")
 

@@ -13,7 +13,8 @@ from transformers.utils import logging
 from ultra_blocks.hf import SpanishMoEBERT, UltraForMaskedLM, UltraHFConfig
 from ultra_train.config import load_preset
 from ultra_train.tasks.mlm.fill_mask import guesses
-from ultra_train.tokenizer.training import SPANISH_TEXTS, SpanishSPMTokenizer, TokenizerError
+from ultra_train.tokenizer.spanish import SpanishSPMTokenizer
+from ultra_train.tokenizer.training import SPANISH_TEXTS, TokenizerError
 
 VERBS, NOUNS, PLACES = (
     ("abre", "cierra", "enciende", "apaga"),
@@ -78,7 +79,7 @@ def test_the_seeds_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = []
     monkeypatch.setattr(
-        "ultra_train.data.sources.data_source.read_texts", lambda spec: [asked.append(spec), *TEXTS][1:]
+        "ultra_train.tokenizer.spanish.read_texts", lambda spec: [asked.append(spec), *TEXTS][1:]
     )
     names = {"SpanishSPMTokenizer": SpanishSPMTokenizer, "SpanishMoEBERT": SpanishMoEBERT}
     exec(TRAIN, names)

@@ -1,6 +1,6 @@
 """tokenizer train."""
 
-from ultra_train.tokenizer.training import load_tokenizer
+from ultra_train.tokenizer.loading import load_tokenizer
 
 TEXT = "\n".join(f"abre la puerta {i} del garaje y enciende la luz de la cocina" for i in range(200))
 

@@ -19,7 +19,7 @@ from ultra_train.run.tokenizer import provide
 from ultra_train.system import files
 from ultra_train.system.checksums import checksum
 from ultra_train.system.owned_files import OwnedFiles
-from ultra_train.tokenizer.training import load_tokenizer
+from ultra_train.tokenizer.loading import load_tokenizer
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 from ultra_train.trainer.rollbacks import Rollbacks
 

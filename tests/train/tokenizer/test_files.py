@@ -4,7 +4,8 @@ import pytest
 
 from ultra_train.tokenizer.files import FILES, MODEL_FILE, may_be_trained_into
 from ultra_train.tokenizer.sentencepiece_model import TokenizerError
-from ultra_train.tokenizer.training import SpanishSPMTokenizer, train_tokenizer
+from ultra_train.tokenizer.spanish import SpanishSPMTokenizer
+from ultra_train.tokenizer.training import train_tokenizer
 
 TEXTS = [f"abre la puerta {number} de la cocina" for number in range(50)]
 SIZE = 290

@@ -5,14 +5,12 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultra_train.data.es_commands.sentences import sentences
-from ultra_train.tokenizer.training import (
-    MODEL_FILE,
-    TokenizerError,
-    load_tokenizer,
-    num_ids,
-    train_tokenizer,
-)
+from ultra_train.data.es_commands import sentences
+from ultra_train.hf.vocabulary import num_token_ids
+from ultra_train.tokenizer.files import MODEL_FILE
+from ultra_train.tokenizer.loading import load_tokenizer
+from ultra_train.tokenizer.sentencepiece_model import TokenizerError
+from ultra_train.tokenizer.training import train_tokenizer
 
 ODD = [
     "",
@@ -162,7 +160,7 @@ def test_ids_reach_beyond_the_length_of_a_vocabulary_with_gaps():
         def get_vocab(self):
             return {"a": 0, "b": 1, "c": 7}
 
-    assert num_ids(Gaps()) == 8
+    assert num_token_ids(Gaps()) == 8
 
 
 def test_text_of_which_normalisation_leaves_nothing(tmp_path):

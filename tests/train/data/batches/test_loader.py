@@ -6,7 +6,7 @@ from ultra_train.data.batches.loader import BatchLoader
 from ultra_train.data.batches.masking import MLMCollator
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.data_source import read_sources
-from ultra_train.data.token_cache.prepare import prepare
+from ultra_train.data.token_cache.build import prepare
 
 
 @pytest.fixture

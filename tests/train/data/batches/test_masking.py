@@ -8,7 +8,7 @@ from ultra_train.data.batches.batch_plan import BatchPlan
 from ultra_train.data.batches.masking import IGNORED, MLMCollator
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.data_source import read_sources
-from ultra_train.data.token_cache.prepare import prepare
+from ultra_train.data.token_cache.build import prepare
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,16 @@
 import pytest
 
-from ultra_train.data.es_commands import sentences as es_commands
+from ultra_train.data.es_commands import commands
 from ultra_train.data.es_commands.grammar import Grammar
 
 
 @pytest.fixture(scope="module")
 def spanish():
-    own = es_commands._language("es")
+    own = commands._language("es")
     rooms = [
         str(value) for slot in ("area", "floor") for group in own["slots"][slot].values() for value in group
     ]
-    return Grammar(own["grammar"], es_commands._heads(own["slots"]), rooms)
+    return Grammar(own["grammar"], commands._heads(own["slots"]), rooms)
 
 
 @pytest.mark.parametrize(

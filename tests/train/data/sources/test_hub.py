@@ -34,9 +34,9 @@ def test_a_damaged_copy_of_a_data_set_is_an_error_or_is_skipped(monkeypatch):
     monkeypatch.setattr(hub, "_load", lambda *args: table)
     with pytest.raises(DataError, match="owner/served: rows 3 to 4: the copy on this machine is damaged"):
         list(read_texts("owner/served"))
-    reading = RowChecker("owner/served", "skip")
-    assert list(hub.texts("owner/served", None, "train", "text", reading)) == ["uno", "dos", "cuatro"]
-    assert (reading.counts.unreadable, reading.counts.blank) == (1, 1)
+    checker = RowChecker("owner/served", "skip")
+    assert list(hub.texts("owner/served", None, "train", "text", checker)) == ["uno", "dos", "cuatro"]
+    assert (checker.counts.unreadable, checker.counts.blank) == (1, 1)
 
 
 def test_what_cannot_be_loaded_says_why():

@@ -211,8 +211,8 @@ def malformed_files(mutations: int = 18) -> Iterator[tuple[str, bytes]]:
 
 
 def _skipped(path: Path) -> tuple[list[str], RowChecker]:
-    reading = RowChecker(str(path), "skip")
-    return list(read_file(path, reading=reading)), reading
+    checker = RowChecker(str(path), "skip")
+    return list(read_file(path, checker=checker)), checker
 
 
 def test_malformed_files_are_an_error_with_a_place_or_are_skipped_and_counted(tmp_path):
@@ -227,16 +227,16 @@ def test_malformed_files_are_an_error_with_a_place_or_are_skipped_and_counted(tm
             texts = list(read_file(path))
         except DataError as error:
             fault, texts = str(error), []
-        kept, reading = _skipped(path)
+        kept, checker = _skipped(path)
         for text in texts + kept:
             text.encode()
         if fault is None:
             assert kept == texts
-            assert reading.counts.bad == reading.counts.unreadable == 0
+            assert checker.counts.bad == checker.counts.unreadable == 0
         else:
             errors += 1
-            assert reading.counts.bad + reading.counts.unreadable > 0
-            assert fault.startswith(reading.counts.faults[0])
+            assert checker.counts.bad + checker.counts.unreadable > 0
+            assert fault.startswith(checker.counts.faults[0])
             of_file = ":( row group [0-9]+, row [0-9]+:)?" if name.endswith(".parquet") else ":[0-9]+:"
             assert re.match(re.escape(str(path)) + of_file, fault), fault
         path.unlink()
@@ -247,7 +247,7 @@ def test_malformed_files_are_an_error_with_a_place_or_are_skipped_and_counted(tm
 def test_the_files_that_are_damaged_were_good(name, tmp_path):
     path = tmp_path / name
     path.write_bytes(good_files()[name])
-    texts, reading = _skipped(path)
-    assert len(texts) == reading.counts.texts == 32
-    assert reading.counts.blank == 8
-    assert reading.counts.bad == reading.counts.unreadable == 0
+    texts, checker = _skipped(path)
+    assert len(texts) == checker.counts.texts == 32
+    assert checker.counts.blank == 8
+    assert checker.counts.bad == checker.counts.unreadable == 0

@@ -25,8 +25,8 @@ def _unchecked(values) -> pa.Array:
 
 
 def _skipped(path: Path) -> tuple[list[str], RowChecker]:
-    reading = RowChecker(str(path), "skip")
-    return list(read_file(path, reading=reading)), reading
+    checker = RowChecker(str(path), "skip")
+    return list(read_file(path, checker=checker)), checker
 
 
 @pytest.mark.parametrize(
@@ -64,21 +64,21 @@ def test_a_line_that_would_not_fit_into_memory_is_a_fault(tmp_path, monkeypatch)
     path.write_bytes(b"uno\n" + b"x" * 35 + b"\ndos\n" + b"y" * 20)
     with pytest.raises(DataError, match=r"a.txt:2: is longer than 10 bytes"):
         list(read_file(path))
-    texts, reading = _skipped(path)
+    texts, checker = _skipped(path)
     assert texts == ["uno", "dos"]
-    assert reading.counts.bad == 2
+    assert checker.counts.bad == 2
 
 
 def test_only_the_bad_rows_are_skipped(tmp_path):
     broken = tmp_path / "a.csv"
     broken.write_bytes(b'text,id\nuno,1\n"dos\nlin\xe9as",2\ntres,3\n"x"y,4\ncinco,5\na,b,6\nseis,6\n')
-    texts, reading = _skipped(broken)
+    texts, checker = _skipped(broken)
     assert texts == ["uno", "tres", "cinco", "seis"]
-    assert reading.counts.bad == 3
-    assert [fault.split(": ")[0].rpartition(":")[2] for fault in reading.counts.faults] == ["4", "6", "8"]
+    assert checker.counts.bad == 3
+    assert [fault.split(": ")[0].rpartition(":")[2] for fault in checker.counts.faults] == ["4", "6", "8"]
     groups = tmp_path / "a.parquet"
     groups.write_bytes(_parquet(_unchecked([b"a", b"\xff", b"c", b"d"]), row_group_size=2))
-    texts, reading = _skipped(groups)
+    texts, checker = _skipped(groups)
     assert texts == ["a", "c", "d"]
 
 
@@ -87,10 +87,10 @@ def test_other_row_groups_are_read_when_one_is_damaged(tmp_path):
     options = {"compression": "none", "use_dictionary": False, "write_statistics": False}
     content = _parquet(["uno", "dos", "tres"], row_group_size=1, write_page_checksum=True, **options)
     path.write_bytes(content.replace(b"dos", b"des"))
-    texts, reading = _skipped(path)
+    texts, checker = _skipped(path)
     assert texts == ["uno", "tres"]
-    assert reading.counts.unreadable == 1
-    assert "row group 2, row 1: the row group cannot be read on" in reading.counts.faults[0]
+    assert checker.counts.unreadable == 1
+    assert "row group 2, row 1: the row group cannot be read on" in checker.counts.faults[0]
 
 
 def test_damage_that_page_checksums_show(tmp_path):
@@ -100,17 +100,17 @@ def test_damage_that_page_checksums_show(tmp_path):
         path.write_bytes(
             _parquet(["uno", "dos"], write_page_checksum=checked, **options).replace(b"dos", b"des")
         )
-        texts, reading = _skipped(path)
+        texts, checker = _skipped(path)
         assert texts == expected
-        assert reading.counts.unreadable == checked
+        assert checker.counts.unreadable == checked
 
 
 def test_only_the_first_faults_are_named(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text("no\n" * 100 + '{"text": "uno"}\n', encoding="utf-8")
-    texts, reading = _skipped(path)
+    texts, checker = _skipped(path)
     assert texts == ["uno"]
-    assert (reading.counts.bad, len(reading.counts.faults)) == (100, NAMED)
+    assert (checker.counts.bad, len(checker.counts.faults)) == (100, NAMED)
 
 
 def test_a_source_of_which_nothing_is_left_is_an_error(tmp_path):

@@ -10,8 +10,8 @@ from ultra_train.data.sources.data_source import read_sources, read_texts
 from ultra_train.data.sources.files import find_files
 from ultra_train.data.sources.row_checker import NAMED, SourceCounts
 from ultra_train.data.sources.summary import data_event, table
+from ultra_train.data.token_cache.build import prepare
 from ultra_train.data.token_cache.manifest import MANIFEST
-from ultra_train.data.token_cache.prepare import prepare
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_everything_that_is_passed_over_is_counted(folder, corpus, tokenizer, te
 
 def test_the_counts_stay_with_the_shards(folder, tokenizer, tmp_path):
     built = _prepared(str(folder), tokenizer, tmp_path, on_bad_rows="skip")
-    again = _prepared(str(folder), tokenizer, tmp_path, on_bad_rows="skip", say=pytest.fail)
+    again = _prepared(str(folder), tokenizer, tmp_path, on_bad_rows="skip", notify=pytest.fail)
     assert again.counts == built.counts
     assert json.loads((built.directory / MANIFEST).read_text())["counts"][0]["blank"] == EXPECTED.blank
 

@@ -10,12 +10,12 @@ from random import Random
 import numpy as np
 import pytest
 
-from ultra_train.data import build, places
 from ultra_train.data.errors import DataError
-from ultra_train.data.es_commands import sentences as es_commands
+from ultra_train.data.es_commands import commands
 from ultra_train.data.sources.data_source import read_sources
+from ultra_train.data.token_cache import build, cache_folders
+from ultra_train.data.token_cache.build import prepare
 from ultra_train.data.token_cache.manifest import MANIFEST
-from ultra_train.data.token_cache.prepare import prepare
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def made(corpus, tokenizer, tmp_path):
 
     def make(cache=tmp_path / "cache", max_length=64):
         said = []
-        options = {"max_length": max_length, "cache_dir": cache, "say": said.append}
+        options = {"max_length": max_length, "cache_dir": cache, "notify": said.append}
         train, _ = prepare(read_sources(str(corpus)), tokenizer, eval_fraction=0, **options)
         return train, said
 
@@ -79,12 +79,12 @@ def test_a_whole_build_is_used_without_a_single_write(made, tmp_path, monkeypatc
 
 
 def test_embedded_sentences_need_no_writable_cache(tmp_path, monkeypatch, read_only):
-    monkeypatch.setattr(es_commands, "_built", lambda language: [es_commands.Sentence("hola", "t")])
-    kept = es_commands.sentences("es", cache_dir=tmp_path / "cache")
+    monkeypatch.setattr(commands, "_built", lambda language: [commands.Sentence("hola", "t")])
+    kept = commands.sentences("es", cache_dir=tmp_path / "cache")
     where = read_only(tmp_path / "cache")
-    assert es_commands.sentences("nb", cache_dir=where) == kept
-    monkeypatch.setattr(es_commands, "_built", lambda language: pytest.fail("built again"))
-    assert es_commands.sentences("es", cache_dir=where) == kept
+    assert commands.sentences("nb", cache_dir=where) == kept
+    monkeypatch.setattr(commands, "_built", lambda language: pytest.fail("built again"))
+    assert commands.sentences("es", cache_dir=where) == kept
 
 
 def test_a_file_beside_the_shards_of_a_damaged_build_is_kept(made):
@@ -150,20 +150,20 @@ def test_a_linked_build_is_used_and_one_that_is_damaged_is_left_where_it_is(made
 
 def test_leftovers_are_removed_without_what_others_put_there(made):
     train, _ = made()
-    left = train.directory.with_name(f"{places._prefix(train.directory)}4194304.0123abcd")
-    mine = train.directory.with_name(f"{places._prefix(train.directory)}4194304")
+    left = train.directory.with_name(f"{cache_folders._prefix(train.directory)}4194304.0123abcd")
+    mine = train.directory.with_name(f"{cache_folders._prefix(train.directory)}4194304")
     for folder in (left, mine):
         folder.mkdir()
         (folder / "shard-00000.arrow").touch()
     (mine / "thesis.tex").write_text("years of work")
-    places.remove_leftovers(train.directory)
+    cache_folders.remove_leftovers(train.directory)
     assert not left.exists()
     assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
 
 
 def test_two_processes_that_make_the_same_build_have_folders_of_their_own(tmp_path):
     place = tmp_path / "tokens-0"
-    with places.unfinished(place) as first, places.unfinished(place) as second:
+    with cache_folders.unfinished(place) as first, cache_folders.unfinished(place) as second:
         assert first != second
         assert first.is_dir()
         assert second.is_dir()
@@ -187,25 +187,23 @@ def test_what_another_process_finished_first_is_used(made, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x1f\x8b", b"\x1f\x8b" + bytes(50)])
 def test_a_damaged_cache_of_sentences_is_set_aside(content, tmp_path, monkeypatch):
-    monkeypatch.setattr(es_commands, "_built", lambda language: [es_commands.Sentence("hola", "t")])
-    es_commands.sentences("es", cache_dir=tmp_path)
+    monkeypatch.setattr(commands, "_built", lambda language: [commands.Sentence("hola", "t")])
+    commands.sentences("es", cache_dir=tmp_path)
     (path,) = tmp_path.iterdir()
     path.write_bytes(content)
     said = []
-    assert es_commands.sentences("es", cache_dir=tmp_path, say=said.append) == [("hola", "t")]
+    assert commands.sentences("es", cache_dir=tmp_path, notify=said.append) == [("hola", "t")]
     assert said[0].startswith(f"notice: {path} is damaged (")
     assert len(said) == 1
     assert Path(f"{path}.aside-1").read_bytes() == content
-    assert es_commands.sentences("es", cache_dir=tmp_path, say=said.append) == [("hola", "t")]
+    assert commands.sentences("es", cache_dir=tmp_path, notify=said.append) == [("hola", "t")]
     assert len(said) == 1
 
 
 def test_no_change_of_the_cache_of_sentences_gives_others(tmp_path, monkeypatch):
-    wanted = [
-        es_commands.Sentence(f"abre la puerta {number}", f"template {number % 7}") for number in range(60)
-    ]
-    monkeypatch.setattr(es_commands, "_built", lambda language: wanted)
-    es_commands.sentences("es", cache_dir=tmp_path)
+    wanted = [commands.Sentence(f"abre la puerta {number}", f"template {number % 7}") for number in range(60)]
+    monkeypatch.setattr(commands, "_built", lambda language: wanted)
+    commands.sentences("es", cache_dir=tmp_path)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     said = []
@@ -214,6 +212,6 @@ def test_no_change_of_the_cache_of_sentences_gives_others(tmp_path, monkeypatch)
         for _ in range(draw.randint(1, 3)):
             content[draw.randrange(len(content))] = draw.randrange(256)
         path.write_bytes(content[: draw.choice([len(content), len(content), draw.randrange(len(content))])])
-        assert es_commands.sentences("es", cache_dir=tmp_path, say=said.append) == wanted
+        assert commands.sentences("es", cache_dir=tmp_path, notify=said.append) == wanted
         path.unlink(missing_ok=True)
     assert len(said) > 150

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import xxhash
 
-from ultra_train.data import build, manifest
 from ultra_train.data.sources.data_source import read_sources
+from ultra_train.data.token_cache import build, manifest
+from ultra_train.data.token_cache.build import prepare
 from ultra_train.data.token_cache.manifest import MANIFEST, DamagedBuild, check, read_manifest
-from ultra_train.data.token_cache.prepare import prepare
 
 MUTATIONS = 250
 
@@ -21,7 +21,7 @@ def made(corpus, tokenizer, tmp_path):
 
     def make():
         said = []
-        options = {"max_length": 64, "cache_dir": tmp_path / "cache", "say": said.append}
+        options = {"max_length": 64, "cache_dir": tmp_path / "cache", "notify": said.append}
         train, _ = prepare(read_sources(str(corpus)), tokenizer, eval_fraction=0, **options)
         return train, said
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ultra_train.data.sources.data_source import DataSource, read_sources
-from ultra_train.data.token_cache.prepare import prepare
+from ultra_train.data.token_cache.build import prepare
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_no_window_of_a_text_is_apart_from_the_others(parts, texts, tokenizer):
 
 
 def test_templates_are_not_in_both_parts(tokenizer, command_cache):
-    from ultra_train.data.es_commands.sentences import sentences
+    from ultra_train.data.es_commands import sentences
 
     train, evaluation = prepare(
         [DataSource("ultra:es-commands")],

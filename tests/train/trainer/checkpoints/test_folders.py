@@ -5,10 +5,7 @@ import json
 import pytest
 
 from ultra_train.system.checksums import checksum
-from ultra_train.trainer.checkpoints.folders import (
-    list_checkpoints,
-    newest_intact,
-)
+from ultra_train.trainer.checkpoints.folders import list_checkpoints, newest_intact
 from ultra_train.trainer.checkpoints.removal import set_aside
 from ultra_train.trainer.checkpoints.retention import RetentionPolicy, rotate_checkpoints
 

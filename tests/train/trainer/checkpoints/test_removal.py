@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-from ultra_train.trainer.checkpoints.folders import (
-    UNFINISHED,
-    list_checkpoints,
-)
+from ultra_train.trainer.checkpoints.folders import UNFINISHED, list_checkpoints
 from ultra_train.trainer.checkpoints.removal import set_aside
 from ultra_train.trainer.checkpoints.retention import RetentionPolicy, rotate_checkpoints
 

@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ultra_train.trainer.checkpoints.folders import (
-    CheckpointError,
-    list_checkpoints,
-)
+from ultra_train.trainer.checkpoints.folders import CheckpointError, list_checkpoints
 from ultra_train.trainer.checkpoints.retention import RetentionPolicy, make_room, rotate_checkpoints
 
 

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ultra_train.trainer.checkpoints.folders import (
-    CheckpointError,
-)
+from ultra_train.trainer.checkpoints.folders import CheckpointError
 from ultra_train.trainer.checkpoints.state_files import load_state, save_state
 
 

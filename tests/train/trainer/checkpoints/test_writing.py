@@ -5,9 +5,7 @@ import errno
 import pytest
 import torch
 
-from ultra_train.trainer.checkpoints.folders import (
-    CheckpointError,
-)
+from ultra_train.trainer.checkpoints.folders import CheckpointError
 from ultra_train.trainer.checkpoints.state_files import save_state
 from ultra_train.trainer.checkpoints.writing import write_checkpoint
 

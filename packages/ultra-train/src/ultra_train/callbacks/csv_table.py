@@ -10,12 +10,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ultra_train.run.folder import TABLE
 from ultra_train.system import files
 from ultra_train.system.owned_files import OwnedFiles
 
-RECORD = "table"
-TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "backslashreplace"}
+TABLE = "metrics.csv"
+"""Name of the table in the folder of a run."""
+
+_RECORD = "table"
+_TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "backslashreplace"}
 
 
 class CsvTable:
@@ -47,7 +49,7 @@ class CsvTable:
         asked, run = files.expand_user(asked).absolute(), made.path.parent.absolute()
         if asked == run / TABLE:
             return cls(asked, rotate=rotate, made=made)
-        facts = made.get(RECORD)
+        facts = made.get(_RECORD)
         if facts.get("asked") == str(asked) and _is_numbered(facts.get("path"), asked):
             path = Path(facts["path"])
             if not _is_copy(facts.get("run"), run) and _is_same_file(path, facts.get("file")):
@@ -55,7 +57,7 @@ class CsvTable:
         asked.parent.mkdir(parents=True, exist_ok=True)
         path = next(path for path in _names(asked) if files.create(path))
         made.put(
-            RECORD,
+            _RECORD,
             {"asked": str(asked), "path": str(path), "before": [], "run": str(run), "file": _identity(path)},
         )
         return cls(path, rotate=rotate, made=made)
@@ -69,7 +71,7 @@ class CsvTable:
             files.create(self.path)
             self._note_identity()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", **TEXT) as file:
+        with self.path.open("a", **_TEXT) as file:
             writer = csv.DictWriter(file, columns or list(record), extrasaction="ignore", restval="")
             if columns is None:
                 writer.writeheader()
@@ -92,7 +94,7 @@ class CsvTable:
         for path, (columns, rows) in zip([*paths, self.path], parts or [([], [])], strict=True):
             with (
                 files.replacing(path) as temporary,
-                temporary.open("w", **TEXT) as file,
+                temporary.open("w", **_TEXT) as file,
             ):
                 writer = csv.DictWriter(file, columns, extrasaction="ignore", restval="")
                 if columns:
@@ -108,9 +110,9 @@ class CsvTable:
 
     def _note_identity(self) -> None:
         """Record which file stands at the path now, since every rewriting makes another one."""
-        facts = {} if self.made is None else self.made.get(RECORD)
+        facts = {} if self.made is None else self.made.get(_RECORD)
         if self.made is not None and facts.get("path") == str(self.path):
-            self.made.put(RECORD, {**facts, "file": _identity(self.path)})
+            self.made.put(_RECORD, {**facts, "file": _identity(self.path)})
 
     def _rotates(self, columns: list[str] | None, record: Mapping[str, Any]) -> bool:
         return columns is not None and self.rotate and not record.keys() <= set(columns)
@@ -119,11 +121,11 @@ class CsvTable:
         """Return the files that the table started before this one, or record them."""
         if self.made is None:
             return []
-        facts = self.made.get(RECORD)
+        facts = self.made.get(_RECORD)
         if paths is None:
             before = facts.get("before", [])
             return [p for p in before if _is_numbered(p, self.path)] if isinstance(before, list) else []
-        self.made.put(RECORD, {**facts, "before": paths})
+        self.made.put(_RECORD, {**facts, "before": paths})
         return paths
 
     def _columns(self) -> list[str] | None:

@@ -63,7 +63,7 @@ def train(
     for source, _ in sources:  # all of them, before the first is read
         check_exists(source)
     trained = train_tokenizer(
-        (record.text for source, reading in sources for record in read_records(source, reading=reading)),
+        (record.text for source, checker in sources for record in read_records(source, checker=checker)),
         vocab_size=vocab_size,
         model_type=model_type,
         output_dir=output_dir,
@@ -72,7 +72,7 @@ def train(
         character_coverage=character_coverage,
         max_texts=max_texts,
     )
-    counts = [reading.counts for _, reading in sources]
+    counts = [checker.counts for _, checker in sources]
     if any(map(left_out, counts)):
         for line in table(counts):
             click.echo(line, err=True)

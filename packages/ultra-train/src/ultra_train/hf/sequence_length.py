@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ultra_train.hf.model_inputs import probe_inputs
-from ultra_train.hf.preserve_state import preserve_state
+from ultra_train.hf.probe import preserve_state, probe_inputs
 
 _TOKENS = 6
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from ultra_core.errors import UltraError
-from ultra_train.callbacks.csv_table import CsvTable
+from ultra_train.callbacks.csv_table import TABLE, CsvTable
 from ultra_train.callbacks.gpu import GpuCallback, HeatLimits, Nvml
 from ultra_train.callbacks.gradients import GradientCallback
 from ultra_train.callbacks.hooks import HooksCallback
@@ -71,7 +71,7 @@ def add_callbacks(
     found = Callbacks(interrupt, ProgressCallback(console))
     trainer.callback_handler.callbacks.insert(
         1, HooksCallback(run, manager, metrics.write)
-    )  # before the flow
+    )  # before UpdateCallback, which ranks its metrics
     first: list[TrainerCallback] = []
     if training.log_gradient_stats or training.enable_block_grad_norms:
         blocks = training.enable_block_grad_norms
@@ -95,7 +95,7 @@ def _writer(
     rollbacks: Rollbacks,
     say: Callable[[str], None],
 ) -> MetricsCallback:
-    asked = Path(training.csv_log_path or folder / run_folder.TABLE)
+    asked = Path(training.csv_log_path or folder / TABLE)
 
     def table() -> CsvTable:
         opened = CsvTable.of_run(asked, OwnedFiles(folder), rotate=training.csv_rotate_on_schema_change)

@@ -31,7 +31,6 @@ TOKENIZER = "tokenizer"
 LOCK = ".lock"
 ROLLBACKS = "rollbacks.json"
 REPORT = "report.html"
-TABLE = "metrics.csv"
 TENSORBOARD = "tensorboard"
 BEFORE_TRAINING = {CONFIG, TOKENIZER, LOCK, OWNERSHIP_FILE}
 """What a run leaves that is killed before it trains."""

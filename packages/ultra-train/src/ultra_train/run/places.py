@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ultra_train.callbacks.csv_table import TABLE
 from ultra_train.config import TrainingConfig
 from ultra_train.run.folder import (
     CHECKPOINTS,
@@ -14,7 +15,6 @@ from ultra_train.run.folder import (
     MODEL,
     REPORT,
     ROLLBACKS,
-    TABLE,
     TENSORBOARD,
     TOKENIZER,
     RunFolderError,

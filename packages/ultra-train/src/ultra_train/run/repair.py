@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ultra_train.callbacks.csv_table import TABLE
 from ultra_train.run import folder as run_folder
 from ultra_train.system import files
 from ultra_train.system.owned_files import OWNERSHIP_FILE
 
 NAMES = (
     run_folder.METRICS,
-    run_folder.TABLE,
+    TABLE,
     run_folder.CONFIG,
     run_folder.ROLLBACKS,
     run_folder.REPORT,

@@ -1,20 +1,17 @@
-"""Trains a SentencePiece tokenizer for masked language models and saves it as a fast Hugging Face tokenizer
-too; `SpanishSPMTokenizer` is one as an object.
+"""Training a SentencePiece tokenizer for masked language models.
 
-The folder holds ``tokenizer.json`` and ``tokenizer_config.json``, which `AutoTokenizer` reads, and
-``sentencepiece.model``. Both give the same tokens.
+The folder of a trained tokenizer holds ``tokenizer.json`` and ``tokenizer_config.json``, which
+``AutoTokenizer`` reads, and ``sentencepiece.model``. Both give the same tokens.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from ultra_train.tokenizer.files import FILES, MODEL_FILE, UNFINISHED, refuse_to_overwrite, save
+from ultra_train.tokenizer.files import FILES, refuse_to_overwrite, save
 from ultra_train.tokenizer.sentencepiece_model import (
     CLS,
     LONGEST_SENTENCE,
@@ -24,17 +21,11 @@ from ultra_train.tokenizer.sentencepiece_model import (
     UNK,
     TokenizerError,
     fit,
-    parse,
     to_fast,
 )
 
 if TYPE_CHECKING:
-    from transformers import BatchEncoding, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-
-    from ultra_train.data.sources.data_source import SourceSpec
-
-SPANISH_TEXTS = "erickfmm/red_pajama_es_hq_35"
-"""The data set of the hub that `SpanishSPMTokenizer` learns from unless it is given another."""
+    from transformers import PreTrainedTokenizerFast
 
 
 def train_tokenizer(
@@ -73,190 +64,15 @@ def train_tokenizer(
         OSError: The folder cannot be written.
     """
     refuse_to_overwrite(Path(output_dir) / name for name in FILES)
-    sample = _sample(texts, max_texts, seed)
+    sample = sample_sentences(texts, max_texts, seed)
     model = fit(sample, vocab_size, model_type, lowercase, character_coverage)
-    tokenizer = _fast(model, max_length)
+    tokenizer = fast_tokenizer(model, max_length)
     save(tokenizer, model, Path(output_dir))
     return tokenizer
 
 
-def load_tokenizer(
-    name_or_path: str | Path, *, use_fast: bool = True, trust_remote_code: bool = False
-) -> PreTrainedTokenizerBase:
-    """Load a tokenizer from a folder or from the hub.
-
-    Raises:
-        TokenizerError: There is none, with the reason.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(
-            str(name_or_path), use_fast=use_fast, trust_remote_code=trust_remote_code
-        )
-    except Exception as error:  # the hub client and the converters raise errors of many libraries
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TokenizerError(
-            f"{name_or_path}: no tokenizer can be loaded from this folder or hub name "
-            f"({type(error).__name__}: {reason}). Train one with `ultra-train tokenizer train`, or give "
-            "tokenizer.name_or_path a folder that holds a tokenizer.json."
-        ) from error
-
-
-def num_ids(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the largest id of a tokenizer plus one; its length is smaller where the vocabulary has gaps."""
-    return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=-1))
-
-
-class SpanishSPMTokenizer:
-    """A SentencePiece tokenizer as one object: train it or load it, then encode.
-
-    ::
-
-        SpanishSPMTokenizer(vocab_size=50_000).train(model_prefix="models/es_redpajama_50k")
-        tokenizer = SpanishSPMTokenizer.from_pretrained("models/es_redpajama_50k")
-        outputs = model(**tokenizer.encode("El aprendizaje es fascinante.", return_tensors="pt"))
-
-    Calling it, `decode`, `mask_token_id` and everything else that is not below are those of `tokenizer`, the
-    fast Hugging Face tokenizer, which is also what a `Trainer` or a pipeline is to be given.
-
-    Args:
-        vocab_size: Number of tokens to train, the five special ones and the 256 bytes included.
-        model_type, max_length, lowercase, character_coverage, max_texts, seed: As in `train_tokenizer`.
-    """
-
-    def __init__(
-        self,
-        vocab_size: int = 50_000,
-        *,
-        model_type: Literal["unigram", "bpe"] = "bpe",
-        max_length: int = 512,
-        lowercase: bool = False,
-        character_coverage: float = 0.9999,
-        max_texts: int = 2_000_000,
-        seed: int = 0,
-    ) -> None:
-        self.vocab_size = vocab_size
-        self.max_length = max_length
-        self._sampling = (max_texts, seed)
-        self._fitting = (model_type, lowercase, character_coverage)
-        self._model: bytes | None = None
-        self._fast: PreTrainedTokenizerBase | None = None
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The fast Hugging Face tokenizer.
-
-        Raises:
-            TokenizerError: It is not trained yet.
-        """
-        if self._fast is None:
-            raise TokenizerError(
-                "This tokenizer has no vocabulary yet. Call train(model_prefix=...), or load a trained one "
-                "with SpanishSPMTokenizer.from_pretrained(...)."
-            )
-        return self._fast
-
-    def train(
-        self,
-        texts: Iterable[str] | None = None,
-        *,
-        model_prefix: str | Path,
-        dataset: SourceSpec = SPANISH_TEXTS,
-    ) -> SpanishSPMTokenizer:
-        """Train, and write `<model_prefix>.model` and `<model_prefix>.vocab` as SentencePiece does.
-
-        Args:
-            texts: The corpus; None reads `dataset`.
-            model_prefix: Where to write, and what `from_pretrained` is given afterwards.
-            dataset: A file, folder, glob or data set, written as in a preset.
-
-        Returns:
-            itself, ready to encode.
-
-        Raises:
-            TokenizerError: No usable text, `vocab_size` is larger or smaller than this corpus allows, or
-                there is another model of this name.
-            DataError: The data set cannot be read.
-            OSError: The files cannot be written.
-        """
-        if isinstance(texts, str):
-            raise TokenizerError(
-                f"train() was given one text, {texts[:40]!r}; give many, or the name of a file as dataset="
-            )
-        refuse_to_overwrite([Path(f"{model_prefix}.model"), Path(f"{model_prefix}.vocab")])
-        if texts is None:
-            from ultra_train.data.sources.data_source import read_texts
-
-            texts = read_texts(dataset)
-        self._take(fit(_sample(texts, *self._sampling), self.vocab_size, *self._fitting))
-        assert self._model is not None
-        pieces = "".join(f"{piece.piece}\t{piece.score:g}\n" for piece in parse(self._model).pieces)
-        prefix = Path(model_prefix)
-        prefix.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=prefix.parent) as folder:
-            for suffix, content in (("model", self._model), ("vocab", pieces.encode())):
-                (Path(folder) / suffix).write_bytes(content)
-                os.replace(Path(folder) / suffix, f"{prefix}.{suffix}")
-        return self
-
-    @classmethod
-    def from_pretrained(cls, name_or_path: str | Path, *, max_length: int = 512) -> SpanishSPMTokenizer:
-        """Load what `train` wrote, by its prefix, or a folder or hub name that holds a tokenizer.
-
-        Args:
-            name_or_path: `model_prefix` of `train`, a folder of `save_pretrained` or of a model, a hub name.
-            max_length: Tokens to which `encode` truncates; a folder or hub name says its own.
-
-        Raises:
-            TokenizerError: There is none, with the reason.
-        """
-        self, path = cls(max_length=max_length), Path(name_or_path)
-        trained = Path(f"{str(name_or_path).removesuffix('.model')}.model")
-        if trained.is_file() and not (path / "tokenizer.json").is_file():
-            self._take(trained.read_bytes())
-        else:
-            self._fast = load_tokenizer(name_or_path)
-            self.vocab_size, self.max_length = len(self._fast), self._fast.model_max_length
-            self._model = (path / MODEL_FILE).read_bytes() if (path / MODEL_FILE).is_file() else None
-        return self
-
-    def _take(self, model: bytes) -> None:
-        self._model, self._fast = model, _fast(model, self.max_length)
-        self.vocab_size = len(self._fast)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write it as a fast Hugging Face tokenizer: `AutoTokenizer` and `SentenceTransformer` load that."""
-        if self._model is None:
-            self.tokenizer.save_pretrained(str(folder))
-        else:
-            save(self.tokenizer, self._model, Path(folder))
-
-    def encode(self, text: str | list[str], *, return_tensors: str | None = None) -> BatchEncoding:
-        """Return `input_ids` and `attention_mask`, `[CLS] text [SEP]` cut to the tokenizer's length.
-
-        A list of texts, and any text as tensors, is a batch: `(texts, tokens)`, padded to the longest.
-        """
-        return self.tokenizer(
-            text, truncation=True, padding=not isinstance(text, str), return_tensors=return_tensors
-        )
-
-    def __call__(self, *args: Any, **kwargs: Any) -> BatchEncoding:
-        """Call `tokenizer`."""
-        return self.tokenizer(*args, **kwargs)
-
-    def __len__(self) -> int:
-        """Return the number of tokens."""
-        return len(self.tokenizer)
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what `tokenizer` has."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self.tokenizer, name)
-
-
-def _fast(model: bytes, max_length: int) -> PreTrainedTokenizerFast:
+def fast_tokenizer(model: bytes, max_length: int) -> PreTrainedTokenizerFast:
+    """Return a SentencePiece model as a fast Hugging Face tokenizer."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(
@@ -272,7 +88,7 @@ def _fast(model: bytes, max_length: int) -> PreTrainedTokenizerFast:
     )
 
 
-def _sample(texts: Iterable[str], size: int, seed: int) -> list[str]:
+def sample_sentences(texts: Iterable[str], size: int, seed: int) -> list[str]:
     """Return at most `size` sentences, each with the same chance (reservoir sampling); none is an error."""
     chosen: list[str] = []
     draw = random.Random(seed)

@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from ultra_train.hf.preserve_state import preserve_state
+from ultra_train.hf.probe import preserve_state
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

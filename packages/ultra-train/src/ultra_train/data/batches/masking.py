@@ -16,7 +16,7 @@ from ultra_train.data.batches.batch_plan import PlannedBatch
 from ultra_train.data.errors import DataError
 from ultra_train.data.hashing import combine, splitmix64, uniform
 from ultra_train.data.token_cache.shards import TokenShards
-from ultra_train.tokenizer.training import num_ids
+from ultra_train.hf.vocabulary import num_token_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -86,7 +86,7 @@ class MLMCollator:
         self.pad_to_multiple_of = pad_to_multiple_of
         self._pad: int = tokenizer.pad_token_id
         self._mask: int = tokenizer.mask_token_id
-        self._special = np.zeros(num_ids(tokenizer), dtype=bool)
+        self._special = np.zeros(num_token_ids(tokenizer), dtype=bool)
         self._special[tokenizer.all_special_ids] = True
         known = np.zeros_like(self._special)
         known[list(tokenizer.get_vocab().values())] = True
@@ -165,7 +165,7 @@ class MLMCollator:
 
 def _word_starts(tokenizer: PreTrainedTokenizerBase) -> NDArray[np.bool_]:
     """Return for each token whether a word begins with it: (vocabulary,) bool."""
-    named = tokenizer.convert_ids_to_tokens(list(range(num_ids(tokenizer))))
+    named = tokenizer.convert_ids_to_tokens(list(range(num_token_ids(tokenizer))))
     pieces = [piece or "" for piece in named]  # an id that no token has
     if any(piece.startswith(_CONTINUED) for piece in pieces):
         return np.array([not piece.startswith(_CONTINUED) for piece in pieces])

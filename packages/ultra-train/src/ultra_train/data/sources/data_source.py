@@ -22,13 +22,13 @@ from typing import NamedTuple
 import attrs
 
 from ultra_core.errors import did_you_mean, listed
+from ultra_train.data import es_commands
+from ultra_train.data.cache import Notify
 from ultra_train.data.errors import DataError
-from ultra_train.data.es_commands import sentences as es_commands
 from ultra_train.data.sources import hub
 from ultra_train.data.sources.files import Files, find_files
 from ultra_train.data.sources.readers import read_file
 from ultra_train.data.sources.row_checker import NAMED, OnBadRows, RowChecker
-from ultra_train.data.token_cache.cache_folders import Say
 
 _EMBEDDED = "ultra:"
 _log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def read_texts(
     *,
     cache_dir: str | Path | None = None,
     on_bad_rows: OnBadRows = "error",
-    say: Say = _log.warning,
+    notify: Notify = _log.warning,
 ) -> Iterator[str]:
     """Yield the texts of one or several sources, in order.
 
@@ -116,14 +116,14 @@ def read_texts(
         spec: What `read_sources` reads.
         cache_dir: Where an embedded set is kept once it is built; None builds it in memory.
         on_bad_rows: Whether a row that cannot be used is an error, or is left out.
-        say: Called with a line about a damaged cache.
+        notify: Called with a line about a damaged cache.
 
     Raises:
         DataError: See `records`.
     """
     for source in read_sources(spec):
-        reading = RowChecker(source.source, on_bad_rows)
-        for record in read_records(source, cache_dir=cache_dir, reading=reading, say=say):
+        checker = RowChecker(source.source, on_bad_rows)
+        for record in read_records(source, cache_dir=cache_dir, checker=checker, notify=notify):
             yield record.text
 
 
@@ -131,44 +131,44 @@ def read_records(
     source: DataSource,
     *,
     cache_dir: str | Path | None = None,
-    reading: RowChecker | None = None,
-    say: Say = _log.warning,
+    checker: RowChecker | None = None,
+    notify: Notify = _log.warning,
 ) -> Iterator[Record]:
     """Yield the records of one source.
 
     Args:
         source: The source.
         cache_dir: See `documents`.
-        reading: Counts what is read, and says what a bad row means; left out, it is an error.
-        say: Called with a line about a damaged cache.
+        checker: Counts what is read, and says what a bad row means; left out, it is an error.
+        notify: Called with a line about a damaged cache.
 
     Raises:
         DataError: The source is missing, empty, binary, not UTF-8, broken, lacks the column, or has no usable
         text.
     """
-    reading = reading or RowChecker(source.source)
+    checker = checker or RowChecker(source.source)
     if source.source.startswith(_EMBEDDED):
-        for sentence in es_commands.sentences(_language(source), cache_dir=cache_dir, say=say):
-            reading.counts.texts += 1
+        for sentence in es_commands.sentences(_language(source), cache_dir=cache_dir, notify=notify):
+            checker.counts.texts += 1
             yield Record(sentence.text, sentence.template)
     elif (files := find_files(source.source)) is not None:
-        _note_passed_over(files, reading)
+        _note_passed_over(files, checker)
         for path in files.texts:
-            yield from map(Record, read_file(path, source.column, reading))
+            yield from map(Record, read_file(path, source.column, checker))
     else:
-        yield from map(Record, hub.texts(source.source, source.name, source.split, source.column, reading))
-    if not reading.counts.texts:
-        raise _no_usable_text(source, reading)
+        yield from map(Record, hub.texts(source.source, source.name, source.split, source.column, checker))
+    if not checker.counts.texts:
+        raise _no_usable_text(source, checker)
 
 
-def _note_passed_over(files: Files, reading: RowChecker) -> None:
-    counts = reading.counts
+def _note_passed_over(files: Files, checker: RowChecker) -> None:
+    counts = checker.counts
     counts.empty_files, counts.other_files = len(files.empty), len(files.other)
     counts.passed_over = [str(path) for path in sorted([*files.empty, *files.other])[:NAMED]]
 
 
-def _no_usable_text(source: DataSource, reading: RowChecker) -> DataError:
-    counts = reading.counts
+def _no_usable_text(source: DataSource, checker: RowChecker) -> DataError:
+    counts = checker.counts
     if counts.faults:
         skipped = f"{counts.bad:,} rows and {counts.unreadable:,} files or parts of files cannot be used"
         return DataError(f"{source.source}: has no usable text; {skipped}. The first: {counts.faults[0]}")

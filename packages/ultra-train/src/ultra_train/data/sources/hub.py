@@ -13,7 +13,7 @@ _ROWS_AT_ONCE = 1000
 
 
 def texts(
-    dataset: str, name: str | None, split: str, column: str, reading: RowChecker | None = None
+    dataset: str, name: str | None, split: str, column: str, checker: RowChecker | None = None
 ) -> Iterator[str]:
     """Yield the texts of one column of a data set.
 
@@ -22,23 +22,23 @@ def texts(
         name: Its configuration, or None for the default one.
         split: The split, such as ``train`` or ``train[:1%]``.
         column: The column that holds the text.
-        reading: Counts the rows, and says what a bad one means; left out, it is an error.
+        checker: Counts the rows, and says what a bad one means; left out, it is an error.
 
     Raises:
         DataError: The data set cannot be had, or lacks the column.
     """
-    reading = reading or RowChecker(dataset)
+    checker = checker or RowChecker(dataset)
     table = _load(dataset, name, split)
     if column not in table.column_names:
         raise missing_column(dataset, column, table.column_names)
     row = 0
-    for batch in _batches(table, dataset, column, reading):
+    for batch in _batches(table, dataset, column, checker):
         for value in batch:
             row += 1
-            yield from reading.text(value, f"{dataset}: row {row}", column)
+            yield from checker.text(value, f"{dataset}: row {row}", column)
 
 
-def _batches(table: Any, dataset: str, column: str, reading: RowChecker) -> Iterator[list[Any]]:
+def _batches(table: Any, dataset: str, column: str, checker: RowChecker) -> Iterator[list[Any]]:
     """Yield the column in parts; a part of a damaged copy on this machine that cannot be read is a fault."""
     import pyarrow as pa
 
@@ -48,7 +48,7 @@ def _batches(table: Any, dataset: str, column: str, reading: RowChecker) -> Iter
             yield chosen[begin : begin + _ROWS_AT_ONCE][column]
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             rows = f"rows {begin + 1} to {min(begin + _ROWS_AT_ONCE, len(chosen))}"
-            reading.unreadable(
+            checker.unreadable(
                 DataError(
                     f"{dataset}: {rows}: the copy on this machine is damaged ({error}); remove it from the "
                     "cache of datasets, so that it is fetched again."

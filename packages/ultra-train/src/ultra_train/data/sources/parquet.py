@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 4096
 
 
-def read_parquet(path: Path, column: str, reading: RowChecker) -> Iterator[str]:
+def read_parquet(path: Path, column: str, checker: RowChecker) -> Iterator[str]:
     """Yield the texts of one column; see `readers.read_file`."""
     import pyarrow as pa
 
@@ -28,7 +28,7 @@ def read_parquet(path: Path, column: str, reading: RowChecker) -> Iterator[str]:
         raise DataError(f"{path}: is not a whole Parquet file ({_first_line(error)}).") from error
     with table:
         for group in range(table.num_row_groups):
-            yield from _row_group(table, path, group, column, reading)
+            yield from _row_group(table, path, group, column, checker)
 
 
 def _opened(path: Path, column: str) -> pq.ParquetFile:
@@ -50,7 +50,7 @@ def _holds_text(kind: pa.DataType) -> bool:
 
 
 def _row_group(
-    table: pq.ParquetFile, path: Path, group: int, column: str, reading: RowChecker
+    table: pq.ParquetFile, path: Path, group: int, column: str, checker: RowChecker
 ) -> Iterator[str]:
     import pyarrow as pa
 
@@ -67,7 +67,7 @@ def _row_group(
         except (pa.ArrowException, OSError, KeyError) as error:
             row += 1
             damage = f"the row group cannot be read on ({_first_line(error)})"
-            reading.unreadable(DataError(f"{where()}: {damage}; fetch the file again."))
+            checker.unreadable(DataError(f"{where()}: {damage}; fetch the file again."))
             return
         if batch is None:
             return
@@ -75,9 +75,9 @@ def _row_group(
             row += 1
             if isinstance(value, UnicodeDecodeError):
                 byte = f"byte 0x{value.object[value.start]:02x} at place {value.start + 1}"
-                reading.bad(DataError(f"{where()}: column {column!r} is not UTF-8 ({byte})."))
+                checker.bad(DataError(f"{where()}: column {column!r} is not UTF-8 ({byte})."))
             else:
-                yield from reading.text(value, where(), column)
+                yield from checker.text(value, where(), column)
 
 
 def _values(array: pa.Array) -> list[Any]:

@@ -25,25 +25,25 @@ _LONGEST_LINE = 2**28
 """Bytes; a line is held in memory as a whole."""
 
 
-def read_file(path: Path, column: str = "text", reading: RowChecker | None = None) -> Iterator[str]:
+def read_file(path: Path, column: str = "text", checker: RowChecker | None = None) -> Iterator[str]:
     """Yield the texts of one file.
 
     Args:
         path: A file whose name ends in one of `SUFFIXES`.
         column: The column that holds the text, where the format has columns.
-        reading: Counts the rows, and says what a bad one means; left out, it is an error.
+        checker: Counts the rows, and says what a bad one means; left out, it is an error.
 
     Raises:
         DataError: The file is missing, unreadable, binary, not UTF-8, broken, or lacks the column.
     """
-    reading = reading or RowChecker(str(path))
-    reading.counts.files += 1
+    checker = checker or RowChecker(str(path))
+    checker.counts.files += 1
     try:
-        yield from READERS[suffix(path)](path, column, reading)
+        yield from READERS[suffix(path)](path, column, checker)
     except OSError as error:
-        reading.unreadable(DataError(f"{path}: cannot be read ({error.strerror or error})."))
+        checker.unreadable(DataError(f"{path}: cannot be read ({error.strerror or error})."))
     except DataError as fault:
-        reading.unreadable(fault)
+        checker.unreadable(fault)
 
 
 def suffix(path: Path) -> str:
@@ -103,15 +103,15 @@ def _binary(where: str) -> DataError:
     )
 
 
-def _text(path: Path, column: str, reading: RowChecker) -> Iterator[str]:
+def _text(path: Path, column: str, checker: RowChecker) -> Iterator[str]:
     for number, line, fault in _lines(path):
         if fault is not None:
-            reading.bad(fault)
+            checker.bad(fault)
         else:
-            yield from reading.text(line, f"{path}:{number}", column)
+            yield from checker.text(line, f"{path}:{number}", column)
 
 
-def _json_lines(path: Path, column: str, reading: RowChecker) -> Iterator[str]:
+def _json_lines(path: Path, column: str, checker: RowChecker) -> Iterator[str]:
     for number, line, fault in _lines(path):
         where = f"{path}:{number}"
         value: object = None
@@ -121,9 +121,9 @@ def _json_lines(path: Path, column: str, reading: RowChecker) -> Iterator[str]:
             except DataError as error:
                 fault = error
         if fault is not None:
-            reading.bad(fault)
+            checker.bad(fault)
         else:
-            yield from reading.text(value, where, column)
+            yield from checker.text(value, where, column)
 
 
 def _json_row(line: str, where: str, column: str) -> object:
@@ -146,7 +146,7 @@ def _json_row(line: str, where: str, column: str) -> object:
     return row[column]
 
 
-def _delimited(path: Path, column: str, reading: RowChecker) -> Iterator[str]:
+def _delimited(path: Path, column: str, checker: RowChecker) -> Iterator[str]:
     rows = _table(path, "\t" if suffix(path).startswith(".tsv") else ",")
     begin, header = 1, list[str]()
     for begin, header, fault in rows:  # noqa: B007
@@ -161,11 +161,11 @@ def _delimited(path: Path, column: str, reading: RowChecker) -> Iterator[str]:
             hint = ' Put a text that holds the delimiter in "quotes".' if len(row) > len(header) else ""
             fault = DataError(f"{where}: has {len(row)} fields, but the header has {len(header)}.{hint}")
         if fault is not None:
-            reading.bad(fault)
+            checker.bad(fault)
         elif not row:
-            reading.blank()
+            checker.blank()
         else:
-            yield from reading.text(row[index], where, column)
+            yield from checker.text(row[index], where, column)
 
 
 def _table(path: Path, delimiter: str) -> Iterator[tuple[int, list[str], DataError | None]]:

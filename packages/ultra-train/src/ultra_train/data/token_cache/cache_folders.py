@@ -7,14 +7,13 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ultra_train.data.cache import Notify, set_aside
 from ultra_train.data.errors import DataError
 from ultra_train.data.token_cache.manifest import MANIFEST, files_of, is_name_of_shard
-
-Say = Callable[[str], None]
 
 
 @contextmanager
@@ -49,23 +48,16 @@ def remove_leftovers(directory: Path) -> None:
         _remove(files, entry)
 
 
-def make_way(directory: Path, say: Say) -> None:
+def make_way(directory: Path, notify: Notify) -> None:
     """Remove a build that cannot be used, but nothing that its manifest does not list.
 
-    What is left of it, or what is no build at all, is renamed, and `say` is given a line about it.
+    What is left of it, or what is no build at all, is renamed, and ``notify`` is given a line about it.
     """
     if not directory.is_symlink() and directory.is_dir() and _remove(files_of(directory), directory):
         return
-    say(f"notice: {directory} holds what is no part of a token cache; it is kept as {set_aside(directory)}")
-
-
-def set_aside(path: Path) -> Path:
-    """Rename what stands in the way, to a name that nothing has, and return that."""
-    number = 1
-    while os.path.lexists(aside := path.with_name(f"{path.name}.aside-{number}")):
-        number += 1
-    path.rename(aside)
-    return aside
+    notify(
+        f"notice: {directory} holds what is no part of a token cache; it is kept as {set_aside(directory)}"
+    )
 
 
 def _remove(files: list[Path], folder: Path) -> bool:

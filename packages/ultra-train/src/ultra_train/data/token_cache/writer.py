@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ultra_train.data.cache import Notify
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.row_checker import SourceCounts
-from ultra_train.data.token_cache.cache_folders import Say, disk_errors_explained, make_way
+from ultra_train.data.token_cache.cache_folders import disk_errors_explained, make_way
 from ultra_train.data.token_cache.duplicates import Duplicates
 from ultra_train.data.token_cache.manifest import (
     MANIFEST,
@@ -127,7 +128,7 @@ class ShardWriter:
         self._pending, self._pending_tokens = [], 0
 
 
-def put_in_place(folder: Path, manifest: Manifest, directory: Path, say: Say) -> Manifest:
+def put_in_place(folder: Path, manifest: Manifest, directory: Path, notify: Notify) -> Manifest:
     """Give a finished build its name, and return the manifest of the build that has it then.
 
     A damaged build makes way. When another process was faster and its build is whole, that one is used: its
@@ -143,5 +144,5 @@ def put_in_place(folder: Path, manifest: Manifest, directory: Path, say: Say) ->
         return True
 
     with disk_errors_explained(directory.parent):
-        ours = files.put_in_place(folder, directory, whole, lambda: make_way(directory, say))
+        ours = files.put_in_place(folder, directory, whole, lambda: make_way(directory, notify))
     return manifest if ours else there[0]

@@ -11,11 +11,12 @@ import torch
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 
 from ultra_core.errors import UltraError
-from ultra_train.hf.model_inputs import check_weight_shapes, describe_error, num_embeddings
+from ultra_train.hf.errors import check_weight_shapes, describe_error
 from ultra_train.hf.precision import DTYPE_NAMES, stored_dtype
 from ultra_train.hf.sequence_length import can_read, configured_length, max_readable_length
 from ultra_train.hf.stateless import make_stateless
 from ultra_train.hf.verbosity import transformers_errors_only
+from ultra_train.hf.vocabulary import num_embeddings
 from ultra_train.trainer.non_finite import all_finite
 
 _WRAPPERS = r"^(?:_orig_mod\.|module\.)+"

@@ -15,10 +15,10 @@ from transformers.trainer_utils import EvalLoopOutput
 from ultra_core.errors import UltraError
 from ultra_train.data.batches.batch_plan import BatchPlan, PlannedBatch
 from ultra_train.data.token_cache.shards import TokenShards
-from ultra_train.hf.model_inputs import describe_error
-from ultra_train.hf.preserve_state import preserve_state
+from ultra_train.hf.errors import describe_error
+from ultra_train.hf.probe import preserve_state
+from ultra_train.hf.vocabulary import num_token_ids
 from ultra_train.tasks.mlm.head import MaskedHead, labelled
-from ultra_train.tokenizer.training import num_ids
 from ultra_train.trainer.mixin import UltraTrainerMixin
 
 
@@ -140,7 +140,7 @@ class MLMTrainer(UltraTrainerMixin, Trainer):
 
 def most_frequent_token(shards: TokenShards, tokenizer: Any, sample: int = 100_000) -> int:
     """Return the commonest ordinary token of (at most ``sample`` of) the training documents."""
-    counts = np.zeros(num_ids(tokenizer), dtype=np.int64)
+    counts = np.zeros(num_token_ids(tokenizer), dtype=np.int64)
     chosen = np.unique(np.linspace(0, len(shards) - 1, min(sample, len(shards))).astype(np.int64))
     for part in np.array_split(chosen, -(-len(chosen) // 4096)):
         counts += np.bincount(shards.gather(part)[0], minlength=len(counts))

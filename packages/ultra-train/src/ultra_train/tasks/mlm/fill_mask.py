@@ -11,10 +11,12 @@ import torch
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from ultra_core.errors import UltraError, did_you_mean, listed
-from ultra_train.hf.model_inputs import check_weight_shapes, describe_error, logits_of
+from ultra_train.hf.errors import check_weight_shapes, describe_error
+from ultra_train.hf.probe import logits_of
 from ultra_train.hf.sequence_length import configured_length, max_readable_length
+from ultra_train.hf.vocabulary import num_token_ids
 from ultra_train.run.folder import CHECKPOINTS, MODEL
-from ultra_train.tokenizer.training import load_tokenizer, num_ids
+from ultra_train.tokenizer.loading import load_tokenizer
 
 MASKS = ("[MASK]", "<mask>")
 """How a blank may be written, whatever the model's own mask token is."""
@@ -144,7 +146,7 @@ def guesses(network: Any, tokenizer: Any, text: str, top_k: int = 5) -> list[lis
     network.train(was_training)
     blanks = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().flatten().tolist()
     logits[:, list(tokenizer.all_special_ids)] = -torch.inf
-    logits = logits[:, : num_ids(tokenizer)]  # rows of the vocabulary that the tokenizer has no token for
+    logits = logits[:, : num_token_ids(tokenizer)]  # the model may have embeddings without a token
     there = int(logits[0].isfinite().sum())
     if not there:
         raise FillMaskError(

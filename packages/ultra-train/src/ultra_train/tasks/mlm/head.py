@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ultra_blocks.heads import IGNORED, mlm_loss
-from ultra_train.hf.model_inputs import describe_error, logits_of, probe_inputs
-from ultra_train.hf.preserve_state import preserve_state
+from ultra_train.hf.errors import describe_error
+from ultra_train.hf.probe import logits_of, preserve_state, probe_inputs
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Largest difference between both ways, relative to the largest number; matrix products of other shapes

@@ -24,9 +24,10 @@ from ultra_train.data.batches.loader import BatchLoader
 from ultra_train.data.batches.masking import MLMCollator
 from ultra_train.data.sources.data_source import DataSource, identity, read_sources, read_texts
 from ultra_train.data.sources.summary import data_event, table
-from ultra_train.data.token_cache.prepare import prepare
+from ultra_train.data.token_cache.build import prepare
 from ultra_train.data.token_cache.shards import TokenShards
 from ultra_train.hf.precision import DTYPE_NAMES, DTYPES, Precision, convert_saved
+from ultra_train.hf.vocabulary import num_token_ids
 from ultra_train.run.folder import TOKENIZER
 from ultra_train.run.tokenizer import provide
 from ultra_train.system.files import expand_user
@@ -36,7 +37,8 @@ from ultra_train.tasks.mlm.evaluation import MLMTrainer, PlannedBatches, most_fr
 from ultra_train.tasks.mlm.guesses import guesses_table, sentence_with_a_blank
 from ultra_train.tasks.sentence_modules import write_sentence_modules
 from ultra_train.tokenizer.files import may_be_trained_into
-from ultra_train.tokenizer.training import load_tokenizer, num_ids, train_tokenizer
+from ultra_train.tokenizer.loading import load_tokenizer
+from ultra_train.tokenizer.training import train_tokenizer
 from ultra_train.trainer.mixin import UltraTrainerMixin
 
 
@@ -72,7 +74,7 @@ class MLM(Task):
             num_workers=training.num_workers,
             documents_per_chunk=training.dataset_batch_size,
             on_bad_rows=training.on_bad_rows,
-            say=self.say,
+            notify=self.say,
         )
         for line in table(self.train.counts):
             self.say(f"      {line}")
@@ -113,7 +115,7 @@ class MLM(Task):
                 sources,
                 cache_dir=self.preset.training.cache_dir,
                 on_bad_rows=self.preset.training.on_bad_rows,
-                say=self.say,
+                notify=self.say,
             )
             return train_tokenizer(texts, output_dir=folder, **settings)
 
@@ -141,7 +143,7 @@ class MLM(Task):
                 f"the tokenizer {named or ''} knows no tokens but special ones; are its files there "
                 "(tokenizer.json, or those of a slow tokenizer)?"
             )
-        model, needed = self.preset.model, num_ids(self.tokenizer)
+        model, needed = self.preset.model, num_token_ids(self.tokenizer)
         if model is not None and needed > model.vocab_size:
             raise UltraError(
                 f"the tokenizer has {needed:,} tokens, but model.vocab_size is {model.vocab_size:,}; set "
@@ -178,7 +180,7 @@ class MLM(Task):
         base = load_base(
             name,
             dtype=DTYPES[training.weights_dtype],
-            tokens=num_ids(self.tokenizer),
+            tokens=num_token_ids(self.tokenizer),
             trust_remote_code=trust,
         )
         kind = type(base.model).__name__

@@ -5,8 +5,7 @@ from importlib import metadata
 import pytest
 
 from ultra_train.data.errors import DataError
-from ultra_train.data.es_commands import sentences as es_commands
-from ultra_train.data.es_commands.sentences import LANGUAGES, sentences
+from ultra_train.data.es_commands import LANGUAGES, commands, sentences
 
 
 @pytest.fixture
@@ -37,17 +36,17 @@ def test_the_sentences_are_what_people_say(cache):
 def test_building_again_gives_the_same_and_the_cache_is_used(cache, monkeypatch):
     kept = sentences("nb", cache_dir=cache)
     assert sentences("nb") == kept
-    monkeypatch.setattr(es_commands, "_built", lambda language: pytest.fail("built again"))
+    monkeypatch.setattr(commands, "_built", lambda language: pytest.fail("built again"))
     assert sentences("nb", cache_dir=cache) == kept
 
 
 def test_a_broken_cache_is_built_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(es_commands, "_built", lambda language: [es_commands.Sentence("hola", "t")])
+    monkeypatch.setattr(commands, "_built", lambda language: [commands.Sentence("hola", "t")])
     sentences("es", cache_dir=tmp_path)
     (path,) = tmp_path.iterdir()
     for content in (b"", gzip.compress(json.dumps([["hola", "t"]]).encode())[:-4], gzip.compress(b"[[1")):
         path.write_bytes(content)
-        assert sentences("es", cache_dir=tmp_path) == [es_commands.Sentence("hola", "t")]
+        assert sentences("es", cache_dir=tmp_path) == [commands.Sentence("hola", "t")]
 
 
 def test_a_missing_package_names_the_extra(monkeypatch):
@@ -61,4 +60,4 @@ def test_a_missing_package_names_the_extra(monkeypatch):
 
 def test_every_language_has_a_file():
     for language in LANGUAGES:
-        assert es_commands._language(language)["slots"]["area"]
+        assert commands._language(language)["slots"]["area"]

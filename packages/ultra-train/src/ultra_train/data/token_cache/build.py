@@ -20,16 +20,17 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ultra_train.data.cache import Notify
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.data_source import DataSource, identity, read_records
 from ultra_train.data.sources.row_checker import OnBadRows, RowChecker
-from ultra_train.data.token_cache.cache_folders import Say, unfinished
+from ultra_train.data.token_cache.cache_folders import unfinished
 from ultra_train.data.token_cache.manifest import DamagedBuild, Manifest, check
 from ultra_train.data.token_cache.shards import TokenShards, open_build
 from ultra_train.data.token_cache.text_encoder import TextEncoder, encode_all
 from ultra_train.data.token_cache.writer import ShardWriter, put_in_place
+from ultra_train.hf.vocabulary import num_token_ids
 from ultra_train.system.files import expand_user
-from ultra_train.tokenizer.training import num_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -52,7 +53,7 @@ def prepare(
     max_documents: int | None = None,
     on_bad_rows: OnBadRows = "error",
     progress: Progress | None = None,
-    say: Say = _log.warning,
+    notify: Notify = _log.warning,
 ) -> tuple[TokenShards, TokenShards]:
     """Return the training and the evaluation documents of the sources, tokenised, memory-mapped.
 
@@ -69,7 +70,7 @@ def prepare(
         max_documents: Texts that are read at most, over all sources in their order; None reads all.
         on_bad_rows: Whether a row that cannot be used is an error, or is skipped, counted and named.
         progress: Called as ``progress(documents, tokens)`` after each chunk.
-        say: Called with a line about a build that is damaged.
+        notify: Called with a line about a build that is damaged.
 
     Raises:
         DataError: A source cannot be used, `max_length` has no room for text, or the disk is full.
@@ -88,34 +89,36 @@ def prepare(
         about["on_bad_rows"] = on_bad_rows
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
     directory = expand_user(cache_dir) / f"tokens-{key}"
-    manifest = _found(directory, say)
+    manifest = _found(directory, notify)
     if manifest is None:
         with unfinished(directory) as folder:
-            writer = ShardWriter(folder, num_ids(tokenizer))
+            writer = ShardWriter(folder, num_token_ids(tokenizer))
             for source in sources:
-                reading = RowChecker(source.source, on_bad_rows)
-                writer.begin_source(reading.counts)
+                checker = RowChecker(source.source, on_bad_rows)
+                writer.begin_source(checker.counts)
                 room = None if max_documents is None else max(0, max_documents - writer.texts)
-                texts = islice(read_records(source, cache_dir=cache_dir, reading=reading, say=say), room)
+                texts = islice(
+                    read_records(source, cache_dir=cache_dir, checker=checker, notify=notify), room
+                )
                 for encoded in encode_all(
                     texts, encoder, num_workers=num_workers, chunk_size=documents_per_chunk
                 ):
                     writer.append(encoded)
                     if progress is not None:
                         progress(writer.documents, writer.tokens)
-            manifest = put_in_place(folder, writer.finish(about), directory, say)
+            manifest = put_in_place(folder, writer.finish(about), directory, notify)
     weights = [source.weight for source in sources]
     return open_build(directory, manifest, eval_fraction=eval_fraction, seed=seed, weights=weights)
 
 
-def _found(directory: Path, say: Say) -> Manifest | None:
+def _found(directory: Path, notify: Notify) -> Manifest | None:
     """Return the manifest of a whole build; None when there is none, after a line when it is damaged."""
     if not os.path.lexists(directory):
         return None
     try:
         return check(directory)
     except DamagedBuild as damage:
-        say(f"notice: token cache: {damage}; the texts are tokenised again")
+        notify(f"notice: token cache: {damage}; the texts are tokenised again")
         return None
 
 

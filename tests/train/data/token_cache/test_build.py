@@ -9,10 +9,10 @@ import time
 import numpy as np
 import pytest
 
-from ultra_train.data import build, places, writer
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.data_source import DataSource, read_sources
-from ultra_train.data.token_cache.prepare import prepare
+from ultra_train.data.token_cache import build, cache_folders, writer
+from ultra_train.data.token_cache.build import prepare
 
 
 def _all(shards):
@@ -153,9 +153,9 @@ def test_a_build_that_lost_a_part_is_built_again(corpus, tokenizer, tmp_path):
 
 _KILLED = """
     import sys, time
-    from ultra_train.data import build, places, writer
+    from ultra_train.data.token_cache import build, cache_folders, writer
     from ultra_train.data.sources.data_source import read_sources
-    from ultra_train.tokenizer.training import load_tokenizer
+    from ultra_train.tokenizer.loading import load_tokenizer
 
     corpus, tokenizer, cache = sys.argv[1:]
     writer._TOKENS_A_SHARD = 100
@@ -198,11 +198,11 @@ def test_a_killed_build_is_not_mistaken_for_one_and_is_cleared(corpus, tokenizer
 def test_an_unfinished_build_of_a_living_process_is_left_alone(corpus, tokenizer, tmp_path):
     train, _ = prepare(read_sources(str(corpus)), tokenizer, max_length=64, cache_dir=tmp_path)
     with subprocess.Popen(["sleep", "60"]) as other:
-        working = train.directory.with_name(f"{places._prefix(train.directory)}{other.pid}.0123abcd")
+        working = train.directory.with_name(f"{cache_folders._prefix(train.directory)}{other.pid}.0123abcd")
         working.mkdir()
-        places.remove_leftovers(train.directory)
+        cache_folders.remove_leftovers(train.directory)
         assert working.exists()
         other.kill()
     time.sleep(0.05)
-    places.remove_leftovers(train.directory)
+    cache_folders.remove_leftovers(train.directory)
     assert not working.exists()

@@ -22,10 +22,10 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+from ultra_train.data.cache import Notify, set_aside
 from ultra_train.data.errors import DataError
 from ultra_train.data.es_commands.expand import Expander
 from ultra_train.data.es_commands.grammar import Grammar
-from ultra_train.data.token_cache.cache_folders import Say, set_aside
 
 LANGUAGES = ("es", "nb", "da", "sv", "en")
 
@@ -46,14 +46,14 @@ class Sentence(NamedTuple):
 
 
 def sentences(
-    language: str, *, cache_dir: str | Path | None = None, say: Say = _log.warning
+    language: str, *, cache_dir: str | Path | None = None, notify: Notify = _log.warning
 ) -> list[Sentence]:
     """Return the commands of a language, without repetitions, in an order that is always the same.
 
     Args:
         language: One of `LANGUAGES`.
         cache_dir: Where they are kept once they are built; None keeps nothing.
-        say: Called with a line when what is kept there is damaged.
+        notify: Called with a line when what is kept there is damaged.
 
     Raises:
         DataError: The package with the templates is not installed.
@@ -68,7 +68,7 @@ def sentences(
     except FileNotFoundError:
         pass
     except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
-        say(f"notice: {path} is damaged ({error}); it is set aside, and the sentences are built again")
+        notify(f"notice: {path} is damaged ({error}); it is set aside, and the sentences are built again")
         damaged = True
     built = list(_built(language))
     with suppress(OSError):  # what is kept only spares building it again: the disk may be full or read-only

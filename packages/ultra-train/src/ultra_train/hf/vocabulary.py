@@ -1,0 +1,19 @@
+"""The number of token ids of a tokenizer and of a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def num_token_ids(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the greatest id of a tokenizer plus one, which is more than its length if there are gaps."""
+    return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=-1))
+
+
+def num_embeddings(model: Any) -> int:
+    """Return the number of tokens that a model has embeddings for."""
+    size = getattr(model.config, "vocab_size", None)
+    return int(size if isinstance(size, int) else model.get_input_embeddings().weight.shape[0])
