@@ -21,17 +21,34 @@ def uv(session: nox.Session, *command: str) -> None:
     session.run("uv", *command, external=True)
 
 
+def run_tests(session: nox.Session, *options: str) -> None:
+    """Run pytest in one process a core; ``-n 0`` among the session's arguments runs it in this one."""
+    uv(session, "run", "pytest", "-q", "-n", "auto", "--dist", "worksteal", *options, *session.posargs)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Every test, or those that the arguments name."""
-    uv(session, "run", "pytest", *session.posargs)
+    run_tests(session)
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """The tests of the inner loop: all but those of files that are marked as slow."""
+    run_tests(session, "-m", "not slow")
 
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """Every test, with eight times the hypothesis examples."""
+    """Every test, with twenty times the hypothesis examples."""
     session.env["HYPOTHESIS_PROFILE"] = "nightly"
-    uv(session, "run", "pytest", *session.posargs)
+    run_tests(session)
+
+
+@nox.session
+def mutations(session: nox.Session) -> None:
+    """Make random source lines wrong, one at a time, and list those that no test notices."""
+    uv(session, "run", "python", "tests/mutations", *session.posargs)
 
 
 @nox.session

@@ -1,13 +1,20 @@
-"""Shared by every test: a fixed hypothesis profile, one torch thread, third-party plugins switched off."""
+"""Shared by every test: a fixed hypothesis profile, one thread a process, third-party plugins switched off."""
 
 import os
+import signal
 
 os.environ.setdefault("ULTRA_DISABLE_PLUGINS", "*")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# As many processes run tests as there are cores, and some tests start processes of their own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts background jobs so; tests interrupt child processes and expect them to stop.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile(
     "ci",
