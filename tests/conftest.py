@@ -1,4 +1,4 @@
-"""Shared by every test: a fixed hypothesis profile, one thread a process, third-party plugins switched off."""
+"""Shared by every test: a hypothesis profile, one thread a process, third-party plugins switched off."""
 
 import os
 import signal

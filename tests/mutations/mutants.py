@@ -35,7 +35,7 @@ class Mutant:
 
 
 def draw(tree: Path, seed: int, count: int) -> list[Mutant]:
-    """Draw lines of the four packages, each as likely as any other that can be made wrong, and one edit each."""
+    """Draw lines of the four packages, all of them equally likely, and one edit of each."""
     by_line = {}
     for path in sorted(tree.glob("packages/*/src/**/*.py")):
         source = path.read_text("utf-8")
@@ -68,7 +68,7 @@ def write(path: Path, mutants: list[Mutant]) -> None:
 
 
 def locate(mutant: Mutant, tree: Path) -> Mutant | None:
-    """Find a mutant's line in another tree; None if it is in no file, or in several and none is the likely one.
+    """Find a mutant's line in another tree; None if it is in no file, or in several and none is likely.
 
     The likely one is in the function of the same name, then in the file of the same path or name, and then
     nearest to the old line.

@@ -1,7 +1,6 @@
 """Shared by the tests of ultra-train: a cache, and seeded damage to files of JSON and YAML."""
 
 import json
-import os
 import random
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+from support.profile import NIGHTLY
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from support.forked_run import ForkedRun
 
 PRESET = """
 model_class: frankenstein
@@ -89,3 +94,19 @@ def run_tiny(tiny_preset: Path) -> Callable[..., Path]:
 def finished_run(run_tiny: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a finished run; read it, never change it."""
     return run_tiny(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def start(tiny_preset, tmp_path) -> Iterator[Callable[..., ForkedRun]]:
+    """Start a run; what is left of it at the end of the test is killed."""
+    runs = []
+
+    def begin(*arguments: str, **options: Any) -> ForkedRun:
+        given = ["run", str(tiny_preset), "--output-dir", str(tmp_path / "runs"), "--device", "cpu"]
+        runs.append(ForkedRun([*given, *arguments], tmp_path / f"output{len(runs)}", **options))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        with suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,46 +14,20 @@ from ultra_train.trainer import saving
 from ultra_train.trainer.checkpoints import writing
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 
-SCRIPT = """
-import sys, time
-import torch
-torch.set_num_threads(1)
-from ultra_train.callbacks.progress import ProgressCallback
-slow = lambda self, args, state, control, **kwargs: time.sleep(0.1)
-ProgressCallback.on_step_end = slow
-from ultra_train.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def start(preset: Path, runs: Path, *arguments: str) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", SCRIPT, "run", str(preset), "--output-dir", str(runs), "--device", "cpu"]
-    return subprocess.Popen(
-        [*command, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def wait_for(condition, process: subprocess.Popen) -> None:
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.01)
-
 
 def weights(folder: Path) -> bytes:
     return (folder / "model" / "model.safetensors").read_bytes()
 
 
 @pytest.fixture
-def killed_run(tiny_preset, tmp_path):
+def killed_run(start, tmp_path):
     """A run that was killed outright, some updates after its first checkpoint."""
-    process = start(tiny_preset, tmp_path)
-    folder = tmp_path / "tiny"
-    wait_for(lambda: list_checkpoints(folder / "checkpoints"), process)
-    time.sleep(0.25)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    run = start()
+    folder = tmp_path / "runs" / "tiny"
+    run.wait_for(lambda: list_checkpoints(folder / "checkpoints"))
+    time.sleep(0.15)
+    os.kill(run.pid, signal.SIGKILL)
+    assert run.ended() == -signal.SIGKILL
     return folder
 
 
@@ -67,18 +39,19 @@ def test_killed_outright(killed_run, run_tiny, finished_run):
     assert steps == list(range(1, 13))
 
 
-def test_control_c_saves_a_checkpoint_and_says_how_to_go_on(tiny_preset, tmp_path, run_tiny, finished_run):
-    process = start(tiny_preset, tmp_path)
-    folder = tmp_path / "tiny"
-    wait_for(lambda: '"loss"' in _text(folder / "metrics.jsonl"), process)
-    process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == 130, output
-    assert re.search(r"stopped after update \d+ of 12.*Go on with: ultra-train run .* --resume", output)
-    assert "Traceback" not in output
+def test_control_c_saves_a_checkpoint_and_says_how_to_go_on(start, tmp_path, run_tiny, finished_run):
+    run = start()
+    folder = tmp_path / "runs" / "tiny"
+    run.wait_for(lambda: '"loss"' in _text(folder / "metrics.jsonl"))
+    os.kill(run.pid, signal.SIGINT)
+    assert run.ended() == 130, run.text
+    assert re.search(
+        r"stopped after update \d+ of 12.*Go on with: ultra-train run .* --resume", run.text, re.DOTALL
+    )
+    assert "Traceback" not in run.text
     (checkpoint, *_) = list_checkpoints(folder / "checkpoints")
     assert checkpoint.step not in (4, 8, 12) or checkpoint.damage() is None
-    run_tiny(tmp_path, resume=True)
+    run_tiny(folder.parent, resume=True)
     assert weights(folder) == weights(finished_run)
 
 
