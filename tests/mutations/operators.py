@@ -115,7 +115,7 @@ def _parses(lines: list[bytes], edit: Edit) -> bool:
 
 
 def _left_alone(tree: ast.AST) -> set[ast.AST]:
-    """Return nodes that are never edited: imports, ``__all__``, f-strings, annotations that are mere types."""
+    """Return the nodes of imports, ``__all__``, f-strings and mere types, which are never edited."""
     skipped: set[ast.AST] = set()
     for node in ast.walk(tree):
         roots: list[ast.AST | None] = []

@@ -154,7 +154,9 @@ def test_a_vocabulary_larger_than_the_model_is_refused(run_tiny, tmp_path):
         run_tiny(tmp_path, "model.vocab_size=280")
 
 
-def test_a_full_disk_is_a_clear_error_and_leaves_nothing_half_written(run_tiny, tmp_path, monkeypatch):
+def test_a_full_disk_is_a_clear_error_and_leaves_nothing_half_written(
+    run_tiny, finished_run, tmp_path, monkeypatch
+):
     import errno
 
     from ultra_train.trainer import saving
@@ -173,8 +175,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing_half_written(run_tiny, 
     assert [p.name for p in root.iterdir()] == ["checkpoint-4"]
     monkeypatch.undo()
     folder = run_tiny(tmp_path, resume=True)
-    whole = run_tiny(tmp_path / "whole")
-    same = [(f / "model" / "model.safetensors").read_bytes() for f in (folder, whole)]
+    same = [(f / "model" / "model.safetensors").read_bytes() for f in (folder, finished_run)]
     assert same[0] == same[1]
 
 
