@@ -34,13 +34,17 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def quick(session: nox.Session) -> None:
-    """The tests of the inner loop: all but those of files that are marked as slow."""
-    run_tests(session, "-m", "not slow")
+    """The tests of the inner loop: few hypothesis examples, and nothing that is marked as slow.
+
+    It ends with the tests that took more than a second: those to mark, or to make faster.
+    """
+    session.env["HYPOTHESIS_PROFILE"] = "quick"
+    run_tests(session, "-m", "not slow", "--durations=10", "--durations-min=1")
 
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """Every test, with twenty times the hypothesis examples."""
+    """Every test, with many hypothesis examples and damaged files."""
     session.env["HYPOTHESIS_PROFILE"] = "nightly"
     run_tests(session)
 
