@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import ultra_optim
 from ultra_core import optimizers
 from ultra_core.plugins.signatures import read_options
-from ultra_optim.base import NEAR
 from ultra_optim.contract.traits import MATRIX_KINDS
+from ultra_optim.engine.sizes import CACHED_BATCH
 from ultra_optim.families.matrices import matrices_in, matrix_layout
 
 RATES = {"prodigy": 1.0}
@@ -247,7 +247,7 @@ def moved_bytes(side: Side, name: str = "adamw") -> int:
     state = side.optimizer.state  # type: ignore[attr-defined]
     total = 2 * side.state_bytes()
     for p in side.held:
-        again = READ_AGAIN.get(name, 0) if p.numel() > NEAR else 0
+        again = READ_AGAIN.get(name, 0) if p.numel() > CACHED_BATCH else 0
         total += p.numel() * p.element_size() * (3 + again + READ_AGAIN_AFTER_ALL.get(name, 0))
         if name in ONLY_READ:
             total -= state[p][ONLY_READ[name]].numel() * state[p][ONLY_READ[name]].element_size()

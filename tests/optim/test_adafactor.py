@@ -84,11 +84,11 @@ def test_a_convolution_is_one_matrix(channels_last: bool) -> None:
 
 
 def test_large_matrices_are_taken_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ultra_optim.families import factored
+    from ultra_optim.engine import sizes
 
     g = gradients([torch.empty(2, 30, 7)], 1)[0][0]
     whole = moved({"kind": "expert"}, [g])[0]
-    monkeypatch.setattr(factored, "PART", 60)
+    monkeypatch.setattr(sizes, "PIECE", 60)
     assert error(moved({"kind": "expert"}, [g])[0], whole) < 1e-6
 
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from ultra_optim import AdamMini, base
+from ultra_optim import AdamMini
 from ultra_optim.adam_mini import count_blocks
+from ultra_optim.engine import sizes
 
 
 def kept(shape: tuple[int, ...], **group: object) -> tuple[int, ...]:
@@ -67,7 +68,7 @@ def test_slices_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         return p.detach()
 
     whole = end()
-    monkeypatch.setattr(base, "SLICE", 10)
+    monkeypatch.setattr(sizes, "PIECE", 10)
     torch.testing.assert_close(end(), whole)
 
 

@@ -12,6 +12,7 @@ from pytorch_optimizer.optimizer import flash_adamw
 from torch import Tensor, nn
 
 from ultra_optim import AdamW, AdamW8bit, adamw_8bit, build
+from ultra_optim.engine import sizes
 from ultra_optim.families.quantised import dequantize, state_bytes
 from ultra_optim.testing import cases, check_optimizer
 
@@ -132,6 +133,6 @@ def test_an_element_whose_gradient_stays_away_does_not_explode() -> None:
 
 def test_slices_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = grown(3)
-    monkeypatch.setattr(adamw_8bit, "SLICE", 1024)
+    monkeypatch.setattr(sizes, "TORCH_SLICE", 1024)
     pieces, _ = grown(3)
     assert float((whole - pieces).detach().abs().max()) < 1e-7

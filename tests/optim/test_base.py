@@ -1,17 +1,14 @@
-"""The walk over groups and the slices of the CPU path."""
+"""The base class: when updates run, batches, autocast, and the former name of a method."""
+
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ultra_optim import base, build
-from ultra_optim.base import batches, elementwise, wide_dtype
-from ultra_optim.engine import passes as slices
-
-
-@pytest.fixture(autouse=True)
-def _short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices, "SLICE", 64)
+from ultra_optim import build
+from ultra_optim.base import Optimizer, batches
+from ultra_optim.engine import sizes
 
 
 def parameter(*shape: int, dtype: torch.dtype = torch.float32) -> nn.Parameter:
@@ -20,57 +17,50 @@ def parameter(*shape: int, dtype: torch.dtype = torch.float32) -> nn.Parameter:
     return p
 
 
-def test_slices_cover_everything_once() -> None:
-    params = [parameter(n) for n in (3, 250, 100, 4, 1, 300)] + [
-        parameter(4, 6),
-        nn.Parameter(torch.randn(6, 4).t()),
-    ]
-    params[-1].grad = torch.randn(4, 6)
-    before = [p.detach().clone() for p in params]
-    state = [torch.zeros_like(p) for p in params]
-    calls: list[list[int]] = []
+class Recorded(Optimizer):
+    """Notes when its update function is called."""
 
-    def update(ps: list[Tensor], gs: list[Tensor], ss: list[Tensor], *, rate: float) -> None:
-        calls.append([p.numel() for p in ps])
-        torch._foreach_add_(ps, gs, alpha=-rate)
-        torch._foreach_add_(ss, gs)
+    state_names = frozenset()
 
-    with torch.no_grad():
-        elementwise(update, params, state, rate=0.5)
-    for p, b, s in zip(params, before, state, strict=True):
-        torch.testing.assert_close(p.detach(), b - 0.5 * p.grad)
-        torch.testing.assert_close(s, p.grad)
-    contiguous = [size for call in calls[:-1] for size in call]
-    assert max(contiguous) <= 128
-    assert len(calls) == 1 + 4 + 2 + 5 + 1
-    assert calls[-1] == [24]
+    def __init__(
+        self, params: Any, *, lr: float = 1.0, compile: bool | None = None, old: bool = False
+    ) -> None:
+        self.old, self.events = old, []
+        super().__init__(params, {"lr": lr}, compile=compile)
+
+    def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        def move(params: list[Tensor], grads: list[Tensor], *, lr: float) -> None:
+            self.events.append(f"moved {group['lr']}")
+            torch._foreach_add_(params, grads, alpha=-lr)
+
+        (self.later if self.old else self.enqueue)(move, params, lr=group["lr"])
+        self.events.append(f"updated {group['lr']}")
 
 
-def test_low_precision_is_rounded_once() -> None:
-    p = parameter(250, dtype=torch.bfloat16)
-    start, grad = p.detach().float(), p.grad.float()
-
-    def update(ps: list[Tensor], gs: list[Tensor]) -> None:
-        assert {t.dtype for t in ps + gs} == {torch.float32}
-        for _ in range(8):
-            torch._foreach_add_(ps, gs, alpha=-1e-3)
-
-    with torch.no_grad():
-        elementwise(update, [p])
-    expected = start.clone()
-    for _ in range(8):
-        expected -= 1e-3 * grad
-    assert torch.equal(p.detach(), expected.bfloat16())
+def recorded(**options: Any) -> Recorded:
+    ones = [nn.Parameter(torch.ones(3)) for _ in range(2)]
+    optimizer = Recorded([{"params": [p], "lr": float(i)} for i, p in enumerate(ones)], **options)
+    for p in ones:
+        p.grad = torch.ones(3)
+    optimizer.step()
+    assert [p.tolist() for p in ones] == [[1.0] * 3, [0.0] * 3]
+    return optimizer
 
 
-def test_wide_dtype() -> None:
-    pairs = {torch.bfloat16: torch.float32, torch.float16: torch.float32, torch.float32: torch.float32}
-    pairs[torch.float64] = torch.float64
-    assert all(wide_dtype(torch.empty(1, dtype=d)) == wide for d, wide in pairs.items())
+def test_plain_updates_run_at_once_and_others_after_all_groups() -> None:
+    assert recorded(compile=False).events == ["moved 0.0", "updated 0.0", "moved 1.0", "updated 1.0"]
+    events = recorded().events
+    assert events[:2] == ["updated 0.0", "updated 1.0"]
+    assert sorted(events[2:]) == ["moved 0.0", "moved 1.0"]
+
+
+def test_the_former_name_of_enqueue_warns() -> None:
+    with pytest.warns(DeprecationWarning, match=r"later\(\) is called enqueue\(\) now"):
+        assert recorded(old=True).events[:2] == ["updated 0.0", "updated 1.0"]
 
 
 def test_batches_are_bounded_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "BATCH", 10)
+    monkeypatch.setattr(sizes, "SCRATCH", 10)
     params = [parameter(n) for n in (4, 5, 3, 30, 2)]
     assert [[p.numel() for p in batch] for batch in batches(params)] == [[4, 5], [3], [30], [2]]
 

@@ -44,11 +44,11 @@ def test_row_blocks_are_matrices_of_their_own() -> None:
 
 
 def test_large_matrices_are_taken_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ultra_optim.families import factored
+    from ultra_optim.engine import sizes
 
     g = gradients([torch.empty(30, 7)], 1)[0][0]
     whole = step({}, g)
-    monkeypatch.setattr(factored, "PART", 60)
+    monkeypatch.setattr(sizes, "PIECE", 60)
     assert error(step({}, g), whole) < 1e-5
 
 

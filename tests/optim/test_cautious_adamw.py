@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ultra_optim import CautiousAdamW
-from ultra_optim.engine import passes as slices
+from ultra_optim.engine import sizes
 
 
 def test_elements_that_disagree_stay() -> None:
@@ -41,5 +41,5 @@ def test_the_mean_is_that_of_the_tensor_when_it_is_sliced(monkeypatch: pytest.Mo
         return p.detach()
 
     whole = end()
-    monkeypatch.setattr(slices, "SLICE", 16)
+    monkeypatch.setattr(sizes, "TORCH_SLICE", 16)
     torch.testing.assert_close(end(), whole)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ultra_core.contracts import ParamInfo
 from ultra_core.errors import UltraError
 from ultra_optim import Muon, build
+from ultra_optim.engine import sizes
 from ultra_optim.families import orthogonal as orthogonal_module
 from ultra_optim.testing.subject import Bag, gradients
 
@@ -168,12 +169,11 @@ def test_options_are_checked() -> None:
 
 
 def test_batches_of_scratch_space_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ultra_optim import base
 
     shapes = [(4, 6), (6, 4), (4, 6), (4, 4)]
     grads = gradients([torch.empty(s) for s in shapes], 1)[0]
     whole = moved({"params": [parameter(*s) for s in shapes], "kind": "matrix"}, copy.deepcopy(grads))
-    monkeypatch.setattr(base, "BATCH", 30)
+    monkeypatch.setattr(sizes, "SCRATCH", 30)
     cut = moved({"params": [parameter(*s) for s in shapes], "kind": "matrix"}, grads)
     for a, b in zip(whole, cut, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ultra_optim import StableAdamW
-from ultra_optim.engine import passes as slices
+from ultra_optim.engine import sizes
 
 
 def run(weight_decay: float = 0.0) -> torch.Tensor:
@@ -38,5 +38,5 @@ def test_decay_slows_down_with_it() -> None:
 
 def test_the_mean_is_that_of_the_tensor_when_it_is_sliced(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(0.1)
-    monkeypatch.setattr(slices, "SLICE", 16)
+    monkeypatch.setattr(sizes, "TORCH_SLICE", 16)
     torch.testing.assert_close(run(0.1), whole)

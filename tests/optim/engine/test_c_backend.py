@@ -16,10 +16,7 @@ from torch import Tensor, nn
 import ultra_optim
 from ultra_core.errors import UltraError
 from ultra_optim import build
-from ultra_optim.engine import c_backend as native
-from ultra_optim.engine import c_codegen as loops
-from ultra_optim.engine import compiled
-from ultra_optim.engine import passes as slices
+from ultra_optim.engine import c_backend, sizes
 from ultra_optim.testing.updates import FLAGS, UPDATES, arguments, columns_of
 
 NAMES = [
@@ -28,14 +25,14 @@ NAMES = [
 ]
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a C compiler"
-)  # not native.works(), or nothing would fail where that is wrong
+)  # not c_backend.compiler_works(), or nothing would fail where that is wrong
 
 
 @needs_compiler
 @pytest.mark.parametrize("flag", [False, True])
 @pytest.mark.parametrize("update", UPDATES, ids=lambda update: update.__name__)
 @torch.no_grad()
-def test_a_loop_does_what_the_operations_do(update: Callable[..., Any], flag: bool) -> None:
+def test_a_loop_computes_what_the_operations_compute(update: Callable[..., Any], flag: bool) -> None:
     """In float64, at lengths that fill no vector, on several rows at once and on a piece of one."""
     names, numbers = arguments(update)
     numbers = {n: flag if n in FLAGS else v for n, v in numbers.items()}
@@ -45,89 +42,15 @@ def test_a_loop_does_what_the_operations_do(update: Callable[..., Any], flag: bo
             expected, found = copy.deepcopy(some), copy.deepcopy(some)
             parts = [[t if t.ndim == 0 else t[start:stop] for t in row] for row in expected]
             sums = update(*(list(column) for column in zip(*parts, strict=True)), **numbers)
-            form = native.form_of(found[0])
-            assert form is not None
-            results = native.loop_for(update, form, numbers)(found, start, stop)
+            signature = c_backend.signature_of(found[0])
+            assert signature is not None
+            results = c_backend.loop_for(update, signature, numbers)(found, start, stop)
             for a, b in zip(expected, found, strict=True):
                 for x, y in zip(a, b, strict=True):
                     torch.testing.assert_close(y, x, rtol=bound, atol=bound)
             assert (sums is None) == (results is None)
             for x, y in zip(sums or (), results or (), strict=True):
                 torch.testing.assert_close(y, x, rtol=100 * bound, atol=100 * bound)
-
-
-CALLS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "abs": lambda x, y, z: x.abs(),
-    "add": lambda x, y, z: torch.add(x, y, alpha=3),
-    "addcdiv": lambda x, y, z: torch.addcdiv(x, y, z, value=0.5),
-    "addcmul": lambda x, y, z: torch.addcmul(x, y, z, value=0.5),
-    "clamp": lambda x, y, z: x.clamp(-0.5, 0.25),
-    "clamp_max": lambda x, y, z: x.clamp_max(0.5),
-    "clamp_min": lambda x, y, z: x.clamp_min(0.5),
-    "clone": lambda x, y, z: x.clone().mul_(2).add_(x),
-    "div": lambda x, y, z: x / y,
-    "ge": lambda x, y, z: x.clone().ge_(y),
-    "lerp": lambda x, y, z: torch.lerp(x, y, 0.3),
-    "lt": lambda x, y, z: torch.where(x < y, x, y),
-    "mul": lambda x, y, z: 3 * x * y,
-    "neg": lambda x, y, z: -x,
-    "reciprocal": lambda x, y, z: x.reciprocal(),
-    "rsqrt": lambda x, y, z: x.rsqrt(),
-    "rsub": lambda x, y, z: 2 - x,
-    "sign": lambda x, y, z: x.sign(),
-    "sqrt": lambda x, y, z: x.sqrt(),
-    "square": lambda x, y, z: x.square(),
-    "sub": lambda x, y, z: torch.sub(x, y, alpha=0.25),
-    "where": lambda x, y, z: torch.where(x >= y, y, z),
-}
-
-
-def test_every_operation_is_tried() -> None:
-    assert CALLS.keys() == loops.OPERATIONS.keys()
-
-
-@needs_compiler
-@pytest.mark.parametrize("name", CALLS)
-@torch.no_grad()
-def test_operations_on_all_kinds_of_numbers(name: str) -> None:
-    @compiled.compilable
-    def update(params: list[Tensor], grads: list[Tensor], third: list[Tensor], *, one: Any) -> None:
-        params[0].copy_(CALLS[name](params[0], grads[0], third[0]) * one)
-
-    infinity = float("inf")
-    kinds = [0.0, -0.0, 1.0, -2.5, 1e-40, infinity, -infinity, float("nan"), 0.5, -0.5]
-    pairs = torch.cartesian_prod(torch.tensor(kinds), torch.tensor(kinds))
-    for dtype in (torch.float32, torch.float64):
-        x, y = pairs.to(dtype).unbind(1)
-        rows = [[x.clone(), y.clone(), y.flip(0)] for _ in range(2)]
-        native.loop_for(update, (dtype, (False,) * 3), {"one": 1.0})(rows[:1])
-        update(*([t] for t in rows[1]), one=1.0)
-        torch.testing.assert_close(rows[0][0], rows[1][0], rtol=1e-6, atol=0, equal_nan=True)
-
-
-def test_operations_that_are_not_known() -> None:
-    def update(params: list[Tensor], grads: list[Tensor], *, rate: Any) -> None:
-        params[0].sub_(grads[0].sin() * rate)
-
-    def rounded(params: list[Tensor], grads: list[Tensor]) -> None:
-        params[0].div_(grads[0], rounding_mode="floor")
-
-    def filled(params: list[Tensor], grads: list[Tensor]) -> None:
-        params[0].copy_(grads[0].sum())
-
-    def mixed(params: list[Tensor], grads: list[Tensor]) -> None:
-        params[0].sub_(grads[0] / grads[0].sum())
-
-    with pytest.raises(
-        NotImplementedError, match=r"^update .* calls sin; known are abs, add, .*_vector_norm"
-    ):
-        loops.source_of(update, [False, False], ["rate"], {}, torch.float32)
-    with pytest.raises(NotImplementedError, match="calls div_ with 2, rounding_mode arguments"):
-        loops.source_of(rounded, [False, False], [], {}, torch.float32)
-    with pytest.raises(NotImplementedError, match="on elements and a sum"):
-        loops.source_of(filled, [False, False], [], {}, torch.float32)
-    with pytest.raises(NotImplementedError, match="on elements and a sum of all of them"):
-        loops.source_of(mixed, [False, False], [], {}, torch.float32)
 
 
 def network() -> nn.Module:
@@ -160,12 +83,12 @@ def test_training_is_the_same_and_resumes_to_the_bit_on_any_number_of_threads(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nine steps: RAdam divides by the second moment from the sixth on."""
-    monkeypatch.setattr(slices, "SLICE", 256)
-    monkeypatch.setattr(slices, "LONG", 256)
+    monkeypatch.setattr(sizes, "TORCH_SLICE", 256)
+    monkeypatch.setattr(sizes, "C_SLICE", 256)
     plain, built = network(), []
-    build_ = native._build
-    monkeypatch.setattr(native, "_made", {})
-    monkeypatch.setattr(native, "_build", lambda source: built.append(source) or build_(source))
+    build_ = c_backend._build
+    monkeypatch.setattr(c_backend, "_made", {})
+    monkeypatch.setattr(c_backend, "_build", lambda source: built.append(source) or build_(source))
     expected = train(plain, build(name, plain, total_steps=20, compile=False), range(9))
     assert not built
     before, ends = torch.get_num_threads(), []
@@ -194,14 +117,14 @@ def test_training_is_the_same_and_resumes_to_the_bit_on_any_number_of_threads(
 
 def test_threads_that_come_at_once_share_what_one_of_them_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
     together, made = threading.Barrier(3, timeout=60), []
-    monkeypatch.setattr(native, "_build", lambda source: made.append(source) or (lambda *_: None))
+    monkeypatch.setattr(c_backend, "_build", lambda source: made.append(source) or (lambda *_: None))
 
-    def update(params: list[Tensor], grads: list[Tensor], *, rate: Any) -> None:
-        params[0].sub_(grads[0] * rate)
+    def update(params: list[Tensor], grads: list[Tensor], *, lr: Any) -> None:
+        params[0].sub_(grads[0] * lr)
 
     def call() -> None:
         together.wait()
-        native.loop_for(update, (torch.float32, (False, False)), {"rate": 0.5})
+        c_backend.loop_for(update, (torch.float32, (False, False)), {"lr": 0.5})
 
     threads = [threading.Thread(target=call) for _ in range(3)]
     for thread in threads:
@@ -213,7 +136,7 @@ def test_threads_that_come_at_once_share_what_one_of_them_compiles(monkeypatch: 
 
 @needs_compiler
 def test_a_compiler_that_is_there_works() -> None:
-    assert native.works()
+    assert c_backend.compiler_works()
 
 
 @needs_compiler
@@ -230,7 +153,7 @@ def test_autograd_sees_that_parameters_have_moved() -> None:
 
 @needs_compiler
 def test_a_step_in_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_made", {})
+    monkeypatch.setattr(c_backend, "_made", {})
     with torch.inference_mode():
         model = network()
         ends = train(model, build("lion", model), range(2))
@@ -241,10 +164,10 @@ def test_a_step_in_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_compiler
 def test_a_compiler_with_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    path, *_ = native.compiler()
+    path, *_ = c_backend.compiler()
     monkeypatch.setenv("CC", f"{path} -O2")
-    assert native.compiler() == (path, "-O2")
-    assert native.works()
+    assert c_backend.compiler() == (path, "-O2")
+    assert c_backend.compiler_works()
 
 
 BETAS = dict.fromkeys(NAMES, (0.0, 0.0)) | {"adan": (0.0, 0.0, 0.0), "ademamix": (0.0, 0.0, 0.5)}
@@ -281,14 +204,14 @@ def test_averages_that_forget_everything_and_gradients_whose_squares_overflow(na
 
 @needs_compiler
 def test_numbers_of_other_types_need_no_new_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_made", {})
+    monkeypatch.setattr(c_backend, "_made", {})
     model = network()
     optimizer = build("lion", model, betas=(0, 0.99))
     for step in range(3):
         optimizer.param_groups[0]["lr"] = np.float32(0.1 / (1 + step))
         backward(model, step)
         optimizer.step()
-    assert len(native._made) == 1
+    assert len(c_backend._made) == 1
 
 
 @needs_compiler
@@ -311,13 +234,13 @@ def test_copies_are_compiled_as_the_original_is(compile: bool | None) -> None:
 
 @needs_compiler
 def test_a_group_has_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_made", {})
+    monkeypatch.setattr(c_backend, "_made", {})
     p = nn.Parameter(torch.ones(3))
     optimizer = ultra_optim.Prodigy([{"params": [p], "compile": False}])
     for _ in range(2):
         p.grad = torch.ones(3)
         optimizer.step()
-    assert not native._made
+    assert not c_backend._made
     optimizer.load_state_dict(ultra_optim.Prodigy([p]).state_dict())
 
 
@@ -350,18 +273,18 @@ def test_compilers_that_do_not_fit_are_not_used(broken: str, monkeypatch: pytest
 @needs_compiler
 @pytest.mark.parametrize("arguments", ["-std=c89 -pedantic-errors", "-Wall -Wextra -Werror"])
 def test_compilers_with_rules_of_their_own(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, *_ = native.compiler()
+    path, *_ = c_backend.compiler()
     monkeypatch.setenv("CC", f"{path} {arguments}")
-    assert native.works()
+    assert c_backend.compiler_works()
 
 
 @needs_compiler
 def test_a_loop_that_cannot_be_compiled_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(native, "_made", {})
-    assert native.works()
-    monkeypatch.setattr(native.tempfile, "tempdir", "/nowhere/at/all")
+    monkeypatch.setattr(c_backend, "_made", {})
+    assert c_backend.compiler_works()
+    monkeypatch.setattr(c_backend.tempfile, "tempdir", "/nowhere/at/all")
     model, plain = network(), network()
     ends = train(model, build("lion", model), range(3))
     expected = train(plain, build("lion", plain, compile=False), range(3))
@@ -371,19 +294,17 @@ def test_a_loop_that_cannot_be_compiled_later(
 
 def test_what_has_no_loop() -> None:
     wide, narrow = torch.zeros(4), torch.zeros(4, dtype=torch.bfloat16)
-    assert native.form_of([wide, wide, torch.zeros(())]) == (torch.float32, (False, False, True))
-    assert native.form_of([torch.zeros(()), torch.zeros(())]) == (torch.float32, (False, False))
-    assert native.form_of([narrow, narrow, wide]) is None
-    assert native.form_of([wide, wide, wide.double()]) is None
-    assert native.form_of([wide, wide, torch.zeros((), dtype=torch.float64)]) is not None
-    numbers = {"a": 1, "b": torch.tensor(0.5), "c": True, "d": None}
-    assert native.divide(numbers) == ({"a": 1.0, "b": 0.5}, (("c", True), ("d", None)))
+    assert c_backend.signature_of([wide, wide, torch.zeros(())]) == (torch.float32, (False, False, True))
+    assert c_backend.signature_of([torch.zeros(()), torch.zeros(())]) == (torch.float32, (False, False))
+    assert c_backend.signature_of([narrow, narrow, wide]) is None
+    assert c_backend.signature_of([wide, wide, wide.double()]) is None
+    assert c_backend.signature_of([wide, wide, torch.zeros((), dtype=torch.float64)]) is not None
 
 
 @pytest.fixture
 def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
-    monkeypatch.setattr(native, "_made", {})
+    monkeypatch.setattr(c_backend, "_made", {})
 
 
 @pytest.mark.usefixtures("without_compiler")
@@ -402,7 +323,7 @@ def test_without_a_compiler_torch_does_it() -> None:
 @pytest.mark.usefixtures("without_compiler")
 def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "false")
-    assert not native.works()
+    assert not c_backend.compiler_works()
     with pytest.raises(UltraError, match=r"needs a C compiler that works: .*false .* failed"):
         build("lion", network(), compile=True)
 

@@ -110,18 +110,18 @@ def _slowness(optimizer: Any, p: Tensor) -> float:
 
 def test_cautious_decay_leaves_alone_what_moves_away_from_zero() -> None:
     p, d = torch.tensor([1.0, 1.0, -1.0, 2.0]), torch.tensor([1.0, -1.0, -1.0, 0.0])
-    decay_([p], [d], shrink=0.5, cautious=True)
+    decay_([p], [d], decay=0.5, cautious=True)
     assert p.tolist() == [0.5, 1.0, -0.5, 1.0]
 
 
 def test_corrected_decay_falls_with_the_square_of_the_rate() -> None:
     group = {"lr": 0.2, "weight_decay": 0.5, "decay_rule": "corrected", "peak_lr": 0.4}
-    assert decay_numbers(group) == {"shrink": pytest.approx(0.2 * 0.5 * 0.5), "cautious": False}
-    assert decay_numbers({**group, "kind": "head"})["shrink"] == pytest.approx(0.2 * 0.5)
+    assert decay_numbers(group) == {"decay": pytest.approx(0.2 * 0.5 * 0.5), "cautious": False}
+    assert decay_numbers({**group, "kind": "head"})["decay"] == pytest.approx(0.2 * 0.5)
     higher = {**group, "lr": 0.8}
-    assert decay_numbers(higher)["shrink"] == pytest.approx(0.8 * 0.5)
+    assert decay_numbers(higher)["decay"] == pytest.approx(0.8 * 0.5)
     assert higher["peak_lr"] == 0.8
-    assert decay_numbers({**group, "lr": 0.0, "peak_lr": 0.0})["shrink"] == 0.0
+    assert decay_numbers({**group, "lr": 0.0, "peak_lr": 0.0})["decay"] == 0.0
 
 
 def test_the_peak_is_known_before_the_warm_up_starts() -> None:

@@ -1,20 +1,20 @@
-"""Slices on threads of their own: the same numbers on any number of them."""
+"""Passes over slices: the same numbers for any number of threads, and as in the plain form."""
 
 import importlib
-import multiprocessing
-import os
 import shutil
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ultra_optim import base, build
-from ultra_optim.engine import passes as slices
-from ultra_optim.engine.passes import elementwise
-from ultra_optim.engine.threads import each_alone, spread
+from ultra_optim import build
+from ultra_optim.engine import passes, sizes
+from ultra_optim.engine import threads as threading_module
+from ultra_optim.engine.passes import queued, run
+from ultra_optim.engine.plain import Pass, Update, single
 from ultra_optim.families import factored
 
 needs_compiler = pytest.mark.skipif(
@@ -25,14 +25,19 @@ needs_compiler = pytest.mark.skipif(
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let torch use three threads."""
-    monkeypatch.setattr(slices, "SLICE", 1 << 10)
-    monkeypatch.setattr(slices, "LONG", 1 << 10)
-    monkeypatch.setattr(base, "SLICE", 1 << 10)
-    monkeypatch.setattr(factored, "PART", 1 << 10)
-    monkeypatch.setattr(factored, "LONG", 1 << 14)
+    monkeypatch.setattr(sizes, "TORCH_SLICE", 1 << 10)
+    monkeypatch.setattr(sizes, "C_SLICE", 1 << 10)
+    monkeypatch.setattr(sizes, "PIECE", 1 << 10)
+    monkeypatch.setattr(sizes, "FACTORED_ALONE", 1 << 14)
     torch.set_num_threads(3)
     yield
     torch.set_num_threads(1)
+
+
+def in_slices(
+    update: Update, params: list[nn.Parameter], *state: list[Tensor], **numbers: Any
+) -> list[Tensor]:
+    return run(queued(single(Pass.of(update, params, *state, **numbers)), None))[0]
 
 
 def trained(name: str) -> list[Tensor]:
@@ -47,6 +52,39 @@ def trained(name: str) -> list[Tensor]:
         optimizer.step()
     state = [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
     return [*(p.detach() for p in model.parameters()), *state]
+
+
+def parameter(*shape: int) -> nn.Parameter:
+    p = nn.Parameter(torch.randn(shape))
+    p.grad = torch.randn(shape)
+    return p
+
+
+def test_slices_cover_everything_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "TORCH_SLICE", 64)
+    params = [parameter(n) for n in (3, 250, 100, 4, 1, 300)] + [
+        parameter(4, 6),
+        nn.Parameter(torch.randn(6, 4).t()),
+    ]
+    params[-1].grad = torch.randn(4, 6)
+    before = [p.detach().clone() for p in params]
+    state = [torch.zeros_like(p) for p in params]
+    calls: list[list[int]] = []
+
+    def update(ps: list[Tensor], gs: list[Tensor], ss: list[Tensor], *, lr: float) -> None:
+        calls.append([p.numel() for p in ps])
+        torch._foreach_add_(ps, gs, alpha=-lr)
+        torch._foreach_add_(ss, gs)
+
+    with torch.no_grad():
+        in_slices(update, params, state, lr=0.5)
+    for p, b, s in zip(params, before, state, strict=True):
+        torch.testing.assert_close(p.detach(), b - 0.5 * p.grad)
+        torch.testing.assert_close(s, p.grad)
+    contiguous = [size for call in calls[:-1] for size in call]
+    assert max(contiguous) <= 128
+    assert len(calls) == 1 + 4 + 2 + 5 + 1
+    assert calls[-1] == [24]
 
 
 MATRICES = {
@@ -95,7 +133,11 @@ def test_state_is_in_the_order_of_the_parameters(
     name: str, threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the threads come to the last parameter first."""
-    monkeypatch.setattr(slices, "spread", lambda work, items: [work(item) for item in reversed(items)])
+
+    def backwards(work: Any, items: Any, **_: Any) -> list[Any]:
+        return [work(item) for item in reversed(items)][::-1]
+
+    monkeypatch.setattr(threading_module, "parallel_map", backwards)
     model = nn.Sequential(nn.Linear(9, 8), nn.LayerNorm(8), nn.Linear(8, 7))
     optimizer = build(name, model, lr=1e-2, total_steps=4)
     for p in model.parameters():
@@ -112,48 +154,24 @@ def test_a_long_sum_is_taken_in_one_order(threads: None) -> None:
     assert torch.equal(three, factored.inverse_roots(row, row)[0])
 
 
-def test_long_items_and_subclasses_are_left_to_the_calling_thread(threads: None) -> None:
-    class Distributed(Tensor):
-        pass
-
-    def who(items: list[Tensor], limit: float) -> dict[int, bool]:
-        done: list[tuple[int, bool]] = []
-        here = threading.current_thread()
-        each_alone(
-            lambda t: done.append((t.numel(), threading.current_thread() is here)),
-            items,
-            lambda t: [t],
-            limit,
-        )
-        assert len(done) == len(items)
-        return dict(done)
-
-    items = [torch.zeros(n) for n in (3, 9, 4)]
-    assert who(items, limit=4) == {9: True, 3: False, 4: False}
-    assert who([*items, torch.zeros(2).as_subclass(Distributed)], limit=4) == dict.fromkeys(
-        (3, 9, 4, 2), True
-    )
-    assert list(who([torch.zeros(n, device="meta") for n in (3, 9, 4)], limit=4)) == [3, 9, 4]
-    assert who([], limit=4) == {}
-
-
 @pytest.mark.parametrize(
     ("name", "compile", "times"),
     [
-        ("lion", False, 1),
+        ("lion", False, 0),
         ("lion", None, 1),
-        ("prodigy", False, 2),
+        ("prodigy", False, 0),
+        ("prodigy", None, 2),
         pytest.param("lamb", True, 2, marks=needs_compiler),
     ],
 )
-def test_the_work_of_all_groups_is_divided_once_for_each_look(
+def test_the_work_of_all_groups_is_divided_once_for_each_pass(
     name: str, compile: bool | None, times: int, threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     divided = []
     monkeypatch.setattr(
-        slices,
-        "spread",
-        lambda work, items, here: divided.append(len(items)) or [work(item) for item in items],
+        passes,
+        "parallel_map",
+        lambda work, items, caller_works: divided.append(len(items)) or [work(item) for item in items],
     )
     model = nn.Sequential(nn.Embedding(30, 200), nn.Linear(200, 100), nn.LayerNorm(100), nn.Linear(100, 30))
     optimizer = build(name, model, total_steps=4, compile=compile)
@@ -162,35 +180,6 @@ def test_the_work_of_all_groups_is_divided_once_for_each_look(
     optimizer.step()
     assert len(optimizer.param_groups) > 2
     assert len(divided) == times
-
-
-def test_threads_do_not_spread_further(threads: None) -> None:
-    inner = spread(lambda n: spread(lambda m: threading.current_thread().name, range(4)), range(6))
-    assert all(len(set(names)) == 1 and names[0].startswith("ultra-optim") for names in inner)
-
-
-def test_threads_share_the_work_and_leave_torch_as_it_was(threads: None) -> None:
-    together = threading.Barrier(3, timeout=60)
-
-    def work(number: int) -> tuple[int, int, str]:
-        if number < 3:
-            together.wait()  # nobody takes two of these
-        return number, torch.get_num_threads(), threading.current_thread().name
-
-    results = spread(work, range(20))
-    assert [number for number, _, _ in results] == list(range(20))
-    assert {own for _, own, _ in results} == {1}
-    assert len({name for _, _, name in results}) == 3
-    assert torch.get_num_threads() == 3
-    torch.set_num_threads(1)
-    assert spread(work, range(3, 5))[0][2] == threading.current_thread().name
-
-
-def test_threads_write_to_state_made_in_inference_mode(threads: None) -> None:
-    with torch.inference_mode():
-        made = torch.zeros(9)
-        spread(lambda part: part.add_(1), made.split(1))
-    assert bool((made == 1).all())
 
 
 def test_what_a_thread_raises_arrives(threads: None) -> None:
@@ -203,9 +192,9 @@ def test_what_a_thread_raises_arrives(threads: None) -> None:
         torch._foreach_add_(params, grads)
 
     with pytest.raises(ArithmeticError, match="no such number"):
-        elementwise(update, [p], fail=True)
+        in_slices(update, [p], fail=True)
     with torch.no_grad():
-        elementwise(update, [p], fail=False)
+        in_slices(update, [p], fail=False)
     assert bool((p == 1).all())
 
 
@@ -213,22 +202,5 @@ def test_sums_over_slices(threads: None) -> None:
     params = [nn.Parameter(torch.ones(n)) for n in (100_000, 7, 3000)]
     for p in params:
         p.grad = torch.full_like(p, 2.0)
-    sums = elementwise(lambda params, grads: [g.sum() for g in grads], params)
+    sums = in_slices(lambda params, grads: [g.sum() for g in grads], params)
     assert [float(s) for s in sums] == [200_000.0, 14.0, 6000.0]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_process_makes_threads_of_its_own(threads: None) -> None:
-    assert spread(lambda n: n * n, range(50))[-1] == 49 * 49
-    child = multiprocessing.get_context("fork").Process(target=_square)
-    child.start()
-    child.join(60)
-    alive = child.is_alive()
-    child.kill()
-    assert not alive
-    assert child.exitcode == 0
-
-
-def _square() -> None:
-    assert spread(lambda n: n * n, range(50))[-1] == 49 * 49

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ultra_core import optimizers
 from ultra_optim import build
-from ultra_optim.families import stacks
+from ultra_optim.engine import sizes
 from ultra_optim.families.stacks import StackedOptimizer
 from ultra_optim.testing.subject import Bag, drive, error, gradients
 
@@ -61,7 +61,7 @@ def test_equal_shapes_share_calls_and_calls_do_not_matter(name: str, monkeypatch
     steps = gradients([torch.empty(s).double() for s in ((4, 4), (4, 6), (4, 4), (4, 4))], 4)
     together = moved(name, {}, steps)
     assert sorted(set(calls)) == [(1, 4, 6), (3, 4, 4)]
-    monkeypatch.setattr(stacks, "GATHER", 20)
+    monkeypatch.setattr(sizes, "STACK", 20)
     calls.clear()
     alone = moved(name, {}, steps)
     assert sorted(set(calls)) == [(1, 4, 4), (1, 4, 6)]

@@ -29,7 +29,7 @@ from ultra_optim.families.factored import (
     square_sums,
     widen,
 )
-from ultra_optim.roles.spellings import Implied, OptionAlias, negative
+from ultra_optim.roles.option_aliases import Implied, OptionAlias, negative
 
 
 class Adafactor(FactoredOptimizer):
@@ -118,7 +118,7 @@ class Adafactor(FactoredOptimizer):
         for step, same in self.count(params).items():
             numbers = {
                 "weight": step ** group["beta2_decay"],
-                "rate": min(group["lr"], step**-0.5) if group["relative_step"] else group["lr"],
+                "lr": min(group["lr"], step**-0.5) if group["relative_step"] else group["lr"],
                 "eps": group["eps"],
                 "limit": group["d"],
                 "scale_parameter": group["scale_parameter"],
@@ -135,23 +135,23 @@ def matrix_update(
     matrices: Matrices,
     *,
     weight: float,
-    rate: float,
+    lr: float,
     eps: tuple[float, float],
     limit: float,
     scale_parameter: bool,
-    shrink: float,
+    decay: float,
     cautious: bool,
 ) -> None:
     """Apply the formula of :class:`Adafactor` to weights and state in place; ``weight`` is 1 - b."""
     grad, row, column = matrices.grad, matrices["row_var"], matrices["col_var"]
     average_into(square_sums(grad), row, column, weight, eps[0])
     a, b = inverse_roots(row, column)
-    scale = clip_to(root_mean_square(grad, a, b), limit).mul_(rate)
+    scale = clip_to(root_mean_square(grad, a, b), limit).mul_(lr)
     if scale_parameter:
         scale.mul_(_rms(matrices.weight).clamp_min_(eps[1]))
 
     def descend(w: Tensor, g: Tensor, left: Tensor) -> None:
-        descend_(w, widen(g) * left, b, shrink=shrink, cautious=cautious)
+        descend_(w, widen(g) * left, b, decay=decay, cautious=cautious)
 
     over_rows(descend, matrices.weight, grad, a.mul_(scale))
 
@@ -161,11 +161,11 @@ def vector_update(
     variances: list[Tensor],
     *,
     weight: float,
-    rate: float,
+    lr: float,
     eps: tuple[float, float],
     limit: float,
     scale_parameter: bool,
-    shrink: float,
+    decay: float,
     cautious: bool,
 ) -> None:
     """The same for tensors that keep the whole second moment."""
@@ -175,11 +175,11 @@ def vector_update(
     torch._foreach_lerp_(variances, squares, weight)
     steps = list(torch._foreach_rsqrt(variances))
     torch._foreach_mul_(steps, grads)
-    scales = clip_to(rms_of_each(steps), limit).mul_(rate)
+    scales = clip_to(rms_of_each(steps), limit).mul_(lr)
     if scale_parameter:
         scales.mul_(rms_of_each([widen(p) for p in params]).clamp_min_(eps[1]))
     torch._foreach_mul_(steps, list(scales.unbind()))
-    descend_each_(params, steps, shrink=shrink, cautious=cautious)
+    descend_each_(params, steps, decay=decay, cautious=cautious)
 
 
 def _rms(tensor: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.state_spec import COUNT, like
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.engine.threads import each_alone
+from ultra_optim.engine.threads import parallel_for
 from ultra_optim.families.factored import rms_of_each, vectors_alike, widen
 from ultra_optim.families.matrices import matrix_layout
 
@@ -93,7 +93,7 @@ class AdamMini(Optimizer):
             numbers = {
                 "step": step, "lr": group["lr"], "beta1": beta1, "beta2": beta2, "eps": group["eps"], **decay
             }  # fmt: skip
-            each_alone(
+            parallel_for(
                 functools.partial(self._move_vectors, **numbers), vectors_alike(same), lambda some: some
             )
             for some in batches([p for p in same if p.ndim > 1]):
@@ -113,7 +113,7 @@ class AdamMini(Optimizer):
             rows, grads, m = (in_blocks(t, count, experts[p]) for t in (p, p.grad, momentum))
             blocks.append((rows, grads, m, self._second(p, count)))
         found = [piece for columns in blocks for piece in pieces(columns)]
-        each_alone(lambda piece: adam_mini_update(*piece, **numbers), found, lambda piece: piece[:1])
+        parallel_for(lambda piece: adam_mini_update(*piece, **numbers), found, lambda piece: piece[:1])
         for p, (rows, _, m, _) in zip(params, blocks, strict=True):
             write_back(p, rows, experts[p])
             write_back(self.state[p]["exp_avg"], m, experts[p])
@@ -173,7 +173,7 @@ def adam_mini_update(
     beta1: float,
     beta2: float,
     eps: float,
-    shrink: float,
+    decay: float,
     cautious: bool,
 ) -> None:
     """Apply the formula of :class:`AdamMini` to (block, elements) in place; ``second`` is (block,)."""
@@ -184,7 +184,7 @@ def adam_mini_update(
     second.mul_(beta2).addcmul_(norms, norms, value=(1 - beta2) / grads.shape[1])
     correction = (1 - beta2**step) ** 0.5
     roots = second.sqrt().add_(eps * correction)
-    decay_([wide], [first], shrink=shrink, cautious=cautious)
+    decay_([wide], [first], decay=decay, cautious=cautious)
     wide.addcdiv_(first, roots[:, None], value=-lr * correction / (1 - beta1**step))
     if wide is not params:
         params.copy_(wide)
@@ -200,7 +200,7 @@ def vector_update(
     beta1: float,
     beta2: float,
     eps: float,
-    shrink: float,
+    decay: float,
     cautious: bool,
 ) -> None:
     """The same for tensors of one block each."""
@@ -211,7 +211,7 @@ def vector_update(
     torch._foreach_copy_(second, list(kept.split(1)))
     correction = (1 - beta2**step) ** 0.5
     roots = kept.sqrt_().add_(eps * correction)
-    decay_(wide, first, shrink=shrink, cautious=cautious)
+    decay_(wide, first, decay=decay, cautious=cautious)
     torch._foreach_addcdiv_(wide, first, list(roots.unbind()), value=-lr * correction / (1 - beta1**step))
     for p, w in zip(params, wide, strict=True):
         if w is not p:

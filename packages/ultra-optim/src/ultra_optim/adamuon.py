@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ultra_core.contracts import Range
-from ultra_optim.base import elementwise
 from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule
@@ -111,7 +110,7 @@ class AdaMuon(MuonFamily):
         layout = matrix_layout(group)
         by_tensor = dict(zip(params, directions, strict=True))
         for step, same in self.count(params).items():
-            elementwise(
+            self.run_update(
                 second_moment_update,
                 same,
                 self.zeros(same, "direction_sq"),

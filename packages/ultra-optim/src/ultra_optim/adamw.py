@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -20,11 +20,8 @@ from ultra_optim.contract.checks import (
 )
 from ultra_optim.contract.state_spec import like
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.compiled import compilable
 from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.engine.operations import Number, adam_, lerp
-
-FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
+from ultra_optim.families.adam import can_fuse, same_layout
 
 
 class AdamW(Checked, torch.optim.AdamW):
@@ -137,47 +134,3 @@ class AdamW(Checked, torch.optim.AdamW):
         """Give the groups back the weight decay that torch's step was not to see."""
         while self._held:
             group, group["weight_decay"] = self._held.pop()
-
-
-def can_fuse(tensors: Iterable[Tensor]) -> bool:
-    """Whether torch has a fused kernel for all of these."""
-    return all(t.is_floating_point() and t.device.type in FUSED_DEVICES for t in tensors)
-
-
-def same_layout(params: Iterable[Tensor]) -> bool:
-    """Whether every gradient lies in memory as its parameter does.
-
-    torch's fused kernels for the CPU take that for granted and pair the wrong elements otherwise.
-    """
-    return all(p.grad is None or p.grad.stride() == p.stride() for p in params)
-
-
-def adam_numbers(step: int, *, lr: float, beta1: float, beta2: float, eps: float) -> dict[str, float]:
-    """Return the arguments of :func:`adamw_update` for this step: corrections of the start included."""
-    spread = (1 - beta2**step) ** 0.5
-    return {"rate": lr * spread / (1 - beta1**step), "w1": 1 - beta1, "w2": 1 - beta2, "eps": eps * spread}
-
-
-@compilable
-def adamw_update(
-    params: list[Tensor],
-    grads: list[Tensor],
-    first: list[Tensor],
-    second: list[Tensor],
-    *,
-    rate: Number,
-    w1: Number,
-    w2: Number,
-    eps: Number,
-    shrink: Number = 0.0,
-    cautious: bool = False,
-) -> None:
-    """Apply the formula of :class:`AdamW` to parameters and moments in place, by one kernel if there is one.
-
-    For :func:`ultra_optim.engine.passes.elementwise`; numbers by :func:`adam_numbers`, ``shrink`` and ``cautious``
-    by :func:`ultra_optim.engine.decay.decay_numbers`.
-    """
-    if cautious:
-        decay_(params, lerp(first, grads, w1), shrink=shrink, cautious=True)
-        shrink = 0.0
-    adam_(params, grads, first, second, rate=rate, w1=w1, w2=w2, eps=eps, shrink=shrink)

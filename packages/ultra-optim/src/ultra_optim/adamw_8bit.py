@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from ultra_core.contracts import Range
-from ultra_optim.adamw import adam_numbers, adamw_update
-from ultra_optim.base import BATCH, Optimizer, elementwise, wide_dtype
+from ultra_optim.base import Optimizer, wide_dtype
 from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.state_spec import COUNT, like
 from ultra_optim.contract.traits import OptimizerTraits
+from ultra_optim.engine import sizes
 from ultra_optim.engine.decay import DecayRule, decay_numbers
-from ultra_optim.engine.passes import SLICE
-from ultra_optim.engine.threads import spread
+from ultra_optim.engine.threads import parallel_map
+from ultra_optim.families.adam import adam_numbers, adamw_update
 from ultra_optim.families.quantised import BLOCK, allocate, dequantize, quantize_
 
 
@@ -74,7 +74,7 @@ class AdamW8bit(Optimizer):
             "decay_rule": decay_rule,
             "min_8bit_size": min_8bit_size,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, compile=False)
 
     def state_like(
         self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
@@ -99,7 +99,7 @@ class AdamW8bit(Optimizer):
             plain = [p for p in same if p not in coded]
             if plain:
                 moments = self.zeros(plain, "exp_avg"), self.zeros(plain, "exp_avg_sq")
-                elementwise(adamw_update, plain, *moments, **numbers, **decay)
+                self.run_update(adamw_update, plain, *moments, **numbers, **decay)
             for p in same:
                 if p in coded:
                     self._update_codes(p, **numbers, **decay)
@@ -114,10 +114,10 @@ class AdamW8bit(Optimizer):
         parts = [flat, grad]
         for name in ("exp_avg", "exp_avg_sq"):
             parts += [state[name].view(-1), state[f"{name}_scale"]]
-        sizes = (1, 1, 1, BLOCK, 1, BLOCK)
-        length = SLICE if p.device.type == "cpu" else BATCH
-        pieces = zip(*(t.split(length // size) for t, size in zip(parts, sizes, strict=True)), strict=True)
-        spread(lambda piece: update_piece(*piece, **numbers), list(pieces))
+        shares = (1, 1, 1, BLOCK, 1, BLOCK)  # elements for which a part has one number
+        length = sizes.TORCH_SLICE if p.device.type == "cpu" else sizes.SCRATCH
+        pieces = zip(*(t.split(length // share) for t, share in zip(parts, shares, strict=True)), strict=True)
+        parallel_map(lambda piece: update_piece(*piece, **numbers), list(pieces))
         if flat.data_ptr() != p.data_ptr():
             p.copy_(flat.view(p.shape))
 
@@ -138,7 +138,7 @@ def update_piece(
     second_scale: Tensor,
     **numbers: Any,
 ) -> None:
-    """Apply :func:`ultra_optim.adamw.adamw_update` in place to flat tensors with moments in codes."""
+    """Apply :func:`ultra_optim.families.adam.adamw_update` in place to flat tensors with moments in codes."""
     wide = param.to(wide_dtype(param))
     m = dequantize(first, first_scale, signed=True).to(wide.dtype)
     v = dequantize(second, second_scale, signed=False).to(wide.dtype)

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from ultra_core.contracts import Range
-from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.base import Optimizer
 from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.compilation import compilable
 from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.engine.operations import KEEP, Number, adam_, add, copy_, lerp_, scaled
+from ultra_optim.engine.operations import Number, add, copy_, lerp_, scaled
+from ultra_optim.families.adam import KEEP, adam_
 
 
 class Adan(Optimizer):
@@ -39,7 +40,8 @@ class Adan(Optimizer):
         no_prox: decoupled decay as in AdamW instead of the proximal one.
         max_grad_norm: scale the gradients of all groups to at most this norm before anything else, 0 never;
             clip here or in the trainer, but in all steps alike, because differences are taken.
-        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
+        compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
+            operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -105,32 +107,34 @@ class Adan(Optimizer):
             scale = min(1.0, group["max_grad_norm"] / (float(self._norm) + group["eps"]))
         beta1, beta2, beta3 = group["betas"]
         decay = decay_numbers(group)
-        shrunk = 1.0 if group["no_prox"] else 1 + decay["shrink"]
+        proximal = 1.0 if group["no_prox"] else 1 + decay["decay"]
         for step, same in self.count(params).items():
             names = ("previous_grad", "exp_avg", "exp_avg_diff", "exp_avg_sq")
             states = [self.zeros(same, name) for name in names]
             if step == 1:
-                elementwise(remember, same, states[0], scale=scale)
-            spread = (1 - beta3**step) ** 0.5
-            self.later(
+                self.run_update(copy_gradients, same, states[0], scale=scale)
+            correction = (1 - beta3**step) ** 0.5
+            self.enqueue(
                 adan_update,
                 same,
                 *states,
-                rate=group["lr"] * spread / (1 - beta1**step) / shrunk,
+                step_size=group["lr"] * correction / (1 - beta1**step) / proximal,
                 w1=1 - beta1,
                 w2=1 - beta2,
                 w3=1 - beta3,
-                look=beta2,
-                share=beta2 * (1 - beta1**step) / (1 - beta2**step),
-                eps=group["eps"] * spread,
+                w_ahead=beta2,
+                w_difference=beta2 * (1 - beta1**step) / (1 - beta2**step),
+                eps=group["eps"] * correction,
                 scale=scale,
-                shrink=decay["shrink"] / shrunk,
+                decay=decay["decay"] / proximal,
                 cautious=decay["cautious"],
             )
 
 
-def remember(params: list[Tensor], grads: list[Tensor], previous: list[Tensor], *, scale: float) -> None:
-    """Take the gradients times ``scale`` as those of the step before."""
+def copy_gradients(
+    params: list[Tensor], grads: list[Tensor], previous: list[Tensor], *, scale: float
+) -> None:
+    """Store the gradients times ``scale`` as those of the step before."""
     del params
     copy_(previous, grads)
     torch._foreach_mul_(previous, scale)
@@ -145,21 +149,21 @@ def adan_update(
     differences: list[Tensor],
     second: list[Tensor],
     *,
-    rate: Number,
+    step_size: Number,
     w1: Number,
     w2: Number,
     w3: Number,
-    look: Number,
-    share: Number,
+    w_ahead: Number,
+    w_difference: Number,
     eps: Number,
     scale: Number,
-    shrink: Number,
+    decay: Number,
     cautious: bool,
 ) -> None:
     """Apply the formula of :class:`Adan` in place, to gradients times ``scale``.
 
-    ``w1`` is 1 - b1 and so on, ``look`` b2, ``share`` the weight of n next to m; a proximal decay is in
-    ``rate`` and ``shrink``.
+    ``w1`` is 1 - b1 and so on, ``w_ahead`` is b2, ``w_difference`` the weight of n relative to m. Proximal
+    decay is part of ``step_size`` and ``decay``.
     """
     if isinstance(scale, Tensor) or scale != 1.0:
         grads = scaled(grads, scale)
@@ -167,9 +171,9 @@ def adan_update(
     copy_(previous, grads)
     lerp_(first, grads, w1)
     lerp_(differences, changes, w2)
-    ahead = add(grads, changes, look)
-    directions = add(first, differences, share)
+    ahead = add(grads, changes, w_ahead)
+    directions = add(first, differences, w_difference)
     if cautious:
-        decay_(params, directions, shrink=shrink, cautious=True)
-        shrink = 0.0
-    adam_(params, ahead, directions, second, rate=rate, w1=KEEP, w2=w3, eps=eps, shrink=shrink)
+        decay_(params, directions, decay=decay, cautious=True)
+        decay = 0.0
+    adam_(params, ahead, directions, second, step_size=step_size, w1=KEEP, w2=w3, eps=eps, decay=decay)

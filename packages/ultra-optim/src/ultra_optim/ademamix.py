@@ -8,13 +8,13 @@ from typing import Annotated, Any, ClassVar
 from torch import Tensor
 
 from ultra_core.contracts import Range
-from ultra_optim.adamw import adam_numbers
 from ultra_optim.base import Optimizer
 from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.compilation import compilable
 from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.engine.operations import KEEP, Number, adam_, add, lerp_
+from ultra_optim.engine.operations import Number, add, lerp_
+from ultra_optim.families.adam import KEEP, adam_, adam_numbers
 
 
 class AdEMAMix(Optimizer):
@@ -43,7 +43,8 @@ class AdEMAMix(Optimizer):
         alpha: weight of the slow average.
         t_alpha_beta3: T; None takes ``total_steps``, 0 has no warm-up.
         total_steps: updates of the run.
-        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
+        compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
+            operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
         ValueError: a hyperparameter out of range, neither ``t_alpha_beta3`` nor ``total_steps``, a parameter
@@ -103,7 +104,7 @@ class AdEMAMix(Optimizer):
         for step, same in self.count(params).items():
             share = min(step / warmup, 1.0) if warmup else 1.0
             slow = share * group["alpha"] * (1 - beta1**step)
-            self.later(
+            self.enqueue(
                 ademamix_update,
                 same,
                 self.zeros(same, "exp_avg"),
@@ -131,13 +132,13 @@ def ademamix_update(
     slow: list[Tensor],
     second: list[Tensor],
     *,
-    rate: Number,
+    step_size: Number,
     w1: Number,
     w2: Number,
     w3: Number,
     alpha: Number,
     eps: Number,
-    shrink: Number,
+    decay: Number,
     cautious: bool,
 ) -> None:
     """Apply the formula of :class:`AdEMAMix` to parameters and state in place.
@@ -148,6 +149,6 @@ def ademamix_update(
     lerp_(first, grads, w1)
     directions = add(first, slow, alpha)
     if cautious:
-        decay_(params, directions, shrink=shrink, cautious=True)
-        shrink = 0.0
-    adam_(params, grads, directions, second, rate=rate, w1=KEEP, w2=w2, eps=eps, shrink=shrink)
+        decay_(params, directions, decay=decay, cautious=True)
+        decay = 0.0
+    adam_(params, grads, directions, second, step_size=step_size, w1=KEEP, w2=w2, eps=eps, decay=decay)

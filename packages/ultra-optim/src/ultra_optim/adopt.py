@@ -10,7 +10,7 @@ from torch import Tensor
 from ultra_optim.base import Optimizer
 from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.compilation import compilable
 from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.engine.operations import Number, add_, clamped, clip_, lerp_, square_average_
 
@@ -37,7 +37,8 @@ class ADOPT(Optimizer):
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
         clip: bound the elements of the normalised gradient by t^(1/4).
-        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
+        compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
+            operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -77,13 +78,13 @@ class ADOPT(Optimizer):
         for step, same in self.count(params).items():
             moments = self.zeros(same, "exp_avg"), self.zeros(same, "exp_avg_sq")
             if step == 1:
-                self.later(first_look, same, *moments)
+                self.enqueue(first_squares, same, *moments)
                 continue
-            self.later(
+            self.enqueue(
                 adopt_update,
                 same,
                 *moments,
-                rate=group["lr"],
+                lr=group["lr"],
                 w1=1 - beta1,
                 w2=1 - beta2,
                 floor=max(group["eps"] ** 2, 1e-38),
@@ -92,7 +93,9 @@ class ADOPT(Optimizer):
             )
 
 
-def first_look(params: list[Tensor], grads: list[Tensor], first: list[Tensor], second: list[Tensor]) -> None:
+def first_squares(
+    params: list[Tensor], grads: list[Tensor], first: list[Tensor], second: list[Tensor]
+) -> None:
     """v <- g^2, in place."""
     torch._foreach_addcmul_(second, grads, grads)
 
@@ -104,12 +107,12 @@ def adopt_update(
     first: list[Tensor],
     second: list[Tensor],
     *,
-    rate: Number,
+    lr: Number,
     w1: Number,
     w2: Number,
     floor: Number,
     bound: Number | None,
-    shrink: Number,
+    decay: Number,
     cautious: bool,
 ) -> None:
     """Apply the formula of :class:`ADOPT` after its first step to parameters and moments in place.
@@ -122,6 +125,6 @@ def adopt_update(
     if bound is not None:
         clip_(normed, bound)
     lerp_(first, normed, w1)
-    decay_(params, first, shrink=shrink, cautious=cautious)
-    add_(params, first, -rate)
+    decay_(params, first, decay=decay, cautious=cautious)
+    add_(params, first, -lr)
     square_average_(second, grads, w2)

@@ -16,7 +16,7 @@ from ultra_optim.engine.decay import DecayRule
 from ultra_optim.engine.draws import normal
 from ultra_optim.families.matrices import ADAMW_STATE
 from ultra_optim.families.stacks import Product, Stack, StackedOptimizer, product
-from ultra_optim.roles.spellings import OptionAlias
+from ultra_optim.roles.option_aliases import OptionAlias
 
 Projection = Literal["std", "reverse_std", "right", "left"]
 """Which side of a gradient is projected, in the words of the authors' code."""

@@ -10,7 +10,7 @@ from ultra_optim.apollo import APOLLO, Projection
 from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.engine.decay import DecayRule
 from ultra_optim.families.stacks import StackedOptimizer
-from ultra_optim.roles.spellings import Implied
+from ultra_optim.roles.option_aliases import Implied
 
 
 class APOLLOMini(APOLLO):

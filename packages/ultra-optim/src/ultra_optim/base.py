@@ -1,12 +1,12 @@
-"""The base of optimizers that are not thin wrappers: the walk over groups, wide state, batches."""
+"""The base class of optimizers that are not thin wrappers around torch's."""
 
 from __future__ import annotations
 
 import abc
 import contextlib
 import functools
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -14,41 +14,39 @@ from torch import Tensor
 
 from ultra_optim.contract.checks import Checked
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.c_backend import check_compiler, wanted
-from ultra_optim.engine.compiled import compiling, is_wanted
-from ultra_optim.engine.passes import Look, Update, Walk, look, once, walk_all, walk_alone
-from ultra_optim.engine.passes import elementwise as elementwise
-from ultra_optim.engine.passes import wide_dtype as wide_dtype
+from ultra_optim.engine import c_backend, sizes
+from ultra_optim.engine.passes import Queued, queued, run, run_passes
+from ultra_optim.engine.plain import Pass, Passes, Update, apply, run_plain, single
+from ultra_optim.engine.plain import wide_dtype as wide_dtype
 from ultra_optim.engine.threads import on_cpu
-
-SLICE = 1 << 19
-"""Elements that work by whole tensors takes at a time on a CPU: a few such tensors fit a last-level cache."""
-
-NEAR = 5 << 17
-"""Elements of a batch that is read twice from a CPU's last-level cache."""
-
-BATCH = 1 << 24
-"""Elements of scratch space that a step may take at a time."""
 
 
 class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
-    """A ``torch.optim.Optimizer`` whose subclasses write :meth:`update` for the parameters of one group.
+    """A ``torch.optim.Optimizer`` whose subclasses implement :meth:`update` for the parameters of one group.
 
     ``step()`` takes a closure, skips parameters without gradient, refuses sparse gradients before it
-    changes anything, heeds no autocast, and leaves gradients as they were. State is tensors of at least
-    float32 and plain numbers. Low-precision parameters are updated in float32 and rounded once; updates below
-    their resolution are lost, so keep weights in float32 and let autocast lower the precision.
+    changes anything, ignores autocast, and leaves gradients as they were. State consists of tensors of at
+    least float32 and plain numbers. Low-precision parameters are updated in float32 and rounded once; updates
+    below their resolution are lost, so keep weights in float32 and let autocast lower the precision.
+
+    Args:
+        params: parameters or groups.
+        defaults: hyperparameters of groups that do not set them.
+        compile: how element-wise updates run, see :mod:`ultra_optim.engine.compilation`; a group may have an
+            option ``compile`` of its own.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits()
-    compiled: bool | None = False
-    """Whether element-wise updates are compiled, see :func:`ultra_optim.engine.compiled.compiling`."""
-    _walks: list[tuple[Walk, Look]]
+    compiled: bool | None = None
+    """The option ``compile``."""
+    _compile: bool | None = None
+    """The option of the group whose update is running."""
+    _queue: list[Queued]
     _tasks: list[Callable[[], None]]
 
-    def __init__(self, params: Any, defaults: dict[str, Any], *, compile: bool | None = False) -> None:
+    def __init__(self, params: Any, defaults: dict[str, Any], *, compile: bool | None = None) -> None:
         if compile:
-            check_compiler(type(self).__name__)
+            c_backend.check_compiler(type(self).__name__)
         super().__init__(params, defaults)
         self.compiled = compile
 
@@ -60,10 +58,10 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
         """Add a group after checking it.
 
         Raises:
-            ValueError: see :class:`Checked`; or ``compile`` is true for it and there is no compiler.
+            ValueError: see :class:`Checked`; or its ``compile`` is true and there is no compiler.
         """
         if param_group.get("compile"):
-            check_compiler(type(self).__name__)
+            c_backend.check_compiler(type(self).__name__)
         super().add_param_group(param_group)
 
     @torch.no_grad()
@@ -74,7 +72,7 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
             closure: evaluates the loss and its gradients first.
 
         Returns:
-            what the closure returned, else None.
+            the value of the closure, or None.
 
         Raises:
             ValueError: a gradient is sparse; nothing was changed.
@@ -84,59 +82,92 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
             with torch.enable_grad():
                 loss = closure()
         self.prepare()
-        self._walks, self._tasks = [], []
+        self._queue, self._tasks = [], []
         with without_autocast({p.device.type for group in self.param_groups for p in group["params"]}):
             for group in self.param_groups:
                 params = [p for p in group["params"] if p.grad is not None and p.numel() > 0]
                 if params:
-                    with compiling(group.get("compile", self.compiled)):
-                        self.update(group, params)
-            self._go()
-            with compiling(self.compiled):
-                self.finish()
-            self._go()
+                    self.set_compile(group)
+                    self.update(group, params)
+            self._run_queue()
+            self.set_compile({})
+            self.finish()
+            self._run_queue()
         return loss
 
-    def _go(self) -> None:
-        walks, tasks = self._walks, self._tasks
-        self._walks, self._tasks = [], []
-        walk_all(walks, tasks)
+    def _run_queue(self) -> None:
+        queue, tasks = self._queue, self._tasks
+        self._queue, self._tasks = [], []
+        run_passes(queue, tasks)
+
+    def set_compile(self, group: Mapping[str, Any]) -> None:
+        """Run the updates that follow as the option ``compile`` of a group says, or of the optimizer."""
+        self._compile = group.get("compile", self.compiled)
 
     @abc.abstractmethod
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group, all of which have a gradient."""
+        """Update these parameters of the group, all of which have a gradient."""
 
     def finish(self) -> None:
         """Do what needs the updates of all groups."""
 
+    def enqueue(
+        self, update: Update, params: Sequence[Tensor], *state: Sequence[Tensor], **numbers: Any
+    ) -> None:
+        """Run ``update(params, grads, *state, **numbers)`` in this step.
+
+        With ``compile=False`` it runs now, in the plain form. Otherwise it runs after :meth:`update` of all
+        groups, or after :meth:`finish`, so that threads divide the work of a step once and not that of each
+        group.
+        """
+        one = Pass.of(update, params, *state, **numbers)
+        if self._compile is False:
+            apply(one)
+        else:
+            self._queue += queued(single(one), self._compile)
+
     def later(
         self, update: Update, params: Sequence[Tensor], *state: Sequence[Tensor], **numbers: Any
     ) -> None:
-        """Have :func:`elementwise` called after :meth:`update` of all groups, or after :meth:`finish`.
+        """Do as :meth:`enqueue`; the former name."""
+        warnings.warn("Optimizer.later() is called enqueue() now", DeprecationWarning, stacklevel=2)
+        self.enqueue(update, params, *state, **numbers)
 
-        Threads then divide the work of a step once, not that of each group.
+    def enqueue_passes(self, passes: Passes) -> None:
+        """Run the passes of an update in this step, as :meth:`enqueue` does for an update of one pass."""
+        if self._compile is False:
+            run_plain(passes)
+        else:
+            self._queue += queued(passes, self._compile)
+
+    def enqueue_batches(self, passes_of: Callable[[list[Tensor]], Passes], params: Sequence[Tensor]) -> None:
+        """Do as :meth:`enqueue_passes` for lists of the parameters.
+
+        On a CPU, all passes over one list of at most :data:`~ultra_optim.engine.sizes.CACHED_BATCH` elements
+        are run by one thread, so that the second pass finds the tensors in the cache; longer parameters,
+        one to a list, are divided pass by pass. C loops need no lists.
         """
-        self.walk_later(once(look(update, params, *state, **numbers)))
-
-    def walk_later(self, looks: Walk) -> None:
-        """Do as :meth:`later` for an update that must look several times."""
-        self._walks += [(looks, first) for first in itertools.islice(looks, 1)]
-
-    def walk_batches_later(self, walk: Callable[[list[Tensor]], Walk], params: Sequence[Tensor]) -> None:
-        """Do as :meth:`walk_later` on lists of the parameters.
-
-        On a CPU a list has at most :data:`NEAR` elements, so that the second look finds them in the cache,
-        and one thread does its work; longer parameters, one to a list, are divided look by look.
-        """
-        near = all(map(on_cpu, params)) and not wanted(is_wanted())
-        for batch in batches(params, NEAR if near else BATCH):
-            if near and sum(p.numel() for p in batch) <= NEAR:
-                self._tasks.append(functools.partial(walk_alone, walk(batch)))
+        in_cache = self._compile is not False and all(map(on_cpu, params))
+        in_cache = in_cache and not c_backend.is_used(self._compile)
+        for batch in batches(params, sizes.CACHED_BATCH if in_cache else sizes.SCRATCH):
+            if in_cache and sum(p.numel() for p in batch) <= sizes.CACHED_BATCH:
+                self._tasks.append(functools.partial(_run_alone, passes_of, batch, self._compile))
             else:
-                self.walk_later(walk(batch))
+                self.enqueue_passes(passes_of(batch))
+
+    def run_update(
+        self, update: Update, params: Sequence[Tensor], *state: Sequence[Tensor], **numbers: Any
+    ) -> list[Tensor]:
+        """Run ``update(params, grads, *state, **numbers)`` now, where what follows needs its results.
+
+        Returns:
+            what the update returns for each parameter; empty if it returns None.
+        """
+        one = Pass.of(update, params, *state, **numbers)
+        return apply(one) if self._compile is False else run(queued(single(one), self._compile))[0]
 
     def zeros(self, params: Sequence[Tensor], name: str) -> list[Tensor]:
-        """Return a state tensor of every parameter, zero and at least float32 at first."""
+        """Return the state tensor of this name of every parameter; it starts as zeros of at least float32."""
         for p in params:
             if name not in self.state[p]:
                 self.state[p][name] = torch.zeros_like(p, dtype=wide_dtype(p))
@@ -151,19 +182,25 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
         return by_count
 
 
+def _run_alone(
+    passes_of: Callable[[list[Tensor]], Passes], batch: list[Tensor], compile: bool | None
+) -> None:
+    run_passes(queued(passes_of(batch), compile))
+
+
 @contextlib.contextmanager
-def without_autocast(kinds: Iterable[str]) -> Iterator[None]:
-    """Keep the dtypes of matrix products on these kinds of devices, where a step is taken under autocast."""
+def without_autocast(device_types: Iterable[str]) -> Iterator[None]:
+    """Switch autocast off on these types of devices, so that matrix products of a step have their own dtype."""
     with contextlib.ExitStack() as stack:
-        for kind in kinds:
-            if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
+        for device_type in device_types:
+            if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+                stack.enter_context(torch.autocast(device_type, enabled=False))
         yield
 
 
 def piece_size(tensor: Tensor) -> int:
-    """Return the elements that work in pieces takes at a time: those that a CPU's cache holds, or many."""
-    return SLICE if tensor.device.type == "cpu" else BATCH
+    """Return how many elements of a tensor are worked on at a time: on a CPU those that its cache holds."""
+    return sizes.PIECE if tensor.device.type == "cpu" else sizes.SCRATCH
 
 
 def batches(params: Sequence[Tensor], limit: int | None = None) -> Iterator[list[Tensor]]:
@@ -171,9 +208,9 @@ def batches(params: Sequence[Tensor], limit: int | None = None) -> Iterator[list
 
     Args:
         params: the parameters.
-        limit: :data:`BATCH` if None.
+        limit: number of elements; :data:`~ultra_optim.engine.sizes.SCRATCH` if None.
     """
-    limit = BATCH if limit is None else limit
+    limit = sizes.SCRATCH if limit is None else limit
     batch: list[Tensor] = []
     filled = 0
     for p in params:

@@ -30,7 +30,7 @@ from ultra_optim.families.factored import (
     sums_of,
     widen,
 )
-from ultra_optim.roles.spellings import OptionAlias
+from ultra_optim.roles.option_aliases import OptionAlias
 
 
 class CAME(FactoredOptimizer):
@@ -127,7 +127,7 @@ def matrix_update(
     betas: tuple[float, float, float],
     eps: tuple[float, float],
     limit: float,
-    shrink: float,
+    decay: float,
     cautious: bool,
 ) -> None:
     """Apply the formula of :class:`CAME` to weights and state in place."""
@@ -148,7 +148,7 @@ def matrix_update(
     a, right = inverse_roots(row, column)
 
     def descend(w: Tensor, m: Tensor, left: Tensor) -> None:
-        descend_(w, m * left, right, shrink=shrink, cautious=cautious)
+        descend_(w, m * left, right, decay=decay, cautious=cautious)
 
     over_rows(descend, matrices.weight, momentum, a.mul_(lr))
 
@@ -162,7 +162,7 @@ def vector_update(
     betas: tuple[float, float, float],
     eps: tuple[float, float],
     limit: float,
-    shrink: float,
+    decay: float,
     cautious: bool,
 ) -> None:
     """The same for tensors that keep the whole second moment and no confidence."""
@@ -175,4 +175,4 @@ def vector_update(
     torch._foreach_mul_(updates, list(clip_to(rms_of_each(updates), limit).unbind()))
     torch._foreach_lerp_(momenta, updates, 1 - betas[0])
     steps = list(torch._foreach_mul(momenta, lr))
-    descend_each_(params, steps, shrink=shrink, cautious=cautious)
+    descend_each_(params, steps, decay=decay, cautious=cautious)

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_optim.adamw import adam_numbers
 from ultra_optim.base import Optimizer
 from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.compilation import compilable
 from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.engine.operations import KEEP, Number, adam_, lerp_, of_each, square_sum
-from ultra_optim.engine.passes import Walk, look
+from ultra_optim.engine.operations import Number, lerp_, of_each, square_sum
+from ultra_optim.engine.plain import Pass, Passes
+from ultra_optim.families.adam import KEEP, adam_, adam_numbers, as_number
 
 LEAST_AGREEMENT = 1e-3
 """Lower bound of the share of agreeing elements that the step is divided by."""
@@ -44,7 +44,8 @@ class CautiousAdamW(Optimizer):
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate; not masked.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
-        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
+        compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
+            operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -87,15 +88,15 @@ class CautiousAdamW(Optimizer):
             numbers: dict[str, Any] = adam_numbers(
                 step, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"]
             )
-            self.walk_batches_later(functools.partial(self._walk, **numbers, **decay), same)
+            self.enqueue_batches(functools.partial(self._passes, **numbers, **decay), same)
 
-    def _walk(self, params: list[Tensor], *, w1: float, **numbers: Any) -> Walk:
+    def _passes(self, params: list[Tensor], *, w1: float, **numbers: Any) -> Passes:
         first, second = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
-        counts = yield look(agreement, params, first, w1=w1)
-        yield look(cautious_update, params, first, second, of_each(speeds, counts), **numbers)
+        counts = yield Pass.of(agreement, params, first, w1=w1)
+        yield Pass.of(cautious_update, params, first, second, of_each(step_factors, counts), **numbers)
 
 
-def speeds(counts: Tensor) -> Tensor:
+def step_factors(counts: Tensor) -> Tensor:
     """Return the factors n / max(a, share of n) for rows of (a, n)."""
     agreeing, moved = counts.unbind(-1)
     moved = moved.clamp(min=1)
@@ -123,22 +124,22 @@ def cautious_update(
     grads: list[Tensor],
     first: list[Tensor],
     second: list[Tensor],
-    speeds: list[Tensor],
+    factors: list[Tensor],
     *,
-    rate: Number,
+    step_size: Number,
     w2: Number,
     eps: Number,
-    shrink: Number,
+    decay: Number,
     cautious: bool,
 ) -> None:
-    """Update v, decay the parameters and take the masked step, in place, ``speeds`` times the rate."""
+    """Update v, decay the parameters and take the masked step, in place."""
     masked = list(torch._foreach_mul(first, grads))
     torch._foreach_sign_(masked)
     torch._foreach_clamp_min_(masked, 0.0)
     torch._foreach_mul_(masked, first)
     if cautious:
-        decay_(params, masked, shrink=shrink, cautious=True)
-        shrink = 0.0
-    for p, g, m, v, speed in zip(params, grads, masked, second, speeds, strict=True):
-        s = speed if isinstance(rate, Tensor) or speed.device.type != "cpu" else float(speed)
-        adam_([p], [g], [m], [v], rate=rate * s, w1=KEEP, w2=w2, eps=eps, shrink=shrink)
+        decay_(params, masked, decay=decay, cautious=True)
+        decay = 0.0
+    for p, g, m, v, factor in zip(params, grads, masked, second, factors, strict=True):
+        own = step_size * as_number(factor, step_size)
+        adam_([p], [g], [m], [v], step_size=own, w1=KEEP, w2=w2, eps=eps, decay=decay)

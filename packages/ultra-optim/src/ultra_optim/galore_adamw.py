@@ -12,9 +12,10 @@ from ultra_core.contracts import Range
 from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule
+from ultra_optim.families.adam import adam_direction
 from ultra_optim.families.matrices import ADAMW_STATE
-from ultra_optim.families.stacks import Product, Stack, StackedOptimizer, adam_direction, product
-from ultra_optim.roles.spellings import Implied, OptionAlias
+from ultra_optim.families.stacks import Product, Stack, StackedOptimizer, product
+from ultra_optim.roles.option_aliases import Implied, OptionAlias
 
 
 class GaLoreAdamW(StackedOptimizer):

@@ -9,9 +9,10 @@ from torch import Tensor
 from ultra_core.contracts import Range
 from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.compiled import compilable
-from ultra_optim.engine.operations import Number, adam_, scaled
-from ultra_optim.families.averaging import AveragedOptimizer, average_, average_numbers, direction_numbers
+from ultra_optim.engine.compilation import compilable
+from ultra_optim.engine.operations import Number, scaled
+from ultra_optim.families.adam import adam_, direction_numbers
+from ultra_optim.families.averaging import AveragedOptimizer, average_, average_numbers
 
 
 class GPAAdamW(AveragedOptimizer):
@@ -40,7 +41,8 @@ class GPAAdamW(AveragedOptimizer):
         weight_decay: decoupled, multiplied by the learning rate.
         mu_y: weight of the average where gradients are taken.
         mu_x: how much of the average stays at each update: 1 / (1 - mu_x) updates are remembered.
-        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
+        compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
+            operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -78,7 +80,7 @@ class GPAAdamW(AveragedOptimizer):
             return
         beta1, beta2 = group["betas"]
         for step, same in self.count(params).items():
-            self.later(
+            self.enqueue(
                 gpa_update,
                 same,
                 self.last_steps(same),
@@ -102,7 +104,7 @@ def gpa_update(
     w1: Number,
     w2: Number,
     eps: Number,
-    rate: Number,
+    step_size: Number,
     weight_decay: Number,
     share: Number,
     step_of_y: Number,
@@ -110,5 +112,5 @@ def gpa_update(
 ) -> None:
     """Apply the formula of :class:`GPAAdamW` to y, z, m and v in place; ``w1`` is 1 - b1, ``w2`` 1 - b2."""
     directions = scaled(params, weight_decay)
-    adam_(directions, grads, first, second, rate=rate, w1=w1, w2=w2, eps=eps)
+    adam_(directions, grads, first, second, step_size=step_size, w1=w1, w2=w2, eps=eps)
     average_(params, last, directions, share=share, step_of_y=step_of_y, step_of_z=step_of_z)

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from ultra_core.contracts import Range
-from ultra_optim.adamw import adam_numbers, adamw_update
 from ultra_optim.base import Optimizer
 from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.compiled import compilable
-from ultra_optim.engine.operations import Number, adam_, adam_again_, of_each, scaled, square_sum
-from ultra_optim.engine.passes import Walk, look_over
+from ultra_optim.engine.compilation import compilable
+from ultra_optim.engine.operations import Number, of_each, scaled, square_sum
+from ultra_optim.engine.plain import Pass, Passes
+from ultra_optim.families.adam import adam_, adam_numbers, adamw_update, scaled_adam_step_
 from ultra_optim.families.experts import each_weight, expert_dims
 
 
@@ -41,7 +41,8 @@ class LAMB(Optimizer):
         eps: added to the denominator.
         weight_decay: added to the direction before it is rescaled.
         max_trust: upper bound of phi, or None.
-        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
+        compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
+            operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -76,29 +77,29 @@ class LAMB(Optimizer):
         rescaled = {p for p in params if p.ndim > 1 and group.get("decay", True)}
         for step, same in self.count(params).items():
             numbers: dict[str, Any] = adam_numbers(step, lr=1.0, beta1=beta1, beta2=beta2, eps=group["eps"])
-            walk = functools.partial(self._walk, group, expert_dims(group), **numbers)
-            self.walk_batches_later(walk, [p for p in same if p in rescaled])
+            passes_of = functools.partial(self._passes, group, expert_dims(group), **numbers)
+            self.enqueue_batches(passes_of, [p for p in same if p in rescaled])
             if rest := [p for p in same if p not in rescaled]:
                 moments = self.zeros(rest, "exp_avg"), self.zeros(rest, "exp_avg_sq")
-                numbers["rate"] *= group["lr"]
-                shrink = group["lr"] * group["weight_decay"]
-                self.later(adamw_update, rest, *moments, **numbers, shrink=shrink, cautious=False)
+                numbers["step_size"] *= group["lr"]
+                decay = group["lr"] * group["weight_decay"]
+                self.enqueue(adamw_update, rest, *moments, **numbers, decay=decay, cautious=False)
 
-    def _walk(
+    def _passes(
         self, group: dict[str, Any], dims: dict[Tensor, int | None], params: list[Tensor], **numbers: float
-    ) -> Walk:
+    ) -> Passes:
         grads = [p.grad for p in params if p.grad is not None]
         moments = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
         columns = each_weight(dims, params, grads, *moments)
-        squares = yield look_over(lamb_norms, *columns, **numbers, weight_decay=group["weight_decay"])
+        squares = yield Pass.over(lamb_norms, *columns, **numbers, weight_decay=group["weight_decay"])
         ratios = of_each(functools.partial(trust_ratios, limit=group["max_trust"]), squares)
-        yield look_over(
+        yield Pass.over(
             lamb_update,
             *columns,
             ratios,
-            rate=group["lr"] * numbers["rate"],
+            step_size=group["lr"] * numbers["step_size"],
             eps=numbers["eps"],
-            shrink=group["lr"] * group["weight_decay"],
+            decay=group["lr"] * group["weight_decay"],
         )
 
 
@@ -109,7 +110,7 @@ def lamb_norms(
     first: list[Tensor],
     second: list[Tensor],
     *,
-    rate: Number,
+    step_size: Number,
     w1: Number,
     w2: Number,
     eps: Number,
@@ -117,7 +118,7 @@ def lamb_norms(
 ) -> list[Tensor]:
     """Update the moments in place; return |p|^2 and |r|^2 of :class:`LAMB` for each weight."""
     directions = scaled(params, -weight_decay)
-    adam_(directions, grads, first, second, rate=rate, w1=w1, w2=w2, eps=eps)
+    adam_(directions, grads, first, second, step_size=step_size, w1=w1, w2=w2, eps=eps)
     return [torch.stack([square_sum(p), square_sum(d)]) for p, d in zip(params, directions, strict=True)]
 
 
@@ -129,12 +130,12 @@ def lamb_update(
     second: list[Tensor],
     ratios: list[Tensor],
     *,
-    rate: Number,
+    step_size: Number,
     eps: Number,
-    shrink: Number,
+    decay: Number,
 ) -> None:
     """Take the step of :class:`LAMB` in place: its directions again, which costs less than to keep them."""
-    adam_again_(params, grads, first, second, ratios, rate=rate, eps=eps, shrink=shrink)
+    scaled_adam_step_(params, grads, first, second, ratios, step_size=step_size, eps=eps, decay=decay)
 
 
 def trust_ratios(squares: Tensor, limit: float | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ultra_optim.base import Optimizer
 from ultra_optim.contract.checks import Beta, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.compilation import compilable
 from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.engine.operations import Number, add_, lerp, lerp_
 
@@ -33,7 +33,8 @@ class Lion(Optimizer):
         betas: weight of the momentum in the update, and its decay rate.
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
-        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
+        compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
+            operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -61,11 +62,11 @@ class Lion(Optimizer):
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""
         beta1, beta2 = group["betas"]
-        self.later(
+        self.enqueue(
             lion_update,
             params,
             self.zeros(params, "exp_avg"),
-            rate=group["lr"],
+            lr=group["lr"],
             w1=1 - beta1,
             w2=1 - beta2,
             **decay_numbers(group),
@@ -78,15 +79,15 @@ def lion_update(
     grads: list[Tensor],
     momenta: list[Tensor],
     *,
-    rate: Number,
+    lr: Number,
     w1: Number,
     w2: Number,
-    shrink: Number,
+    decay: Number,
     cautious: bool,
 ) -> None:
     """Apply the formula of :class:`Lion` in place; ``w1`` is 1 - b1, ``w2`` 1 - b2."""
     directions = lerp(momenta, grads, w1)
     torch._foreach_sign_(directions)
-    decay_(params, directions, shrink=shrink, cautious=cautious)
-    add_(params, directions, -rate)
+    decay_(params, directions, decay=decay, cautious=cautious)
+    add_(params, directions, -lr)
     lerp_(momenta, grads, w2)

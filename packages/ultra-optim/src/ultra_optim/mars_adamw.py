@@ -6,18 +6,17 @@ import functools
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from ultra_core.contracts import Range
-from ultra_optim.adamw import adam_numbers, adamw_update
 from ultra_optim.base import Optimizer
 from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.compilation import compilable
 from ultra_optim.engine.decay import DecayRule, decay_numbers
 from ultra_optim.engine.operations import Number, copy_, lerp, of_each, square_sum
-from ultra_optim.engine.passes import Walk, look_over
+from ultra_optim.engine.plain import Pass, Passes
+from ultra_optim.families.adam import adam_numbers, adamw_update
 from ultra_optim.families.experts import each_weight, expert_dims
 
 
@@ -51,7 +50,8 @@ class MARSAdamW(Optimizer):
         lr_1d: learning rate of AdamW; it follows the schedule of the group's.
         betas_1d: decay rates of AdamW's moments.
         weight_decay_1d: AdamW's weight decay.
-        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
+        compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
+            operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
         ValueError: a hyperparameter out of range, ``lr_1d`` with ``lr`` 0, a parameter listed twice, a
@@ -128,31 +128,31 @@ class MARSAdamW(Optimizer):
             numbers: dict[str, Any] = adam_numbers(
                 step, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"]
             )
-            walk = functools.partial(self._walk, dims, strength=strength, **numbers, **decay)
-            self.walk_batches_later(walk, corrected)
+            passes_of = functools.partial(self._passes, dims, strength=strength, **numbers, **decay)
+            self.enqueue_batches(passes_of, corrected)
             self._adamw(group, [p for p in same if not (p.ndim > 1 or group["optimize_1d"])], step)
 
-    def _walk(
+    def _passes(
         self,
         dims: dict[Tensor, int | None],
         params: list[Tensor],
         *,
         strength: float,
         **numbers: Any,
-    ) -> Walk:
+    ) -> Passes:
         grads = [p.grad for p in params if p.grad is not None]
         states = [self.zeros(params, name) for name in ("last_grad", "exp_avg", "exp_avg_sq")]
         columns = each_weight(dims, params, grads, *states)
-        squares = yield look_over(square_of_corrected, *columns[:3], strength=strength)
+        squares = yield Pass.over(square_of_corrected, *columns[:3], strength=strength)
         scales = of_each(lambda square: square.rsqrt().clamp(max=1), squares)
-        yield look_over(mars_update, *columns, scales, strength=strength, **numbers)
+        yield Pass.over(mars_update, *columns, scales, strength=strength, **numbers)
 
     def _adamw(self, group: dict[str, Any], params: list[Tensor], step: int) -> None:
         rate = group["lr"] * group["lr_1d_factor"]
         weight_decay = group["weight_decay" if group["weight_decay_1d"] is None else "weight_decay_1d"]
         beta1, beta2 = group["betas_1d"]
         if params:
-            self.later(
+            self.enqueue(
                 adamw_update,
                 params,
                 self.zeros(params, "exp_avg"),
@@ -160,21 +160,6 @@ class MARSAdamW(Optimizer):
                 **adam_numbers(step, lr=rate, beta1=beta1, beta2=beta2, eps=group["eps"]),
                 **decay_numbers({**group, "lr": rate, "weight_decay": weight_decay}),
             )
-
-
-def corrected_gradients(
-    params: list[Tensor],
-    grads: list[Tensor],
-    previous: list[Tensor],
-    gradients: list[Tensor],
-    *,
-    strength: float,
-) -> None:
-    """Write g + strength (g - g_before) to ``gradients`` and g to ``previous``."""
-    del params
-    copy_(gradients, previous)
-    torch._foreach_lerp_(gradients, grads, 1 + strength)
-    copy_(previous, grads)
 
 
 @compilable

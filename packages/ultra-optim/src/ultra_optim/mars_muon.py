@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from ultra_core.contracts import Range
-from ultra_optim.base import elementwise
 from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule
+from ultra_optim.engine.operations import copy_
 from ultra_optim.families.matrices import ADAMW_STATE, matrices_in, matrix_layout
 from ultra_optim.families.muon import MuonFamily, momentum_update
 from ultra_optim.families.orthogonal import QUINTIC, AdjustLR
-from ultra_optim.mars_adamw import corrected_gradients
 
 
 class MARSMuon(MuonFamily):
@@ -99,7 +98,7 @@ class MARSMuon(MuonFamily):
         """Correct the gradients, update the momenta with them, write the momenta to ``directions``."""
         strength = group["gamma"] * group["momentum"] / (1 - group["momentum"])
         corrected = [torch.empty_like(d) for d in directions]
-        elementwise(
+        self.run_update(
             corrected_gradients, params, self.zeros(params, "last_grad"), corrected, strength=strength
         )
         layout = matrix_layout(group)
@@ -107,7 +106,7 @@ class MARSMuon(MuonFamily):
             for matrix in matrices_in(c, *layout[p]):
                 norm = torch.linalg.vector_norm(matrix, dim=(-2, -1), keepdim=True)
                 matrix.div_(norm.clamp_min(1.0))
-        elementwise(
+        self.run_update(
             momentum_of_corrected,
             params,
             self.zeros(params, "momentum_buffer"),
@@ -116,6 +115,21 @@ class MARSMuon(MuonFamily):
             momentum=group["momentum"],
             nesterov=group["nesterov"],
         )
+
+
+def corrected_gradients(
+    params: list[Tensor],
+    grads: list[Tensor],
+    previous: list[Tensor],
+    corrected: list[Tensor],
+    *,
+    strength: float,
+) -> None:
+    """Write G + strength (G - G_before) to ``corrected`` and G to ``previous``."""
+    del params
+    copy_(corrected, previous)
+    torch._foreach_lerp_(corrected, grads, 1 + strength)
+    copy_(previous, grads)
 
 
 def momentum_of_corrected(

@@ -14,9 +14,10 @@ from ultra_optim.base import Optimizer, wide_dtype
 from ultra_optim.contract.checks import INFINITY, Beta, LearningRate, WeightDecay
 from ultra_optim.contract.state_spec import like
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.compiled import compilable, compiling
-from ultra_optim.engine.operations import Number, adam_, add_, scale_, scaled
-from ultra_optim.engine.passes import Walk, look_over
+from ultra_optim.engine.compilation import compilable
+from ultra_optim.engine.operations import Number, add_, scale_, scaled
+from ultra_optim.engine.plain import Pass, Passes
+from ultra_optim.families.adam import adam_
 
 
 class Prodigy(Optimizer):
@@ -52,7 +53,8 @@ class Prodigy(Optimizer):
         use_bias_correction: correct the moments for their start; transformers train better with it.
         safeguard_warmup: leave the rate out of s, for schedules that warm up.
         slice_p: estimate d from every slice_p-th element; 11 saves nearly half of the memory.
-        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
+        compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
+            operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -111,18 +113,18 @@ class Prodigy(Optimizer):
 
     def finish(self) -> None:
         """Update the distance, then all parameters that have a gradient."""
-        if self._pending and self._rate > 0:
+        if self._pending and self._lr > 0:
             before = self.param_groups[0]["d"]
             self._estimate(before)
             for group, params, step_size in self._pending:
-                with compiling(group.get("compile", self.compiled)):
-                    self._move(group, params, step_size, before)
+                self.set_compile(group)
+                self._move(group, params, step_size, before)
             for group in self.param_groups:
                 group["k"] += 1
         self._pending = []
 
     @property
-    def _rate(self) -> float:
+    def _lr(self) -> float:
         return float(max(group["lr"] for group in self.param_groups))
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
@@ -132,24 +134,24 @@ class Prodigy(Optimizer):
         if group["use_bias_correction"]:
             step_size *= (1 - beta2 ** (group["k"] + 1)) ** 0.5 / (1 - beta1 ** (group["k"] + 1))
         self._pending.append((group, params, step_size))
-        if self._rate == 0:
+        if self._lr == 0:
             return
         growth, slice_p = group["d"] / group["d0"], group["slice_p"]
-        unit = group["lr"] / self._rate
+        unit = group["lr"] / self._lr
         numbers = {
             "beta3": math.sqrt(beta2) if group["beta3"] is None else group["beta3"],
             "weight": growth * (group["d"] * unit if group["safeguard_warmup"] else step_size),
         }
         grads = [p.grad for p in params if p.grad is not None]
         if slice_p == 1:
-            self.walk_later(self._look(params, grads, *self._starts(params, slice_p), **numbers))
+            self.enqueue_passes(self._statistics(params, grads, *self._starts(params, slice_p), **numbers))
             return
         thinned = ([t.detach().flatten()[::slice_p] for t in side] for side in (params, grads))
         now, slopes = ([t.to(wide_dtype(t)) for t in side] for side in thinned)
-        self.walk_later(self._look(now, slopes, *self._starts(params, slice_p), **numbers))
+        self.enqueue_passes(self._statistics(now, slopes, *self._starts(params, slice_p), **numbers))
 
-    def _look(self, *columns: Sequence[Tensor], **numbers: float) -> Walk:
-        sums = yield look_over(prodigy_statistics, *columns, **numbers)
+    def _statistics(self, *columns: Sequence[Tensor], **numbers: float) -> Passes:
+        sums = yield Pass.over(prodigy_statistics, *columns, **numbers)
         self._sums += sums
 
     def _starts(self, params: Sequence[Tensor], slice_p: int) -> tuple[list[Tensor], list[Tensor]]:
@@ -167,7 +169,7 @@ class Prodigy(Optimizer):
         first = self.param_groups[0]
         beta1, beta2 = first["betas"]
         beta3 = math.sqrt(beta2) if first["beta3"] is None else first["beta3"]
-        rate = before * self._rate
+        rate = before * self._lr
         if first["use_bias_correction"]:
             rate *= (1 - beta2 ** (first["k"] + 1)) ** 0.5 / (1 - beta1 ** (first["k"] + 1))
         sums: Any = torch.stack(self._sums, dim=1)
@@ -189,17 +191,17 @@ class Prodigy(Optimizer):
     def _move(self, group: dict[str, Any], params: list[Tensor], step_size: float, before: float) -> None:
         """Update the moments with the distance before, and step."""
         beta1, beta2 = group["betas"]
-        self.later(
+        self.enqueue(
             prodigy_update,
             params,
             self.zeros(params, "exp_avg"),
             self.zeros(params, "exp_avg_sq"),
-            rate=step_size,
+            step_size=step_size,
             w1=1 - beta1,
             w2=1 - beta2,
             distance=before,
             eps=group["d"] * group["eps"],
-            shrink=step_size * group["weight_decay"],
+            decay=step_size * group["weight_decay"],
         )
 
 
@@ -227,12 +229,22 @@ def prodigy_update(
     first: list[Tensor],
     second: list[Tensor],
     *,
-    rate: Number,
+    step_size: Number,
     w1: Number,
     w2: Number,
     distance: Number,
     eps: Number,
-    shrink: Number,
+    decay: Number,
 ) -> None:
     """Apply the last three lines of :class:`Prodigy` in place; ``w1`` is 1 - b1, ``w2`` 1 - b2."""
-    adam_(params, scaled(grads, distance), first, second, rate=rate, w1=w1, w2=w2, eps=eps, shrink=shrink)
+    adam_(
+        params,
+        scaled(grads, distance),
+        first,
+        second,
+        step_size=step_size,
+        w1=w1,
+        w2=w2,
+        eps=eps,
+        decay=decay,
+    )

@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ultra_optim.adamw import adamw_update
 from ultra_optim.base import Optimizer
 from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.compilation import compilable
 from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.engine.operations import Number, add_, lerp_, square_average_
+from ultra_optim.families.adam import adamw_update
 
 
 class RAdam(Optimizer):
@@ -39,7 +39,8 @@ class RAdam(Optimizer):
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
-        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
+        compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
+            operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -76,13 +77,13 @@ class RAdam(Optimizer):
         for step, same in self.count(params).items():
             factor = rectification(step, beta2)
             moments = self.zeros(same, "exp_avg"), self.zeros(same, "exp_avg_sq")
-            rate = group["lr"] / (1 - beta1**step)
+            step_size = group["lr"] / (1 - beta1**step)
             weights = {"w1": 1 - beta1, "w2": 1 - beta2, **decay}
             if factor is None:
-                self.later(momentum_update, same, *moments, rate=rate, **weights)
+                self.enqueue(momentum_update, same, *moments, step_size=step_size, **weights)
             else:
-                rate *= factor * (1 - beta2**step) ** 0.5
-                self.later(adamw_update, same, *moments, rate=rate, eps=group["eps"], **weights)
+                step_size *= factor * (1 - beta2**step) ** 0.5
+                self.enqueue(adamw_update, same, *moments, step_size=step_size, eps=group["eps"], **weights)
 
 
 def rectification(step: int, beta2: float) -> float | None:
@@ -102,14 +103,14 @@ def momentum_update(
     first: list[Tensor],
     second: list[Tensor],
     *,
-    rate: Number,
+    step_size: Number,
     w1: Number,
     w2: Number,
-    shrink: Number,
+    decay: Number,
     cautious: bool,
 ) -> None:
     """Apply the step of :class:`RAdam` that does not divide by the second moment, in place."""
     lerp_(first, grads, w1)
     square_average_(second, grads, w2)
-    decay_(params, first, shrink=shrink, cautious=cautious)
-    add_(params, first, -rate)
+    decay_(params, first, decay=decay, cautious=cautious)
+    add_(params, first, -step_size)

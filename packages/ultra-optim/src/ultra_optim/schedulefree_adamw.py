@@ -9,9 +9,10 @@ from torch import Tensor
 from ultra_core.contracts import Range
 from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.compiled import compilable
-from ultra_optim.engine.operations import KEEP, Number, adam_, scaled
-from ultra_optim.families.averaging import AveragedOptimizer, average_, average_numbers, direction_numbers
+from ultra_optim.engine.compilation import compilable
+from ultra_optim.engine.operations import Number, scaled
+from ultra_optim.families.adam import KEEP, adam_, direction_numbers
+from ultra_optim.families.averaging import AveragedOptimizer, average_, average_numbers
 
 
 class ScheduleFreeAdamW(AveragedOptimizer):
@@ -43,7 +44,8 @@ class ScheduleFreeAdamW(AveragedOptimizer):
         warmup_steps: updates over which the rate rises linearly.
         r: power of the update's number in the weights of the average.
         weight_lr_power: power of the rate in them.
-        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
+        compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
+            operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -97,7 +99,7 @@ class ScheduleFreeAdamW(AveragedOptimizer):
         weight = group["k"] ** group["r"] * group["lr_max"] ** group["weight_lr_power"]
         group["weight_sum"] += weight
         for step, same in self.count(params).items():
-            self.later(
+            self.enqueue(
                 schedulefree_update,
                 same,
                 self.last_steps(same),
@@ -117,7 +119,7 @@ def schedulefree_update(
     *,
     w2: Number,
     eps: Number,
-    rate: Number,
+    step_size: Number,
     weight_decay: Number,
     share: Number,
     step_of_y: Number,
@@ -125,6 +127,6 @@ def schedulefree_update(
 ) -> None:
     """Apply the formula of :class:`ScheduleFreeAdamW` to y, z and v in place; ``w2`` is 1 - b2."""
     directions = scaled(params, weight_decay)
-    kept = [g.clone() for g in grads]  # the kernel writes to what it takes for the first moment
-    adam_(directions, grads, kept, second, rate=rate, w1=KEEP, w2=w2, eps=eps)
+    first = [g.clone() for g in grads]  # the kernel writes to the tensors in place of first moments
+    adam_(directions, grads, first, second, step_size=step_size, w1=KEEP, w2=w2, eps=eps)
     average_(params, last, directions, share=share, step_of_y=step_of_y, step_of_z=step_of_z)

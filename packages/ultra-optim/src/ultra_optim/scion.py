@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ultra_core.contracts import Range
-from ultra_optim.base import batches, elementwise, wide_dtype
+from ultra_optim.base import batches, wide_dtype
 from ultra_optim.contract.checks import INFINITY, Epsilon, LearningRate
 from ultra_optim.contract.traits import MATRIX_KINDS, OptimizerTraits
 from ultra_optim.families.matrices import MatrixOptimizer, matrices_in, matrix_layout
@@ -60,7 +60,7 @@ class Scion(MatrixOptimizer):
         radius_vectors: of the balls of all others.
         ns_steps: Newton-Schulz iterations.
         ns_eps: added to the norm that the iteration divides by; 0 makes the step independent of it.
-        unconstrained: do not shrink the weights.
+        unconstrained: do not decay the weights.
 
     Raises:
         ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
@@ -103,10 +103,10 @@ class Scion(MatrixOptimizer):
         for batch in batches(params):
             directions = [torch.empty_like(p, dtype=wide_dtype(p)) for p in batch]
             momenta = self.zeros(batch, "momentum_buffer")
-            elementwise(average_update, batch, momenta, directions, momentum=group["momentum"])
+            self.run_update(average_update, batch, momenta, directions, momentum=group["momentum"])
             step = self._minimise(group, batch, directions) * group["lr"]
             keep = 1.0 if group["unconstrained"] else 1 - group["lr"]
-            elementwise(approach, batch, directions, step=step, keep=keep)
+            self.run_update(approach, batch, directions, step=step, keep=keep)
 
     def _minimise(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> float:
         """Replace the directions by those of length 1 in the norm of the kind; return the radius."""

@@ -10,8 +10,8 @@ from torch import Tensor
 from ultra_optim.base import Optimizer
 from ultra_optim.contract.checks import Beta, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.compiled import compilable
-from ultra_optim.engine.operations import Number, add, add_, fused, scale_
+from ultra_optim.engine.compilation import compilable
+from ultra_optim.engine.operations import Number, add, add_, fit_fused_kernel, scale_
 
 
 class SGDMomentum(Optimizer):
@@ -34,7 +34,8 @@ class SGDMomentum(Optimizer):
         dampening: part of the gradient that does not enter the momentum.
         weight_decay: coupled L2 term.
         nesterov: look ahead; needs momentum and no dampening.
-        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
+        compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
+            operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -67,15 +68,15 @@ class SGDMomentum(Optimizer):
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""
-        numbers = {"rate": group["lr"], "weight_decay": group["weight_decay"]}
+        numbers = {"lr": group["lr"], "weight_decay": group["weight_decay"]}
         if group["momentum"] == 0:
-            self.later(descend, params, **numbers)
+            self.enqueue(descend, params, **numbers)
             return
         new = [p for p in params if "momentum_buffer" not in self.state[p]]
         old = [p for p in params if "momentum_buffer" in self.state[p]]
         # the first buffer is the gradient itself
         for some, damped in ((new, 1.0), (old, 1 - group["dampening"])):
-            self.later(
+            self.enqueue(
                 sgd_update,
                 some,
                 self.zeros(some, "momentum_buffer"),
@@ -87,9 +88,9 @@ class SGDMomentum(Optimizer):
 
 
 @compilable
-def descend(params: list[Tensor], grads: list[Tensor], *, rate: Number, weight_decay: Number) -> None:
-    """p <- p - rate (g + weight_decay p), in place."""
-    add_(params, with_decay(grads, params, weight_decay), -rate)
+def descend(params: list[Tensor], grads: list[Tensor], *, lr: Number, weight_decay: Number) -> None:
+    """p <- p - lr (g + weight_decay p), in place."""
+    add_(params, with_decay(grads, params, weight_decay), -lr)
 
 
 @compilable
@@ -98,21 +99,21 @@ def sgd_update(
     grads: list[Tensor],
     buffers: list[Tensor],
     *,
-    rate: Number,
+    lr: Number,
     momentum: Number,
     weight: Number,
     weight_decay: Number,
     nesterov: bool,
 ) -> None:
     """Apply the formula of :class:`SGDMomentum` in place; ``weight`` is 1 - dampening."""
-    if not isinstance(rate, Tensor) and fused(params, grads, buffers):
+    if not isinstance(lr, Tensor) and fit_fused_kernel(params, grads, buffers):
         torch._fused_sgd_(
             params,
             grads,
             buffers,
             weight_decay=weight_decay,
             momentum=momentum,
-            lr=rate,
+            lr=lr,
             dampening=1 - weight,
             nesterov=nesterov,
             maximize=False,
@@ -122,7 +123,7 @@ def sgd_update(
     grads = with_decay(grads, params, weight_decay)
     scale_(buffers, momentum)
     add_(buffers, grads, weight)
-    add_(params, add(grads, buffers, momentum) if nesterov else buffers, -rate)
+    add_(params, add(grads, buffers, momentum) if nesterov else buffers, -lr)
 
 
 def with_decay(grads: list[Tensor], params: list[Tensor], weight_decay: Number) -> list[Tensor]:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from ultra_core.contracts import Range
-from ultra_optim.base import Optimizer, elementwise
+from ultra_optim.base import Optimizer
 from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.compilation import compilable
 from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.engine.operations import Number, add_, clamped, clip_, lerp_, scaled
-from ultra_optim.roles.spellings import OptionAlias
+from ultra_optim.roles.option_aliases import OptionAlias
 
 
 class Sophia(Optimizer):
@@ -50,7 +50,8 @@ class Sophia(Optimizer):
         eps: least denominator.
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
-        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
+        compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
+            operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -113,12 +114,12 @@ class Sophia(Optimizer):
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Move these parameters of the group."""
         group["steps"] += 1
-        self.later(
+        self.enqueue(
             sophia_update,
             params,
             self.zeros(params, "exp_avg"),
             self.zeros(params, "curvature"),
-            rate=group["lr"],
+            lr=group["lr"],
             w1=1 - group["betas"][0],
             rho=group["rho"],
             eps=group["eps"],
@@ -141,7 +142,10 @@ class Sophia(Optimizer):
                 params = [p for p in group["params"] if p.grad is not None and p.numel() > 0]
                 if params:
                     curvatures = self.zeros(params, "curvature")
-                    elementwise(curvature_update, params, curvatures, beta2=group["betas"][1], count=count)
+                    self.set_compile(group)
+                    self.run_update(
+                        curvature_update, params, curvatures, beta2=group["betas"][1], count=count
+                    )
         self.zero_grad()
 
 
@@ -152,19 +156,19 @@ def sophia_update(
     momenta: list[Tensor],
     curvatures: list[Tensor],
     *,
-    rate: Number,
+    lr: Number,
     w1: Number,
     rho: Number,
     eps: Number,
-    shrink: Number,
+    decay: Number,
     cautious: bool,
 ) -> None:
     """Apply the formula of :class:`Sophia` to parameters and momenta in place; ``w1`` is 1 - b1."""
     lerp_(momenta, grads, w1)
     directions = torch._foreach_div(momenta, clamped(scaled(curvatures, rho), eps))
     clip_(directions, 1.0)
-    decay_(params, directions, shrink=shrink, cautious=cautious)
-    add_(params, directions, -rate)
+    decay_(params, directions, decay=decay, cautious=cautious)
+    add_(params, directions, -lr)
 
 
 def curvature_update(

@@ -11,10 +11,11 @@ from torch import Tensor
 from ultra_optim.base import Optimizer
 from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
-from ultra_optim.engine.compiled import compilable
+from ultra_optim.engine.compilation import compilable
 from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
-from ultra_optim.engine.operations import Number, adam_again_, clamped, lerp_, of_each
-from ultra_optim.engine.passes import Walk, look
+from ultra_optim.engine.operations import Number, clamped, lerp_, of_each
+from ultra_optim.engine.plain import Pass, Passes
+from ultra_optim.families.adam import scaled_adam_step_
 
 
 class StableAdamW(Optimizer):
@@ -39,7 +40,8 @@ class StableAdamW(Optimizer):
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate lr' of the tensor.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
-        compile: compile the update; None: on a CPU with a C compiler, see :mod:`ultra_optim.engine.compiled`.
+        compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
+            operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
         ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
@@ -76,15 +78,15 @@ class StableAdamW(Optimizer):
         decay = decay_numbers(group)
         for step, same in self.count(params).items():
             w1, w2 = (1 - b * (1 - b ** (step - 1)) / (1 - b**step) for b in group["betas"])
-            numbers = {"w1": w1, "w2": w2, "rate": group["lr"], "eps": group["eps"], **decay}
-            self.walk_batches_later(functools.partial(self._walk, **numbers), same)
+            numbers = {"w1": w1, "w2": w2, "lr": group["lr"], "eps": group["eps"], **decay}
+            self.enqueue_batches(functools.partial(self._passes, **numbers), same)
 
-    def _walk(self, params: list[Tensor], *, w1: float, w2: float, eps: float, **numbers: Any) -> Walk:
+    def _passes(self, params: list[Tensor], *, w1: float, w2: float, eps: float, **numbers: Any) -> Passes:
         moments = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
-        sums = yield look(stable_moments, params, *moments, w1=w1, w2=w2, floor=eps * eps)
+        sums = yield Pass.of(stable_moments, params, *moments, w1=w1, w2=w2, floor=eps * eps)
         means = [s / p.numel() for s, p in zip(sums, params, strict=True)]
-        speeds = of_each(lambda mean: mean.rsqrt().clamp(max=1), means)
-        yield look(stable_update, params, *moments, speeds, eps=eps, **numbers)
+        factors = of_each(lambda mean: mean.rsqrt().clamp(max=1), means)
+        yield Pass.of(stable_update, params, *moments, factors, eps=eps, **numbers)
 
 
 @compilable
@@ -112,15 +114,15 @@ def stable_update(
     grads: list[Tensor],
     first: list[Tensor],
     second: list[Tensor],
-    speeds: list[Tensor],
+    factors: list[Tensor],
     *,
-    rate: Number,
+    lr: Number,
     eps: Number,
-    shrink: Number,
+    decay: Number,
     cautious: bool,
 ) -> None:
-    """Apply the last line of :class:`StableAdamW` in place, with lr' = lr times the speed of each tensor."""
+    """Apply the last line of :class:`StableAdamW` in place, with lr' = lr times the factor of each tensor."""
     if cautious:
-        decay_(params, first, shrink=[speed * shrink for speed in speeds], cautious=True)
-        shrink = 0.0
-    adam_again_(params, grads, first, second, speeds, rate=rate, eps=eps, shrink=shrink)
+        decay_(params, first, decay=[factor * decay for factor in factors], cautious=True)
+        decay = 0.0
+    scaled_adam_step_(params, grads, first, second, factors, step_size=lr, eps=eps, decay=decay)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ultra_optim.engine.passes import wide_dtype
+from ultra_optim.engine.plain import wide_dtype
 
 COUNT = 0
 """Stands for a plain number of updates among what is kept."""

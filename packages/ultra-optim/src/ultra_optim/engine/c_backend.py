@@ -1,4 +1,4 @@
-"""Element-wise updates on a CPU as loops of C, compiled once for all shapes and rates."""
+"""Element-wise updates on a CPU as loops of C, compiled once for all shapes and learning rates."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from ultra_optim.engine.c_codegen import TYPES, Source, source_of
+from ultra_optim.engine.compilation import split_numbers
 
 _log = logging.getLogger(__name__)
-_making = threading.Lock()
+_lock = threading.Lock()
 
 FLAGS = (
     "-O3",
@@ -39,76 +40,65 @@ FLAGS = (
     "-std=gnu11",
     "-xc",
 )
-"""Vectors of this machine's length and fused products; infinities and NaN stay what they are."""
+"""Vector instructions of this machine and fused multiply-adds; infinities and NaN follow IEEE 754."""
 
-Form: TypeAlias = tuple[torch.dtype, tuple[bool, ...]]
+Signature: TypeAlias = tuple[torch.dtype, tuple[bool, ...]]
 """The dtype of a row, and for each of its tensors whether it is one number for all elements."""
 
 
-def form_of(row: Sequence[Tensor]) -> Form | None:
-    """Return the form of a row; None if there is no loop for it: its dtypes differ, or C has no such type."""
+def signature_of(row: Sequence[Tensor]) -> Signature | None:
+    """Return the signature of a row; None if a C loop cannot take its dtypes or its memory."""
     dtype, size = row[0].dtype, row[0].numel()
-    if dtype not in TYPES or row[1].is_neg() or row[1]._is_zerotensor():  # memory that means something else
+    if dtype not in TYPES or row[1].is_neg() or row[1]._is_zerotensor():
         return None
-    alone = []
+    scalars = []
     for t in row:
-        one = t.numel() != size
-        if t.dtype is not dtype and not one:
+        is_scalar = t.numel() != size
+        if t.dtype is not dtype and not is_scalar:
             return None
-        alone.append(one)
-    return dtype, tuple(alone)
-
-
-def divide(numbers: Mapping[str, Any]) -> tuple[dict[str, float], tuple[tuple[str, Any], ...]]:
-    """Return the numbers that may change by their names, and names and values that are part of the code."""
-    changing, fixed = {}, []
-    for name, value in numbers.items():
-        if value is None or isinstance(value, bool | str):
-            fixed.append((name, value))
-        else:
-            changing[name] = float(value)
-    return changing, tuple(fixed)
+        scalars.append(is_scalar)
+    return dtype, tuple(scalars)
 
 
 @attrs.frozen
 class Loop:
-    """A loop of C with numbers; call it in any thread, Python's lock is free while it runs.
+    """A compiled loop with the numbers of an update; any thread may call it, and it releases the GIL.
 
     Attributes:
-        source: of the loop.
-        function: compiled from it.
-        alone: for each column, whether it has one element.
-        values: the update's numbers.
+        source: the C source.
+        function: the compiled function.
+        scalars: for each column, whether it has one element.
+        values: the numbers of the update.
     """
 
     source: Source
     function: Callable[..., None]
-    alone: tuple[bool, ...]
+    scalars: tuple[bool, ...]
     values: list[float]
 
     def __call__(
         self, rows: Sequence[Sequence[Tensor]], start: int = 0, stop: int | None = None
     ) -> Sequence[Tensor] | None:
-        """Do as the update does, ``update(parameters, gradients, states, ..., **numbers)``.
+        """Compute what ``update(params, grads, *state, **numbers)`` computes.
 
         Args:
-            rows: each a parameter, its gradient and state, contiguous, of the form the loop was made for.
-            start: the first element of the rows, seen as flat.
-            stop: one after the last; None for all of them.
+            rows: each a parameter, its gradient and state, contiguous, of the signature of the loop.
+            start: first element of the rows, seen as flat.
+            stop: one after the last; None for all elements.
 
         Returns:
             what the update returns.
         """
         dtype = rows[0][0].dtype
-        skipped = start * dtype.itemsize
+        offset = start * dtype.itemsize
         arrays, values, lengths = [], [], []
         for row in rows:
             values += self.values
-            for t, one in zip(row, self.alone, strict=True):
-                if one:
+            for t, is_scalar in zip(row, self.scalars, strict=True):
+                if is_scalar:
                     values.append(float(t))
                 else:
-                    arrays.append(t.data_ptr() + skipped)
+                    arrays.append(t.data_ptr() + offset)
             lengths.append((row[0].numel() if stop is None else stop) - start)
         results = (ctypes.c_double * (len(rows) * self.source.results))()
         self.function(
@@ -129,29 +119,29 @@ class Loop:
         )
 
 
-def loop_for(update: Callable[..., Any], form: Form, numbers: Mapping[str, Any]) -> Loop | None:
-    """Return the loop that does what an update does to rows of a form; None if it cannot be compiled.
+def loop_for(update: Callable[..., Any], signature: Signature, numbers: Mapping[str, Any]) -> Loop | None:
+    """Return the loop of an update for rows of a signature; None if it cannot be compiled.
 
     Args:
-        update: is marked, see :func:`ultra_optim.engine.compiled.compilable`.
-        form: of the rows.
-        numbers: may be others in every call, unless they are flags.
+        update: a marked update, see :func:`ultra_optim.engine.compilation.compilable`.
+        signature: the signature of the rows.
+        numbers: keyword arguments; only flags are part of the code.
     """
-    changing, fixed = divide(numbers)
-    key = (update, form, tuple(changing), fixed)
+    changing, fixed = split_numbers(numbers)
+    key = (update, signature, tuple(changing), fixed)
     if key not in _made:
-        with _making:
+        with _lock:
             if key not in _made:
-                begun = time.perf_counter()
-                source = source_of(update, form[1], tuple(changing), dict(fixed), form[0])
+                started = time.perf_counter()
+                source = source_of(update, signature[1], tuple(changing), dict(fixed), signature[0])
                 try:
                     _made[key] = source, _build(source.text)
                 except BuildError as error:
                     _made[key] = None
                     _log.warning("%s is left to torch's operations: %s", update.__name__, error)
-                _log.info("compiled %s in %.1f s", update.__name__, time.perf_counter() - begun)
+                _log.info("compiled %s in %.1f s", update.__name__, time.perf_counter() - started)
     made = _made[key]
-    return None if made is None else Loop(*made, form[1], list(changing.values()))
+    return None if made is None else Loop(*made, signature[1], list(changing.values()))
 
 
 _made: dict[Any, tuple[Source, Callable[..., None]] | None] = {}
@@ -165,7 +155,7 @@ def _build(text: str) -> Callable[..., None]:
     """Compile a source whose function is called ``update``, and load it.
 
     Raises:
-        BuildError: saying what was called and what it answered.
+        BuildError: with the command and its output.
     """
     try:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -182,19 +172,19 @@ def _build(text: str) -> Callable[..., None]:
     return function
 
 
-def works() -> bool:
-    """Whether there is a compiler whose functions can be loaded and are right."""
-    return not _complaint(compiler())
+def compiler_works() -> bool:
+    """Whether there is a C compiler whose functions can be loaded and are correct."""
+    return not _problem(compiler())
 
 
 @functools.cache
-def _complaint(command: tuple[str, ...]) -> str:
-    """Return what is wrong with a compiler; nothing if a loop of its works."""
+def _problem(command: tuple[str, ...]) -> str:
+    """Return what is wrong with a compiler; an empty string if its test loop works."""
     found = ""
     try:
         if not command:
             found = "a C compiler, and there is none on the PATH"
-        elif not _is_right():
+        elif not _test_loop_is_correct():
             found = f"a C compiler whose loops compute what they should, and those of {command[0]} do not"
     except BuildError as error:
         found = f"a C compiler that works: {error}"
@@ -203,8 +193,8 @@ def _complaint(command: tuple[str, ...]) -> str:
     return found
 
 
-def _is_right() -> bool:
-    source = source_of(_trial, (False, False, True), ("rate",), {}, torch.float32)
+def _test_loop_is_correct() -> bool:
+    source = source_of(_test_update, (False, False, True), ("rate",), {}, torch.float32)
     loop = Loop(source, _build(source.text), (False, False, True), [0.5])
     ours, theirs = (
         [torch.linspace(-3, 2, 1501, device="cpu"), torch.linspace(1, 2, 1501, device="cpu")]
@@ -212,21 +202,23 @@ def _is_right() -> bool:
     )
     scale = torch.full((), 3.0, device="cpu")
     found = loop([[*ours, scale]]) or []
-    expected = _trial(*([t] for t in (*theirs, scale)), rate=0.5)
+    expected = _test_update(*([t] for t in (*theirs, scale)), rate=0.5)
     return all(
         torch.allclose(a, b, rtol=1e-4, atol=1e-5)
         for a, b in zip([*ours, *found], [*theirs, *expected], strict=True)
     )
 
 
-def _trial(params: list[Tensor], grads: list[Tensor], scales: list[Tensor], *, rate: Any) -> list[Tensor]:
-    """Do a little of everything."""
+def _test_update(
+    params: list[Tensor], grads: list[Tensor], scales: list[Tensor], *, rate: Any
+) -> list[Tensor]:
+    """Call a few operations of every kind."""
     params[0].sub_(grads[0].sign() * scales[0] * rate).clamp_(min=-4.0)
     return [(params[0].abs().sqrt() / grads[0]).sum()]
 
 
 def compiler() -> tuple[str, ...]:
-    """Return a C compiler, that which the environment variable CC names or the system's; empty for none."""
+    """Return the command of the C compiler: the environment variable CC, or the system's; empty for none."""
     return _found(os.environ.get("CC", ""), os.environ.get("PATH", ""))
 
 
@@ -242,28 +234,28 @@ def _found(named: str, path: str) -> tuple[str, ...]:
     return ()
 
 
-def wanted(compile: bool | None) -> bool:
-    """Whether updates on a CPU become loops with this value of the option ``compile``."""
-    return works() if compile is None else compile
+def is_used(compile: bool | None) -> bool:
+    """Whether updates on a CPU become C loops with this value of the option ``compile``."""
+    return compiler_works() if compile is None else compile
 
 
-def check_compiler(who: str) -> None:
-    """Look for a compiler and try it.
+def check_compiler(name: str) -> None:
+    """Find a C compiler and test it.
 
     Raises:
         ValueError: there is none, or it fails.
     """
-    if problem := _complaint(compiler()):
+    if problem := _problem(compiler()):
         where = f" (where it is {os.environ['CC']})" if os.environ.get("CC") else ""
         raise ValueError(
-            f"{who}: compile=True needs {problem}. Install cc, gcc or clang, name another in the environment "
-            f"variable CC{where}, or leave compile out"
+            f"{name}: compile=True needs {problem}. Install cc, gcc or clang, name another compiler in the "
+            f"environment variable CC{where}, or leave compile out"
         )
 
 
 def _after_fork() -> None:
-    global _making
-    _making = threading.Lock()
+    global _lock
+    _lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

@@ -15,13 +15,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from ultra_optim.engine import sizes
+
 BEFORE, INSIDE, AFTER = range(3)
-"""When a value is known: before the loop, for an element inside it, or once it has added up all of them."""
+"""Where a value is computed: before the loop, in it for every element, or after it from a sum."""
 
 TYPES = {torch.float32: "float", torch.float64: "double"}
-
-BLOCK = 1024
-"""Elements that are added up in their own precision; the sums of blocks are added in double precision."""
 
 OPERATIONS: dict[str, Callable[..., str]] = {
     "abs": lambda x: f"ABS({x})",
@@ -47,7 +46,7 @@ OPERATIONS: dict[str, Callable[..., str]] = {
     "sub": lambda x, y, alpha="1": f"{x} - {alpha} * {y}",
     "where": lambda x, y, z: f"CHOOSE({x}, {y}, {z})",
 }
-"""C for what ATen's operations of these names return, and with ``_foreach_`` before them or ``_`` after."""
+"""C expressions for ATen operations; also used for their ``_foreach_`` and in-place forms."""
 
 
 def _largest(x: str, low: str | None) -> str:
@@ -65,7 +64,7 @@ const WORD mask = -(WORD)c;
 return ((Either){.word = (((Either){.real = x}).word & mask) | (((Either){.real = y}).word & ~mask)}).real;
 }
 """
-"""Choice by masks: gcc makes vectors of a condition that is the same for all elements, one by one."""
+"""Selection by bit masks, because gcc does not vectorise a condition that is the same for all elements."""
 
 HEAD = (
     "#define ROOT(x) _Generic((x), float: __builtin_sqrtf, default: __builtin_sqrt)(x)\n"
@@ -77,25 +76,30 @@ HEAD = (
     "void update(void *const *arrays, const double *numbers, double *results, const long long *lengths, "
     "long long rows)"
 )
-"""What the loops call, and the function: each row has so many arrays, numbers, results, and a length.
+"""The helpers of a loop and the signature of its function.
 
-Numbers are the update's in order, then the columns that have one element.
+Every row has the same number of arrays, numbers and results, and a length. Its numbers are those of the
+update in order, then the columns that have one element.
 """
 
 
 class Source(NamedTuple):
-    """A loop in C."""
+    """A loop in C.
+
+    Attributes:
+        text: the source.
+        results: how many numbers a row returns.
+        shape: shape of what the update returns for a row; None if it returns None.
+    """
 
     text: str
     results: int
-    """Of a row."""
     shape: tuple[int, ...] | None
-    """Of what the update returns for a row; None for nothing."""
 
 
 def source_of(
     update: Callable[..., Any],
-    alone: Sequence[bool],
+    scalars: Sequence[bool],
     names: Sequence[str],
     fixed: Mapping[str, Any],
     dtype: torch.dtype,
@@ -103,23 +107,23 @@ def source_of(
     """Trace an update and write its loop.
 
     Args:
-        update: takes lists of tensors and numbers that are tensors.
-        alone: for each column, whether it has one element.
-        names: of the numbers that may be others in every call.
+        update: a function of lists of tensors; its numbers may be tensors.
+        scalars: for each column, whether it has one element.
+        names: names of the numbers that may differ in every call.
         fixed: values that are part of the code.
-        dtype: of the other columns.
+        dtype: dtype of the other columns.
 
     Raises:
-        NotImplementedError: the update does something for which there is no C.
+        NotImplementedError: the update calls an operation that has no C expression.
     """
     writer = _Writer(update.__name__)
     with torch.inference_mode(False), torch.no_grad():
-        tensors = [torch.ones(() if one else 2, device="cpu") for one in alone]
+        tensors = [torch.ones(() if scalar else 2, device="cpu") for scalar in scalars]
         numbers = [torch.ones((), dtype=torch.float64, device="cpu") for _ in names]
         for number in [*numbers, *(t for t in tensors if t.ndim == 0)]:
-            writer.give(number)
+            writer.add_input(number)
         for array in (t for t in tensors if t.ndim == 1):
-            writer.give(array)
+            writer.add_input(array)
         with writer:
             result = update(*([t] for t in tensors), **dict(zip(names, numbers, strict=True)), **fixed)
     return writer.write(None if result is None else result[0], TYPES[dtype])
@@ -127,14 +131,14 @@ def source_of(
 
 @attrs.define
 class _Value:
-    """A tensor of the trace: when it is known, and its name in C, which in-place operations change."""
+    """A tensor of the trace: where it is computed, and its name in C, which in-place operations change."""
 
-    when: int
+    where: int
     name: str
 
 
 class _Writer(TorchDispatchMode):
-    """Sees the operations that are called inside, and writes a line for each."""
+    """Records the operations that are called in its context as lines of C."""
 
     def __init__(self, update: str) -> None:
         super().__init__()
@@ -144,14 +148,14 @@ class _Writer(TorchDispatchMode):
         self.arrays: list[tuple[str, _Value]] = []
         self.numbers, self.names = itertools.count(), itertools.count()
         self.values: dict[int, Any] = {}
-        self.seen: list[Tensor] = []  # alive, or another would get its id
+        self.alive: list[Tensor] = []  # so that no other tensor gets the id of one of them
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch imports all of dynamo, in seconds, to mark what it would never see
+        return False  # or torch imports all of dynamo, which takes seconds and is not needed
 
-    def give(self, tensor: Tensor) -> None:
-        """Take a tensor as one that the loop is given: a number, or an array that it may write to."""
+    def add_input(self, tensor: Tensor) -> None:
+        """Declare a tensor as an input of the loop: a number, or an array that it may write to."""
         if tensor.ndim == 0:
             self.note(tensor, self.new(BEFORE, f"numbers[{next(self.numbers)}]"))
         else:
@@ -160,18 +164,18 @@ class _Writer(TorchDispatchMode):
             self.note(tensor, value)
 
     def note(self, tensor: Tensor, value: _Value | list[_Value]) -> None:
-        """Remember what a tensor of the trace is in C."""
-        self.seen.append(tensor)
+        """Remember which value in C a tensor of the trace is."""
+        self.alive.append(tensor)
         self.values[id(tensor)] = value
 
-    def new(self, when: int, expression: str) -> _Value:
+    def new(self, where: int, expression: str) -> _Value:
         """Write a line that computes a value."""
-        value = _Value(when, f"v{next(self.names)}")
-        self.lines[when].append(f"const {'T' if when == INSIDE else 'double'} {value.name} = {expression};")
+        value = _Value(where, f"v{next(self.names)}")
+        self.lines[where].append(f"const {'T' if where == INSIDE else 'double'} {value.name} = {expression};")
         return value
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Write what an operation of ATen does, and do it."""
+        """Run an operation of ATen and write what it does."""
         results = func(*args, **(kwargs or {}))
         given, named = tree_map_only(Tensor, lambda t: self.values[id(t)], (args, kwargs or {}))
         name = func.overloadpacket.__name__
@@ -189,7 +193,7 @@ class _Writer(TorchDispatchMode):
 
         Args:
             result: what the update returned for the row.
-            number: C's type of an element.
+            number: the C type of an element.
         """
         written = [(i, v) for i, (before, v) in enumerate(self.arrays) if v.name != before]
         stores = [f"a{i}[i] = {self.at(v, INSIDE)};" for i, v in written]
@@ -203,8 +207,8 @@ class _Writer(TorchDispatchMode):
             "const long long n = *lengths;",
             *before,
             *(f"double total_{name} = 0;" for name in self.sums),
-            f"for (long long start = 0; start < n; start += {BLOCK}) {{",
-            f"const long long stop = start + {BLOCK} < n ? start + {BLOCK} : n;",
+            f"for (long long start = 0; start < n; start += {sizes.SUM_BLOCK}) {{",
+            f"const long long stop = start + {sizes.SUM_BLOCK} < n ? start + {sizes.SUM_BLOCK} : n;",
             *(f"T {name} = 0;" for name in self.sums),
             f"#pragma omp simd {' '.join(f'reduction(+ : {name})' for name in self.sums)}",
             "for (long long i = start; i < stop; i++) {",
@@ -222,32 +226,32 @@ class _Writer(TorchDispatchMode):
         return Source("\n".join([f"typedef {number} T;", HEAD, "{", *body, "}", ""]), len(results), shape)
 
     def apply(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Write what an operation on one tensor does."""
+        """Write an operation on one tensor; return its value."""
         first = args[0]
         if name == "stack":
             return list(first)
         if name == "copy_":
-            first.when, first.name = args[1].when, args[1].name
+            first.where, first.name = args[1].where, args[1].name
             return first
         if name == "sum":
             return self.total(first)
         if name == "linalg_vector_norm" and len(args) == 1:
             return self.new(AFTER, f"ROOT({self.total(self.apply('mul', [first, first], {})).name})")
-        if name in ("pow", "pow_") and args[1] == 2:  # what Tensor.square is
+        if name in ("pow", "pow_") and args[1] == 2:  # Tensor.square calls this
             name, args = name.replace("pow", "square"), args[:1]
         known = OPERATIONS.get(name.removesuffix("_"))
         if known is None:
             raise self.unknown(name)
         operands = [*args, *kwargs.values()]
-        when = max(operand.when for operand in operands if isinstance(operand, _Value))
+        where = max(operand.where for operand in operands if isinstance(operand, _Value))
         try:
-            named = {key: self.at(operand, when) for key, operand in kwargs.items()}
-            value = self.new(when, known(*(self.at(operand, when) for operand in args), **named))
-        except (TypeError, ValueError) as error:  # arguments that the C has not
+            named = {key: self.at(operand, where) for key, operand in kwargs.items()}
+            value = self.new(where, known(*(self.at(operand, where) for operand in args), **named))
+        except (TypeError, ValueError) as error:  # other arguments than the expression takes
             raise self.unknown(f"{name} with {', '.join([str(len(args)), *kwargs])} arguments") from error
         if not name.endswith("_"):
             return value
-        first.when, first.name = value.when, value.name
+        first.where, first.name = value.where, value.name
         return first
 
     def total(self, value: _Value) -> _Value:
@@ -257,19 +261,19 @@ class _Writer(TorchDispatchMode):
         self.lines[INSIDE].append(f"{name} += {self.at(value, INSIDE)};")
         return _Value(AFTER, f"total_{name}")
 
-    def at(self, operand: Any, when: int) -> Any:
-        """Return how to write a value, or a number of Python's, where an operation needs it."""
+    def at(self, operand: Any, where: int) -> Any:
+        """Return a value or a Python number as an operand of an operation that is computed there."""
         if operand is None:
             return None
         if isinstance(operand, _Value):
-            if {operand.when, when} == {INSIDE, AFTER}:
+            if {operand.where, where} == {INSIDE, AFTER}:
                 raise self.unknown("an operation on elements and a sum of all of them")
-            return f"(T){operand.name}" if operand.when < when == INSIDE else operand.name
+            return f"(T){operand.name}" if operand.where < where == INSIDE else operand.name
         number = repr(operand) if isinstance(operand, int) else float(operand).hex()
-        return f"(T){number}" if when == INSIDE else number
+        return f"(T){number}" if where == INSIDE else number
 
     def unknown(self, what: str) -> NotImplementedError:
-        """Return what to raise where there is no C."""
+        """Return the error for an operation that has no C expression."""
         return NotImplementedError(
             f"{self.update} is marked as compilable and calls {what}; known are "
             f"{', '.join(OPERATIONS)}, their _foreach_ and in-place forms, copy_, stack, sum and "

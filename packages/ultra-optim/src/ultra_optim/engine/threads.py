@@ -1,4 +1,4 @@
-"""Threads of our own for work on a CPU: each takes an item alone."""
+"""Threads for work on a CPU, each of which works on its own item without dividing the work further."""
 
 from __future__ import annotations
 
@@ -16,37 +16,38 @@ from torch import Tensor
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-PLAIN = frozenset({Tensor, torch.nn.Parameter})
-"""Types of tensors that are no DTensor or another subclass."""
+PLAIN_TYPES = frozenset({Tensor, torch.nn.Parameter})
+"""Types of tensors that are neither a DTensor nor another subclass."""
 
 
 def on_cpu(tensor: Tensor) -> bool:
-    """Whether threads may share its work: it lies in this process's memory, and is no DTensor."""
-    return tensor.is_cpu and type(tensor) in PLAIN
+    """Whether our threads may work on a tensor: it is in this process's memory and not a DTensor."""
+    return tensor.is_cpu and type(tensor) in PLAIN_TYPES
 
 
-def spread(work: Callable[[Item], Result], items: Sequence[Item], *, here: bool = False) -> list[Result]:
+def parallel_map(
+    work: Callable[[Item], Result], items: Sequence[Item], *, caller_works: bool = False
+) -> list[Result]:
     """Call ``work`` on every item, on as many threads as torch may use; return the results in order.
 
-    Each thread works alone: what it calls, this function among it, does not divide its work further. torch's
-    own way, to divide every operation, wakes the other threads for each, which takes longer than an operation
-    on a slice.
+    Inside a thread neither torch nor this function divides the work further. torch's own way, to divide every
+    operation, wakes the other threads each time, which takes longer than an operation on a cache-sized slice.
 
     Args:
-        work: see above.
-        items: what to work on.
-        here: whether the calling thread takes items too, since ``work`` has nothing that torch would divide;
-            it is awake, and has a processor.
+        work: the function.
+        items: its arguments.
+        caller_works: whether the calling thread takes items too. It may if ``work`` calls nothing that torch
+            would divide.
 
     Raises:
-        Exception: what ``work`` raised for an item; by then no thread works any more.
+        Exception: what ``work`` raised for an item; by then all threads have stopped.
     """
     threads = torch.get_num_threads()
     if threads == 1 or not items:
-        return [work(item) for item in items]
+        return list(map(work, items))
     results: list[Any] = [None] * len(items)
     numbers = itertools.count()
-    inference = torch.is_inference_mode_enabled()  # here; threads do not inherit it
+    inference = torch.is_inference_mode_enabled()  # threads do not inherit it
 
     def take_turns() -> None:
         with torch.inference_mode(inference), torch.no_grad():
@@ -54,9 +55,9 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], *, here: bool 
                 results[number] = work(items[number])
 
     pool = _pool(threads)
-    futures = [pool.submit(take_turns) for _ in range(min(threads, len(items)) - here)]
+    futures = [pool.submit(take_turns) for _ in range(min(threads, len(items)) - caller_works)]
     try:
-        if here:
+        if caller_works:
             take_turns()
     finally:
         wait(futures)
@@ -65,61 +66,60 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], *, here: bool 
     return results
 
 
-def each_alone(
+def parallel_for(
     work: Callable[[Item], object],
     items: Sequence[Item],
-    weights: Callable[[Item], Sequence[Tensor]],
+    parameters_of: Callable[[Item], Sequence[Tensor]],
     limit: float = math.inf,
 ) -> None:
-    """Call ``work`` on every item; on a CPU one thread does the work on an item, see :func:`spread`.
+    """Call ``work`` on every item, on a CPU in parallel, see :func:`parallel_map`.
 
-    Longer items come first, one after the other in the calling thread, and ``work`` must divide them itself
-    or leave that to torch. So it is with all of them on an accelerator; and with DTensors, since processes
-    that exchange parts must do so in the same order.
+    Items of more than ``limit`` elements come first, one after the other in the calling thread, where
+    ``work`` divides them itself or leaves that to torch. On an accelerator all items are called so; DTensors
+    too, because processes that communicate must do it in the same order.
 
     Args:
-        work: reads and writes nothing that it writes for another item.
-        items: what to work on.
-        weights: tells the parameters of an item.
-        limit: elements of them above which an item is long.
+        work: a function that reads and writes nothing that it writes for another item.
+        items: its arguments.
+        parameters_of: returns the parameters of an item.
+        limit: number of elements of these parameters.
     """
-    tensors = [weights(item) for item in items]
+    tensors = [parameters_of(item) for item in items]
     if not all(on_cpu(t) for each in tensors for t in each):
         limit = -1
-    sizes = [sum(t.numel() for t in each) for each in tensors]
-    for item, size in zip(items, sizes, strict=True):
-        if size > limit:
-            work(item)
-    spread(work, [item for item, size in zip(items, sizes, strict=True) if size <= limit])
+    is_long = [sum(t.numel() for t in each) > limit for each in tensors]
+    for item in itertools.compress(items, is_long):
+        work(item)
+    parallel_map(work, [item for item, long in zip(items, is_long, strict=True) if not long])
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}
-_making = threading.Lock()
+_lock = threading.Lock()
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Return a pool of threads in which torch's operations are not divided among others."""
-    with _making:
+    """Return a pool of threads in which torch does not divide its operations."""
+    with _lock:
         if threads not in _pools:
             started = threading.Barrier(threads + 1)
-            _pools[threads] = pool = ThreadPoolExecutor(threads, "ultra-optim", _be_alone, (started,))
+            _pools[threads] = pool = ThreadPoolExecutor(threads, "ultra-optim", _start_thread, (started,))
             for _ in range(threads):
                 pool.submit(int)
             started.wait()
-            torch.set_num_threads(threads)  # which the workers have set for all threads to come
+            torch.set_num_threads(threads)  # the workers have changed it for all threads to come
     return _pools[threads]
 
 
-def _be_alone(started: threading.Barrier) -> None:
+def _start_thread(started: threading.Barrier) -> None:
     torch.get_num_threads()  # or the first operation would undo the next line
     torch.set_num_threads(1)
-    torch.empty(1 << 22)  # a large block, freed once, teaches glibc to keep the memory of smaller ones
+    torch.empty(1 << 22)  # freeing one large block teaches glibc to keep the memory of smaller ones
     started.wait()
 
 
 def _after_fork() -> None:
-    global _making
-    _making = threading.Lock()
+    global _lock
+    _lock = threading.Lock()
     _pools.clear()
 
 

@@ -73,12 +73,6 @@ class AveragedOptimizer(Optimizer):
         return [self.state[p]["z"] for p in params]
 
 
-def direction_numbers(step: int, *, beta2: float, eps: float, beta1: float = 0.0) -> dict[str, float]:
-    """Return numbers with which :func:`ultra_optim.engine.operations.adam_` adds Adam's direction."""
-    spread = (1 - beta2**step) ** 0.5
-    return {"rate": -spread / (1 - beta1**step), "w2": 1 - beta2, "eps": eps * spread}
-
-
 def average_numbers(lr: float, weight_of_average: float, share: float) -> dict[str, float]:
     """Return the arguments of :func:`average_`.
 

@@ -13,20 +13,11 @@ from torch import Tensor
 
 from ultra_optim.base import wide_dtype
 from ultra_optim.contract.state_spec import COUNT, COUNTERS, like
+from ultra_optim.engine import sizes
 from ultra_optim.engine.decay import decay_
-from ultra_optim.engine.passes import WIDE
-from ultra_optim.engine.threads import each_alone, on_cpu, spread
+from ultra_optim.engine.threads import on_cpu, parallel_for, parallel_map
 from ultra_optim.families.flat import FlatState, flat_views
 from ultra_optim.families.matrices import matrices_in, matrix_layout
-
-PART = 1 << 19
-"""Elements of a matrix that are worked on at a time on a CPU: some such tensors fit the cache of a core."""
-
-LONG = 1 << 20
-"""Elements of a matrix above which its rows are shared among threads."""
-
-UNDIVIDED = 1 << 14
-"""Elements of which torch takes a sum in one order, with any number of threads."""
 
 Result = TypeVar("Result")
 
@@ -45,9 +36,9 @@ class Matrices:
         return self.state[name]
 
     def pieces(self) -> list[Matrices]:
-        """Cut the batch, on a CPU into single matrices or as many as :data:`PART` allows."""
+        """Cut the batch, on a CPU into single matrices or as many as :data:`sizes.PIECE` allows."""
         batch, rows, columns = self.weight.shape
-        count = max(1, PART // max(1, rows * columns))
+        count = max(1, sizes.PIECE // max(1, rows * columns))
         if count >= batch or not on_cpu(self.weight):
             return [self]
         parts = zip(*(t.split(count) for t in (self.weight, self.grad, *self.state.values())), strict=True)
@@ -71,7 +62,7 @@ class FactoredOptimizer(FlatState):
 
         Row blocks and experts that the group declares are matrices of their own. Other tensors of more than
         two dimensions are one matrix whose columns are all dimensions but the first. On a CPU one thread
-        works on a matrix, but all on one of more than :data:`LONG` elements, see :func:`over_rows`.
+        works on a matrix, but all on one of more than :data:`sizes.FACTORED_ALONE` elements, see :func:`over_rows`.
         """
         layout = matrix_layout(group)
         for p in params:
@@ -84,7 +75,7 @@ class FactoredOptimizer(FlatState):
                 self._move_matrices(some[0], *layout[some[0]], matrices)
 
         lists = [*vectors_alike(params), *([p] for p in params if p.ndim > 1)]
-        each_alone(work, lists, lambda some: some, LONG)
+        parallel_for(work, lists, lambda some: some, sizes.FACTORED_ALONE)
 
     def _move_matrices(
         self,
@@ -105,7 +96,7 @@ class FactoredOptimizer(FlatState):
             for index, (w, g) in enumerate(zip(weights, grads, strict=True))
             for piece in Matrices(w, g, {name: views[index] for name, views in state.items()}).pieces()
         ]
-        each_alone(work, found, lambda piece: [piece.weight], LONG)
+        parallel_for(work, found, lambda piece: [piece.weight], sizes.FACTORED_ALONE)
         if flat.data_ptr() != p.data_ptr():  # flattening had to copy
             p.copy_(flat.view_as(p))
 
@@ -145,28 +136,30 @@ def over_rows(work: Callable[..., Result], *tensors: Tensor) -> list[Result]:
     """Call ``work`` on the same rows of tensors (batch, rows, any), for all rows.
 
     Args:
-        work: gets on a CPU :data:`PART` elements of the first tensor, or a row, and the rows of the others.
+        work: gets on a CPU :data:`sizes.PIECE` elements of the first tensor, or a row, and the rows of the others.
         *tensors: the tensors.
 
     Returns:
         what ``work`` returned, in order of the rows, whichever threads did it.
     """
-    count = -(-tensors[0].numel() // PART)
+    count = -(-tensors[0].numel() // sizes.PIECE)
     if count < 2 or not on_cpu(tensors[0]):
         return [work(*tensors)]
     height = -(-tensors[0].shape[1] // count)
-    return spread(lambda rows: work(*rows), list(zip(*(t.split(height, 1) for t in tensors), strict=True)))
+    return parallel_map(
+        lambda rows: work(*rows), list(zip(*(t.split(height, 1) for t in tensors), strict=True))
+    )
 
 
 def widen(tensor: Tensor) -> Tensor:
     """Return the tensor in at least float32."""
-    return tensor if tensor.dtype in WIDE else tensor.to(wide_dtype(tensor))
+    return tensor.to(wide_dtype(tensor))
 
 
-def descend_(weight: Tensor, left: Tensor, right: Tensor, *, shrink: float, cautious: bool) -> None:
+def descend_(weight: Tensor, left: Tensor, right: Tensor, *, decay: float, cautious: bool) -> None:
     """Decay a part of a weight and subtract left * right, in at least float32."""
     wide = widen(weight)
-    decay_([wide], [left * right] if cautious else [], shrink=shrink, cautious=cautious)
+    decay_([wide], [left * right] if cautious else [], decay=decay, cautious=cautious)
     wide.addcmul_(left, right, value=-1.0)
     if wide is not weight:
         weight.copy_(wide)
@@ -188,10 +181,10 @@ def rms_of_each(tensors: list[Tensor]) -> Tensor:
     return norms.mul_(torch.tensor(sizes, dtype=norms.dtype, device=norms.device))
 
 
-def descend_each_(weights: Sequence[Tensor], steps: list[Tensor], *, shrink: float, cautious: bool) -> None:
+def descend_each_(weights: Sequence[Tensor], steps: list[Tensor], *, decay: float, cautious: bool) -> None:
     """Decay weights and subtract their steps, in at least float32."""
     wide = [widen(w) for w in weights]
-    decay_(wide, steps, shrink=shrink, cautious=cautious)
+    decay_(wide, steps, decay=decay, cautious=cautious)
     torch._foreach_sub_(wide, steps)
     for weight, w in zip(weights, wide, strict=True):
         if w is not weight:
@@ -229,7 +222,7 @@ def total(terms: Sequence[Tensor]) -> Tensor:
 def inverse_roots(row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
     """Return a (batch, rows, 1) and b (batch, 1, columns), a b = 1 / sqrt(row column / mean(row))."""
     tiny = torch.finfo(row.dtype).tiny
-    parts = row.split(UNDIVIDED, -1) if row.shape[-1] > UNDIVIDED else [row]
+    parts = row.split(sizes.ORDERED_SUM, -1) if row.shape[-1] > sizes.ORDERED_SUM else [row]
     mean = total([part.sum(-1, keepdim=True) for part in parts]).div_(row.shape[-1]).clamp_min_(tiny)
     a = row.div(mean).clamp_min_(tiny).rsqrt_().unsqueeze(-1)
     return a, column.clamp_min(tiny).rsqrt_().unsqueeze(-2)

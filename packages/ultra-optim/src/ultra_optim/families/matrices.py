@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from ultra_core.contracts import KINDS
-from ultra_optim.adamw import can_fuse, same_layout
 from ultra_optim.base import Optimizer, wide_dtype
 from ultra_optim.contract.state_spec import COUNT, COUNTERS, like
 from ultra_optim.contract.traits import MATRIX_KINDS
 from ultra_optim.engine.decay import decay_, decay_numbers
+from ultra_optim.families.adam import can_fuse, same_layout
 
 ADAMW_STATE: frozenset[str] = frozenset({"exp_avg", "exp_avg_sq", "adam_step"})
 """What the AdamW part keeps."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ultra_optim.base import batches, elementwise, wide_dtype
+from ultra_optim.base import batches, wide_dtype
 from ultra_optim.engine.decay import decay_, decay_numbers
 from ultra_optim.families.matrices import MatrixOptimizer, matrices_in, matrix_layout
 from ultra_optim.families.orthogonal import orthogonalize_
@@ -40,11 +40,11 @@ class MuonFamily(MatrixOptimizer):
                 eps=group["ns_eps"],
             )
             self.adapt(group, batch, directions)
-            elementwise(descend, batch, directions, lr=group["lr"], **decay_numbers(group))
+            self.run_update(descend, batch, directions, lr=group["lr"], **decay_numbers(group))
 
     def look_ahead(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> None:
         """Update the momenta and write what is orthogonalised to ``directions``."""
-        elementwise(
+        self.run_update(
             momentum_update,
             params,
             self.zeros(params, "momentum_buffer"),
@@ -79,9 +79,9 @@ def descend(
     directions: list[Tensor],
     *,
     lr: float,
-    shrink: float,
+    decay: float,
     cautious: bool,
 ) -> None:
     """Decay, then p <- p - lr d, in place."""
-    decay_(params, directions, shrink=shrink, cautious=cautious)
+    decay_(params, directions, decay=decay, cautious=cautious)
     torch._foreach_add_(params, directions, alpha=-lr)

@@ -11,19 +11,14 @@ import attrs
 import torch
 from torch import Tensor
 
-from ultra_optim.base import BATCH, wide_dtype
+from ultra_optim.base import wide_dtype
 from ultra_optim.contract.state_spec import COUNT, like
 from ultra_optim.contract.traits import MATRIX_KINDS
+from ultra_optim.engine import sizes
 from ultra_optim.engine.decay import decay_, decay_numbers
-from ultra_optim.engine.threads import each_alone
+from ultra_optim.engine.threads import parallel_for
 from ultra_optim.families.flat import FlatState, flat_views
 from ultra_optim.families.matrices import ADAMW_STATE, MatrixOptimizer, matrices_in, matrix_layout
-
-GATHER = 1 << 16
-"""Elements of matrices that are gathered for one call on a CPU; with larger ones it only costs a copy."""
-
-LONG = 1 << 22
-"""Elements of a matrix that one thread of a CPU takes alone; torch divides the work on a longer one."""
 
 
 @attrs.frozen
@@ -124,8 +119,11 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
             for step, same in self.count(mine).items()
             for chunk in _equal([row for p in same for row in self._rows(group, p, layout[p])])
         ]
-        each_alone(
-            lambda found: self._move(group, *found), chunks, lambda found: [row[0] for row in found[1]], LONG
+        parallel_for(
+            lambda found: self._move(group, *found),
+            chunks,
+            lambda found: [row[0] for row in found[1]],
+            sizes.STACKED_ALONE,
         )
 
     def _treats(self, group: Mapping[str, Any], p: Tensor, layout: Any) -> bool:
@@ -218,7 +216,7 @@ def _equal(rows: list[tuple[Tensor, Tensor, Any]]) -> Iterator[list[tuple[Tensor
         weight = row[0]
         groups.setdefault((weight.shape[1:], weight.device, weight.dtype, row[1].dtype), []).append(row)
     for same in groups.values():
-        limit = GATHER if same[0][0].device.type == "cpu" else BATCH
+        limit = sizes.STACK if same[0][0].device.type == "cpu" else sizes.SCRATCH
         chunk: list[tuple[Tensor, Tensor, Any]] = []
         filled = 0
         for row in same:
@@ -228,20 +226,3 @@ def _equal(rows: list[tuple[Tensor, Tensor, Any]]) -> Iterator[list[tuple[Tensor
             chunk.append(row)
             filled += row[0].numel()
         yield chunk
-
-
-def adam_direction(
-    grad: Tensor,
-    first: Tensor,
-    second: Tensor,
-    *,
-    step: int,
-    betas: tuple[float, float],
-    eps: float,
-    scale: float = 1.0,
-) -> Tensor:
-    """Update the moments in place and return ``scale`` times Adam's direction."""
-    first.lerp_(grad, 1 - betas[0])
-    second.mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
-    root = (1 - betas[1] ** step) ** 0.5
-    return (first / second.sqrt().add_(eps * root)).mul_(scale * root / (1 - betas[0] ** step))

@@ -7,13 +7,12 @@ import itertools
 import torch
 from torch import Tensor
 
-BLOCK = 256
-"""Rows of a block of long sides: smaller ones skip more, but their products run more slowly."""
+from ultra_optim.engine import sizes
 
 
 def blocks(size: int) -> list[slice]:
     """Return slices of nearly equal length, three at least where they are worth a call."""
-    count = max(-(-size // BLOCK), min(3, size // 64), 1)
+    count = max(-(-size // sizes.TRIANGULAR_BLOCK), min(3, size // 64), 1)
     edges = [size * i // count for i in range(count + 1)]
     return [slice(*edge) for edge in itertools.pairwise(edges)]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_origin
 from ultra_core.contracts import Range
 from ultra_core.errors import closest, did_you_mean, listed
 from ultra_core.plugins.signatures import mismatch, read_options
-from ultra_optim.roles.spellings import Implied, OptionAlias, written
+from ultra_optim.roles.option_aliases import Implied, OptionAlias, written
 
 NonNegative = Annotated[float, Range(min=0)]
 Beta = Annotated[float, Range(min=0, lt=1)]  # those of `ultra_optim.contract.checks`, which imports torch

@@ -10,21 +10,21 @@ import torch
 from torch import Tensor
 
 import ultra_optim.public  # noqa: F401  every optimizer marks its updates
-from ultra_optim.engine import compiled
+from ultra_optim.engine import compilation
 
 UPDATES = sorted(
-    (update for update in compiled.marked() if update.__module__.startswith("ultra_optim.")),
+    (update for update in compilation.marked() if update.__module__.startswith("ultra_optim.")),
     key=lambda update: update.__name__,
 )
 
 FLAGS = frozenset({"cautious", "nesterov"})
-"""Names of arguments that are true or false."""
+"""Names of arguments that are flags."""
 
-NUMBERS = frozenset({"speeds", "ratios", "scales"})
+NUMBERS = frozenset({"factors", "ratios", "scales"})
 """Names of columns that have one element."""
 
 POSITIVE = NUMBERS | {"second", "curvatures"}
-"""Names of columns without signs."""
+"""Names of columns of positive numbers."""
 
 
 def arguments(update: Callable[..., Any]) -> tuple[list[str], dict[str, Any]]:
@@ -33,7 +33,7 @@ def arguments(update: Callable[..., Any]) -> tuple[list[str], dict[str, Any]]:
     columns = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     if any(p.kind is p.VAR_KEYWORD for p in parameters):  # those of adamw_update
-        names += ["rate", "w1", "w2", "eps", "shrink", "cautious"]
+        names += ["step_size", "w1", "w2", "eps", "decay", "cautious"]
     return columns, {name: False if name in FLAGS else 0.01 * (3 + i) for i, name in enumerate(names)}
 
 

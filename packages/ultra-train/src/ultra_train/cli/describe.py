@@ -12,7 +12,7 @@ import click
 from ultra_core.errors import UnknownNameError, did_you_mean
 from ultra_core.plugins.kinds import KINDS, presets
 from ultra_core.plugins.metadata import Entry
-from ultra_optim.roles.spellings import written
+from ultra_optim.roles.option_aliases import written
 from ultra_train.cli.kinds import split
 
 

@@ -9,8 +9,8 @@ from ultra_core import blocks, optimizers
 from ultra_core.config.schema import options_schema, type_schema
 from ultra_core.contracts import SEED_ROLES
 from ultra_core.errors import PluginError
+from ultra_optim.roles.option_aliases import OptionAlias
 from ultra_optim.roles.option_names import ALIASES, OptionNames
-from ultra_optim.roles.spellings import OptionAlias
 from ultra_train.config.optimizer_rules import roles
 
 Schema = dict[str, Any]

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ultra_optim import build
-from ultra_optim.engine import c_backend as native
-from ultra_optim.engine import compiled
-from ultra_optim.engine import passes as slices
+from ultra_optim.engine import c_backend, sizes, torch_backend
 from ultra_optim.testing.updates import UPDATES, arguments, columns_of
 
 compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -24,7 +22,7 @@ def both(
     """Return what the operations and the compiled ones make of rows, and their results."""
     expected, found = copy.deepcopy(rows), copy.deepcopy(rows)
     with torch.no_grad():
-        results = compiled.call_all([update] * len(rows), found, numbers)
+        results = torch_backend.call_all([update] * len(rows), found, numbers)
         sums = []
         for (p, g, *state), own in zip(expected, numbers, strict=True):
             wide = p.to(torch.promote_types(p.dtype, torch.float32))
@@ -42,7 +40,7 @@ def test_updates_are_one_graph_of_numbers_that_change(
     compile_ = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f, **options: compile_(f, backend="eager", **options))
     torch._dynamo.reset()
-    compiled._function.cache_clear()
+    torch_backend._compiled.cache_clear()
     torch._dynamo.utils.counters.clear()
     names, numbers = arguments(update)
     graphs = []
@@ -57,7 +55,7 @@ def test_updates_are_one_graph_of_numbers_that_change(
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
         graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
     assert graphs == [1, 1]
-    compiled._function.cache_clear()
+    torch_backend._compiled.cache_clear()
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch needs a C++ compiler")
@@ -66,30 +64,30 @@ def test_generated_code() -> None:
     """Of an update that adds up, in two precisions."""
     (update,) = (u for u in UPDATES if u.__name__ == "stable_moments")
     torch._dynamo.reset()
-    compiled._function.cache_clear()
+    torch_backend._compiled.cache_clear()
     names, numbers = arguments(update)
     for dtype, bound in ((torch.float32, 1e-5), (torch.bfloat16, 1e-2)):
         rows = [columns_of(names, size, torch.float32, size) for size in (500, 301)]
         rows = [[row[0].to(dtype), row[1].to(dtype), *row[2:]] for row in rows]
         expected, found = both(update, rows, [numbers, numbers])
         torch.testing.assert_close(found, expected, rtol=bound, atol=bound)
-    compiled._function.cache_clear()
+    torch_backend._compiled.cache_clear()
 
 
 def test_rows_that_are_alike_share_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[torch.dtype, list[int], list[float]]] = []
 
-    def function(kind: Any) -> Any:
+    def compiled(signature: Any) -> Any:
         def call(values: Tensor, *tensors: Tensor) -> list[None]:
             calls.append((tensors[0].dtype, [t.numel() for t in tensors[::2]], values[:, 0].tolist()))
-            return [None] * compiled.TOGETHER
+            return [None] * torch_backend.ROWS_PER_CALL
 
         return call
 
-    monkeypatch.setattr(compiled, "_function", function)
+    monkeypatch.setattr(torch_backend, "_compiled", compiled)
     rows = [[torch.zeros(10 * n), torch.zeros(10 * n)] for n in range(2, 8)]
     rows.insert(1, [torch.zeros(50, dtype=torch.bfloat16), torch.zeros(50)])
-    results = compiled.call_all([UPDATES[0]] * 7, rows, [{"rate": float(n)} for n in range(7)])
+    results = torch_backend.call_all([UPDATES[0]] * 7, rows, [{"lr": float(n)} for n in range(7)])
     assert results == [None] * 7
     assert calls == [
         (torch.float32, [20, 30, 40, 50], [0, 2, 3, 4]),
@@ -110,9 +108,9 @@ def test_long_tensors_of_accelerators_are_compiled_if_wanted(
         assert all(t.device.type == "meta" and t.ndim == 1 for row in rows for t in row)
         return [None] * len(rows)
 
-    monkeypatch.setattr(compiled, "call_all", call_all)
-    monkeypatch.setattr(native, "loop_for", None)
-    monkeypatch.setattr(slices, "SLICE", 256)
+    monkeypatch.setattr(torch_backend, "call_all", call_all)
+    monkeypatch.setattr(c_backend, "loop_for", None)
+    monkeypatch.setattr(sizes, "TORCH_SLICE", 256)
     with torch.device("meta"):
         model = nn.ParameterList([torch.empty(20, 10), torch.empty(30, 10).half(), torch.empty(10, 20).t()])
         model.append(torch.empty(4, 4))
@@ -121,19 +119,3 @@ def test_long_tensors_of_accelerators_are_compiled_if_wanted(
             p.grad = torch.empty_like(p)
     optimizer.step()
     assert seen == expected
-
-
-def test_only_marked_updates_are_compiled_and_only_inside() -> None:
-    @compiled.compilable
-    def marked() -> None: ...
-
-    def other() -> None: ...
-
-    assert compiled.is_compilable(marked)
-    assert not compiled.is_compilable(other)
-    assert compiled.is_wanted() is False
-    with compiled.compiling(None):
-        assert compiled.is_wanted() is None
-        with compiled.compiling(True):
-            assert compiled.is_wanted() is True
-        assert compiled.is_wanted() is None
