@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from ultra_blocks.config import UltraConfig
 from ultra_blocks.encoder import Encoder
-from ultra_blocks.heads import MLMHead
+from ultra_blocks.encoder.mlm_head import MLMHead
 from ultra_blocks.layout import Layout
 from ultra_optim.testing.subject import Bag, Head
 from ultra_train.data import es_commands

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ultra_blocks.config import UltraConfig
-from ultra_blocks.embeddings import EmbeddingConv
 from ultra_blocks.encoder import Encoder
+from ultra_blocks.encoder.embeddings import EmbeddingConv
 from ultra_blocks.hf import UltraHFConfig, UltraModel
 from ultra_blocks.layout import Layout
 from ultra_blocks.testing.cases import MODEL

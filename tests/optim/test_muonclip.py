@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, distributed, nn
 
 from ultra_blocks.encoder import Encoder, UltraConfig
+from ultra_blocks.encoder.post_step import after_step
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
-from ultra_blocks.stepping import after_step
 from ultra_core import blocks
 from ultra_core.contracts import LogitRows, RecordsLogits
 from ultra_core.errors import PluginError, UltraError

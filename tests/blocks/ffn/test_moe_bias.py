@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from ultra_blocks.encoder.post_step import after_step
 from ultra_blocks.ffn.moe import MoE
 from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig, UltraModel
 from ultra_blocks.layout import Layout
 from ultra_blocks.reference.moe import after_step as moved
 from ultra_blocks.reference.moe import mixture
-from ultra_blocks.stepping import after_step
 
 WIDTH = 6
 BIAS = {"moe": {"routing": "sigmoid", "balance": "bias"}}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ultra_blocks.functional.chunks import GROUP, carry, from_chunks, split_length, to_chunks
+from ultra_blocks.functional.chunks import GROUP, from_chunks, inter_chunk_scan, split_length, to_chunks
 
 
 def carried_by_loop(states, log_spans, reverse):
@@ -26,7 +26,7 @@ def test_carry_is_the_recurrence(chunks, reverse):
     weights = torch.randn(2, 3, chunks, 4, dtype=torch.float64)
     results = []
     for function in (
-        lambda: carry(states, log_spans, reverse=reverse),
+        lambda: inter_chunk_scan(states, log_spans, reverse=reverse),
         lambda: carried_by_loop(states, log_spans, reverse),
     ):
         y = function()
@@ -44,7 +44,7 @@ def test_nothing_passes_a_cut_and_gradients_stay_finite(chunks, reverse):
     raw = torch.full((1, chunks), -0.1, dtype=torch.float64, requires_grad=True)
     cut = torch.rand(1, chunks) < 0.3
     log_spans = raw.masked_fill(cut, float("-inf"))
-    y = carry(states, log_spans, reverse=reverse)
+    y = inter_chunk_scan(states, log_spans, reverse=reverse)
     assert torch.allclose(y, carried_by_loop(states, log_spans.detach(), reverse), rtol=0, atol=1e-13)
     (gradient,) = torch.autograd.grad(y.square().sum(), raw)
     assert gradient.isfinite().all()
@@ -57,14 +57,14 @@ def test_near_chunks_stay_precise_after_a_steep_decay():
     log_spans[3] = -1e6
     states = torch.ones(24, 1)
     exact = carried_by_loop(states.double(), log_spans.double(), False)
-    assert (carry(states, log_spans).double() - exact).abs().max() < 1e-5
+    assert (inter_chunk_scan(states, log_spans).double() - exact).abs().max() < 1e-5
 
 
 def test_cost_of_carrying_is_linear():
     flops = []
     for chunks in (8 * GROUP, 16 * GROUP):
         with FlopCounterMode(display=False) as counter:
-            carry(torch.zeros(1, chunks, 256), torch.zeros(1, chunks))
+            inter_chunk_scan(torch.zeros(1, chunks, 256), torch.zeros(1, chunks))
         flops.append(counter.get_total_flops())
     assert flops[1] < 2.1 * flops[0]
 

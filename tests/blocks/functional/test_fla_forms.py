@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ultra_blocks.functional.delta_rule import DeltaGates, delta_rule
-from ultra_blocks.functional.gated_linear import gated_linear
-from ultra_blocks.functional.ssd import Scan, ssd
+from ultra_blocks.functional.delta_rule import DeltaGates
+from ultra_blocks.functional.dispatch import delta_rule, gated_linear, ssd
+from ultra_blocks.functional.ssd import Scan
 from ultra_blocks.layout import Layout
 from ultra_core import blocks
 

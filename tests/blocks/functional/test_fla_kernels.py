@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ultra_blocks.functional import fla_kernels
-from ultra_blocks.functional.gated_linear import gated_linear
+from ultra_blocks.functional.dispatch import gated_linear
 
 
 def scan(dtype=torch.bfloat16, d_k=16, d_v=16, length=5):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ultra_blocks.functional import tile_weights
+from ultra_blocks.functional import tile_scores
 from ultra_blocks.functional.max_scores import max_of_scores, max_scores
 from ultra_blocks.layout import Layout
 from ultra_blocks.reference.attention import max_logits
@@ -31,8 +31,8 @@ def draw(heads: int, seed: int) -> Tensor:
 @pytest.mark.parametrize("tiles", [1, 20])
 def test_against_a_loop(layout, causal, window, tiles, monkeypatch) -> None:
     if tiles > 1:
-        monkeypatch.setattr(tile_weights, "BUDGET", {"cpu": 33, "cuda": 0})
-        monkeypatch.setattr(tile_weights, "ROWS", 3)
+        monkeypatch.setattr(tile_scores, "BUDGET", {"cpu": 33, "cuda": 0})
+        monkeypatch.setattr(tile_scores, "MIN_ROWS", 3)
     q, k = draw(4, 0), draw(2, 1)
     q[:, 0], k[:, 0] = -q[:, 0].abs() - 0.1, k[:, 0].abs() + 0.1
     scores = q @ k.repeat_interleave(2, 1).mT / 6**0.5

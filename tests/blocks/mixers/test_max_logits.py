@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ultra_blocks.encoder.post_step import after_step
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.reference.attention import max_logits
 from ultra_blocks.reference.hope import scores as hope
 from ultra_blocks.reference.positions import rope
-from ultra_blocks.stepping import after_step
 from ultra_core import blocks
 from ultra_core.contracts import RecordsLogits
 

@@ -90,7 +90,7 @@ def by_the_paper(block: NativeSparseAttention, x: Tensor, layout: Layout) -> Ten
             compressing(block, block.value_compressor, layout, turned=False),
         ),
         layout.documents,
-        choice=block.choice,
+        selection=block.selection,
         window=block.window,
         softcap=block.softcap,
     )

@@ -12,8 +12,8 @@ from torch import Tensor
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.softmax import KVCache
 from ultra_blocks.mixers.standard_attn import StandardAttention
+from ultra_blocks.mixers.titan.deep_memory import DeepMemory
 from ultra_blocks.mixers.titan_attn import TitanAttention, TitanState
-from ultra_blocks.mixers.titan_deep import DeepMemory
 from ultra_blocks.positions.hope import HoPE
 from ultra_blocks.reference import hope as hope_reference
 from ultra_blocks.reference import neural_memory as memory_reference

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+from ultra_blocks.encoder import config_faults
 from ultra_blocks.models.mini import model
 
 
@@ -10,13 +11,13 @@ def test_defaults_are_those_of_the_preset_table():
     assert (config.use_factorized_embedding, config.factorized_embedding_dim) == (True, 16)
     assert (config.use_embedding_conv, config.embedding_conv_kernel) == (True, 32)
     assert (config.ffn_hidden_size, config.resolved_ffn()) == (512, ("mlp", {}))
-    assert config.faults() == []
+    assert config_faults(config) == []
 
 
 def test_fields_given_win_and_shorthands_still_work():
     assert model.config(num_layers=2).num_layers == 2
     assert model.config(ffn_activation="silu").resolved_ffn() == ("mlp", {"activation": "silu"})
-    assert model.config(ffn={"glu": {"activation": "silu"}}).faults() == []
+    assert config_faults(model.config(ffn={"glu": {"activation": "silu"}})) == []
 
 
 def test_importing_imports_no_torch():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ultra_blocks.validation import MOST_LAYERS
+from ultra_blocks.config.validation import MAX_PATTERN
 from ultra_core import errors
 from ultra_core.config import ConfigError, parse_source
 from ultra_core.plugins.registry import Registry
@@ -23,7 +23,7 @@ CASES = {
     "parameters": "base_model: a/b\ntokenizer: {name_or_path: a/b}\ntraining:\n  optimizer:\n"
     "    optimizer_class: lion\n    parameters:\n" + "".join(f"      lion-lrr{i}: 1\n" for i in range(SIZE)),
     "blocks": f"model_class: frankenstein\nmodel:\n  layer_pattern: "
-    f"{listing(f'standard_atn{i}' for i in range(MOST_LAYERS))}\ntraining: {{lr_other: 1}}\n",
+    f"{listing(f'standard_atn{i}' for i in range(MAX_PATTERN))}\ntraining: {{lr_other: 1}}\n",
     "choices": f"meta: {{guides: {listing(f'best_first_ru{i}' for i in range(SIZE))}}}\ntraining: {{}}\n",
     "items": f"training: {{lr_other: 1, dataset: {listing('3' for _ in range(SIZE))}}}\nmodel_class: mini\n",
     "data sets": "model: {base_model: a/b, architecture: csr}\nloss: {type: csr_loss}\ndatasets:\n"
@@ -60,7 +60,7 @@ def test_the_rest_is_counted():
 def test_more_blocks_than_anybody_stacks(monkeypatch):
     looked_up, entry = [], Registry.entry
     monkeypatch.setattr(Registry, "entry", lambda self, name: looked_up.append(name) or entry(self, name))
-    pattern = listing(["ode"] * (MOST_LAYERS + 1))
+    pattern = listing(["ode"] * (MAX_PATTERN + 1))
     text = f"model_class: mini\nmodel: {{layer_pattern: {pattern}}}\ntraining: {{lr_other: 1}}\n"
     with pytest.raises(ConfigError, match=r"layer_pattern has 1,001 blocks; name at most 1,000"):
         from_source(parse_source(text), "absurd")
@@ -75,11 +75,11 @@ def test_more_sources_than_anybody_lists(problems, base):
 
 
 def test_a_pattern_of_thousands_is_built_once_a_block(load, minimal, monkeypatch):
-    from ultra_blocks import trial
+    from ultra_blocks.encoder import meta_build
 
     built = []
-    build = trial.build_mixer
-    monkeypatch.setattr(trial, "build_mixer", lambda *a: built.append(a[1]) or build(*a))
+    build = meta_build.build_mixer
+    monkeypatch.setattr(meta_build, "build_mixer", lambda *a: built.append(a[1]) or build(*a))
     pattern = listing(["standard_attn", "{gqa_attn: {num_kv_heads: 2}}", "gqa_attn"] * 300)
     load(minimal, f"model.layer_pattern={pattern}")
     assert built.count("standard_attn") == 1
@@ -87,15 +87,16 @@ def test_a_pattern_of_thousands_is_built_once_a_block(load, minimal, monkeypatch
 
 
 def test_so_is_one_of_different_ones(load, minimal, monkeypatch):
-    from ultra_blocks import trial
+    from ultra_blocks.encoder import meta_build
+    from ultra_blocks.encoder.sample import sample_encoder
 
     built = []
-    build = trial.build_mixer
-    monkeypatch.setattr(trial, "build_mixer", lambda *a: built.append(a[1]) or build(*a))
+    build = meta_build.build_mixer
+    monkeypatch.setattr(meta_build, "build_mixer", lambda *a: built.append(a[1]) or build(*a))
     items = [f"{{standard_attn: {{positions: {{rope: {{base: {i}}}}}}}}}" for i in range(10, 900)]
     preset = load(minimal, f"model.layer_pattern={listing(items)}", "model.num_layers=890")
-    assert len(built) == trial.MOST
-    assert len(trial.sample(preset.model).layers) == trial.MOST
+    assert len(built) == meta_build.MAX_BUILDS
+    assert len(sample_encoder(preset.model).layers) == meta_build.MAX_BUILDS
 
 
 def test_an_enormous_name_is_cut(problems, base):

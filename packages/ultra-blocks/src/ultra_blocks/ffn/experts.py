@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ultra_blocks.drawing import draw
 from ultra_blocks.ffn.base import ACTIVATIONS, FeedForward
 from ultra_blocks.ffn.glu import GLU
 from ultra_blocks.ffn.mlp import MLP
 from ultra_blocks.functional.experts import grouped_linear
+from ultra_blocks.init import initialise
 from ultra_blocks.linear import BitLinear, quantise_activations, quantise_weight
 from ultra_core.contracts import ParamInfo
 
@@ -137,7 +137,7 @@ class SeparateExperts(nn.ModuleList):
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
         """Draw the weights of every expert."""
         for expert in self:
-            draw(expert, std=std, residual_scale=residual_scale)
+            initialise(expert, std=std, residual_scale=residual_scale)
 
     def forward(self, x: Tensor, loads: Tensor) -> Tensor:
         """Return what each row's expert makes of it."""

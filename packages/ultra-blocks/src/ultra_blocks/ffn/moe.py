@@ -10,10 +10,10 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultra_blocks.config import Spec, short, split_spec
-from ultra_blocks.drawing import draw
+from ultra_blocks.config import Spec, bare_name, split_spec
 from ultra_blocks.ffn.experts import apply, build_experts
 from ultra_blocks.functional.experts import Routing, balance_loss, route, z_loss
+from ultra_blocks.init import initialise
 from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory
 from ultra_core import ffns
@@ -36,7 +36,7 @@ class MoE(nn.Module):
     With ``balance: bias`` it is a bias b that evens the loads: the k highest ``s + b`` are chosen, and after
     each optimizer step ``b_e += bias_rate * sign(mean load - load_e)``, the loads being those of all real
     tokens that went backward since the last step. :meth:`after_step` does that; ``ultra-train`` calls it,
-    and a training loop of your own does with ``ultra_blocks.stepping.after_step(model)``.
+    and a training loop of your own does with ``ultra_blocks.encoder.post_step.after_step(model)``.
 
     Args:
         hidden_size: width D of the stream.
@@ -116,7 +116,7 @@ class MoE(nn.Module):
         self.z_weight = z_weight
 
         name, options = split_spec(expert)
-        if short(name) == "moe":
+        if bare_name(name) == "moe":
             raise ValueError("MoE: an expert cannot be a mixture itself; name another FFN")
         cls = ffns.get(name)
         fields = {**(model or {}), "linear": linear}
@@ -140,8 +140,8 @@ class MoE(nn.Module):
         nn.init.normal_(self.router.weight, 0.0, std)
         if self.score_bias is not None:
             nn.init.zeros_(self.score_bias)
-        draw(self.experts, std=std, residual_scale=residual_scale)
-        draw(self.shared, std=std, residual_scale=residual_scale)
+        initialise(self.experts, std=std, residual_scale=residual_scale)
+        initialise(self.shared, std=std, residual_scale=residual_scale)
 
     def parameter_info(self) -> dict[str, ParamInfo]:
         """Describe the router; experts describe themselves."""

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ultra_blocks.functional.capped import attention_over
 from ultra_blocks.functional.document_blocks import DocumentBlocks
+from ultra_blocks.functional.softcap_attention import masked_softcap_attention
 
 SMALLEST_CHUNK = 16
 """Below that a chunk is too little work for a matrix product."""
@@ -57,7 +57,7 @@ def band_attention(
     )
     keys, values = (_seen_by_chunks(x, chunks, far) for x in (k, v))
     queries = chunks.cut(q).transpose(1, 2).flatten(0, 1)  # (B n, H, C, d)
-    y = attention_over(queries, keys, values, mask, softcap=softcap)
+    y = masked_softcap_attention(queries, keys, values, mask, softcap=softcap)
     return y.unflatten(0, (batch, chunks.number)).transpose(1, 2).flatten(2, 3)[:, :, :length]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ultra_blocks.functional.capped import attention_over
 from ultra_blocks.functional.document_attention import document_attention
 from ultra_blocks.functional.document_blocks import DocumentBlocks, take_rows
+from ultra_blocks.functional.softcap_attention import masked_softcap_attention
 
 BITS = 0xFFFFFFFF
 
@@ -107,7 +107,7 @@ def block_sparse_attention(
     mask = mask | ~mask.any(-1, keepdim=True)  # a block without a token sees something
     keys, values = (_taken(x, seen, size).flatten(3, 4).flatten(0, 2)[:, None] for x in (k, v))
     queries = q.unflatten(2, (number, size))
-    y = attention_over(
+    y = masked_softcap_attention(
         queries.flatten(0, 2)[:, None], keys, values, mask.flatten(0, 2)[:, None], softcap=softcap
     ).view(queries.shape)
     if not causal:

@@ -10,10 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ultra_blocks.functional import fla_forms
-from ultra_blocks.functional.channel_decays import decayed_products
 from ultra_blocks.functional.chunks import decays_between
-from ultra_blocks.functional.fla_kernels import usable
+from ultra_blocks.functional.intra_chunk import decayed_products
 from ultra_blocks.functional.triangular import unit_lower_inverse
 
 
@@ -76,8 +74,6 @@ def delta_rule(
     Paper: Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length",
     arXiv:2406.06484; with decays: arXiv:2412.06464, arXiv:2510.26692.
     """
-    if usable(v, k.shape[-1]):
-        return fla_forms.delta_rule(q, k, v, forward, backward, documents)
     length, exact = k.shape[1], forward.beta.dtype
     size = 2 ** (min(chunk_size, length) - 1).bit_length()
     chunks = max(1, -(-length // size))

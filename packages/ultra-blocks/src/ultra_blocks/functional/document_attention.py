@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ultra_blocks.functional.attention import soft_capped
-from ultra_blocks.functional.capped import attention_over
 from ultra_blocks.functional.document_blocks import DocumentBlocks
-from ultra_blocks.functional.masks import key_mask
+from ultra_blocks.functional.softcap_attention import masked_softcap_attention
+from ultra_blocks.layout.masks import key_mask
 
 
 def document_attention(
@@ -33,7 +33,7 @@ def document_attention(
     layout = blocks.layout
     if blocks.documents == 1:
         mask = key_mask(layout.mask) if layout.padded else None
-        return attention_over(q.squeeze(2), k, v, mask, softcap=softcap).unsqueeze(2)
+        return masked_softcap_attention(q.squeeze(2), k, v, mask, softcap=softcap).unsqueeze(2)
     wide = torch.promote_types(v.dtype, torch.float32)
     real = layout.mask.unflatten(1, (-1, size))[:, None, :, None]  # (B, 1, n, 1, size)
     owner = layout.documents[:, ::size].clamp(min=0)  # an empty block weighs nothing, whosever it is

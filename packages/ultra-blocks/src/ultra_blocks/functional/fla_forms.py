@@ -6,17 +6,15 @@ Each function gives what the one of the same name in its own module gives, as we
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ultra_blocks.functional.delta_rule import DeltaGates
 from ultra_blocks.functional.fla_kernels import read
-
-if TYPE_CHECKING:
-    from ultra_blocks.functional.delta_rule import DeltaGates
-    from ultra_blocks.functional.ssd import Scan
+from ultra_blocks.functional.ssd import Scan
 
 
 def gated_linear(
@@ -71,7 +69,7 @@ def ssd(
     return _sum(outputs) - _sum(own)
 
 
-class Steps(NamedTuple):
+class RetentionSteps(NamedTuple):
     """How far retention fades from token to token.
 
     Attributes:
@@ -94,11 +92,11 @@ def retention_steps(
     device: torch.device,
     documents: Tensor | None = None,
     positions: Tensor | None = None,
-) -> Steps:
+) -> RetentionSteps:
     """Return the steps of a batch; arguments as :func:`~ultra_blocks.functional.retention.chunk_decays`."""
     logs = torch.tensor(log_gammas, dtype=dtype, device=device)
     if documents is None or positions is None:
-        return Steps(logs)
+        return RetentionSteps(logs)
     # as there, one number a token; padding has that of the real token before, or in `ahead` of the next one
     real, never = documents >= 0, 2**62
     clock = torch.where(real, documents * 2**32 + positions, -1).cummax(1).values
@@ -106,10 +104,12 @@ def retention_steps(
     before, after = clock[:, 1:] - clock[:, :-1], ahead[:, 1:] - clock[:, :-1]
     # from document to document there is nothing that could fade
     before, after = (torch.where(x < 2**31, x, 0) for x in (before, after))
-    return Steps(logs, F.pad(before, (1, 0)), F.pad(after, (0, 1)), documents)
+    return RetentionSteps(logs, F.pad(before, (1, 0)), F.pad(after, (0, 1)), documents)
 
 
-def retention(q: Tensor, k: Tensor, v: Tensor, steps: Steps, *, causal: bool, reverse: bool) -> Tensor:
+def retention(
+    q: Tensor, k: Tensor, v: Tensor, steps: RetentionSteps, *, causal: bool, reverse: bool = False
+) -> Tensor:
     """Return what :func:`~ultra_blocks.functional.retention.retention` does."""
     exact = torch.promote_types(v.dtype, torch.float32)
     order = (reverse,) if causal else (False, True)

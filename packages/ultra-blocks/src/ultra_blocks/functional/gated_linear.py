@@ -1,7 +1,7 @@
-"""Linear recurrences whose key channels decay one by one, in chunks. No parameters.
+"""Gated linear attention: linear recurrences with a decay per key channel, computed in chunks.
 
-Decays between the tokens of a chunk are built up on a tree (``decay_tree``): nothing overflows and nothing is
-divided, however fast channels decay. No tensor has both a dimension of pairs and one of channels.
+Decays between the tokens of a chunk are built up on a tree (``intra_chunk_tree``): nothing overflows and
+nothing is divided, however fast channels decay. No tensor has both a dimension of pairs and one of channels.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ultra_blocks.functional import fla_forms
-from ultra_blocks.functional.chunks import carry, from_chunks, to_chunks
-from ultra_blocks.functional.decay_tree import block_of, climb, product, readers_of, writers_of
-from ultra_blocks.functional.fla_kernels import usable
+from ultra_blocks.functional.chunks import from_chunks, inter_chunk_scan, to_chunks
+from ultra_blocks.functional.intra_chunk_tree import block_of, product, readers_of, up_sweep, writers_of
 
 
 def gated_linear(
@@ -31,27 +29,24 @@ def gated_linear(
 ) -> Tensor:
     """Return ``y_t = q_t S_t`` with ``S_t = diag(exp(log_decay_t)) S_{t-1} + k_t^T v_t``, not scaled.
 
-    With two keys and decays the second ones run from the end to the start, and ``y`` is the sum of both; the
-    own term ``(q_t . k_t) v_t`` counts once, with the mean of both keys.
+    With two keys and decays, the second ones belong to a scan from the end to the start, and ``y`` is the sum
+    of both directions. The term of the token itself, ``(q_t . k_t) v_t``, counts once, with the mean key.
 
     Args:
         q: ``(B, T, H, d_k)``.
-        keys: ``(B, T, H, d_k)`` of each direction, one or two; the same tensor twice where they share it.
-        v: ``(B, T, H, d_v)``, 0 at padding; bf16 goes into large products as it is, fp16 as fp32.
+        keys: ``(B, T, H, d_k)`` of each of one or two directions; both may be the same tensor.
+        v: ``(B, T, H, d_v)``, 0 at padding; large products take bf16 as it is and fp16 as fp32.
         log_decays: ``(B, T, H, d_k)`` of each direction, <= 0, -inf allowed, at least fp32.
-        chunk_size: tokens that are multiplied with each other directly, rounded up to a power of two; half
-            of that where fewer tokens must be filled up then.
-        documents: ``(B, T)`` ids, each document in one piece without padding inside, -1 at padding, which
-            stands at the end. None: one document a row, maybe with padding at the end.
+        chunk_size: tokens of a chunk, rounded up to a power of two; half of that if it needs less padding.
+        documents: ``(B, T)`` ids of contiguous documents, -1 at padding, which must come last. None: one
+            document per row, possibly followed by padding.
 
     Shapes:
         y ``(B, T, H, d_v)`` in the dtype of the decays. Cost and memory linear in T.
     """
-    if usable(v, q.shape[-1]):
-        return fla_forms.gated_linear(q, keys, v, log_decays, documents)
     length, exact = q.shape[1], log_decays[0].dtype
     limit = min(_power_of_two(chunk_size), _power_of_two(length))
-    size = min(limit, max(limit // 2, 1), key=lambda size: -(-length // size) * size)  # the least to fill up
+    size = min(limit, max(limit // 2, 1), key=lambda size: -(-length // size) * size)  # least padding
     chunks = -(-length // size)
     work = torch.float32 if v.dtype == torch.float16 else v.dtype
     with torch.autocast(q.device.type, enabled=False):
@@ -60,10 +55,10 @@ def gated_linear(
         decays = [to_chunks(x, chunks, size) for x in log_decays]
         values = to_chunks(v.to(work), chunks, size)
         lanes = [x for i, decay in enumerate(decays) for x in (written[min(i, len(written) - 1)], decay)]
-        mixing, *views = _Faded.apply(queries, *lanes)
+        mixing, *views = _IntraChunkProducts.apply(queries, *lanes)
         borders = None if documents is None else _borders(documents, chunks, size)
         if borders is not None:
-            mixing = mixing.masked_fill(borders.strangers, 0.0)
+            mixing = mixing.masked_fill(borders.pairs, 0.0)
         y = (mixing.to(work) @ values).to(exact)
         if chunks > 1:
             for i, decay in enumerate(decays):
@@ -72,21 +67,28 @@ def gated_linear(
 
 
 def gated_step(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``y = q S'`` ``(B, H, d_v)`` and ``S' = diag(exp(log_decay)) S + k^T v`` of one token.
+    """Return ``y = q S'`` ``(B, H, d_v)`` and the state ``S' = diag(exp(log_decay)) S + k^T v`` of one token.
 
-    Shapes: q, k, log_decay ``(B, H, d_k)``; v ``(B, H, d_v)``; memory S ``(B, H, d_k, d_v)``.
+    Shapes: q, k, log_decay ``(B, H, d_k)``; v ``(B, H, d_v)``; memory, the state S, ``(B, H, d_k, d_v)``.
     """
     memory = log_decay.exp()[..., None] * memory + k[..., None] * v[..., None, :]
     return (q[..., None] * memory).sum(-2), memory
 
 
 class _Borders(NamedTuple):
-    """Where documents keep tokens of chunks apart, True = apart."""
+    """Which tokens of chunks belong to different documents.
 
-    strangers: Tensor  # (B, 1, n, C, C): two tokens
-    left: Tensor  # (B, 1, n, C, 1): a token and the one before its chunk
-    right: Tensor  # (B, 1, n, C, 1): a token and the last one of its chunk
-    cut: Tensor  # (B, 1, n, 1): the token before a chunk and its last one
+    Attributes:
+        pairs: ``(B, 1, n, C, C)``, two tokens of a chunk.
+        left: ``(B, 1, n, C, 1)``, a token and the last one before its chunk.
+        right: ``(B, 1, n, C, 1)``, a token and the last one of its chunk.
+        cut: ``(B, 1, n, 1)``, the last token before a chunk and the last one of it.
+    """
+
+    pairs: Tensor
+    left: Tensor
+    right: Tensor
+    cut: Tensor
 
 
 def _borders(documents: Tensor, chunks: int, size: int) -> _Borders:
@@ -104,26 +106,27 @@ def _borders(documents: Tensor, chunks: int, size: int) -> _Borders:
 def _across(
     read: Tensor, write: Tensor, v: Tensor, log_decay: Tensor, borders: _Borders | None, *, reverse: bool
 ) -> Tensor:
-    """What tokens read of other chunks on one side, ``(B, H, n, C, d_v)``."""
+    """Return the inter-chunk part of the output in one direction, ``(B, H, n, C, d_v)``."""
     spans = log_decay.sum(3)
     if borders is not None:
         near, far = (borders.right, borders.left) if reverse else (borders.left, borders.right)
         read, write = read.masked_fill(near, 0.0), write.masked_fill(far, 0.0)
         spans = spans.masked_fill(borders.cut, float("-inf"))
     states = (write.to(v.dtype).mT @ v).to(spans.dtype).transpose(2, 3)
-    memory = carry(states, spans.transpose(2, 3), reverse=reverse).transpose(2, 3)
+    memory = inter_chunk_scan(states, spans.transpose(2, 3), reverse=reverse).transpose(2, 3)
     return (read.to(v.dtype) @ memory.to(v.dtype)).to(spans.dtype)
 
 
-class _Faded(torch.autograd.Function):
-    """Inner products of the tokens of a chunk, and tokens as they look from its borders.
+class _IntraChunkProducts(torch.autograd.Function):
+    """Decayed products of the tokens of a chunk, and queries and keys decayed up to its borders.
 
-    Where token i reads the earlier j, ``A_ij = sum_c q_ic k_jc a_{j+1,c} .. a_ic``; from the end to the start
-    the same mirrored, above the diagonal; on it ``q_i . k_i``, k the mean of the directions. R and W are q
-    and k times the decays up to the borders over which tokens read and are carried.
+    For j < i, ``A_ij = sum_c q_ic k_jc a_{j+1,c} .. a_ic``; the other direction gives the mirror image above
+    the diagonal; on the diagonal is ``q_i . k_i``, with the mean of the keys of both directions. R and W are
+    q and k times the decays up to the border at which the state enters and leaves the chunk.
 
-    The gradient is written by hand, which saves most of the memory: q, k and W are kept, the tree is climbed
-    again. What log a_t gets is the sum over all pairs with t between them, and so a sum of ``q dq - k dk``.
+    The backward pass is explicit, which saves most of the memory: q, k and W are saved and the up-sweep is
+    repeated. The gradient of log a_t is the sum over all pairs with t between them, which is a cumulative sum
+    of ``q dq - k dk``.
 
     Shapes: q, then k and log a of each direction, ``(B, H, n, C, d)``; returns A ``(B, H, n, C, C)``, then R
     and W of each direction, ``(B, H, n, C, d)``.
@@ -139,8 +142,8 @@ class _Faded(torch.autograd.Function):
         for i, (k, log_a) in enumerate(zip(keys, log_decays, strict=True)):
             a = log_a.exp()
             R, W = q * a, k.clone()
-            for meeting in climb(R, W, a, reverse=i == 1):
-                block_of(A, meeting.size, reverse=i == 1).copy_(product(meeting.read, meeting.write.mT))
+            for pairs in up_sweep(R, W, a, reverse=i == 1):
+                block_of(A, pairs.size, reverse=i == 1).copy_(product(pairs.read, pairs.write.mT))
             views += [R, W]
         ctx.save_for_backward(q, *lanes, *views[1::2])
         return A, *views
@@ -157,8 +160,8 @@ class _Faded(torch.autograd.Function):
             (k, log_a), W = saved[2 * i : 2 * i + 2], saved[2 * count + i]
             a, d_read, d_write = log_a.exp(), d_views[2 * i].clone(), d_views[2 * i + 1].clone()
             carried = (W * d_write).sum(-2, keepdim=True)
-            met = [m.copied() for m in climb(q * a, k.clone(), a, reverse=reverse)]
-            for read, write, read_decay, write_decay in reversed(met):  # from the root to the leaves
+            levels = [pairs.with_copies() for pairs in up_sweep(q * a, k.clone(), a, reverse=reverse)]
+            for read, write, read_decay, write_decay in reversed(levels):  # down-sweep
                 size = read.shape[-2]
                 d_block = block_of(dA, size, reverse=reverse)
                 half_read, half_write = readers_of(d_read, size, reverse), writers_of(d_write, size, reverse)
@@ -173,5 +176,5 @@ class _Faded(torch.autograd.Function):
 
 
 def _power_of_two(n: int) -> int:
-    """The next one, at least n."""
+    """Return the smallest power of two that is at least n."""
     return 1 << (n - 1).bit_length()

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ultra_blocks.functional import fla_forms
-from ultra_blocks.functional.chunks import carry, from_chunks, split_length, to_chunks
+from ultra_blocks.functional.chunks import from_chunks, inter_chunk_scan, split_length, to_chunks
 
 DecayInit = Literal["powers", "linspace"]
 RotationGrid = Literal["torchscale", "rope", "none"]
@@ -140,7 +139,7 @@ def retention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    decays: ChunkDecays | fla_forms.Steps,
+    decays: ChunkDecays,
     *,
     causal: bool,
     reverse: bool = False,
@@ -152,16 +151,13 @@ def retention(
 
     Args:
         q, k, v: activations; matrix products take fp64, fp32 or bf16 as they come, fp16 as fp32.
-        decays: from :func:`chunk_decays` for the same length and ``causal``. Their dtype is that of states.
-            Or from ``fla_forms.retention_steps``, where kernels are usable.
+        decays: result of :func:`chunk_decays` for the same length and ``causal``; states have their dtype.
         causal: read one side alone: the past,
         reverse: or, if so, what follows, over j >= i.
 
     Shapes:
         q, k: ``(B, T, H, d_k)``; v: ``(B, T, H, d_v)``; y: ``(B, T, H, d_v)`` in the dtype of the decays.
     """
-    if isinstance(decays, fla_forms.Steps):
-        return fla_forms.retention(q, k, v, decays, causal=causal, reverse=reverse)
     length = q.shape[1]
     chunks, size = decays.log_spans.shape[-1], decays.within.shape[-1]
     work = torch.float32 if v.dtype == torch.float16 else v.dtype
@@ -182,6 +178,6 @@ def _across(
 ) -> Tensor:
     """What tokens read of other chunks on one side, ``(B, H, n, C, d_v)``."""
     states = (k * write[..., None]).to(k.dtype).transpose(-1, -2) @ v
-    carried = carry(states.flatten(-2).to(log_spans.dtype), log_spans, reverse=reverse)
+    carried = inter_chunk_scan(states.flatten(-2).to(log_spans.dtype), log_spans, reverse=reverse)
     memory = carried.unflatten(-1, states.shape[-2:]).to(q.dtype)
     return ((q * read[..., None]).to(q.dtype) @ memory).to(log_spans.dtype)

@@ -10,9 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ultra_blocks.functional import fla_forms
 from ultra_blocks.functional.chunks import split_length
-from ultra_blocks.functional.fla_kernels import usable
 
 
 class Scan(NamedTuple):
@@ -63,8 +61,6 @@ def ssd(
     Shapes:
         y ``(B, T, H, P)`` in the dtype of ``log_decay``. Cost linear in T.
     """
-    if usable(x, forward.read.shape[-1]):
-        return fla_forms.ssd(x, forward, backward, shifted=shifted, documents=documents)
     length = x.shape[1]
     chunks, size = split_length(length, chunk_size)
     work = torch.float32 if x.dtype == torch.float16 else x.dtype

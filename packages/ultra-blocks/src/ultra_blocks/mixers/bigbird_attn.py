@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ultra_blocks.functional.block_sparse import block_sparse_attention, random_blocks
-from ultra_blocks.functional.capped import attention_over, attention_within
 from ultra_blocks.functional.document_blocks import DocumentBlocks
+from ultra_blocks.functional.softcap_attention import masked_softcap_attention, softcap_attention
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.base import Traits
@@ -115,7 +115,7 @@ class BigBirdAttention(SparseAttention):
         q, k = self._rotate(q, k, blocks.layout)
         always = 3 if self.causal else 4  # with one less block than that plus the links, all are seen
         if blocks.places <= (always + self.random_blocks) * self.block_size:
-            y = attention_within(q, k, v, blocks.layout, causal=self.causal, softcap=self.softcap)
+            y = softcap_attention(q, k, v, blocks.layout, causal=self.causal, softcap=self.softcap)
         else:
             y = block_sparse_attention(
                 q,
@@ -153,7 +153,7 @@ class BigBirdAttention(SparseAttention):
         theirs = torch.arange(state.length + 1, device=x_t.device) // self.block_size
         seen = ((theirs[:, None] == drawn[:, None]) & valid[:, None]).any(-1)  # (H, t)
         seen = seen | (theirs == 0) | (theirs >= block - 1)
-        y = attention_over(
+        y = masked_softcap_attention(
             q, keys, values, seen[None, :, None].expand(len(q), -1, -1, -1), softcap=self.softcap
         )
         return self.out_proj(y.transpose(1, 2).flatten(1)), KVCache(keys, values, state.length + 1)

@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ultra_blocks.functional.delta_rule import DeltaGates, delta_rule, delta_step
+from ultra_blocks.functional.delta_rule import DeltaGates, delta_step
+from ultra_blocks.functional.dispatch import delta_rule
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate, head_width
 from ultra_core.plugins.signatures import require

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.base import Traits
-from ultra_blocks.mixers.softmax import KVCache, SoftmaxAttention, Terms
+from ultra_blocks.mixers.softmax import KVCache, ScoreTerms, SoftmaxAttention
 from ultra_blocks.positions import PositionSpec
 from ultra_core.contracts import FromModel, ParamInfo, Range
 from ultra_core.plugins.aliases import Alias
@@ -153,9 +153,9 @@ class FoxAttention(SoftmaxAttention):
         with torch.autocast(x.device.type, enabled=False):
             return F.logsigmoid(F.linear(x.to(wide), weight, bias))
 
-    def _terms(self, x: Tensor, layout: Layout) -> Terms:
+    def _score_terms(self, x: Tensor, layout: Layout) -> ScoreTerms:
         log_forget = layout.zero_padding(self._log_forget(x))
         # many numbers add up, of which only differences count
         exact = torch.float32 if x.device.type == "mps" else torch.float64
         sums = log_forget.to(exact).cumsum(1)
-        return Terms(decays=sums.unflatten(-1, (self.directions, -1)).permute(2, 0, 3, 1))
+        return ScoreTerms(decay_sums=sums.unflatten(-1, (self.directions, -1)).permute(2, 0, 3, 1))

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultra_blocks.functional.gated_linear import gated_linear, gated_step
+from ultra_blocks.functional.dispatch import gated_linear
+from ultra_blocks.functional.gated_linear import gated_step
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate, head_width
 from ultra_core.contracts import FromModel, Range

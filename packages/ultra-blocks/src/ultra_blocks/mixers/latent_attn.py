@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ultra_blocks.functional.attention import explicit_attention
-from ultra_blocks.functional.capped import attention_within
 from ultra_blocks.functional.max_scores import max_scores
+from ultra_blocks.functional.softcap_attention import softcap_attention
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
@@ -188,7 +188,7 @@ class LatentAttention(MaxLogits, Mixer):
             k = k * self._scales(k_own, squares)[..., None]
         self._note(lambda: max_scores(q, k, layout, causal=self.causal, window=self.window))
         dropout = self.dropout if self.training else 0.0
-        y = attention_within(
+        y = softcap_attention(
             q,
             k,
             v,

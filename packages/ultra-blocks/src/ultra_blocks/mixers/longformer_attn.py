@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ultra_blocks.functional.band import band_attention
-from ultra_blocks.functional.capped import attention_over
 from ultra_blocks.functional.document_attention import document_attention
 from ultra_blocks.functional.document_blocks import DocumentBlocks
+from ultra_blocks.functional.softcap_attention import masked_softcap_attention
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Traits
@@ -180,5 +180,5 @@ class LongformerAttention(SparseAttention):
         first = self.global_tokens
         if keys.shape[2] > first + self.window + 1:  # the oldest that is neither leading nor in the window
             keys, values = (torch.cat([t[:, :, :first], t[:, :, first + 1 :]], 2) for t in (keys, values))
-        y = attention_over(q, keys, values, softcap=self.softcap)
+        y = masked_softcap_attention(q, keys, values, softcap=self.softcap)
         return self.out_proj(y.transpose(1, 2).flatten(1)), LongformerCache(keys, values, state.length + 1)

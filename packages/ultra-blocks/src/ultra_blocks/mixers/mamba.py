@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultra_blocks.functional.conv import depthwise_conv, depthwise_conv_step
-from ultra_blocks.functional.ssd import Scan, log_softplus, ssd
+from ultra_blocks.functional.dispatch import ssd
+from ultra_blocks.functional.ssd import Scan, log_softplus
 from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits

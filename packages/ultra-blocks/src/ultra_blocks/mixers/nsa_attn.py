@@ -1,4 +1,4 @@
-"""Native sparse attention: compressed blocks, chosen blocks and a window, weighed by gates."""
+"""Native sparse attention: compressed blocks, selected blocks and a window, weighed by gates."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ultra_blocks.functional.band import band_attention
-from ultra_blocks.functional.block_choice import Choice, choose_blocks, compressed_attention
-from ultra_blocks.functional.capped import attention_over, attention_within
-from ultra_blocks.functional.chosen_blocks import chosen_attention
 from ultra_blocks.functional.document_blocks import DocumentBlocks
+from ultra_blocks.functional.nsa import Selection, compressed_attention, select_blocks, selected_attention
+from ultra_blocks.functional.softcap_attention import masked_softcap_attention, softcap_attention
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.base import Traits
@@ -40,13 +39,13 @@ class NSACache(NamedTuple):
 
     raw: tuple[Tensor, Tensor]
     compressed: tuple[Tensor, Tensor]
-    chosen: tuple[Tensor, Tensor]
+    selected: tuple[Tensor, Tensor]
     window: tuple[Tensor, Tensor]
     length: int
 
 
 class NativeSparseAttention(SparseAttention):
-    """Softmax attention in three branches: over compressed blocks, over chosen blocks, and in a window.
+    """Softmax attention in three branches: over compressed blocks, over selected blocks, and in a window.
 
     Keys and values of the branches are separate, queries shared; G key heads serve H query heads. Blocks are
     counted over the real tokens r = 0.. of each document. Per head, with gates ``g = sigmoid(W_g x + b)``::
@@ -63,8 +62,8 @@ class NativeSparseAttention(SparseAttention):
       nearest (the query's own, and the neighbour on the side where it stands);
     - window: ``|r_i - r_j| <= window // 2``.
 
-    Causal: ``0 <= r_i - r_j <= window``, compressed blocks whose last token is not ahead, chosen blocks up to
-    the query, the local ones being its own and those before. The choice has no gradient.
+    Causal: ``0 <= r_i - r_j <= window``, compressed blocks whose last token is not ahead, selected blocks up to
+    the query, the local ones being its own and those before. The selection has no gradient.
 
     Args:
         hidden_size: width D of the stream.
@@ -73,7 +72,7 @@ class NativeSparseAttention(SparseAttention):
         causal: a token sees itself and what comes before.
         compress_block: tokens l of a compressed block; a multiple of the stride, at most ``select_block``.
         compress_stride: tokens from one compressed block to the next.
-        select_block: tokens of a chosen block; a multiple of the stride.
+        select_block: tokens of a selected block; a multiple of the stride.
         num_selected: blocks that are read, the first and the local ones among them.
         local_blocks: nearest blocks that are always read.
         window: width of the window; encoders see half of it on either side, causal blocks all of it back.
@@ -81,7 +80,7 @@ class NativeSparseAttention(SparseAttention):
             its first token.
         qk_norm: RMS norm with gain over d of each query and key, before the position code. Keys of each
             branch have gains of their own; compressed keys are normed after compression, as they are scored.
-        softcap: scores of all branches become ``softcap * tanh(S / softcap)``, before masks. The choice sums
+        softcap: scores of all branches become ``softcap * tanh(S / softcap)``, before masks. The selection sums
             the weights with which the compressed branch reads, which capped scores gave. Computed
             without fused kernels, which have no cap: slower, in memory linear in T.
         bias: whether the projections have shifts.
@@ -90,7 +89,7 @@ class NativeSparseAttention(SparseAttention):
     Shapes:
         x, y ``(B, T, D)``. Parameters: ``qkv_proj.weight`` ``((H + 6G) d, D)``, ``out_proj.weight``
         ``(D, D)``, ``gate_proj`` ``(3H, D)`` and its shift, ``key_compressor``, ``value_compressor``.
-        Decoding state: 2 G d numbers a token for the choice, and ``2 G d / stride`` for compressed blocks.
+        Decoding state: 2 G d numbers a token for the selection, and ``2 G d / stride`` for compressed blocks.
         Time: ``T / stride + num_selected select_block + 1.5 window`` scores a token and head; memory is
         linear in T, since the scores of some queries at a time are kept and recomputed in the backward pass.
 
@@ -168,10 +167,10 @@ class NativeSparseAttention(SparseAttention):
                 f"{1 + local_blocks}, the blocks that are always read"
             )
         sizes = {"compress_block": compress_block, "compress_stride": compress_stride, "window": window}
-        chosen = {"select_block": select_block, "num_selected": num_selected, "local_blocks": local_blocks}
-        require(NativeSparseAttention, **sizes, **chosen)
+        selected = {"select_block": select_block, "num_selected": num_selected, "local_blocks": local_blocks}
+        require(NativeSparseAttention, **sizes, **selected)
         self.window = window
-        self.choice = Choice(
+        self.selection = Selection(
             select_block, num_selected, local_blocks, compress_block, compress_stride, causal
         )
         self.gate_proj = nn.Linear(hidden_size, 3 * num_heads)
@@ -193,23 +192,23 @@ class NativeSparseAttention(SparseAttention):
         }
 
     def _align(self, layout: Layout) -> int:
-        return self.choice.size
+        return self.selection.size
 
     def _attend(self, x: Tensor, blocks: DocumentBlocks) -> Tensor:
-        q, raw_k, raw_v, k_chosen, v_chosen, k_near, v_near = self._project(x)
-        q, k_chosen = self._rotate(q, k_chosen, blocks.layout)
+        q, raw_k, raw_v, k_selected, v_selected, k_near, v_near = self._project(x)
+        q, k_selected = self._rotate(q, k_selected, blocks.layout)
         k_near, _ = self._rotate(k_near, k_near[:, :0], blocks.layout)
         k_small, v_small = self._compress(raw_k, raw_v, blocks)
-        far = self._read_far(q, k_small, v_small, k_chosen, v_chosen, blocks)
+        far = self._read_far(q, k_small, v_small, k_selected, v_selected, blocks)
         back, ahead = (self.window, 0) if self.causal else (self.window // 2, self.window // 2)
         near = band_attention(q, k_near, v_near, blocks, back=back, ahead=ahead, softcap=self.softcap)
         return self._gated(x, (*far, near))
 
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return q ``(B, H, L, d)`` and each branch's keys and values; those to be compressed as they are."""
-        q, raw_k, raw_v, k_chosen, v_chosen, k_near, v_near = self._split(x)
-        k_chosen, k_near = normed(k_chosen, self.chosen_k_norm), normed(k_near, self.window_k_norm)
-        return normed(q, self.q_norm), raw_k, raw_v, k_chosen, v_chosen, k_near, v_near
+        q, raw_k, raw_v, k_selected, v_selected, k_near, v_near = self._split(x)
+        k_selected, k_near = normed(k_selected, self.chosen_k_norm), normed(k_near, self.window_k_norm)
+        return normed(q, self.q_norm), raw_k, raw_v, k_selected, v_selected, k_near, v_near
 
     def _gated(self, x: Tensor, branches: tuple[Tensor, ...]) -> Tensor:
         """Return the branches ``(B, H, T, d)`` times their gates, heads side by side ``(B, T, D)``."""
@@ -219,7 +218,7 @@ class NativeSparseAttention(SparseAttention):
 
     def _compress(self, k: Tensor, v: Tensor, blocks: DocumentBlocks) -> tuple[Tensor, Tensor]:
         """Return a key and a value for each stride of the row ``(B, G, m, d)``."""
-        length, stride = self.choice.window, self.choice.stride
+        length, stride = self.selection.window, self.selection.stride
         documents = blocks.layout.documents
         theirs = F.pad(documents, (0, length - stride), value=-1).unfold(1, length, stride)  # (B, m, l)
         inside = (theirs == documents[:, ::stride, None]) & (theirs >= 0)
@@ -234,11 +233,13 @@ class NativeSparseAttention(SparseAttention):
         return k, v
 
     def _read_far(
-        self, q: Tensor, k: Tensor, v: Tensor, k_chosen: Tensor, v_chosen: Tensor, blocks: DocumentBlocks
+        self, q: Tensor, k: Tensor, v: Tensor, k_selected: Tensor, v_selected: Tensor, blocks: DocumentBlocks
     ) -> tuple[Tensor, Tensor]:
-        """Return what the compressed and the chosen blocks give to each head ``(B, H, L, d)``."""
-        choosing = blocks.places > self.choice.count * self.choice.size
-        sparse = partial(self._read_some, k=k, v=v, k_chosen=k_chosen, v_chosen=v_chosen, blocks=blocks)
+        """Return what the compressed and the selected blocks give to each head ``(B, H, L, d)``."""
+        selecting = blocks.places > self.selection.count * self.selection.size
+        sparse = partial(
+            self._read_some, k=k, v=v, k_selected=k_selected, v_selected=v_selected, blocks=blocks
+        )
         parts = []
         for begin in range(0, blocks.places, QUERIES):
             here = slice(begin, begin + QUERIES)
@@ -248,18 +249,18 @@ class NativeSparseAttention(SparseAttention):
                         sparse,
                         q[:, :, here],
                         here=here,
-                        choosing=choosing,
+                        selecting=selecting,
                         use_reentrant=False,
                         preserve_rng_state=False,
                     )
                 )
             else:
-                parts.append(sparse(q[:, :, here], here=here, choosing=choosing))
+                parts.append(sparse(q[:, :, here], here=here, selecting=selecting))
         small = torch.cat([part[0] for part in parts], 2)
-        if choosing:
+        if selecting:
             return small, torch.cat([part[1] for part in parts], 2)
-        whole = attention_within(
-            q, k_chosen, v_chosen, blocks.layout, causal=self.causal, softcap=self.softcap
+        whole = softcap_attention(
+            q, k_selected, v_selected, blocks.layout, causal=self.causal, softcap=self.softcap
         )
         return small, whole
 
@@ -269,30 +270,34 @@ class NativeSparseAttention(SparseAttention):
         *,
         k: Tensor,
         v: Tensor,
-        k_chosen: Tensor,
-        v_chosen: Tensor,
+        k_selected: Tensor,
+        v_selected: Tensor,
         blocks: DocumentBlocks,
         here: slice,
-        choosing: bool,
+        selecting: bool,
     ) -> tuple[Tensor, ...]:
-        """Return what some queries read of compressed blocks and, if there are enough, of chosen ones."""
-        choice, documents, rank = self.choice, blocks.layout.documents, blocks.rank
+        """Return what some queries read of compressed blocks and, if there are enough, of selected ones."""
+        selection, documents, rank = self.selection, blocks.layout.documents, blocks.rank
         mine, at = documents[:, here, None], rank[:, here]
-        allowed = (documents[:, None, :: choice.stride] == mine) & (mine >= 0)
+        allowed = (documents[:, None, :: selection.stride] == mine) & (mine >= 0)
         if self.causal:
-            allowed = allowed & (rank[:, None, :: choice.stride] + choice.window - 1 <= at[..., None])
+            allowed = allowed & (rank[:, None, :: selection.stride] + selection.window - 1 <= at[..., None])
         small, weights = compressed_attention(q, k, v, allowed, softcap=self.softcap)
-        if not choosing:
+        if not selecting:
             return (small,)
-        admissible = (documents[:, None, :: choice.size] == mine) & (mine >= 0)
+        admissible = (documents[:, None, :: selection.size] == mine) & (mine >= 0)
         if self.causal:
-            admissible = admissible & (rank[:, None, :: choice.size] <= at[..., None])
-        chosen, valid = choose_blocks(weights, at, rank[:, :: choice.size] // choice.size, admissible, choice)
+            admissible = admissible & (rank[:, None, :: selection.size] <= at[..., None])
+        selected, valid = select_blocks(
+            weights, at, rank[:, :: selection.size] // selection.size, admissible, selection
+        )
         last = None
         if self.causal:
             last = torch.arange(blocks.places, device=q.device)[here].expand_as(at)
         real, cap = blocks.layout.mask, self.softcap
-        read = chosen_attention(q, k_chosen, v_chosen, chosen, valid, real, last, choice.size, softcap=cap)
+        read = selected_attention(
+            q, k_selected, v_selected, selected, valid, real, last, selection.size, softcap=cap
+        )
         return small, read
 
     def init_state(self, batch: int) -> NSACache:
@@ -307,18 +312,18 @@ class NativeSparseAttention(SparseAttention):
     def step(self, x_t: Tensor, state: NSACache) -> tuple[Tensor, NSACache]:
         """Return the output ``(B, D)`` of the next token of every row, and the caches with it."""
         self.enter_step(x_t, state)
-        x, here, choice = x_t[:, None], state.length, self.choice
-        q, raw_k, raw_v, k_chosen, v_chosen, k_near, v_near = self._project(x)
+        x, here, selection = x_t[:, None], state.length, self.selection
+        q, raw_k, raw_v, k_selected, v_selected, k_near, v_near = self._project(x)
         layout = one_token(x_t, here)
-        q, k_chosen = self._rotate(q, k_chosen, layout)
+        q, k_selected = self._rotate(q, k_selected, layout)
         k_near, _ = self._rotate(k_near, k_near[:, :0], layout)
-        raw = _longer(state.raw, (raw_k, raw_v), choice.window)
-        chosen = _longer(state.chosen, (k_chosen, v_chosen))
+        raw = _longer(state.raw, (raw_k, raw_v), selection.window)
+        selected = _longer(state.selected, (k_selected, v_selected))
         near = _longer(state.window, (k_near, v_near), self.window + 1)
         compressed = state.compressed
-        first = here + 1 - choice.window
-        if first >= 0 and first % choice.stride == 0:
-            inside = torch.ones(1, 1, 1, choice.window, dtype=torch.bool, device=x.device)
+        first = here + 1 - selection.window
+        if first >= 0 and first % selection.stride == 0:
+            inside = torch.ones(1, 1, 1, selection.window, dtype=torch.bool, device=x.device)
             k, v = (
                 compress(part[:, :, None], inside)
                 for compress, part in zip((self.key_compressor, self.value_compressor), raw, strict=True)
@@ -328,24 +333,24 @@ class NativeSparseAttention(SparseAttention):
             compressed = _longer(compressed, (k, v))
         every = torch.ones(1, 1, compressed[0].shape[2], dtype=torch.bool, device=x.device)
         small, weights = compressed_attention(q, *compressed, every, softcap=self.softcap)
-        mask = self._chosen_tokens(weights, here)
-        read = attention_over(q, *chosen, mask, softcap=self.softcap)
-        window = attention_over(q, *near, softcap=self.softcap)
+        mask = self._selected_tokens(weights, here)
+        read = masked_softcap_attention(q, *selected, mask, softcap=self.softcap)
+        window = masked_softcap_attention(q, *near, softcap=self.softcap)
         y = self._gated(x, (small, read, window)).squeeze(1)
-        return self.out_proj(y), NSACache(raw, compressed, chosen, near, here + 1)
+        return self.out_proj(y), NSACache(raw, compressed, selected, near, here + 1)
 
-    def _chosen_tokens(self, weights: Tensor, here: int) -> Tensor:
+    def _selected_tokens(self, weights: Tensor, here: int) -> Tensor:
         """Return which of the tokens 0..here the heads of token ``here`` read ``(B, H, 1, here + 1)``."""
-        choice = self.choice
-        block = torch.arange(here // choice.size + 1, device=weights.device)[None]
-        strides = len(block[0]) * choice.size // choice.stride
+        selection = self.selection
+        block = torch.arange(here // selection.size + 1, device=weights.device)[None]
+        strides = len(block[0]) * selection.size // selection.stride
         weights = F.pad(weights, (0, strides - weights.shape[-1]))
         rank = torch.full_like(block[:, :1], here)
-        chosen, valid = choose_blocks(
-            weights, rank, block, torch.ones_like(block[:, None], dtype=torch.bool), choice
+        selected, valid = select_blocks(
+            weights, rank, block, torch.ones_like(block[:, None], dtype=torch.bool), selection
         )
         read = torch.zeros(*weights.shape[:3], len(block[0]), dtype=torch.bool, device=weights.device)
-        read = read.scatter(3, chosen, valid).repeat_interleave(choice.size, 3)[..., : here + 1]
+        read = read.scatter(3, selected, valid).repeat_interleave(selection.size, 3)[..., : here + 1]
         return read.repeat_interleave(self.num_heads // self.num_kv_heads, 1)
 
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultra_blocks.functional.fla_forms import Steps, retention_steps
+from ultra_blocks.functional import fla_forms
+from ultra_blocks.functional.fla_forms import RetentionSteps, retention_steps
 from ultra_blocks.functional.fla_kernels import usable
 from ultra_blocks.functional.retention import (
     ChunkDecays,
@@ -144,13 +145,14 @@ class RetNet(Mixer):
             layout = Layout.full(x.shape[0], x.shape[1], x.device)
         q, k, v, gate = self._project(self.enter(x, layout), self._shared_turns(layout, _exact(x)))
         decays = self._shared_decays(layout, _exact(x), v)
+        mix: Any = fla_forms.retention if isinstance(decays, RetentionSteps) else retention
         if self.split:
             (q, q_after), (k, k_after), (v, v_after) = (y.chunk(2, 2) for y in (q, k, v))
-            before = retention(q, k, v, decays, causal=True)
-            after = retention(q_after, k_after, v_after, decays, causal=True, reverse=True)
+            before = mix(q, k, v, decays, causal=True)
+            after = mix(q_after, k_after, v_after, decays, causal=True, reverse=True)
             y = torch.cat((before, after), 2)
         else:
-            y = retention(q, k, v, decays, causal=self.causal)
+            y = mix(q, k, v, decays, causal=self.causal)
         return self.leave(self._read_out(y, gate), layout)
 
     def init_state(self, batch: int) -> RetentionState:
@@ -198,7 +200,7 @@ class RetNet(Mixer):
         key = ("retention rotation", self.rotation, self.key_dim, dtype)
         return layout.remember(key, lambda: self._turns(real_positions(layout), dtype))
 
-    def _shared_decays(self, layout: Layout, dtype: torch.dtype, v: Tensor) -> ChunkDecays | Steps:
+    def _shared_decays(self, layout: Layout, dtype: torch.dtype, v: Tensor) -> ChunkDecays | RetentionSteps:
         """The decays of a batch, made once for all layers that need the same."""
         columns = layout.indexed and not layout.packed  # then no table a row: padding adds zeros
         batch: dict[str, Any] = {"dtype": dtype, "device": layout.mask.device}

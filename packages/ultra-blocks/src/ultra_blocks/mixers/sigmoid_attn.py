@@ -8,10 +8,10 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ultra_blocks.functional.masks import visible_keys
 from ultra_blocks.layout import Layout
+from ultra_blocks.layout.masks import visible_keys
 from ultra_blocks.linear import LinearFactory
-from ultra_blocks.mixers.softmax import KVCache, SoftmaxAttention, Terms
+from ultra_blocks.mixers.softmax import KVCache, ScoreTerms, SoftmaxAttention
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
 from ultra_core.contracts import FromModel, Range
@@ -102,22 +102,22 @@ class SigmoidAttention(SoftmaxAttention):
     def _normed(self, y: Tensor) -> Tensor:
         return y if self.output_norm is None else self.output_norm(y)  # zeros stay zeros
 
-    def _terms(self, x: Tensor, layout: Layout) -> Terms:
+    def _score_terms(self, x: Tensor, layout: Layout) -> ScoreTerms:
         wide = torch.promote_types(x.dtype, torch.float32)
         window = self.window if self._reaches_past_window(layout) else None
 
-        def shift() -> Tensor:
+        def query_bias() -> Tensor:
             seen = visible_keys(
                 layout.mask, layout.documents, layout.positions, causal=self.causal, window=window
             )
             return -seen.to(wide).log()
 
-        return Terms(shift=layout.remember(("log visible", self.causal, window, wide), shift))
+        return ScoreTerms(query_bias=layout.remember(("log visible", self.causal, window, wide), query_bias))
 
     def _attend_next(
         self, x_t: Tensor, state: KVCache, added: Tensor | None = None
     ) -> tuple[Tensor, KVCache]:
         seen = state.length + 1 if self.window is None else min(state.length, self.window) + 1
         wide = torch.promote_types(x_t.dtype, torch.float32)
-        shift = -torch.full((), seen, dtype=wide, device=x_t.device).log()
-        return super()._attend_next(x_t, state, shift if added is None else added + shift)
+        bias = -torch.full((), seen, dtype=wide, device=x_t.device).log()
+        return super()._attend_next(x_t, state, bias if added is None else added + bias)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ultra_blocks.functional.attention import explicit_attention, kernel_attention, repeat_heads
 from ultra_blocks.functional.max_scores import max_of_scores, max_scores
-from ultra_blocks.functional.tiles import added_scores, tiled_attention
+from ultra_blocks.functional.tiled_attention import score_bias, tiled_attention
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
@@ -30,18 +30,18 @@ class KVCache(NamedTuple):
     length: int
 
 
-class Terms(NamedTuple):
+class ScoreTerms(NamedTuple):
     """What a block itself adds to its scores, as :func:`tiled_attention` takes it."""
 
-    shift: Tensor | None = None
-    decays: Tensor | None = None
+    query_bias: Tensor | None = None
+    decay_sums: Tensor | None = None
 
 
 class SoftmaxAttention(MaxLogits, Mixer):
     """Attention with G key heads for H query heads; see its faces for the formulas.
 
     The projections of q, k and v are one matrix ``qkv_proj`` of ``(H + 2 G) d`` rows. A block that adds
-    something to the scores says what in :meth:`_terms`, and for the next token passes it to
+    something to the scores says what in :meth:`_score_terms`, and for the next token passes it to
     :meth:`_attend_next`.
 
     Raises:
@@ -114,7 +114,7 @@ class SoftmaxAttention(MaxLogits, Mixer):
 
     def _attend(self, x: Tensor, layout: Layout) -> Tensor:
         """Return what the heads read, side by side ``(B, T, D)``."""
-        q, k, v = self._project(x)
+        q, k, v = self.project(x)
         plain = q
         if self.positions.kind == "rotate":
             q, k = self.positions.rotate(q, k, layout)
@@ -122,13 +122,13 @@ class SoftmaxAttention(MaxLogits, Mixer):
         dropout = self.dropout if self.training else 0.0
         window = self.window if self._reaches_past_window(layout) else None
         self._note(lambda: self._max_logits(q, k, layout, window))
-        terms = self._terms(x, layout)
+        terms = self._score_terms(x, layout)
         tiled = self.softcap is not None or any(term is not None for term in terms)
         learnt = bias is not None and bias.requires_grad
         if not self._has_kernel() or (tiled and learnt):
             mask = layout.attention_mask(self.causal, window)
-            bias = _sum(bias, added_scores(*terms))
-            y = self._read(plain, self._scores(q, k, layout), v, mask=mask, bias=bias, dropout=dropout)
+            bias = _sum(bias, score_bias(*terms))
+            y = self._read(plain, self.scores(q, k, layout), v, mask=mask, bias=bias, dropout=dropout)
         elif tiled:
             y = tiled_attention(
                 q.to(v.dtype),
@@ -137,9 +137,9 @@ class SoftmaxAttention(MaxLogits, Mixer):
                 layout,
                 causal=self.causal,
                 window=window,
-                shift=terms.shift,
+                query_bias=terms.query_bias,
                 bias=bias,
-                decays=terms.decays,
+                decay_sums=terms.decay_sums,
                 softcap=self.softcap,
                 normalised=self.normalised,
                 dropout=dropout,
@@ -161,14 +161,14 @@ class SoftmaxAttention(MaxLogits, Mixer):
         """Return the largest scaled score of every head ``(H,)``, before the cap and what is added."""
         if self.positions.kind == "scores":
             with torch.no_grad():
-                scores = self._scores(q, k, layout)
+                scores = self.scores(q, k, layout)
             return max_of_scores(scores, layout, causal=self.causal, window=window)
         return max_scores(q, k, layout, causal=self.causal, window=window)
 
-    def _terms(self, x: Tensor, layout: Layout) -> Terms:
+    def _score_terms(self, x: Tensor, layout: Layout) -> ScoreTerms:
         """Return what this block adds to the scores of all tokens; ``x`` has zeros at padding."""
         del x, layout
-        return Terms()
+        return ScoreTerms()
 
     def _has_kernel(self) -> bool:
         """Whether q and k are enough, so that the scores need not be in memory."""
@@ -196,7 +196,7 @@ class SoftmaxAttention(MaxLogits, Mixer):
             dropout=dropout,
         )
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return q ``(B, H, T, d)``, k and v ``(B, G, T, d)``, views of one projection."""
         heads = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
         qkv = self.qkv_proj(x).unflatten(-1, (sum(heads), self.head_dim))
@@ -205,7 +205,7 @@ class SoftmaxAttention(MaxLogits, Mixer):
             q, k = self.q_norm(q), self.k_norm(k)
         return q, k, v
 
-    def _scores(self, q: Tensor, k: Tensor, layout: Layout) -> Tensor:
+    def scores(self, q: Tensor, k: Tensor, layout: Layout) -> Tensor:
         """Return the scaled scores ``(B, H, T, S)``."""
         k = repeat_heads(k, self.num_heads)
         if self.positions.kind == "scores":
@@ -239,7 +239,7 @@ class SoftmaxAttention(MaxLogits, Mixer):
 
         ``added`` to the scores of the cached tokens and the next one, broadcastable to ``(B, H, 1, t + 1)``.
         """
-        q, k, v = self._project(x_t[:, None])
+        q, k, v = self.project(x_t[:, None])
         plain = q
         kind = self.positions.kind
         if kind == "rotate":
@@ -251,7 +251,7 @@ class SoftmaxAttention(MaxLogits, Mixer):
         layout = columns(x_t, state.length + 1 - seen, seen)
         bias = self.positions.bias(layout, v.dtype)[:, :, -1:] if kind == "bias" else None
         q = q.expand(-1, -1, seen, -1) if kind == "scores" else q
-        scores = self._scores(q, keys, layout)[:, :, -1:]
+        scores = self.scores(q, keys, layout)[:, :, -1:]
         y = self._read(plain, scores, values, mask=None, bias=_sum(bias, added))
         return y.transpose(1, 2).flatten(1), KVCache(keys, values, state.length + 1)
 

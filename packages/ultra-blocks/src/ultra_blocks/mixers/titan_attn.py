@@ -14,9 +14,9 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.softmax import KVCache, SoftmaxAttention
-from ultra_blocks.mixers.titan_context import context_state, context_step, read_segments
-from ultra_blocks.mixers.titan_deep import DeepMemory
-from ultra_blocks.mixers.titan_memory import TitanMemory
+from ultra_blocks.mixers.titan.context import context_state, context_step, read_segments
+from ultra_blocks.mixers.titan.deep_memory import DeepMemory
+from ultra_blocks.mixers.titan.memory import TitanMemory
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
 from ultra_core.contracts import FromModel, LogitRows, ParamInfo, Range
@@ -50,7 +50,7 @@ class TitanAttention(SoftmaxAttention):
       ``silu(W_r x)`` and the Frobenius norm, and attends to [P | h | itself]; the memory then learns from and
       is read with what attention gave: ``a = norm(Attn([h | x]))``, ``y = W_O [a * g(a)]``.
 
-    The memory has q, k, v and gates of its own, see :class:`~ultra_blocks.mixers.titan_memory.TitanMemory`;
+    The memory has q, k, v and gates of its own, see :class:`~ultra_blocks.mixers.titan.memory.TitanMemory`;
     inside a chunk gradients are taken at the memory before it. It starts empty at every document. In encoders
     two memories read from its two ends: for ``mag`` and ``mal`` their sum is what is read; ``mac`` reads the
     segments in both orders, with the same weights but gates of the memory, attending both ways inside a
@@ -64,7 +64,7 @@ class TitanAttention(SoftmaxAttention):
         memory: whether there is a memory.
         variant: where it stands.
         memory_depth: layers of M, 1: a matrix, or 2: ``M(x) = x + o / |o|``, ``o = silu(x W_1) W_2``, see
-            :class:`~ultra_blocks.mixers.titan_deep.DeepMemory`; then ``M(q)`` stands for ``q M`` above, and
+            :class:`~ultra_blocks.mixers.titan.deep_memory.DeepMemory`; then ``M(q)`` stands for ``q M`` above, and
             ``h = gain sqrt(d) M'(q_r)``.
         memory_chunk: tokens whose gradients are taken at one memory, counted in the document; for ``mac`` the
             segment. Not a matter of speed alone: shorter ones are another, more exact descent with more
@@ -226,13 +226,13 @@ class TitanAttention(SoftmaxAttention):
             y = self._attend(self.enter(self._added(x, self.memory(x, layout)), layout), layout)
         else:
             heads = self._attend(x, layout).unflatten(-1, (self.num_heads, -1))
-            y = self._gated(self.attention_norm(heads), self.memory(x, layout))
+            y = self.gate(self.attention_norm(heads), self.memory(x, layout))
         return self.leave(self.out_proj(y), layout)
 
     def init_state(self, batch: int) -> Any:
         """Return the state of ``batch`` rows.
 
-        A :class:`TitanState`, for ``mac`` a :class:`~ultra_blocks.mixers.titan_context.ContextState`, without
+        A :class:`TitanState`, for ``mac`` a :class:`~ultra_blocks.mixers.titan.context.ContextState`, without
         a memory a KVCache.
 
         Raises:
@@ -258,14 +258,14 @@ class TitanAttention(SoftmaxAttention):
             y, cache = self._attend_next(self._added(x_t, read), state.cache)
         else:
             y, cache = self._attend_next(x_t, state.cache)
-            y = self._gated(self.attention_norm(y.unflatten(-1, (self.num_heads, -1))), read)
+            y = self.gate(self.attention_norm(y.unflatten(-1, (self.num_heads, -1))), read)
         return self.out_proj(y), TitanState(cache, memory)
 
     def _added(self, x: Tensor, read: Tensor) -> Tensor:
         """``x + norm(read)``: x ``(..., D)``, read ``(..., H, d)``."""
         return x + self.memory_norm(read).flatten(-2).to(x.dtype)
 
-    def _gated(self, heads: Tensor, read: Tensor) -> Tensor:
+    def gate(self, heads: Tensor, read: Tensor) -> Tensor:
         """``heads sigmoid(norm(read))``, both ``(..., H, d)``, as ``(..., D)``."""
         gate = self.memory_norm(read).sigmoid()
         return (heads * gate.to(heads.dtype)).flatten(-2)
@@ -285,7 +285,7 @@ class TitanAttention(SoftmaxAttention):
     ) -> Tensor:
         """Put the persistent tokens before the keys and values; their scores know no position."""
         if self.persistent is not None:
-            _, keys, values = self._project(self.persistent[None])
+            _, keys, values = self.project(self.persistent[None])
             added = len(self.persistent)
             fixed = plain @ keys.to(plain.dtype).mT * self.head_dim**-0.5
             scores = torch.cat((fixed.to(scores.dtype), scores), -1)

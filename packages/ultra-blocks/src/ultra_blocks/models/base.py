@@ -1,4 +1,4 @@
-"""What an entry of ``ultra.models`` is: a named set of defaults and the class that is trained."""
+"""ModelPlugin, an entry of ``ultra.models``: named defaults of a config and the class that is trained."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ultra_blocks.config import UltraConfig
 
 @attrs.frozen(kw_only=True)
 class ModelPlugin:
-    """A model class of presets, and what its fields are when a preset does not say; torch-free.
+    """A model class of presets and the defaults of its fields; imports no torch.
 
     Attributes:
         name: value of ``model_class``.
-        summary: one line.
-        defaults: fields of :class:`UltraConfig` that differ from the seeds' defaults.
+        summary: one line of description.
+        defaults: fields of :class:`UltraConfig` whose defaults differ.
         model_class: ``module:class`` of the transformers model that is trained and saved.
     """
 
@@ -28,10 +28,10 @@ class ModelPlugin:
     model_class: str = "ultra_blocks.hf:UltraForMaskedLM"
 
     def config(self, **fields: Any) -> UltraConfig:
-        """Return the config of a model: the fields given, the rest as this model class has them."""
+        """Return a config with the given fields and the defaults of this model class."""
         return UltraConfig(**{**self.defaults, **fields})
 
     def load(self) -> Any:
-        """Import and return the class that is trained; it is built with its ``config_class``."""
+        """Import and return the class that is trained; its constructor takes its ``config_class``."""
         module, _, name = self.model_class.partition(":")
         return getattr(import_module(module), name)

@@ -1,8 +1,8 @@
-"""The model class of most presets: any pattern of blocks, with the seeds' defaults."""
+"""The model class of most presets: any pattern of blocks, with the defaults of UltraConfig."""
 
 from ultra_blocks.models.base import ModelPlugin
 
 model = ModelPlugin(
     name="frankenstein",
-    summary="An encoder of any blocks, norms, FFNs and position codes; the seeds' defaults",
+    summary="An encoder of any blocks, norms, FFNs and position codes",
 )

@@ -1,4 +1,4 @@
-"""A small model class for embedded and old hardware: factorized, convolved embeddings."""
+"""A small model class for embedded and old hardware, with factorized and convolved embeddings."""
 
 from ultra_blocks.models.base import ModelPlugin
 

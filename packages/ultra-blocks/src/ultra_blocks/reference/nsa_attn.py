@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ultra_blocks.functional.block_choice import Choice
+from ultra_blocks.functional.nsa import Selection
 from ultra_blocks.reference.attention import capped
 from ultra_blocks.reference.longformer_attn import read
 
@@ -22,7 +22,7 @@ def nsa(
     compress: tuple[Compress, Compress],
     documents: Tensor,
     *,
-    choice: Choice,
+    selection: Selection,
     window: int,
     softcap: float | None = None,
 ) -> Tensor:
@@ -40,11 +40,13 @@ def nsa(
         for document in {d for d in documents[b].tolist() if d >= 0}:
             tokens = [i for i in range(length) if documents[b, i] == document]
             for g in range(groups):
-                small = _compressed(branches[0], compress, tokens, b, g, choice)
+                small = _compressed(branches[0], compress, tokens, b, g, selection)
                 for rank, i in enumerate(tokens):
                     mine = range(g * shared, (g + 1) * shared)
                     where = (b, g, i, rank)
-                    y = _written(y, q, branches, gates, small, tokens, where, mine, choice, window, softcap)
+                    y = _written(
+                        y, q, branches, gates, small, tokens, where, mine, selection, window, softcap
+                    )
     return y
 
 
@@ -54,13 +56,13 @@ def _compressed(
     tokens: list[int],
     b: int,
     g: int,
-    choice: Choice,
+    selection: Selection,
 ) -> tuple[list[int], Tensor, Tensor]:
     """Return the first token's rank of each compressed block, their keys and their values."""
-    starts = list(range(0, len(tokens), choice.stride))
+    starts = list(range(0, len(tokens), selection.stride))
     made = []
     for x, make in zip(branch, compress, strict=True):
-        blocks = [tokens[s : s + choice.window] for s in starts]
+        blocks = [tokens[s : s + selection.window] for s in starts]
         made.append(torch.stack([make(x[b, g][block], b, block[0]) for block in blocks]))
     return starts, made[0], made[1]
 
@@ -74,29 +76,31 @@ def _written(
     tokens: list[int],
     where: tuple[int, int, int, int],
     heads: range,
-    choice: Choice,
+    selection: Selection,
     window: int,
     softcap: float | None,
 ) -> Tensor:
     """Return ``y`` with what the heads of a group read at one token: row, group, column, rank."""
     b, g, i, rank = where
     starts, keys, values = small
-    usable = [m for m, s in enumerate(starts) if not choice.causal or s + choice.window - 1 <= rank]
-    scores = torch.zeros(-(-len(tokens) // choice.size), dtype=q.dtype)
+    usable = [m for m, s in enumerate(starts) if not selection.causal or s + selection.window - 1 <= rank]
+    scores = torch.zeros(-(-len(tokens) // selection.size), dtype=q.dtype)
     for h in heads:
         weights = torch.softmax(capped(q[b, h, i] @ keys[usable].T * q.shape[-1] ** -0.5, softcap), 0)
         for weight, m in zip(weights.detach(), usable, strict=True):
-            for covered in range(starts[m], starts[m] + choice.window, choice.stride):
-                if covered // choice.size < len(scores):
-                    scores[covered // choice.size] += weight
-    chosen = chosen_blocks(scores, rank, choice)
+            for covered in range(starts[m], starts[m] + selection.window, selection.stride):
+                if covered // selection.size < len(scores):
+                    scores[covered // selection.size] += weight
+    chosen = selected_blocks(scores, rank, selection)
     readable = [
-        j for r, j in enumerate(tokens) if r // choice.size in chosen and not (choice.causal and r > rank)
+        j
+        for r, j in enumerate(tokens)
+        if r // selection.size in chosen and not (selection.causal and r > rank)
     ]
     near = [
         j
         for r, j in enumerate(tokens)
-        if (0 <= rank - r <= window if choice.causal else abs(rank - r) <= window // 2)
+        if (0 <= rank - r <= window if selection.causal else abs(rank - r) <= window // 2)
     ]
     y = y.clone()
     for h in heads:
@@ -107,16 +111,16 @@ def _written(
     return y
 
 
-def chosen_blocks(scores: Tensor, rank: int, choice: Choice) -> set[int]:
+def selected_blocks(scores: Tensor, rank: int, selection: Selection) -> set[int]:
     """Return the first block, the nearest ones, and those of the largest scores."""
-    own, within = divmod(rank, choice.size)
-    there = range(own + 1) if choice.causal else range(len(scores))
-    if choice.causal:
-        near = [own - n for n in range(choice.local)]
+    own, within = divmod(rank, selection.size)
+    there = range(own + 1) if selection.causal else range(len(scores))
+    if selection.causal:
+        near = [own - n for n in range(selection.local)]
     else:
-        side = -1 if within < (choice.size - 1) / 2 else 1
-        near = sorted(range(-choice.local, choice.local + 1), key=lambda n: (abs(n), n * side < 0))
-        near = [own + n for n in near[: choice.local]]
+        side = -1 if within < (selection.size - 1) / 2 else 1
+        near = sorted(range(-selection.local, selection.local + 1), key=lambda n: (abs(n), n * side < 0))
+        near = [own + n for n in near[: selection.local]]
     always = {0, *near} & set(there)
     best = sorted(set(there) - always, key=lambda n: -float(scores[n]))
-    return always | set(best[: choice.count - len(always)])
+    return always | set(best[: selection.count - len(always)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ultra_blocks.config import UltraConfig, own_spec, split_spec
+from ultra_blocks.config import UltraConfig, canonical_spec, split_spec
 from ultra_core import blocks, ffns, models, norms, optimizers, positions, schedules, tasks
 from ultra_core.config import Source
 from ultra_core.config.key_names import is_override, own_names
@@ -105,10 +105,10 @@ def names_of_the_model(model: UltraConfig) -> Iterator[str]:
             yield from _other(positions, _name(own), f"model.layer_pattern {_name(block)}.positions")
     if model.ffn is not None:
         yield from _other(ffns, _name(model.ffn), "model.ffn")
-        expert = split_spec(own_spec(ffns, model.ffn))[1].get("expert")
+        expert = split_spec(canonical_spec(ffns, model.ffn))[1].get("expert")
         if expert is not None:
             yield from _other(ffns, _name(expert), "model.ffn.moe.expert")
-    implied, activation = model.said_activation()
+    implied, activation = model.activation_shorthand()
     if activation != model.ffn_activation:
         whole = f"{implied} with activation {activation}" if implied else str(activation)
         yield f"model.ffn_activation {model.ffn_activation} is {whole}"

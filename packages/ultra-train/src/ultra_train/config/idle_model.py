@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from ultra_blocks.config import UltraConfig, short, split_spec
+from ultra_blocks.config import UltraConfig, bare_name, split_spec
 from ultra_core import blocks, ffns, positions
 from ultra_core.plugins.signatures import read_options
 
@@ -50,7 +50,7 @@ def idle_model(model: UltraConfig, given: frozenset[Path]) -> Iterator[str]:
     idle = [field for field in PLUGIN_FIELDS if field not in read]
     if model.positions is not None and "positions" not in read and not _is_embedded(model):
         idle.append("positions")
-    if model.use_hope and "hope" not in [short(name) for name, _ in codes]:
+    if model.use_hope and "hope" not in [bare_name(name) for name, _ in codes]:
         idle.append("use_hope")
     if not model.use_factorized_embedding:
         idle.append("factorized_embedding_dim")

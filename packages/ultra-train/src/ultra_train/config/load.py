@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
+from ultra_blocks.config import UltraConfig
+from ultra_blocks.config.validation import type_faults
 from ultra_core import presets
 from ultra_core.config import ConfigError, Fault, Source, collect, from_tree, load_source, raise_faults
 from ultra_train.config import optimizer_trial, places, rules, sparse_rules
@@ -92,6 +94,15 @@ def _sparse(source: Source, name: str, look: bool) -> SparsePreset:
     return finish_sparse(preset, name, (*sparse_notices(preset, given, renamed), *absent))
 
 
+def _model_faults(model: UltraConfig) -> list[tuple[Path, str]]:
+    """Return the faults of a model; torch is imported only if its types and ranges are right."""
+    if found := list(type_faults(model)):
+        return found
+    from ultra_blocks.encoder import config_faults  # imports torch
+
+    return config_faults(model)
+
+
 def _dense(source: Source, name: str, look: bool) -> Preset:
     source, renamed = translated(source, PresetFile)
     given = paths(source.tree)
@@ -106,7 +117,7 @@ def _dense(source: Source, name: str, look: bool) -> Preset:
             found += places.missing(value)
         complete = with_model(value, given)
         if complete.model is not None:
-            found += ((("model", *path), message) for path, message in complete.model.faults())
+            found += ((("model", *path), message) for path, message in _model_faults(complete.model))
         yield from found or optimizer_trial.refusals(complete)
 
     preset = with_model(_checked(source, PresetFile, contradictions), given)

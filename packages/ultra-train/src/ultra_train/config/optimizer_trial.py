@@ -42,12 +42,12 @@ def refusals(preset: PresetFile) -> Iterator[tuple[Path, str]]:
 
 def _refused(preset: PresetFile, optimizer: OptimizerConfig, path: Path) -> Iterator[tuple[Path, str]]:
     """Yield why an optimizer by its own names cannot be built over the model of a preset."""
-    from ultra_blocks.trial import sample  # imports torch
+    from ultra_blocks.encoder.sample import sample_encoder  # imports torch
     from ultra_train.trainer.plugins import optimizer_builder
 
     build = optimizer_builder(attrs.evolve(preset.training, optimizer=optimizer))
     try:
-        build([sample(preset.model or ANY)])
+        build([sample_encoder(preset.model or ANY)])
     except UltraError as error:
         yield path, str(error)
     except Exception as error:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultra_blocks.stepping import after_step
+from ultra_blocks.encoder.post_step import after_step
 from ultra_core.errors import UltraError
 from ultra_optim.contract.traits import traits_of
 from ultra_train.trainer.base import TrainerBase

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ultra_blocks.stepping import after_step
+from ultra_blocks.encoder.post_step import after_step
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 from ultra_train.trainer.gate import UpdateGate
 from ultra_train.trainer.guards import RollbackNeeded

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultra_blocks.heads import IGNORED, mlm_loss
+from ultra_blocks.encoder.mlm_head import IGNORED, mlm_loss
 from ultra_train.hf.errors import describe_error
 from ultra_train.hf.probe import logits_of, preserve_state, probe_inputs
 

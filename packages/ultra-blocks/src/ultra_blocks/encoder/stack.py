@@ -1,0 +1,187 @@
+"""The encoder: embeddings, a pre-norm stack of mixers and FFNs that runs once or more, and a final norm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ultra_blocks.config import ModelConfigError, UltraConfig
+from ultra_blocks.config.validation import contradictions, type_faults
+from ultra_blocks.encoder.build import build_ffn, build_mixer, build_norm, embedded_positions, model_fields
+from ultra_blocks.encoder.embeddings import Embeddings
+from ultra_blocks.encoder.meta_build import check_config
+from ultra_blocks.init import initialise
+from ultra_blocks.layout import Layout, check_layout
+
+Losses = dict[str, Tensor]
+
+
+class EncoderOutput(NamedTuple):
+    """The result of an encoder.
+
+    Attributes:
+        hidden: ``(B, T, D)``, zero at padding.
+        losses: auxiliary losses by name, summed over layers.
+        states: outputs of the embeddings and of every layer, ``(B, T, D)`` each, if requested.
+    """
+
+    hidden: Tensor
+    losses: Losses
+    states: tuple[Tensor, ...] = ()
+
+
+class EncoderLayer(nn.Module):
+    """``x += dropout(mixer(norm(x)))``, then ``x += dropout(ffn(norm(x)))``.
+
+    Args:
+        mixer_norm: norm before the mixer; the identity if the mixer has its own norm.
+        mixer: block that mixes tokens, called as ``mixer(x, layout)``.
+        ffn_norm: norm before the FFN.
+        ffn: feed-forward network applied to each token, called as ``ffn(x, layout)``.
+        dropout: dropout probability of both branches in training.
+
+    Shapes:
+        x ``(B, T, D)`` -> ``(B, T, D)``, and the auxiliary losses of mixer and FFN.
+    """
+
+    def __init__(
+        self, mixer_norm: nn.Module, mixer: nn.Module, ffn_norm: nn.Module, ffn: nn.Module, dropout: float
+    ) -> None:
+        super().__init__()
+        self.mixer_norm = mixer_norm
+        self.mixer = mixer
+        self.ffn_norm = ffn_norm
+        self.ffn = ffn
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+
+    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Losses]:
+        """Return the residual stream after both branches, and their auxiliary losses."""
+        mixed, losses = _branch(self.mixer(self.mixer_norm(x), layout))
+        x = x + self.dropout(mixed)
+        fed, more = _branch(self.ffn(self.ffn_norm(x), layout))
+        return x + self.dropout(fed), _added(losses, more)
+
+
+class Encoder(nn.Module):
+    """A stack of :class:`EncoderLayer` between embeddings and a final norm, described by an UltraConfig.
+
+    With ``num_loops`` the stack runs several times on its own output with the same weights. Projections that
+    write to the residual stream start with the standard deviation
+    ``initializer_range / sqrt(2 num_layers num_loops)``. Set ``gradient_checkpointing`` to recompute
+    activations in the backward pass.
+
+    Args:
+        config: description of the model.
+
+    Raises:
+        ModelConfigError: the config has faults, all of which are listed, or a plugin refuses its arguments.
+        PluginError: a plugin cannot be imported or built.
+    """
+
+    def __init__(self, config: UltraConfig) -> None:
+        super().__init__()
+        self.config = config
+        if any(type_faults(config)) or any(contradictions(config)):
+            check_config(config)
+        try:
+            self._build(config)
+        except ModelConfigError as error:
+            check_config(config)  # lists the other faults too
+            raise error
+        self.gradient_checkpointing = False
+        self._gradient_checkpointing_func: Callable[..., Any] = partial(checkpoint, use_reentrant=False)
+        self.reset_parameters()
+
+    def _build(self, config: UltraConfig) -> None:
+        self.embeddings = Embeddings(
+            config.vocab_size,
+            config.hidden_size,
+            factor=config.factorized_embedding_dim if config.use_factorized_embedding else None,
+            conv_kernel=config.embedding_conv_kernel if config.use_embedding_conv else None,
+            causal=config.causal,
+            positions=embedded_positions(config, model_fields(config)),
+            norm=build_norm(config, "embedding") if config.embedding_norm else None,
+            dropout=config.dropout,
+        )
+        self.layers = nn.ModuleList(
+            _layer(config, name, options, model_fields(config, i / config.num_layers))
+            for i, (name, options) in enumerate(config.layers())
+        )
+        self.norm = build_norm(config, "final")
+
+    def reset_parameters(self) -> None:
+        """Initialise all weights, with random numbers of torch's global generator."""
+        std = self.config.initializer_range
+        scale = 1 / math.sqrt(2 * self.config.num_layers * self.config.num_loops)
+        for module in self._parts():
+            initialise(module, std=std, residual_scale=scale)
+
+    def _parts(self) -> Iterator[nn.Module | None]:
+        yield from (self.embeddings, self.embeddings.positions, self.embeddings.norm, self.norm)
+        for layer in self.layers:
+            yield from layer.children()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        layout: Layout | None = None,
+        inputs_embeds: Tensor | None = None,
+        *,
+        collect: bool = False,
+    ) -> EncoderOutput:
+        """Encode a batch.
+
+        Args:
+            input_ids: ``(B, T)`` token ids; any values at padding.
+            layout: real tokens and documents of the batch; None: no padding and one document per row.
+            inputs_embeds: ``(B, T, D)`` instead of ids (``(B, T, R)`` if the embeddings are factorized).
+            collect: also return the outputs of the embeddings and of every layer.
+
+        Raises:
+            ValueError: neither ids nor embeddings are given, or the layout belongs to another batch.
+        """
+        given = input_ids if input_ids is not None else inputs_embeds
+        if given is None:
+            raise ValueError("Encoder: input_ids or inputs_embeds is required; both are None")
+        check_layout(given, layout)
+        if layout is None:
+            layout = Layout.full(given.shape[0], given.shape[1], given.device)
+        x = self.embeddings(input_ids, layout, inputs_embeds)
+        losses: Losses = {}
+        states = []
+        for _ in range(self.config.num_loops):
+            for layer in self.layers:
+                if collect:
+                    states.append(layout.zero_padding(x))
+                if self.gradient_checkpointing and self.training:
+                    x, more = self._gradient_checkpointing_func(layer.__call__, x, layout)
+                else:
+                    x, more = layer(x, layout)
+                losses = _added(losses, more)
+        x = layout.zero_padding(self.norm(x))
+        return EncoderOutput(x, losses, (*states, x) if collect else ())
+
+
+def _branch(output: Tensor | tuple[Tensor, Losses]) -> tuple[Tensor, Losses]:
+    return output if isinstance(output, tuple) else (output, {})
+
+
+def _added(losses: Losses, more: Losses) -> Losses:
+    total = dict(losses) if more else losses
+    for name, loss in more.items():
+        total[name] = total[name] + loss if name in total else loss
+    return total
+
+
+def _layer(
+    config: UltraConfig, name: str, options: Mapping[str, Any], fields: Mapping[str, Any]
+) -> EncoderLayer:
+    mixer = build_mixer(config, name, options, fields)
+    own = getattr(getattr(mixer, "traits", None), "own_norm", False)
+    norm = nn.Identity() if own else build_norm(config, "mixer")
+    return EncoderLayer(norm, mixer, build_norm(config, "ffn"), build_ffn(config, fields), config.dropout)

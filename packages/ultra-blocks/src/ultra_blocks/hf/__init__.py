@@ -1,0 +1,13 @@
+"""The encoder as transformers models; importing this package registers them with the Auto classes."""
+
+from ultra_blocks.hf.config import MissingExtraError, UltraHFConfig
+from ultra_blocks.hf.models import SpanishMoEBERT, UltraForMaskedLM, UltraModel, UltraPreTrainedModel
+
+__all__ = [
+    "MissingExtraError",
+    "SpanishMoEBERT",
+    "UltraForMaskedLM",
+    "UltraHFConfig",
+    "UltraModel",
+    "UltraPreTrainedModel",
+]

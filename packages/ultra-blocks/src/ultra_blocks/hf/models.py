@@ -1,0 +1,291 @@
+"""The encoder as transformers models; importing this registers them with the Auto classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ultra_blocks.encoder import Encoder
+from ultra_blocks.encoder.mlm_head import MLMHead, masked_positions, mlm_loss, share_of_update
+from ultra_blocks.hf.config import UltraHFConfig
+from ultra_blocks.layout import Layout
+
+# ultra_blocks.hf.config says what to install when transformers is missing
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedModel  # isort: skip
+from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput  # isort: skip
+from transformers.utils.generic import ModelOutput  # isort: skip
+
+__all__ = ["SpanishMoEBERT", "UltraForMaskedLM", "UltraHFConfig", "UltraModel", "UltraPreTrainedModel"]
+
+
+@dataclass
+class UltraModelOutput(BaseModelOutputWithPooling):
+    """transformers' output, and auxiliary losses by name (of mixtures of experts), summed over layers."""
+
+    losses: dict[str, Tensor] | None = None
+
+
+class UltraPreTrainedModel(PreTrainedModel):
+    """What both models share: how weights are drawn, saved and loaded."""
+
+    config_class = UltraHFConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["EncoderLayer"]  # noqa: RUF012 (transformers reads a plain class attribute)
+
+    def reset_parameters(self) -> None:
+        """Draw new weights everywhere."""
+        for module in self.modules():
+            if isinstance(module, Encoder):
+                module.reset_parameters()
+            elif isinstance(module, MLMHead):
+                module.reset_parameters(std=self.config.initializer_range)
+
+    def init_weights(self) -> None:
+        """Tie weights; constructors have drawn them."""
+        self.tie_weights(recompute_mapping=False)
+
+    @torch.no_grad()
+    def initialize_weights(self) -> None:
+        """Draw the weights that a checkpoint lacks, and keep those that it had."""
+        tensors = [*self.parameters(), *self.buffers()]
+        loaded = [t for t in tensors if getattr(t, "_is_hf_initialized", False)]
+        if len(loaded) == len(tensors):
+            return
+        kept = [t.detach().clone() for t in loaded]
+        super().initialize_weights()
+        self.reset_parameters()
+        for tensor, value in zip(loaded, kept, strict=True):
+            tensor.copy_(value)
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:
+        """Do nothing: the code is in an installed package and must not be copied beside the weights."""
+
+
+class UltraModel(UltraPreTrainedModel):
+    """An encoder without a head.
+
+    ``last_hidden_state (B, T, D)`` is zero at padding. ``pooler_output (B, D)`` is the state of the first
+    real token of each row, with no further weights.
+    """
+
+    _keys_to_ignore_on_load_unexpected = [r"^head\."]  # noqa: RUF012 (a head's, when one was trained)
+
+    def __init__(self, config: UltraHFConfig) -> None:
+        super().__init__(config)
+        self.encoder = Encoder(config.to_ultra())
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the table of the tokens."""
+        return self.encoder.embeddings.tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the table of the tokens."""
+        self.encoder.embeddings.tokens = cast(nn.Embedding, value)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> UltraModelOutput | tuple[Any, ...]:
+        """Encode a batch.
+
+        Args:
+            input_ids: ``(B, T)``.
+            attention_mask: ``(B, T)``, 1 at real tokens, which may stand anywhere, and 0 at padding; None:
+                all are real.
+            document_ids: ``(B, T)`` numbers of the documents packed into each row, not decreasing; none
+                sees another. None: a row is one document.
+            position_ids: ``(B, T)`` instead of counting the real tokens of each document from 0.
+            token_type_ids: accepted because tokenizers give it; it has no effect.
+            inputs_embeds: ``(B, T, D)`` instead of ids (``(B, T, R)`` when the embeddings are factorized).
+            output_hidden_states: return the output of the embeddings and of every layer.
+            output_attentions: must not be set; not every block has attention weights.
+            return_dict: False for a plain tuple.
+
+        Raises:
+            ValueError: neither ids nor embeddings, a mask of another shape or with numbers besides 0 and 1,
+                or attention weights asked for.
+        """
+        if output_attentions:
+            raise ValueError("UltraModel: output_attentions is not supported; not every block has them")
+        given = input_ids if input_ids is not None else inputs_embeds
+        if given is None:
+            raise ValueError("UltraModel: input_ids or inputs_embeds is needed; both are None")
+        layout = _layout(given, attention_mask, document_ids, position_ids)
+        collect = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        hidden, losses, states = self.encoder(input_ids, layout, inputs_embeds, collect=bool(collect))
+        output = UltraModelOutput(
+            last_hidden_state=hidden,
+            pooler_output=_first(hidden, layout),
+            hidden_states=states or None,
+            losses=losses or None,
+        )
+        return _returned(self, output, return_dict)
+
+
+class UltraForMaskedLM(UltraPreTrainedModel):
+    """An encoder with the head of masked language modelling; the class that is trained and saved."""
+
+    accepts_loss_kwargs = True
+    _tied_weights_keys = {  # noqa: RUF012 (transformers reads a plain class attribute)
+        "head.decoder.weight": "model.encoder.embeddings.tokens.weight"
+    }
+
+    def __init__(self, config: UltraHFConfig) -> None:
+        super().__init__(config)
+        self.model = UltraModel(config)
+        self.head = MLMHead.from_config(self.model.encoder.config)
+        if self.head.factor is not None:
+            self._tied_weights_keys = {
+                **self._tied_weights_keys,
+                "head.factor.weight": "model.encoder.embeddings.projection.weight",
+            }
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Return the decoder."""
+        return self.head.decoder
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Replace the decoder."""
+        self.head.decoder = new_embeddings
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> ModelOutput | tuple[Any, ...]:
+        """Predict masked tokens; arguments as in :meth:`UltraModel.forward`, and:
+
+        Args:
+            labels: ``(B, T)`` token ids where something is to be predicted, -100 elsewhere. Only those
+                positions are decoded, and the logits are ``(M, V)`` in reading order, unless the config says
+                ``sparse_prediction=False``; without labels the logits are ``(B, T, V)``.
+            num_items_in_batch: labels of all micro-batches of an update, by which the sum of the losses is
+                divided, so that accumulation gives the mean over tokens; auxiliary losses are weighted by the
+                share of the labels that is here. None: the labels at hand.
+        """
+        encoded = self.model(
+            input_ids,
+            attention_mask,
+            document_ids,
+            position_ids,
+            inputs_embeds=inputs_embeds,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=True,
+        )
+        hidden, loss = encoded.last_hidden_state, None
+        if labels is None:
+            logits = self.head(hidden)
+        else:
+            targets = labels.flatten()
+            if self.config.sparse_prediction:
+                hidden, targets = masked_positions(hidden, labels)
+            logits = self.head(hidden)
+            loss = mlm_loss(logits.flatten(0, -2), targets, num_items=num_items_in_batch)
+            if encoded.losses:
+                share = share_of_update(targets, num_items_in_batch, loss.dtype)
+                loss = loss + share * torch.stack(list(encoded.losses.values())).sum()
+        return _returned(self, self._output(encoded, loss, logits), return_dict)
+
+    def _output(self, encoded: UltraModelOutput, loss: Tensor | None, logits: Tensor) -> ModelOutput:
+        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=encoded.hidden_states)
+
+
+@dataclass
+class SpanishMoEBERTOutput(ModelOutput):
+    """What both the encoder and the head of a :class:`SpanishMoEBERT` say, in the fields of transformers."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    last_hidden_state: Tensor | None = None
+    pooler_output: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    losses: dict[str, Tensor] | None = None
+
+
+class SpanishMoEBERT(UltraForMaskedLM):
+    """Encoder and head in one: embeddings of texts and guesses for masked tokens from the same call.
+
+    Weights and config are those of :class:`UltraForMaskedLM`, so that each loads what the other saved; the
+    sizes are those of the preset ``spanish_moe_bert`` when that is what was trained. The output has
+    ``last_hidden_state (B, T, D)``, ``pooler_output (B, D)`` (the state of the first real token, ``[CLS]``),
+    ``logits`` and with labels the ``loss``. The logits of every position cost as much as several layers:
+    where only embeddings are wanted, ``AutoModel`` and ``SentenceTransformer`` load it without the head.
+    """
+
+    def _output(self, encoded: UltraModelOutput, loss: Tensor | None, logits: Tensor) -> ModelOutput:
+        return SpanishMoEBERTOutput(
+            loss=loss,
+            logits=logits,
+            last_hidden_state=encoded.last_hidden_state,
+            pooler_output=encoded.pooler_output,
+            hidden_states=encoded.hidden_states,
+            losses=encoded.losses,
+        )
+
+
+def _layout(
+    given: Tensor, mask: Tensor | None, documents: Tensor | None, position_ids: Tensor | None
+) -> Layout:
+    if mask is None and documents is None and position_ids is None:
+        return Layout.full(given.shape[0], given.shape[1], given.device)
+    if mask is None:
+        mask = torch.ones(given.shape[:2], dtype=torch.bool, device=given.device)
+    elif mask.shape != given.shape[:2]:
+        raise ValueError(
+            f"attention_mask must be (batch, length) {tuple(given.shape[:2])}, given {tuple(mask.shape)}; "
+            "for packed documents give document_ids"
+        )
+    elif mask.is_floating_point():
+        raise ValueError(
+            f"attention_mask must be bool or integers, 1 at real tokens; given {mask.dtype}, which may "
+            "as well be what is added to scores"
+        )
+    if position_ids is not None:
+        position_ids = position_ids.expand_as(mask)
+    return Layout.from_mask(mask, documents, position_ids)
+
+
+def _first(hidden: Tensor, layout: Layout) -> Tensor:
+    if not hidden.shape[1]:
+        return hidden.sum(1)  # zeros, as in a row of padding
+    if layout.dense:
+        return hidden[:, 0]
+    rows = torch.arange(len(hidden), device=hidden.device)
+    return hidden[rows, layout.mask.int().argmax(1)]
+
+
+def _returned(model: UltraPreTrainedModel, output: Any, return_dict: bool | None) -> Any:
+    wanted = model.config.return_dict if return_dict is None else return_dict
+    return output if wanted else output.to_tuple()
+
+
+AutoConfig.register("ultra", UltraHFConfig, exist_ok=True)
+AutoModel.register(UltraHFConfig, UltraModel, exist_ok=True)
+AutoModelForMaskedLM.register(UltraHFConfig, UltraForMaskedLM, exist_ok=True)

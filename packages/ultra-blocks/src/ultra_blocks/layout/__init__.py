@@ -1,0 +1,6 @@
+"""Layout: which tokens of a batch are real, which document each belongs to, and at which position."""
+
+from ultra_blocks.layout.batch import Layout, check_layout
+from ultra_blocks.layout.orders import RealFirst, Segments
+
+__all__ = ["Layout", "RealFirst", "Segments", "check_layout"]
