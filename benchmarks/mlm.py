@@ -33,7 +33,8 @@ import torch
 
 from ultra_core.plugins.hooks import hookimpl, plugin_manager
 from ultra_train.config import load_preset
-from ultra_train.data.sources.data_source import read_sources, read_texts
+from ultra_train.data.sources.data_source import read_sources
+from ultra_train.data.sources.texts import read_texts
 from ultra_train.data.token_cache.build import prepare
 from ultra_train.run.execution import execute
 from ultra_train.tokenizer.loading import load_tokenizer

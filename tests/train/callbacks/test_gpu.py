@@ -22,8 +22,8 @@ def guard(gpu, **options):
     callback = GpuCallback(
         gpu,
         options.pop("limits", HeatLimits(pause=90, resume=80, critical=95, poll_seconds=5)),
-        extra=extra,
-        say=said.append,
+        metrics=extra,
+        notify=said.append,
         sleep=slept.append,
         clock=lambda: next(clock),
         **options,
@@ -43,7 +43,7 @@ def test_a_hot_one_pauses_until_it_is_below_the_lower_threshold():
     said, slept, _, control, _ = guard(Oven(91, 88, 80, 79))
     assert slept == [5, 5, 5]
     assert "paused until it is below 80 C" in said[0]
-    assert "going on" in said[1]
+    assert "continuing" in said[1]
     assert not control.should_training_stop
 
 
@@ -70,7 +70,7 @@ def test_without_a_guard_heat_is_only_logged():
 
 def test_it_is_not_read_more_often_than_asked():
     gpu = Oven(60.0, 61.0)
-    callback = GpuCallback(gpu, HeatLimits(poll_seconds=10), extra={}, say=print, clock=lambda: 5.0)
+    callback = GpuCallback(gpu, HeatLimits(poll_seconds=10), metrics={}, notify=print, clock=lambda: 5.0)
     callback.on_step_end(None, None, TrainerControl())
     callback.on_step_end(None, None, TrainerControl())
     assert gpu.temperatures == [61.0]

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from ultra_train.callbacks.csv_table import CsvTable
-from ultra_train.callbacks.metrics import MetricsFile
+from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.system.owned_files import OwnedFiles
 
 
@@ -37,15 +37,15 @@ def test_it_becomes_what_it_was_at_a_checkpoint(tmp_path):
     before, state = file.path.read_bytes(), file.state()
     file.write({"step": 2, "eval_loss": 1.0})  # after the checkpoint, though of the same update
     file.write({"step": 3, "loss": 0.25})
-    assert file.go_back_to(2, state) == (False, None)
+    assert file.rewind(2, state) == (False, None)
     assert file.path.read_bytes() == before
-    assert file.go_back_to(0, {}) == (False, None)
+    assert file.rewind(0, {}) == (False, None)
     assert file.path.read_bytes() == b""
 
 
 def test_without_a_record_of_it_the_lines_of_later_updates_go(tmp_path):
     file = filled(tmp_path / "m.jsonl")
-    assert file.go_back_to(2, {}) == (False, None)
+    assert file.rewind(2, {}) == (False, None)
     assert [r["step"] for r in file.read()] == [1, 2]
 
 
@@ -60,7 +60,7 @@ def test_damaged_lines_are_set_aside(tmp_path, damage):
     file.path.write_bytes(content)
     for _ in (state, {}):
         assert [r["step"] for r in file.read()] == [1, 2, 3]
-    damaged, aside = file.go_back_to(2, state)
+    damaged, aside = file.rewind(2, state)
     assert damaged
     assert aside.name == "m-damaged.1.jsonl"
     assert aside.read_bytes() == content
@@ -71,7 +71,7 @@ def test_a_file_that_is_gone_starts_anew(tmp_path):
     file = filled(tmp_path / "m.jsonl")
     state = file.state()
     file.path.unlink()
-    assert file.go_back_to(3, state) == (True, None)  # its lines are lost
+    assert file.rewind(3, state) == (True, None)  # its lines are lost
     assert file.read() == []
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from ultra_core.errors import UltraError
 from ultra_core.plugins.hooks import build_manager, hookimpl
-from ultra_train.callbacks.metrics import MetricsFile
+from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.config import load_preset
 from ultra_train.run import execution as run_module
 from ultra_train.tasks.mlm.task import MLM

@@ -12,7 +12,7 @@ import pytest
 from support.damage import COPIES, damaged
 from ultra_core.errors import UltraError
 from ultra_train.callbacks.csv_table import CsvTable
-from ultra_train.callbacks.metrics import MetricsFile
+from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.config import load_preset
 from ultra_train.run.model_folder import publish
 from ultra_train.run.report import write_report
@@ -192,7 +192,7 @@ def test_rollbacks(tmp_path, unsynced):
     before, known = path.read_bytes(), {"count": 1, "skipped": [[9, 9]], "events": []}
     for content in damaged(before, "rollbacks"):
         path.write_bytes(content)
-        read = Rollbacks.read(path, checkpoint=known, say=said.append)
+        read = Rollbacks.read(path, checkpoint=known, notify=said.append)
         assert read.count >= 1
         read.add([(5, 5)])
         assert Rollbacks.read(path).skipped[-1] == (5, 5)
@@ -212,7 +212,7 @@ def test_metrics(tmp_path, finished_run, unsynced):
         records = file.read()
         write_report(tmp_path, records, "name")
         CsvTable(tmp_path / "t.csv").rewrite(r for r in records if "loss" in r)
-        file.go_back_to(2, {"bytes": 3, "sha256": "?"})
+        file.rewind(2, {"bytes": 3, "sha256": "?"})
         file.write({"step": 3, "loss": 1.0})
         assert file.read()[-1] == {"step": 3, "loss": 1.0}
 

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from ultra_core.errors import UltraError
-from ultra_train.callbacks.metrics import MetricsFile
+from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.config import load_preset
 from ultra_train.run import execution as run_module
 

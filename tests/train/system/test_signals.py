@@ -37,7 +37,7 @@ def test_a_signal_ends_a_run_at_once_unless_it_waits(number):
     assert stopped.value.number == number
     assert [signal.getsignal(n) for n in NUMBERS] == before
     with Signals() as signals:
-        signals.waiting = True
+        signals.deferred = True
         send(number)
         assert signals.received == number
 
@@ -52,7 +52,7 @@ def test_a_second_signal_ends_it_at_once_but_not_the_first_one_sent_twice(monkey
         send(signal.SIGTERM)
 
     with Signals() as signals:
-        signals.waiting = True
+        signals.deferred = True
         send(signal.SIGTERM)
         now[0] += 0.5
         send(signal.SIGTERM)
@@ -103,19 +103,19 @@ def test_nor_is_one_that_comes_around_a_fork():
 def test_an_error_that_follows_from_it_is_the_signal():
     """A signal also ends workers, whose death is an error; or it comes while a thread is started."""
 
-    def fail(waiting):
+    def fail(deferred):
         with Signals() as signals:
-            signals.waiting = waiting
+            signals.deferred = deferred
             try:
                 send(signal.SIGTERM)
             finally:
                 raise UltraError("a process was killed")
 
     with pytest.raises(Interrupted) as stopped:
-        fail(waiting=False)
+        fail(deferred=False)
     assert stopped.value.number == signal.SIGTERM
     with pytest.raises(UltraError, match="a process was killed"):
-        fail(waiting=True)  # a checkpoint is to be saved still, and that this failed must be said
+        fail(deferred=True)  # a checkpoint is to be saved still, and that this failed must be said
 
 
 def test_what_is_ignored_stays_ignored():

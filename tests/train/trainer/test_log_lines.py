@@ -9,7 +9,8 @@ import torch
 from transformers import TrainerCallback
 
 from ultra_train.callbacks.gradients import GradientCallback
-from ultra_train.callbacks.metrics import MetricsCallback, MetricsFile
+from ultra_train.callbacks.metrics import MetricsCallback
+from ultra_train.callbacks.metrics_file import MetricsFile
 
 
 class Killed(BaseException):
@@ -21,7 +22,7 @@ def with_lines(trainer):
     file = MetricsFile(trainer.settings.run_folder / "metrics.jsonl")
     file.path.parent.mkdir(exist_ok=True)
     trainer.settings.on_event = file.write
-    trainer.add_callback(MetricsCallback(file, again=lambda: trainer.settings.rollbacks.events))
+    trainer.add_callback(MetricsCallback(file, persistent_events=lambda: trainer.settings.rollbacks.events))
     return trainer
 
 

@@ -4,8 +4,9 @@ import pytest
 
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources import hub
-from ultra_train.data.sources.data_source import DataSource, identity, read_texts
+from ultra_train.data.sources.data_source import DataSource
 from ultra_train.data.sources.row_checker import RowChecker
+from ultra_train.data.sources.texts import identity, read_texts
 
 
 @pytest.fixture

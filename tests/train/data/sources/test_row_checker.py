@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ultra_train.data.errors import DataError
-from ultra_train.data.sources.data_source import read_texts
 from ultra_train.data.sources.readers import read_file
 from ultra_train.data.sources.row_checker import NAMED, RowChecker
+from ultra_train.data.sources.texts import read_texts
 
 
 def _parquet(column, **options) -> bytes:
@@ -94,7 +94,7 @@ def test_other_row_groups_are_read_when_one_is_damaged(tmp_path):
     texts, checker = _skipped(path)
     assert texts == ["uno", "tres"]
     assert checker.counts.unreadable == 1
-    assert "row group 2, row 1: the row group cannot be read on" in checker.counts.faults[0]
+    assert "row group 2, row 1: the rest of the row group cannot be read" in checker.counts.faults[0]
 
 
 def test_damage_that_page_checksums_show(tmp_path):

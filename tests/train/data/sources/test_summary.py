@@ -6,10 +6,11 @@ import os
 import pytest
 
 from ultra_train.data.errors import DataError
-from ultra_train.data.sources.data_source import read_sources, read_texts
+from ultra_train.data.sources.data_source import read_sources
 from ultra_train.data.sources.files import find_files
 from ultra_train.data.sources.row_checker import NAMED, SourceCounts
 from ultra_train.data.sources.summary import data_event, table
+from ultra_train.data.sources.texts import read_texts
 from ultra_train.data.token_cache.build import prepare
 from ultra_train.data.token_cache.manifest import MANIFEST
 

@@ -30,7 +30,7 @@ def test_memory_is_bounded_and_the_count_estimated_beyond():
     duplicates = Duplicates(limit=4096)
     for begin in range(0, 200_000, 1000):
         duplicates.add(_hashes(1000, start=begin))
-        assert len(duplicates._kept) + duplicates._waiting_count <= 3 * 4096
+        assert len(duplicates._stored) + duplicates._pending_count <= 3 * 4096
     for begin in range(0, 100_000, 1000):
         duplicates.add(_hashes(1000, start=begin))
     assert not duplicates.exact

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from ultra_train.data.errors import DataError
-from ultra_train.data.sources.data_source import Record
+from ultra_train.data.sources.texts import Record
 from ultra_train.data.token_cache.text_encoder import TextEncoder, encode_all
 
 

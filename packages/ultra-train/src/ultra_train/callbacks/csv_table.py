@@ -1,4 +1,4 @@
-"""The CSV table of a run's updates."""
+"""``CsvTable``: one row for every line of training."""
 
 from __future__ import annotations
 
@@ -21,49 +21,50 @@ _TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "backslas
 
 
 class CsvTable:
-    """A CSV whose header fits its rows; a row with fewer columns than the header leaves them empty.
+    """A CSV file whose header fits its rows; columns that a row lacks are left empty.
 
     Args:
         path: the file.
-        rotate: a row with new columns starts another file, and the old one becomes ``name.1.csv`` and so on;
-            else what is new is left out.
-        made: the record of the run, which knows the files that became ``name.1.csv``.
+        rotate: whether a row with new columns starts another file, and the old one becomes ``name.1.csv``,
+            ``name.2.csv``, ...; otherwise new columns are left out.
+        owned: the record of the files that the run owns, such as ``name.1.csv``.
     """
 
-    def __init__(self, path: Path, *, rotate: bool = True, made: OwnedFiles | None = None) -> None:
+    def __init__(self, path: Path, *, rotate: bool = True, owned: OwnedFiles | None = None) -> None:
         self.path = path
         self.rotate = rotate
-        self.made = made
+        self.owned = owned
 
     @classmethod
-    def of_run(cls, asked: Path, made: OwnedFiles, *, rotate: bool = True) -> CsvTable:
-        """Return the table of a run: the file that it has had, or a new one with the first free name.
+    def of_run(cls, asked: Path, owned: OwnedFiles, *, rotate: bool = True) -> CsvTable:
+        """Return the table of a run: the file that it owns, or a new one with the first unused name.
 
-        A file that the run did not make is left alone: ``steps.csv`` becomes ``steps.2.csv``, and so on.
+        A file that the run does not own is not touched; the table is then ``steps.2.csv`` instead of
+        ``steps.csv``, and so on.
 
         Args:
-            asked: the path that the preset names.
-            made: the record of the run.
+            asked: the path in the preset.
+            owned: the record of the files that the run owns.
             rotate: see the class.
         """
-        asked, run = files.expand_user(asked).absolute(), made.path.parent.absolute()
+        asked, run = files.expand_user(asked).absolute(), owned.path.parent.absolute()
         if asked == run / TABLE:
-            return cls(asked, rotate=rotate, made=made)
-        facts = made.get(_RECORD)
+            return cls(asked, rotate=rotate, owned=owned)
+        facts = owned.get(_RECORD)
         if facts.get("asked") == str(asked) and _is_numbered(facts.get("path"), asked):
             path = Path(facts["path"])
             if not _is_copy(facts.get("run"), run) and _is_same_file(path, facts.get("file")):
-                return cls(path, rotate=rotate, made=made)
+                return cls(path, rotate=rotate, owned=owned)
         asked.parent.mkdir(parents=True, exist_ok=True)
-        path = next(path for path in _names(asked) if files.create(path))
-        made.put(
+        path = next(path for path in _candidates(asked) if files.create(path))
+        owned.put(
             _RECORD,
             {"asked": str(asked), "path": str(path), "before": [], "run": str(run), "file": _identity(path)},
         )
-        return cls(path, rotate=rotate, made=made)
+        return cls(path, rotate=rotate, owned=owned)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Add a row."""
+        """Append a row."""
         columns = self._columns()
         if self._rotates(columns, record):
             self._before([*self._before(), str(files.set_aside(self.path))])
@@ -78,7 +79,7 @@ class CsvTable:
             writer.writerow(record)
 
     def rewrite(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Replace the table, with the files that it started before, by that of some records."""
+        """Replace the table, and the files that it was rotated into, by a table of these records."""
         parts: list[tuple[list[str], list[Mapping[str, Any]]]] = []
         for record in records:
             if not parts or self._rotates(parts[-1][0], record):
@@ -103,29 +104,29 @@ class CsvTable:
         self._note_identity()
 
     def set_aside(self) -> list[Path]:
-        """Rename the files of the table and return their new names."""
+        """Rename the files of the table, and return their new paths."""
         there = [Path(p) for p in [*self._before(), str(self.path)] if os.path.isfile(p)]
         self._before([])
         return [files.set_aside(p, f"{self.path.stem}-damaged") for p in there if p.stat().st_size]
 
     def _note_identity(self) -> None:
-        """Record which file stands at the path now, since every rewriting makes another one."""
-        facts = {} if self.made is None else self.made.get(_RECORD)
-        if self.made is not None and facts.get("path") == str(self.path):
-            self.made.put(_RECORD, {**facts, "file": _identity(self.path)})
+        """Record which file the path is now, since every rewrite creates another one."""
+        facts = {} if self.owned is None else self.owned.get(_RECORD)
+        if self.owned is not None and facts.get("path") == str(self.path):
+            self.owned.put(_RECORD, {**facts, "file": _identity(self.path)})
 
     def _rotates(self, columns: list[str] | None, record: Mapping[str, Any]) -> bool:
         return columns is not None and self.rotate and not record.keys() <= set(columns)
 
     def _before(self, paths: list[str] | None = None) -> list[str]:
-        """Return the files that the table started before this one, or record them."""
-        if self.made is None:
+        """Return the earlier files of the table, or record them."""
+        if self.owned is None:
             return []
-        facts = self.made.get(_RECORD)
+        facts = self.owned.get(_RECORD)
         if paths is None:
             before = facts.get("before", [])
             return [p for p in before if _is_numbered(p, self.path)] if isinstance(before, list) else []
-        self.made.put(_RECORD, {**facts, "before": paths})
+        self.owned.put(_RECORD, {**facts, "before": paths})
         return paths
 
     def _columns(self) -> list[str] | None:
@@ -136,28 +137,28 @@ class CsvTable:
 
 
 def _identity(path: Path) -> list[int]:
-    """Return what tells a file from another one that takes its name later."""
+    """Return what distinguishes a file from a later one of the same name."""
     found = path.stat()
     return [found.st_dev, found.st_ino]
 
 
 def _is_same_file(path: Path, recorded: Any) -> bool:
-    """Whether a file is the one that was recorded; one that is gone may be made again."""
+    """Return whether a path is the recorded file, or is free."""
     return not os.path.lexists(path) or (path.is_file() and recorded in (None, _identity(path)))
 
 
 def _is_copy(recorded: Any, run: Path) -> bool:
-    """Whether the record was made by a run that is still there, of which this one is a copy."""
+    """Return whether the record belongs to another existing run, of which this one is a copy."""
     return isinstance(recorded, str) and recorded != str(run) and os.path.isdir(recorded)
 
 
-def _names(asked: Path) -> Iterator[Path]:
+def _candidates(asked: Path) -> Iterator[Path]:
     yield asked
     yield from (asked.with_suffix(f".{number}{asked.suffix}") for number in count(2))
 
 
 def _is_numbered(path: Any, asked: Path) -> bool:
-    """Whether a path is that of a table or one of the numbered ones beside it."""
+    """Return whether a path is that of the table or of a numbered file beside it."""
     if not isinstance(path, str) or "\0" in path or Path(path).parent != asked.parent:
         return False
     name = rf"{re.escape(asked.stem)}(\.\d+)?{re.escape(asked.suffix)}"

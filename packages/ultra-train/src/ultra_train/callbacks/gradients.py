@@ -1,4 +1,4 @@
-"""Norms of the gradients by role and by block, before clipping."""
+"""Gradient norms by role and by layer, before clipping."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ LAYER = re.compile(r"(?:^|\.)(?:layers|layer)\.(\d+)\.")
 
 
 class GradientCallback(TrainerCallback):
-    """Measures gradients now and then, at updates that have a line in the log; that line has the numbers.
+    """Measures gradient norms at some of the updates that have a line in the log, for that line.
 
-    ``grad_norm_<role>`` for every role, and ``grad_norm_layer_<n>`` for every layer when ``blocks`` is set:
-    norm = sqrt(sum of squares) over the parameters that belong there, of that update and before clipping, so
-    that the squares of the roles sum to the square of ``grad_norm``.
+    The metrics are ``grad_norm_<role>`` for every role and, with ``blocks``, ``grad_norm_layer_<n>`` for
+    every layer. Each is the root of the sum of squares over the parameters of the role or layer, before
+    clipping, so the squares of all roles sum to the square of ``grad_norm``.
 
     Args:
-        extra: where the numbers go.
-        every: least updates between measurements (``gradient_log_interval``).
-        blocks: also by layer (``enable_block_grad_norms``).
+        metrics: receives the numbers.
+        every: least number of updates between two measurements (``gradient_log_interval``).
+        blocks: whether to measure every layer too (``enable_block_grad_norms``).
     """
 
-    def __init__(self, extra: dict[str, float], *, every: int, blocks: bool = False) -> None:
-        self.extra = extra
+    def __init__(self, metrics: dict[str, float], *, every: int, blocks: bool = False) -> None:
+        self.metrics = metrics
         self.every = every
         self.blocks = blocks
 
     def due(self, step: int, logging_steps: float) -> bool:
-        """Whether an update is measured: it has a line, and an interval ended since the line before.
+        """Return whether an update is measured: it has a line, and an interval has ended since the last line.
 
-        A function of the update alone, so that a resumed run measures the same ones.
+        Depends on the update alone, so that a resumed run measures the same updates.
         """
         lines = max(1, round(logging_steps))
         return step == 1 or (step % lines == 0 and step // self.every > (step - lines) // self.every)
@@ -48,9 +48,9 @@ class GradientCallback(TrainerCallback):
         optimizer: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Measure the gradients of a whole update, not clipped yet; one synchronisation for all numbers."""
-        for name in [n for n in self.extra if n.startswith(PREFIX)]:
-            del self.extra[name]  # of an earlier update, also one of before the run was resumed
+        """Measure the complete gradients of an update; one synchronisation for all numbers."""
+        for name in [n for n in self.metrics if n.startswith(PREFIX)]:
+            del self.metrics[name]  # of an earlier update, perhaps from before a resume
         if not self.due(state.global_step + 1, state.logging_steps):
             return
         groups: dict[str, list[torch.Tensor]] = {}
@@ -61,7 +61,7 @@ class GradientCallback(TrainerCallback):
             for name, parameter in model.named_parameters():
                 if parameter.grad is not None and (layer := LAYER.search(name)):
                     groups.setdefault(f"{PREFIX}layer_{layer[1]}", []).append(parameter.grad)
-        self.extra.update(norms(groups))
+        self.metrics.update(norms(groups))
 
 
 def norms(groups: Mapping[str, list[torch.Tensor]]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Calls the hooks of plugins that belong to training."""
+"""Calling the hook ``ultra_evaluate`` of plugins."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ultra_core.errors import PluginError
 
 
 class HooksCallback(TrainerCallback):
-    """Adds what ``ultra_evaluate`` hooks measure to every evaluation.
+    """Adds the metrics of ``ultra_evaluate`` hooks to every evaluation.
 
     Args:
-        run: the run, as hooks see it.
+        run: the run that is passed to the hooks.
         manager: the plugin manager.
-        write: gets the metrics of plugins.
+        write: receives a record with the metrics.
     """
 
     def __init__(self, run: Any, manager: Any, write: Any) -> None:
@@ -32,7 +32,7 @@ class HooksCallback(TrainerCallback):
         model: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Ask every plugin for its metrics and log them under their names."""
+        """Call the hooks and log their metrics as ``eval_<name>``."""
         found: dict[str, float] = {}
         for answer in self.manager.hook.ultra_evaluate(run=self.run, model=model):
             if not isinstance(answer, dict):

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: a progress bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 
 class ProgressCallback(TrainerCallback):
-    """Shows step, loss, tokens per second and the time left.
+    """Shows the update, the loss, tokens per second and the remaining time.
 
     Args:
-        console: where to; a bar when it is a terminal.
-        seconds: least time between plain lines.
+        console: where to print; a terminal gets a progress bar.
+        seconds: least number of seconds between two plain lines.
     """
 
     def __init__(self, console: Console, seconds: float = 5.0) -> None:
@@ -24,17 +24,17 @@ class ProgressCallback(TrainerCallback):
         self.bar: Progress | None = None
         self.task: Any = None
         self.logs: dict[str, Any] = {}
-        self._said = 0.0
+        self._last_line = 0.0
         self._began = (0.0, 0)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Start the bar, or remember when the run began."""
+        """Start the bar, or note when the run began."""
         if not state.is_world_process_zero:
             return
         self._began = (time.monotonic(), state.global_step)
-        self._said = time.monotonic()
+        self._last_line = time.monotonic()
         if self.console.is_terminal and self.bar is None:
             self.bar = Progress(
                 TextColumn("training"),
@@ -50,7 +50,7 @@ class ProgressCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         if self.bar is not None:
             self.bar.update(self.task, completed=state.global_step)
 
@@ -62,7 +62,7 @@ class ProgressCallback(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Show the newest numbers."""
+        """Show the numbers of the newest line."""
         if not logs or not state.is_world_process_zero:
             return
         if "loss" in logs:
@@ -70,8 +70,8 @@ class ProgressCallback(TrainerCallback):
             status = f"loss {logs['loss']:.3f}  {logs.get('tokens_per_second', 0):,.0f} tokens/s"
             if self.bar is not None:
                 self.bar.update(self.task, status=status)
-            elif time.monotonic() - self._said >= self.seconds or state.global_step >= state.max_steps:
-                self._said = time.monotonic()
+            elif time.monotonic() - self._last_line >= self.seconds or state.global_step >= state.max_steps:
+                self._last_line = time.monotonic()
                 self._line(f"step {state.global_step}/{state.max_steps}  {status}  {self._left(state)}")
         elif "eval_loss" in logs:
             accuracy = f"  accuracy {logs['eval_accuracy']:.1%}" if "eval_accuracy" in logs else ""
@@ -94,11 +94,11 @@ class ProgressCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.stop()
 
     def stop(self) -> None:
-        """Take the bar away, also after an error."""
+        """Remove the bar, also after an error."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

@@ -54,9 +54,10 @@ def train(
     on_bad_rows: Literal["error", "skip"],
 ) -> None:
     """Train a tokenizer and save it as a fast Hugging Face tokenizer plus the SentencePiece model."""
-    from ultra_train.data.sources.data_source import DataSource, check_exists, read_records
+    from ultra_train.data.sources.data_source import DataSource
     from ultra_train.data.sources.row_checker import RowChecker
     from ultra_train.data.sources.summary import left_out, table
+    from ultra_train.data.sources.texts import check_exists, read_records
     from ultra_train.tokenizer.training import train_tokenizer
 
     sources = [(DataSource(name, column=column), RowChecker(name, on_bad_rows)) for name in data]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ultra_train.config.data import EMBEDDED, DataKeys, Dataset, DatasetSource, as_sources
 from ultra_train.data.errors import DataError
-from ultra_train.data.sources.files import find_files, is_of_the_hub, near
+from ultra_train.data.sources.files import find_files, may_be_on_hub, suggestion
 from ultra_train.system.files import expand_user
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def not_looked_up(training: DataKeys) -> Iterator[str]:
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
     yield (
         f"training.dataset: {', '.join(names[:_NAMED])}{more}: no file or folder here, so it is taken for a "
-        f"data set of the Hugging Face hub, which is looked up when the run begins.{near(names[0])}"
+        f"data set of the Hugging Face hub, which is looked up when the run begins.{suggestion(names[0])}"
     )
     local = training.local_parquet_dir
     if local is not None and training.prefer_local_cache:
@@ -142,7 +142,7 @@ def _local_folder(training: DataKeys) -> Found:
             yield (
                 path,
                 f"there is no folder {local}, and {sources[0]}{others} would be trained on instead; correct "
-                f"it, or set prefer_local_cache: false if that is what you want.{near(local)}",
+                f"it, or set prefer_local_cache: false if that is what you want.{suggestion(local)}",
             )
 
 
@@ -172,10 +172,10 @@ def unreadable(path: Path, name: str, *, suggest: bool = True) -> Found:
 def _only_on_the_hub(name: str) -> bool:
     if not name.strip() or name.startswith(_EMBEDDED) or any(sign in name for sign in "*?["):
         return False
-    return is_of_the_hub(name) and not os.path.exists(name)
+    return may_be_on_hub(name) and not os.path.exists(name)
 
 
 def no_model(path: Path, name: str) -> Found:
     """Yield a fault for a model or tokenizer that can only be on this machine, and is not."""
-    if not is_of_the_hub(name) and not expand_user(name).exists():
-        yield path, f"there is no file or folder {name} (looked in {FilePath.cwd()}).{near(name)}"
+    if not may_be_on_hub(name) and not expand_user(name).exists():
+        yield path, f"there is no file or folder {name} (looked in {FilePath.cwd()}).{suggestion(name)}"

@@ -15,7 +15,8 @@ from ultra_train.config.optimizer import RATE_KEYS, OptimizerConfig, from_flat
 from ultra_train.config.optimizer_flat import beside
 from ultra_train.config.optimizer_rules import optimizer_faults, read, traits
 from ultra_train.config.training import TrainingConfig
-from ultra_train.data.sources.data_source import DataSource, check_exists
+from ultra_train.data.sources.data_source import DataSource
+from ultra_train.data.sources.texts import check_exists
 
 if TYPE_CHECKING:
     from ultra_train.config.preset import PresetFile

@@ -12,7 +12,7 @@ from ultra_core import tasks
 from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_train.config.places import no_model, unreadable
 from ultra_train.config.sparse import DATASET_KEYS, SparseDataset, keys_of
-from ultra_train.data.sources.files import near
+from ultra_train.data.sources.files import suggestion
 from ultra_train.system.files import expand_user
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def missing(preset: SparseFile) -> Found:
             yield from unreadable(("datasets", name, "source"), entry.source)
         folder = entry.paws_data_dir
         if folder is not None and entry.use_paws and not expand_user(folder).is_dir():
-            yield ("datasets", name, "paws_data_dir"), f"there is no folder {folder}.{near(folder)}"
+            yield ("datasets", name, "paws_data_dir"), f"there is no folder {folder}.{suggestion(folder)}"
 
 
 def _architecture(preset: SparseFile) -> Found:

@@ -1,4 +1,4 @@
-"""The error of everything that reads, writes or plans data."""
+"""The error of everything that reads, writes or orders data."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,14 @@ _MOST, _LONGEST = 20, 60  # columns, characters of a name
 
 
 class DataError(UltraError):
-    """Data that cannot be used: says which file or source, where in it, what is wrong and what to do."""
+    """Data that cannot be used; the message names the file or source, the place, the fault and a remedy."""
 
 
-def place_of_column(where: str, column: str, found: Sequence[str]) -> int:
-    """Return the place of the wanted column of a table.
+def column_index(where: str, column: str, found: Sequence[str]) -> int:
+    """Return the index of a column of a table.
 
     Raises:
-        DataError: There is none, or more than one.
+        DataError: there is no such column, or more than one.
     """
     if column not in found:
         raise missing_column(where, column, found)
@@ -25,7 +25,7 @@ def place_of_column(where: str, column: str, found: Sequence[str]) -> int:
 
 
 def missing_column(where: str, column: str, found: Sequence[str]) -> DataError:
-    """The error of a table without the wanted column: names the columns that it has."""
+    """Return the error for a table that lacks a column; it names the columns that there are."""
     names = [repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}...") for name in found[:_MOST]]
     more = f" and {len(found) - _MOST:,} more" if len(found) > _MOST else ""
     return DataError(

@@ -1,7 +1,7 @@
-"""A counter-based random number: every draw is a pure function of the integers that name it.
+"""Counter-based random numbers: every number is a pure function of the integers that identify it.
 
-Because nothing is drawn from a stream, the order of an epoch and the mask of a document can be computed again
-at any step, on any machine and in any version of NumPy, from (seed, epoch, index) alone.
+There is no generator with a state. So the order of an epoch and the mask of a document can be computed at any
+step, on any machine and with any version of NumPy, from (seed, epoch, index) alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def splitmix64(counter: Hashes) -> Hashes:
 
 
 def combine(key: int | Hashes, value: int | NDArray[np.integer]) -> Hashes:
-    """Return hashes of (key, value), element by element; chain it for more integers than two."""
+    """Return hashes of (key, value), element by element; nest calls for more than two integers."""
     return splitmix64(splitmix64(_as_uint64(key)) ^ _as_uint64(value))
 
 
@@ -37,7 +37,7 @@ def uniform(hashes: Hashes) -> NDArray[np.float64]:
 
 
 def text_hash(text: str) -> int:
-    """Return a 64-bit hash of a text that is the same on every machine and in every run."""
+    """Return a 64-bit hash of a text that is the same on every machine."""
     return int.from_bytes(
         hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
     )

@@ -1,4 +1,4 @@
-"""The precision that weights are held and saved in."""
+"""The precision of weights in memory and in files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def stored_dtype(base: str) -> torch.dtype | None:
-    """Return the precision of most numbers in the safetensors files of a model; None where it has none.
+    """Return the precision of most weights in the safetensors files of a model, or None without such files.
 
     Args:
-        base: folder or hub id.
+        base: folder or name on the hub.
 
     Raises:
-        UltraError: the weights are quantised, so that they are no numbers to train.
+        UltraError: the weights are quantised and cannot be trained.
     """
     numbers: Counter[str] = Counter()
     for path in _weight_files(base):
@@ -39,7 +39,7 @@ def stored_dtype(base: str) -> torch.dtype | None:
                 numbers[file.get_slice(name).get_dtype()] += math.prod(file.get_slice(name).get_shape())
     if quantised := sorted(kind for kind in numbers if kind.startswith(("F8", "F4", "I8", "U8"))):
         raise UltraError(
-            f"its weights are quantised ({', '.join(quantised)}); name the model as it was before"
+            f"its weights are quantised ({', '.join(quantised)}); name the model before quantisation"
         )
     floats = [(count, kind) for kind, count in numbers.items() if kind in _FLOATS]
     return _FLOATS[max(floats)[1]] if floats else None
@@ -56,11 +56,11 @@ def convert_saved(folder: Path, precision: Precision) -> str | None:
     """Convert the weights of a saved model to another precision, in its files and in its config.
 
     Args:
-        folder: what ``save_pretrained`` wrote.
-        precision: the precision that the weights then have.
+        folder: folder that ``save_pretrained`` wrote.
+        precision: the new precision.
 
     Returns:
-        the name of a weight that is too large for it, in which case nothing is converted; else None.
+        the name of a weight that is too large for the precision, in which case nothing is converted, or None.
     """
     dtype, files = DTYPES[precision], sorted(folder.glob("*.safetensors"))
     for path in files:

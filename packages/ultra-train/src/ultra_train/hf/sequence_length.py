@@ -1,4 +1,4 @@
-"""How long a row a model can really read: what its table of positions has room for."""
+"""The greatest sequence length that a model can really read."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _TOKENS = 6
 
 
 def max_readable_length(model: Any) -> int | None:
-    """Return the most tokens that a row may have, or None where no table of positions sets a limit.
+    """Return the greatest sequence length in tokens, or None when no table of positions limits it.
 
-    Six tokens are run through the model. A table that is looked up at six consecutive rows is one of
+    Runs six tokens through the model. A table that is looked up at six consecutive rows is a table of
     positions, and the first of these rows is its offset: RoBERTa and its relatives count from
     ``padding_idx + 1``, so that 514 rows are 512 positions.
 
@@ -28,19 +28,21 @@ def max_readable_length(model: Any) -> int | None:
     with preserve_state(model), tables:
         model.eval()(**probe_inputs(model, 1, _TOKENS))
     limits = [rows - first for first, rows in tables.positions]
-    if limits and (meant := configured_length(model)) is not None:
-        limits.append(meant)  # some tables have rows before their first position that no lookup shows
+    if limits and (configured := configured_length(model)) is not None:
+        limits.append(
+            configured
+        )  # some tables have rows before their first position, which lookups do not show
     return min(limits, default=None)
 
 
 def configured_length(model: Any) -> int | None:
-    """Return the length that a model's config names, or None."""
+    """Return the sequence length in a model's config, or None."""
     most = getattr(model.config, "max_position_embeddings", None)
     return most if isinstance(most, int) and most > 0 else None
 
 
 def can_read(model: Any, length: int) -> bool:
-    """Return whether a model can read a row of so many tokens, by letting it read one."""
+    """Return whether a model can read a sequence of this length, by running one."""
     with preserve_state(model):
         try:
             model.eval()(**probe_inputs(model, 1, length))
@@ -50,7 +52,7 @@ def can_read(model: Any, length: int) -> bool:
 
 
 class _Lookups(TorchFunctionMode):
-    """Notes the tables that are looked up at consecutive rows: (first row, number of rows)."""
+    """Records the tables that are looked up at consecutive rows: (first row, number of rows)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,10 +66,10 @@ class _Lookups(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         if func is F.embedding:
-            self._note(args[0], args[1])
+            self._record(args[0], args[1])
         return func(*args, **(kwargs or {}))
 
-    def _note(self, index: Tensor, table: Tensor) -> None:
+    def _record(self, index: Tensor, table: Tensor) -> None:
         if index.dim() not in (1, 2) or index.shape[:-1].numel() != 1:
             return
         rows = index.flatten()[:_TOKENS].tolist()

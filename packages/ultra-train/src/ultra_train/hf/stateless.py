@@ -1,7 +1,7 @@
-"""Makes what a model computes for a batch independent of the batches before it.
+"""Making the output of a model independent of earlier batches.
 
-Some models of transformers remember: a run that is resumed would not know what one that was never killed has
-seen, and evaluation would change training.
+Some models of transformers keep state between batches. A resumed run would then differ from an uninterrupted
+one, and evaluation would change training.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _CACHED = "max_seq_len_cached"
 
 
 def make_stateless(model: nn.Module) -> None:
-    """Let every forward pass begin with the state that the model was loaded with.
+    """Reset the state of a model before every forward pass to that which it was loaded with.
 
-    * BigBird turns its sparse attention into full attention at the first batch that is short, for good.
-    * Dynamic rotary positions stretch with the longest row that was ever seen.
+    * BigBird permanently replaces its sparse attention by full attention at the first short batch.
+    * Dynamic rotary positions are stretched to the longest sequence so far.
 
     Args:
-        model: gets hooks; nothing of what it computes for a first batch changes.
+        model: the model, which gets forward hooks; its output for a first batch does not change.
     """
     for module in model.modules():
         if hasattr(module, _CACHED) and hasattr(module, "original_max_seq_len"):
@@ -29,12 +29,12 @@ def make_stateless(model: nn.Module) -> None:
     for module in model.modules():
         if callable(getattr(module, "set_attention_type", None)) and hasattr(module, "config"):
             module.register_forward_pre_hook(_restore_attention)
-            return  # its parts have the method too
+            return  # its submodules have the method too
 
 
 def _restore_attention(module: Any, args: Any) -> None:
-    # before a pass, not after it: the backward pass may compute the layers again
-    with torch.device("meta"):  # the new submodules take the old weights over; those they are made with, go
+    # before the pass and not after it, since the backward pass may recompute the layers
+    with torch.device("meta"):  # the new submodules take over the old weights, so their own need no memory
         module.set_attention_type(module.config.attention_type)
 
 

@@ -1,4 +1,4 @@
-"""Keeps transformers from drawing bars and giving advice of its own."""
+"""The progress bars and log messages of transformers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers.utils import logging
 
 @contextmanager
 def transformers_errors_only() -> Iterator[None]:
-    """Let transformers report errors only while it loads or saves inside."""
+    """Suppress progress bars and all messages of transformers but errors inside a ``with`` block."""
     shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()

@@ -18,7 +18,8 @@ from ultra_train.callbacks.gpu import GpuCallback, HeatLimits, Nvml
 from ultra_train.callbacks.gradients import GradientCallback
 from ultra_train.callbacks.hooks import HooksCallback
 from ultra_train.callbacks.interrupt import InterruptCallback
-from ultra_train.callbacks.metrics import MetricsCallback, MetricsFile
+from ultra_train.callbacks.metrics import MetricsCallback
+from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.callbacks.progress import ProgressCallback
 from ultra_train.config.integrations import reporters
 from ultra_train.config.training import TrainingConfig
@@ -97,7 +98,7 @@ def _writer(
 ) -> MetricsCallback:
     asked = Path(training.csv_log_path or folder / TABLE)
 
-    def table() -> CsvTable:
+    def open_table() -> CsvTable:
         opened = CsvTable.of_run(asked, OwnedFiles(folder), rotate=training.csv_rotate_on_schema_change)
         if opened.path.name != asked.name:
             say(f"notice: {asked} is not of this run; its updates go to {opened.path}")
@@ -105,12 +106,12 @@ def _writer(
 
     return MetricsCallback(
         metrics,
-        table=table,
+        open_table=open_table,
         tensorboard=folder / run_folder.TENSORBOARD
         if "tensorboard" in reporters(training.report_to)
         else None,
-        again=lambda: rollbacks.events,
-        say=say,
+        persistent_events=lambda: rollbacks.events,
+        notify=say,
     )
 
 
@@ -137,7 +138,7 @@ def _gpu(
     return GpuCallback(
         gpu,
         limits if training.gpu_temp_guard_enabled else None,
-        extra=trainer.extra_metrics,
-        say=say,
+        metrics=trainer.extra_metrics,
+        notify=say,
         stopping=lambda: interrupt.signals.received is not None,
     )

@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from ultra_core import tasks
 from ultra_core.errors import UltraError, listed
 from ultra_core.plugins.hooks import plugin_manager
-from ultra_train.callbacks.metrics import MetricsFile
+from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.config import Preset, load_preset, to_tree, to_yaml
 from ultra_train.config.integrations import environment
 from ultra_train.run import folder as run_folder
@@ -251,7 +251,7 @@ class _Execution:
             evaluates=evaluation is not None,
         )
         known = read_progress(self.checkpoint.path).get("rollbacks") if self.checkpoint else None
-        rollbacks = Rollbacks.read(run.path / run_folder.ROLLBACKS, checkpoint=known, say=self._say)
+        rollbacks = Rollbacks.read(run.path / run_folder.ROLLBACKS, checkpoint=known, notify=self._say)
         settings = TrainerSettings(
             stream=EndlessBatches(loader, rollbacks.skipped),
             build_optimizer=optimizer_builder(training, updates=updates),

@@ -1,7 +1,7 @@
-"""Writing and removing files so that nothing is lost that ultra did not make.
+"""Writing and removing files without losing any that ultra did not create.
 
-A temporary has a name that nothing has, and is created exclusively. A file is there whole or not at all. What
-stands where a file of ours is to go, and is not ours, is renamed.
+Temporary files have unused names and are created exclusively. A file is written completely or not at all. A
+foreign file in the place of one of ours is renamed, not overwritten.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a new empty file beside ``path``, which takes its place when the block ends without an error.
+    """Yield a new empty file beside ``path``, and rename it to ``path`` when the block ends without an error.
 
-    The permissions are those of any new file. An error leaves ``path`` as it was and nothing else.
+    The file has the permissions of any new file. After an error, ``path`` is unchanged.
     """
     temporary = new_file(path.parent, f".{path.name}.", ".tmp")
     try:
@@ -34,13 +34,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, in the place of the one that is there."""
+    """Write a text file completely or not at all; an existing one is replaced."""
     with replacing(path) as temporary:
         temporary.write_text(text, "utf-8")
 
 
 def new_file(folder: Path, prefix: str, suffix: str = "") -> Path:
-    """Create an empty file with a name that nothing in the folder has, and return its path."""
+    """Create an empty file with an unused name, and return its path."""
     while True:
         path = folder / f"{prefix}{secrets.token_hex(4)}{suffix}"
         if create(path):
@@ -48,7 +48,7 @@ def new_file(folder: Path, prefix: str, suffix: str = "") -> Path:
 
 
 def create(path: Path) -> bool:
-    """Create an empty file; False when something has its name already."""
+    """Create an empty file, and return True; return False when the path exists."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except FileExistsError:
@@ -57,7 +57,7 @@ def create(path: Path) -> bool:
 
 
 def new_folder(parent: Path, prefix: str) -> Path:
-    """Create a folder with a name that nothing beside it has, and return its path."""
+    """Create a folder with an unused name, and return its path."""
     while True:
         path = parent / f"{prefix}{secrets.token_hex(4)}"
         try:
@@ -68,15 +68,15 @@ def new_folder(parent: Path, prefix: str) -> Path:
 
 
 def set_aside(path: Path, stem: str | None = None) -> Path:
-    """Rename a file or folder to the first free of ``name.1``, ``name.2``, ... and return its new path.
+    """Rename a file or folder to the first unused of ``name.1``, ``name.2``, ..., and return its new path.
 
     Args:
-        path: what is to move; a suffix stays at the end.
-        stem: its new name without number and suffix; its own when left out.
+        path: the file or folder; the suffix of a file stays at the end.
+        stem: the new name without number and suffix; by default the present one.
     """
     if not path.is_dir():
         aside = numbered(path, stem)
-    else:  # to be renamed onto something, that would have to be an empty folder
+    else:  # a folder can only be renamed onto an empty folder
         names = (path.with_name(f"{stem or path.name}.{number}") for number in count(1))
         aside = next(name for name in names if not os.path.lexists(name))
     os.replace(path, aside)
@@ -84,46 +84,48 @@ def set_aside(path: Path, stem: str | None = None) -> Path:
 
 
 def numbered(path: Path, stem: str | None = None) -> Path:
-    """Create an empty file with the first free name of ``name.1.txt``, ``name.2.txt``, ..., and return it."""
+    """Create an empty file with the first unused name of ``name.1.txt``, ``name.2.txt``, ...; return it."""
     for number in count(1):
         if create(new := path.with_name(f"{stem or path.stem}.{number}{path.suffix}")):
             return new
     raise AssertionError("there is always another number")
 
 
-def put_in_place(made: Path, place: Path, whole: Callable[[], bool], make_way: Callable[[], None]) -> bool:
-    """Give a finished folder its name, unless another process was faster and its folder is whole.
+def put_in_place(
+    finished: Path, target: Path, is_usable: Callable[[], bool], make_way: Callable[[], None]
+) -> bool:
+    """Rename a finished folder to its target, unless another process was faster and its folder is usable.
 
     Args:
-        made: the finished folder.
-        place: its name.
-        whole: says whether what has the name now can be used.
-        make_way: renames or removes what cannot.
+        finished: the finished folder.
+        target: its new path.
+        is_usable: returns whether the present content of ``target`` can be used.
+        make_way: renames or removes that content when it cannot.
 
     Returns:
-        whether ``made`` has the name; it has not where the folder of another process is used.
+        whether the folder was renamed; if not, ``target`` is the folder of another process.
     """
     while True:
         try:
-            made.rename(place)
+            finished.rename(target)
         except OSError:
-            if not os.path.lexists(place):
+            if not os.path.lexists(target):
                 raise
         else:
             return True
-        if whole():
+        if is_usable():
             return False
         make_way()
 
 
 def remove_files(folder: Path, names: Iterable[str]) -> None:
-    """Remove the named files of a folder, and the folders below it that are empty then.
+    """Remove the named files of a folder, and the folders below it that are empty afterwards.
 
-    What is not named stays, and so does what a name or a link outside of the folder leads to.
+    Other files stay. Names and links that lead out of the folder are ignored.
 
     Args:
-        folder: where they are.
-        names: paths below it, removed in this order.
+        folder: the folder.
+        names: paths relative to it; they are removed in this order.
     """
     inside: set[Path] = set()
     for name in map(PurePath, names):
@@ -137,7 +139,7 @@ def remove_files(folder: Path, names: Iterable[str]) -> None:
 
 
 def remove_empty(folder: Path) -> None:
-    """Remove a folder if nothing is in it."""
+    """Remove a folder if it is empty."""
     try:
         folder.rmdir()
     except OSError as error:
@@ -150,15 +152,19 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not JSON that a program wrote: bad syntax, no UTF-8, nested thousands deep.
+        ValueError: it is not valid JSON, not UTF-8, or nested too deeply.
     """
-    if not path.is_file():  # a pipe would be waited for
+    if not path.is_file():  # reading a pipe would block
         raise OSError(errno.ENOENT, "there is no such file", str(path))
     return parse_json(path.read_bytes())
 
 
 def parse_json(text: bytes) -> Any:
-    """Parse JSON in UTF-8; every fault is a ``ValueError``."""
+    """Parse JSON in UTF-8.
+
+    Raises:
+        ValueError: it is not valid JSON, not UTF-8, or nested too deeply.
+    """
     try:
         return json.loads(text.decode("utf-8"))
     except RecursionError:
@@ -166,12 +172,12 @@ def parse_json(text: bytes) -> Any:
 
 
 def sync(path: Path) -> None:
-    """Have the system write a file or folder to the disk now."""
+    """Flush a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot sync folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot sync a folder
             raise
     finally:
         os.close(descriptor)
@@ -186,5 +192,5 @@ def is_full_disk(error: BaseException) -> bool:
 
 
 def expand_user(name: str | Path) -> Path:
-    """Return a path without its ``~``; that of a user who is not known stays."""
+    """Return a path with ``~`` expanded; that of an unknown user stays as it is."""
     return Path(os.path.expanduser(name))

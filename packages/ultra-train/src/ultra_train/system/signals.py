@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP during a run, in its own process and in its workers."""
+"""Handling of SIGINT, SIGTERM and SIGHUP, in the process of a run and in its workers."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 
 NUMBERS = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n))
 SAME_REQUEST = 1.0
-"""Seconds within which a repeated signal is the first one again: wrappers (``timeout``, ``uv run``, systemd)
+"""Seconds within which a repeated signal counts as the first one: wrappers (``timeout``, ``uv run``, systemd)
 send it to the process and to its group."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run that a signal stopped.
+    """Raised when a signal stops a run.
 
     Args:
-        message: what the run has printed of it already; empty when nothing is printed yet.
-        number: the signal.
+        message: the message that the run has printed about it; empty when it has not printed any.
+        number: number of the signal.
     """
 
     def __init__(self, message: str = "", number: int = signal.SIGINT) -> None:
@@ -32,21 +32,21 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def name(self) -> str:
-        """The signal's name."""
+        """Name of the signal."""
         return signal.Signals(self.number).name
 
 
 class Signals:
-    """Takes signals over for a ``with`` block; what is ignored already (``nohup``) stays ignored.
+    """Handles signals inside a ``with`` block; signals that are ignored already (``nohup``) stay ignored.
 
-    While ``waiting`` is set the first signal is only noted in ``received``; a second one, and every one at
-    other times, raises :class:`Interrupted`. Whatever error follows from that, in threads that were about to
-    start or workers that the same signal ended, leaves the block as :class:`Interrupted` too.
+    While ``deferred`` is set, the first signal is only noted in ``received``. A second one, and every signal
+    at other times, raises :class:`Interrupted`. Errors that follow from it, in threads that are just starting
+    or in workers that the same signal ended, leave the block as :class:`Interrupted` too.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.waiting = False
+        self.deferred = False
         self._ending = False
         self._swallowed = False
         self._at = 0.0
@@ -72,14 +72,14 @@ class Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
-            return  # a forked worker that has not come to ignore it yet; its parent acts for both
+            return  # a forked worker that does not ignore signals yet; its parent handles it
         if number == getattr(signal, "SIGHUP", None):
             _leave_terminal()
         if self._swallowed:
             self._swallowed = False
         elif self.received is None:
             self.received, self._at = number, time.monotonic()
-            if self.waiting:
+            if self.deferred:
                 return
         elif time.monotonic() - self._at < SAME_REQUEST:
             return
@@ -87,7 +87,7 @@ class Signals:
         raise Interrupted(number=number)
 
     def _unraisable(self, unraisable: Any) -> None:
-        """Raise it again, soon, where it came up in a finaliser or around a fork, which raise nothing."""
+        """Send the signal again soon when its exception was lost in a finaliser or around a fork."""
         if isinstance(unraisable.exc_value, Interrupted) and os.getpid() == self._process:
             self._swallowed = True
             main, number = threading.main_thread().ident or 0, unraisable.exc_value.number
@@ -97,14 +97,14 @@ class Signals:
 
 
 def _leave_terminal() -> None:
-    """Write into nothing from now on where the terminal is gone: every line would be an error."""
+    """Discard all output from now on when the terminal is gone; every line would be an error."""
     import termios
 
     for descriptor in (0, 1, 2):
         try:
             termios.tcgetattr(descriptor)
         except termios.error as error:
-            if error.args[0] != errno.EIO:  # no terminal, but a file or a pipe, which is still there
+            if error.args[0] != errno.EIO:  # not a terminal, but a file or a pipe, which still works
                 continue
             nothing = os.open(os.devnull, os.O_RDWR)
             os.dup2(nothing, descriptor)
@@ -112,39 +112,39 @@ def _leave_terminal() -> None:
 
 
 def shield_worker(worker: int = 0) -> None:
-    """Leave signals to the parent in a worker of a data loader, which must hand out its batches still.
+    """Leave signals to the parent, in a worker of a data loader, whose batches are still needed.
 
-    A terminal, systemd and Slurm signal every process of a run. Only a SIGTERM from the parent itself ends a
-    worker; workers end by themselves when their parent does.
+    A terminal, systemd and Slurm send signals to every process of a run. Only a SIGTERM from its parent ends
+    a worker. Workers also end when their parent does.
 
     Args:
-        worker: its number, which data loaders pass.
+        worker: number of the worker, which data loaders pass.
     """
-    sys.excepthook = _not_of_the_connection
+    sys.excepthook = _print_unless_connection_lost
     if not hasattr(signal, "sigwaitinfo"):
         ignore_interrupts()
         return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # before it is set to end the process
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # before its default action is restored
     ignore_interrupts()
-    threading.Thread(target=_end_for, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_exit_when_signalled_by, args=(os.getppid(),), daemon=True).start()
 
 
-def _not_of_the_connection(
+def _print_unless_connection_lost(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Print an uncaught error of a worker unless its parent has gone, which multiprocessing takes for one."""
+    """Print an uncaught error of a worker, unless it is that the connection to its parent was lost."""
     if not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)
 
 
-def _end_for(parent: int) -> None:
+def _exit_when_signalled_by(parent: int) -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid not in (parent, os.getpid()):
         pass
     os._exit(0)
 
 
 def ignore_interrupts() -> None:
-    """Ignore SIGINT and SIGHUP, and take SIGTERM as every process does, in a worker process."""
+    """Ignore SIGINT and SIGHUP in a worker process, and restore the default action of SIGTERM."""
     for number in NUMBERS:
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
 

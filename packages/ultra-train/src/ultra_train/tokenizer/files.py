@@ -1,4 +1,4 @@
-"""The files of a trained tokenizer: written whole, and never over those of another one."""
+"""The files of a trained tokenizer; another tokenizer is never overwritten."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 MODEL_FILE = "sentencepiece.model"
 _LAST = "tokenizer.json"
 FILES = (MODEL_FILE, "tokenizer_config.json", "special_tokens_map.json", _LAST)
-"""What a folder with a trained tokenizer may hold of it."""
+"""Names of the files of a trained tokenizer."""
 
 UNFINISHED = ".unfinished-"
 
 
 def save(tokenizer: PreTrainedTokenizerBase, model: bytes, output_dir: Path) -> None:
-    """Write everything beside its place first, so that a full disk or a kill leaves no half a tokenizer."""
+    """Write a tokenizer so that a full disk or a kill leaves no incomplete one."""
     output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=output_dir) as folder:
         partial = Path(folder)
         (partial / MODEL_FILE).write_bytes(model)
         tokenizer.save_pretrained(partial)
-        # The model comes first, which says whose the folder is; last what makes the folder a tokenizer.
+        # The model comes first, which marks the folder as ours, and last the file that makes it a tokenizer.
         others = sorted({path.name for path in partial.iterdir()} - {MODEL_FILE, _LAST})
         for name in [MODEL_FILE, *others, _LAST]:
             os.replace(partial / name, output_dir / name)
 
 
 def may_be_trained_into(folder: Path) -> bool:
-    """Whether a folder is not there, is empty, or holds only what a killed `train_tokenizer` left."""
+    """Return whether a folder is missing, empty, or holds only files of a killed ``train_tokenizer``."""
     if not folder.is_dir():
         return not os.path.lexists(folder)
     names = {path.name for path in folder.iterdir() if not path.name.startswith(UNFINISHED)}
@@ -43,7 +43,14 @@ def may_be_trained_into(folder: Path) -> bool:
 
 
 def refuse_to_overwrite(files: Iterable[Path]) -> None:
-    """Raise an error when one of some files is there, unless the first, a model, was trained here."""
+    """Refuse to overwrite a tokenizer that ultra did not train.
+
+    Args:
+        files: the files that would be written; the first is the SentencePiece model.
+
+    Raises:
+        TokenizerError: one of the files exists, and the model is not one that ultra trained.
+    """
     model, *others = files
     there = [path for path in (model, *others) if os.path.lexists(path)]
     if there and not _is_ours(model):
@@ -54,7 +61,7 @@ def refuse_to_overwrite(files: Iterable[Path]) -> None:
 
 
 def _is_ours(model: Path) -> bool:
-    """Whether a file is a SentencePiece model as `fit` makes them."""
+    """Return whether a file is a SentencePiece model with the settings of ``fit``."""
     try:
         return was_fitted_here(model.read_bytes())
     except (OSError, TokenizerError):

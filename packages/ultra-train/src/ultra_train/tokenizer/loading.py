@@ -17,7 +17,7 @@ def load_tokenizer(
     """Load a tokenizer from a folder or from the hub.
 
     Raises:
-        TokenizerError: There is none, with the reason.
+        TokenizerError: it cannot be loaded; the message gives the reason.
     """
     from transformers import AutoTokenizer
 

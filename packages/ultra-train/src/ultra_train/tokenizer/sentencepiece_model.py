@@ -1,4 +1,7 @@
-"""SentencePiece models: trained in memory, and converted for the library `tokenizers` so that both agree."""
+"""SentencePiece models: training them in memory, and converting them for the library ``tokenizers``.
+
+Both implementations give the same tokens.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,31 @@ if TYPE_CHECKING:
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 LONGEST_SENTENCE = 4000
-"""Bytes; longer ones must be cut."""
+"""Greatest length of a sentence for training, in bytes."""
 
-_THREADS = 16  # the result depends on their number, so it is the same on every machine
+_THREADS = 16  # fixed, since the result depends on the number of threads
 _SCORE_STEPS = 256
 _NORMAL, _UNIGRAM = 1, 1  # piece type and model type in SentencePiece's file format
 _BREAK = "\x01"
 
 
 class TokenizerError(UltraError):
-    """A tokenizer that cannot be trained or loaded."""
+    """Raised for a tokenizer that cannot be trained or loaded."""
 
 
 def fit(sample: list[str], vocab_size: int, model_type: str, lowercase: bool, coverage: float) -> bytes:
-    """Train on sentences of at most `LONGEST_SENTENCE` bytes and return the model; see `train_tokenizer`."""
+    """Train on sentences of at most ``LONGEST_SENTENCE`` bytes, and return the model file.
+
+    Args:
+        sample: the sentences.
+        vocab_size: number of tokens, special tokens and bytes included.
+        model_type: ``unigram`` or ``bpe``.
+        lowercase: whether to fold case.
+        coverage: share of the characters of the sample that get a token of their own.
+
+    Raises:
+        TokenizerError: the vocabulary is too large or too small for the sample.
+    """
     import sentencepiece
 
     written = io.BytesIO()
@@ -58,13 +72,13 @@ def fit(sample: list[str], vocab_size: int, model_type: str, lowercase: bool, co
         raise _explained(str(error), vocab_size) from error
     proto = parse(written.getvalue())
     for piece in proto.pieces:
-        # Sums of such scores are exact in fp32 and fp64 alike, so that both implementations break ties alike.
+        # Sums of such scores are exact in fp32 and fp64, so both implementations break ties in the same way.
         piece.score = round(piece.score * _SCORE_STEPS) / _SCORE_STEPS
     return proto.SerializeToString(deterministic=True)
 
 
 def to_fast(model: bytes) -> Tokenizer:
-    """Convert a SentencePiece model (unigram or BPE, byte fallback) for the library `tokenizers`."""
+    """Convert a SentencePiece model (unigram or BPE, byte fallback) for the library ``tokenizers``."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
     proto = parse(model)
@@ -76,12 +90,12 @@ def to_fast(model: bytes) -> Tokenizer:
         core = models.BPE(ids, _merges(proto), unk_token=UNK, fuse_unk=True, byte_fallback=True)
     tokenizer = Tokenizer(core)
     tokenizer.normalizer = _normalizer(proto.normalizer_spec.precompiled_charsmap)
-    # "first": what follows a special token inside a text continues it, unless a space stands between.
+    # "first": text after a special token has a word boundary before it only where there is a space.
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first")
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    # [MASK] takes the space before it along, since it stands for a token that would have had it.
+    # [MASK] includes the space before it, like the token that it replaces.
     tokenizer.add_special_tokens(
         [AddedToken(token, special=True, normalized=False, lstrip=token == MASK) for token in SPECIAL_TOKENS]
     )
@@ -108,16 +122,16 @@ def _explained(message: str, vocab_size: int) -> TokenizerError:
         )
     if "all_chars_count" in message:
         return TokenizerError(
-            "The tokenizer's corpus has no usable text: nothing is left of it once it is normalised."
+            "The tokenizer's corpus has no usable text: nothing is left of it after normalisation."
         )
     return TokenizerError(f"SentencePiece could not train a vocabulary of {vocab_size} tokens: {message}")
 
 
 def parse(model: bytes) -> Any:
-    """Return a model's pieces and settings.
+    """Return the pieces and settings in a model file.
 
     Raises:
-        TokenizerError: It is no SentencePiece model.
+        TokenizerError: it is not a SentencePiece model.
     """
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2 as format_
@@ -133,10 +147,10 @@ def parse(model: bytes) -> Any:
 
 
 def was_fitted_here(model: bytes) -> bool:
-    """Whether a model has the settings that `fit` gives.
+    """Return whether a model has the settings of :func:`fit`.
 
     Raises:
-        TokenizerError: It is no SentencePiece model.
+        TokenizerError: it is not a SentencePiece model.
     """
     spec = parse(model).trainer_spec
     specials = (spec.pad_piece, spec.unk_piece, spec.bos_piece, spec.eos_piece, *spec.control_symbols)
@@ -144,7 +158,7 @@ def was_fitted_here(model: bytes) -> bool:
 
 
 def _merges(proto: Any) -> list[tuple[str, str]]:
-    """Return every pair of pieces that makes a piece, best piece first: SentencePiece joins any such pair."""
+    """Return every pair of pieces that forms a piece, best piece first, as SentencePiece merges them."""
     ids = {piece.piece: number for number, piece in enumerate(proto.pieces) if piece.type == _NORMAL}
     ranked = [
         (-proto.pieces[number].score, number, cut, piece)
@@ -158,9 +172,9 @@ def _merges(proto: Any) -> list[tuple[str, str]]:
 def _normalizer(charsmap: bytes) -> Normalizer:
     """Return SentencePiece's normaliser: its table of characters, then joined spaces.
 
-    The library's `Precompiled` drops a combining mark when the character before it is in the table and the
-    two are not. So what can be composed is composed first, which also sorts the marks of a letter, and the
-    marks that are left are parted from their base by a break that is taken out afterwards.
+    The library's ``Precompiled`` drops a combining mark when the character before it is in the table and the
+    two together are not. So characters are composed first (NFC), which also sorts the marks of a letter, and
+    the remaining marks are separated from their base by a break that is removed afterwards.
     """
     from tokenizers import Regex, normalizers
 

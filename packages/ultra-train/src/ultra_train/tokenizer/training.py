@@ -42,26 +42,26 @@ def train_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """Train a tokenizer, save it, and return it.
 
-    Text is normalised to NFKC with runs of white space joined; characters outside the vocabulary become their
-    UTF-8 bytes, so nothing is ever unknown. Specials are ``[PAD] [UNK] [CLS] [SEP] [MASK]``, ids 0 to 4; a
-    text becomes ``[CLS] text [SEP]``. The same texts and settings give the same files.
+    Text is normalised to NFKC, and runs of white space are joined. Characters outside the vocabulary become
+    their UTF-8 bytes, so nothing is ever unknown. The special tokens are ``[PAD] [UNK] [CLS] [SEP] [MASK]``
+    with ids 0 to 4, and a text becomes ``[CLS] text [SEP]``. The same texts and settings give the same files.
 
     Args:
-        texts: The corpus.
-        vocab_size: Number of tokens, the five special ones and the 256 bytes included.
-        output_dir: Folder to write into, once training has succeeded.
+        texts: the corpus.
+        vocab_size: number of tokens, including the five special tokens and the 256 bytes.
+        output_dir: folder that the files are written into, once training has succeeded.
         model_type: ``"unigram"`` (Kudo 2018, arXiv:1804.10959) or ``"bpe"`` (Sennrich et al. 2016,
             arXiv:1508.07909).
-        max_length: The tokenizer's `model_max_length`.
-        lowercase: Fold case.
-        character_coverage: Share of the characters of the corpus that get a token of their own.
-        max_texts: Train on a random sample when there are more texts than this.
-        seed: Names the sample.
+        max_length: the tokenizer's ``model_max_length``.
+        lowercase: whether to fold case.
+        character_coverage: share of the characters of the corpus that get a token of their own.
+        max_texts: greatest number of sentences; of more, a random sample is used.
+        seed: seed of the sample.
 
     Raises:
-        TokenizerError: No usable text, `vocab_size` is larger or smaller than this corpus allows, or the
-            folder holds another tokenizer.
-        OSError: The folder cannot be written.
+        TokenizerError: there is no usable text, ``vocab_size`` is larger or smaller than the corpus allows,
+            or the folder holds another tokenizer.
+        OSError: the folder cannot be written.
     """
     refuse_to_overwrite(Path(output_dir) / name for name in FILES)
     sample = sample_sentences(texts, max_texts, seed)
@@ -89,7 +89,11 @@ def fast_tokenizer(model: bytes, max_length: int) -> PreTrainedTokenizerFast:
 
 
 def sample_sentences(texts: Iterable[str], size: int, seed: int) -> list[str]:
-    """Return at most `size` sentences, each with the same chance (reservoir sampling); none is an error."""
+    """Return a uniform sample of at most ``size`` sentences (reservoir sampling).
+
+    Raises:
+        TokenizerError: every text is blank.
+    """
     chosen: list[str] = []
     draw = random.Random(seed)
     for number, sentence in enumerate(piece for text in texts for piece in _sentences(text)):
@@ -103,7 +107,7 @@ def sample_sentences(texts: Iterable[str], size: int, seed: int) -> list[str]:
 
 
 def _sentences(text: str) -> Iterator[str]:
-    """Yield a text in parts that SentencePiece accepts, cut at white space where there is some."""
+    """Yield a text in parts that SentencePiece accepts, split at white space where possible."""
     text = text.replace("\0", " ").strip()
     while len(text.encode("utf-8", "replace")) > LONGEST_SENTENCE:
         reach = LONGEST_SENTENCE // 4  # a character has at most four bytes

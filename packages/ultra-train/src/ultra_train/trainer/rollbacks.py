@@ -35,7 +35,7 @@ class Rollbacks:
         path: Path,
         *,
         checkpoint: Mapping[str, Any] | None = None,
-        say: Callable[[str], None] = lambda _: None,
+        notify: Callable[[str], None] = lambda _: None,
     ) -> Rollbacks:
         """Read the file, or start an empty record.
 
@@ -44,7 +44,7 @@ class Rollbacks:
         Args:
             path: the file.
             checkpoint: the record in the checkpoint that the run resumes from.
-            say: is called with a line about a damaged file.
+            notify: is called with a line about a damaged file.
         """
         known = cls._from_record(path, checkpoint or {}) or cls(path)
         if not path.exists():
@@ -55,7 +55,7 @@ class Rollbacks:
             here = None
         if here is None:
             aside = files.set_aside(path)
-            say(f"{path} is damaged; it is now {aside.name}, and the record in the checkpoint is used")
+            notify(f"{path} is damaged; it is now {aside.name}, and the record in the checkpoint is used")
             return known
         return here if here.count >= known.count else known
 

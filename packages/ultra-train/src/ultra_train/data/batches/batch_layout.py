@@ -1,4 +1,7 @@
-"""How documents are laid into batches: by like length, or packed into rows; the order given decides all."""
+"""Grouping the documents of an epoch into batches: by length, or packed into rows.
+
+Both are deterministic functions of the order in which the documents are given.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ Integers = NDArray[np.int64]
 
 
 class BatchLayout(NamedTuple):
-    """All batches of an epoch.
+    """The batches of an epoch.
 
     Attributes:
-        draws: (n,) the documents, batch after batch, row after row.
-        rows: (n,) row of each document, counted over the whole epoch, ascending.
-        starts: (batches + 1,) where each batch begins in `draws`.
-        padding: Share of the positions that hold no real token.
-        order: (batches,) the batch at each place of the epoch.
+        draws: (n,) the documents, by batch and row.
+        rows: (n,) row of each document, numbered over the whole epoch, ascending.
+        starts: (batches + 1,) index in ``draws`` at which each batch begins.
+        padding: share of the positions that hold no real token.
+        order: (batches,) the batches in the order of the epoch.
     """
 
     draws: Integers
@@ -29,22 +32,22 @@ class BatchLayout(NamedTuple):
 
     @property
     def num_batches(self) -> int:
-        """Batches of the epoch."""
+        """Number of batches of the epoch."""
         return len(self.starts) - 1
 
 
 def by_length(draws: Integers, lengths: NDArray[np.int32], *, tokens_per_batch: int) -> BatchLayout:
-    """Lay documents of like length together, a row each, about `tokens_per_batch` real tokens a batch.
+    """Group documents of similar length, one per row, with about ``tokens_per_batch`` real tokens per batch.
 
-    The documents of one length make as many full batches without padding as they can; what is left over of
-    all lengths is sorted and cut where the running sum of tokens passes a multiple of the budget, so that the
-    rows of such a batch are of nearly the same length. A batch is within one document of the budget, and
-    every document is in exactly one.
+    Documents of equal length form as many full batches without padding as possible. The remaining documents
+    are sorted by length and cut where the running sum of tokens passes a multiple of the budget, so that the
+    rows of such a batch have nearly the same length. The size of a batch differs from the budget by less than
+    one document, and every document is in exactly one batch.
 
     Args:
-        draws: (n,) documents; among those of one length, the order decides which of them meet.
-        lengths: (n,) their tokens.
-        tokens_per_batch: Budget of real tokens.
+        draws: (n,) documents; their order decides which documents of equal length share a batch.
+        lengths: (n,) number of tokens of each document.
+        tokens_per_batch: number of real tokens per batch to aim for.
     """
     by = np.argsort(lengths, kind="stable")
     draws, lengths = draws[by], lengths[by].astype(np.int64)
@@ -72,18 +75,18 @@ def by_length(draws: Integers, lengths: NDArray[np.int32], *, tokens_per_batch: 
 def packed(
     draws: Integers, lengths: NDArray[np.int32], *, max_length: int, rows_per_batch: int
 ) -> BatchLayout:
-    """Pack documents into rows of `max_length` tokens, best fit from the longest down, `rows_per_batch` rows
-    a batch.
+    """Pack documents into rows of ``max_length`` tokens (best fit decreasing), and rows into batches.
 
-    Which lengths share a row is decided on the histogram of lengths, so the work does not grow with the
-    number of documents (Krell et al. 2021, arXiv:2107.02027); which document of a length goes where follows
-    the order given.
+    Which lengths share a row is decided on the histogram of lengths, so this work does not grow with the
+    number of documents (Krell et al. 2021, arXiv:2107.02027). Which document of a length is put where follows
+    from the order of the documents.
 
     Args:
-        draws: (n,) documents; their order decides which of a length goes where, and the order of the rows.
-        lengths: (n,) their tokens.
-        max_length: Tokens of a row.
-        rows_per_batch: Rows of a batch.
+        draws: (n,) documents; their order decides where documents of equal length are put, and the order of
+            the rows.
+        lengths: (n,) number of tokens of each document.
+        max_length: length of a row in tokens.
+        rows_per_batch: number of rows per batch.
     """
     by = np.argsort(lengths, kind="stable")
     sorted_draws = draws[by]
@@ -100,7 +103,7 @@ def packed(
         num_rows += times
     members, rows = np.concatenate(columns), np.concatenate(row_ids)
 
-    # The rows come out sorted by recipe: put them into the order in which their first documents were given.
+    # The rows are sorted by recipe now; sort them by the first of their documents in the order given.
     place = np.empty(int(draws.max()) + 1, dtype=np.int64)
     place[draws] = np.arange(len(draws))
     earliest = np.full(num_rows, len(draws))
@@ -119,7 +122,7 @@ def packed(
 def _recipes(
     found: NDArray[np.int32], counts: Integers, max_length: int
 ) -> list[tuple[tuple[int, ...], int]]:
-    """Return how many rows hold which lengths: (lengths of a row, number of such rows)."""
+    """Return the recipes of all rows: (lengths of the documents in a row, number of such rows)."""
     open_rows: dict[int, list[tuple[tuple[int, ...], int]]] = {max_length: []}
     done: list[tuple[tuple[int, ...], int]] = []
     for length, count in zip(found.tolist()[::-1], counts.tolist()[::-1], strict=True):
@@ -134,7 +137,7 @@ def _recipes(
                 copies, used = 1, min(times, left)
                 if times > used:
                     rows.append((recipe, times - used))
-            else:  # new rows take as many documents of this length as fit
+            else:  # a new row takes as many documents of this length as fit
                 copies = min(left, max_length // length)
                 recipe, used = (), left // copies
             rest = room - copies * length

@@ -1,6 +1,6 @@
-"""Which documents make which batch: a pure function of (seed, epoch, index).
+"""Which documents form which batch: a pure function of (seed, epoch, index).
 
-Nothing is drawn from a stream, so the state of the data is two integers, and resuming reads nothing again.
+The position in the data is therefore two integers, and a resumed run reads nothing twice.
 """
 
 from __future__ import annotations
@@ -18,20 +18,23 @@ from ultra_train.data.token_cache.shards import TokenShards
 
 Mode = Literal["length", "packed"]
 
-_DRAWS, _BATCHES = 1, 2  # what a hash is for, so that the same integers never name two draws
+_DRAWS, _BATCHES = (
+    1,
+    2,
+)  # distinguish the uses of a hash, so that equal integers never give two random numbers
 
 
 class PlannedBatch(NamedTuple):
     """The documents of one batch.
 
     Attributes:
-        draws: (n,) which documents: ``draw % len(shards)`` is the document, ``draw // len(shards)`` counts
-            its repetitions within the epoch when its source has a weight above 1.
+        draws: (n,) the documents: ``draw % len(shards)`` is the index of the document, and
+            ``draw // len(shards)`` counts its repetitions in an epoch, when its source has a weight above 1.
         rows: (n,) the row of each document, ascending.
-        num_rows: Rows of the batch.
-        packed: Whether rows hold several documents.
-        epoch: The epoch it belongs to.
-        place: Its place in the epoch (of this rank).
+        num_rows: number of rows.
+        packed: whether a row may hold several documents.
+        epoch: epoch of the batch.
+        index_in_epoch: index of the batch in the epoch, on this rank.
     """
 
     draws: NDArray[np.int64]
@@ -39,32 +42,32 @@ class PlannedBatch(NamedTuple):
     num_rows: int
     packed: bool
     epoch: int
-    place: int
+    index_in_epoch: int
 
 
 class BatchPlan:
     """The order of every epoch over some documents.
 
-    In mode ``"length"`` a row is a document and the documents of a batch are of the same or nearly the same
-    length; their number is such that the batch holds about the budget of real tokens. In mode ``"packed"``
-    rows of `max_length` hold several documents each, and a batch has `batch_size` rows. In both, the order of
-    the documents and of the batches is drawn anew in every epoch.
+    In mode ``"length"`` a row is one document, and the documents of a batch have equal or nearly equal
+    lengths; their number is chosen so that the batch has about ``tokens_per_batch`` real tokens. In mode
+    ``"packed"`` a row of ``max_length`` tokens holds several documents, and a batch has ``batch_size`` rows.
+    In both modes, documents and batches are shuffled anew in every epoch.
 
     Args:
-        shards: The documents.
-        batch_size: Rows of `max_length` tokens that a batch stands for.
-        max_length: Longest row.
-        seed: Names the order.
-        mode: See above.
-        tokens_per_batch: Real tokens of a batch in mode ``"length"``, special ones included; None means
-            ``batch_size * max_length``.
-        shuffle: False keeps the same plan in every epoch (for evaluation).
-        rank: This process of a distributed run: it gets every `num_replicas`-th batch from `rank` on. The
-            last batches are filled up with the first ones, so that all ranks have the same number.
-        num_replicas: Processes of the run.
+        shards: the documents.
+        batch_size: number of rows of ``max_length`` tokens that a batch corresponds to.
+        max_length: greatest length of a row in tokens.
+        seed: seed of the order.
+        mode: see above.
+        tokens_per_batch: number of real tokens per batch in mode ``"length"``, special tokens included; None
+            means ``batch_size * max_length``.
+        shuffle: whether to shuffle anew in every epoch; evaluation does not.
+        rank: rank of this process, which gets every ``num_replicas``-th batch, starting with batch ``rank``.
+            At the end of an epoch the first batches are repeated, so that all ranks have the same number.
+        num_replicas: number of processes.
 
     Raises:
-        DataError: No documents, a document longer than `max_length`, or a size below 1.
+        DataError: there are no documents, a document is longer than ``max_length``, or a size is below 1.
     """
 
     def __init__(
@@ -109,18 +112,18 @@ class BatchPlan:
         self._layout = lru_cache(maxsize=2)(self._compute)
 
     def batches(self, epoch: int) -> int:
-        """Batches of this rank in an epoch: the same in all of them when every weight is a whole number."""
+        """Return the number of batches of this rank in an epoch; constant when all weights are integers."""
         return -(-self._of(epoch).num_batches // self.num_replicas)
 
     def padding(self, epoch: int) -> float:
-        """Share of the positions of an epoch's batches (of all ranks) that hold no real token."""
+        """Return the share of the positions in an epoch (of all ranks) that are padding."""
         return self._of(epoch).padding
 
     def batch(self, epoch: int, index: int) -> PlannedBatch:
-        """Return the batch at a place of an epoch.
+        """Return the batch at an index of an epoch.
 
         Raises:
-            IndexError: The epoch has no such batch.
+            IndexError: the epoch has no such batch.
         """
         if not 0 <= index < self.batches(epoch):
             raise IndexError(f"batch {index} of epoch {epoch}, which has {self.batches(epoch)}")
@@ -135,7 +138,7 @@ class BatchPlan:
         )
 
     def position(self, consumed: int) -> tuple[int, int]:
-        """Return (epoch, index) of the batch that comes after `consumed` batches of this rank."""
+        """Return (epoch, index) of the batch after the first ``consumed`` batches of this rank."""
         epoch = 0
         if self.shards.weights is None and consumed:
             epoch, consumed = divmod(consumed, self.batches(0))
@@ -160,13 +163,13 @@ class BatchPlan:
         return layout._replace(order=np.argsort(order, kind="stable"))
 
     def _drawn(self, epoch: int) -> NDArray[np.int64]:
-        """Return the draws of an epoch: each document as often as its weight says."""
+        """Return the draws of an epoch: every document as often as the weight of its source says."""
         count = len(self.shards)
         documents = np.arange(count, dtype=np.int64)
         if self.shards.weights is None:
             return documents
         whole = np.floor(self.shards.weights)
-        # A document's phase moves on by the fraction every epoch: over 1/fraction epochs each is shown once.
+        # The phase of a document advances by the fraction every epoch: it is shown once in 1/fraction epochs.
         phase = uniform(combine(self.seed, documents)) + (self.shards.weights - whole) * epoch
         fraction = self.shards.weights - whole
         extra = np.floor(phase + fraction) - np.floor(phase)

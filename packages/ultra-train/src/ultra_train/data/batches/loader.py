@@ -1,4 +1,4 @@
-"""A data loader that knows where it stands."""
+"""A data loader that knows its position in the data."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ Collator = Callable[[PlannedBatch], dict[str, torch.Tensor]]
 
 
 class BatchLoader(DataLoader):
-    """Yields the batches of a plan, from any place on.
+    """Yields the batches of a plan, from any position on.
 
-    Iterating yields what is left of the current epoch; at its end the loader stands at the beginning of the
-    next one. The state is the place of the first batch that the consumer has not received: what worker
-    processes have fetched ahead does not count, so saving it after any step and loading it later continues
-    exactly there, at once.
+    Iterating yields the rest of the current epoch; afterwards the position is the beginning of the next one.
+    The state is the position of the first batch that the consumer has not received. Batches that worker
+    processes have prefetched do not count, so a state that is saved after any step continues exactly there.
 
     Args:
-        plan: The order.
-        collator: Makes tensors of a planned batch.
-        epoch: Where to begin.
-        index: Batch of that epoch to begin with.
-        num_workers: Worker processes; 0 collates in this one.
-        pin_memory: See `torch.utils.data.DataLoader`.
+        plan: the batches and their order.
+        collator: turns a planned batch into tensors.
+        epoch: epoch to begin with.
+        index: batch of that epoch to begin with.
+        num_workers: number of worker processes; 0 collates in this process.
+        pin_memory: see ``torch.utils.data.DataLoader``.
     """
 
     def __init__(
@@ -43,51 +42,50 @@ class BatchLoader(DataLoader):
         pin_memory: bool = False,
     ) -> None:
         self.plan = plan
-        self._place = _Place(plan, epoch, index)
+        self._position = _PositionSampler(plan, epoch, index)
         super().__init__(
             _Batches(plan, collator),
             batch_size=None,
-            sampler=self._place,
+            sampler=self._position,
             num_workers=num_workers,
             pin_memory=pin_memory,
             worker_init_fn=shield_worker,
         )
 
     def __len__(self) -> int:
-        """Batches of the whole current epoch."""
-        return self.plan.batches(self._place.epoch)
+        """Return the number of batches of the whole current epoch."""
+        return self.plan.batches(self._position.epoch)
 
     @property
     def remaining(self) -> int:
-        """Batches that are left of the current epoch."""
-        return len(self) - self._place.index
+        """Number of batches that are left in the current epoch."""
+        return len(self) - self._position.index
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:  # type: ignore[override]
-        """Yield the batches that are left of the current epoch."""
-        place = self._place
+        """Yield the batches that are left in the current epoch."""
+        position = self._position
         for batch in super().__iter__():
-            # The consumer has a batch as soon as it is handed out.
-            place.index += 1
-            if place.index >= self.plan.batches(place.epoch):
-                place.epoch, place.index = place.epoch + 1, 0
+            # The consumer has received a batch as soon as it is yielded.
+            position.index += 1
+            if position.index >= self.plan.batches(position.epoch):
+                position.epoch, position.index = position.epoch + 1, 0
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place of the next batch, and which data it belongs to."""
+        """Return the position of the next batch, and what identifies the data."""
         shards = self.plan.shards.fingerprint
         return {
-            "epoch": self._place.epoch,
-            "index": self._place.index,
+            "epoch": self._position.epoch,
+            "index": self._position.index,
             "seed": self.plan.seed,
             "shards": shards,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to a place.
+        """Move to a position.
 
         Raises:
-            DataError: The state belongs to other data or another seed, so that its place means nothing here,
-                or is none.
+            DataError: the state belongs to other data or another seed, or is damaged.
         """
         here = self.state_dict()
         for name in ("seed", "shards"):
@@ -100,20 +98,20 @@ class BatchLoader(DataLoader):
         epoch, index = state.get("epoch"), state.get("index")
         if not (_is_natural(epoch) and _is_natural(index) and index < self.plan.batches(epoch)):
             raise DataError(f"The checkpoint's data position is damaged: epoch {epoch!r}, batch {index!r}.")
-        self._place.epoch, self._place.index = epoch, index
+        self._position.epoch, self._position.index = epoch, index
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the beginning of an epoch; stays in place when that epoch is the current one."""
-        if epoch != self._place.epoch:
-            self._place.epoch, self._place.index = epoch, 0
+        """Move to the beginning of an epoch, unless it is the current one."""
+        if epoch != self._position.epoch:
+            self._position.epoch, self._position.index = epoch, 0
 
 
 def _is_natural(value: object) -> TypeGuard[int]:
     return type(value) is int and value >= 0
 
 
-class _Place(Sampler[tuple[int, int]]):
-    """Yields (epoch, index) of the rest of an epoch."""
+class _PositionSampler(Sampler[tuple[int, int]]):
+    """Yields (epoch, index) for the rest of an epoch."""
 
     def __init__(self, plan: BatchPlan, epoch: int, index: int) -> None:
         self.plan, self.epoch, self.index = plan, epoch, index
@@ -127,7 +125,7 @@ class _Place(Sampler[tuple[int, int]]):
 
 
 class _Batches(Dataset[dict[str, torch.Tensor]]):
-    """The batches by their place; its length is the number of documents, which is what a trainer reports."""
+    """Maps (epoch, index) to a batch; its length is the number of documents, which trainers report."""
 
     def __init__(self, plan: BatchPlan, collator: Collator) -> None:
         self.plan, self.collator = plan, collator
@@ -135,5 +133,5 @@ class _Batches(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.plan.shards)
 
-    def __getitem__(self, place: tuple[int, int]) -> dict[str, torch.Tensor]:
-        return self.collator(self.plan.batch(*place))
+    def __getitem__(self, position: tuple[int, int]) -> dict[str, torch.Tensor]:
+        return self.collator(self.plan.batch(*position))

@@ -1,7 +1,7 @@
 """Masking for masked language modelling: a pure function of (seed, epoch, document, position).
 
-A document gets the same mask whatever batch it is in, whatever came before it, and in a run that was
-interrupted: no generator has a state.
+A document has the same mask in every batch and in a run that was interrupted, since there is no random
+generator with a state.
 """
 
 from __future__ import annotations
@@ -22,37 +22,36 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100
-_MASKS = 3  # apart from the purposes in batches.py
+_MASKS = 3  # another use of a hash than those in batch_plan.py
 _WORD_STARTS = ("\u2581", "\u0120")  # SentencePiece and byte-level tokenizers mark the first token of a word
 _CONTINUED = "##"  # WordPiece marks the others
 
 
 class MLMCollator:
-    """Turns a planned batch into tensors: gathers its documents, masks them, lays them into rows.
+    """Turns a planned batch into tensors: gathers its documents, masks them, puts them into rows.
 
-    Of a document's tokens, each is chosen with probability `mlm_probability`, never a special token or
-    padding; where chance chooses none, the token with the smallest draw is chosen, so that every document has
-    a target (a document of special tokens alone excepted). Of the chosen ones `mask_rate` become ``[MASK]``,
-    `random_rate` another token that is not special, and the rest stay (80, 10 and 10 % in Devlin et al. 2019,
-    arXiv:1810.04805).
+    Each token of a document is chosen with probability ``mlm_probability``, but special tokens and padding
+    never are. If no token is chosen, the one with the smallest random number is, so that every document has a
+    target (unless it consists of special tokens). A share ``mask_rate`` of the chosen tokens becomes
+    ``[MASK]``, a share ``random_rate`` becomes a random token, and the rest stays as it is (80, 10 and 10 %
+    in Devlin et al. 2019, arXiv:1810.04805).
 
-    Differs from the paper: at least one token of each document is chosen; a random token is never a special
-    one.
+    Differs from the paper: at least one token of each document is chosen, and a random token is never a
+    special token.
 
     Args:
-        shards: Where the documents of the batches come from.
-        tokenizer: Names the special tokens.
-        mlm_probability: Chance of a token to be chosen, above 0 and below 1.
-        seed: Names the masks.
-        policy: ``"token"`` draws for each token; ``"whole_word"`` draws for each word and chooses all of its
-            tokens.
-        mask_rate: Share of the chosen tokens that become ``[MASK]``.
-        random_rate: Share that become a random token.
-        max_length: Length of the rows of packed batches; None means the shards' own.
-        pad_to_multiple_of: Round the length of the rows up to a multiple of this.
+        shards: the documents.
+        tokenizer: defines the special tokens.
+        mlm_probability: probability that a token is chosen, above 0 and below 1.
+        seed: seed of the masks.
+        policy: ``"token"`` chooses single tokens; ``"whole_word"`` chooses all tokens of a word together.
+        mask_rate: share of the chosen tokens that become ``[MASK]``.
+        random_rate: share of the chosen tokens that become a random token.
+        max_length: length of a row in packed batches; None means that of the shards.
+        pad_to_multiple_of: the length of the rows is rounded up to a multiple of this.
 
     Raises:
-        DataError: The tokenizer has no mask or padding token, or a probability is out of range.
+        DataError: the tokenizer has no mask or padding token, or a probability is out of range.
     """
 
     def __init__(
@@ -98,8 +97,8 @@ class MLMCollator:
 
         Returns:
             ``input_ids`` (B, T) int64; ``labels`` (B, T) int64, -100 where nothing is to be predicted;
-            ``attention_mask`` (B, T) int64, only when some position is padding; ``document_ids`` (B, T)
-            int64, the number of the document within its row and -1 at padding, only for packed batches.
+            ``attention_mask`` (B, T) int64, only when a position is padding; ``document_ids`` (B, T) int64,
+            the number of the document within its row and -1 at padding, only for packed batches.
         """
         tokens, lengths = self.shards.gather(batch.draws % len(self.shards))
         inputs, labels = self.mask(tokens, lengths, batch.draws, batch.epoch)
@@ -107,12 +106,12 @@ class MLMCollator:
         width = self.max_length if batch.packed else int(row_lengths.max())
         width = -(-width // self.pad_to_multiple_of) * self.pad_to_multiple_of
         real = np.arange(width) < row_lengths[:, None]
-        laid = {"input_ids": (inputs, self._pad), "labels": (labels, IGNORED)}
+        columns = {"input_ids": (inputs, self._pad), "labels": (labels, IGNORED)}
         if batch.packed:
             first = np.searchsorted(batch.rows, batch.rows)
-            laid["document_ids"] = (np.repeat(np.arange(len(lengths)) - first, lengths), -1)
+            columns["document_ids"] = (np.repeat(np.arange(len(lengths)) - first, lengths), -1)
         result: dict[str, torch.Tensor] = {}
-        for name, (values, filler) in laid.items():
+        for name, (values, filler) in columns.items():
             table = np.full(real.shape, filler, dtype=np.int64)
             table[real] = values
             result[name] = torch.from_numpy(table)
@@ -123,13 +122,13 @@ class MLMCollator:
     def mask(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int32], draws: NDArray[np.int64], epoch: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return (input ids, labels) of documents that lie end to end.
+        """Return (input ids, labels) of concatenated documents.
 
         Args:
             tokens: (sum of lengths,) token ids.
-            lengths: (n,) tokens of each document, all above 0.
-            draws: (n,) names of the documents in this epoch.
-            epoch: The epoch.
+            lengths: (n,) number of tokens of each document, all above 0.
+            draws: (n,) the documents, as in ``PlannedBatch``.
+            epoch: the epoch.
         """
         starts = np.cumsum(lengths) - lengths
         positions = np.arange(len(tokens)) - np.repeat(starts, lengths)
@@ -138,7 +137,7 @@ class MLMCollator:
         if self._starts_word is None:
             chances = uniform(fates)
         else:
-            # a special token is a word of its own, so that no word reaches across it
+            # a special token is a word of its own, so that no word extends across it
             begins = self._starts_word[tokens] | self._special[tokens]
             words = np.cumsum(begins) + 0
             words -= np.repeat(words[starts], lengths)
@@ -146,7 +145,7 @@ class MLMCollator:
         chances[self._special[tokens]] = np.inf
         least = np.minimum.reduceat(chances, starts)
         chosen = chances < np.repeat(np.maximum(self.mlm_probability, np.nextafter(least, np.inf)), lengths)
-        chosen &= chances < 1  # a document of special tokens alone keeps them
+        chosen &= chances < 1  # special tokens are not chosen even where a document has no others
 
         where = np.flatnonzero(chosen)
         labels = np.full(len(tokens), IGNORED, dtype=np.int64)
@@ -164,9 +163,9 @@ class MLMCollator:
 
 
 def _word_starts(tokenizer: PreTrainedTokenizerBase) -> NDArray[np.bool_]:
-    """Return for each token whether a word begins with it: (vocabulary,) bool."""
+    """Return for each token whether it begins a word: (vocabulary,) bool."""
     named = tokenizer.convert_ids_to_tokens(list(range(num_token_ids(tokenizer))))
-    pieces = [piece or "" for piece in named]  # an id that no token has
+    pieces = [piece or "" for piece in named]  # an id without a token
     if any(piece.startswith(_CONTINUED) for piece in pieces):
         return np.array([not piece.startswith(_CONTINUED) for piece in pieces])
     starts = np.array([piece.startswith(_WORD_STARTS) for piece in pieces])

@@ -1,8 +1,8 @@
-"""The embedded data: what people say to a smart home, in Spanish and four more languages.
+"""The embedded data sets: commands to a smart home, in Spanish and four other languages.
 
-The sentences are expanded at run time from the templates of the pip package `home-assistant-intents`
-(Apache-2.0), which the extra ``ultra-train[es-commands]`` installs; nothing of them is stored in ultra. The
-result depends on the versions of that package and of the language files alone.
+The sentences are expanded at run time from the templates of the package ``home-assistant-intents``
+(Apache-2.0), which the extra ``ultra-train[es-commands]`` installs; ultra contains none of them. They depend
+only on the versions of that package and on the language files.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _PACKAGES = ("home-assistant-intents", "hassil")
 _SENTENCES_A_TEMPLATE = 120
 _SENTENCES_AN_INTENT = 2500
 _SENTENCES_A_TIMER_INTENT = 700  # a third of all templates is about timers
-_VAIN_DRAWS = 80  # in a row, after which a template is taken to have no more to say
+_MAX_VAIN_DRAWS = 80  # in a row without a new sentence, after which a template counts as exhausted
 
 
 class Sentence(NamedTuple):
-    """A sentence, and the template that it was expanded from."""
+    """A sentence and the template that it was expanded from."""
 
     text: str
     template: str
@@ -48,15 +48,15 @@ class Sentence(NamedTuple):
 def sentences(
     language: str, *, cache_dir: str | Path | None = None, notify: Notify = _log.warning
 ) -> list[Sentence]:
-    """Return the commands of a language, without repetitions, in an order that is always the same.
+    """Return the distinct commands of a language, always in the same order.
 
     Args:
-        language: One of `LANGUAGES`.
-        cache_dir: Where they are kept once they are built; None keeps nothing.
-        notify: Called with a line when what is kept there is damaged.
+        language: one of ``LANGUAGES``.
+        cache_dir: folder that caches them; None builds them in memory.
+        notify: is called with a line when the cached file is damaged.
 
     Raises:
-        DataError: The package with the templates is not installed.
+        DataError: the package with the templates is not installed.
     """
     key = hashlib.sha256(json.dumps(versions(language)).encode()).hexdigest()[:16]
     if cache_dir is None:
@@ -64,22 +64,22 @@ def sentences(
     path = Path(os.path.expanduser(cache_dir)) / f"{language}-commands-{key}.json.gz"
     damaged = False
     try:
-        return _kept(path)
+        return _read_cached(path)
     except FileNotFoundError:
         pass
     except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         notify(f"notice: {path} is damaged ({error}); it is set aside, and the sentences are built again")
         damaged = True
     built = list(_built(language))
-    with suppress(OSError):  # what is kept only spares building it again: the disk may be full or read-only
+    with suppress(OSError):  # the cache only saves time: the disk may be full or read-only
         if damaged:
             set_aside(path)
-        _keep(built, path)
+        _write_cached(built, path)
     return built
 
 
-def _kept(path: Path) -> list[Sentence]:
-    """Read what was kept; gzip's checksum shows every change of it."""
+def _read_cached(path: Path) -> list[Sentence]:
+    """Read the cached sentences; the checksum of gzip detects every change."""
     with gzip.open(path, "rt", encoding="utf-8") as stream:
         pairs = json.load(stream)
     fits = isinstance(pairs, list) and all(
@@ -91,22 +91,22 @@ def _kept(path: Path) -> list[Sentence]:
     return [Sentence(*pair) for pair in pairs]
 
 
-def _keep(built: list[Sentence], path: Path) -> None:
+def _write_cached(built: list[Sentence], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with gzip.open(partial, "xt", encoding="utf-8") as stream:
             json.dump(built, stream, ensure_ascii=False)
-        partial.replace(path)  # there is none, or one of another process, which is the same
+        partial.replace(path)  # another process may have written the same file meanwhile
     finally:
         partial.unlink(missing_ok=True)
 
 
 def versions(language: str) -> dict[str, object]:
-    """Return what the sentences of a language depend on.
+    """Return the versions that the sentences of a language depend on.
 
     Raises:
-        DataError: The package with the templates is not installed.
+        DataError: the package with the templates is not installed.
     """
     try:
         packages = {name: metadata.version(name) for name in _PACKAGES}
@@ -156,12 +156,12 @@ def _built(language: str) -> Iterator[Sentence]:
             continue
         quota = max(3, min(_SENTENCES_A_TEMPLATE, most // len(blocks)))
         for template, names in blocks:
-            # Every template has a stream of its own, so that one changed template changes no other's
-            # sentences.
+            # Every template has a generator of its own, so that a changed template does not change the
+            # sentences of the others.
             random = Random(f"{language}/{intent}/{template}/{sorted(names)}")
             tried: set[str] = set()
             found = vain = 0
-            while found < quota and vain < _VAIN_DRAWS:
+            while found < quota and vain < _MAX_VAIN_DRAWS:
                 text = expander.draw(template, random, {"name": names})
                 vain += 1
                 if not text or " " not in text or text in tried or text in seen:
@@ -174,7 +174,7 @@ def _built(language: str) -> Iterator[Sentence]:
 
 
 def _names(block: Mapping[str, Any], values: Mapping[str, list[str]]) -> list[str]:
-    """Return the devices, rooms or people that ``{name}`` may mean in a block of templates."""
+    """Return the devices, rooms or people that ``{name}`` may stand for in a block of templates."""
     domains = block.get("requires_context", {}).get("domain", [])
     wanted = [domains] if isinstance(domains, str) else domains
     return [value for domain in wanted for value in values.get(f"name {domain}", [])]

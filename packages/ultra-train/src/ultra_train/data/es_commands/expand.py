@@ -1,4 +1,4 @@
-"""Random sentences of the template grammar of `hassil`, which parses the templates."""
+"""Random sentences from templates, which the library ``hassil`` parses."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ _SPACES = re.compile(r"\s+")
 
 
 class NoValuesError(LookupError):
-    """A template that refers to a rule or list for which there is nothing."""
+    """Raised for a template that refers to an unknown rule or to an empty list."""
 
 
 class Expander:
     """Draws sentences from templates.
 
-    Expanding a template in full is out of the question: some of them mean millions of sentences. A draw takes
-    one way through the parsed template: one of several alternatives, an optional part or not, any order of a
-    permutation.
+    Some templates stand for millions of sentences, so they cannot be expanded in full. A draw makes one
+    random choice for every alternative, optional part and permutation of the parsed template.
 
     Args:
-        rules: Templates by the name that ``<name>`` refers to.
-        lists: Values by the name that ``{name}`` refers to; a value may be a template itself.
+        rules: templates by the name that ``<name>`` refers to.
+        lists: values by the name that ``{name}`` refers to; a value may be a template itself.
     """
 
     def __init__(self, rules: Mapping[str, str], lists: Lists) -> None:
@@ -37,9 +36,9 @@ class Expander:
         """Return a random sentence of a template, or None when it refers to a list without values.
 
         Args:
-            template: The template.
-            random: Where the choices come from.
-            lists: Values that hold for this draw only.
+            template: the template.
+            random: source of the random choices.
+            lists: values for this draw only.
         """
         try:
             return _SPACES.sub(" ", self._template(template)(random, lists or {})).strip()

@@ -1,8 +1,8 @@
-"""The grammar that an expanded command must keep.
+"""A small grammar that rejects ungrammatical commands.
 
-Sentence templates for recognition accept more than what people write: "[el|la|los|las] {name}" matches "el
-puerta" too. So an expansion is checked word by word against a small grammar of its language, and thrown away
-when it breaks it.
+Templates for recognition accept more than people write: "[el|la|los|las] {name}" also matches "el puerta". So
+every expanded sentence is checked word by word against a small grammar of its language, and discarded when it
+violates it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ _WORD = re.compile(r"\w+|[%°]")
 
 
 class Grammar:
-    """Agreement of articles, nouns, numerals and predicates, and a list of what may not occur.
+    """Checks the agreement of articles, nouns, numerals and predicates, and rejects listed patterns.
 
     Args:
-        spec: The part `grammar` of a language file. `determiners`, `nouns` and `predicates` list words by
-            class; a class is gender and number (``fs``, ``mp``), or a part of them (``s``), or ``any``.
-            `before_determiner` are words that need a determiner after them, `before_noun` may stand between
-            it and the noun, `bare` are nouns, or a word with a noun, that need none; `reject` are regular
-            expressions that no sentence may match. Every part may be missing.
-        nouns: What fills the slots by class: phrases that begin with a noun of this class.
-        rooms: Places; a sentence may name one of them.
+        spec: the part ``grammar`` of a language file. ``determiners``, ``nouns`` and ``predicates`` list
+            words by class; a class is gender and number (``fs``, ``mp``), or a part of them (``s``), or
+            ``any``. ``before_determiner`` are words that need a determiner after them, ``before_noun`` may
+            stand between it and the noun, ``bare`` are nouns, or a word with a noun, that need none;
+            ``reject`` are regular expressions that no sentence may match. Every part may be missing.
+        nouns: the phrases that fill the slots, by class; each begins with a noun of its class.
+        rooms: rooms and floors; a sentence may name one of them at most.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Grammar:
         self._reject = [re.compile(pattern) for pattern in spec.get("reject", [])]
 
     def accepts(self, sentence: str) -> bool:
-        """Return whether a sentence keeps the grammar."""
+        """Return whether a sentence is grammatical."""
         words = _WORD.findall(sentence)
         if sum(word in self._rooms for word in words) > 1:
             return False
@@ -71,7 +71,7 @@ class Grammar:
         return all(self._fits(words, place) for place in range(len(words)))
 
     def _fits(self, words: list[str], place: int) -> bool:
-        """Whether what follows a determiner, or precedes a noun, lets it stand there."""
+        """Return whether the words around a determiner or noun allow it at this place."""
         word, following = words[place], self._noun_after(words, place)
         if word in self._before_determiner and following in self._determiners:
             return _agree(self._before_determiner[word], self._determiners[following])
@@ -125,7 +125,7 @@ def _by_word(by_class: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 
 def _agree(first: str, second: str) -> bool:
-    """Whether two classes have no gender and no number in conflict: "s" agrees with "fs", "ms" does not."""
+    """Return whether two classes agree in gender and number: "s" agrees with "fs", but "ms" does not."""
     if "any" in (first, second):
         return True
     number_clash = {first[-1], second[-1]} == {"s", "p"}

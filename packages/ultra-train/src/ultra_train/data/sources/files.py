@@ -1,4 +1,4 @@
-"""Which files a file name, a folder or a glob means, and which it holds besides."""
+"""Finding the text files that a file name, a folder or a glob stands for."""
 
 from __future__ import annotations
 
@@ -15,78 +15,84 @@ from ultra_train.data.sources.readers import SUFFIXES, suffix
 from ultra_train.system.files import expand_user
 
 _OF_A_RUN = {".lock", "config.yaml"}
-"""Files that the folder of every run holds."""
+"""Files in the folder of every run."""
 
 
-class Files(NamedTuple):
-    """What a name means: the files with texts, sorted, and what is passed over."""
+class FoundFiles(NamedTuple):
+    """The files that a name stands for.
+
+    Attributes:
+        texts: files with text, sorted by name.
+        empty: empty files, which are skipped.
+        other: files of other formats, which are skipped.
+    """
 
     texts: list[Path]
     empty: list[Path]
     other: list[Path]
 
 
-def find_files(name: str, *, suggest: bool = True) -> Files | None:
-    """Return the files that a source names, or None when it can only be a data set of the hub.
+def find_files(name: str, *, suggest: bool = True) -> FoundFiles | None:
+    """Return the files that a source stands for, or None when it can only be a data set of the hub.
 
     Args:
-        name: File, folder or glob.
-        suggest: Whether the error for what is not there is to name what is called nearly the same.
+        name: file, folder or glob.
+        suggest: whether the error for a missing file suggests files with similar names.
 
     Raises:
-        DataError: It is not there, is empty, cannot be looked into, or holds no text in a known format.
+        DataError: it does not exist, is empty, cannot be read, or has no file in a known format.
     """
     path = expand_user(name)
     try:
         found = path.stat()
     except (OSError, ValueError):
-        return _not_there(name, path, suggest)
+        return _missing(name, path, suggest)
     if stat.S_ISDIR(found.st_mode):
-        return _sorted_out(_below(path), f"{name}: the folder")
+        return _sort_files(_walk(path), f"{name}: the folder")
     if not stat.S_ISREG(found.st_mode):
         raise DataError(f"{name}: is neither a file nor a folder, so no texts can be read from it.")
     if found.st_size == 0:
         raise DataError(f"{name}: is an empty file.")
     if not suffix(path):
         raise DataError(f"{name}: is of no known format; the name must end in one of {listed(SUFFIXES)}.")
-    return Files([path], [], [])
+    return FoundFiles([path], [], [])
 
 
-def _not_there(name: str, path: Path, suggest: bool) -> Files | None:
+def _missing(name: str, path: Path, suggest: bool) -> FoundFiles | None:
     if any(sign in name for sign in "*?["):
-        return _sorted_out(map(Path, set(glob.glob(str(path), recursive=True))), f"{name}: the pattern")
-    if not is_of_the_hub(name):
-        hint = near(name) if suggest else ""
+        return _sort_files(map(Path, set(glob.glob(str(path), recursive=True))), f"{name}: the pattern")
+    if not may_be_on_hub(name):
+        hint = suggestion(name) if suggest else ""
         raise DataError(
             f"{name}: there is no such file or folder (looked in {path.parent.absolute()}).{hint}"
         )
     return None
 
 
-def is_of_the_hub(name: str) -> bool:
-    """Whether a name that is no file or folder can be one of the hub, which has one slash at most."""
+def may_be_on_hub(name: str) -> bool:
+    """Return whether a name can be a data set of the hub: it has one slash at most and looks like no path."""
     written_as_path = name.startswith((".", "~", "/")) or name.endswith("/") or name.count("/") > 1
     return not (written_as_path or os.path.isabs(name) or suffix(Path(name)))
 
 
-def near(name: str) -> str:
-    """Return " Did you mean ...?" when there is something of nearly the same name beside it, else nothing."""
+def suggestion(name: str) -> str:
+    """Return " Did you mean ...?" when a file beside it has a similar name, else an empty string."""
     path = expand_user(name)
     try:
         beside = os.listdir(path.parent)
-    except (OSError, ValueError):  # it is not there, or not for us to read
+    except (OSError, ValueError):  # it does not exist, or we may not read it
         return ""
     return did_you_mean(path.name, beside)
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder, and the linked folders, which are not followed."""
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder, and the links to folders, which are not followed."""
 
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename}: the folder cannot be read ({error.strerror}).") from error
 
     for parent, folders, files in os.walk(folder, onerror=refuse):
-        if set(files) >= _OF_A_RUN:  # what ultra writes there is no data
+        if set(files) >= _OF_A_RUN:  # the folder of a run holds no data
             folders.clear()
             yield Path(parent)
             continue
@@ -94,8 +100,8 @@ def _below(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in files + links)
 
 
-def _sorted_out(entries: Iterable[Path], what: str) -> Files:
-    """Sort the entries out; by name, since the file system's order is chance."""
+def _sort_files(entries: Iterable[Path], what: str) -> FoundFiles:
+    """Sort entries by name, since the order of the file system is arbitrary, and by kind."""
     texts: list[Path] = []
     empty: list[Path] = []
     other: list[Path] = []
@@ -112,4 +118,4 @@ def _sorted_out(entries: Iterable[Path], what: str) -> Files:
         raise DataError(f"{what} holds no file whose name ends in one of {listed(SUFFIXES)}.")
     if not texts:
         raise DataError(f"{what} holds only empty files.")
-    return Files(texts, empty, other)
+    return FoundFiles(texts, empty, other)

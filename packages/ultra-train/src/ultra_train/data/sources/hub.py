@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, through the library `datasets`."""
+"""Data sets of the Hugging Face hub, read with the library ``datasets``."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def texts(
     """Yield the texts of one column of a data set.
 
     Args:
-        dataset: Its name on the hub, such as ``owner/name``.
-        name: Its configuration, or None for the default one.
-        split: The split, such as ``train`` or ``train[:1%]``.
-        column: The column that holds the text.
-        checker: Counts the rows, and says what a bad one means; left out, it is an error.
+        dataset: name on the hub, such as ``owner/name``.
+        name: configuration, or None for the default one.
+        split: the split, such as ``train`` or ``train[:1%]``.
+        column: the column that holds the text.
+        checker: counts the rows and decides about bad ones; without it, a bad row is an error.
 
     Raises:
-        DataError: The data set cannot be had, or lacks the column.
+        DataError: the data set cannot be loaded, or lacks the column.
     """
     checker = checker or RowChecker(dataset)
     table = _load(dataset, name, split)
@@ -39,7 +39,7 @@ def texts(
 
 
 def _batches(table: Any, dataset: str, column: str, checker: RowChecker) -> Iterator[list[Any]]:
-    """Yield the column in parts; a part of a damaged copy on this machine that cannot be read is a fault."""
+    """Yield the column in batches; a batch that cannot be read (a damaged local copy) is a fault."""
     import pyarrow as pa
 
     chosen = table.select_columns([column])
@@ -57,7 +57,7 @@ def _batches(table: Any, dataset: str, column: str, checker: RowChecker) -> Iter
 
 
 def fingerprint(dataset: str, name: str | None, split: str) -> str:
-    """Return the fingerprint that `datasets` gives to the loaded data."""
+    """Return the fingerprint that ``datasets`` gives to the loaded data."""
     return str(_load(dataset, name, split)._fingerprint)
 
 

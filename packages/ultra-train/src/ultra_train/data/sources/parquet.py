@@ -1,4 +1,4 @@
-"""The reader of Parquet files, row group by row group; in its faults, row groups and rows count from 1."""
+"""Reading Parquet files, row group by row group; error messages count row groups and rows from 1."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ultra_train.data.errors import DataError, place_of_column
+from ultra_train.data.errors import DataError, column_index
 from ultra_train.data.sources.row_checker import RowChecker
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ _ROWS_AT_ONCE = 4096
 
 
 def read_parquet(path: Path, column: str, checker: RowChecker) -> Iterator[str]:
-    """Yield the texts of one column; see `readers.read_file`."""
+    """Yield the texts of one column; see ``readers.read_file``."""
     import pyarrow as pa
 
-    with path.open("rb"):  # what cannot be opened at all has an error of its own
+    with path.open("rb"):  # raises the error of a file that cannot be opened
         pass
     try:
         table = _opened(path, column)
@@ -36,7 +36,7 @@ def _opened(path: Path, column: str) -> pq.ParquetFile:
 
     table = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
     schema = table.schema_arrow
-    place_of_column(str(path), column, schema.names)
+    column_index(str(path), column, schema.names)
     if not _holds_text(kind := schema.field(column).type):
         raise DataError(f"{path}: column {column!r} holds {kind}, but a text is needed.")
     return table
@@ -66,7 +66,7 @@ def _row_group(
             values = [] if batch is None else _values(batch.column(column))
         except (pa.ArrowException, OSError, KeyError) as error:
             row += 1
-            damage = f"the row group cannot be read on ({_first_line(error)})"
+            damage = f"the rest of the row group cannot be read ({_first_line(error)})"
             checker.unreadable(DataError(f"{where()}: {damage}; fetch the file again."))
             return
         if batch is None:
@@ -81,7 +81,7 @@ def _row_group(
 
 
 def _values(array: pa.Array) -> list[Any]:
-    """Return the texts of an array; in the place of one that is not UTF-8, its error."""
+    """Return the texts of an array; a text that is not UTF-8 is replaced by its error."""
     try:
         return array.to_pylist()
     except UnicodeDecodeError:

@@ -1,8 +1,8 @@
-"""Readers of single files: one generator of texts a format, chosen by the file's suffix.
+"""Reading the texts of a single file; the file's suffix decides the format.
 
-A line of a text file is a document; a row of the other formats is one. Rows without text (empty, blank, null)
-are left out and counted. Every fault is a `DataError` that names the file and the line, or in a Parquet file
-the row group and the row.
+Each line of a text file is a text, and each row of a file of another format. Rows without text (empty, blank,
+null) are left out and counted. Every fault is a ``DataError`` that names the file and the line, or in a
+Parquet file the row group and the row.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from pathlib import Path
 from typing import IO, cast
 
 from ultra_core.errors import listed
-from ultra_train.data.errors import DataError, missing_column, place_of_column
+from ultra_train.data.errors import DataError, column_index, missing_column
 from ultra_train.data.sources.parquet import read_parquet
 from ultra_train.data.sources.row_checker import RowChecker
 
 _LONGEST_LINE = 2**28
-"""Bytes; a line is held in memory as a whole."""
+"""Bytes; a whole line is held in memory."""
 
 
 def read_file(path: Path, column: str = "text", checker: RowChecker | None = None) -> Iterator[str]:
     """Yield the texts of one file.
 
     Args:
-        path: A file whose name ends in one of `SUFFIXES`.
-        column: The column that holds the text, where the format has columns.
-        checker: Counts the rows, and says what a bad one means; left out, it is an error.
+        path: a file whose name ends in one of ``SUFFIXES``.
+        column: the column that holds the text, where the format has columns.
+        checker: counts the rows and decides about bad ones; without it, a bad row is an error.
 
     Raises:
-        DataError: The file is missing, unreadable, binary, not UTF-8, broken, or lacks the column.
+        DataError: the file is missing, unreadable, binary, not UTF-8, broken, or lacks the column.
     """
     checker = checker or RowChecker(str(path))
     checker.counts.files += 1
@@ -47,7 +47,7 @@ def read_file(path: Path, column: str = "text", checker: RowChecker | None = Non
 
 
 def suffix(path: Path) -> str:
-    """Return the part of the name that says the format, such as ``.jsonl.gz``; ``""`` when unknown."""
+    """Return the suffix that decides the format, such as ``.jsonl.gz``; ``""`` when it is unknown."""
     name = path.name.lower()
     return next((ending for ending in SUFFIXES if name.endswith(ending)), "")
 
@@ -57,7 +57,7 @@ def _stream(path: Path) -> IO[bytes]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str, DataError | None]]:
-    """Yield (number from 1, line without its end, what is wrong with it)."""
+    """Yield for every line (number from 1, line without its end, what is wrong with it or None)."""
     with _stream(path) as stream:
         read = stream.readline
         for number in count(1):
@@ -127,7 +127,7 @@ def _json_lines(path: Path, column: str, checker: RowChecker) -> Iterator[str]:
 
 
 def _json_row(line: str, where: str, column: str) -> object:
-    """Return what an object on one line holds in a column."""
+    """Return the value that a JSON object on one line has in a column."""
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
@@ -154,7 +154,7 @@ def _delimited(path: Path, column: str, checker: RowChecker) -> Iterator[str]:
             raise fault
         if header:  # lines before it may be blank
             break
-    index = place_of_column(f"{path}:{begin}", column, header)
+    index = column_index(f"{path}:{begin}", column, header)
     for number, row, fault in rows:
         where = f"{path}:{number}"
         if fault is None and row and (index >= len(row) or any(row[len(header) :])):
@@ -169,7 +169,7 @@ def _delimited(path: Path, column: str, checker: RowChecker) -> Iterator[str]:
 
 
 def _table(path: Path, delimiter: str) -> Iterator[tuple[int, list[str], DataError | None]]:
-    """Yield (line at which it begins, fields, what is wrong with it) of each row of a table."""
+    """Yield for every row of a table (first line, fields, what is wrong with it or None)."""
     faults: list[DataError] = []
 
     def lines() -> Iterator[str]:

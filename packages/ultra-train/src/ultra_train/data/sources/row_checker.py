@@ -1,4 +1,4 @@
-"""What is read of a source: every row is counted, and a bad one ends the reading or is skipped and named."""
+"""Checking and counting the rows of a source; a bad row is an error, or is skipped and reported."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from ultra_train.data.errors import DataError
 OnBadRows = Literal["error", "skip"]
 
 NAMED = 5
-"""Most faults, and most files, that are named; the others are counted."""
+"""Number of faults, and of skipped files, that are reported in words; all of them are counted."""
 
 
 @attrs.define
 class SourceCounts:
-    """What became of the files, rows and texts of one source.
+    """Counts of the files, rows and texts of one source.
 
     Attributes:
-        source: What the preset calls it.
-        files: Files that were opened.
-        empty_files: Files without any content, which were passed over.
-        other_files: What was passed over because it is no file of a known format.
-        unreadable: Files, and row groups of Parquet files, whose rest cannot be read.
-        blank: Rows without text: empty, white space, null.
-        bad: Rows that cannot be used.
-        texts: Rows that can.
-        without_tokens: Texts of which the tokenizer makes no token.
-        repeated: Texts that were read before, in this source or an earlier one; they are kept.
-        repeated_exactly: Whether `repeated` is exact, or an estimate; see `Duplicates`.
-        split: Texts longer than `max_length`, which became several documents.
-        documents: Documents.
-        tokens: Their tokens.
-        faults: The first faults, with their places.
-        passed_over: The first of the empty and other files.
+        source: the source as the preset names it.
+        files: files that were read.
+        empty_files: files without content, which were skipped.
+        other_files: entries that were skipped because they are not files of a known format.
+        unreadable: files, and row groups of Parquet files, that could not be read to their end.
+        blank: rows without text: empty, white space, null.
+        bad: rows that could not be used.
+        texts: rows with text.
+        without_tokens: texts that have no tokens.
+        repeated: texts that occurred before, in this source or an earlier one; they are used all the same.
+        repeated_exactly: whether ``repeated`` is exact, or an estimate; see ``Duplicates``.
+        split: texts longer than ``max_length``, which became several documents.
+        documents: documents, which are texts or parts of long texts.
+        tokens: tokens of all documents.
+        faults: the first faults, with file and row.
+        passed_over: the first of the skipped files.
     """
 
     source: str
@@ -57,10 +57,10 @@ class SourceCounts:
 
 
 class RowChecker:
-    """The reading of one source.
+    """Checks and counts the rows of one source.
 
     Args:
-        source: What the preset calls it.
+        source: the source as the preset names it.
         on_bad_rows: ``"error"`` raises the fault of a bad row or file; ``"skip"`` counts and names it.
     """
 
@@ -72,12 +72,12 @@ class RowChecker:
         """Return ``[value]``, or ``[]`` for a null or blank text and for what is skipped.
 
         Args:
-            value: What a row holds in the wanted column.
-            where: File and line, or row.
-            column: The column.
+            value: value of the column in a row.
+            where: file and line, or row, for the error message.
+            column: the column.
 
         Raises:
-            DataError: It is no text, or has lone surrogates, which no encoding can write.
+            DataError: the value is not a text, or has lone surrogates, which cannot be encoded.
         """
         if value is None:
             self.blank()
@@ -106,19 +106,19 @@ class RowChecker:
         self.counts.blank += 1
 
     def bad(self, fault: DataError) -> None:
-        """Count and name a row that cannot be used, or raise its fault."""
+        """Skip, count and report a row that cannot be used, or raise its fault."""
         if not self._skips:
             raise DataError(f"{fault} Mend the row, or skip such rows with on_bad_rows: skip.") from fault
         self.counts.bad += 1
-        self._name(fault)
+        self._report(fault)
 
     def unreadable(self, fault: DataError) -> None:
-        """Count and name a file, or a part of one, whose rest cannot be read, or raise its fault."""
+        """Skip, count and report the unreadable rest of a file or row group, or raise its fault."""
         if not self._skips:
             raise fault
         self.counts.unreadable += 1
-        self._name(fault)
+        self._report(fault)
 
-    def _name(self, fault: DataError) -> None:
+    def _report(self, fault: DataError) -> None:
         if len(self.counts.faults) < NAMED:
             self.counts.faults.append(str(fault))

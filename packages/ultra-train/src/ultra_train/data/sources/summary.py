@@ -1,4 +1,4 @@
-"""What was read and made of each source, as a table and as an event of the log."""
+"""The counts of each source, as a table for the terminal and as an event for the log."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _COLUMNS = {
     "documents": "documents",
     "tokens": "tokens",
 }
-"""SourceCounts, and what the table calls them."""
+"""The counts, and their titles in the table."""
 
 
 def table(sources: Sequence[SourceCounts]) -> Iterator[str]:
-    """Yield the lines of a table with a row a source, and then what was skipped, by name.
+    """Yield the lines of a table with one row per source, and then what was skipped.
 
-    A column in which every number is zero is left out, but not that of texts.
+    Columns of zeros are left out, except that of texts.
     """
     columns = [name for name in _COLUMNS if name == "texts" or any(getattr(c, name) for c in sources)]
     rows = [["source", *(_COLUMNS[name] for name in columns)]]
@@ -48,14 +48,14 @@ def table(sources: Sequence[SourceCounts]) -> Iterator[str]:
 
 
 def data_event(sources: Sequence[SourceCounts]) -> dict[str, Any]:
-    """Return the event of the log: all counts of each source, and their sums in words."""
+    """Return the event for the log: all counts of each source, and their sums in words."""
     sums = {name: sum(getattr(counts, name) for counts in sources) for name in _COLUMNS}
     words = [f"{sums[name]:,} {title}" for name, title in _COLUMNS.items() if sums[name] or name == "texts"]
     return {"event": "data", "reason": ", ".join(words), "sources": [attrs.asdict(c) for c in sources]}
 
 
 def left_out(counts: SourceCounts) -> bool:
-    """Whether there are files or rows of a source that were not used."""
+    """Return whether any file or row of a source was not used."""
     names = ("empty_files", "other_files", "unreadable", "bad", "blank", "without_tokens")
     return any(getattr(counts, name) for name in names)
 

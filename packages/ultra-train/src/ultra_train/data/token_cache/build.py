@@ -1,11 +1,11 @@
-"""Tokenises sources once and keeps the result: `prepare` opens what an earlier run built, or builds it.
+"""The token cache: ``prepare`` opens the tokenised documents of an earlier run, or builds them.
 
-The key of a build is a hash of what the tokens depend on: the identity of every source, the tokenizer, the
-maximal length, the limit on documents. Weights, seed and share of the evaluation part act when a build is
-opened, so changing them tokenises nothing. A build that is there is checked, file by file, and made again
-when it is damaged; one that is whole is only read, so it may lie on a disk that cannot be written. A build
-is written into a folder of its own, synced, and renamed when it is whole: a run that is killed leaves a
-folder that no later run takes for a build, and that the next run of the same key removes.
+The key of a build is a hash of everything that the tokens depend on: the identity of every source, the
+tokenizer, the greatest length, the limit on documents. Weights, seed and evaluation share are applied when a
+build is opened, so changing them tokenises nothing. All files of an existing build are checked, and a damaged
+build is made again; an intact one is only read, so it may be on a read-only disk. A new build is written into
+a folder of its own, synced, and renamed when it is complete. A killed run therefore leaves a folder that no
+later run mistakes for a build, and that the next run with the same key removes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 
 from ultra_train.data.cache import Notify
 from ultra_train.data.errors import DataError
-from ultra_train.data.sources.data_source import DataSource, identity, read_records
+from ultra_train.data.sources.data_source import DataSource
 from ultra_train.data.sources.row_checker import OnBadRows, RowChecker
+from ultra_train.data.sources.texts import identity, read_records
 from ultra_train.data.token_cache.cache_folders import unfinished
 from ultra_train.data.token_cache.manifest import DamagedBuild, Manifest, check
 from ultra_train.data.token_cache.shards import TokenShards, open_build
@@ -55,25 +56,27 @@ def prepare(
     progress: Progress | None = None,
     notify: Notify = _log.warning,
 ) -> tuple[TokenShards, TokenShards]:
-    """Return the training and the evaluation documents of the sources, tokenised, memory-mapped.
+    """Return the tokenised training and evaluation documents of the sources, memory-mapped.
 
     Args:
-        sources: What `sources.read_sources` returned.
-        tokenizer: A tokenizer of transformers.
-        max_length: Most tokens of a document, special ones included; longer texts become several documents.
-        cache_dir: Where builds are kept.
-        eval_fraction: Share of the texts (of the templates, in embedded sets) held out for evaluation; 0
-            holds out none.
-        seed: Which ones are held out.
-        num_workers: Processes that tokenise.
-        documents_per_chunk: Texts that a process takes at a time; bounds the memory.
-        max_documents: Texts that are read at most, over all sources in their order; None reads all.
-        on_bad_rows: Whether a row that cannot be used is an error, or is skipped, counted and named.
-        progress: Called as ``progress(documents, tokens)`` after each chunk.
-        notify: Called with a line about a build that is damaged.
+        sources: the sources.
+        tokenizer: a tokenizer of transformers.
+        max_length: greatest number of tokens in a document, special tokens included; longer texts become
+            several documents.
+        cache_dir: folder of the builds.
+        eval_fraction: share of the texts (in embedded data sets: of the templates) that is held out for
+            evaluation; may be 0.
+        seed: seed of the choice of held-out texts.
+        num_workers: number of processes that tokenise.
+        documents_per_chunk: number of texts that a process tokenises at a time; bounds the memory.
+        max_documents: greatest number of texts that are read, over all sources in their order; None reads
+            all.
+        on_bad_rows: whether a row that cannot be used is an error, or is skipped, counted and reported.
+        progress: is called as ``progress(documents, tokens)`` after each chunk.
+        notify: is called with a line about a damaged build.
 
     Raises:
-        DataError: A source cannot be used, `max_length` has no room for text, or the disk is full.
+        DataError: a source cannot be used, ``max_length`` leaves no room for text, or the disk is full.
     """
     if not 0 <= eval_fraction < 1:
         raise DataError(f"eval_fraction is {eval_fraction}, but it must be at least 0 and below 1.")
@@ -89,7 +92,7 @@ def prepare(
         about["on_bad_rows"] = on_bad_rows
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
     directory = expand_user(cache_dir) / f"tokens-{key}"
-    manifest = _found(directory, notify)
+    manifest = _open_existing(directory, notify)
     if manifest is None:
         with unfinished(directory) as folder:
             writer = ShardWriter(folder, num_token_ids(tokenizer))
@@ -111,8 +114,8 @@ def prepare(
     return open_build(directory, manifest, eval_fraction=eval_fraction, seed=seed, weights=weights)
 
 
-def _found(directory: Path, notify: Notify) -> Manifest | None:
-    """Return the manifest of a whole build; None when there is none, after a line when it is damaged."""
+def _open_existing(directory: Path, notify: Notify) -> Manifest | None:
+    """Return the manifest of an intact build, or None; reports a damaged one."""
     if not os.path.lexists(directory):
         return None
     try:
@@ -123,7 +126,7 @@ def _found(directory: Path, notify: Notify) -> Manifest | None:
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return a hash of everything that decides which tokens a text becomes."""
+    """Return a hash of everything in a tokenizer that determines the tokens of a text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         content = json.loads(backend.to_str())

@@ -1,4 +1,4 @@
-"""How files come and go in a cache: what is written appears whole, and only what is ours is removed."""
+"""Creating and removing folders in the token cache; only files that are ours are ever removed."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from pathlib import Path
 
 from ultra_train.data.cache import Notify, set_aside
 from ultra_train.data.errors import DataError
-from ultra_train.data.token_cache.manifest import MANIFEST, files_of, is_name_of_shard
+from ultra_train.data.token_cache.manifest import MANIFEST, files_of, is_shard_name
 
 
 @contextmanager
 def unfinished(directory: Path) -> Iterator[Path]:
-    """Give an empty folder of a name that no other process has, beside the place it is meant for.
+    """Yield a new empty folder beside ``directory``, for a build that will be renamed to it.
 
-    It is removed at the end if it still is there. Those that killed processes of this machine left are
-    removed before.
+    Removes the folder at the end, unless it was renamed. Before, removes the folders that killed processes of
+    this machine left behind.
     """
     with disk_errors_explained(directory.parent):
         directory.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(directory)
-        made = directory.with_name(f"{_prefix(directory)}{os.getpid()}.{secrets.token_hex(4)}")
-        made.mkdir()
+        folder = directory.with_name(f"{_prefix(directory)}{os.getpid()}.{secrets.token_hex(4)}")
+        folder.mkdir()
     try:
-        yield made
+        yield folder
     finally:
-        shutil.rmtree(made, ignore_errors=True)  # made above, and known to nobody else
+        shutil.rmtree(folder, ignore_errors=True)  # created above, and known to no other process
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove unfinished builds of the same place whose process, on this machine, is no more.
+    """Remove the unfinished builds for a directory whose process, on this machine, has ended.
 
-    Only files with the names of a build's are removed; a folder that holds others stays.
+    Removes only files with names of a build; a folder that holds other files stays.
     """
     prefix = _prefix(directory)
     for entry in directory.parent.glob(f"{prefix}*"):
         process = entry.name.removeprefix(prefix).partition(".")[0]
         if not process.isdecimal() or _is_alive(int(process)) or entry.is_symlink() or not entry.is_dir():
             continue
-        files = [path for path in entry.iterdir() if path.name == MANIFEST or is_name_of_shard(path.name)]
+        files = [path for path in entry.iterdir() if path.name == MANIFEST or is_shard_name(path.name)]
         _remove(files, entry)
 
 
 def make_way(directory: Path, notify: Notify) -> None:
-    """Remove a build that cannot be used, but nothing that its manifest does not list.
+    """Remove a build that cannot be used, and only the files that its manifest lists.
 
-    What is left of it, or what is no build at all, is renamed, and ``notify`` is given a line about it.
+    If other files are left, or if it is not a build, renames the folder and calls ``notify`` with a line.
     """
     if not directory.is_symlink() and directory.is_dir() and _remove(files_of(directory), directory):
         return
@@ -61,7 +61,7 @@ def make_way(directory: Path, notify: Notify) -> None:
 
 
 def _remove(files: list[Path], folder: Path) -> bool:
-    """Remove files, and their folder if it is empty then; return whether it is gone."""
+    """Remove files, and their folder if it is empty afterwards; return whether the folder is gone."""
     for path in files:
         if path.is_file() and not path.is_symlink():
             path.unlink()
@@ -86,7 +86,7 @@ def _is_alive(process: int) -> bool:
 
 @contextmanager
 def disk_errors_explained(folder: Path) -> Iterator[None]:
-    """Turn the error of a full or unwritable disk into one that says what to do."""
+    """Turn the error of a full or read-only disk into one that names a remedy."""
     try:
         yield
     except OSError as error:

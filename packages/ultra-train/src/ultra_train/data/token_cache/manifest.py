@@ -1,6 +1,6 @@
-"""The manifest of a build: what it was made of, its files with their checksums, and what was counted.
+"""The manifest of a build: its sources and settings, its files with their checksums, and its counts.
 
-It is the last file that is written. Its own checksum stands in it, so that a changed number is noticed too.
+It is the last file that is written, and holds a checksum of itself.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _BLOCK = 2**20
 
 
 class DamagedBuild(DataError):
-    """A build that cannot be used, with the file that is to blame."""
+    """A build that cannot be used; the message names the damaged file."""
 
 
 @attrs.frozen
 class Shard:
-    """One file of a build."""
+    """A file of a build."""
 
     file: str
     documents: int
@@ -42,14 +42,14 @@ class Shard:
 
 @attrs.frozen
 class Manifest:
-    """What is known of a build.
+    """The description of a build.
 
     Attributes:
-        about: What its key was made of: sources, tokenizer, lengths.
-        max_length: Most tokens of a document.
-        content: Hash of the tokens.
-        shards: Its files.
-        counts: What was read and made of each source.
+        about: what its key is a hash of: sources, tokenizer, lengths.
+        max_length: greatest number of tokens in a document.
+        content: hash of the tokens.
+        shards: the files.
+        counts: the counts of each source.
     """
 
     about: Mapping[str, Any]
@@ -75,11 +75,11 @@ def read_manifest(directory: Path) -> Manifest:
     """Read the manifest of a build.
 
     Raises:
-        DamagedBuild: It cannot be read, or is not what was written.
+        DamagedBuild: it cannot be read, or differs from what was written.
     """
     path = directory / MANIFEST
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
+        if path.exists() and not path.is_file():  # reading a pipe would block
             raise ValueError("it is no file")
         body = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(body, dict):
@@ -98,10 +98,10 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def check(directory: Path) -> Manifest:
-    """Read the manifest of a build, and all its files: are they what was written?
+    """Read the manifest of a build, and check all of its files.
 
     Raises:
-        DamagedBuild: One of them is not.
+        DamagedBuild: a file differs from what was written.
     """
     manifest = read_manifest(directory)
     for shard in manifest.shards:
@@ -122,7 +122,7 @@ def check(directory: Path) -> Manifest:
 
 
 def checksum(path: Path) -> str:
-    """Return a checksum of a file's content, at the speed at which it can be read."""
+    """Return a checksum of a file's content; takes no longer than reading it."""
     digest, block = xxhash.xxh3_128(), bytearray(_BLOCK)
     with path.open("rb", buffering=0) as stream:
         while size := stream.readinto(block):
@@ -131,9 +131,9 @@ def checksum(path: Path) -> str:
 
 
 def files_of(directory: Path) -> list[Path]:
-    """Return the files that a manifest lists, itself the last; none when there is no manifest to be read.
+    """Return the files that a manifest lists and, last, the manifest; empty when it cannot be read.
 
-    Only names of shards are believed, since the manifest may be damaged.
+    Since the manifest may be damaged, only names of shards are accepted.
     """
     try:
         if not (directory / MANIFEST).is_file():
@@ -142,16 +142,16 @@ def files_of(directory: Path) -> list[Path]:
         names = [shard["file"] for shard in listed]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
-    return [directory / name for name in names if is_name_of_shard(name)] + [directory / MANIFEST]
+    return [directory / name for name in names if is_shard_name(name)] + [directory / MANIFEST]
 
 
-def is_name_of_shard(name: object) -> bool:
-    """Whether a file of a build can have this name."""
+def is_shard_name(name: object) -> bool:
+    """Return whether a shard can have this name."""
     return isinstance(name, str) and _SHARD_NAME.fullmatch(name) is not None
 
 
 def read_column(path: Path, name: str) -> pa.Array:
-    """Return a column of a shard, memory-mapped: nothing is copied."""
+    """Return a column of a shard, memory-mapped and not copied."""
     with pa.memory_map(str(path)) as mapped:
         return pa.ipc.open_file(mapped).get_batch(0).column(name)
 
@@ -161,9 +161,9 @@ def _checksum_of(body: Mapping[str, Any]) -> str:
 
 
 def _from_body(body: dict[str, Any]) -> Manifest:
-    shards = tuple(_made(Shard, entry) for entry in body.pop("shards"))
-    counts = tuple(_made(SourceCounts, entry) for entry in body.pop("counts"))
-    if not shards or not all(is_name_of_shard(shard.file) for shard in shards):
+    shards = tuple(_instance(Shard, entry) for entry in body.pop("shards"))
+    counts = tuple(_instance(SourceCounts, entry) for entry in body.pop("counts"))
+    if not shards or not all(is_shard_name(shard.file) for shard in shards):
         raise ValueError("it names no shards")
     if sum(shard.documents for shard in shards) != sum(entry.documents for entry in counts):
         raise ValueError("its documents do not add up")
@@ -174,14 +174,14 @@ def _from_body(body: dict[str, Any]) -> Manifest:
     return Manifest(body, max_length, content, shards, counts)
 
 
-def _made(cls: type[Any], entry: Mapping[str, Any]) -> Any:
-    """Return an instance of a class whose fields are numbers, texts, truths and lists of texts."""
-    made = cls(**entry)
+def _instance(cls: type[Any], entry: Mapping[str, Any]) -> Any:
+    """Return an instance of a class whose fields are integers, texts, booleans and lists of texts."""
+    instance = cls(**entry)
     kinds = {"str": str, "int": int, "bool": bool, "list[str]": list}
     for field in attrs.fields(cls):
-        value = getattr(made, field.name)
+        value = getattr(instance, field.name)
         if type(value) is not kinds[field.type] or (type(value) is int and value < 0):
             raise TypeError(f"{field.name!r} is {value!r}")
         if type(value) is list and not all(isinstance(item, str) for item in value):
-            raise TypeError(f"{field.name!r} holds what is no text")
-    return made
+            raise TypeError(f"{field.name!r} holds something that is not a text")
+    return instance

@@ -21,15 +21,15 @@ from ultra_train.data.token_cache.manifest import Manifest, read_column, read_ma
 
 
 class TokenShards:
-    """A selection of the documents of a build, as arrays of token ids.
+    """Documents of a build as arrays of token ids.
 
     Attributes:
-        directory: The folder of the build.
-        fingerprint: Hash of the tokens and the selection: equal means the same documents in the same order.
-        lengths: Tokens of each document, special ones included: (documents,) int32.
-        weights: Passes an epoch over each document: (documents,) float64, or None when each is one.
-        max_length: The longest length that the build allows.
-        counts: What was read and made of each source when it was built.
+        directory: the folder of the build.
+        fingerprint: identifies the documents and their order.
+        lengths: (documents,) int32, number of tokens of each document, special tokens included.
+        weights: (documents,) float64, how often an epoch shows each document; None when every weight is 1.
+        max_length: greatest length of a document that the build allows.
+        counts: the counts of each source when it was built.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class TokenShards:
         self.fingerprint = fingerprint
         self.max_length = manifest.max_length
         self.counts: tuple[SourceCounts, ...] = manifest.counts
-        self._made_of = (directory, selection, fingerprint, weights)
+        self._arguments = (directory, selection, fingerprint, weights)
         self._selection = selection
         self._tokens: list[NDArray[np.unsignedinteger]] = []
         self._starts: list[NDArray[np.int64]] = []
@@ -58,27 +58,30 @@ class TokenShards:
             self.weights = per_source[selection]
 
     def __reduce__(self) -> tuple[object, ...]:
-        return TokenShards, self._made_of  # processes map the files again instead of copying what is in them
+        return (
+            TokenShards,
+            self._arguments,
+        )  # other processes map the files again instead of copying their content
 
     def __len__(self) -> int:
         return len(self._selection)
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of all documents of the selection, special ones included."""
+        """Number of tokens of all documents, special tokens included."""
         return int(self.lengths.sum(dtype=np.int64))
 
     def document(self, index: int) -> NDArray[np.int64]:
-        """Return the token ids of one document, special ones included: (length,) int64."""
+        """Return the token ids of one document, special tokens included: (length,) int64."""
         if not 0 <= index < len(self):
             raise IndexError(f"document {index} of {len(self)}")
         return self.gather(np.array([index]))[0]
 
     def gather(self, indices: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Return the tokens of several documents end to end, and their lengths.
+        """Return the concatenated tokens of several documents, and their lengths.
 
         Args:
-            indices: (n,) integers below ``len(self)``, in any order, repetitions allowed.
+            indices: (n,) integers below ``len(self)``, in any order, with repetitions.
 
         Returns:
             (sum of lengths,) int64 and (n,) int32.
@@ -103,9 +106,10 @@ def open_build(
 ) -> tuple[TokenShards, TokenShards]:
     """Open a build and split it into a training and an evaluation part.
 
-    A group (a text, or a sentence template of the embedded sets) is in the evaluation part when the hash of
-    (seed, group) falls below `eval_fraction`; so no text is in both parts, and neither order nor other texts
-    matter. When chance leaves a part empty, the group with the smallest (largest) hash goes there.
+    A group (a text, or a sentence template of an embedded data set) is in the evaluation part when the hash
+    of (seed, group), as a number in [0, 1), is below ``eval_fraction``. So no text is in both parts, and the
+    part of a text does not depend on the other texts. If a part would be empty, it gets the group with the
+    smallest (largest) hash.
     """
     shards = [directory / shard.file for shard in manifest.shards]
     groups = np.concatenate([read_column(shard, "group").to_numpy() for shard in shards])
@@ -115,7 +119,7 @@ def open_build(
         held_out = draws == draws.min()
     if held_out.all():
         held_out = draws != draws.max()
-    # By content, not by path: data that was moved or touched is still the same data.
+    # By content, not by path: moving or touching files does not change the data.
     key = f"{manifest.content}/{seed}/{eval_fraction}"
     train, evaluation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     return (

@@ -1,4 +1,4 @@
-"""From texts to token ids, in this process or in several."""
+"""Tokenising texts, in this process or in several."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from ultra_train.system.signals import ignore_interrupts
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from ultra_train.data.sources.data_source import Record
+    from ultra_train.data.sources.texts import Record
 
 
 class EncodedTexts(NamedTuple):
-    """The documents of some texts.
+    """The documents of a chunk of texts.
 
     Attributes:
-        tokens: The tokens of all documents end to end.
-        lengths: (documents,) how many are of each.
-        groups: (documents,) hash of what is held out for evaluation together.
-        texts: (texts,) hash of each text, of those without any token too.
-        without_tokens: Texts without any token.
-        split: Texts that became several documents.
+        tokens: (tokens,) the tokens of all documents, concatenated.
+        lengths: (documents,) number of tokens of each.
+        groups: (documents,) hash of the group that is held out for evaluation together.
+        texts: (texts,) hash of each text, including those without tokens.
+        without_tokens: number of texts without tokens.
+        split: number of texts that became several documents.
     """
 
     tokens: NDArray[np.int32]
@@ -49,19 +49,18 @@ class EncodedTexts(NamedTuple):
 
 
 class TextEncoder:
-    """Tokenises texts and cuts them into documents of at most `max_length` tokens.
+    """Tokenises texts and cuts them into documents of at most ``max_length`` tokens.
 
-    A text longer than `max_length` becomes several documents, one after the other without overlap, each with
-    its own special tokens around it: nothing is lost, and no document attends to another. They share their
-    text's group.
+    A text longer than ``max_length`` becomes several documents without overlap, each with its own special
+    tokens. Nothing is lost, and no document attends to another. They are in the same group.
 
     Args:
-        tokenizer: A tokenizer of transformers; a fast one is much faster.
-        max_length: Most tokens of a document, special ones included.
+        tokenizer: a tokenizer of transformers; a fast one is much faster.
+        max_length: greatest number of tokens in a document, special tokens included.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
-        # Neither truncation nor padding of the tokenizer's own settings may act here, nor be changed by us.
+        # The tokenizer's settings for truncation and padding must neither act here nor be changed.
         backend = getattr(tokenizer, "backend_tokenizer", None)
         self._fast = None if backend is None else type(backend).from_str(backend.to_str())
         self._slow = tokenizer if backend is None else None
@@ -80,7 +79,7 @@ class TextEncoder:
             )
 
     def __call__(self, records: list[Record]) -> EncodedTexts:
-        """Return the documents of the texts, in order; texts without any token are left out."""
+        """Return the documents of the texts, in order; texts without tokens are left out."""
         pieces: list[list[int]] = []
         groups: list[int] = []
         texts: list[int] = []
@@ -110,13 +109,13 @@ class TextEncoder:
 def encode_all(
     records: Iterable[Record], encoder: TextEncoder, *, num_workers: int, chunk_size: int
 ) -> Iterator[EncodedTexts]:
-    """Yield the encoded texts, chunk after chunk in the order of the texts.
+    """Yield the encoded texts, one chunk after the other, in the order of the texts.
 
-    At most ``2 * num_workers`` chunks are under way at a time, so memory stays bounded whatever the corpus
-    holds. With one worker, or when there is only one chunk, everything happens in this process.
+    At most ``2 * num_workers`` chunks are in flight, so memory is bounded whatever the size of the corpus.
+    With one worker or a single chunk, everything happens in this process.
 
     Raises:
-        DataError: A worker process was killed (mostly for lack of memory).
+        DataError: a worker process was killed, usually for lack of memory.
     """
     chunks = _chunks(records, chunk_size)
     first = next(chunks, None)
@@ -129,9 +128,12 @@ def encode_all(
         return
     method = "fork" if sys.platform == "linux" else "spawn"
     context = multiprocessing.get_context(method)
-    given = (encoder, os.getpid())
-    with ProcessPoolExecutor(num_workers, context, _adopt, given) as pool, warnings.catch_warnings():
-        # The children only tokenise: they touch none of the threads that a fork leaves behind.
+    arguments = (encoder, os.getpid())
+    with (
+        ProcessPoolExecutor(num_workers, context, _start_worker, arguments) as pool,
+        warnings.catch_warnings(),
+    ):
+        # The children only tokenise, and use none of the threads that a fork does not copy.
         warnings.simplefilter("ignore", DeprecationWarning)
         waiting: deque[Future[EncodedTexts]] = deque()
         try:
@@ -145,7 +147,7 @@ def encode_all(
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
             raise DataError(
-                "A process that tokenises was killed, mostly because memory ran out; use fewer of them "
+                "A process that tokenises was killed, usually because memory ran out; use fewer processes "
                 "(training.num_workers) or smaller chunks (training.dataset_batch_size)."
             ) from error
         finally:
@@ -161,16 +163,16 @@ def _chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
 _encoder: TextEncoder | None = None
 
 
-def _adopt(encoder: TextEncoder, parent: int) -> None:
+def _start_worker(encoder: TextEncoder, parent: int) -> None:
     global _encoder
-    ignore_interrupts()  # the parent acts on signals to the whole group, and ends its workers
+    ignore_interrupts()  # the parent handles signals to the whole group, and ends its workers
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _encoder = encoder
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent was killed: it would wait for work for ever, its siblings too."""
+def _exit_with_parent(parent: int) -> None:
+    """End this process when its parent was killed; it would wait for work without end."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Writes the token shards of a build and its manifest."""
+"""Writing the token shards and the manifest of a build."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class ShardWriter:
     """Writes a build into an empty folder.
 
     Args:
-        folder: The folder.
-        num_ids: Number of token ids, which decides how many bytes one takes.
+        folder: the empty folder.
+        num_token_ids: number of token ids, which determines the bytes per token.
 
     Attributes:
-        texts: Texts so far.
-        documents: Documents so far.
-        tokens: Their tokens.
+        texts: number of texts so far.
+        documents: number of documents so far.
+        tokens: number of their tokens.
     """
 
-    def __init__(self, folder: Path, num_ids: int) -> None:
+    def __init__(self, folder: Path, num_token_ids: int) -> None:
         self.texts = self.documents = self.tokens = 0
         self._folder = folder
-        self._dtype = np.uint16 if num_ids <= 2**16 else np.uint32
+        self._dtype = np.uint16 if num_token_ids <= 2**16 else np.uint32
         self._shards: list[Shard] = []
         self._counts: list[SourceCounts] = []
         self._content = hashlib.sha256()
@@ -56,12 +56,12 @@ class ShardWriter:
         self._pending_tokens = 0
 
     def begin_source(self, counts: SourceCounts) -> None:
-        """Take what follows for the texts of another source; what becomes of them is added to its counts."""
+        """Count the texts that follow for another source."""
         self._end_source()
         self._counts.append(counts)
 
     def append(self, encoded: EncodedTexts) -> None:
-        """Add documents."""
+        """Add the documents of a chunk of texts."""
         counts = self._counts[-1]
         counts.documents += len(encoded.lengths)
         counts.tokens += len(encoded.tokens)
@@ -77,10 +77,10 @@ class ShardWriter:
             self._flush()
 
     def finish(self, about: Mapping[str, Any]) -> Manifest:
-        """Write what is left, and the manifest; return that.
+        """Write the remaining documents and the manifest, and return the manifest.
 
         Raises:
-            DataError: There is no document, or the disk is full.
+            DataError: there are no documents, or the disk is full.
         """
         if not self.documents:
             raise DataError("The sources have no usable text: the tokenizer makes no token of any of them.")
@@ -129,14 +129,14 @@ class ShardWriter:
 
 
 def put_in_place(folder: Path, manifest: Manifest, directory: Path, notify: Notify) -> Manifest:
-    """Give a finished build its name, and return the manifest of the build that has it then.
+    """Rename a finished build to ``directory``, and return the manifest of the build that is there then.
 
-    A damaged build makes way. When another process was faster and its build is whole, that one is used: its
-    files are the same.
+    A damaged build is removed first. If another process was faster and its build is intact, that one is used;
+    its files are the same.
     """
     there: list[Manifest] = []
 
-    def whole() -> bool:
+    def is_intact() -> bool:
         try:
             there.append(check(directory))
         except DamagedBuild:
@@ -144,5 +144,5 @@ def put_in_place(folder: Path, manifest: Manifest, directory: Path, notify: Noti
         return True
 
     with disk_errors_explained(directory.parent):
-        ours = files.put_in_place(folder, directory, whole, lambda: make_way(directory, notify))
+        ours = files.put_in_place(folder, directory, is_intact, lambda: make_way(directory, notify))
     return manifest if ours else there[0]

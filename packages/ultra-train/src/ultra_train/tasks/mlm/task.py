@@ -22,8 +22,9 @@ from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
 from ultra_train.data.batches.batch_plan import BatchPlan
 from ultra_train.data.batches.loader import BatchLoader
 from ultra_train.data.batches.masking import MLMCollator
-from ultra_train.data.sources.data_source import DataSource, identity, read_sources, read_texts
+from ultra_train.data.sources.data_source import DataSource, read_sources
 from ultra_train.data.sources.summary import data_event, table
+from ultra_train.data.sources.texts import identity, read_texts
 from ultra_train.data.token_cache.build import prepare
 from ultra_train.data.token_cache.shards import TokenShards
 from ultra_train.hf.precision import DTYPE_NAMES, DTYPES, Precision, convert_saved

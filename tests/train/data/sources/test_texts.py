@@ -1,7 +1,8 @@
 import pytest
 
 from ultra_train.data.errors import DataError
-from ultra_train.data.sources.data_source import DataSource, identity, read_records, read_sources, read_texts
+from ultra_train.data.sources.data_source import DataSource, read_sources
+from ultra_train.data.sources.texts import identity, read_records, read_texts
 
 
 def test_a_spec_may_be_a_name_a_mapping_or_a_list():

@@ -1,0 +1,145 @@
+"""The texts of a source, whatever it is: files, an embedded data set, or a data set of the hub."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ultra_core.errors import did_you_mean, listed
+from ultra_train.data import es_commands
+from ultra_train.data.cache import Notify
+from ultra_train.data.errors import DataError
+from ultra_train.data.sources import hub
+from ultra_train.data.sources.data_source import DataSource, SourceSpec, read_sources
+from ultra_train.data.sources.files import FoundFiles, find_files
+from ultra_train.data.sources.readers import read_file
+from ultra_train.data.sources.row_checker import NAMED, OnBadRows, RowChecker
+
+_EMBEDDED = "ultra:"
+_log = logging.getLogger(__name__)
+
+
+class Record(NamedTuple):
+    """A text of a source.
+
+    Attributes:
+        text: the text.
+        group: texts of the same group are held out for evaluation together; None for a group of its own.
+    """
+
+    text: str
+    group: str | None = None
+
+
+def read_texts(
+    spec: SourceSpec,
+    *,
+    cache_dir: str | Path | None = None,
+    on_bad_rows: OnBadRows = "error",
+    notify: Notify = _log.warning,
+) -> Iterator[str]:
+    """Yield the texts of one or several sources, in order.
+
+    Args:
+        spec: one or several sources, as :func:`read_sources` takes them.
+        cache_dir: folder that caches embedded data sets; None builds them in memory.
+        on_bad_rows: whether a row that cannot be used is an error or is left out.
+        notify: is called with a line about a damaged cache.
+
+    Raises:
+        DataError: see :func:`read_records`.
+    """
+    for source in read_sources(spec):
+        checker = RowChecker(source.source, on_bad_rows)
+        for record in read_records(source, cache_dir=cache_dir, checker=checker, notify=notify):
+            yield record.text
+
+
+def read_records(
+    source: DataSource,
+    *,
+    cache_dir: str | Path | None = None,
+    checker: RowChecker | None = None,
+    notify: Notify = _log.warning,
+) -> Iterator[Record]:
+    """Yield the records of one source.
+
+    Args:
+        source: the source.
+        cache_dir: see :func:`read_texts`.
+        checker: counts the rows and decides about bad ones; without it, a bad row is an error.
+        notify: is called with a line about a damaged cache.
+
+    Raises:
+        DataError: the source is missing, empty, binary, not UTF-8 or broken, lacks the column, or has no
+            usable text.
+    """
+    checker = checker or RowChecker(source.source)
+    if source.source.startswith(_EMBEDDED):
+        for sentence in es_commands.sentences(_language(source), cache_dir=cache_dir, notify=notify):
+            checker.counts.texts += 1
+            yield Record(sentence.text, sentence.template)
+    elif (files := find_files(source.source)) is not None:
+        _count_skipped_files(files, checker)
+        for path in files.texts:
+            yield from map(Record, read_file(path, source.column, checker))
+    else:
+        yield from map(Record, hub.texts(source.source, source.name, source.split, source.column, checker))
+    if not checker.counts.texts:
+        raise _no_usable_text(source, checker)
+
+
+def _count_skipped_files(files: FoundFiles, checker: RowChecker) -> None:
+    counts = checker.counts
+    counts.empty_files, counts.other_files = len(files.empty), len(files.other)
+    counts.passed_over = [str(path) for path in sorted([*files.empty, *files.other])[:NAMED]]
+
+
+def _no_usable_text(source: DataSource, checker: RowChecker) -> DataError:
+    counts = checker.counts
+    if counts.faults:
+        skipped = f"{counts.bad:,} rows and {counts.unreadable:,} files or parts of files cannot be used"
+        return DataError(f"{source.source}: has no usable text; {skipped}. The first: {counts.faults[0]}")
+    return DataError(f"{source.source}: has no usable text; every line or row of it is blank.")
+
+
+def identity(source: DataSource) -> dict[str, object]:
+    """Return what identifies the texts of a source; two sources with equal identities have equal texts.
+
+    Files are identified by absolute path, size and modification time, an embedded data set by the versions it
+    is built from, and a data set of the hub by the fingerprint of the library ```datasets```. The weight of a
+    source is not part of its identity.
+    """
+    about: dict[str, object] = {"source": source.source, "column": source.column}
+    if source.source.startswith(_EMBEDDED):
+        return {**about, "versions": es_commands.versions(_language(source))}
+    found = find_files(source.source)
+    if found is None:
+        fingerprint = hub.fingerprint(source.source, source.name, source.split)
+        return {**about, "name": source.name, "split": source.split, "fingerprint": fingerprint}
+    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in found.texts]
+    return {**about, "files": files}
+
+
+def check_exists(source: DataSource) -> None:
+    """Check that a source exists, without reading it; names of the hub are not looked up.
+
+    Raises:
+        DataError: a file, folder or embedded data set does not exist, or has no file in a known format.
+    """
+    if source.source.startswith(_EMBEDDED):
+        _language(source)
+    else:
+        find_files(source.source)
+
+
+def _language(source: DataSource) -> str:
+    known = {f"{_EMBEDDED}{language}-commands": language for language in es_commands.LANGUAGES}
+    if source.source not in known:
+        raise DataError(
+            f"There is no embedded data set {source.source!r}; there are {listed(list(known))}."
+            f"{did_you_mean(source.source, known)}"
+        )
+    return known[source.source]
