@@ -13,7 +13,7 @@ from ultra_core.errors import UltraError
 from ultra_core.plugins.hooks import build_manager, hookimpl
 from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.config import load_preset
-from ultra_train.run import execution as run_module
+from ultra_train.run import execution
 from ultra_train.tasks.mlm.task import MLM
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 
@@ -215,7 +215,7 @@ def test_hooks_see_the_run(run_tiny, tmp_path, monkeypatch):
             assert (run.path / "model" / "config.json").is_file()
             seen.append("finished")
 
-    monkeypatch.setattr(run_module, "plugin_manager", lambda: build_manager([("test", Plugin())]))
+    monkeypatch.setattr(execution, "plugin_manager", lambda: build_manager([("test", Plugin())]))
     folder = run_tiny(tmp_path, "training.best_metric=eval_loudness")
     assert seen == [
         "config",
@@ -264,7 +264,7 @@ def test_a_finished_model_is_trained_on(finished_run, tmp_path, tiny_preset):
     path = tmp_path / "further.yaml"
     model = finished_run / "model"
     path.write_text(f"base_model: {model}\ntokenizer: {{name_or_path: {model}}}\n{training}")
-    folder = run_module.execute(load_preset(path), output_dir=tmp_path, device="cpu")
+    folder = execution.execute(load_preset(path), output_dir=tmp_path, device="cpu")
     before, after = (
         [r["eval_loss"] for r in MetricsFile(f / "metrics.jsonl").read() if "eval_loss" in r][-1]
         for f in (finished_run, folder)
@@ -279,7 +279,7 @@ def test_a_base_model_that_is_not_there(tmp_path, tiny_preset, finished_run):
     tokenizer = f"tokenizer: {{name_or_path: {finished_run / 'model'}}}"
     path.write_text(f"base_model: {tmp_path / 'nothing'}\n{tokenizer}\n{text[text.index('training:') :]}")
     with pytest.raises(UltraError, match="nothing"):
-        run_module.execute(load_preset(path), output_dir=tmp_path, device="cpu")
+        execution.execute(load_preset(path), output_dir=tmp_path, device="cpu")
     assert list(tmp_path.iterdir()) == [path]
 
 

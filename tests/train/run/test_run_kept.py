@@ -11,7 +11,7 @@ import pytest
 from ultra_core.errors import UltraError
 from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.config import load_preset
-from ultra_train.run import execution as run_module
+from ultra_train.run import execution
 
 SHORT = ("training.scheduler_total_steps=2", "training.eval_fraction=0")
 
@@ -147,7 +147,7 @@ def test_neither_does_one_that_is_stopped_before_it_trains(run_tiny, tmp_path, m
     def stop(self, *args, **kwargs):
         raise error
 
-    monkeypatch.setattr(run_module.tasks.get("mlm"), stage, stop)
+    monkeypatch.setattr(execution.tasks.get("mlm"), stage, stop)
     with pytest.raises(type(error) if isinstance(error, OSError) else error):
         run_tiny(tmp_path / "runs", *SHORT)
     assert not list(tmp_path.iterdir())
@@ -159,14 +159,14 @@ def test_a_tokenizer_is_trained_once_for_the_same_texts(tiny_preset, tmp_path, c
     def start(*overrides):
         cache = f"training.cache_dir={tmp_path / 'cache'}"
         preset = load_preset(tiny_preset, [*SHORT, cache, *overrides])
-        run_module.execute(preset, output_dir=tmp_path / "runs", device="cpu")
+        execution.execute(preset, output_dir=tmp_path / "runs", device="cpu")
         return capsys.readouterr().out
 
     def refuse(self):
         raise UltraError("no such model")
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module.tasks.get("mlm"), "build_model", refuse)
+        patch.setattr(execution.tasks.get("mlm"), "build_model", refuse)
         with pytest.raises(UltraError, match="no such model"):
             start()
     assert not (tmp_path / "runs").exists()

@@ -54,7 +54,6 @@ def test_one_that_is_damaged_makes_way(runs):
 
 def test_one_that_comes_between_the_look_and_the_rename_is_used(runs, monkeypatch):
     """The damaged one is renamed, and before the new one has its place, another run's is there."""
-    from ultra_train.run import tokenizer as run_tokenizer
     from ultra_train.system import files
 
     start(runs, "b", trains)
@@ -62,13 +61,15 @@ def test_one_that_comes_between_the_look_and_the_rename_is_used(runs, monkeypatc
     (cached / VOCABULARY).write_text("{}")
     (runs / "c").mkdir()
 
+    original = files.set_aside
+
     def set_aside(path, stem=None):
         monkeypatch.undo()
-        aside = files.set_aside(path, stem)
+        aside = original(path, stem)
         start(runs, "c", trains)
         return aside
 
-    monkeypatch.setattr(run_tokenizer.files, "set_aside", set_aside)
+    monkeypatch.setattr(files, "set_aside", set_aside)
     tokenizer, said = start(runs, "a", trains)
     assert tokenizer == {"of": "the same texts"}
     assert "that one is used" in said

@@ -11,9 +11,8 @@ import torch
 
 from ultra_core.errors import UltraError
 from ultra_train.cli.app import LazyGroup, main
-from ultra_train.run import ending as run_ending
+from ultra_train.run import ending
 from ultra_train.run.ending import dead_workers_explained
-from ultra_train.system import signals as module
 from ultra_train.system.signals import Interrupted, Signals, shield_worker
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -45,7 +44,7 @@ def test_a_signal_ends_a_run_at_once_unless_it_waits(number):
 def test_a_second_signal_ends_it_at_once_but_not_the_first_one_sent_twice(monkeypatch):
     """``timeout``, ``uv run`` and systemd signal both a process and its group."""
     now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def again():
         now[0] += 0.2
@@ -227,7 +226,7 @@ def test_so_is_the_loss_of_the_connection_to_it(tmp_path, monkeypatch, error):
         with dead_workers_explained(tmp_path):
             list(torch.utils.data.DataLoader(Batches(), num_workers=workers))
 
-    monkeypatch.setattr(run_ending.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(ending.time, "sleep", lambda seconds: None)
     with monkeypatch.context() as patch:
         patch.setattr(connection, "answer_challenge", lost)
         with pytest.raises(UltraError, match=f"ended .{error.__name__}.*memory ran out"):

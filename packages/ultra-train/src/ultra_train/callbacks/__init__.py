@@ -1,0 +1,1 @@
+"""Callbacks of the trainer: what a run measures, shows and reacts to."""

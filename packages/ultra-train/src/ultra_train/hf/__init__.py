@@ -1,0 +1,1 @@
+"""What holds for any model or tokenizer of transformers, whoever published it."""

@@ -1,0 +1,1 @@
+"""Batches: ``batch_plan`` orders the documents, ``masking`` makes tensors, ``loader`` yields them."""

@@ -1,0 +1,1 @@
+"""Where texts come from: ``data_source`` describes a source, ``texts`` reads it."""

@@ -1,0 +1,1 @@
+"""Tokenised documents on disk: ``build`` makes or opens them, ``shards`` reads them."""

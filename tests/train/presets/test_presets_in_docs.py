@@ -9,7 +9,7 @@ import pytest
 
 from ultra_train.config import load_preset
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.mark.parametrize("page", ["continued.md"])
