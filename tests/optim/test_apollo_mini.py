@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ultra_optim import build
 from ultra_optim.apollo_mini import APOLLOMini
-from ultra_optim.engine.draws import normal
+from ultra_optim.engine.seeded_random import normal
 from ultra_optim.reference.low_rank import apollo
 from ultra_optim.testing.subject import Bag, drive, error, gradients
 

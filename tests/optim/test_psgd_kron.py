@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ultra_optim import build, psgd_kron
-from ultra_optim.engine.draws import normal
+from ultra_optim.engine.seeded_random import normal
 from ultra_optim.psgd_kron import PSGDKron, balance_, spectral_bound, updates_until
 from ultra_optim.reference.preconditioned import kron
 from ultra_optim.testing.subject import Bag, drive, gradients

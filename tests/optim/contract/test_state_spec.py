@@ -54,7 +54,7 @@ def test_what_is_declared_is_what_is_kept(name: str, options: dict[str, Any], dt
     for group in optimizer.param_groups:
         for p in group["params"]:
             kept = dict(optimizer.state[p])
-            expected = optimizer.state_like(group, p, kept)
+            expected = optimizer.state_spec(group, p, kept)
             if not kept:
                 assert (name, options) == ("sgd_momentum", {"momentum": 0.0})
                 continue

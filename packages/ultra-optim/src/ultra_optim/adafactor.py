@@ -16,17 +16,17 @@ from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule, decay_numbers
 from ultra_optim.families.factored import (
     FactoredOptimizer,
-    Kept,
     Matrices,
-    average_into,
-    clip_to,
+    StateAxes,
+    clip_factor,
     descend_,
     descend_each_,
     inverse_roots,
-    over_rows,
+    map_rows,
     rms_of_each,
     root_mean_square,
     square_sums,
+    update_averages_,
     widen,
 )
 from ultra_optim.roles.option_aliases import Implied, OptionAlias, negative
@@ -41,31 +41,31 @@ class Adafactor(FactoredOptimizer):
     U = G / sqrt(R C^T / mean(R));  U <- U / max(1, rms(U) / d);  W <- (1 - lr wd) W - alpha U
 
     alpha is lr; lr max(eps2, rms(W)) with ``scale_parameter``; with ``relative_step`` lr is at most 1 /
-    sqrt(t). Tensors of fewer than two dimensions keep the whole second moment.
+    sqrt(t). Vectors and scalars keep the whole second moment.
 
-    Differs from the paper: the rate is as given and neither relative to the weight nor capped, because a
-    schedule and rates per role decide it (Hugging Face's Trainer does the same); both options together are
-    the paper's and torch's rate. Row blocks and experts are matrices of their own; convolutions are one
-    matrix per filter bank. Weight decay is decoupled.
-    Differs from torch: eps1 is added to the squares, as in the paper; torch bounds mean(R) below by the
-    resolution of the dtype, so that float32 gradients below 3e-4 give updates of rms d whatever their size.
+    Differs from the paper: the learning rate is used as given, neither relative to the weight nor capped,
+    because a schedule and learning rates per role set it (as in Hugging Face's Trainer); both options
+    together give the learning rate of the paper and of torch. Row blocks and experts are matrices of their
+    own; convolutions are one matrix per filter bank. Weight decay is decoupled.
+    Differs from torch: eps1 is added to the squares, as in the paper; torch clamps mean(R) to the resolution
+    of the dtype, so that float32 gradients below 3e-4 always give updates of rms d.
 
     State: rows + columns. Treats: everything.
 
     Args:
         params: parameters or groups.
         lr: learning rate.
-        beta2_decay: exponent of the decay rate of the second moment.
-        eps: eps1, added to squares, and eps2, least rms of a weight that ``scale_parameter`` takes.
-        d: largest rms of an update.
+        beta2_decay: exponent of the decay rate of the second moment, negative.
+        eps: eps1, added to squared gradients, and eps2, the smallest rms of a weight for ``scale_parameter``.
+        d: largest root mean square (rms) of an update.
         weight_decay: decoupled, multiplied by the learning rate.
-        scale_parameter: multiply the rate by the rms of the weight.
-        relative_step: cap the rate at 1 / sqrt(t).
+        scale_parameter: multiply the learning rate by the rms of the weight.
+        relative_step: limit the learning rate to 1 / sqrt(t).
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
     """
 
     option_aliases: ClassVar[Mapping[str, OptionAlias]] = {
@@ -77,13 +77,13 @@ class Adafactor(FactoredOptimizer):
     }
     implied_options: ClassVar[Mapping[str, Implied]] = {
         "beta1": Implied((None,), "there is no first moment"),
-        "warmup_init": Implied((False,), "the rate does not warm up by itself; a schedule warms up"),
+        "warmup_init": Implied((False,), "the learning rate does not warm up by itself; use a schedule"),
     }
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
         gradient_scale="invariant", max_update_rms=1.0, whole_tensors=True
     )
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "row_var", "col_var", "variance"})
-    shapes: ClassVar[dict[str, Kept]] = {"row_var": "rows", "col_var": "columns"}
+    shapes: ClassVar[dict[str, StateAxes]] = {"row_var": "rows", "col_var": "columns"}
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Adafactor(FactoredOptimizer):
         )
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         decay = decay_numbers(group)
         for step, same in self.count(params).items():
             numbers = {
@@ -124,10 +124,10 @@ class Adafactor(FactoredOptimizer):
                 "scale_parameter": group["scale_parameter"],
                 **decay,
             }
-            vectors = functools.partial(self._move_vectors, **numbers)
-            self.move(group, same, vectors, functools.partial(matrix_update, **numbers))
+            vectors = functools.partial(self._update_vectors, **numbers)
+            self.update_each(group, same, vectors, functools.partial(matrix_update, **numbers))
 
-    def _move_vectors(self, params: list[Tensor], **numbers: Any) -> None:
+    def _update_vectors(self, params: list[Tensor], **numbers: Any) -> None:
         vector_update(params, self.zeros(params, "variance"), **numbers)
 
 
@@ -144,16 +144,16 @@ def matrix_update(
 ) -> None:
     """Apply the formula of :class:`Adafactor` to weights and state in place; ``weight`` is 1 - b."""
     grad, row, column = matrices.grad, matrices["row_var"], matrices["col_var"]
-    average_into(square_sums(grad), row, column, weight, eps[0])
+    update_averages_(square_sums(grad), row, column, weight, eps[0])
     a, b = inverse_roots(row, column)
-    scale = clip_to(root_mean_square(grad, a, b), limit).mul_(lr)
+    scale = clip_factor(root_mean_square(grad, a, b), limit).mul_(lr)
     if scale_parameter:
         scale.mul_(_rms(matrices.weight).clamp_min_(eps[1]))
 
     def descend(w: Tensor, g: Tensor, left: Tensor) -> None:
         descend_(w, widen(g) * left, b, decay=decay, cautious=cautious)
 
-    over_rows(descend, matrices.weight, grad, a.mul_(scale))
+    map_rows(descend, matrices.weight, grad, a.mul_(scale))
 
 
 def vector_update(
@@ -168,14 +168,14 @@ def vector_update(
     decay: float,
     cautious: bool,
 ) -> None:
-    """The same for tensors that keep the whole second moment."""
+    """Apply the same formula to tensors that keep the whole second moment."""
     grads = [widen(p.grad) for p in params if p.grad is not None]
     squares = torch._foreach_mul(grads, grads)
     torch._foreach_add_(squares, eps[0])
     torch._foreach_lerp_(variances, squares, weight)
     steps = list(torch._foreach_rsqrt(variances))
     torch._foreach_mul_(steps, grads)
-    scales = clip_to(rms_of_each(steps), limit).mul_(lr)
+    scales = clip_factor(rms_of_each(steps), limit).mul_(lr)
     if scale_parameter:
         scales.mul_(rms_of_each([widen(p) for p in params]).clamp_min_(eps[1]))
     torch._foreach_mul_(steps, list(scales.unbind()))

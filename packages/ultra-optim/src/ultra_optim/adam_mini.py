@@ -1,4 +1,4 @@
-"""Adam-mini: one second moment for each row of a matrix instead of each element."""
+"""Adam-mini: one second moment for each row of a matrix instead of one for each element."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ultra_optim.contract.state_spec import COUNT, like
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.engine.threads import parallel_for
-from ultra_optim.families.factored import rms_of_each, vectors_alike, widen
+from ultra_optim.families.factored import group_vectors, rms_of_each, widen
 from ultra_optim.families.matrices import matrix_layout
 
 
@@ -30,10 +30,11 @@ class AdamMini(Optimizer):
     is set, the rows of each expert in a stacked weight, one output channel of a convolution, or the whole of
     a vector.
 
-    Differs from the paper: the query and key projections have a block a row as all others, where the paper
-    takes a head: finer, and not told from names. For its partition give them a group or role with
-    ``block_rows`` the width of a head. Differs from the authors' code and pytorch_optimizer: embeddings and
-    heads have a block a row as in the paper, there one an element.
+    Differs from the paper: query and key projections have one block for each row like all other matrices,
+    where the paper has one for each head; this is finer and needs no parameter names. For the partition of
+    the paper, put them into a group or role with ``block_rows`` set to the head size.
+    Differs from the authors' code and pytorch_optimizer: embeddings and heads have one block for each row, as
+    in the paper; there they have one for each element.
 
     State: n + rows. Treats: everything.
 
@@ -44,11 +45,11 @@ class AdamMini(Optimizer):
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
-        block_rows: rows of a block; matrices whose rows it does not divide have blocks of one row.
+        block_rows: rows of a block; it is 1 for matrices whose number of rows is not a multiple.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -77,15 +78,15 @@ class AdamMini(Optimizer):
         }
         super().__init__(params, defaults)
 
-    def state_like(
+    def state_spec(
         self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
     ) -> dict[str, Tensor | int]:
-        """Return what is kept: the momentum, a count, and a number a block."""
+        """Return the specification of the state: the momentum, a count, and one number for each block."""
         count = count_blocks(parameter, group["block_rows"], _expert_dims(group).get(parameter))
         return {"step": COUNT, "exp_avg": like(parameter), "block_avg_sq": like(parameter, (count,))}
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         beta1, beta2 = group["betas"]
         experts = _expert_dims(group)
         decay = decay_numbers(group)
@@ -94,16 +95,16 @@ class AdamMini(Optimizer):
                 "step": step, "lr": group["lr"], "beta1": beta1, "beta2": beta2, "eps": group["eps"], **decay
             }  # fmt: skip
             parallel_for(
-                functools.partial(self._move_vectors, **numbers), vectors_alike(same), lambda some: some
+                functools.partial(self._update_vectors, **numbers), group_vectors(same), lambda some: some
             )
             for some in batches([p for p in same if p.ndim > 1]):
-                self._move_matrices(some, group["block_rows"], experts, **numbers)
+                self._update_matrices(some, group["block_rows"], experts, **numbers)
 
-    def _move_vectors(self, params: list[Tensor], **numbers: Any) -> None:
-        seconds = [self._second(p, 1) for p in params]
+    def _update_vectors(self, params: list[Tensor], **numbers: Any) -> None:
+        seconds = [self._second_moments(p, 1) for p in params]
         vector_update(params, self.zeros(params, "exp_avg"), seconds, **numbers)
 
-    def _move_matrices(
+    def _update_matrices(
         self, params: list[Tensor], block_rows: int, experts: Mapping[Tensor, int | None], **numbers: Any
     ) -> None:
         blocks: list[tuple[Tensor, ...]] = []
@@ -111,14 +112,14 @@ class AdamMini(Optimizer):
             assert p.grad is not None
             count = count_blocks(p, block_rows, experts[p])
             rows, grads, m = (in_blocks(t, count, experts[p]) for t in (p, p.grad, momentum))
-            blocks.append((rows, grads, m, self._second(p, count)))
+            blocks.append((rows, grads, m, self._second_moments(p, count)))
         found = [piece for columns in blocks for piece in pieces(columns)]
         parallel_for(lambda piece: adam_mini_update(*piece, **numbers), found, lambda piece: piece[:1])
         for p, (rows, _, m, _) in zip(params, blocks, strict=True):
             write_back(p, rows, experts[p])
             write_back(self.state[p]["exp_avg"], m, experts[p])
 
-    def _second(self, p: Tensor, count: int) -> Tensor:
+    def _second_moments(self, p: Tensor, count: int) -> Tensor:
         if "block_avg_sq" not in self.state[p]:
             self.state[p]["block_avg_sq"] = torch.zeros(count, dtype=wide_dtype(p), device=p.device)
         second: Tensor = self.state[p]["block_avg_sq"]
@@ -142,19 +143,19 @@ def count_blocks(parameter: Tensor, block_rows: int = 1, expert_dim: int | None 
 
 
 def in_blocks(tensor: Tensor, count: int, expert_dim: int | None) -> Tensor:
-    """Return the tensor as (block, elements), a view where its memory allows."""
+    """Return the tensor as ``(block, elements)``, a view where its memory layout allows one."""
     return (tensor.movedim(expert_dim, 0) if expert_dim else tensor).reshape(count, -1)
 
 
 def write_back(tensor: Tensor, blocks: Tensor, expert_dim: int | None) -> None:
-    """Copy what :func:`in_blocks` returned to the tensor if it was no view."""
+    """Copy the blocks back to their tensor if :func:`in_blocks` had to copy."""
     if blocks.data_ptr() != tensor.data_ptr():
         place = tensor.movedim(expert_dim, 0) if expert_dim else tensor
         place.copy_(blocks.view(place.shape))
 
 
 def pieces(columns: tuple[Tensor, ...]) -> Iterable[tuple[Tensor, ...]]:
-    """Cut tensors of as many rows between rows, so that a piece of them stays in the cache."""
+    """Split tensors with the same number of rows by rows, into pieces that fit the cache."""
     limit = piece_size(columns[0])
     if columns[0].numel() <= limit:
         return [columns]
@@ -176,7 +177,7 @@ def adam_mini_update(
     decay: float,
     cautious: bool,
 ) -> None:
-    """Apply the formula of :class:`AdamMini` to (block, elements) in place; ``second`` is (block,)."""
+    """Apply the formula of :class:`AdamMini` to ``(block, elements)`` and ``second`` ``(block,)``, in place."""
     wide = widen(params)
     grads = grads.to(wide.dtype)
     first.lerp_(grads, 1 - beta1)
@@ -203,7 +204,7 @@ def vector_update(
     decay: float,
     cautious: bool,
 ) -> None:
-    """The same for tensors of one block each."""
+    """Apply the same formula to tensors of one block each."""
     wide = [widen(p) for p in params]
     grads = [p.grad.to(w.dtype) for p, w in zip(params, wide, strict=True) if p.grad is not None]
     torch._foreach_lerp_(first, grads, 1 - beta1)

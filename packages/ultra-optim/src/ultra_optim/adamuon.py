@@ -26,13 +26,12 @@ class AdaMuon(MuonFamily):
     O = NS(sign(D));  V <- b2 V + (1 - b2) O^2;  P = O / (sqrt(V / (1 - b2^t)) + eps)
     W <- (1 - lr wd) W - lr 0.2 sqrt(r c) P / |P|_F
 
-    so that every step has the root mean square 0.2 lr, about AdamW's.
+    so that the root mean square of every step is 0.2 lr, about that of AdamW.
 
-    Differs from the paper: its algorithm neither looks ahead (``nesterov=False``) nor corrects V for its
-    start; the authors' published code does both. The correction is a factor of the matrix, which its norm
-    takes out again but for the part in eps.
-    Differs from pytorch_optimizer's AdaMuon, which takes no sign and does not look ahead: ``sign=False,
-    nesterov=False`` is its method.
+    Differs from the paper: its algorithm has neither Nesterov momentum (``nesterov=False``) nor bias
+    correction of V; the authors' published code has both. Bias correction multiplies the whole matrix, which
+    the normalisation undoes except in the term with eps.
+    Differs from pytorch_optimizer's AdaMuon, which is ``sign=False, nesterov=False``.
 
     State: 2n. Treats: matrices, AdamW the rest.
 
@@ -43,19 +42,20 @@ class AdaMuon(MuonFamily):
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         momentum: decay rate of the momentum.
         beta2: decay rate of V.
-        nesterov: look ahead.
+        nesterov: use Nesterov momentum.
         sign: orthogonalise the signs of D instead of D.
         ns_steps: Newton-Schulz iterations.
-        ns_eps: added to the norm that the iteration divides by; 0 makes the step independent of it.
-        ns_coefficients: their a, b, c.
-        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        ns_eps: added to the norm that the gradient is divided by; 0 makes the step independent of its size.
+        ns_coefficients: coefficients a, b, c of the iteration.
+        adamw_lr: learning rate of AdamW groups that do not set one; ``lr`` if None.
         betas: decay rates of AdamW's moments.
         eps: added to the denominator, in both parts.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
-        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
-            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+        ValueError: a group has no ``kind``, a parameter of kind ``matrix`` is not a matrix, a hyperparameter
+            is out of range, a parameter is listed twice, a state dict belongs to another optimizer, or a
+            gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -91,7 +91,7 @@ class AdaMuon(MuonFamily):
             "ns_steps": ns_steps,
             "ns_eps": ns_eps,
             "ns_coefficients": ns_coefficients,
-            "adjust_lr_fn": "spectral",  # taken out again by the norm
+            "adjust_lr_fn": "spectral",  # the normalisation undoes it
             "adamw_lr": adamw_lr,
             "betas": betas,
             "eps": eps,
@@ -99,14 +99,16 @@ class AdaMuon(MuonFamily):
         }
         super().__init__(params, defaults)
 
-    def look_ahead(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> None:
+    def update_momentum(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> None:
         """Update the momenta and write their signs to ``directions``."""
-        super().look_ahead(group, params, directions)
+        super().update_momentum(group, params, directions)
         if group["sign"]:
             torch._foreach_sign_(directions)
 
-    def adapt(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> None:
-        """Divide each element by the root of its running square; give each matrix its norm."""
+    def rescale_directions(
+        self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]
+    ) -> None:
+        """Divide each element by the root of its second moment, then set the norm of each matrix."""
         layout = matrix_layout(group)
         by_tensor = dict(zip(params, directions, strict=True))
         for step, same in self.count(params).items():

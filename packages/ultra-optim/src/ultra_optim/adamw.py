@@ -1,4 +1,4 @@
-"""AdamW: torch's own, fused by default."""
+"""AdamW: torch's implementation, fused by default."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ class AdamW(Checked, torch.optim.AdamW):
     m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
     p <- (1 - lr wd) p - lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
 
-    Differs from the paper: the decay is multiplied by the learning rate, as in torch.
-    State of low-precision parameters has their dtype, as in torch: keep weights in float32.
+    Differs from the paper: weight decay is multiplied by the learning rate, as in torch. The state of
+    low-precision parameters has their dtype, as in torch: keep weights in float32.
 
     State: 2n. Treats: everything.
 
     Args:
         params: parameters or groups.
         lr: learning rate.
-        betas: decay rates of the first and second moment, torch's; (0.9, 0.98) is customary for masked
+        betas: decay rates of the first and second moment; torch's default. (0.9, 0.98) is common for masked
             language models.
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
-        amsgrad: divide by the largest second moment so far.
-        fused: one kernel for the whole update; None takes it where all parameters allow it.
+        amsgrad: divide by the root of the largest second moment so far.
+        fused: use one kernel for the whole update; None uses it where all parameters allow it.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -80,29 +80,29 @@ class AdamW(Checked, torch.optim.AdamW):
         }
         check_hyperparameters(AdamW, {**options, "decay_rule": decay_rule})
         self._decay_rule = decay_rule
-        self._held: list[tuple[dict[str, Any], float]] = []
+        self._withheld: list[tuple[dict[str, Any], float]] = []
         super().__init__(params, fused=fused, **options)
         self.defaults["decay_rule"] = decay_rule
         self._attach()
 
     def _attach(self) -> None:
         self.watch_steps()
-        self.register_step_post_hook(lambda optimizer, args, kwargs: optimizer.release())
+        self.register_step_post_hook(lambda optimizer, args, kwargs: optimizer.restore_weight_decay())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up what pickle kept, to which torch's hooks do not belong."""
+        """Restore pickled state; torch does not pickle the hooks."""
         super().__setstate__(state)
         if not self._optimizer_step_pre_hooks:
-            self._decay_rule, self._held = self.defaults["decay_rule"], []
+            self._decay_rule, self._withheld = self.defaults["decay_rule"], []
             self._attach()
 
-    def state_like(
+    def state_spec(
         self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
     ) -> dict[str, Tensor | int]:
-        """Return what torch keeps."""
+        """Return the specification of torch's state."""
         names = self.state_names - {"step"} - (set() if group["amsgrad"] else {"max_exp_avg_sq"})
-        kept: dict[str, Tensor | int] = {name: like(parameter, dtype=parameter.dtype) for name in names}
-        return {"step": like(parameter, (), torch.float32), **kept}
+        spec: dict[str, Tensor | int] = {name: like(parameter, dtype=parameter.dtype) for name in names}
+        return {"step": like(parameter, (), torch.float32), **spec}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group after checking it; see :meth:`ultra_optim.contract.checks.Checked.add_param_group`."""
@@ -110,15 +110,15 @@ class AdamW(Checked, torch.optim.AdamW):
 
     @torch.no_grad()
     def prepare(self) -> None:
-        """Refuse sparse gradients; leave the fused kernel where it would be wrong; decay by other rules."""
-        self.release()
+        """Refuse sparse gradients, avoid the fused kernel where it would be wrong, apply decay rules."""
+        self.restore_weight_decay()
         super().prepare()
         for group in self.param_groups:
             if group["fused"] and not same_layout(group["params"]):
                 group["fused"] = None
             if group["decay_rule"] != "plain":
                 self._decay(group)
-                self._held.append((group, group["weight_decay"]))
+                self._withheld.append((group, group["weight_decay"]))
                 group["weight_decay"] = 0.0  # torch's step must not decay once more
 
     def _decay(self, group: dict[str, Any]) -> None:
@@ -130,7 +130,7 @@ class AdamW(Checked, torch.optim.AdamW):
         if params:
             decay_(params, directions, **decay_numbers(group))
 
-    def release(self) -> None:
-        """Give the groups back the weight decay that torch's step was not to see."""
-        while self._held:
-            group, group["weight_decay"] = self._held.pop()
+    def restore_weight_decay(self) -> None:
+        """Give the groups back the weight decay that was hidden from torch's step."""
+        while self._withheld:
+            group, group["weight_decay"] = self._withheld.pop()

@@ -1,4 +1,4 @@
-"""AdamW with its moments in eight bits."""
+"""AdamW with moments in 8 bits."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from ultra_optim.families.quantised import BLOCK, allocate, dequantize, quantize
 class AdamW8bit(Optimizer):
     """AdamW with block-wise 8-bit moments (Dettmers et al. 2022, arXiv 2110.02861), on CPUs and GPUs.
 
-    The update is AdamW's, computed in float32 from the moments of the step before, which are kept as codes of
-    a dynamic map with one scale for 256 of them: see :mod:`ultra_optim.families.quantised`.
+    The update is that of AdamW, computed in float32 from the moments of the previous step, which are stored
+    as codes of a dynamic map with one scale for every 256 of them: see
+    :mod:`ultra_optim.families.quantised`.
 
     Groups of kind ``embedding`` and tensors of fewer than ``min_8bit_size`` elements keep float32 moments.
 
-    Differs from bitsandbytes: a second moment that is not 0 never becomes 0, which there makes the step of an
-    element explode when its gradient stays away; embeddings are told by the kind of their group; it needs no
-    library of its own.
+    Differs from bitsandbytes: a second moment that is not 0 is never rounded to 0, which makes the step of an
+    element explode there when its gradient vanishes; embeddings are recognised by the kind of their group; it
+    needs no other library.
 
     State: 0.508n. Treats: everything.
 
@@ -44,8 +45,8 @@ class AdamW8bit(Optimizer):
         min_8bit_size: tensors of fewer elements keep float32 moments.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -76,21 +77,21 @@ class AdamW8bit(Optimizer):
         }
         super().__init__(params, defaults, compile=False)
 
-    def state_like(
+    def state_spec(
         self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
     ) -> dict[str, Tensor | int]:
-        """Return what is kept: codes and scales, or moments where there were none."""
-        kept: dict[str, Tensor | int] = {"step": COUNT}
+        """Return the specification of the state: codes and scales, or float32 moments."""
+        spec: dict[str, Tensor | int] = {"step": COUNT}
         for name in ("exp_avg", "exp_avg_sq"):
             if in_codes(group, parameter, saved):
                 codes, scales = allocate(parameter.numel(), torch.device("meta"))
-                kept |= {name: codes.view(parameter.shape), f"{name}_scale": scales}
+                spec |= {name: codes.view(parameter.shape), f"{name}_scale": scales}
             else:
-                kept[name] = like(parameter)
-        return kept
+                spec[name] = like(parameter)
+        return spec
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         beta1, beta2 = group["betas"]
         decay = decay_numbers(group)
         coded = {p for p in params if in_codes(group, p, self.state[p])}
@@ -123,7 +124,7 @@ class AdamW8bit(Optimizer):
 
 
 def in_codes(group: Mapping[str, Any], parameter: Tensor, state: Mapping[str, Any]) -> bool:
-    """Whether moments are, or if there are none will be, kept in eight bits."""
+    """Whether the moments are stored in 8 bits, or will be if there are none yet."""
     if "exp_avg" in state:
         return "exp_avg_scale" in state
     return group.get("kind") != "embedding" and parameter.numel() >= group["min_8bit_size"]

@@ -20,32 +20,32 @@ from ultra_optim.families.adam import KEEP, adam_
 class Adan(Optimizer):
     """Adan (Xie et al. 2022, arXiv 2208.06677).
 
-    d = g - g_before, 0 at the first step
+    d = g - g_previous, 0 at the first step
     m <- b1 m + (1 - b1) g;  n <- b2 n + (1 - b2) d;  v <- b3 v + (1 - b3) (g + b2 d)^2
     u = (m / (1 - b1^t) + b2 n / (1 - b2^t)) / (sqrt(v / (1 - b3^t)) + eps)
     p <- (p - lr u) / (1 + lr wd), or (1 - lr wd) p - lr u with ``no_prox``
 
-    Differs from the paper: betas are decay rates, one minus the paper's, as in the authors' code. Differs
-    from that code: ``p.grad`` is left as it was by ``max_grad_norm``.
+    Differs from the paper: betas are decay rates, one minus those of the paper, as in the authors' code.
+    Differs from that code: ``max_grad_norm`` does not change ``p.grad``.
 
     State: 4n. Treats: everything.
 
     Args:
         params: parameters or groups.
-        lr: learning rate; 5 to 10 times AdamW's are possible.
-        betas: decay rates of the gradient, of its difference, and of the squared look-ahead gradient.
+        lr: learning rate; 5 to 10 times that of AdamW are possible.
+        betas: decay rates of the averages of the gradient, its difference, and the square of g + b2 d.
         eps: added to the denominator.
         weight_decay: multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
         no_prox: decoupled decay as in AdamW instead of the proximal one.
-        max_grad_norm: scale the gradients of all groups to at most this norm before anything else, 0 never;
-            clip here or in the trainer, but in all steps alike, because differences are taken.
+        max_grad_norm: scale the gradients of all groups to at most this norm first; 0 for no limit. Clip
+            either here or in the trainer and in every step, because the method uses differences of gradients.
         compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
             operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient, cautious decay without ``no_prox``.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, a gradient is sparse, or decay is cautious without ``no_prox``.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -84,8 +84,8 @@ class Adan(Optimizer):
         """Add a group after checking it.
 
         Raises:
-            ValueError: see :meth:`ultra_optim.contract.checks.Checked.add_param_group`; or the decay is cautious and
-                proximal at once.
+            ValueError: see :meth:`ultra_optim.contract.checks.Checked.add_param_group`; or decay is cautious
+                and proximal at the same time.
         """
         chosen = {**self.defaults, **param_group}
         if chosen["decay_rule"] == "cautious" and not chosen["no_prox"]:
@@ -93,7 +93,7 @@ class Adan(Optimizer):
         super().add_param_group(param_group)
 
     def prepare(self) -> None:
-        """Refuse sparse gradients; take the norm of all gradients if they are to be clipped."""
+        """Refuse sparse gradients; compute the norm of all gradients if they are to be clipped."""
         super().prepare()
         grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         if grads and any(group["max_grad_norm"] for group in self.param_groups):
@@ -101,7 +101,7 @@ class Adan(Optimizer):
             self._norm = torch.linalg.vector_norm(torch.stack(norms))
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         scale = 1.0
         if group["max_grad_norm"] and self._norm is not None:
             scale = min(1.0, group["max_grad_norm"] / (float(self._norm) + group["eps"]))

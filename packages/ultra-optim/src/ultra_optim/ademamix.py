@@ -23,13 +23,13 @@ class AdEMAMix(Optimizer):
     m1 <- b1 m1 + (1 - b1) g;  m2 <- b3_t m2 + (1 - b3_t) g;  v <- b2 v + (1 - b2) g^2
     u = (m1 / (1 - b1^t) + alpha_t m2) / (sqrt(v / (1 - b2^t)) + eps);  p <- (1 - lr wd) p - lr u
 
-    Over the first T steps alpha_t grows linearly to alpha and b3_t from b1 to b3 so that its half-life,
-    log(1/2) / log(b3_t), grows linearly. The method diverges early without that, so T must be given: the
-    trainer gives ``total_steps``, the number of updates of the run. Both schedules follow the counter in the
-    state, and so does a resumed run.
+    Over the first T steps alpha_t grows linearly to alpha, and b3_t grows from b1 to b3 so that its half-life
+    log(1/2) / log(b3_t) grows linearly. Without this warm-up the method diverges early, so T is required:
+    ultra's trainer passes ``total_steps``, the number of updates of the run. Both schedules follow the
+    counter in the state, also in a resumed run.
 
-    Differs from the paper: nothing. The authors' code has alpha 2 by default; 5 is the paper's smallest and
-    pytorch_optimizer's, which adds no warm-up unless it is given.
+    Differs from the paper: nothing. The default of alpha is 2 in the authors' code; 5 is the smallest value
+    of the paper and the default of pytorch_optimizer, which has no warm-up unless it is requested.
 
     State: 3n. Treats: everything.
 
@@ -41,14 +41,14 @@ class AdEMAMix(Optimizer):
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
         alpha: weight of the slow average.
-        t_alpha_beta3: T; None takes ``total_steps``, 0 has no warm-up.
-        total_steps: updates of the run.
+        t_alpha_beta3: T; ``total_steps`` if None, no warm-up if 0.
+        total_steps: number of updates of the run.
         compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
             operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
-        ValueError: a hyperparameter out of range, neither ``t_alpha_beta3`` nor ``total_steps``, a parameter
-            listed twice, a foreign state dict, a sparse gradient.
+        ValueError: a hyperparameter is out of range, neither ``t_alpha_beta3`` nor ``total_steps`` is given,
+            a parameter is listed twice, a state dict belongs to another optimizer, or a gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -86,19 +86,19 @@ class AdEMAMix(Optimizer):
         """Add a group after checking it.
 
         Raises:
-            ValueError: see :meth:`ultra_optim.contract.checks.Checked.add_param_group`; or nobody says over how many
-                steps the slow average comes in.
+            ValueError: see :meth:`ultra_optim.contract.checks.Checked.add_param_group`; or the length of the
+                warm-up of the slow average is not given.
         """
         chosen = {**self.defaults, **param_group}
         if chosen["t_alpha_beta3"] is None and chosen["total_steps"] is None:
             raise ValueError(
-                "AdEMAMix must know over how many steps its slow average comes in: pass total_steps, "
-                "the updates of the run, or t_alpha_beta3 (0 for no warm-up)"
+                "AdEMAMix needs the length of the warm-up of its slow average: pass total_steps, "
+                "the number of updates of the run, or t_alpha_beta3 (0 for no warm-up)"
             )
         super().add_param_group(param_group)
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         beta1, beta2, beta3 = group["betas"]
         warmup = group["total_steps"] if group["t_alpha_beta3"] is None else group["t_alpha_beta3"]
         for step, same in self.count(params).items():
@@ -118,7 +118,7 @@ class AdEMAMix(Optimizer):
 
 
 def between_half_lives(beta: float, other: float, share: float) -> float:
-    """Return the decay rate whose half-life lies between those of two rates, ``share`` of the way."""
+    """Return the decay rate whose half-life is interpolated between those of two rates, by ``share``."""
     lives = [1 / math.log(b) if b > 0 else 0.0 for b in (beta, other)]  # in units of log(1/2)
     life = (1 - share) * lives[0] + share * lives[1]
     return min(math.exp(1 / life), max(beta, other)) if life else 0.0
@@ -143,7 +143,7 @@ def ademamix_update(
 ) -> None:
     """Apply the formula of :class:`AdEMAMix` to parameters and state in place.
 
-    ``w1`` is 1 - b1 and so on, ``alpha`` the weight of m2 next to m1 before its correction.
+    ``w1`` is 1 - b1 and so on; ``alpha`` is the weight of m2 relative to m1 without bias correction.
     """
     lerp_(slow, grads, w3)
     lerp_(first, grads, w1)

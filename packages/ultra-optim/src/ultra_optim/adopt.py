@@ -1,4 +1,4 @@
-"""ADOPT: Adam that divides by the second moment of the past and so converges with any decay rate of it."""
+"""ADOPT: Adam that divides by the previous second moment and so converges for every decay rate."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from ultra_optim.engine.operations import Number, add_, clamped, clip_, lerp_, s
 class ADOPT(Optimizer):
     """ADOPT (Taniguchi et al. 2024, arXiv 2411.02853), with clipping.
 
-    first step: v <- g^2, and nothing moves; then, with t = 1 at the second step,
+    first step: v <- g^2, and no parameter moves; then, with t = 1 at the second step,
 
     u = clip(g / max(sqrt(v), eps), t^(1/4));  m <- b1 m + (1 - b1) u
     p <- (1 - lr wd) p - lr m;  v <- b2 v + (1 - b2) g^2
 
-    Differs from the paper: nothing in its version 3; the decay is decoupled, which is an option in the
-    authors' code. Differs from pytorch_optimizer's ADOPT, whose t is one more and which decays in the first
-    step too.
+    Differs from the paper: nothing in its version 3; weight decay is decoupled, which is an option of the
+    authors' code.
+    Differs from pytorch_optimizer's ADOPT, whose t is larger by one and which applies weight decay in the
+    first step too.
 
     State: 2n. Treats: everything.
 
@@ -36,13 +37,13 @@ class ADOPT(Optimizer):
         eps: lower bound of the denominator.
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
-        clip: bound the elements of the normalised gradient by t^(1/4).
+        clip: limit the elements of the normalised gradient to t^(1/4).
         compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
             operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -73,7 +74,7 @@ class ADOPT(Optimizer):
         super().__init__(params, defaults, compile=compile)
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group; the first step of each only looks at its gradient."""
+        """Update these parameters of the group; their first step only initialises the second moment."""
         beta1, beta2 = group["betas"]
         for step, same in self.count(params).items():
             moments = self.zeros(same, "exp_avg"), self.zeros(same, "exp_avg_sq")
@@ -117,7 +118,8 @@ def adopt_update(
 ) -> None:
     """Apply the formula of :class:`ADOPT` after its first step to parameters and moments in place.
 
-    ``w1`` is 1 - b1, ``w2`` 1 - b2, ``floor`` the square of eps: the root of the larger is the larger root.
+    ``w1`` is 1 - b1, ``w2`` 1 - b2, ``floor`` the square of eps, because max(sqrt(v), eps) = sqrt(max(v,
+    eps^2)).
     """
     normed = clamped(second, floor)
     torch._foreach_rsqrt_(normed)

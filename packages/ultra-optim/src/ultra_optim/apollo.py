@@ -13,40 +13,41 @@ from ultra_core.contracts import Range
 from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule
-from ultra_optim.engine.draws import normal
+from ultra_optim.engine.seeded_random import normal
 from ultra_optim.families.matrices import ADAMW_STATE
 from ultra_optim.families.stacks import Product, Stack, StackedOptimizer, product
 from ultra_optim.roles.option_aliases import OptionAlias
 
 Projection = Literal["std", "reverse_std", "right", "left"]
-"""Which side of a gradient is projected, in the words of the authors' code."""
+"""Which side of a gradient is projected; the names are those of the authors' code."""
 
-GROWTH = 1.01
-"""How much longer than the last a scaled gradient may be."""
+MAX_GROWTH = 1.01
+"""Largest ratio of the norm of a scaled gradient to that of the previous one."""
 
 
 class APOLLO(StackedOptimizer):
     """APOLLO (Zhu et al. 2025, arXiv 2412.05270).
 
-    Groups of kind ``matrix`` and ``expert``, with G the gradient of one logical matrix (m, n), turned so
-    that m >= n, and P (n, r) normal numbers of variance 1 / r, drawn anew every ``update_interval`` steps:
+    Groups of kind ``matrix`` and ``expert``, with G the gradient of one logical matrix (m, n), transposed if
+    necessary so that m >= n, and P (n, r) normal random numbers of variance 1 / r, redrawn every
+    ``update_interval`` steps:
 
     R = G P;  M <- b1 M + (1 - b1) R;  V <- b2 V + (1 - b2) R^2;  N = M / (sqrt(V) + eps)
-    s_i = |N_i| / |R_i| for each row i;  U = diag(s) G, shortened to 1.01 times the length of the last U
+    s_i = |N_i| / |R_i| for each row i;  U = diag(s) G, its norm limited to 1.01 times that of the last U
     W <- (1 - lr wd) W - lr sqrt(1 - b2^t) / (1 - b1^t) sqrt(scale) U
 
-    With ``scale_type="tensor"`` s is |N| / |R|, one number. ``proj_type`` may project the longer side instead
-    (``reverse_std``), or always the columns (``right``) or the rows (``left``) of G: the scales are those of
-    the side that is left. State is 2 m r + 1 numbers a matrix; P follows
-    from ``seed`` and the step, and one is held for all matrices with the same shorter side. All other groups
+    With ``scale_type="tensor"``, s is the single number |N| / |R|. ``proj_type`` can project the longer side
+    instead (``reverse_std``), or always the columns (``right``) or the rows (``left``) of G; the other side
+    has the scales. The state is 2 m r + 1 numbers for each matrix; P is a function of ``seed`` and the step,
+    and all matrices with the same shorter side share it. All other groups
     (embeddings, heads, norms, biases, gates, routers, convolutions) take AdamW.
 
-    Differs from the paper: nothing. Its rate of 0.01 is for all parameters; the default here suits the AdamW
-    part.
+    Differs from the paper: nothing. Its learning rate of 0.01 is for all parameters; the default here suits
+    the AdamW part.
     Differs from the authors' code: matrices share P where it has the same shape; weight decay comes before
-    the step; a gradient of zeros (an expert without tokens) leaves the length that limits the next one as it
-    was, where theirs makes it 0 and the matrix then starts again from nothing, one hundredth longer a step;
-    state is tensors and numbers.
+    the step; a zero gradient (an expert without tokens) does not change the norm that limits the next update,
+    where theirs sets it to 0, from which the updates of the matrix grow by only one percent a step; the state
+    is tensors and numbers.
 
     State: 2 rank longer + 1. Treats: matrices, AdamW the rest.
 
@@ -58,21 +59,22 @@ class APOLLO(StackedOptimizer):
         eps: added to the denominator, in both parts.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         rank: columns r of P, at most n.
-        update_interval: steps between two draws of P.
-        scale: its square root multiplies the update.
-        scale_type: one s for each row (``channel``) or for the matrix (``tensor``).
+        update_interval: number of steps between two draws of P.
+        scale: the update is multiplied by its square root.
+        scale_type: one scale for each row (``channel``) or one for the matrix (``tensor``).
         proj_type: the side of G that is projected: the shorter one (``std``), the longer one
             (``reverse_std``), columns (``right``) or rows (``left``).
-        scale_front: multiply by the root of ``scale`` before the limit of growth instead of after it, so that
-            a change of ``scale`` comes about as slowly as any other growth.
-        disable_nl: do not limit growth.
-        seed: of the random numbers.
-        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        scale_front: multiply by the root of ``scale`` before the norm-growth limiter instead of after it, so
+            that a change of ``scale`` is limited as well.
+        disable_nl: disable the norm-growth limiter.
+        seed: seed of the random numbers.
+        adamw_lr: learning rate of AdamW groups that do not set one; ``lr`` if None.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
-        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
-            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+        ValueError: a group has no ``kind``, a parameter of kind ``matrix`` is not a matrix, a hyperparameter
+            is out of range, a parameter is listed twice, a state dict belongs to another optimizer, or a
+            gradient is sparse.
     """
 
     option_aliases: ClassVar[Mapping[str, OptionAlias]] = {"update_proj_gap": OptionAlias("update_interval")}
@@ -120,13 +122,13 @@ class APOLLO(StackedOptimizer):
 
     @classmethod
     def matrix_state(cls, group: Mapping[str, Any], rows: int, columns: int) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the moments and of the length of the last update."""
-        kept, projected = (rows, columns) if projects_columns(group, rows, columns) else (columns, rows)
+        """Return the shapes of the moments and of the norm of the last update."""
+        other, projected = (rows, columns) if projects_columns(group, rows, columns) else (columns, rows)
         rank = min(group.get("rank", 1), projected)
-        return {"low_avg": (kept, rank), "low_avg_sq": (kept, rank), "length": (1, 1)}
+        return {"low_avg": (other, rank), "low_avg_sq": (other, rank), "length": (1, 1)}
 
     def direction(self, group: Mapping[str, Any], stack: Stack) -> Product:
-        """Return the gradient times its scales, with Adam's bias correction."""
+        """Return the gradient times its scales and Adam's bias correction."""
         upright = projects_columns(group, *stack.grad.shape[-2:])
         grad = stack.grad if upright else stack.grad.mT
         dims = (-1,) if group.get("scale_type") == "channel" else (-2, -1)
@@ -157,21 +159,21 @@ class APOLLO(StackedOptimizer):
         return first / second.sqrt().add_(group["eps"])
 
     def projection(self, group: Mapping[str, Any], step: int, grad: Tensor) -> Tensor:
-        """Return P; it is held as long as it is the current one."""
+        """Return P, which is cached until the next draw."""
         side = grad.shape[-1]
         rank = min(group.get("rank", 1), side)
         epoch = (step - 1) // group["update_interval"]
-        held: dict[Any, Any] = self.__dict__.setdefault("_projections", {})
+        cache: dict[Any, Any] = self.__dict__.setdefault("_projections", {})
         place = (side, rank, group["seed"], grad.device, grad.dtype)
-        found: tuple[int, Tensor] | None = held.get(place)
-        if found is None or found[0] != epoch:  # other threads may draw it as well; they draw the same
+        found: tuple[int, Tensor] | None = cache.get(place)
+        if found is None or found[0] != epoch:  # several threads may draw it; they draw the same
             projection = normal((side, rank), group["seed"], epoch, like=grad) / math.sqrt(rank)
-            found = held[place] = epoch, projection
+            found = cache[place] = epoch, projection
         return found[1]
 
 
 def projects_columns(group: Mapping[str, Any], rows: int, columns: int) -> bool:
-    """Whether P multiplies a gradient from the right, so that its columns are what is projected."""
+    """Whether P multiplies a gradient from the right and so projects its columns."""
     kind = group["proj_type"]
     return (rows >= columns) == (kind == "std") if kind in ("std", "reverse_std") else kind == "right"
 
@@ -184,7 +186,7 @@ def lengths(matrices: Tensor) -> Tensor:
 def row_lengths(matrices: Tensor) -> Tensor:
     """Return the norm of each row, (batch, rows, 1).
 
-    torch's own is ten times as slow on a CPU where rows are the columns of what lies in memory.
+    ``torch.linalg.vector_norm`` is ten times slower on a CPU for the rows of a transposed matrix.
     """
     if matrices.is_contiguous():
         return torch.linalg.vector_norm(matrices, dim=-1, keepdim=True)
@@ -192,13 +194,14 @@ def row_lengths(matrices: Tensor) -> Tensor:
 
 
 def limit_growth_(scales: Tensor, length: Tensor, last: Tensor) -> None:
-    """Shorten updates to 1.01 times their last length, unless that is 0.
+    """Limit the norms of updates to 1.01 times those of the last updates, unless these are 0.
 
     Args:
-        scales: (batch, rows or 1, 1), the factors of the update.
-        length: (batch, 1, 1), of the update.
-        last: (batch, 1, 1), of the one before; becomes that of the shortened one unless that is 0.
+        scales: ``(batch, rows or 1, 1)``, the factors of the update, changed in place.
+        length: ``(batch, 1, 1)``, its norm.
+        last: ``(batch, 1, 1)``, the norm of the last update; replaced by that of the limited one unless it is
+            0.
     """
-    excess = length.div(GROWTH * last).masked_fill_(last == 0, 1.0).clamp_min_(1.0)
+    excess = length.div(MAX_GROWTH * last).masked_fill_(last == 0, 1.0).clamp_min_(1.0)
     scales.div_(excess)
     last.copy_(torch.where(length > 0, length / excess, last))

@@ -1,4 +1,4 @@
-"""APOLLO with its moments in eight bits."""
+"""APOLLO with moments in 8 bits."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ultra_optim.families.quantised import BLOCK, dequantize, quantize_
 from ultra_optim.families.stacks import Stack
 
 MOMENTS = {"low_avg": True, "low_avg_sq": False}
-"""Whether they have a sign."""
+"""Names of the moments, and whether they are signed."""
 
 
 class APOLLO8bit(APOLLO):
     """APOLLO (Zhu et al. 2025, arXiv 2412.05270) with block-wise 8-bit moments (arXiv 2110.02861).
 
-    The update is APOLLO's, computed from the moments of the step before, which are kept as codes of a dynamic
-    map with one scale for 256 of them: see :mod:`ultra_optim.families.quantised`. State of a matrix of sides
-    m >= n: 2 m r (1 + 4/256) bytes instead of 8 m r. The AdamW part keeps float32: a few vectors, and
-    embeddings and heads, which eight bits harm most.
+    The update is that of APOLLO, computed from the moments of the previous step, which are stored as codes of
+    a dynamic map with one scale for every 256 of them: see :mod:`ultra_optim.families.quantised`. The state
+    of a matrix of sides m >= n is 2 m r (1 + 4/256) bytes instead of 8 m r. The AdamW part keeps float32
+    state: a few vectors, and embeddings and heads, for which 8 bits are least accurate.
 
-    Differs from the paper: its Q-APOLLO quantises the weights and not the moments, which takes a model that
-    is trained in int8; this does not touch the weights.
+    Differs from the paper: its Q-APOLLO quantises the weights instead of the moments and needs a model that
+    is trained in int8; this optimizer does not quantise weights.
 
     State: 0.508 rank longer + 1. Treats: matrices, AdamW the rest.
 
@@ -42,19 +42,20 @@ class APOLLO8bit(APOLLO):
         eps: added to the denominator, in both parts.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         rank: columns r of the projection, at most n.
-        update_interval: steps between two draws of the projection.
-        scale: its square root multiplies the update.
+        update_interval: number of steps between two draws of the projection.
+        scale: the update is multiplied by its square root.
         scale_type: one scale for each row (``channel``) or for the matrix (``tensor``).
         proj_type: the side of G that is projected, see :class:`ultra_optim.apollo.APOLLO`.
-        scale_front: multiply by the root of ``scale`` before the limit of growth instead of after it.
-        disable_nl: do not limit growth.
-        seed: of the random numbers.
-        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        scale_front: multiply by the root of ``scale`` before the norm-growth limiter instead of after it.
+        disable_nl: disable the norm-growth limiter.
+        seed: seed of the random numbers.
+        adamw_lr: learning rate of AdamW groups that do not set one; ``lr`` if None.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
-        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
-            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+        ValueError: a group has no ``kind``, a parameter of kind ``matrix`` is not a matrix, a hyperparameter
+            is out of range, a parameter is listed twice, a state dict belongs to another optimizer, or a
+            gradient is sparse.
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {
@@ -73,14 +74,14 @@ class APOLLO8bit(APOLLO):
 
     @classmethod
     def matrix_state(cls, group: Mapping[str, Any], rows: int, columns: int) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of codes, scales and of the length of the last update."""
+        """Return the shapes of codes and scales and of the norm of the last update."""
         shapes = super().matrix_state(group, rows, columns)
         for name in ("low_avg", "low_avg_sq"):
             shapes[f"{name}_scale"] = (-(-math.prod(shapes[name]) // BLOCK),)
         return shapes
 
     def normed(self, group: Mapping[str, Any], stack: Stack, low: Tensor) -> Tensor:
-        """Update the moments and return N, with moments as they are before they are coded."""
+        """Update the moments and return N, computed from the moments before they are quantised."""
         first, second = (decode(stack, name, signed).to(low.dtype) for name, signed in MOMENTS.items())
         moments = {"low_avg": first, "low_avg_sq": second}
         normed = super().normed(group, attrs.evolve(stack, state=moments), low)
@@ -91,6 +92,6 @@ class APOLLO8bit(APOLLO):
 
 
 def decode(stack: Stack, name: str, signed: bool) -> Tensor:
-    """Return the float32 values of coded moments; each matrix has blocks of its own."""
+    """Return the float32 values of quantised moments; each matrix has its own blocks."""
     pairs = zip(stack[name], stack[f"{name}_scale"], strict=True)
     return torch.stack([dequantize(c.view(-1), s, signed=signed).view(c.shape) for c, s in pairs])

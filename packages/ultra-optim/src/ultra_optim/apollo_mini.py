@@ -1,4 +1,4 @@
-"""APOLLO-Mini: APOLLO in one dimension, with one scale for each matrix."""
+"""APOLLO-Mini: APOLLO of rank 1, with one scale for each matrix."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class APOLLOMini(APOLLO):
 
     U = |N| / |R| G,  R = G P with one random column P;  W <- (1 - lr wd) W - lr c sqrt(scale) U
 
-    c is Adam's bias correction; lengths grow by at most 1.01 a step, as in APOLLO.
+    c is Adam's bias correction. As in APOLLO, the norm of U grows by at most one percent a step.
 
-    Differs from the paper: nothing; from the authors' code as APOLLO does.
+    Differs from the paper: nothing. It differs from the authors' code as APOLLO does.
 
     State: 2 longer + 1. Treats: matrices, AdamW the rest.
 
@@ -31,24 +31,27 @@ class APOLLOMini(APOLLO):
         betas: decay rates of the moments, in both parts.
         eps: added to the denominator, in both parts.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
-        update_interval: steps between two draws of P.
-        scale: its square root multiplies the update.
+        update_interval: number of steps between two draws of P.
+        scale: the update is multiplied by its square root.
         proj_type: the side of G that is projected: the shorter one (``std``), the longer one
             (``reverse_std``), columns (``right``) or rows (``left``).
-        scale_front: multiply by the root of ``scale`` before the limit of growth instead of after it.
-        disable_nl: do not limit growth.
-        seed: of the random numbers.
-        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        scale_front: multiply by the root of ``scale`` before the norm-growth limiter instead of after it.
+        disable_nl: disable the norm-growth limiter.
+        seed: seed of the random numbers.
+        adamw_lr: learning rate of AdamW groups that do not set one; ``lr`` if None.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
-        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
-            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+        ValueError: a group has no ``kind``, a parameter of kind ``matrix`` is not a matrix, a hyperparameter
+            is out of range, a parameter is listed twice, a state dict belongs to another optimizer, or a
+            gradient is sparse.
     """
 
     implied_options: ClassVar[Mapping[str, Implied]] = {
-        "rank": Implied((1,), "the rank of apollo_mini is 1; apollo has a choice of it"),
-        "scale_type": Implied(("tensor",), "apollo_mini has one scale for each matrix; apollo has a choice"),
+        "rank": Implied((1,), "the rank of apollo_mini is 1; apollo has this option"),
+        "scale_type": Implied(
+            ("tensor",), "apollo_mini has one scale for each matrix; apollo has this option"
+        ),
     }
     state_names: ClassVar[frozenset[str]] = APOLLO.state_names
 
@@ -69,7 +72,7 @@ class APOLLOMini(APOLLO):
         adamw_lr: LearningRate | None = None,
         decay_rule: DecayRule = "plain",
     ) -> None:
-        StackedOptimizer.__init__(  # groups without rank and scale_type: APOLLO then has one of each
+        StackedOptimizer.__init__(  # without rank and scale_type, which APOLLO then takes as 1 and tensor
             self,
             params,
             {

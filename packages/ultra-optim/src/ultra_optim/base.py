@@ -190,7 +190,7 @@ def _run_alone(
 
 @contextlib.contextmanager
 def without_autocast(device_types: Iterable[str]) -> Iterator[None]:
-    """Switch autocast off on these types of devices, so that matrix products of a step have their own dtype."""
+    """Switch autocast off on these device types, so that matrix products of a step keep their dtype."""
     with contextlib.ExitStack() as stack:
         for device_type in device_types:
             if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):

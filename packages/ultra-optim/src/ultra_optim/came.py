@@ -1,4 +1,4 @@
-"""CAME: Adafactor with momentum, trusted where it agrees with the update."""
+"""CAME: Adafactor with momentum and a confidence for each element."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule, decay_numbers
 from ultra_optim.families.factored import (
     FactoredOptimizer,
-    Kept,
     Matrices,
+    StateAxes,
     Sums,
-    average_into,
-    clip_to,
+    clip_factor,
     descend_,
     descend_each_,
     inverse_roots,
-    over_rows,
+    map_rows,
     rms_of_each,
     root_mean_square,
     square_sums,
     sums_of,
+    update_averages_,
     widen,
 )
 from ultra_optim.roles.option_aliases import OptionAlias
@@ -42,14 +42,14 @@ class CAME(FactoredOptimizer):
     U = G / sqrt(F(G^2 + eps1));  U <- U / max(1, rms(U) / clip_threshold);  M <- b1 M + (1 - b1) U
     S = F((U - M)^2 + eps2);  W <- (1 - lr wd) W - lr M / sqrt(S)
 
-    with decay rate b2 in the first average and b3 in the second. Tensors of fewer than two dimensions keep
-    the whole second moment and move by M.
+    with decay rate b2 in the first average and b3 in the second. Vectors and scalars keep the whole second
+    moment and are updated by M.
 
-    The averages are not corrected for their start at 0, so that the first updates are several times larger
-    than lr: warm up, and take a rate below AdamW's.
+    The averages have no bias correction, so that the first updates are several times larger than lr: use
+    warm-up, and a smaller learning rate than for AdamW.
 
-    Differs from the paper: nothing. Row blocks and experts are matrices of their own, as they are not in the
-    authors' code, which also treats convolutions by their last two dimensions instead of as one matrix.
+    Differs from the paper: nothing. Row blocks and experts are matrices of their own, unlike in the authors'
+    code, which also treats the last two dimensions of a convolution as a matrix instead of the whole.
 
     State: n + 2 rows + 2 columns. Treats: everything.
 
@@ -63,8 +63,8 @@ class CAME(FactoredOptimizer):
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
     """
 
     option_aliases: ClassVar[Mapping[str, OptionAlias]] = {
@@ -72,7 +72,7 @@ class CAME(FactoredOptimizer):
         "eps2": OptionAlias("eps", part=1),
     }
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(gradient_scale="invariant", whole_tensors=True)
-    shapes: ClassVar[dict[str, Kept]] = {
+    shapes: ClassVar[dict[str, StateAxes]] = {
         "exp_avg": "both",
         "exp_avg_sq_row": "rows",
         "exp_avg_sq_col": "columns",
@@ -105,7 +105,7 @@ class CAME(FactoredOptimizer):
         )
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         numbers = {
             "lr": group["lr"],
             "betas": group["betas"],
@@ -117,7 +117,7 @@ class CAME(FactoredOptimizer):
         def vectors(some: list[Tensor]) -> None:
             vector_update(some, self.zeros(some, "momentum"), self.zeros(some, "variance"), **numbers)
 
-        self.move(group, params, vectors, functools.partial(matrix_update, **numbers))
+        self.update_each(group, params, vectors, functools.partial(matrix_update, **numbers))
 
 
 def matrix_update(
@@ -133,24 +133,24 @@ def matrix_update(
     """Apply the formula of :class:`CAME` to weights and state in place."""
     grad, momentum = matrices.grad, matrices["exp_avg"]
     row, column = matrices["exp_avg_sq_row"], matrices["exp_avg_sq_col"]
-    average_into(square_sums(grad), row, column, 1 - betas[1], eps[0])
+    update_averages_(square_sums(grad), row, column, 1 - betas[1], eps[0])
     a, b = inverse_roots(row, column)
-    a.mul_(clip_to(root_mean_square(grad, a, b), limit))
+    a.mul_(clip_factor(root_mean_square(grad, a, b), limit))
 
-    def follow(g: Tensor, m: Tensor, left: Tensor) -> Sums:
-        off = torch.addcmul(m, widen(g) * left, b, value=-1.0)  # M - U, of which U - new M is -b1
-        m.sub_(off, alpha=1 - betas[0])
-        return sums_of(off.square_())
+    def update_momentum(g: Tensor, m: Tensor, left: Tensor) -> Sums:
+        residual = torch.addcmul(m, widen(g) * left, b, value=-1.0)  # M - U; U - (new M) is -b1 times it
+        m.sub_(residual, alpha=1 - betas[0])
+        return sums_of(residual.square_())
 
-    sums = over_rows(follow, grad, momentum, a)
+    sums = map_rows(update_momentum, grad, momentum, a)
     row, column = matrices["exp_avg_res_row"], matrices["exp_avg_res_col"]
-    average_into(sums, row, column, 1 - betas[2], eps[1], factor=betas[0] ** 2)
+    update_averages_(sums, row, column, 1 - betas[2], eps[1], factor=betas[0] ** 2)
     a, right = inverse_roots(row, column)
 
     def descend(w: Tensor, m: Tensor, left: Tensor) -> None:
         descend_(w, m * left, right, decay=decay, cautious=cautious)
 
-    over_rows(descend, matrices.weight, momentum, a.mul_(lr))
+    map_rows(descend, matrices.weight, momentum, a.mul_(lr))
 
 
 def vector_update(
@@ -165,14 +165,14 @@ def vector_update(
     decay: float,
     cautious: bool,
 ) -> None:
-    """The same for tensors that keep the whole second moment and no confidence."""
+    """Update tensors that keep the whole second moment and have no confidence."""
     grads = [widen(p.grad) for p in params if p.grad is not None]
     squares = torch._foreach_mul(grads, grads)
     torch._foreach_add_(squares, eps[0])
     torch._foreach_lerp_(variances, squares, 1 - betas[1])
     updates = list(torch._foreach_rsqrt(variances))
     torch._foreach_mul_(updates, grads)
-    torch._foreach_mul_(updates, list(clip_to(rms_of_each(updates), limit).unbind()))
+    torch._foreach_mul_(updates, list(clip_factor(rms_of_each(updates), limit).unbind()))
     torch._foreach_lerp_(momenta, updates, 1 - betas[0])
     steps = list(torch._foreach_mul(momenta, lr))
     descend_each_(params, steps, decay=decay, cautious=cautious)

@@ -1,4 +1,4 @@
-"""Cautious AdamW: only the elements move on which momentum and gradient agree."""
+"""Cautious AdamW: only elements whose momentum and gradient have the same sign move."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ultra_optim.engine.operations import Number, lerp_, of_each, square_sum
 from ultra_optim.engine.plain import Pass, Passes
 from ultra_optim.families.adam import KEEP, adam_, adam_numbers, as_number
 
-LEAST_AGREEMENT = 1e-3
-"""Lower bound of the share of agreeing elements that the step is divided by."""
+MIN_AGREEMENT = 1e-3
+"""Lower bound of the fraction of agreeing elements, by which the step is divided."""
 
 
 class CautiousAdamW(Optimizer):
@@ -28,12 +28,12 @@ class CautiousAdamW(Optimizer):
     m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;  a = [m g > 0]
     p <- (1 - lr wd) p - lr a / max(mean(a), 0.001) m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
 
-    The mean is over the elements of a tensor whose gradient is not 0.
+    The mean is taken over the elements of a tensor whose gradient is not 0.
 
-    Differs from the paper: it scales by n / (sum(a) + 1); this is its authors' later AdamW, whose lower bound
-    of the mean is 0.001 too. pytorch_optimizer keeps the paper's. Differs from both: they count elements
-    without gradient as disagreeing, which multiplies the step of the few embedding rows of a batch by up to
-    a thousand; without such elements the three are the same.
+    Differs from the paper: it scales by n / (sum(a) + 1), as pytorch_optimizer does; this is the authors'
+    later AdamW, which has the same lower bound of 0.001.
+    Differs from both: they count elements with zero gradient as disagreeing, which multiplies the step of the
+    few embedding rows in a batch by up to a thousand; without such elements the three are the same.
 
     State: 2n. Treats: everything.
 
@@ -42,18 +42,18 @@ class CautiousAdamW(Optimizer):
         lr: learning rate.
         betas: decay rates of the first and second moment.
         eps: added to the denominator.
-        weight_decay: decoupled, multiplied by the learning rate; not masked.
+        weight_decay: decoupled, multiplied by the learning rate; the mask does not apply to it.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
         compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
             operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
     """
 
     idle_options: ClassVar[Mapping[str, str]] = {
-        "cautious_clip": "the method clips nothing; the share that it divides by is at least 0.001"
+        "cautious_clip": "the method clips nothing; the fraction that it divides by is at least 0.001"
     }
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
         gradient_scale="invariant", state_per_element=2, whole_tensors=True
@@ -81,7 +81,7 @@ class CautiousAdamW(Optimizer):
         super().__init__(params, defaults, compile=compile)
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         beta1, beta2 = group["betas"]
         decay = decay_numbers(group)
         for step, same in self.count(params).items():
@@ -97,10 +97,10 @@ class CautiousAdamW(Optimizer):
 
 
 def step_factors(counts: Tensor) -> Tensor:
-    """Return the factors n / max(a, share of n) for rows of (a, n)."""
+    """Return the factors n / max(a, 0.001 n) for rows of ``(a, n)``."""
     agreeing, moved = counts.unbind(-1)
     moved = moved.clamp(min=1)
-    return moved / torch.maximum(agreeing, LEAST_AGREEMENT * moved)
+    return moved / torch.maximum(agreeing, MIN_AGREEMENT * moved)
 
 
 @compilable
@@ -108,7 +108,7 @@ def agreement(params: list[Tensor], grads: list[Tensor], first: list[Tensor], *,
     """Update m in place.
 
     Returns:
-        for each tensor the sum of a and the number of elements where neither m nor g is 0.
+        for each tensor the sum of a, and the number of elements for which neither m nor g is 0.
     """
     del params
     lerp_(first, grads, w1)
@@ -132,7 +132,7 @@ def cautious_update(
     decay: Number,
     cautious: bool,
 ) -> None:
-    """Update v, decay the parameters and take the masked step, in place."""
+    """Update v, apply weight decay and take the masked step times the factor of each tensor, in place."""
     masked = list(torch._foreach_mul(first, grads))
     torch._foreach_sign_(masked)
     torch._foreach_clamp_min_(masked, 0.0)

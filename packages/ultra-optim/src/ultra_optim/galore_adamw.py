@@ -21,21 +21,22 @@ from ultra_optim.roles.option_aliases import Implied, OptionAlias
 class GaLoreAdamW(StackedOptimizer):
     """GaLore with AdamW (Zhao et al. 2024, arXiv 2403.03507).
 
-    Groups of kind ``matrix`` and ``expert``, with G the gradient of one logical matrix (m, n), turned so
-    that m >= n, and P (n, r) its first right singular vectors, taken anew every ``update_interval`` steps:
+    Groups of kind ``matrix`` and ``expert``, with G the gradient of one logical matrix (m, n), transposed if
+    necessary so that m >= n, and P (n, r) its first right singular vectors, recomputed every
+    ``update_interval`` steps:
 
     R = G P;  M <- b1 M + (1 - b1) R;  V <- b2 V + (1 - b2) R^2
     W <- (1 - lr wd) W - lr scale (M / (1 - b1^t) / (sqrt(V / (1 - b2^t)) + eps)) P^T
 
-    P is on the shorter side, so that the moments are on the longer one, as in the authors' code: state is
-    n r + 2 m r numbers. All other groups (embeddings, heads, norms, biases, gates, routers, convolutions),
-    and matrices with a side above ``max_dim``, take AdamW.
+    P projects the shorter side, so that the moments have the size of the longer one, as in the authors' code:
+    the state is n r + 2 m r numbers. All other groups (embeddings, heads, norms, biases, gates, routers,
+    convolutions) and matrices with a side above ``max_dim`` use AdamW.
 
-    Differs from the paper: signs of singular vectors, which are arbitrary, are those that agree with the
-    previous P, so that moments keep their meaning across a refresh.
+    Differs from the paper: the signs of singular vectors, which are arbitrary, are chosen to agree with the
+    previous P, so that the moments stay valid when P changes.
     Differs from the authors' code: weight decay comes before the step; eps is added after the bias
-    correction, as in AdamW; the singular vectors are eigenvectors of G^T G in float64, the same and
-    faster; state is tensors and numbers instead of a projector object, which ``torch.load`` refuses.
+    correction, as in AdamW; the singular vectors are computed as eigenvectors of G^T G in float64, which is
+    faster; the state is tensors and numbers instead of a projector object, which ``torch.load`` refuses.
 
     State: 2 rank longer + rank shorter. Treats: matrices, AdamW the rest.
 
@@ -47,15 +48,16 @@ class GaLoreAdamW(StackedOptimizer):
         eps: added to the denominator, in both parts.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         rank: columns r of P, at most n.
-        update_interval: steps between two projections; the first step always takes one.
-        scale: factor of the projected update.
-        max_dim: largest side of a matrix that is projected, or None.
-        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        update_interval: number of steps between two computations of P; the first step computes it too.
+        scale: factor of the update.
+        max_dim: longest side of a matrix that is projected; None for no limit.
+        adamw_lr: learning rate of AdamW groups that do not set one; ``lr`` if None.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
-        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
-            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+        ValueError: a group has no ``kind``, a parameter of kind ``matrix`` is not a matrix, a hyperparameter
+            is out of range, a parameter is listed twice, a state dict belongs to another optimizer, or a
+            gradient is sparse.
     """
 
     option_aliases: ClassVar[Mapping[str, OptionAlias]] = {"update_proj_gap": OptionAlias("update_interval")}
@@ -100,13 +102,13 @@ class GaLoreAdamW(StackedOptimizer):
 
     @classmethod
     def matrix_state(cls, group: Mapping[str, Any], rows: int, columns: int) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of projector and moments."""
+        """Return the shapes of the projector and the moments."""
         rank = min(group["rank"], rows, columns)
         low = (rows, rank) if rows >= columns else (rank, columns)
         return {"projector": (min(rows, columns), rank), "low_avg": low, "low_avg_sq": low}
 
     def treats(self, group: Mapping[str, Any], rows: int, columns: int) -> bool:
-        """Whether both sides are within ``max_dim``."""
+        """Whether both sides are at most ``max_dim``."""
         return group["max_dim"] is None or max(rows, columns) <= group["max_dim"]
 
     def direction(self, group: Mapping[str, Any], stack: Stack) -> Product:
@@ -131,12 +133,12 @@ def singular_vectors(grad: Tensor, previous: Tensor) -> Tensor:
     """Return the first right singular vectors of each matrix, as many as ``previous`` has.
 
     Args:
-        grad: (batch, rows, columns) with rows >= columns.
-        previous: (batch, columns, rank), whose directions decide the signs; zeros leave them as they are.
+        grad: ``(batch, rows, columns)`` with rows >= columns.
+        previous: ``(batch, columns, rank)``, which the signs are chosen to agree with; zeros change no sign.
     """
     wide = grad.double()
     peak = wide.abs().amax(dim=(-2, -1), keepdim=True)
-    wide = wide / torch.where(peak > 0, peak, 1.0)  # the squares of tiny gradients must not vanish
+    wide = wide / torch.where(peak > 0, peak, 1.0)  # the squares of tiny gradients would underflow
     vectors = torch.linalg.eigh(wide.mT @ wide).eigenvectors
     first = vectors[..., -previous.shape[-1] :].flip(-1)
     agreement = (first * previous).sum(-2, keepdim=True)

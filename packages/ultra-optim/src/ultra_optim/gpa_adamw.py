@@ -1,4 +1,4 @@
-"""AdamW with generalised primal averaging: a steady average of the weights, under any schedule."""
+"""AdamW with generalised primal averaging: an exponential average of the weights, with any schedule."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class GPAAdamW(AveragedOptimizer):
         z <- z - lr d
         x <- mu_x x + (1 - mu_x) z
 
-    The average x is what to evaluate and save: call ``optimizer.eval()`` before and ``optimizer.train()``
-    after, as with the model; ultra's trainer does. Any schedule of the rate may go with it.
+    The average x is evaluated and saved: call ``optimizer.eval()`` before and ``optimizer.train()`` after, as
+    for the model; ultra's trainer does it. Any learning-rate schedule can be used.
 
-    Differs from the paper: the authors' code has lr 1.0 by default, which no AdamW survives; here it is
-    1e-3. A step at rate 0 is left out, so that nothing moves. Weight decay acts at y.
+    Differs from the paper: the default of lr is 1.0 in the authors' code, with which AdamW diverges; here it
+    is 1e-3. A step with learning rate 0 is skipped and changes nothing. Weight decay is computed at y.
 
     State: 3n. Treats: everything.
 
@@ -39,15 +39,15 @@ class GPAAdamW(AveragedOptimizer):
         betas: decay rates of the first and second moment.
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate.
-        mu_y: weight of the average where gradients are taken.
-        mu_x: how much of the average stays at each update: 1 / (1 - mu_x) updates are remembered.
+        mu_y: weight of the average x in y, the point where gradients are computed.
+        mu_x: decay rate of the average x, which spans about 1 / (1 - mu_x) updates.
         compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
             operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
-        RuntimeError: a step in evaluation mode.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
+        RuntimeError: ``step()`` is called in evaluation mode.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -70,12 +70,12 @@ class GPAAdamW(AveragedOptimizer):
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, {**options, "mu_y": mu_y, "mu_x": mu_x}, compile=compile)
 
-    def weight_of_average(self, group: dict[str, Any]) -> float:
+    def interpolation_weight(self, group: dict[str, Any]) -> float:
         """Return mu_y."""
         return float(group["mu_y"])
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         if group["lr"] == 0:
             return
         beta1, beta2 = group["betas"]
@@ -83,7 +83,7 @@ class GPAAdamW(AveragedOptimizer):
             self.enqueue(
                 gpa_update,
                 same,
-                self.last_steps(same),
+                self.base_iterates(same),
                 self.zeros(same, "exp_avg"),
                 self.zeros(same, "exp_avg_sq"),
                 w1=1 - beta1,
@@ -106,11 +106,11 @@ def gpa_update(
     eps: Number,
     step_size: Number,
     weight_decay: Number,
-    share: Number,
+    w_average: Number,
     step_of_y: Number,
     step_of_z: Number,
 ) -> None:
     """Apply the formula of :class:`GPAAdamW` to y, z, m and v in place; ``w1`` is 1 - b1, ``w2`` 1 - b2."""
     directions = scaled(params, weight_decay)
     adam_(directions, grads, first, second, step_size=step_size, w1=w1, w2=w2, eps=eps)
-    average_(params, last, directions, share=share, step_of_y=step_of_y, step_of_z=step_of_z)
+    average_(params, last, directions, w_average=w_average, step_of_y=step_of_y, step_of_z=step_of_z)

@@ -1,4 +1,4 @@
-"""LAMB: Adam's direction, rescaled to the norm of each weight."""
+"""LAMB: Adam's direction, scaled by the norm of each weight."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class LAMB(Optimizer):
     r = m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + wd p
     p <- p - lr phi r,  phi = |p| / |r|, or 1 where one of the norms is 0
 
-    The norms are those of one weight; of each expert in a stacked expert weight. Tensors of fewer than two
-    dimensions and groups with ``decay`` False have phi = 1, as in the authors' code.
+    The norms are those of one weight, and of each expert in a stacked expert weight. Vectors, scalars and
+    groups with ``decay`` False have phi = 1, as in the authors' code.
 
-    Differs from the paper: nothing in version 5; there is no clipping of gradients inside, which NVIDIA's
-    version adds: leave that to the trainer.
+    Differs from the paper: nothing in version 5. NVIDIA's version also clips gradients; here the trainer does
+    that.
 
     State: 2n. Treats: everything.
 
@@ -39,14 +39,14 @@ class LAMB(Optimizer):
         lr: learning rate.
         betas: decay rates of the first and second moment.
         eps: added to the denominator.
-        weight_decay: added to the direction before it is rescaled.
-        max_trust: upper bound of phi, or None.
+        weight_decay: added to the direction before it is scaled.
+        max_trust: upper bound of phi; None for no bound.
         compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
             operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -72,7 +72,7 @@ class LAMB(Optimizer):
         )
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         beta1, beta2 = group["betas"]
         rescaled = {p for p in params if p.ndim > 1 and group.get("decay", True)}
         for step, same in self.count(params).items():
@@ -134,12 +134,12 @@ def lamb_update(
     eps: Number,
     decay: Number,
 ) -> None:
-    """Take the step of :class:`LAMB` in place: its directions again, which costs less than to keep them."""
+    """Take the step of :class:`LAMB` in place; computing the directions again is faster than storing them."""
     scaled_adam_step_(params, grads, first, second, ratios, step_size=step_size, eps=eps, decay=decay)
 
 
 def trust_ratios(squares: Tensor, limit: float | None = None) -> Tensor:
-    """Return phi = |p| / |r| of rows of such squared norms, or 1 where a norm is 0."""
+    """Return phi = |p| / |r| for rows of (|p|^2, |r|^2); 1 where a norm is 0."""
     weight, direction = squares.sqrt().unbind(-1)
     ratio = torch.where((weight > 0) & (direction > 0), weight / direction, 1.0)
     return ratio if limit is None else ratio.clamp(max=limit)

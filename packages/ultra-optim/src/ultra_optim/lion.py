@@ -1,4 +1,4 @@
-"""Lion: the sign of an interpolated momentum."""
+"""Lion: the sign of an interpolation between momentum and gradient."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Lion(Optimizer):
 
     p <- (1 - lr wd) p - lr sign(b1 m + (1 - b1) g);  m <- b2 m + (1 - b2) g
 
-    Every element moves by exactly lr: take a rate 3 to 10 times smaller than AdamW's and a weight decay
-    larger by as much.
+    Every element moves by exactly lr: use a learning rate 3 to 10 times smaller than for AdamW, and a weight
+    decay that is larger by the same factor.
 
     Differs from the paper: nothing.
 
@@ -30,15 +30,15 @@ class Lion(Optimizer):
     Args:
         params: parameters or groups.
         lr: learning rate.
-        betas: weight of the momentum in the update, and its decay rate.
+        betas: weight of the momentum in the update, and decay rate of the momentum.
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
         compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
             operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -60,7 +60,7 @@ class Lion(Optimizer):
         super().__init__(params, defaults, compile=compile)
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         beta1, beta2 = group["betas"]
         self.enqueue(
             lion_update,

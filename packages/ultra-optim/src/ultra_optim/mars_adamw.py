@@ -1,4 +1,4 @@
-"""MARS-AdamW: AdamW on gradients whose variance a difference of gradients reduces."""
+"""MARS-AdamW: AdamW on variance-reduced gradients."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from ultra_optim.families.experts import each_weight, expert_dims
 
 
 class MARSAdamW(Optimizer):
-    """MARS-AdamW (Yuan et al. 2024, arXiv 2411.10438), the approximate version without a second pass.
+    """MARS-AdamW (Yuan et al. 2024, arXiv 2411.10438), approximate: without a second backward pass.
 
-    c = g + gamma b1 / (1 - b1) (g - g_before);  c <- c / max(1, |c|)
+    c = g + gamma b1 / (1 - b1) (g - g_previous);  c <- c / max(1, |c|)
     m <- b1 m + (1 - b1) c;  v <- b2 v + (1 - b2) c^2
     p <- (1 - lr wd) p - lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
 
-    The norm is that of one tensor; of each expert in a stacked expert weight. Before the first step
-    g_before is 0. Tensors of fewer than two dimensions take AdamW with ``betas_1d`` unless ``optimize_1d``.
+    The norm is that of one tensor, and of each expert in a stacked expert weight. In the first step
+    g_previous is 0. Vectors and scalars use AdamW with ``betas_1d`` unless ``optimize_1d`` is set.
 
-    Differs from the paper: nothing. Differs from the authors' code: it corrects the gradients of tensors of
-    two dimensions alone, and convolutions and stacked experts, of three and more, take AdamW there, as
-    vectors do; its step counter is not in the state dict, so that a resumed run corrects the bias anew;
-    ``lr_1d`` and ``weight_decay_1d``, 0.003 and 0.1 there, are those of the group here unless they are set,
-    and never those of a group that sets its own.
+    Differs from the paper: nothing.
+    Differs from the authors' code: there, only the gradients of two-dimensional tensors are corrected, while
+    convolutions and stacked experts use AdamW like vectors; the step counter is not in the state dict, so
+    that a resumed run repeats the bias correction; ``lr_1d`` and ``weight_decay_1d`` are 0.003 and 0.1. Here
+    they are those of the group unless they are set, and do not apply to groups with a learning rate or weight
+    decay of their own.
 
     State: 3n. Treats: everything, vectors by AdamW.
 
@@ -46,16 +47,16 @@ class MARSAdamW(Optimizer):
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
         gamma: strength of the correction.
-        optimize_1d: correct the gradients of all tensors.
-        lr_1d: learning rate of AdamW; it follows the schedule of the group's.
-        betas_1d: decay rates of AdamW's moments.
-        weight_decay_1d: AdamW's weight decay.
+        optimize_1d: correct the gradients of vectors and scalars too.
+        lr_1d: learning rate of AdamW for vectors; the schedule of ``lr`` applies to it.
+        betas_1d: decay rates of AdamW's moments for vectors.
+        weight_decay_1d: weight decay of AdamW for vectors.
         compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
             operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
-        ValueError: a hyperparameter out of range, ``lr_1d`` with ``lr`` 0, a parameter listed twice, a
-            foreign state dict, a sparse gradient.
+        ValueError: a hyperparameter is out of range, ``lr_1d`` is set while ``lr`` is 0, a parameter is
+            listed twice, a state dict belongs to another optimizer, or a gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(max_update_rms=1.5)
@@ -92,11 +93,11 @@ class MARSAdamW(Optimizer):
         super().__init__(params, defaults, compile=compile)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group after checking it; what it sets itself holds for its vectors too.
+        """Add a group after checking it; ``lr`` and ``weight_decay`` that it sets apply to its vectors too.
 
         Raises:
-            ValueError: see :meth:`ultra_optim.contract.checks.Checked.add_param_group`; or ``lr_1d`` has no share of a
-                learning rate of 0.
+            ValueError: see :meth:`ultra_optim.contract.checks.Checked.add_param_group`; or ``lr_1d`` is set
+                while ``lr`` is 0.
         """
         own = {f"{name}_1d": None for name in ("lr", "weight_decay") if name in param_group}
         group = {**own, **param_group}
@@ -108,17 +109,17 @@ class MARSAdamW(Optimizer):
         group["lr_1d_factor"] = 1.0 if chosen["lr_1d"] is None else chosen["lr_1d"] / chosen["lr"]
         super().add_param_group(group)
 
-    def state_like(
+    def state_spec(
         self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
     ) -> dict[str, Tensor | int]:
-        """Return what is kept: a last gradient only where it is used."""
-        kept = super().state_like(group, parameter, saved)
+        """Return the specification of the state: the previous gradient only where it is used."""
+        kept = super().state_spec(group, parameter, saved)
         if parameter.ndim < 2 and not group["optimize_1d"]:
             del kept["last_grad"]
         return kept
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         beta1, beta2 = group["betas"]
         decay = decay_numbers(group)
         strength = 1 + group["gamma"] * beta1 / (1 - beta1)
@@ -166,7 +167,7 @@ class MARSAdamW(Optimizer):
 def square_of_corrected(
     params: list[Tensor], grads: list[Tensor], previous: list[Tensor], *, strength: Number
 ) -> list[Tensor]:
-    """Return the squared norm of c of :class:`MARSAdamW`, which is g_before + strength (g - g_before)."""
+    """Return the squared norm of c = g_previous + strength (g - g_previous) of each tensor."""
     del params
     return [square_sum(c) for c in lerp(previous, grads, strength)]
 
@@ -183,7 +184,7 @@ def mars_update(
     strength: Number,
     **numbers: Any,
 ) -> None:
-    """Apply the formula of :class:`MARSAdamW` in place, with c times ``scales``; g goes to ``previous``."""
+    """Apply the formula of :class:`MARSAdamW` in place, with c times ``scales``; copy g to ``previous``."""
     corrected = lerp(previous, grads, strength)
     for c, scale in zip(corrected, scales, strict=True):
         c.mul_(scale)

@@ -1,4 +1,4 @@
-"""MARS-M: Muon over variance-reduced gradients."""
+"""MARS-M: Muon on variance-reduced gradients."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ultra_optim.families.orthogonal import QUINTIC, AdjustLR
 
 
 class MARSMuon(MuonFamily):
-    """MARS-M (Liu et al. 2025, arXiv 2510.21800), the approximate version without a second pass.
+    """MARS-M (Liu et al. 2025, arXiv 2510.21800), approximate: without a second backward pass.
 
     Groups of kind ``matrix`` and ``expert``, with G the gradient of one logical matrix:
 
-    C = G + gamma mu / (1 - mu) (G - G_before);  C <- C / max(1, |C|_F);  B <- mu B + (1 - mu) C
+    C = G + gamma mu / (1 - mu) (G - G_previous);  C <- C / max(1, |C|_F);  B <- mu B + (1 - mu) C
 
-    and B, or mu B + (1 - mu) C with ``nesterov``, goes on as in :class:`ultra_optim.Muon`. Before the first
-    step G_before is 0.
+    B, or mu B + (1 - mu) C with ``nesterov``, is then orthogonalised as in :class:`ultra_optim.Muon`. In the
+    first step G_previous is 0.
 
-    Differs from the paper: nothing in its approximate version; the norm is that of a logical matrix, a row
-    block or an expert.
+    Differs from the paper: nothing in its approximate version. The norm is that of one logical matrix, which
+    may be a row block or an expert.
 
     State: 2n. Treats: matrices, AdamW the rest.
 
@@ -39,19 +39,20 @@ class MARSMuon(MuonFamily):
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         momentum: decay rate mu of the momentum.
         gamma: strength of the correction.
-        nesterov: look ahead.
+        nesterov: use Nesterov momentum.
         ns_steps: Newton-Schulz iterations.
-        ns_eps: added to the norm that the iteration divides by; 0 makes the step independent of it.
-        ns_coefficients: their a, b, c.
+        ns_eps: added to the norm that the gradient is divided by; 0 makes the step independent of its size.
+        ns_coefficients: coefficients a, b, c of the iteration.
         adjust_lr_fn: the scale of the step, as for Muon.
-        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        adamw_lr: learning rate of AdamW groups that do not set one; ``lr`` if None.
         betas: decay rates of AdamW's moments.
         eps: added to AdamW's denominator.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
-        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
-            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+        ValueError: a group has no ``kind``, a parameter of kind ``matrix`` is not a matrix, a hyperparameter
+            is out of range, a parameter is listed twice, a state dict belongs to another optimizer, or a
+            gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -94,8 +95,8 @@ class MARSMuon(MuonFamily):
         }
         super().__init__(params, defaults)
 
-    def look_ahead(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> None:
-        """Correct the gradients, update the momenta with them, write the momenta to ``directions``."""
+    def update_momentum(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> None:
+        """Correct the gradients, update the momenta with them, and copy the momenta to ``directions``."""
         strength = group["gamma"] * group["momentum"] / (1 - group["momentum"])
         corrected = [torch.empty_like(d) for d in directions]
         self.run_update(
@@ -125,7 +126,7 @@ def corrected_gradients(
     *,
     strength: float,
 ) -> None:
-    """Write G + strength (G - G_before) to ``corrected`` and G to ``previous``."""
+    """Write G + strength (G - G_previous) to ``corrected`` and G to ``previous``."""
     del params
     copy_(corrected, previous)
     torch._foreach_lerp_(corrected, grads, 1 + strength)
@@ -140,5 +141,5 @@ def momentum_of_corrected(
     corrected: list[Tensor],
     **options: Any,
 ) -> None:
-    """Apply :func:`ultra_optim.families.muon.momentum_update` with C in place of the gradients."""
+    """Apply :func:`ultra_optim.families.muon.momentum_update` to C instead of the gradients."""
     momentum_update(params, corrected, momenta, directions, **options)

@@ -24,13 +24,13 @@ class Muon(MuonFamily):
     The scale s is 0.2 sqrt(max(r, c)) (``match_rms_adamw``), sqrt(max(1, r / c)) (``original``) or
     sqrt(r / c) (``spectral``).
 
-    Each row block of a fused projection and each expert of a stacked weight is a matrix of its own; equal
-    shapes go through one batched iteration, in bfloat16 on GPUs that have it and in float32 elsewhere.
-    All other groups (embeddings, heads, norms, biases, gates, routers, convolutions) take AdamW.
+    Each row block of a fused projection and each expert of a stacked weight is a matrix of its own; matrices
+    of one shape share one batched iteration, in bfloat16 on GPUs that support it and in float32 elsewhere.
+    All other groups (embeddings, heads, norms, biases, gates, routers, convolutions) use AdamW.
 
-    Differs from the paper: the momentum is an average (mu B + (1 - mu) G) instead of a sum, which the
-    normalisation makes the same; the default scale is Moonshot's, whose updates have AdamW's size, so that
-    both parts share one learning rate (``original`` wants about 0.02 and ``adamw_lr``).
+    Differs from the paper: the momentum is an average (mu B + (1 - mu) G) instead of a sum, which makes no
+    difference after the normalisation; the default scale is that of Moonshot, whose updates are as large as
+    AdamW's, so that both parts can share one learning rate (``original`` needs about 0.02 and ``adamw_lr``).
 
     State: n. Treats: matrices, AdamW the rest.
 
@@ -40,19 +40,20 @@ class Muon(MuonFamily):
         lr: learning rate.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         momentum: decay rate mu of the momentum.
-        nesterov: look ahead.
+        nesterov: use Nesterov momentum.
         ns_steps: Newton-Schulz iterations.
-        ns_eps: added to the norm that the iteration divides by; 0 makes the step independent of it.
-        ns_coefficients: their a, b, c.
+        ns_eps: added to the norm that the gradient is divided by; 0 makes the step independent of its size.
+        ns_coefficients: coefficients a, b, c of the iteration.
         adjust_lr_fn: the scale s.
-        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        adamw_lr: learning rate of AdamW groups that do not set one; ``lr`` if None.
         betas: decay rates of AdamW's moments.
         eps: added to AdamW's denominator.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
-        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
-            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+        ValueError: a group has no ``kind``, a parameter of kind ``matrix`` is not a matrix, a hyperparameter
+            is out of range, a parameter is listed twice, a state dict belongs to another optimizer, or a
+            gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(

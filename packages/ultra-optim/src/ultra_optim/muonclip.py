@@ -1,4 +1,4 @@
-"""MuonClip: Muon, and queries and keys whose logits stay below a bound."""
+"""MuonClip: Muon with QK-clip, which limits the attention logits."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ultra_optim.families.orthogonal import QUINTIC, AdjustLR
 from ultra_optim.roles.groups import Modules
 
 NO_MODEL = (
-    "MuonClip must know the attention blocks whose logits it bounds: use "
+    "MuonClip needs the attention blocks whose logits it limits: use "
     "ultra_optim.build('muonclip', model), or pass model=model beside ultra_optim.param_groups(model)"
 )
 NO_TARGET = (
-    "MuonClip finds no attention whose logits it could bound. It needs blocks that record them "
-    "(ultra_core.contracts.RecordsLogits) and whose projections of q and k are trained: of ultra's blocks "
+    "MuonClip finds no attention block whose logits it can limit. It needs blocks that record them "
+    "(ultra_core.contracts.RecordsLogits) and whose projections of q and k are trained; of ultra's blocks: "
     "standard_attn, gqa_attn, gated_softmax_attn, sigmoid_attn, fox_attn, latent_attn and ode, without "
-    "qk_norm, which bounds logits by itself, and without BitNet projections. Use muon for other models"
+    "qk_norm, which limits the logits already, and without BitNet projections. Use muon for other models"
 )
 NOT_RECORDED = (
     "MuonClip: no attention logits were recorded since the last step. Blocks record them in forward passes "
@@ -39,65 +39,67 @@ class MuonClip(MuonFamily):
     """MuonClip (Kimi Team 2025, arXiv 2507.20534): Muon with QK-clip.
 
     After the step of :class:`ultra_optim.Muon`, for every head h whose largest logit S_h over the batches of
-    this step exceeds the bound t, with a the share of the query:
+    this step exceeds the threshold t, with a the share of the query:
 
     gamma_h = min(1, t / S_h);  W_q,h <- gamma_h^a W_q,h;  W_k,h <- gamma_h^(1 - a) W_k,h
 
-    so that the same input gives logits gamma_h times as large. S_h is taken over the pairs of real tokens
-    that attend to each other, positions applied and scaled, before a soft cap and before what a block adds
-    (biases, decays); accumulated batches and the processes of a distributed run count together. Shifts are
-    scaled like their weights.
+    so that the logits of the same input are multiplied by gamma_h. S_h is the maximum over all pairs of real
+    tokens that attend to each other, after positions and scaling and before a soft cap and additive terms
+    (position biases, decays), over accumulated batches and over all processes of a distributed run. Biases of
+    the projections are scaled like their weights.
 
-    Where query heads share a key head it takes the smallest gamma^(1 - a) of its heads, and each query
-    gamma_h over that, so that a query may grow while its logits do not. In latent attention the queries and
-    keys that heads have of their own are scaled so, the rotated query of head h by gamma_h, and the rotated
-    key, which all heads share, not at all.
+    A key head that several query heads share is multiplied by the smallest gamma^(1 - a) of these heads, and
+    each query by gamma_h divided by that factor; a query may grow, but its logits do not. In latent attention
+    this applies to the queries and keys of each head; the rotated query of head h is multiplied by gamma_h,
+    and the rotated key, which all heads share, is not changed.
 
-    Blocks say themselves what is to be scaled (:class:`ultra_core.contracts.RecordsLogits`): softmax and sigmoid
-    attention, ``titan_attn`` without memory and persistent tokens, latent attention, the attention inside
-    ``ode``. Those with QK-norm, whose logits are bounded already, with quantised projections or with frozen
-    ones are left as they are, and so are sparse attention, every other ``titan_attn`` and all that is not
-    attention. From the constructor on the blocks record, which costs a product of queries and keys more;
-    ``block.record_logits(False)`` ends it. Maxima are no state: between steps there are none, and what is
-    saved between the batches of one step forgets those before. With ``build`` there is nothing else to do::
+    Blocks declare which rows are scaled (:class:`ultra_core.contracts.RecordsLogits`): softmax and sigmoid
+    attention, ``titan_attn`` without memory and persistent tokens, latent attention, and the attention inside
+    ``ode``. Not changed are blocks with QK-norm, whose logits are limited already, with quantised or frozen
+    projections, sparse attention, every other ``titan_attn`` and blocks without attention. The constructor
+    switches recording on, which costs one more product of queries and keys; ``block.record_logits(False)``
+    switches it off. Maxima are not part of the state: there are none between steps, and a checkpoint that is
+    saved between the batches of one step loses those of earlier batches. With ``build`` nothing else is
+    needed::
 
         optimizer = ultra_optim.build("muonclip", model, lr=1e-3)
         loss.backward()
         optimizer.step()
 
-    Differs from the paper: momentum as in :class:`ultra_optim.Muon`; grouped heads, which the paper leaves
-    open, as above. S_h is the paper's, the largest logit, not the largest absolute value of its authors'
-    first text. Differs from Megatron-LM: there a group is scaled as a whole by its largest logit. Differs
-    from pytorch_optimizer: there the loop passes the maxima, there is no Nesterov, and a key head that
-    queries share is cut into as many pieces, which breaks up its logits.
+    Differs from the paper: the momentum is that of :class:`ultra_optim.Muon`; grouped heads, which the paper
+    does not mention, are treated as above. S_h is the largest logit as in the paper, not the largest absolute
+    value as in the authors' first publication.
+    Differs from Megatron-LM, which scales a group as a whole by its largest logit.
+    Differs from pytorch_optimizer, where the training loop passes the maxima, there is no Nesterov momentum,
+    and a shared key head is split into one part for each query head, which changes its logits.
 
     State: n. Treats: matrices, AdamW the rest.
 
     Args:
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
             ``ultra_optim.build("muonclip", model)`` does both.
-        model: the module, or several, whose blocks record; ``build`` passes it.
+        model: the module or modules whose blocks record their logits; ``build`` passes it.
         lr: learning rate.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         momentum: decay rate mu of the momentum.
-        nesterov: look ahead.
+        nesterov: use Nesterov momentum.
         ns_steps: Newton-Schulz iterations.
-        ns_eps: added to the norm that the iteration divides by; 0 makes the step independent of it.
-        ns_coefficients: their a, b, c.
+        ns_eps: added to the norm that the gradient is divided by; 0 makes the step independent of its size.
+        ns_coefficients: coefficients a, b, c of the iteration.
         adjust_lr_fn: the scale of the step, as for Muon.
-        qk_clip_threshold: the bound t on logits.
-        qk_clip_alpha: the share a of the query; the rest is the key's.
-        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        qk_clip_threshold: the threshold t of the logits.
+        qk_clip_alpha: the share a of the query; the share of the key is 1 - a.
+        adamw_lr: learning rate of AdamW groups that do not set one; ``lr`` if None.
         betas: decay rates of AdamW's moments.
         eps: added to AdamW's denominator.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
-        ValueError: no model, or none of its blocks has logits to bound; bare tensors, a group without
-            ``kind``, a matrix that is none, a hyperparameter out of range, a parameter listed twice, a
-            foreign state dict, a sparse gradient.
-        RuntimeError: a step for which nothing was recorded.
-        PluginError: what a block says of its rows does not fit its parameters.
+        ValueError: there is no model, or no block whose logits can be limited; a group has no ``kind``, a
+            parameter of kind ``matrix`` is not a matrix, a hyperparameter is out of range, a parameter is
+            listed twice, a state dict belongs to another optimizer, or a gradient is sparse.
+        RuntimeError: no logits were recorded for a step.
+        PluginError: the rows that a block declares do not fit its parameters.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -155,13 +157,13 @@ class MuonClip(MuonFamily):
             raise ValueError(NO_TARGET)
         for target in self.targets:
             target.block.record_logits(True)
-        self._taken: list[tuple[Target, Tensor]] = []
+        self._maxima: list[tuple[Target, Tensor]] = []
 
     def prepare(self) -> None:
-        """Look at the gradients and take the maxima before anything is changed.
+        """Check the gradients and collect the maxima before anything is changed.
 
         Raises:
-            RuntimeError: nothing was recorded in any process, although a block to be clipped has gradients.
+            RuntimeError: no process recorded logits, although a block to be clipped has gradients.
         """
         super().prepare()
         moving = [all(p.grad is not None for p, _ in target.rows) for target in self.targets]
@@ -169,35 +171,35 @@ class MuonClip(MuonFamily):
             target.block.take_max_logits() if moves else None
             for target, moves in zip(self.targets, moving, strict=True)
         ]
-        moves_anywhere, *found = anywhere(
+        moves_anywhere, *found = in_any_process(
             [any(moving), *(m is not None for m in maxima)], self.targets[0].device
         )
         if moves_anywhere and not any(found):
             raise RuntimeError(NOT_RECORDED)
-        self._taken = [
+        self._maxima = [
             (target, target.no_maxima() if m is None else m)
-            for target, m, some in zip(self.targets, maxima, found, strict=True)
-            if some
+            for target, m, recorded in zip(self.targets, maxima, found, strict=True)
+            if recorded
         ]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update all parameters that have a gradient, then scale queries and keys; see the class.
+        """Update all parameters that have a gradient, then scale queries and keys.
 
         Args:
             closure: evaluates the loss and its gradients first.
 
         Returns:
-            what the closure returned, else None.
+            the value of the closure, or None.
 
         Raises:
             ValueError: a gradient is sparse; nothing was changed.
-            RuntimeError: nothing was recorded for this step; nothing was changed.
+            RuntimeError: no logits were recorded for this step; nothing was changed.
         """
         loss = super().step(closure)
         groups = {id(p): group for group in self.param_groups for p in group["params"]}
-        for target, maxima in self._taken:
-            if among_others():
+        for target, maxima in self._maxima:
+            if is_distributed():
                 maxima = maxima.to(target.device, target.dtype)
                 distributed.all_reduce(maxima, distributed.ReduceOp.MAX)
             options = groups[id(target.rows[0][0])]
@@ -209,12 +211,12 @@ class MuonClip(MuonFamily):
                     key_heads=target.key_heads,
                 )
             )
-        self._taken = []
+        self._maxima = []
         return loss
 
 
 class Target(NamedTuple):
-    """A block whose logits are bounded, the rows to scale, each with its parameter, and its key heads."""
+    """A block whose logits are limited: the rows to scale, each with its parameter, and its key heads."""
 
     block: RecordsLogits
     rows: list[tuple[nn.Parameter, LogitRows]]
@@ -222,16 +224,16 @@ class Target(NamedTuple):
 
     @property
     def device(self) -> torch.device:
-        """Where its parameters are."""
+        """The device of its parameters."""
         return self.rows[0][0].device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of maxima on their way between processes."""
+        """The dtype in which processes exchange maxima."""
         return wide_dtype(self.rows[0][0])
 
     def no_maxima(self) -> Tensor:
-        """Return what a process contributes that recorded none: -inf for each head."""
+        """Return the maxima of a process that recorded none: -inf for each head."""
         heads = next(rows.heads for _, rows in self.rows if rows.part != "key")
         return torch.full((heads,), -INFINITY, dtype=self.dtype, device=self.device)
 
@@ -242,14 +244,14 @@ class Target(NamedTuple):
             heads.mul_(factors[rows.part].to(heads.device).view(-1, *[1] * (heads.ndim - 1)))
 
 
-def among_others() -> bool:
-    """Whether this is one of the processes of a distributed run."""
+def is_distributed() -> bool:
+    """Whether this process is part of a distributed run."""
     return distributed.is_available() and distributed.is_initialized()
 
 
-def anywhere(flags: list[bool], device: torch.device) -> list[bool]:
-    """Return which flags are set in any process, so that all of them decide alike what to wait for."""
-    if not among_others():
+def in_any_process(flags: list[bool], device: torch.device) -> list[bool]:
+    """Return which flags are set in any process, so that all processes wait for the same communication."""
+    if not is_distributed():
         return flags
     found = torch.tensor(flags, dtype=torch.int32, device=device)
     distributed.all_reduce(found, distributed.ReduceOp.MAX)
@@ -257,10 +259,10 @@ def anywhere(flags: list[bool], device: torch.device) -> list[bool]:
 
 
 def find_targets(model: Modules) -> Iterator[Target]:
-    """Yield the blocks of a model, or of several modules, that record logits and say what to scale.
+    """Yield the blocks of a model, or of several modules, that record logits and declare rows to scale.
 
     Raises:
-        PluginError: a block names a parameter that it has not, or other rows than it has heads.
+        PluginError: a block names a parameter that does not exist, or its rows do not fit its heads.
     """
     seen: set[int] = set()
     for root in [model] if isinstance(model, nn.Module) else model:
@@ -276,26 +278,26 @@ def _target(block: Any, rows: tuple[LogitRows, ...]) -> Target:
     parameters = dict(block.named_parameters())
     for one in rows:
         if one.parameter not in parameters or len(parameters[one.parameter]) < one.stop:
-            raise PluginError(f"{type(block).__name__}.logit_rows() names rows that it has not: {one}")
+            raise PluginError(f"{type(block).__name__}.logit_rows() names rows that do not exist: {one}")
     heads = {one.heads for one in rows if one.part != "key"}
     groups = {one.heads for one in rows if one.part == "key"}
     if len(heads) != 1 or len(groups) != 1 or next(iter(heads)) % next(iter(groups)):
         raise PluginError(
-            f"{type(block).__name__}.logit_rows() must have queries of H heads and keys of G, G dividing H; "
+            f"{type(block).__name__}.logit_rows() needs queries of H heads and keys of G, G dividing H; "
             f"it has queries of {sorted(heads)} and keys of {sorted(groups)}"
         )
     return Target(block, [(parameters[one.parameter], one) for one in rows], next(iter(groups)))
 
 
 def clip_factors(maxima: Tensor, *, threshold: float, alpha: float, key_heads: int) -> dict[str, Tensor]:
-    """Return the factors of the parts of :class:`ultra_core.contracts.LogitRows`, one a head.
+    """Return the factors of each part of :class:`ultra_core.contracts.LogitRows`, one for each head.
 
     Args:
-        maxima: largest logit of each head ``(H,)``. One that is not finite clips nothing: what overflowed in
-            a forward pass says nothing about the weights.
-        threshold: the bound.
+        maxima: largest logit of each head ``(H,)``. One that is not finite clips nothing, because an overflow
+            in a forward pass need not come from these weights.
+        threshold: the threshold.
         alpha: the share of the query.
-        key_heads: G; each serves ``H / G`` neighbouring heads.
+        key_heads: G; each is shared by ``H / G`` neighbouring query heads.
     """
     gamma = torch.where(maxima.isfinite(), threshold / maxima.clamp(min=threshold), 1.0)
     keys = gamma.unflatten(0, (key_heads, -1)).amin(1) ** (1 - alpha)

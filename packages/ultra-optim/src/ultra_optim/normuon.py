@@ -1,4 +1,4 @@
-"""NorMuon: Muon whose neurons get steps of even size."""
+"""NorMuon: Muon with steps of equal size for all neurons."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ultra_optim.families.muon import MuonFamily
 from ultra_optim.families.orthogonal import QUINTIC, AdjustLR
 
 TINY = 1e-10
-"""Least mean square of a row; a row that never moves stays where it is."""
+"""Lower bound of the mean square of a row, for rows that have no gradient."""
 
 
 class NorMuon(MuonFamily):
@@ -29,10 +29,10 @@ class NorMuon(MuonFamily):
 
     v_i <- b2 v_i + (1 - b2) mean_j O_ij^2;  P_ij = O_ij / sqrt(v_i);  W <- (1 - lr wd) W - lr P |O|_F / |P|_F
 
-    Rows are neurons: each moves by about the same, and the matrix as much as under Muon.
+    Rows are neurons: all of them move by about the same amount, and the matrix as much as with Muon.
 
-    Differs from the paper: the scale is one of Muon's (``match_rms_adamw`` by default, whose constant 0.2 is
-    the paper's). There is no bias correction, as in the authors' code: the norm takes it out.
+    Differs from the paper: the scale is one of Muon's; the default ``match_rms_adamw`` has the constant 0.2
+    of the paper. There is no bias correction, as in the authors' code, because the normalisation removes it.
 
     State: n + rows. Treats: matrices, AdamW the rest.
 
@@ -43,19 +43,20 @@ class NorMuon(MuonFamily):
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         momentum: decay rate of the momentum.
         beta2: decay rate of v.
-        nesterov: look ahead.
+        nesterov: use Nesterov momentum.
         ns_steps: Newton-Schulz iterations.
-        ns_eps: added to the norm that the iteration divides by; 0 makes the step independent of it.
-        ns_coefficients: their a, b, c.
+        ns_eps: added to the norm that the gradient is divided by; 0 makes the step independent of its size.
+        ns_coefficients: coefficients a, b, c of the iteration.
         adjust_lr_fn: the scale of the step, as for Muon.
-        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        adamw_lr: learning rate of AdamW groups that do not set one; ``lr`` if None.
         betas: decay rates of AdamW's moments.
         eps: added to AdamW's denominator.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
-        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
-            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+        ValueError: a group has no ``kind``, a parameter of kind ``matrix`` is not a matrix, a hyperparameter
+            is out of range, a parameter is listed twice, a state dict belongs to another optimizer, or a
+            gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -98,29 +99,31 @@ class NorMuon(MuonFamily):
         }
         super().__init__(params, defaults)
 
-    def state_like(
+    def state_spec(
         self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
     ) -> dict[str, Tensor | int]:
-        """Return what is kept: beside the momentum a number a row."""
-        kept = super().state_like(group, parameter, saved)
-        if "row_avg_sq" in kept:
-            shape = _a_number_a_row(parameter, matrix_layout(group)[parameter][1])
-            kept["row_avg_sq"] = like(parameter, shape)
-        return kept
+        """Return the specification of the state: the momentum and one number for each row."""
+        spec = super().state_spec(group, parameter, saved)
+        if "row_avg_sq" in spec:
+            shape = _row_shape(parameter, matrix_layout(group)[parameter][1])
+            spec["row_avg_sq"] = like(parameter, shape)
+        return spec
 
-    def adapt(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> None:
-        """Divide each row by the root of its running mean square; keep the norm of each matrix."""
+    def rescale_directions(
+        self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]
+    ) -> None:
+        """Divide each row by the root of its averaged mean square, then restore the norm of each matrix."""
         layout = matrix_layout(group)
         for p, direction in zip(params, directions, strict=True):
             if "row_avg_sq" not in self.state[p]:
-                shape = _a_number_a_row(p, layout[p][1])
+                shape = _row_shape(p, layout[p][1])
                 self.state[p]["row_avg_sq"] = torch.zeros(shape, dtype=wide_dtype(p), device=p.device)
-            kept = matrices_in(self.state[p]["row_avg_sq"], *layout[p])
-            for matrix, rows in zip(matrices_in(direction, *layout[p]), kept, strict=True):
-                even_rows_(matrix, rows, beta2=group["beta2"])
+            averages = matrices_in(self.state[p]["row_avg_sq"], *layout[p])
+            for matrix, rows in zip(matrices_in(direction, *layout[p]), averages, strict=True):
+                normalize_rows_(matrix, rows, beta2=group["beta2"])
 
 
-def even_rows_(matrix: Tensor, rows: Tensor, *, beta2: float) -> None:
+def normalize_rows_(matrix: Tensor, rows: Tensor, *, beta2: float) -> None:
     """Apply the formula of :class:`NorMuon` to (batch, rows, columns) and v (batch, rows, 1) in place."""
     before = torch.linalg.vector_norm(matrix, dim=(-2, -1), keepdim=True)
     rows.lerp_(matrix.square().mean(-1, keepdim=True), 1 - beta2)
@@ -129,6 +132,6 @@ def even_rows_(matrix: Tensor, rows: Tensor, *, beta2: float) -> None:
     matrix.mul_(torch.where(after > 0, before / after, 1.0))
 
 
-def _a_number_a_row(p: Tensor, expert_dim: int | None) -> tuple[int, ...]:
+def _row_shape(p: Tensor, expert_dim: int | None) -> tuple[int, ...]:
     columns = max(dim for dim in range(p.ndim) if dim != expert_dim)
     return tuple(1 if dim == columns else size for dim, size in enumerate(p.shape))

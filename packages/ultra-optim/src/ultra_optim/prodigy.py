@@ -23,8 +23,8 @@ from ultra_optim.families.adam import adam_
 class Prodigy(Optimizer):
     """Prodigy (Mishchenko and Defazio 2023, arXiv 2306.06101).
 
-    One distance d for all groups, estimated while it trains; p_0 are the first weights, lr the largest rate
-    of the groups and u a group's rate over it::
+    All groups share one distance d, which is estimated during training; p_0 are the initial weights, lr is
+    the largest learning rate of the groups, and u the learning rate of a group divided by it::
 
         n <- b3 n + (d/d0) d lr <g, p_0 - p>
         s <- b3 s + (d/d0) d lr u g
@@ -32,33 +32,33 @@ class Prodigy(Optimizer):
         d <- max(d, d_coef n / |s|_1), at most growth_rate times as large as before
         p <- p - d' lr u (m / (sqrt(v) + d eps) + wd p),   d' the d before this update
 
-    Leave ``lr`` at 1 and use a schedule that falls (cosine). Rates of roles are multipliers: 0.1 for a role
-    makes its steps a tenth of what d says, as if its weights were measured in a unit ten times larger.
+    Leave ``lr`` at 1 and use a decaying schedule (cosine). Learning rates of roles are multipliers: with 0.1
+    the steps of a role are a tenth of those that d gives.
 
-    Differs from the paper: several rates are possible (the authors' code refuses them); with equal rates it
-    is their algorithm. Weight decay is decoupled.
+    Differs from the paper: groups may have different learning rates, which the authors' code refuses; with
+    equal ones it is their algorithm. Weight decay is decoupled.
 
     State: 4n. Treats: everything.
 
     Args:
         params: parameters or groups.
-        lr: multiplies the estimated step; 1 unless it is unstable.
+        lr: factor of the estimated step size; leave it at 1 unless training is unstable.
         betas: decay rates of the first and second moment.
-        beta3: decay rate of the estimate's sums; None: the root of the second beta.
-        eps: added to the denominator, times d; above 0.
+        beta3: decay rate of the sums of the estimate; the square root of the second beta if None.
+        eps: added to the denominator, multiplied by d; above 0.
         weight_decay: decoupled, multiplied by d and the learning rate.
-        d0: first estimate, far too small on purpose.
-        d_coef: multiplies the estimate; 0.5 or 2 for smaller or larger steps.
-        growth_rate: how many times larger d may become at one update; None: no bound.
-        use_bias_correction: correct the moments for their start; transformers train better with it.
-        safeguard_warmup: leave the rate out of s, for schedules that warm up.
-        slice_p: estimate d from every slice_p-th element; 11 saves nearly half of the memory.
+        d0: initial estimate of d, much too small on purpose.
+        d_coef: factor of the estimate; 0.5 or 2 for smaller or larger steps.
+        growth_rate: largest factor by which d grows in one update; None for no bound.
+        use_bias_correction: correct the bias of the moments; transformers train better with it.
+        safeguard_warmup: leave the learning rate out of s, for schedules with warm-up.
+        slice_p: estimate d from every slice_p-th element; 11 saves nearly half of the state memory.
         compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
             operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -85,28 +85,28 @@ class Prodigy(Optimizer):
     ) -> None:
         moments = {"lr": lr, "betas": betas, "beta3": beta3, "eps": eps, "weight_decay": weight_decay}
         distance = {"d0": d0, "d_coef": d_coef, "growth_rate": growth_rate, "slice_p": slice_p}
-        habits = {"use_bias_correction": use_bias_correction, "safeguard_warmup": safeguard_warmup}
-        super().__init__(params, {**moments, **distance, **habits}, compile=compile)
+        variant = {"use_bias_correction": use_bias_correction, "safeguard_warmup": safeguard_warmup}
+        super().__init__(params, {**moments, **distance, **variant}, compile=compile)
 
-    def state_like(
+    def state_spec(
         self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
     ) -> dict[str, Tensor | int]:
-        """Return what is kept: moments, and p_0 and s of every slice_p-th element."""
-        kept = super().state_like(group, parameter, saved)
+        """Return the specification of the state: the moments, and p_0 and s of every slice_p-th element."""
+        spec = super().state_spec(group, parameter, saved)
         if group["slice_p"] > 1:
-            thinned = (-(-parameter.numel() // group["slice_p"]),)
-            kept |= {name: like(parameter, thinned) for name in ("s", "p0")}
-        return kept
+            sliced = (-(-parameter.numel() // group["slice_p"]),)
+            spec |= {name: like(parameter, sliced) for name in ("s", "p0")}
+        return spec
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; distance and counters are those of the others."""
+        """Add a group; it shares the distance and the counters of the others."""
         super().add_param_group(param_group)
         new, first = self.param_groups[-1], self.param_groups[0]
         for name, start in {"d": new["d0"], "d_max": new["d0"], "d_numerator": 0.0, "k": 0}.items():
             new.setdefault(name, first.get(name, start))
 
     def prepare(self) -> None:
-        """Look at the gradients before anything is changed."""
+        """Check the gradients before anything is changed."""
         super().prepare()
         self._pending: list[tuple[dict[str, Any], list[Tensor], float]] = []
         self._sums: list[Tensor] = []
@@ -118,7 +118,7 @@ class Prodigy(Optimizer):
             self._estimate(before)
             for group, params, step_size in self._pending:
                 self.set_compile(group)
-                self._move(group, params, step_size, before)
+                self._enqueue_step(group, params, step_size, before)
             for group in self.param_groups:
                 group["k"] += 1
         self._pending = []
@@ -128,7 +128,7 @@ class Prodigy(Optimizer):
         return float(max(group["lr"] for group in self.param_groups))
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Take what the gradients of the group say about the distance; its parameters move afterwards."""
+        """Add the gradients of the group to the estimate of the distance; :meth:`finish` moves parameters."""
         beta1, beta2 = group["betas"]
         step_size = group["d"] * group["lr"]
         if group["use_bias_correction"]:
@@ -144,18 +144,18 @@ class Prodigy(Optimizer):
         }
         grads = [p.grad for p in params if p.grad is not None]
         if slice_p == 1:
-            self.enqueue_passes(self._statistics(params, grads, *self._starts(params, slice_p), **numbers))
+            self.enqueue_passes(self._statistics(params, grads, *self._initial(params, slice_p), **numbers))
             return
-        thinned = ([t.detach().flatten()[::slice_p] for t in side] for side in (params, grads))
-        now, slopes = ([t.to(wide_dtype(t)) for t in side] for side in thinned)
-        self.enqueue_passes(self._statistics(now, slopes, *self._starts(params, slice_p), **numbers))
+        sliced = ([t.detach().flatten()[::slice_p] for t in side] for side in (params, grads))
+        values, slopes = ([t.to(wide_dtype(t)) for t in side] for side in sliced)
+        self.enqueue_passes(self._statistics(values, slopes, *self._initial(params, slice_p), **numbers))
 
     def _statistics(self, *columns: Sequence[Tensor], **numbers: float) -> Passes:
         sums = yield Pass.over(prodigy_statistics, *columns, **numbers)
         self._sums += sums
 
-    def _starts(self, params: Sequence[Tensor], slice_p: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Return p_0 and s of every parameter, of every slice_p-th element."""
+    def _initial(self, params: Sequence[Tensor], slice_p: int) -> tuple[list[Tensor], list[Tensor]]:
+        """Return p_0 and s of every parameter, for every slice_p-th element."""
         for p in params:
             if "p0" not in self.state[p]:
                 start = p.detach().to(wide_dtype(p), copy=True)
@@ -165,7 +165,7 @@ class Prodigy(Optimizer):
         return [self.state[p]["p0"] for p in params], [self.state[p]["s"] for p in params]
 
     def _estimate(self, before: float) -> None:
-        """Update the distance of all groups; one synchronisation on an accelerator."""
+        """Update the distance of all groups; this synchronises once with an accelerator."""
         first = self.param_groups[0]
         beta1, beta2 = first["betas"]
         beta3 = math.sqrt(beta2) if first["beta3"] is None else first["beta3"]
@@ -188,8 +188,10 @@ class Prodigy(Optimizer):
         for group in self.param_groups:
             group["d"], group["d_max"], group["d_numerator"] = distance, largest, numerator
 
-    def _move(self, group: dict[str, Any], params: list[Tensor], step_size: float, before: float) -> None:
-        """Update the moments with the distance before, and step."""
+    def _enqueue_step(
+        self, group: dict[str, Any], params: list[Tensor], step_size: float, before: float
+    ) -> None:
+        """Update the moments with the previous distance, and take the step."""
         beta1, beta2 = group["betas"]
         self.enqueue(
             prodigy_update,

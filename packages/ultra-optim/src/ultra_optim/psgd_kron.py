@@ -1,4 +1,4 @@
-"""PSGD Kron: a Kronecker preconditioner fitted by stochastic gradient descent on a Lie group."""
+"""PSGD Kron: a Kronecker-factored preconditioner, fitted by gradient descent on a Lie group."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ultra_core.contracts import Range
 from ultra_optim.contract.checks import INFINITY, Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule
-from ultra_optim.engine.draws import normal
+from ultra_optim.engine.seeded_random import normal
 from ultra_optim.families.matrices import ADAMW_STATE
 from ultra_optim.families.stacks import Stack, StackedOptimizer
 from ultra_optim.families.triangular import gram, subtract_product_, triangular_product
@@ -23,28 +23,28 @@ class PSGDKron(StackedOptimizer):
     """PSGD with Kronecker factors (Li 2018, arXiv 1512.04202; 2022, arXiv 2211.04422).
 
     Groups of kind ``matrix`` and ``expert``, with G the gradient of one logical matrix, M its average with
-    decay rate ``momentum``, corrected for its start at 0, and Q_L, Q_R upper triangular:
+    decay rate ``momentum`` and bias correction, and Q_L, Q_R upper triangular:
 
     W <- (1 - lr wd) W - lr U,  U = Q_L^T Q_L M Q_R^T Q_R, times min(1, 1.1 / rms(U))
 
-    Now and then, with a random normal V as large as M:  A = Q_L M Q_R^T,  B = Q_L^(-T) V Q_R^(-1),
+    In some steps, with normal random numbers V of the shape of M:  A = Q_L M Q_R^T,  B = Q_L^(-T) V Q_R^(-1),
     Q_L <- Q_L - precond_lr triu(A A^T - B B^T) Q_L / |A A^T + B B^T|,
     Q_R <- Q_R - precond_lr triu(A^T A - B^T B) Q_R / |A^T A + B^T B|,  spectral norms by a lower bound
 
-    An update comes whenever the sum of p over the steps passes an integer, where p is 1 for ``anneal_start``
-    steps and then falls by exp(-``anneal_decay``) a step to ``min_update_probability``. A side above
-    ``max_size_triangular`` has a diagonal Q. Every hundredth update the two factors are brought to the same
-    largest element. All other groups (embeddings, heads, norms, biases, gates, routers, convolutions) take
-    AdamW. The best rate is about a third of AdamW's.
+    Q is updated whenever the sum of p over the steps passes an integer, where p is 1 for ``anneal_start``
+    steps and then decays by the factor exp(-``anneal_decay``) a step to ``min_update_probability``. A side
+    above ``max_size_triangular`` has a diagonal Q. In every hundredth update both factors are rescaled to the
+    same largest element. All other groups (embeddings, heads, norms, biases, gates, routers, convolutions)
+    use AdamW. The best learning rate is about a third of AdamW's.
 
-    The random numbers follow from ``seed``, the step and the shape alone: runs repeat and resume exactly, and
-    it does not matter which other parameters there are. Matrices of one shape share them.
+    The random numbers are a function of ``seed``, the step and the shape: runs repeat and resume exactly,
+    whatever other parameters there are. Matrices of one shape share them.
 
     Differs from the paper: as in the authors' current code the factors are fitted to the momentum instead of
     the gradient, and the intervals between updates are deterministic.
-    Differs from kron_torch: the damping noise that an update adds to the momentum does not reach the step;
-    factors are balanced at every hundredth update instead of at random ones; what is drawn and counted
-    follows from the state; vectors take AdamW.
+    Differs from kron_torch: the damping noise that an update of Q adds to the momentum does not reach the
+    step; the factors are balanced in every hundredth update instead of in random ones; random numbers and
+    counters follow from the state; vectors use AdamW.
 
     State: n + rows^2 + columns^2. Treats: matrices, AdamW the rest.
 
@@ -52,23 +52,24 @@ class PSGDKron(StackedOptimizer):
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
             ``ultra_optim.build("psgd_kron", model)`` does both.
         lr: learning rate.
-        momentum: decay rate of the average that is preconditioned.
+        momentum: decay rate of the averaged gradient, which is preconditioned.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
-        min_update_probability: p at the end.
-        anneal_start: steps with p = 1.
-        anneal_decay: how fast p falls after them.
-        precond_lr: rate of the updates of Q.
-        precond_init_scale: Q_L and Q_R start as the square root of this number on the diagonal.
-        max_size_triangular: largest side with a triangular factor.
-        seed: of the random numbers.
-        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        min_update_probability: final value of p.
+        anneal_start: number of steps with p = 1.
+        anneal_decay: decay rate of p after them.
+        precond_lr: learning rate of Q.
+        precond_init_scale: square of the initial diagonal of Q_L and Q_R.
+        max_size_triangular: longest side with a triangular factor.
+        seed: seed of the random numbers.
+        adamw_lr: learning rate of AdamW groups that do not set one; ``lr`` if None.
         betas: decay rates of AdamW's moments.
         eps: added to AdamW's denominator.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
-        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
-            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+        ValueError: a group has no ``kind``, a parameter of kind ``matrix`` is not a matrix, a hyperparameter
+            is out of range, a parameter is listed twice, a state dict belongs to another optimizer, or a
+            gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(matrix=True, max_update_rms=1.1)
@@ -121,8 +122,8 @@ class PSGDKron(StackedOptimizer):
         )
         return {"momentum_buffer": (rows, columns), "left": left, "right": right}
 
-    def first_state(self, group: Mapping[str, Any], name: str, state: Tensor) -> None:
-        """Start the factors as a multiple of the identity."""
+    def init_state(self, group: Mapping[str, Any], name: str, state: Tensor) -> None:
+        """Initialise the factors as a multiple of the identity."""
         if name != "momentum_buffer":
             diagonal = state.diagonal(dim1=-2, dim2=-1) if state.ndim == 3 else state
             diagonal.fill_(group["precond_init_scale"] ** 0.5)
@@ -140,7 +141,7 @@ class PSGDKron(StackedOptimizer):
             if updates % 100 == 0:
                 balance_(left, right)
             noise = normal(average.shape[1:], group["seed"], stack.step, like=average)
-            update_factors_(left, right, average, noise, rate=group["precond_lr"])
+            update_factors_(left, right, average, noise, lr=group["precond_lr"])
         for factor, transposed in ((left, False), (right, True)):
             side = average.mT if transposed else average
             side = apply(factor, apply(factor, side), transposed=True)
@@ -150,7 +151,7 @@ class PSGDKron(StackedOptimizer):
 
 
 def updates_until(step: int, start: int, decay: float, least: float) -> int:
-    """Return how many updates of the factors there are in the first ``step`` steps."""
+    """Return the number of updates of the factors in the first ``step`` steps."""
     steps = max(0, step - start)
     falling = min(steps, math.floor(-math.log(least) / decay))
     geometric = math.exp(-decay) * math.expm1(-decay * falling) / math.expm1(-decay)
@@ -158,13 +159,13 @@ def updates_until(step: int, start: int, decay: float, least: float) -> int:
 
 
 def apply(factor: Tensor, matrix: Tensor, *, transposed: bool = False) -> Tensor:
-    """Return factor matrix, or factor^T matrix; a vector stands for a diagonal matrix."""
+    """Return factor @ matrix, or factor^T @ matrix; a vector is a diagonal matrix."""
     if factor.ndim == 3:
         return triangular_product(factor, matrix, transposed=transposed)
     return factor.unsqueeze(-1) * matrix
 
 
-def update_factors_(left: Tensor, right: Tensor, average: Tensor, noise: Tensor, *, rate: float) -> None:
+def update_factors_(left: Tensor, right: Tensor, average: Tensor, noise: Tensor, *, lr: float) -> None:
     """Apply the update of Q_L and Q_R of :class:`PSGDKron` in place."""
     damping = average.abs().mean(dim=(-2, -1), keepdim=True) * torch.finfo(torch.float32).eps ** 0.5
     damped = average + damping * noise
@@ -174,22 +175,22 @@ def update_factors_(left: Tensor, right: Tensor, average: Tensor, noise: Tensor,
         if factor.ndim == 3:
             first, second = gram(one), gram(other)
             bound = spectral_bound(first + second).clamp_min_(torch.finfo(factor.dtype).tiny)
-            subtract_product_(factor, first.sub_(second).triu_().mul_(rate / bound))
+            subtract_product_(factor, first.sub_(second).triu_().mul_(lr / bound))
         else:
             first, second = one.square().sum(-1), other.square().sum(-1)
             bound = (first + second).amax(-1, keepdim=True).clamp_min_(torch.finfo(factor.dtype).tiny)
-            factor.sub_((first - second).mul_(rate / bound) * factor)
+            factor.sub_((first - second).mul_(lr / bound) * factor)
 
 
 def unapply(factor: Tensor, matrix: Tensor) -> Tensor:
-    """Return factor^(-T) matrix."""
+    """Return factor^(-T) @ matrix."""
     if factor.ndim == 3:
         return torch.linalg.solve_triangular(factor.mT, matrix, upper=False)
     return matrix / factor.unsqueeze(-1)
 
 
 def spectral_bound(matrices: Tensor) -> Tensor:
-    """Return a lower bound of the spectral norm of symmetric matrices, (batch, 1, 1)."""
+    """Return a lower bound of the spectral norm of symmetric matrices, ``(batch, 1, 1)``."""
     peak = matrices.abs().amax(dim=(-2, -1), keepdim=True)
     scaled = matrices / torch.where(peak > 0, peak, 1.0)
     longest = scaled.square().sum(-2).argmax(-1)
@@ -200,7 +201,7 @@ def spectral_bound(matrices: Tensor) -> Tensor:
 
 
 def balance_(left: Tensor, right: Tensor) -> None:
-    """Give both factors the same largest element; their product stays."""
+    """Rescale both factors to the same largest element without changing their product."""
     peaks = [factor.flatten(1).abs().amax(-1) for factor in (left, right)]
     ratio = (peaks[1] / peaks[0]).sqrt_()
     left.mul_(ratio.view(-1, *[1] * (left.ndim - 1)))

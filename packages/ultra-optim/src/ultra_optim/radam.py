@@ -1,4 +1,4 @@
-"""RAdam: Adam whose adaptive rate waits until its variance is known."""
+"""RAdam: Adam with a rectified adaptive learning rate."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class RAdam(Optimizer):
     rho_max = 2 / (1 - b2) - 1;  rho = rho_max - 2 t b2^t / (1 - b2^t)
     r = sqrt((rho - 4) (rho - 2) rho_max / ((rho_max - 4) (rho_max - 2) rho))
     p <- (1 - lr wd) p - lr r m / (1 - b1^t) sqrt(1 - b2^t) / (sqrt(v) + eps)  where rho > 5
-    p <- (1 - lr wd) p - lr m / (1 - b1^t)  in the steps before (the first 5 with b2 = 0.999)
+    p <- (1 - lr wd) p - lr m / (1 - b1^t)  elsewhere (the first 5 steps with b2 = 0.999)
 
-    Needs no warm-up. The first steps are as long as the gradient is: clip it where it is steep.
+    Needs no warm-up. The first steps are proportional to the gradient: clip large gradients.
 
-    Differs from the paper: the threshold is 5 as in the authors' code and torch, the paper has 4; the decay
-    is decoupled, which ``torch.optim.RAdam`` does only with ``decoupled_weight_decay=True``. Differs from
-    pytorch_optimizer's RAdam, which moves and decays nothing before the threshold.
+    Differs from the paper: the threshold of rho is 5 as in the authors' code and torch, 4 in the paper;
+    weight decay is decoupled, in ``torch.optim.RAdam`` only with ``decoupled_weight_decay=True``.
+    Differs from pytorch_optimizer's RAdam, which leaves parameters as they are below the threshold.
 
     State: 2n. Treats: everything.
 
@@ -43,8 +43,8 @@ class RAdam(Optimizer):
             operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(state_per_element=2, max_update_rms=1.1)
@@ -71,7 +71,7 @@ class RAdam(Optimizer):
         super().__init__(params, defaults, compile=compile)
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         beta1, beta2 = group["betas"]
         decay = decay_numbers(group)
         for step, same in self.count(params).items():

@@ -1,4 +1,4 @@
-"""Schedule-free AdamW: a running average of the steps in place of a learning-rate schedule."""
+"""Schedule-free AdamW: an average of the iterates replaces the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from ultra_optim.families.averaging import AveragedOptimizer, average_, average_
 class ScheduleFreeAdamW(AveragedOptimizer):
     """Schedule-free AdamW (Defazio et al. 2024, "The Road Less Scheduled", arXiv 2405.15682).
 
-    With the gradient g at y = (1 - b1) z + b1 x and gamma the rate after its warm-up::
+    With the gradient g at y = (1 - b1) z + b1 x and the learning rate gamma, warm-up included::
 
         v <- b2 v + (1 - b2) g^2
         d = g / (sqrt(v / (1 - b2^t)) + eps) + wd y
         z <- z - gamma d
         x <- (1 - c) x + c z,   c = w_t / sum w,   w_t = t^r (largest gamma so far)^weight_lr_power
 
-    The average x is what to evaluate and save: call ``optimizer.eval()`` before and ``optimizer.train()``
-    after, as with the model; ultra's trainer does. Leave the schedule constant: the average replaces it, and
-    ``warmup_steps`` warms up inside.
+    The average x is evaluated and saved: call ``optimizer.eval()`` before and ``optimizer.train()`` after, as
+    for the model; ultra's trainer does it. Use a constant schedule, which the average replaces;
+    ``warmup_steps`` is the warm-up.
 
-    Differs from the paper: the moment is corrected for its start, as in the authors' code; a step at rate 0
-    is left out instead of averaged, so that nothing moves; training mode is the first one. Weight decay acts
-    at y.
+    Differs from the paper: the second moment has bias correction, as in the authors' code; a step with
+    learning rate 0 is skipped instead of averaged and changes nothing; the optimizer starts in training mode.
+    Weight decay is computed at y.
 
     State: 2n. Treats: everything.
 
     Args:
         params: parameters or groups.
-        lr: learning rate, 1 to 10 times AdamW's.
+        lr: learning rate, 1 to 10 times that of AdamW.
         betas: weight of the average in y, above 0, and decay rate of the second moment.
         eps: added to the denominator.
         weight_decay: decoupled, multiplied by the learning rate.
-        warmup_steps: updates over which the rate rises linearly.
-        r: power of the update's number in the weights of the average.
-        weight_lr_power: power of the rate in them.
+        warmup_steps: number of updates in which the learning rate increases linearly.
+        r: power of the step number in the weights of the average.
+        weight_lr_power: power of the learning rate in these weights.
         compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
             operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
-        RuntimeError: a step in evaluation mode.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
+        RuntimeError: ``step()`` is called in evaluation mode.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -80,17 +80,17 @@ class ScheduleFreeAdamW(AveragedOptimizer):
         super().__init__(params, {**options, **average}, compile=compile)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, with its own average."""
+        """Add a group, which has its own average."""
         super().add_param_group(param_group)
         for name, start in {"k": 0, "weight_sum": 0.0, "lr_max": 0.0}.items():
             self.param_groups[-1].setdefault(name, start)
 
-    def weight_of_average(self, group: dict[str, Any]) -> float:
+    def interpolation_weight(self, group: dict[str, Any]) -> float:
         """Return b1."""
         return float(group["betas"][0])
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         if group["lr"] == 0:
             return
         group["k"] += 1
@@ -102,10 +102,10 @@ class ScheduleFreeAdamW(AveragedOptimizer):
             self.enqueue(
                 schedulefree_update,
                 same,
-                self.last_steps(same),
+                self.base_iterates(same),
                 self.zeros(same, "exp_avg_sq"),
                 **direction_numbers(step, beta2=group["betas"][1], eps=group["eps"]),
-                **average_numbers(lr, self.weight_of_average(group), weight / group["weight_sum"]),
+                **average_numbers(lr, self.interpolation_weight(group), weight / group["weight_sum"]),
                 weight_decay=group["weight_decay"],
             )
 
@@ -121,7 +121,7 @@ def schedulefree_update(
     eps: Number,
     step_size: Number,
     weight_decay: Number,
-    share: Number,
+    w_average: Number,
     step_of_y: Number,
     step_of_z: Number,
 ) -> None:
@@ -129,4 +129,4 @@ def schedulefree_update(
     directions = scaled(params, weight_decay)
     first = [g.clone() for g in grads]  # the kernel writes to the tensors in place of first moments
     adam_(directions, grads, first, second, step_size=step_size, w1=KEEP, w2=w2, eps=eps)
-    average_(params, last, directions, share=share, step_of_y=step_of_y, step_of_z=step_of_z)
+    average_(params, last, directions, w_average=w_average, step_of_y=step_of_y, step_of_z=step_of_z)

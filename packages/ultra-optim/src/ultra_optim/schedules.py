@@ -1,9 +1,9 @@
 """Learning-rate schedules: factories of functions from the step to a factor; no torch here.
 
-``factory(total_steps, warmup_steps, ...)`` returns ``factor(step)``, with which
-``torch.optim.lr_scheduler.LambdaLR`` multiplies every group's own rate. Steps count updates from 0, so
-``factor(0)`` scales the first update. Warm-up is (step + 1) / (warmup_steps + 1): unlike the schedules of
-transformers, whose first factor is 0, no update is wasted. Beyond ``total_steps`` the last factor stays.
+``factory(total_steps, warmup_steps, ...)`` returns ``factor(step)``, by which
+``torch.optim.lr_scheduler.LambdaLR`` multiplies the learning rate of every group. Steps count updates from 0,
+so ``factor(0)`` applies to the first update. The warm-up is (step + 1) / (warmup_steps + 1): no update is
+wasted, unlike in transformers, where the first factor is 0. After ``total_steps`` the last factor is used.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ Schedule = Callable[[int], float]
 
 
 def constant(total_steps: TotalSteps, warmup_steps: Steps = 0) -> Schedule:
-    """The factor is 1 at every step; ``warmup_steps`` has no effect, as in transformers.
+    """Return the factor 1 for every step; ``warmup_steps`` has no effect, as in transformers.
 
     Raises:
-        UltraError: a number out of range.
+        UltraError: a number is out of range.
     """
     _check(constant, total_steps=total_steps, warmup_steps=warmup_steps)
     return lambda step: 1.0
 
 
 def linear_warmup_then_constant(total_steps: TotalSteps, warmup_steps: Steps = 0) -> Schedule:
-    """Rise linearly during the warm-up, then 1.
+    """Increase linearly during the warm-up, then stay at 1.
 
     Raises:
-        UltraError: a number out of range, or a warm-up longer than the run.
+        UltraError: a number is out of range, or the warm-up is longer than the run.
     """
     _check(linear_warmup_then_constant, total_steps=total_steps, warmup_steps=warmup_steps)
     return lambda step: _warmup(step, warmup_steps)
 
 
 def cosine(total_steps: TotalSteps, warmup_steps: Steps = 0, min_ratio: Ratio = 0.0) -> Schedule:
-    """Rise linearly, then fall along half a cosine (arXiv 1608.03983, no restarts).
+    """Increase linearly, then decay along half a cosine (arXiv 1608.03983, without restarts).
 
     factor = min_ratio + (1 - min_ratio) (1 + cos(pi x)) / 2,  x = (step - warmup) / (total - warmup)
 
     Args:
-        total_steps: updates of the run.
-        warmup_steps: updates of the warm-up, part of the total.
-        min_ratio: the factor at the end.
+        total_steps: number of updates of the run.
+        warmup_steps: number of updates of the warm-up, included in the total.
+        min_ratio: the final factor.
 
     Raises:
-        UltraError: a number out of range, or a warm-up longer than the run.
+        UltraError: a number is out of range, or the warm-up is longer than the run.
     """
     _check(cosine, total_steps=total_steps, warmup_steps=warmup_steps, min_ratio=min_ratio)
 
@@ -78,14 +78,14 @@ def wsd(
     With x from 0 to 1 over the decay: ``sqrt`` 1 - sqrt(x), ``linear`` 1 - x, ``cosine`` (1 + cos(pi x)) / 2.
 
     Args:
-        total_steps: updates of the run.
-        warmup_steps: updates of the warm-up, part of the total.
-        decay_ratio: part of the total that the decay takes.
-        min_ratio: the factor at the end.
-        shape: form of the decay.
+        total_steps: number of updates of the run.
+        warmup_steps: number of updates of the warm-up, included in the total.
+        decay_ratio: length of the decay as a fraction of the total.
+        min_ratio: the final factor.
+        shape: shape of the decay.
 
     Raises:
-        UltraError: a number out of range, or warm-up and decay together longer than the run.
+        UltraError: a number is out of range, or warm-up and decay are longer than the run.
     """
     _check(
         wsd,

@@ -1,4 +1,4 @@
-"""Scion: steepest descent in a norm of its own for every kind of weight."""
+"""Scion: steepest descent in a norm that depends on the kind of weight."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ultra_optim.families.orthogonal import QUINTIC, orthogonalize_
 
 Radius = Annotated[float, Range(gt=0, lt=INFINITY)]
 
-ENDS = frozenset({"embedding", "head"})
-"""Kinds of weights that meet the vocabulary."""
+VOCABULARY_KINDS = frozenset({"embedding", "head"})
+"""Kinds of weights with one row for each token of the vocabulary."""
 
 EPSILON = 1e-8
 """Added to root mean squares, as in the authors' code."""
@@ -29,42 +29,44 @@ class Scion(MatrixOptimizer):
 
     M <- (1 - momentum) M + momentum G;  W <- (1 - lr) W - lr radius lmo(M)
 
-    with the minimiser over the unit ball of a norm that suits the kind of weight, M = U S V^T of (r, c):
+    where lmo, the linear minimisation oracle, is the minimiser over the unit ball of a norm that depends on
+    the kind of weight, with M = U S V^T of shape (r, c):
 
     - matrices and experts: sqrt(r / c) U V^T (spectral, by Newton-Schulz), radius ``radius``;
     - embeddings and heads: sign(M) / c, radius ``radius_ends``;
-    - all others (biases, norms, gates, routers, convolutions): M over its root mean square, radius
+    - all others (biases, norms, gates, routers, convolutions): M divided by its root mean square, radius
       ``radius_vectors``.
 
-    Weights stay inside their balls: W <- (1 - lr) W is part of the method, so that there is no other decay.
-    ``unconstrained`` leaves it out. A step changes what a matrix or a head computes by as much at any width,
-    so that their rates carry over from narrow to wide models; a step of a table moves its rows by a root mean
-    square of lr ``radius_ends`` / c, less in wider models.
+    Weights stay inside their balls: W <- (1 - lr) W is part of the method and there is no other weight decay;
+    ``unconstrained`` omits it. A step changes the output of a matrix or a head by the same amount at any
+    width, so that learning rates transfer from narrow to wide models; a step moves the rows of a table by a
+    root mean square of lr ``radius_ends`` / c, which is less in wider models.
 
-    Differs from the paper: all tables (words, positions, types), tied to a head or not, take the norm of
-    heads, which is the authors' choice for one weight in both places. Their norm for a table that is an input
-    alone, M over the root mean square of each row, moves rows equally far at any width; such a table keeps
-    its speed here if its ``radius_ends`` grows with c. Norms, biases and convolutions, which its models lack
-    or train otherwise, take the root-mean-square norm; momentum is the authors' 0.1 of their experiments
-    instead of 1.
+    Differs from the paper: all embedding tables (words, positions, types), tied to a head or not, use the
+    norm of heads, which the authors use for tied weights. Their norm for a table that is only an input, M
+    divided by the root mean square of each row, moves rows equally far at any width; here ``radius_ends``
+    would have to grow with c for that. Norms, biases and convolutions, which the models of the paper lack or
+    train differently, use the root-mean-square norm; the default of ``momentum`` is 0.1 as in the authors'
+    experiments instead of 1.
 
     State: n. Treats: everything, norms by kind.
 
     Args:
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
             ``ultra_optim.build("scion", model)`` does both.
-        lr: learning rate; it should fall to 0.
-        momentum: weight of the new gradient, one minus the customary momentum.
-        radius: of the ball of hidden matrices.
-        radius_ends: of the balls of embeddings and heads.
-        radius_vectors: of the balls of all others.
+        lr: learning rate; it should decay to 0.
+        momentum: weight of the new gradient, one minus the usual momentum.
+        radius: radius of the ball of hidden matrices.
+        radius_ends: radius of the balls of embeddings and heads.
+        radius_vectors: radius of the balls of all other parameters.
         ns_steps: Newton-Schulz iterations.
-        ns_eps: added to the norm that the iteration divides by; 0 makes the step independent of it.
-        unconstrained: do not decay the weights.
+        ns_eps: added to the norm that the gradient is divided by; 0 makes the step independent of its size.
+        unconstrained: omit the weight decay of the method.
 
     Raises:
-        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
-            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+        ValueError: a group has no ``kind``, a parameter of kind ``matrix`` is not a matrix, a hyperparameter
+            is out of range, a parameter is listed twice, a state dict belongs to another optimizer, or a
+            gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -95,21 +97,21 @@ class Scion(MatrixOptimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, **radii, **rest})
 
     def update_matrices(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these matrices of the group."""
+        """Update these matrices of the group."""
         self.update_others(group, params)
 
     def update_others(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters in the norm of their kind."""
+        """Update these parameters in the norm of their kind."""
         for batch in batches(params):
             directions = [torch.empty_like(p, dtype=wide_dtype(p)) for p in batch]
             momenta = self.zeros(batch, "momentum_buffer")
             self.run_update(average_update, batch, momenta, directions, momentum=group["momentum"])
             step = self._minimise(group, batch, directions) * group["lr"]
-            keep = 1.0 if group["unconstrained"] else 1 - group["lr"]
-            self.run_update(approach, batch, directions, step=step, keep=keep)
+            shrinkage = 1.0 if group["unconstrained"] else 1 - group["lr"]
+            self.run_update(step_towards, batch, directions, step=step, shrinkage=shrinkage)
 
     def _minimise(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> float:
-        """Replace the directions by those of length 1 in the norm of the kind; return the radius."""
+        """Replace the directions by those of unit norm for the kind; return the radius."""
         kind = group["kind"]
         if kind in MATRIX_KINDS:
             layout = matrix_layout(group)
@@ -117,15 +119,15 @@ class Scion(MatrixOptimizer):
             spectral(pieces, group["ns_steps"], group["ns_eps"])
             return float(group["radius"])
         for direction in directions:
-            if kind in ENDS and direction.ndim == 2:
+            if kind in VOCABULARY_KINDS and direction.ndim == 2:
                 direction.sign_().div_(direction.shape[1])
             else:
                 direction.div_(root_mean_square(direction).add_(EPSILON))
-        return float(group["radius_ends" if kind in ENDS else "radius_vectors"])
+        return float(group["radius_ends" if kind in VOCABULARY_KINDS else "radius_vectors"])
 
 
 def spectral(pieces: list[Tensor], steps: int, eps: float = 0.0) -> None:
-    """Replace every (batch, rows, columns) view by sqrt(rows / columns) times its polar factor."""
+    """Replace every ``(batch, rows, columns)`` view by sqrt(rows / columns) times its polar factor."""
     orthogonalize_(pieces, steps=steps, coefficients=QUINTIC, adjust_lr_fn="spectral", eps=eps)
 
 
@@ -147,9 +149,9 @@ def average_update(
     torch._foreach_copy_(directions, momenta)
 
 
-def approach(
-    params: list[Tensor], grads: list[Tensor], directions: list[Tensor], *, step: float, keep: float
+def step_towards(
+    params: list[Tensor], grads: list[Tensor], directions: list[Tensor], *, step: float, shrinkage: float
 ) -> None:
-    """W <- keep W - step d, in place."""
-    torch._foreach_mul_(params, keep)
+    """W <- shrinkage W - step d, in place."""
+    torch._foreach_mul_(params, shrinkage)
     torch._foreach_add_(params, directions, alpha=-step)

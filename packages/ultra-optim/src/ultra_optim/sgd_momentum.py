@@ -20,10 +20,10 @@ class SGDMomentum(Optimizer):
     g <- g + wd p;  b <- momentum b + (1 - dampening) g, b = g at the first step;  p <- p - lr b
     with ``nesterov``: p <- p - lr (g + momentum b)
 
-    The weight decay is coupled: it is part of the gradient that the momentum averages.
+    Weight decay is coupled: it is added to the gradient before the momentum.
 
-    Differs from the paper: Sutskever et al. multiply the gradient by the learning rate before it enters
-    the momentum; here, as in torch, after.
+    Differs from the paper: Sutskever et al. multiply the gradient by the learning rate before it enters the
+    momentum; here, as in torch, after.
 
     State: n. Treats: everything.
 
@@ -31,15 +31,15 @@ class SGDMomentum(Optimizer):
         params: parameters or groups.
         lr: learning rate.
         momentum: decay rate of the momentum.
-        dampening: part of the gradient that does not enter the momentum.
-        weight_decay: coupled L2 term.
-        nesterov: look ahead; needs momentum and no dampening.
+        dampening: fraction of the gradient that is left out of the momentum.
+        weight_decay: coupled weight decay (L2 regularisation).
+        nesterov: use Nesterov momentum; requires ``momentum`` above 0 and no dampening.
         compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
             operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -67,7 +67,7 @@ class SGDMomentum(Optimizer):
         super().__init__(params, {**options, "nesterov": nesterov}, compile=compile)
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         numbers = {"lr": group["lr"], "weight_decay": group["weight_decay"]}
         if group["momentum"] == 0:
             self.enqueue(descend, params, **numbers)

@@ -1,4 +1,4 @@
-"""Shampoo: roots of Kronecker factors precondition the momentum, Adam gives the length."""
+"""Shampoo: momentum preconditioned by roots of Kronecker factors, with grafting from Adam."""
 
 from __future__ import annotations
 
@@ -26,39 +26,40 @@ class Shampoo(StackedOptimizer):
     L <- b L + (1 - b) G G^T;  R <- b R + (1 - b) G^T G;  M <- b1 M + (1 - b1) G,  b = shampoo_beta
     U = L^(-1/4) M R^(-1/4);  W <- (1 - lr wd) W - lr U |A| / |U|,  A Adam's direction with b1 and b2
 
-    With b = 1 L and R are sums, as in the first paper. Before a root is taken, matrix_eps times the largest
-    eigenvalue is added to all. The roots are taken at step ``start_preconditioning_step`` and every
-    ``precondition_frequency`` steps after it; the direction before is A. With ``grafting="none"`` U keeps its
-    length, M, L and R corrected for their start at 0. All other groups (embeddings, heads, norms, biases,
-    gates, routers, convolutions) take AdamW.
+    With b = 1, L and R are sums, as in the first paper. Before a root is computed, matrix_eps times the
+    largest eigenvalue is added to all eigenvalues. The roots are computed at step
+    ``start_preconditioning_step`` and every ``precondition_frequency`` steps after it; before that the
+    direction is A. With ``grafting="none"`` U keeps its norm, with bias correction of M, L and R. All other
+    groups (embeddings, heads, norms, biases, gates, routers, convolutions) take AdamW.
 
     Differs from the paper: momentum, averages instead of sums, grafting and blocks are those of the
-    distributed form, the relative eps that of Anil et al. (arXiv 2002.09018).
-    Differs from the distributed form: the roots wait for some gradients and are then kept for some steps,
-    where its code defaults to roots at each step and no grafting; blocks are of equal size; the roots come
-    from eigendecompositions in float64.
+    distributed form, the relative eps is that of Anil et al. (arXiv 2002.09018).
+    Differs from the distributed form: the first roots are computed after some steps and reused for several
+    steps, where its code by default computes roots at every step and has no grafting; blocks have equal size;
+    the roots are computed by eigendecompositions in float64.
 
     State: 2n + 2 rows^2 + 2 columns^2. Treats: matrices, AdamW the rest.
 
     Args:
         params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
             ``ultra_optim.build("shampoo", model)`` does both.
-        lr: learning rate; with grafting of AdamW's size.
-        betas: decay rates of momentum and Adam's second moment, in both parts.
+        lr: learning rate; with grafting about that of AdamW.
+        betas: decay rates of the momentum and of Adam's second moment, in both parts.
         eps: added to Adam's denominator, in both parts.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         shampoo_beta: decay rate of L and R; 1 for sums.
-        matrix_eps: added to eigenvalues, relative to the largest.
-        precondition_frequency: steps between two computations of the roots.
-        start_preconditioning_step: the step of the first.
-        max_preconditioner_dim: rows and columns of the largest block.
-        grafting: whose length the update takes.
-        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        matrix_eps: added to the eigenvalues, relative to the largest one.
+        precondition_frequency: number of steps between two computations of the roots.
+        start_preconditioning_step: step of the first computation.
+        max_preconditioner_dim: largest number of rows and columns of a block.
+        grafting: method whose norm the update takes.
+        adamw_lr: learning rate of AdamW groups that do not set one; ``lr`` if None.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
-        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
-            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+        ValueError: a group has no ``kind``, a parameter of kind ``matrix`` is not a matrix, a hyperparameter
+            is out of range, a parameter is listed twice, a state dict belongs to another optimizer, or a
+            gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -105,7 +106,7 @@ class Shampoo(StackedOptimizer):
 
     @classmethod
     def matrix_state(cls, group: Mapping[str, Any], rows: int, columns: int) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of momentum, Adam's second moment, L, R and their roots."""
+        """Return the shapes of the momentum, Adam's second moment, L, R and their roots."""
         return {
             "momentum": (rows, columns),
             "graft_sq": (rows, columns),
@@ -115,13 +116,13 @@ class Shampoo(StackedOptimizer):
             "right_root": (columns, columns),
         }
 
-    def cut(self, group: Mapping[str, Any], matrix: Tensor) -> list[Tensor]:
-        """Cut matrices into blocks of nearly equal size, none too large."""
+    def split_blocks(self, group: Mapping[str, Any], matrix: Tensor) -> list[Tensor]:
+        """Split matrices into blocks of nearly equal size within ``max_preconditioner_dim``."""
         rows, columns = (-(-size // group["max_preconditioner_dim"]) for size in matrix.shape[-2:])
         return [b for r in matrix.tensor_split(rows, dim=1) for b in r.tensor_split(columns, dim=2)]
 
     def direction(self, group: Mapping[str, Any], stack: Stack) -> Tensor:
-        """Return the momentum between the roots, with the length of Adam's direction."""
+        """Return the preconditioned momentum with the norm of Adam's direction."""
         beta, grad = group["shampoo_beta"], stack.grad
         for name, side in (("left", grad), ("right", grad.mT)):
             stack[name].mul_(beta).add_(side @ side.mT, alpha=1 - beta if beta < 1 else 1.0)
@@ -133,10 +134,10 @@ class Shampoo(StackedOptimizer):
             betas=group["betas"],
             eps=group["eps"],
         )
-        late = stack.step - group["start_preconditioning_step"]
-        if late < 0:
+        steps_since_start = stack.step - group["start_preconditioning_step"]
+        if steps_since_start < 0:
             return graft
-        if late % group["precondition_frequency"] == 0:
+        if steps_since_start % group["precondition_frequency"] == 0:
             correction = 1 - beta**stack.step if beta < 1 else 1.0
             refresh(stack, correction, group["matrix_eps"])
         average = stack["momentum"] / (1 - group["betas"][0] ** stack.step)
@@ -148,7 +149,7 @@ class Shampoo(StackedOptimizer):
 
 
 def refresh(stack: Stack, correction: float, eps: float) -> None:
-    """Take the roots of L and R, divided by ``correction``, anew."""
+    """Recompute the roots of L and R, divided by ``correction``."""
     for name in ("left", "right"):
         stack[f"{name}_root"].copy_(inverse_fourth_root(stack[name] / correction, eps))
 

@@ -20,26 +20,26 @@ from ultra_optim.families.stacks import Stack, StackedOptimizer
 class SOAP(StackedOptimizer):
     """SOAP (Vyas et al. 2025, arXiv 2409.11321).
 
-    Groups of kind ``matrix`` and ``expert``, with G the gradient of one logical matrix and s one step less
-    than the count, because the first step only sets up L, R and their eigenvectors and moves nothing:
+    Groups of kind ``matrix`` and ``expert``, with G the gradient of one logical matrix and s the step number
+    minus one, because the first step only initialises L, R and their eigenvectors and moves nothing:
 
     G' = Q_L^T G Q_R;  M <- b1 M + (1 - b1) G';  V <- b2 V + (1 - b2) G'^2
     W <- (1 - lr wd) W - lr Q_L (M / (1 - b1^s) / (sqrt(V / (1 - b2^s)) + eps)) Q_R^T
     L <- b L + (1 - b) G G^T;  R <- b R + (1 - b) G^T G,  b = shampoo_beta
 
-    Every ``precondition_frequency`` steps the columns of Q_L are sorted by their share of L, the rows of V
-    with them, and Q_L <- qr(L Q_L); Q_R likewise; M is rotated into the new basis. A side above
-    ``max_precond_dim`` is not rotated. All other groups (embeddings, heads, norms, biases, gates, routers,
-    convolutions) take AdamW.
+    Every ``precondition_frequency`` steps the columns of Q_L are sorted by the diagonal of Q_L^T L Q_L, the
+    rows of V in the same order, and Q_L <- qr(L Q_L); Q_R likewise; M is rotated into the new basis. A side
+    above ``max_precond_dim`` is not rotated. All other groups (embeddings, heads, norms, biases, gates,
+    routers, convolutions) take AdamW.
 
-    The size of the gradient does not matter, but while L or R lacks rank (a narrow matrix in its first steps)
-    its eigenvectors of eigenvalue 0 are arbitrary, and the step depends on them.
+    The step does not depend on the scale of the gradient. While L or R is rank-deficient (a narrow matrix in
+    its first steps), its eigenvectors of eigenvalue 0 are arbitrary, and the step depends on them.
 
-    Differs from the paper: as the authors' code does, the first step is skipped, M is kept rotated and V is
+    Differs from the paper: as in the authors' code, the first step is skipped, M is stored rotated, and V is
     sorted but not rotated.
     Differs from the authors' code: weight decay comes before the step; eps is added after the bias
-    correction, as in AdamW; M is rotated when the basis changes instead of there and back at every step,
-    the same with fewer products; vectors take AdamW with betas of its own.
+    correction, as in AdamW; M is rotated when the basis changes instead of back and forth in every step, with
+    the same result and fewer products; vectors use AdamW with betas of its own.
 
     State: 2n + 2 rows^2 + 2 columns^2. Treats: matrices, AdamW the rest.
 
@@ -50,16 +50,17 @@ class SOAP(StackedOptimizer):
         betas: decay rates of the moments.
         eps: added to the denominator, in both parts.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
-        shampoo_beta: decay rate of L and R; None takes the second of ``betas``.
-        precondition_frequency: steps between two changes of the basis.
-        max_precond_dim: largest side that is rotated.
-        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
-        adamw_betas: decay rates of AdamW groups that set no ``betas``.
+        shampoo_beta: decay rate of L and R; the second of ``betas`` if None.
+        precondition_frequency: number of steps between two changes of the basis.
+        max_precond_dim: longest side that is rotated.
+        adamw_lr: learning rate of AdamW groups that do not set one; ``lr`` if None.
+        adamw_betas: decay rates of the moments of AdamW groups that do not set ``betas``.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
-        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
-            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+        ValueError: a group has no ``kind``, a parameter of kind ``matrix`` is not a matrix, a hyperparameter
+            is out of range, a parameter is listed twice, a state dict belongs to another optimizer, or a
+            gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(matrix=True, max_update_rms=1.1, idle_first_step=True)
@@ -100,7 +101,7 @@ class SOAP(StackedOptimizer):
 
     @classmethod
     def matrix_state(cls, group: Mapping[str, Any], rows: int, columns: int) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of moments, L, R and their bases; an empty one for a side that is too long."""
+        """Return the shapes of moments, L, R and their bases; they are empty for a side that is too long."""
         left, right = (n if n <= group["max_precond_dim"] else 0 for n in (rows, columns))
         return {
             "rotated_avg": (rows, columns),
@@ -140,19 +141,19 @@ class SOAP(StackedOptimizer):
 
 
 def rotate(matrix: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Return left^T matrix right; an empty basis is the identity."""
+    """Return left^T @ matrix @ right; an empty basis is the identity."""
     matrix = left.mT @ matrix if left.numel() > 0 else matrix
     return matrix @ right if right.numel() > 0 else matrix
 
 
 def rotate_back(matrix: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Return left matrix right^T; an empty basis is the identity."""
+    """Return left @ matrix @ right^T; an empty basis is the identity."""
     matrix = left @ matrix if left.numel() > 0 else matrix
     return matrix @ right.mT if right.numel() > 0 else matrix
 
 
 def refresh(stack: Stack) -> None:
-    """Change both bases by one power iteration; sort V and rotate M with them."""
+    """Update both bases by one power iteration; sort V and rotate M accordingly."""
     average = rotate_back(stack["rotated_avg"], stack["left_basis"], stack["right_basis"])
     squares = stack["rotated_avg_sq"]
     for name, dim in (("left", -2), ("right", -1)):

@@ -1,4 +1,4 @@
-"""Sophia: momentum over a clipped estimate of the curvature."""
+"""Sophia: momentum divided by an estimate of the curvature, clipped."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ class Sophia(Optimizer):
 
         m <- b1 m + (1 - b1) g
         p <- (1 - lr wd) p - lr clip(m / max(rho h, eps), -1, 1)
-        now and then:  h <- b2 h + (1 - b2) n g'^2
+        every ``update_period`` steps:  h <- b2 h + (1 - b2) n g'^2
 
-    g' is the gradient of the mean loss of n predictions against labels that were drawn from the model's own
-    predictions: one more forward and backward pass. The optimizer cannot do it alone. After the first step
-    and every ``update_period`` steps from there on, :attr:`curvature_due` is true and :meth:`curvature_step`
-    must be called before the next step; ultra's trainer does so. In a loop of your own::
+    g' is the gradient of the mean loss of n predictions against labels that are sampled from the predictions
+    of the model. It needs one more forward and backward pass, which the optimizer cannot run alone: after the
+    first step and every ``update_period`` steps from then on, :attr:`curvature_due` is true and
+    :meth:`curvature_step` must be called before the next step. ultra's trainer does it. In your own loop::
 
         optimizer.step()
         if optimizer.curvature_due:
-            optimizer.curvature_step(sampled)  # backward of the mean loss on drawn labels; returns n
+            optimizer.curvature_step(sampled)  # backward of the mean loss on sampled labels; returns n
 
     Differs from the paper: the first estimate comes after the first step instead of after ``update_period``
-    steps, which with h = 0 are steps of the sign of m; n, the authors' ``bs``, is counted by the pass itself.
+    steps, which with h = 0 are sign descent; n, called ``bs`` by the authors, is counted in the pass itself.
 
     State: 2n. Treats: everything.
 
     Args:
         params: parameters or groups.
-        lr: learning rate; every element moves by at most it. About half of AdamW's.
-        betas: decay rates of momentum and curvature.
-        rho: larger means fewer clipped elements; aim at 10 to 50 % unclipped.
-        update_period: steps between estimates of the curvature.
-        eps: least denominator.
+        lr: learning rate, the largest movement of an element; about half of AdamW's.
+        betas: decay rates of the momentum and of the curvature.
+        rho: factor of the curvature; larger values clip fewer elements. Aim at 10 to 50 % unclipped elements.
+        update_period: number of steps between two estimates of the curvature.
+        eps: smallest denominator.
         weight_decay: decoupled, multiplied by the learning rate.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
         compile: None runs C loops on a CPU with a C compiler, True requires compiled code, False runs torch
             operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
-        RuntimeError: a step although the curvature is due.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
+        RuntimeError: ``step()`` is called while an estimate of the curvature is due.
     """
 
     option_aliases: ClassVar[Mapping[str, OptionAlias]] = {"update_k": OptionAlias("update_period")}
@@ -84,7 +84,7 @@ class Sophia(Optimizer):
         )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, which counts its steps and notes the last that an estimate followed."""
+        """Add a group, which counts its steps and records the step of its last curvature estimate."""
         super().add_param_group(param_group)
         for name in ("steps", "estimated_at"):
             self.param_groups[-1].setdefault(name, 0)
@@ -99,20 +99,20 @@ class Sophia(Optimizer):
         )
 
     def prepare(self) -> None:
-        """Look at the gradients, and whether curvature is missing, before anything is changed.
+        """Check the gradients, and that no curvature estimate is due, before anything is changed.
 
         Raises:
-            RuntimeError: the curvature is due.
+            RuntimeError: an estimate of the curvature is due.
         """
         super().prepare()
         if self.curvature_due:
             raise RuntimeError(
-                "Sophia: curvature_step(closure) must be called now, else this would be descent along signs: "
-                "train with ultra-train, or call it whenever curvature_due is true (see the class)"
+                "Sophia: curvature_step(closure) must be called first, or this step would be sign descent: "
+                "train with ultra-train, or call it whenever curvature_due is true"
             )
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         group["steps"] += 1
         self.enqueue(
             sophia_update,
@@ -127,10 +127,10 @@ class Sophia(Optimizer):
         )
 
     def curvature_step(self, closure: Callable[[], float]) -> None:
-        """Estimate the curvature; gradients are cleared before and after.
+        """Update the estimate of the curvature; gradients are cleared before and after.
 
         Args:
-            closure: draws labels from the model's predictions, runs the backward pass of the mean loss
+            closure: samples labels from the predictions of the model, runs the backward pass of the mean loss
                 against them, and returns their number n.
         """
         self.zero_grad()

@@ -1,4 +1,4 @@
-"""StableAdamW: AdamW that slows down a tensor whose gradient outgrows its second moment."""
+"""StableAdamW: AdamW with update clipping for each tensor."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ class StableAdamW(Optimizer):
     rms = sqrt(mean(g^2 / max(v, eps^2)));  lr' = lr / max(1, rms)
     p <- (1 - lr' wd) p - lr' m / (sqrt(v) + eps)
 
-    Clipping of gradients is not needed: a gradient that is suddenly large slows its tensor down by itself.
+    Gradient clipping is not needed: a sudden large gradient reduces the learning rate of its tensor.
 
-    Differs from the paper: nothing. The corrected rates c(b) give the same m and v as dividing by 1 - b^t.
-    Differs from pytorch_optimizer's StableAdamW: no Kahan sums; keep weights in float32.
+    Differs from the paper: nothing. The corrected decay rates c(b) give the same m and v as division by 1 -
+    b^t.
+    Differs from pytorch_optimizer's StableAdamW: there is no Kahan summation; keep weights in float32.
 
     State: 2n. Treats: everything.
 
@@ -44,8 +45,8 @@ class StableAdamW(Optimizer):
             operations, see :mod:`ultra_optim.engine.compilation`.
 
     Raises:
-        ValueError: a hyperparameter out of range, a parameter listed twice, a foreign state dict, a
-            sparse gradient.
+        ValueError: a hyperparameter is out of range, a parameter is listed twice, a state dict belongs to
+            another optimizer, or a gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
@@ -74,7 +75,7 @@ class StableAdamW(Optimizer):
         super().__init__(params, defaults, compile=compile)
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group."""
+        """Update these parameters of the group."""
         decay = decay_numbers(group)
         for step, same in self.count(params).items():
             w1, w2 = (1 - b * (1 - b ** (step - 1)) / (1 - b**step) for b in group["betas"])

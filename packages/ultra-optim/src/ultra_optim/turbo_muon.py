@@ -1,4 +1,4 @@
-"""Turbo-Muon: Muon with rescaled rows and one Newton-Schulz step fewer."""
+"""Turbo-Muon: Muon with preconditioned rows and four Newton-Schulz iterations instead of five."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ultra_optim.families.orthogonal import ALMOST_ORTHOGONAL, AdjustLR
 
 
 class TurboMuon(MuonFamily):
-    """Turbo-Muon (Boissin et al. 2025, arXiv 2512.04632): rows almost orthogonal before the iteration.
+    """Turbo-Muon (Boissin et al. 2025, arXiv 2512.04632): Muon with almost orthogonal rows at the start.
 
-    As :class:`ultra_optim.Muon`, but row i of the normalised D (of its transpose where D is tall) is divided
-    by the root of sum_j |(D D^T)_ij| first, and four iterations with coefficients of their own follow instead
-    of five. The result is closer to orthogonal than Muon's and costs about a fifth less; it is the polar
-    factor of the matrix with rescaled rows, and points elsewhere than Muon's where rows differ in size.
+    As :class:`ultra_optim.Muon`, but row i of the normalised D (of its transpose if D is tall) is first
+    divided by the root of sum_j |(D D^T)_ij|, and four iterations with different coefficients follow instead
+    of five. The result is closer to orthogonal than with Muon and costs about a fifth less. It is the polar
+    factor of the matrix with rescaled rows, which differs from that of Muon where rows differ in size.
 
-    Differs from the paper: D is divided by its Frobenius norm before the rescaling, so that gradients of any
-    size give the same step.
+    Differs from the paper: D is divided by its Frobenius norm before the rescaling, so that the step does not
+    depend on the size of the gradient.
 
     State: n. Treats: matrices, AdamW the rest.
 
@@ -32,18 +32,19 @@ class TurboMuon(MuonFamily):
         lr: learning rate.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         momentum: decay rate of the momentum.
-        nesterov: look ahead.
-        ns_steps: iterations; from the fifth on the last coefficients are repeated.
-        ns_eps: least sum of |G G^T| over a row that its rescaling divides by; 0: none.
+        nesterov: use Nesterov momentum.
+        ns_steps: Newton-Schulz iterations; those after the fourth repeat the last coefficients.
+        ns_eps: smallest sum of |G G^T| over a row in the rescaling; 0 for no lower bound.
         adjust_lr_fn: the scale of the step, as for Muon.
-        adamw_lr: learning rate of AdamW groups that set none; None takes ``lr``.
+        adamw_lr: learning rate of AdamW groups that do not set one; ``lr`` if None.
         betas: decay rates of AdamW's moments.
         eps: added to AdamW's denominator.
         decay_rule: how weight decay acts, see :data:`ultra_optim.engine.decay.DecayRule`.
 
     Raises:
-        ValueError: bare tensors, a group without ``kind``, a matrix that is none, a hyperparameter out of
-            range, a parameter listed twice, a foreign state dict, a sparse gradient.
+        ValueError: a group has no ``kind``, a parameter of kind ``matrix`` is not a matrix, a hyperparameter
+            is out of range, a parameter is listed twice, a state dict belongs to another optimizer, or a
+            gradient is sparse.
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(

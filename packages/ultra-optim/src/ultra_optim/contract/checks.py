@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ultra_core.contracts import Range
 from ultra_core.plugins.signatures import mismatch, read_options
-from ultra_optim.contract.state_spec import COUNT, COUNTERS, fitted, like
+from ultra_optim.contract.state_spec import COUNT, COUNTERS, checked_state, like
 from ultra_optim.engine.decay import note_peak
 
 INFINITY = float("inf")
@@ -114,7 +114,7 @@ class Checked:
                 if isinstance(value, Tensor):  # torch casts to the parameter's dtype; state may be wider
                     self.state[parameter][key] = value.to(self.state[parameter][key].device)  # type: ignore[attr-defined]
 
-    def state_like(
+    def state_spec(
         self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
     ) -> dict[str, Tensor | int]:
         """Return what a step keeps for a parameter: by default a count and tensors of its shape.
@@ -125,7 +125,8 @@ class Checked:
             saved: the state to compare, where an earlier choice shows in it.
 
         Returns:
-            for each name a tensor on the meta device (:func:`ultra_optim.contract.state_spec.like`) or ``kept.COUNT``.
+            for each name a tensor on the meta device (:func:`ultra_optim.contract.state_spec.like`) or
+            ``kept.COUNT``.
         """
         return {name: COUNT if name in COUNTERS else like(parameter) for name in self.state_names}
 
@@ -246,9 +247,9 @@ def check_state_dict(optimizer: Any, state_dict: Mapping[str, Any]) -> list[tupl
         chosen = {key: group[key] if key == "params" else other.get(key, group[key]) for key in group}
         for index, (parameter, key) in enumerate(zip(group["params"], other["params"], strict=True)):
             entry = state_dict["state"].get(key, {})
-            expected = optimizer.state_like(chosen, parameter, entry)
+            expected = optimizer.state_spec(chosen, parameter, entry)
             where = f"{who}: {{}} of {_label(group, index).replace('{', '{{').replace('}', '}}')}"
-            pairs.append((parameter, fitted(where, parameter, expected, entry)))
+            pairs.append((parameter, checked_state(where, parameter, expected, entry)))
     unknown = state_dict["state"].keys() - set(itertools.chain.from_iterable(g["params"] for g in saved))
     if unknown:
         raise ValueError(

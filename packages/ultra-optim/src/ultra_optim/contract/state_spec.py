@@ -25,7 +25,7 @@ def like(parameter: Tensor, shape: tuple[int, ...] | None = None, dtype: torch.d
     )
 
 
-def fitted(
+def checked_state(
     where: str, parameter: Tensor, expected: Mapping[str, Tensor | int], saved: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return a saved state as the optimizer would have allocated it, on the device where it is.

@@ -1,4 +1,4 @@
-"""What schedule-free and primal-averaging methods share: three sequences, of which the model holds one."""
+"""The base of schedule-free and primal-averaging methods, which have three sequences of weights."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from ultra_optim.engine.operations import Number, add_, lerp_
 
 
 class AveragedOptimizer(Optimizer):
-    """An optimizer that steps ``z``, evaluates its average ``x``, and takes gradients in between, at ``y``.
+    """An optimizer that steps ``z``, evaluates its average ``x``, and computes gradients at ``y`` in between.
 
-    y = mu x + (1 - mu) z. While training the parameters are y, and only z is kept beside them; :meth:`eval`
-    writes x into the parameters and :meth:`train` writes y back. The mode is part of the state dict: weights
-    and state that are saved together resume together.
+    y = mu x + (1 - mu) z. During training the parameters are y, and z is state; :meth:`eval` writes x into
+    the parameters and :meth:`train` writes y back. The mode is part of the state dict, so that weights and
+    state that are saved together can be loaded together.
     """
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; it trains from the start."""
+        """Add a group, which starts in training mode."""
         super().add_param_group(param_group)
         self.param_groups[-1].setdefault("train_mode", True)
 
     @abc.abstractmethod
-    def weight_of_average(self, group: dict[str, Any]) -> float:
+    def interpolation_weight(self, group: dict[str, Any]) -> float:
         """Return mu, the weight of x in y."""
 
     def prepare(self) -> None:
-        """Look at gradients and mode before anything is changed.
+        """Check the gradients and the mode before anything is changed.
 
         Raises:
-            RuntimeError: the parameters hold the average, at which no gradient belongs.
+            RuntimeError: the parameters hold the average, at which no gradient may be computed.
         """
         super().prepare()
         if not all(group["train_mode"] for group in self.param_groups):
@@ -45,43 +45,47 @@ class AveragedOptimizer(Optimizer):
 
     def eval(self) -> None:
         """Write the average x into the parameters, for evaluation, saving and export."""
-        self._turn(False, lambda mu: 1 - 1 / mu)
+        self._switch(False, lambda mu: 1 - 1 / mu)
 
     def train(self, mode: bool = True) -> None:
         """Write y back into the parameters; ``train(False)`` is :meth:`eval`."""
         if mode:
-            self._turn(True, lambda mu: 1 - mu)
+            self._switch(True, lambda mu: 1 - mu)
         else:
             self.eval()
 
     @torch.no_grad()
-    def _turn(self, train_mode: bool, weight: Callable[[float], float]) -> None:
+    def _switch(self, train_mode: bool, weight: Callable[[float], float]) -> None:
         for group in self.param_groups:
             if group["train_mode"] == train_mode:
                 continue
             group["train_mode"] = train_mode
-            share = weight(self.weight_of_average(group))
+            share = weight(self.interpolation_weight(group))
             for p in group["params"]:
                 if (z := self.state[p].get("z")) is not None if p in self.state else False:
                     p.copy_(torch.lerp(p.to(z.dtype), z, share))
 
-    def last_steps(self, params: Sequence[Tensor]) -> list[Tensor]:
-        """Return z of every parameter, at first the parameter itself, at least float32."""
+    def base_iterates(self, params: Sequence[Tensor]) -> list[Tensor]:
+        """Return z of every parameter in at least float32; it starts as the parameter itself."""
         for p in params:
             if "z" not in self.state[p]:
                 self.state[p]["z"] = p.detach().to(wide_dtype(p), copy=True)
         return [self.state[p]["z"] for p in params]
 
 
-def average_numbers(lr: float, weight_of_average: float, share: float) -> dict[str, float]:
+def average_numbers(lr: float, interpolation_weight: float, w_average: float) -> dict[str, float]:
     """Return the arguments of :func:`average_`.
 
     Args:
         lr: learning rate.
-        weight_of_average: mu.
-        share: c, the weight of the new z in its average.
+        interpolation_weight: mu.
+        w_average: c, the weight of the new z in its average.
     """
-    return {"share": share, "step_of_y": lr * (1 - weight_of_average * (1 - share)), "step_of_z": lr}
+    return {
+        "w_average": w_average,
+        "step_of_y": lr * (1 - interpolation_weight * (1 - w_average)),
+        "step_of_z": lr,
+    }
 
 
 def average_(
@@ -89,23 +93,23 @@ def average_(
     last: list[Tensor],
     directions: tuple[Tensor, ...] | list[Tensor],
     *,
-    share: Number,
+    w_average: Number,
     step_of_y: Number,
     step_of_z: Number,
 ) -> None:
-    """Take the step z <- z - lr d and average it, in place, without x in memory.
+    """Take the step z <- z - lr d and average it, in place; x is not stored.
 
     With x <- (1 - c) x + c z and y = mu x + (1 - mu) z this is
-    y <- (1 - c) y + c z - lr (1 - mu (1 - c)) d, the z on the right being the one before the step.
+    y <- (1 - c) y + c z - lr (1 - mu (1 - c)) d, where z on the right is the one before the step.
 
     Args:
         params: y.
         last: z.
         directions: d.
-        share: c.
+        w_average: c.
         step_of_y: lr (1 - mu (1 - c)).
         step_of_z: lr.
     """
-    lerp_(params, last, share)
+    lerp_(params, last, w_average)
     add_(params, directions, -step_of_y)
     add_(last, directions, -step_of_z)

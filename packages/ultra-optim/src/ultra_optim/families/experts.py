@@ -1,4 +1,4 @@
-"""Stacked expert weights taken as weights of their own, for methods with a norm of each weight."""
+"""Stacked expert weights as separate weights, for methods that use a norm of each weight."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 def expert_dims(group: Mapping[str, Any]) -> dict[Tensor, int | None]:
-    """Return the dimension along which each parameter of a group stacks experts, if the group says it."""
+    """Return the dimension along which each parameter of a group stacks experts, if the group declares it."""
     return dict(zip(group["params"], group.get("expert_dim", ()), strict=False))
 
 
 def each_weight(
     dims: Mapping[Tensor, int | None], params: Sequence[Tensor], *columns: Sequence[Tensor]
 ) -> list[list[Tensor]]:
-    """Return the columns, of tensors like the parameters, with a view of each expert in place of a stack."""
+    """Return columns of tensors shaped like the parameters, with one view for each expert of a stack."""
     weights = [
         weight
         for row in zip(params, *columns, strict=True)

@@ -1,4 +1,4 @@
-"""Second moments kept as one row and one column of means, for Adafactor and CAME."""
+"""Factored second moments, one row and one column of means, for Adafactor and CAME."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from ultra_optim.families.matrices import matrices_in, matrix_layout
 
 Result = TypeVar("Result")
 
-Kept = Literal["rows", "columns", "both"]
+StateAxes = Literal["rows", "columns", "both"]
+"""The axes of a matrix along which a state tensor extends."""
 
 
 @attrs.frozen
 class Matrices:
-    """Equal matrices (batch, rows, columns) of one parameter, as views of what the names say."""
+    """Matrices ``(batch, rows, columns)`` of one parameter, as views of its weight, gradient and state."""
 
     weight: Tensor
     grad: Tensor
@@ -36,48 +37,49 @@ class Matrices:
         return self.state[name]
 
     def pieces(self) -> list[Matrices]:
-        """Cut the batch, on a CPU into single matrices or as many as :data:`sizes.PIECE` allows."""
+        """Split the batch, on a CPU into single matrices or as many as :data:`sizes.PIECE` allows."""
         batch, rows, columns = self.weight.shape
         count = max(1, sizes.PIECE // max(1, rows * columns))
         if count >= batch or not on_cpu(self.weight):
             return [self]
         parts = zip(*(t.split(count) for t in (self.weight, self.grad, *self.state.values())), strict=True)
-        return [Matrices(w, g, dict(zip(self.state, kept, strict=True))) for w, g, *kept in parts]
+        return [Matrices(w, g, dict(zip(self.state, state, strict=True))) for w, g, *state in parts]
 
 
 class FactoredOptimizer(FlatState):
-    """Keeps rows and columns of matrices, as ``shapes`` says, and whole tensors of vectors."""
+    """An optimizer with factored state for matrices and whole state tensors for vectors."""
 
-    shapes: ClassVar[dict[str, Kept]]
-    """What is kept for a matrix under each name."""
+    shapes: ClassVar[dict[str, StateAxes]]
+    """The axes of each state tensor of a matrix."""
 
-    def move(
+    def update_each(
         self,
         group: Mapping[str, Any],
         params: Sequence[Tensor],
         vectors: Callable[[list[Tensor]], None],
         matrices: Callable[[Matrices], None],
     ) -> None:
-        """Let ``vectors`` move parameters of fewer than two dimensions, and ``matrices`` those of each other.
+        """Update vectors and scalars by ``vectors``, matrices of all other parameters by ``matrices``.
 
         Row blocks and experts that the group declares are matrices of their own. Other tensors of more than
         two dimensions are one matrix whose columns are all dimensions but the first. On a CPU one thread
-        works on a matrix, but all on one of more than :data:`sizes.FACTORED_ALONE` elements, see :func:`over_rows`.
+        works on a matrix, and all threads on one of more than :data:`sizes.FACTORED_ALONE` elements, see
+        :func:`map_rows`.
         """
         layout = matrix_layout(group)
         for p in params:
-            self.state[p]  # first touched here, so that its order does not depend on the threads
+            self.state[p]  # created here, so that the order of the state does not depend on threads
 
         def work(some: list[Tensor]) -> None:
             if some[0].ndim < 2:
                 vectors(some)
             else:
-                self._move_matrices(some[0], *layout[some[0]], matrices)
+                self._update_matrices(some[0], *layout[some[0]], matrices)
 
-        lists = [*vectors_alike(params), *([p] for p in params if p.ndim > 1)]
+        lists = [*group_vectors(params), *([p] for p in params if p.ndim > 1)]
         parallel_for(work, lists, lambda some: some, sizes.FACTORED_ALONE)
 
-    def _move_matrices(
+    def _update_matrices(
         self,
         p: Tensor,
         blocks: Sequence[int],
@@ -88,7 +90,7 @@ class FactoredOptimizer(FlatState):
         flat, weights = _matrices(p, blocks, expert_dim)
         _, grads = _matrices(p.grad, blocks, expert_dim)
         state = {
-            name: flat_views(self.state[p], name, p, [_kept(w, what) for w in weights])
+            name: flat_views(self.state[p], name, p, [_state_shape(w, what) for w in weights])
             for name, what in self.shapes.items()
         }
         found = [
@@ -104,43 +106,47 @@ class FactoredOptimizer(FlatState):
         cls.flat_names = frozenset(cls.shapes)
         super().__init_subclass__(**kwargs)
 
-    def state_like(
+    def state_spec(
         self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
     ) -> dict[str, Tensor | int]:
-        """Return what is kept: flat state of matrices, whole tensors of vectors, perhaps a count."""
+        """Return the specification: flat state of matrices, whole tensors of vectors, perhaps a count."""
         own = self.state_names - self.flat_names
         if parameter.ndim > 1:
             counts: dict[str, Tensor | int] = dict.fromkeys(own & COUNTERS, COUNT)
-            return counts | self.flat_like(group, parameter)
+            return counts | self.flat_spec(group, parameter)
         return {name: COUNT if name in COUNTERS else like(parameter) for name in own}
 
     def flat_sizes(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, int]:
-        """Return how many elements are kept under each name."""
+        """Return the number of elements of each flat state tensor."""
         if parameter.ndim < 2:
             return {}
         _, matrices = _matrices(parameter, *matrix_layout(group)[parameter])
-        return {name: sum(math.prod(_kept(m, what)) for m in matrices) for name, what in self.shapes.items()}
+        return {
+            name: sum(math.prod(_state_shape(m, what)) for m in matrices)
+            for name, what in self.shapes.items()
+        }
 
 
 def _matrices(tensor: Tensor, blocks: Sequence[int], expert_dim: int | None) -> tuple[Tensor, list[Tensor]]:
-    """Return the tensor in two dimensions unless it stacks experts, and its matrices."""
+    """Return the tensor in two dimensions, unless it stacks experts, and its matrices."""
     flat = tensor.flatten(1) if tensor.ndim > 2 and expert_dim is None else tensor
     return flat, matrices_in(flat, blocks, expert_dim)
 
 
-def _kept(matrices: Tensor, what: Kept) -> list[int]:
+def _state_shape(matrices: Tensor, what: StateAxes) -> list[int]:
     return [matrices.shape[d] for d in {"rows": (0, 1), "columns": (0, 2), "both": (0, 1, 2)}[what]]
 
 
-def over_rows(work: Callable[..., Result], *tensors: Tensor) -> list[Result]:
-    """Call ``work`` on the same rows of tensors (batch, rows, any), for all rows.
+def map_rows(work: Callable[..., Result], *tensors: Tensor) -> list[Result]:
+    """Call ``work`` on slices of rows of tensors ``(batch, rows, any)``, on a CPU in parallel.
 
     Args:
-        work: gets on a CPU :data:`sizes.PIECE` elements of the first tensor, or a row, and the rows of the others.
+        work: a function of the slices; on a CPU those of the first tensor have :data:`sizes.PIECE` elements,
+            or one row.
         *tensors: the tensors.
 
     Returns:
-        what ``work`` returned, in order of the rows, whichever threads did it.
+        the results in the order of the rows.
     """
     count = -(-tensors[0].numel() // sizes.PIECE)
     if count < 2 or not on_cpu(tensors[0]):
@@ -157,7 +163,7 @@ def widen(tensor: Tensor) -> Tensor:
 
 
 def descend_(weight: Tensor, left: Tensor, right: Tensor, *, decay: float, cautious: bool) -> None:
-    """Decay a part of a weight and subtract left * right, in at least float32."""
+    """Apply weight decay to some rows of a weight and subtract left * right, in at least float32."""
     wide = widen(weight)
     decay_([wide], [left * right] if cautious else [], decay=decay, cautious=cautious)
     wide.addcmul_(left, right, value=-1.0)
@@ -165,8 +171,8 @@ def descend_(weight: Tensor, left: Tensor, right: Tensor, *, decay: float, cauti
         weight.copy_(wide)
 
 
-def vectors_alike(params: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Return the parameters of fewer than two dimensions, those of one device and dtype together."""
+def group_vectors(params: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Return the vectors and scalars among the parameters, grouped by device and dtype."""
     alike: dict[Any, list[Tensor]] = {}
     for p in params:
         if p.ndim < 2:
@@ -175,14 +181,14 @@ def vectors_alike(params: Sequence[Tensor]) -> list[list[Tensor]]:
 
 
 def rms_of_each(tensors: list[Tensor]) -> Tensor:
-    """Return the rms of each tensor, (how many,)."""
+    """Return the root mean square of each tensor, ``(tensors,)``."""
     sizes = [t.numel() ** -0.5 for t in tensors]
     norms = torch.stack(torch._foreach_norm(tensors))
     return norms.mul_(torch.tensor(sizes, dtype=norms.dtype, device=norms.device))
 
 
 def descend_each_(weights: Sequence[Tensor], steps: list[Tensor], *, decay: float, cautious: bool) -> None:
-    """Decay weights and subtract their steps, in at least float32."""
+    """Apply weight decay to weights and subtract their steps, in at least float32."""
     wide = [widen(w) for w in weights]
     decay_(wide, steps, decay=decay, cautious=cautious)
     torch._foreach_sub_(wide, steps)
@@ -192,49 +198,49 @@ def descend_each_(weights: Sequence[Tensor], steps: list[Tensor], *, decay: floa
 
 
 Sums = tuple[Tensor, Tensor]
-"""Of some rows of (batch, rows, columns): the sums of each row, and of each column."""
+"""Sums of some rows of ``(batch, rows, columns)``: over columns and over rows."""
 
 
 def sums_of(squares: Tensor) -> Sums:
-    """Return the sums over columns, (batch, rows), and over rows, (batch, columns)."""
+    """Return the sums over columns, ``(batch, rows)``, and over rows, ``(batch, columns)``."""
     return squares.sum(-1), squares.sum(-2)
 
 
 def square_sums(grad: Tensor) -> list[Sums]:
-    """Return the sums of the squares of a gradient, for :func:`average_into`."""
-    return over_rows(lambda g: sums_of(widen(g).square()), grad)
+    """Return the sums of the squares of a gradient, for :func:`update_averages_`."""
+    return map_rows(lambda g: sums_of(widen(g).square()), grad)
 
 
-def average_into(
+def update_averages_(
     sums: Sequence[Sums], row: Tensor, column: Tensor, weight: float, eps: float, factor: float = 1.0
 ) -> None:
     """row <- (1 - weight) row + weight (factor means + eps), and the columns likewise, in place."""
-    rows, columns = torch.cat([r for r, _ in sums], -1), total([c for _, c in sums])
+    rows, columns = torch.cat([r for r, _ in sums], -1), ordered_sum([c for _, c in sums])
     row.lerp_(rows.mul_(factor / column.shape[-1]).add_(eps), weight)
     column.lerp_(columns.mul_(factor / row.shape[-1]).add_(eps), weight)
 
 
-def total(terms: Sequence[Tensor]) -> Tensor:
-    """Return the sum, whose first term it may overwrite; always in the same order."""
+def ordered_sum(terms: Sequence[Tensor]) -> Tensor:
+    """Return the sum of the terms in this order; the first term is overwritten."""
     return functools.reduce(Tensor.add_, terms)
 
 
 def inverse_roots(row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a (batch, rows, 1) and b (batch, 1, columns), a b = 1 / sqrt(row column / mean(row))."""
+    """Return a ``(batch, rows, 1)`` and b ``(batch, 1, columns)``, a b = 1 / sqrt(row column / mean(row))."""
     tiny = torch.finfo(row.dtype).tiny
     parts = row.split(sizes.ORDERED_SUM, -1) if row.shape[-1] > sizes.ORDERED_SUM else [row]
-    mean = total([part.sum(-1, keepdim=True) for part in parts]).div_(row.shape[-1]).clamp_min_(tiny)
+    mean = ordered_sum([part.sum(-1, keepdim=True) for part in parts]).div_(row.shape[-1]).clamp_min_(tiny)
     a = row.div(mean).clamp_min_(tiny).rsqrt_().unsqueeze(-1)
     return a, column.clamp_min(tiny).rsqrt_().unsqueeze(-2)
 
 
 def root_mean_square(grad: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Return rms(grad a b) of each matrix, (batch, 1, 1)."""
+    """Return the root mean square of grad a b for each matrix, ``(batch, 1, 1)``."""
     weights = b.mT.square()
-    sums = over_rows(lambda g, left: left.mT @ (widen(g).square() @ weights), grad, a.square())
-    return total(sums).div_(grad.shape[1] * grad.shape[2]).sqrt_()
+    sums = map_rows(lambda g, left: left.mT @ (widen(g).square() @ weights), grad, a.square())
+    return ordered_sum(sums).div_(grad.shape[1] * grad.shape[2]).sqrt_()
 
 
-def clip_to(rms: Tensor, limit: float) -> Tensor:
+def clip_factor(rms: Tensor, limit: float) -> Tensor:
     """Return 1 / max(1, rms / limit)."""
     return rms.div(limit).clamp_min_(1.0).reciprocal_()

@@ -1,4 +1,4 @@
-"""State of many matrices of one parameter in one flat tensor."""
+"""The state of many matrices of one parameter in one flat tensor."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ultra_optim.contract.state_spec import like
 
 
 class FlatState(Optimizer):
-    """Keeps, under some names, what belongs to the matrices of a parameter one after the other."""
+    """An optimizer with state tensors that concatenate the states of all matrices of a parameter."""
 
     flat_names: ClassVar[frozenset[str]] = frozenset()
-    """Those names."""
+    """Names of these state tensors."""
 
     @abc.abstractmethod
     def flat_sizes(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, int]:
-        """Return how many elements are kept under each name."""
+        """Return the number of elements of each flat state tensor."""
 
-    def flat_like(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, Tensor | int]:
-        """Return what is kept under those names, see :meth:`ultra_optim.contract.checks.Checked.state_like`."""
+    def flat_spec(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, Tensor | int]:
+        """Return the specification of the flat state tensors."""
         sizes = self.flat_sizes(group, parameter)
         return {name: like(parameter, (size,)) for name, size in sizes.items()}
 
@@ -37,7 +37,7 @@ def flat_views(
     shapes: Sequence[Sequence[int]],
     dtype: torch.dtype | None = None,
 ) -> list[Tensor]:
-    """Return views, one of each shape, of the flat tensor under this name; it is zero at first."""
+    """Return views of these shapes of the flat state tensor of this name; it starts as zeros."""
     sizes = [math.prod(shape) for shape in shapes]
     if name not in state:
         state[name] = torch.zeros(sum(sizes), dtype=dtype or wide_dtype(like), device=like.device)

@@ -1,4 +1,4 @@
-"""What optimizers of hidden matrices share: which tensors are matrices, and the AdamW part."""
+"""The base of optimizers for hidden matrices: which tensors are matrices, and the AdamW part."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from ultra_optim.engine.decay import decay_, decay_numbers
 from ultra_optim.families.adam import can_fuse, same_layout
 
 ADAMW_STATE: frozenset[str] = frozenset({"exp_avg", "exp_avg_sq", "adam_step"})
-"""What the AdamW part keeps."""
+"""Names of the state of the AdamW part."""
 
 SCALAR = ((), torch.float32)
-"""Shape and dtype of its count."""
+"""Shape and dtype of its step count."""
 
 
 class MatrixOptimizer(Optimizer):
-    """A method for groups of kind ``matrix`` and ``expert``; all other groups take AdamW.
+    """A method for groups of kind ``matrix`` and ``expert``; all other groups use AdamW.
 
-    A group of another kind that sets no ``lr``, ``betas`` or ``eps`` takes the constructor's ``adamw_lr``,
-    ``adamw_betas`` or ``adamw_eps`` where there is such an option and it is not None.
+    A group of another kind without ``lr``, ``betas`` or ``eps`` of its own uses the options ``adamw_lr``,
+    ``adamw_betas`` or ``adamw_eps`` of the constructor, where they exist and are not None.
     """
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group that says ``kind``.
+        """Add a group that has a ``kind``.
 
         Raises:
-            ValueError: it does not, or a parameter of kind ``matrix`` or ``expert`` is no matrix.
+            ValueError: it has none, or a parameter of kind ``matrix`` or ``expert`` is not a matrix.
         """
         kind = param_group.get("kind")
         if kind not in KINDS:
             raise ValueError(
-                f"{type(self).__name__} must know which parameters are hidden matrices, but a group has "
+                f"{type(self).__name__} needs to know which parameters are hidden matrices, but a group has "
                 f"kind {kind!r}. Pass ultra_optim.param_groups(model), use "
                 f"ultra_optim.build({type(self).__module__.rpartition('.')[2]!r}, model), "
                 f"or give each group a 'kind', one of {', '.join(KINDS)}"
@@ -58,17 +58,17 @@ class MatrixOptimizer(Optimizer):
                 self.param_groups.pop()
                 raise
 
-    def state_like(
+    def state_spec(
         self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
     ) -> dict[str, Tensor | int]:
-        """Return what is kept: the method's own for matrices, AdamW's for the others, if it keeps that."""
+        """Return the specification: of the method for matrices, of AdamW for others if it has that state."""
         if group["kind"] in MATRIX_KINDS or not self.state_names >= ADAMW_STATE:
             names = self.state_names - ADAMW_STATE
             return {name: COUNT if name in COUNTERS else like(parameter) for name in names}
         return {name: like(parameter, *SCALAR if name in COUNTERS else ()) for name in ADAMW_STATE}
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of the group, by the method or by AdamW according to its kind."""
+        """Update these parameters of the group, by the method or by AdamW depending on its kind."""
         if group["kind"] in MATRIX_KINDS:
             self.update_matrices(group, params)
         else:
@@ -76,10 +76,10 @@ class MatrixOptimizer(Optimizer):
 
     @abc.abstractmethod
     def update_matrices(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters of a group of matrices, all of which have a gradient."""
+        """Update these parameters of a group of matrices, all of which have a gradient."""
 
     def update_others(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters by AdamW."""
+        """Update these parameters by AdamW."""
         for p in params:
             self.state[p].setdefault("adam_step", torch.zeros((), device=p.device))
         wide = [p.to(wide_dtype(p)) for p in params]
@@ -115,23 +115,23 @@ class MatrixOptimizer(Optimizer):
 def matrices_in(
     tensor: Tensor, row_blocks: Sequence[int] = (), expert_dim: int | None = None
 ) -> list[Tensor]:
-    """Return the logical matrices of a parameter as views of shape (batch, rows, columns).
+    """Return the logical matrices of a parameter as views of shape ``(batch, rows, columns)``.
 
     Args:
-        tensor: (rows, columns), or three dimensions of which one counts experts.
-        row_blocks: heights of the matrices that each (rows, columns) stacks; empty for one.
+        tensor: ``(rows, columns)``, or three dimensions of which one counts experts.
+        row_blocks: number of rows of each matrix that is stacked in ``(rows, columns)``; empty for one.
         expert_dim: the dimension that counts experts.
     """
     stacked = tensor.unsqueeze(0) if expert_dim is None else tensor.movedim(expert_dim, 0)
     if not row_blocks:
         return [stacked]
     if expert_dim is None and len(set(row_blocks)) == 1:
-        return [tensor.unflatten(0, (len(row_blocks), -1))]  # equal ones are a batch, one after the other
+        return [tensor.unflatten(0, (len(row_blocks), -1))]  # equal blocks are a batch
     return list(stacked.split(list(row_blocks), dim=1))
 
 
 def matrix_layout(group: Mapping[str, Any]) -> dict[Tensor, tuple[list[int], int | None]]:
-    """Return (row blocks, expert dimension) of each parameter of a group; stacked experts come first."""
+    """Return (row blocks, expert dimension) of each parameter of a group; experts default to dimension 0."""
     params = group["params"]
     blocks = group.get("row_blocks") or [[] for _ in params]
     experts = group.get("expert_dim") or [
@@ -141,10 +141,10 @@ def matrix_layout(group: Mapping[str, Any]) -> dict[Tensor, tuple[list[int], int
 
 
 def check_matrix(parameter: Tensor, row_blocks: list[int], expert_dim: int | None) -> None:
-    """Refuse a parameter that is not one matrix, or one per expert, with the given row blocks.
+    """Refuse a parameter that is not one matrix, or one for each expert, with the given row blocks.
 
     Raises:
-        ValueError: saying which shapes are accepted.
+        ValueError: the shape does not fit.
     """
     shape = tuple(parameter.shape)
     matrix = [size for dim, size in enumerate(shape) if dim != expert_dim]

@@ -1,4 +1,4 @@
-"""What Muon and its relatives share: momentum, orthogonalisation of every logical matrix, the step."""
+"""The base of Muon and its relatives: momentum, orthogonalisation of every logical matrix, the step."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from ultra_optim.families.orthogonal import orthogonalize_
 
 
 class MuonFamily(MatrixOptimizer):
-    """A matrix method that steps along an orthogonalised momentum; a subclass changes one of its parts.
+    """A matrix method that steps along the orthogonalised momentum; subclasses override parts of it.
 
     Groups have ``momentum``, ``nesterov``, ``ns_steps``, ``ns_coefficients``, ``ns_eps`` and
     ``adjust_lr_fn``. Each row block of a fused projection and each expert of a stacked weight is a matrix of
-    its own; equal shapes go through one batched iteration, in bfloat16 on GPUs that have it and in float32
-    elsewhere.
+    its own; matrices of one shape share one batched iteration, in bfloat16 on GPUs that support it and in
+    float32 elsewhere.
     """
 
     rescale_rows = False
     """Whether rows are rescaled before the iteration."""
 
     def update_matrices(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these matrices of the group."""
+        """Update these matrices of the group."""
         layout = matrix_layout(group)
         for batch in batches(params):
             directions = [torch.empty_like(p, dtype=wide_dtype(p)) for p in batch]
-            self.look_ahead(group, batch, directions)
+            self.update_momentum(group, batch, directions)
             orthogonalize_(
                 [m for p, d in zip(batch, directions, strict=True) for m in matrices_in(d, *layout[p])],
                 steps=group["ns_steps"],
@@ -39,11 +39,11 @@ class MuonFamily(MatrixOptimizer):
                 rescale_rows=self.rescale_rows,
                 eps=group["ns_eps"],
             )
-            self.adapt(group, batch, directions)
+            self.rescale_directions(group, batch, directions)
             self.run_update(descend, batch, directions, lr=group["lr"], **decay_numbers(group))
 
-    def look_ahead(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> None:
-        """Update the momenta and write what is orthogonalised to ``directions``."""
+    def update_momentum(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> None:
+        """Update the momenta and write what will be orthogonalised to ``directions``."""
         self.run_update(
             momentum_update,
             params,
@@ -53,8 +53,10 @@ class MuonFamily(MatrixOptimizer):
             nesterov=group["nesterov"],
         )
 
-    def adapt(self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]) -> None:
-        """Change the orthogonalised, scaled directions in place; Muon leaves them as they are."""
+    def rescale_directions(
+        self, group: dict[str, Any], params: list[Tensor], directions: list[Tensor]
+    ) -> None:
+        """Change the orthogonalised and scaled directions in place; Muon does not."""
 
 
 def momentum_update(
@@ -82,6 +84,6 @@ def descend(
     decay: float,
     cautious: bool,
 ) -> None:
-    """Decay, then p <- p - lr d, in place."""
+    """Apply weight decay, then p <- p - lr d, in place."""
     decay_(params, directions, decay=decay, cautious=cautious)
     torch._foreach_add_(params, directions, alpha=-lr)

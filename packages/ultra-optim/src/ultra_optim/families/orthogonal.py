@@ -12,7 +12,7 @@ from torch import Tensor
 
 Coefficients = tuple[float, float, float]
 QUINTIC: Coefficients = (3.4445, -4.7750, 2.0315)
-"""Keller Jordan's coefficients: five steps bring singular values from 0.01..1 to about 0.7..1.2."""
+"""Keller Jordan's coefficients: five iterations map singular values in 0.01..1 to about 0.7..1.2."""
 
 ALMOST_ORTHOGONAL: tuple[Coefficients, ...] = (
     (4.6051, -9.6552, 5.6769),
@@ -20,11 +20,11 @@ ALMOST_ORTHOGONAL: tuple[Coefficients, ...] = (
     (2.7763, -2.3190, 0.5523),
     (2.4231, -2.2861, 0.8193),
 )
-"""Turbo-Muon's four steps, for matrices whose rows were rescaled first."""
+"""The coefficients of Turbo-Muon's four iterations, for matrices whose rows were rescaled first."""
 
 STEPS_AT_ONCE = 3
-"""Iterations on X X^T alone before X is formed again, for matrices at least twice as wide as high: as exact
-as one by one in float32, with two thirds of the operations where width is four times the height."""
+"""Iterations on X X^T before X is computed again, for matrices at least twice as wide as high: as accurate as
+single iterations in float32, with two thirds of the operations for a width of four times the height."""
 
 AdjustLR = Literal["match_rms_adamw", "original", "spectral"]
 
@@ -43,20 +43,20 @@ def orthogonalize(
     X <- G / (|G|_F + eps), then ``steps`` times: A = X X^T, X <- a X + (b A + c A A) X
 
     Args:
-        matrices: (batch, rows, columns) with rows <= columns.
-        steps: iterations.
-        coefficients: a, b, c; or several, one for each iteration, of which the last is repeated.
-        rescale_rows: divide row i by the root of sum_j |A_ij| first, which makes rows nearly orthogonal where
-            they are nearly so already. The result is the factor of the rescaled matrix.
-        eps: keeps tiny matrices small: added to |G|_F; with ``rescale_rows``, which takes any factor of X
-            away, the least sum_j |(G G^T)_ij|. 0 makes the result independent of the length of G.
-        dtype: in which the products are done; see :func:`product_dtype`.
+        matrices: ``(batch, rows, columns)`` with rows <= columns.
+        steps: number of iterations.
+        coefficients: a, b, c; or several of them, one for each iteration, of which the last is repeated.
+        rescale_rows: first divide row i by the root of sum_j |A_ij|, which makes almost orthogonal rows more
+            orthogonal. The result is the polar factor of the rescaled matrix.
+        eps: added to |G|_F, so that tiny matrices stay small; with ``rescale_rows``, which removes any factor
+            of X, the smallest sum_j |(G G^T)_ij|. With 0 the result does not depend on the norm of G.
+        dtype: dtype of the matrix products; see :func:`product_dtype`.
 
     Returns:
-        (batch, rows, columns) in the dtype of the products; a zero matrix stays zero.
+        ``(batch, rows, columns)`` in the dtype of the products; a zero matrix stays zero.
     """
     peak = matrices.abs().amax(dim=(-2, -1), keepdim=True)
-    unit = torch.where(peak > 0, peak, 1.0)  # squares of tiny gradients would vanish in the norm
+    unit = torch.where(peak > 0, peak, 1.0)  # the squares of tiny gradients would underflow in the norm
     x = matrices / unit
     norm = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True)
     x /= (norm if eps == 0 or rescale_rows else norm + eps / unit).clamp_min(1e-7)  # 0 stays 0
@@ -78,15 +78,15 @@ def orthogonalize(
 
 
 def iterate(x: Tensor, gram: Tensor, iterations: Sequence[Coefficients]) -> Tensor:
-    """Return X after some iterations, whose polynomials in A = X X^T are multiplied before they meet X.
+    """Return X after some iterations, whose polynomials in A = X X^T are multiplied with each other first.
 
-    A step X <- P X makes A <- P A P, small products where X is wide. Errors of the small eigenvalues of A
-    grow with the steps done so: take few at a time, in no less than float32.
+    A step X <- P X gives A <- P A P, which are small products for a wide X. The errors of small eigenvalues
+    of A grow with the number of iterations: use few at a time, in at least float32.
 
     Args:
-        x: (batch, rows, columns).
-        gram: A of x.
-        iterations: a, b, c of each.
+        x: ``(batch, rows, columns)``.
+        gram: A of x, ``(batch, rows, rows)``.
+        iterations: a, b, c of each iteration.
     """
     product: Tensor | None = None
     for a, b, c in iterations[:-1]:
@@ -110,7 +110,7 @@ def schedule(coefficients: Coefficients | Sequence[Coefficients], steps: int) ->
 
 
 def product_dtype(tensor: Tensor) -> torch.dtype:
-    """Return bfloat16 for float32 on a GPU that multiplies it in hardware, else the tensor's own dtype."""
+    """Return bfloat16 for float32 on a GPU with bfloat16 matrix products, else the dtype of the tensor."""
     if tensor.dtype == torch.float32 and tensor.device.type == "cuda":
         with torch.cuda.device(tensor.device):
             if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -136,9 +136,9 @@ def orthogonalize_(
     rescale_rows: bool = False,
     eps: float = 0.0,
 ) -> None:
-    """Replace every (batch, rows, columns) view by its orthogonalised, rescaled self, one call per shape.
+    """Orthogonalise and scale every ``(batch, rows, columns)`` view in place, one call for each shape.
 
-    A tall matrix is transposed for the iteration, so that it shares the call of its wide sister.
+    Tall matrices are transposed for the iteration, so that they share calls with wide ones.
     """
     by_shape: dict[tuple[int, int], list[Tensor]] = {}
     for piece in pieces:

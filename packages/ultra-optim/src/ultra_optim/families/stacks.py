@@ -1,4 +1,4 @@
-"""Matrix methods that treat many equal matrices in one call and keep state for each."""
+"""The base of matrix methods with state for each matrix, which compute matrices of one shape together."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ from ultra_optim.families.matrices import ADAMW_STATE, MatrixOptimizer, matrices
 
 @attrs.frozen
 class Stack:
-    """Equal matrices of one or more parameters.
+    """Matrices of one shape, of one or more parameters.
 
-    ``grad`` is (batch, rows, columns), contiguous and at least float32; ``state`` holds what is kept for
-    each of them, with the same batch; it is written in place.
+    Attributes:
+        step: number of this update.
+        grad: ``(batch, rows, columns)``, contiguous and at least float32.
+        state: state tensors with the same batch dimension; they are updated in place.
     """
 
     step: int
@@ -39,7 +41,7 @@ class Stack:
 
 @attrs.frozen
 class Product:
-    """A direction that need not be formed: left @ right, or left * right by element."""
+    """A direction that is not computed as one matrix: left @ right, or left * right element by element."""
 
     left: Tensor
     right: Tensor
@@ -50,8 +52,8 @@ class Product:
         pairs = zip(self.left.split(sizes), self.right.split(sizes), strict=True)
         return [Product(left, right, self.by_element) for left, right in pairs]
 
-    def formed(self) -> Tensor:
-        """The direction."""
+    def dense(self) -> Tensor:
+        """Compute the direction as one tensor."""
         return self.left * self.right if self.by_element else product(self.left, self.right)
 
     def add_to_(self, weight: Tensor, factor: float) -> None:
@@ -65,20 +67,20 @@ class Product:
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
-    """left @ right of batches; a batch of one is faster as a plain product."""
-    single = left.shape[0] == 1 and right.ndim == 3 and right.shape[0] == 1  # right may be shared: no batch
+    """Return left @ right of batches; for a batch of one, a product of two matrices is faster."""
+    single = left.shape[0] == 1 and right.ndim == 3 and right.shape[0] == 1  # right may have no batch
     return (left[0] @ right[0]).unsqueeze(0) if single else left @ right
 
 
 class StackedOptimizer(MatrixOptimizer, FlatState):
-    """A matrix method that computes its direction for many equal matrices at once.
+    """A matrix method that computes its direction for all matrices of one shape at once.
 
-    Each row block of a fused projection and each expert of a stacked weight is a matrix of its own. What is
-    kept for the matrices of a parameter lies one after the other in one flat tensor of its state.
+    Each row block of a fused projection and each expert of a stacked weight is a matrix of its own. The
+    states of the matrices of a parameter are concatenated in one flat tensor for each name.
     """
 
     dtypes: ClassVar[Mapping[str, torch.dtype]] = {}
-    """Of state that is not kept in the parameter's dtype or float32."""
+    """Dtypes of state tensors that differ from the dtype of the parameter, widened to float32."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         cls.flat_names = cls.state_names - ADAMW_STATE - {"step"}
@@ -87,40 +89,40 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
     @classmethod
     @abc.abstractmethod
     def matrix_state(cls, group: Mapping[str, Any], rows: int, columns: int) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of what is kept for one matrix."""
+        """Return the shapes of the state of one matrix."""
 
     @abc.abstractmethod
     def direction(self, group: Mapping[str, Any], stack: Stack) -> Tensor | Product | None:
-        """Update the state of a stack; return d of p <- (1 - lr wd) p - lr d, or None to move nothing.
+        """Update the state of a stack; return d of p <- (1 - lr wd) p - lr d, or None for no step.
 
-        Threads may be in here at once, each with a stack of its own.
+        Several threads may call this at the same time, each with a stack of its own.
         """
 
     def treats(self, group: Mapping[str, Any], rows: int, columns: int) -> bool:
-        """Whether the method is for matrices of this shape; AdamW takes the others."""
+        """Whether the method treats matrices of this shape; AdamW updates the others."""
         return True
 
-    def first_state(self, group: Mapping[str, Any], name: str, state: Tensor) -> None:
-        """Fill state that was just allocated, (batch, ...) of one parameter; it is zero before."""
+    def init_state(self, group: Mapping[str, Any], name: str, state: Tensor) -> None:
+        """Initialise new state of one parameter, ``(batch, ...)``, which is zero."""
 
-    def cut(self, group: Mapping[str, Any], matrix: Tensor) -> list[Tensor]:
-        """Cut (batch, rows, columns) further, into views that are treated apart."""
+    def split_blocks(self, group: Mapping[str, Any], matrix: Tensor) -> list[Tensor]:
+        """Split ``(batch, rows, columns)`` into views that are treated as matrices of their own."""
         return [matrix]
 
     def update_matrices(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        """Move these parameters, small ones of equal shape in one call."""
+        """Update these parameters, small matrices of one shape in one call."""
         layout = matrix_layout(group)
         mine = [p for p in params if self._treats(group, p, layout[p])]
         if len(mine) < len(params):
-            kept = set(mine)
-            self.update_others(group, [p for p in params if p not in kept])
+            treated = set(mine)
+            self.update_others(group, [p for p in params if p not in treated])
         chunks = [
             (step, chunk)
             for step, same in self.count(mine).items()
-            for chunk in _equal([row for p in same for row in self._rows(group, p, layout[p])])
+            for chunk in _chunks([row for p in same for row in self._rows(group, p, layout[p])])
         ]
         parallel_for(
-            lambda found: self._move(group, *found),
+            lambda found: self._update_chunk(group, *found),
             chunks,
             lambda found: [row[0] for row in found[1]],
             sizes.STACKED_ALONE,
@@ -130,51 +132,54 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
         return all(self.treats(group, *m.shape[1:]) for m in matrices_in(p, *layout))
 
     def _rows(self, group: Mapping[str, Any], p: Tensor, layout: Any) -> list[tuple[Tensor, Tensor, Any]]:
-        """Return (parameter, gradient, state) of each matrix of a parameter, as views."""
+        """Return (weight, gradient, state) of each matrix of a parameter, as views."""
         grad = p.grad
         assert grad is not None
         weights, grads = (
-            [piece for m in matrices_in(t, *layout) for piece in self.cut(group, m)] for t in (p, grad)
+            [piece for m in matrices_in(t, *layout) for piece in self.split_blocks(group, m)]
+            for t in (p, grad)
         )
         states = self._states(group, p, [w.shape for w in weights])
         return list(zip(weights, grads, states, strict=True))
 
     def _states(self, group: Mapping[str, Any], p: Tensor, shapes: Sequence[Any]) -> list[dict[str, Tensor]]:
         """Return the state of each matrix as views of the parameter's flat state tensors."""
-        kept = [self.matrix_state(group, rows, columns) for _, rows, columns in shapes]
+        shapes_of = [self.matrix_state(group, rows, columns) for _, rows, columns in shapes]
         states: list[dict[str, Tensor]] = [{} for _ in shapes]
-        for name in kept[0]:
+        for name in shapes_of[0]:
             fresh = name not in self.state[p]
-            sizes = [(batch, *k[name]) for (batch, _, _), k in zip(shapes, kept, strict=True)]
+            sizes = [(batch, *own[name]) for (batch, _, _), own in zip(shapes, shapes_of, strict=True)]
             views = flat_views(self.state[p], name, p, sizes, self.dtypes.get(name))
             for state, view in zip(states, views, strict=True):
                 state[name] = view
                 if fresh:
-                    self.first_state(group, name, view)
+                    self.init_state(group, name, view)
         return states
 
-    def state_like(
+    def state_spec(
         self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
     ) -> dict[str, Tensor | int]:
-        """Return what is kept: flat state of matrices that the method treats, AdamW's of the others."""
+        """Return the specification: flat state of matrices that the method treats, AdamW's of the others."""
         if group["kind"] not in MATRIX_KINDS or not self._treats(
             group, parameter, matrix_layout(group)[parameter]
         ):
-            return super().state_like({**group, "kind": "vector"}, parameter, saved)
+            return super().state_spec({**group, "kind": "vector"}, parameter, saved)
         flat = self.flat_sizes(group, parameter)
         own = {name: like(parameter, (size,), self.dtypes.get(name)) for name, size in flat.items()}
         return {"step": COUNT, **own}
 
     def flat_sizes(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, int]:
-        """Return how many elements are kept under each name."""
+        """Return the number of elements of each flat state tensor."""
         sizes: dict[str, int] = {}
         for matrix in matrices_in(parameter, *matrix_layout(group)[parameter]):
-            for batch, rows, columns in (piece.shape for piece in self.cut(group, matrix)):
+            for batch, rows, columns in (piece.shape for piece in self.split_blocks(group, matrix)):
                 for name, shape in self.matrix_state(group, rows, columns).items():
                     sizes[name] = sizes.get(name, 0) + batch * math.prod(shape)
         return sizes
 
-    def _move(self, group: dict[str, Any], step: int, chunk: list[tuple[Tensor, Tensor, Any]]) -> None:
+    def _update_chunk(
+        self, group: dict[str, Any], step: int, chunk: list[tuple[Tensor, Tensor, Any]]
+    ) -> None:
         weights, grads, states = zip(*chunk, strict=True)
         wide = [g.to(wide_dtype(g)) for g in grads]
         if len(chunk) == 1:
@@ -195,22 +200,22 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
 
 
 def descend_(weight: Tensor, direction: Tensor | Product, group: dict[str, Any]) -> None:
-    """Decay a weight as the group says and take the step, in at least float32."""
+    """Apply the weight decay of the group and take the step, in at least float32."""
     decay = decay_numbers(group)
     if decay["cautious"] and isinstance(direction, Product):
-        direction = direction.formed()
-    moved = weight.to(wide_dtype(weight))
-    decay_([moved], [direction] if isinstance(direction, Tensor) else [], **decay)
+        direction = direction.dense()
+    wide = weight.to(wide_dtype(weight))
+    decay_([wide], [direction] if isinstance(direction, Tensor) else [], **decay)
     if isinstance(direction, Tensor):
-        moved.add_(direction, alpha=-group["lr"])
+        wide.add_(direction, alpha=-group["lr"])
     else:
-        direction.add_to_(moved, -group["lr"])
-    if moved is not weight:
-        weight.copy_(moved)
+        direction.add_to_(wide, -group["lr"])
+    if wide is not weight:
+        weight.copy_(wide)
 
 
-def _equal(rows: list[tuple[Tensor, Tensor, Any]]) -> Iterator[list[tuple[Tensor, Tensor, Any]]]:
-    """Yield rows of equal shape, device and dtype together, as many as a call may take."""
+def _chunks(rows: list[tuple[Tensor, Tensor, Any]]) -> Iterator[list[tuple[Tensor, Tensor, Any]]]:
+    """Yield lists of rows of one shape, device and dtype, as many as one call takes."""
     groups: dict[Any, list[tuple[Tensor, Tensor, Any]]] = {}
     for row in rows:
         weight = row[0]

@@ -1,4 +1,4 @@
-"""Products of triangular and symmetric matrices that skip the half which is zero or known."""
+"""Products of triangular and symmetric matrices that skip the half that is zero or known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ultra_optim.engine import sizes
 
 
 def blocks(size: int) -> list[slice]:
-    """Return slices of nearly equal length, three at least where they are worth a call."""
+    """Return slices of nearly equal length, at least three where they are long enough for a call."""
     count = max(-(-size // sizes.TRIANGULAR_BLOCK), min(3, size // 64), 1)
     edges = [size * i // count for i in range(count + 1)]
     return [slice(*edge) for edge in itertools.pairwise(edges)]
@@ -21,8 +21,8 @@ def triangular_product(upper: Tensor, matrix: Tensor, *, transposed: bool = Fals
     """Return upper @ matrix, or upper^T @ matrix.
 
     Args:
-        upper: (batch, n, n), zero below the diagonal.
-        matrix: (batch, n, m).
+        upper: ``(batch, n, n)``, zero below the diagonal.
+        matrix: ``(batch, n, m)``.
         transposed: whether to transpose ``upper``.
     """
     result = torch.empty(matrix.shape, dtype=matrix.dtype, device=matrix.device)
@@ -34,7 +34,7 @@ def triangular_product(upper: Tensor, matrix: Tensor, *, transposed: bool = Fals
 
 
 def gram(matrix: Tensor) -> Tensor:
-    """Return matrix @ matrix^T of (batch, n, m), of which one triangle is computed and mirrored."""
+    """Return matrix @ matrix^T of ``(batch, n, m)``; one triangle is computed and mirrored."""
     batch, size, _ = matrix.shape
     result = matrix.new_empty(batch, size, size)
     for block in blocks(size):
@@ -45,7 +45,7 @@ def gram(matrix: Tensor) -> Tensor:
 
 
 def subtract_product_(upper: Tensor, left: Tensor) -> None:
-    """upper <- upper - left @ upper in place, both (batch, n, n) and zero below the diagonal."""
+    """upper <- upper - left @ upper in place, both ``(batch, n, n)`` and zero below the diagonal."""
     parts = blocks(upper.shape[-1])
     for i, rows in enumerate(parts):
         for columns in parts[i:]:
