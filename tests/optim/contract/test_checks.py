@@ -133,7 +133,7 @@ def test_other_shapes_are_refused(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_other_groups_are_refused(name: str) -> None:
     other = Bag([torch.ones(4, 3), torch.ones(4)])
-    assert_untouched(name, build(name, other, total_steps=10).state_dict(), "the groups hold")
+    assert_untouched(name, build(name, other, total_steps=10).state_dict(), "the groups have")
     renamed = trained_state(name)
     renamed["param_groups"][0]["param_names"] = ["elsewhere.weight"]
     assert_untouched(name, renamed, "param_names is .* in the state dict .*elsewhere")

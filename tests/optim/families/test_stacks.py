@@ -106,7 +106,7 @@ def test_state_of_other_shapes_is_refused(name: str) -> None:
 
     optimizer = trained((6, 4))
     before = copy.deepcopy(optimizer.state_dict())
-    with pytest.raises(ValueError, match="elements, is kept"):
+    with pytest.raises(ValueError, match=r"expected a tensor of shape .* elements"):
         optimizer.load_state_dict(trained((9, 4)).state_dict())
     for key, value in before["state"][0].items():
         now = optimizer.state_dict()["state"][0][key]

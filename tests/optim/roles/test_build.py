@@ -13,7 +13,7 @@ from ultra_optim.contract.traits import traits_of
 @pytest.mark.parametrize("name", optimizers.names())
 def test_builds_every_registered_name(name: str, bert: nn.Module) -> None:
     if traits_of(optimizers.get(name)).needs_logits:
-        with pytest.raises(UltraError, match=r"no attention whose logits .* Use muon"):
+        with pytest.raises(UltraError, match=r"no attention block whose logits .* Use muon"):
             build(name, bert, lr=1e-3)
         return
     optimizer = build(name, bert, lr=1e-3, roles={"norms": {"lr": 1e-4}}, total_steps=10)

@@ -93,7 +93,7 @@ def test_the_same_thing_said_twice() -> None:
     parsed = parse_parameters("adamw", {"adamw-wd_norms": 0.1, "adamw-weight_decay_norms": 0.2})
     assert parsed.roles == {"norms": {"weight_decay": 0.1}}
     assert parsed.faults == [
-        ("adamw-weight_decay_norms", "says the same as 'adamw-wd_norms'; keep one of them")
+        ("adamw-weight_decay_norms", "sets the same option as 'adamw-wd_norms'; keep one of them")
     ]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ultra_core.contracts import Range
 from ultra_optim.base import Optimizer, batches, piece_size, wide_dtype
 from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.contract.state_spec import COUNT, like
+from ultra_optim.contract.state_spec import COUNT, tensor_spec
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.engine.threads import parallel_for
@@ -83,7 +83,11 @@ class AdamMini(Optimizer):
     ) -> dict[str, Tensor | int]:
         """Return the specification of the state: the momentum, a count, and one number for each block."""
         count = count_blocks(parameter, group["block_rows"], _expert_dims(group).get(parameter))
-        return {"step": COUNT, "exp_avg": like(parameter), "block_avg_sq": like(parameter, (count,))}
+        return {
+            "step": COUNT,
+            "exp_avg": tensor_spec(parameter),
+            "block_avg_sq": tensor_spec(parameter, (count,)),
+        }
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Update these parameters of the group."""
@@ -177,7 +181,7 @@ def adam_mini_update(
     decay: float,
     cautious: bool,
 ) -> None:
-    """Apply the formula of :class:`AdamMini` to ``(block, elements)`` and ``second`` ``(block,)``, in place."""
+    """Apply the formula of :class:`AdamMini` in place: rows are blocks, ``second`` is ``(blocks,)``."""
     wide = widen(params)
     grads = grads.to(wide.dtype)
     first.lerp_(grads, 1 - beta1)

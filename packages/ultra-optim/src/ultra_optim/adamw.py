@@ -18,7 +18,7 @@ from ultra_optim.contract.checks import (
     materialized,
     tensors_in,
 )
-from ultra_optim.contract.state_spec import like
+from ultra_optim.contract.state_spec import tensor_spec
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.families.adam import can_fuse, same_layout
@@ -101,8 +101,10 @@ class AdamW(Checked, torch.optim.AdamW):
     ) -> dict[str, Tensor | int]:
         """Return the specification of torch's state."""
         names = self.state_names - {"step"} - (set() if group["amsgrad"] else {"max_exp_avg_sq"})
-        spec: dict[str, Tensor | int] = {name: like(parameter, dtype=parameter.dtype) for name in names}
-        return {"step": like(parameter, (), torch.float32), **spec}
+        spec: dict[str, Tensor | int] = {
+            name: tensor_spec(parameter, dtype=parameter.dtype) for name in names
+        }
+        return {"step": tensor_spec(parameter, (), torch.float32), **spec}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group after checking it; see :meth:`ultra_optim.contract.checks.Checked.add_param_group`."""

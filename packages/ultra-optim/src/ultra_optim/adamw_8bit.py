@@ -11,7 +11,7 @@ from torch import Tensor
 from ultra_core.contracts import Range
 from ultra_optim.base import Optimizer, wide_dtype
 from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.contract.state_spec import COUNT, like
+from ultra_optim.contract.state_spec import COUNT, tensor_spec
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine import sizes
 from ultra_optim.engine.decay import DecayRule, decay_numbers
@@ -87,7 +87,7 @@ class AdamW8bit(Optimizer):
                 codes, scales = allocate(parameter.numel(), torch.device("meta"))
                 spec |= {name: codes.view(parameter.shape), f"{name}_scale": scales}
             else:
-                spec[name] = like(parameter)
+                spec[name] = tensor_spec(parameter)
         return spec
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ultra_core.contracts import Range
 from ultra_optim.base import wide_dtype
 from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
-from ultra_optim.contract.state_spec import like
+from ultra_optim.contract.state_spec import tensor_spec
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule
 from ultra_optim.families.matrices import ADAMW_STATE, matrices_in, matrix_layout
@@ -106,7 +106,7 @@ class NorMuon(MuonFamily):
         spec = super().state_spec(group, parameter, saved)
         if "row_avg_sq" in spec:
             shape = _row_shape(parameter, matrix_layout(group)[parameter][1])
-            spec["row_avg_sq"] = like(parameter, shape)
+            spec["row_avg_sq"] = tensor_spec(parameter, shape)
         return spec
 
     def rescale_directions(

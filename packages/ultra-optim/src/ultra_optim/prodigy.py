@@ -12,7 +12,7 @@ from torch import Tensor
 from ultra_core.contracts import Range
 from ultra_optim.base import Optimizer, wide_dtype
 from ultra_optim.contract.checks import INFINITY, Beta, LearningRate, WeightDecay
-from ultra_optim.contract.state_spec import like
+from ultra_optim.contract.state_spec import tensor_spec
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.compilation import compilable
 from ultra_optim.engine.operations import Number, add_, scale_, scaled
@@ -95,7 +95,7 @@ class Prodigy(Optimizer):
         spec = super().state_spec(group, parameter, saved)
         if group["slice_p"] > 1:
             sliced = (-(-parameter.numel() // group["slice_p"]),)
-            spec |= {name: like(parameter, sliced) for name in ("s", "p0")}
+            spec |= {name: tensor_spec(parameter, sliced) for name in ("s", "p0")}
         return spec
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:

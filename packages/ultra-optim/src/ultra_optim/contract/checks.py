@@ -1,4 +1,4 @@
-"""What every optimizer of ours refuses: wrong hyperparameters, foreign state, sparse or complex tensors."""
+"""What every optimizer refuses: wrong hyperparameters, foreign state, sparse gradients, complex tensors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 
 from ultra_core.contracts import Range
 from ultra_core.plugins.signatures import mismatch, read_options
-from ultra_optim.contract.state_spec import COUNT, COUNTERS, checked_state, like
+from ultra_optim.contract.state_spec import COUNT, COUNTERS, checked_state, tensor_spec
 from ultra_optim.engine.decay import note_peak
 
 INFINITY = float("inf")
 
 LAYOUT = ("kind", "role", "row_blocks", "expert_dim")
-"""What a group says about its parameters."""
+"""Keys of a group that describe its parameters."""
 
 OPTIONAL = frozenset(
     {
@@ -32,7 +32,7 @@ OPTIONAL = frozenset(
         "swa_lr",
     }
 )
-"""What a group may have that a saved one has not: names, and what torch's schedulers note."""
+"""Keys that a saved group may lack: names, and those that torch's schedulers add."""
 
 LearningRate = Annotated[float, Range(min=0, lt=INFINITY)]
 WeightDecay = Annotated[float, Range(min=0, lt=INFINITY)]
@@ -41,15 +41,15 @@ Epsilon = Annotated[float, Range(min=0, lt=INFINITY)]
 
 
 class Checked:
-    """Mixin before a ``torch.optim.Optimizer``: its constructor signature says what a group may hold.
+    """Mixin for a ``torch.optim.Optimizer``: checks groups by the constructor signature, state and gradients.
 
-    A group, a state dict or a gradient that is refused leaves parameters and state as they were.
+    After a group, a state dict or a gradient was refused, parameters and state are unchanged.
     """
 
     param_groups: list[dict[str, Any]]
     defaults: dict[str, Any]
     state_names: ClassVar[frozenset[str]]
-    """Names that the state of a parameter may have; those of another optimizer are refused."""
+    """Names that the state of a parameter may have; other names are refused."""
 
     def watch_steps(self) -> None:
         """Call :meth:`prepare` in each ``step()`` of a wrapped torch optimizer, after its closure."""
@@ -70,10 +70,10 @@ class Checked:
         self.register_step_pre_hook(before)  # type: ignore[attr-defined]
 
     def prepare(self) -> None:
-        """Look at the gradients before anything is changed.
+        """Check the gradients before anything is changed.
 
         Raises:
-            ValueError: one is sparse.
+            ValueError: a gradient is sparse.
         """
         check_gradients(self)
 
@@ -81,8 +81,8 @@ class Checked:
         """Add a group after checking it.
 
         Raises:
-            ValueError: a hyperparameter outside the range that the constructor's signature gives, a
-                parameter that is listed twice, or one that is complex.
+            ValueError: a hyperparameter is outside the range of the constructor's signature, or a parameter
+                is listed twice or complex.
         """
         check_hyperparameters(type(self), {**self.defaults, **param_group})
         (group,) = materialized([param_group])
@@ -99,49 +99,51 @@ class Checked:
         note_peak(group)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Load a state dict of the same optimizer over the same parameters, dtypes of the state included.
+        """Load a state dict of the same optimizer over the same parameters, with the dtypes of its state.
 
-        Groups that were saved before this optimizer got an option have its default.
+        Options that the optimizer did not have when the state dict was saved get their defaults.
 
         Raises:
-            ValueError: groups, names or shapes differ from this optimizer's; nothing is loaded then.
+            ValueError: groups, names or shapes differ from those of this optimizer; nothing is loaded.
         """
         state_dict = with_new_options(self, state_dict)
         tensors = check_state_dict(self, state_dict)
         super().load_state_dict(state_dict)  # type: ignore[misc]
         for parameter, saved in tensors:
             for key, value in saved.items():
-                if isinstance(value, Tensor):  # torch casts to the parameter's dtype; state may be wider
+                if isinstance(
+                    value, Tensor
+                ):  # torch has cast to the dtype of the parameter, but state may be wider
                     self.state[parameter][key] = value.to(self.state[parameter][key].device)  # type: ignore[attr-defined]
 
     def state_spec(
         self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
     ) -> dict[str, Tensor | int]:
-        """Return what a step keeps for a parameter: by default a count and tensors of its shape.
+        """Return the specification of the state of a parameter: by default counts and tensors of its shape.
 
         Args:
-            group: the options that it is kept under, and the parameters.
-            parameter: one of them.
-            saved: the state to compare, where an earlier choice shows in it.
+            group: the group of the parameter, with its options.
+            parameter: the parameter.
+            saved: the state to be checked, where the specification depends on it.
 
         Returns:
-            for each name a tensor on the meta device (:func:`ultra_optim.contract.state_spec.like`) or
-            ``kept.COUNT``.
+            for each name :func:`ultra_optim.contract.state_spec.tensor_spec` or
+            :data:`ultra_optim.contract.state_spec.COUNT`.
         """
-        return {name: COUNT if name in COUNTERS else like(parameter) for name in self.state_names}
+        return {name: COUNT if name in COUNTERS else tensor_spec(parameter) for name in self.state_names}
 
 
 def owner(optimizer: Any) -> str:
-    """Return the name of the class that says what an optimizer keeps; groups have it as ``optimizer``."""
+    """Return the name of the class that declares the state; groups have it as ``optimizer``."""
     names = [cls.__name__ for cls in type(optimizer).__mro__ if "state_names" in vars(cls)]
     return names[0] if names else type(optimizer).__name__
 
 
 def check_hyperparameters(cls: type, given: Mapping[str, Any]) -> None:
-    """Compare values with the signature of an optimizer class.
+    """Check values against the signature of an optimizer class.
 
     Raises:
-        ValueError: naming the first that does not fit, and what would.
+        ValueError: names the first value that does not fit and what is allowed.
     """
     for name, option in read_options(cls).items():
         if (
@@ -153,7 +155,7 @@ def check_hyperparameters(cls: type, given: Mapping[str, Any]) -> None:
 
 
 def materialized(params: Any) -> Any:
-    """Return the argument of an optimizer with its iterators as lists, so that it can be read twice."""
+    """Return the argument ``params`` with iterators replaced by lists, so that it can be read twice."""
     if isinstance(params, Tensor):
         return params  # torch explains why a single tensor is not accepted
     return [
@@ -165,7 +167,7 @@ def materialized(params: Any) -> Any:
 
 
 def tensors_in(params: Any) -> Iterator[Tensor]:
-    """Yield the tensors of a materialized argument of an optimizer."""
+    """Yield the tensors of a materialized argument ``params``."""
     for item in [params] if isinstance(params, Tensor) else params:
         if isinstance(item, dict):
             yield from tensors_in(item["params"])
@@ -177,7 +179,7 @@ def check_gradients(optimizer: Any) -> None:
     """Refuse sparse gradients before anything is changed.
 
     Raises:
-        ValueError: naming the parameter.
+        ValueError: names the parameter.
     """
     for group in optimizer.param_groups:
         for index, parameter in enumerate(group["params"]):
@@ -189,10 +191,10 @@ def check_gradients(optimizer: Any) -> None:
 
 
 def with_new_options(optimizer: Any, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a state dict with the defaults of options that groups of this optimizer have not heard of."""
+    """Return a state dict whose groups have the defaults of options that they lack."""
     groups = state_dict.get("param_groups") if isinstance(state_dict, Mapping) else None
     if not isinstance(groups, list) or not all(isinstance(group, Mapping) for group in groups):
-        return state_dict  # the check says what is wrong
+        return state_dict  # check_state_dict reports what is wrong
     options = read_options(type(optimizer))
     fresh = {
         name: options[name].default
@@ -209,51 +211,55 @@ def with_new_options(optimizer: Any, state_dict: Mapping[str, Any]) -> Mapping[s
 
 
 def check_state_dict(optimizer: Any, state_dict: Mapping[str, Any]) -> list[tuple[Tensor, dict[str, Any]]]:
-    """Compare a state dict with an optimizer's groups; return each parameter with the state saved for it.
+    """Check a state dict against the groups of an optimizer; return each parameter with its saved state.
 
     Raises:
         ValueError: it belongs to another optimizer or to other parameters.
     """
-    who = type(optimizer).__name__
+    label = type(optimizer).__name__
     if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
         raise ValueError(
-            f"{who}: not an optimizer's state dict: expected the keys 'state' and 'param_groups'"
+            f"{label}: not an optimizer's state dict: expected the keys 'state' and 'param_groups'"
         )
     groups, saved = optimizer.param_groups, state_dict["param_groups"]
     sizes, saved_sizes = ([len(g["params"]) for g in side] for side in (groups, saved))
     if sizes != saved_sizes:
-        raise ValueError(f"{who}: the groups hold {sizes} parameters, those of the state dict {saved_sizes}")
+        raise ValueError(
+            f"{label}: the groups have {sizes} parameters, those of the state dict {saved_sizes}"
+        )
     for group, other in zip(groups, saved, strict=True):
         if other.get("optimizer", owner(optimizer)) != owner(optimizer):
-            raise ValueError(f"{who}: the state dict is another optimizer's, {other['optimizer']}'s")
+            raise ValueError(f"{label}: the state dict is another optimizer's, {other['optimizer']}'s")
         missing = (optimizer.defaults.keys() & read_options(type(optimizer)).keys()) - other.keys()
         if missing:
-            raise ValueError(f"{who}: the state dict is another optimizer's; it has no {sorted(missing)}")
-        kept = {name for key in other["params"] for name in state_dict["state"].get(key, {})}
-        if foreign := kept - optimizer.state_names:
-            raise ValueError(f"{who}: the state dict is another optimizer's; it keeps {sorted(foreign)}")
+            raise ValueError(f"{label}: the state dict is another optimizer's; it has no {sorted(missing)}")
+        names = {name for key in other["params"] for name in state_dict["state"].get(key, {})}
+        if foreign := names - optimizer.state_names:
+            raise ValueError(
+                f"{label}: the state dict is another optimizer's; it has the state {sorted(foreign)}"
+            )
         check_hyperparameters(type(optimizer), other)
         for key in ("param_names", *LAYOUT):
             if key in group and key in other and group[key] != other[key]:
-                raise ValueError(f"{who}: {key} is {group[key]}, in the state dict {other[key]}")
+                raise ValueError(f"{label}: {key} is {group[key]}, in the state dict {other[key]}")
             if key in LAYOUT and (key in group) != (key in other):
                 here, there = ("the optimizer's", "the state dict's")[:: 1 if key in group else -1]
-                raise ValueError(f"{who}: {here} group has {key} {(group | other)[key]}, {there} has none")
+                raise ValueError(f"{label}: {here} group has {key} {(group | other)[key]}, {there} has none")
         lost = group.keys() - other.keys() - optimizer.defaults.keys() - OPTIONAL
         if lost:
-            raise ValueError(f"{who}: a group of the state dict lacks {sorted(lost)}")
+            raise ValueError(f"{label}: a group of the state dict lacks {sorted(lost)}")
     pairs = []
     for group, other in zip(groups, saved, strict=True):
         chosen = {key: group[key] if key == "params" else other.get(key, group[key]) for key in group}
         for index, (parameter, key) in enumerate(zip(group["params"], other["params"], strict=True)):
             entry = state_dict["state"].get(key, {})
             expected = optimizer.state_spec(chosen, parameter, entry)
-            where = f"{who}: {{}} of {_label(group, index).replace('{', '{{').replace('}', '}}')}"
+            where = f"{label}: {{}} of {_label(group, index).replace('{', '{{').replace('}', '}}')}"
             pairs.append((parameter, checked_state(where, parameter, expected, entry)))
     unknown = state_dict["state"].keys() - set(itertools.chain.from_iterable(g["params"] for g in saved))
     if unknown:
         raise ValueError(
-            f"{who}: the state dict has state for parameters in none of its groups: {sorted(unknown)}"
+            f"{label}: the state dict has state for parameters in none of its groups: {sorted(unknown)}"
         )
     return pairs
 

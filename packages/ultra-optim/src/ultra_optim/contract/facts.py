@@ -1,4 +1,4 @@
-"""What the docstring of an optimizer says in a fixed form; read from text, so that nothing is imported."""
+"""Facts that the docstring of an optimizer states in a fixed form, read without importing it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _PAPER = re.compile(r"arXiv[: ]\s*(\d{4}\.\d{4,5})")
 
 
 class Facts(NamedTuple):
-    """What a list of optimizers shows of one; empty where its docstring says nothing.
+    """What a list of optimizers shows about one; empty where its docstring says nothing.
 
     Attributes:
-        state: numbers of four bytes that it keeps for a matrix of ``n`` elements: ``2n``,
+        state: size of the state of a matrix of ``n`` elements, in numbers of four bytes: ``2n``,
             ``n + rows + columns``; ``longer`` and ``shorter`` are its sides, ``rank`` is the option.
-        treats: the parameters that the method itself moves, and what moves the rest.
+        treats: the parameters that the method itself updates, and what updates the others.
         paper: the arXiv id of the first paper.
     """
 

@@ -1,4 +1,4 @@
-"""What an optimizer keeps for a parameter, and whether a saved state is that."""
+"""The specification of the state of a parameter, and the check of a saved state against it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from torch import Tensor
 from ultra_optim.engine.plain import wide_dtype
 
 COUNT = 0
-"""Stands for a plain number of updates among what is kept."""
+"""In a specification: a count of updates, kept as a plain number."""
 
 COUNTERS = frozenset({"step", "adam_step"})
-"""Names of numbers of updates; some are kept in tensors without dimensions."""
+"""Names of counts of updates; some of them are tensors without dimensions."""
 
 
-def like(parameter: Tensor, shape: tuple[int, ...] | None = None, dtype: torch.dtype | None = None) -> Tensor:
-    """Return a tensor without memory, of the parameter's shape and at least float32 unless said otherwise."""
+def tensor_spec(
+    parameter: Tensor, shape: tuple[int, ...] | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Return the specification of a state tensor, by default of the parameter's shape and at least float32.
+
+    It is a tensor on the meta device, without memory.
+    """
     return torch.empty(
         parameter.shape if shape is None else shape, dtype=dtype or wide_dtype(parameter), device="meta"
     )
@@ -28,24 +33,24 @@ def like(parameter: Tensor, shape: tuple[int, ...] | None = None, dtype: torch.d
 def checked_state(
     where: str, parameter: Tensor, expected: Mapping[str, Tensor | int], saved: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return a saved state as the optimizer would have allocated it, on the device where it is.
+    """Return a saved state with the dtypes and memory layouts that the optimizer would give it.
 
     Args:
-        where: the optimizer and the parameter, for messages; ``{}`` in it stands for the name of a state.
-        parameter: whose state it is.
-        expected: what is kept: :func:`like` this, or :data:`COUNT`.
-        saved: from a state dict; empty if nothing was kept.
+        where: the optimizer and the parameter, for messages; ``{}`` is replaced by the name of a state.
+        parameter: the parameter.
+        expected: the specification: :func:`tensor_spec` or :data:`COUNT` for each name.
+        saved: the state in a state dict; empty if the parameter has none.
 
     Raises:
-        ValueError: a name is missing or foreign, a tensor stands for a number or the other way round, a
-            shape differs, a dtype cannot be cast, a count is negative.
+        ValueError: a name is missing or unknown, a tensor is expected and a number found or vice versa, a
+            shape differs, a dtype cannot be cast, or a count is negative.
     """
     if not saved:
         return {}
     for name in sorted(expected.keys() ^ saved.keys()):
         raise ValueError(
-            f"{where.format(name)} is {'missing' if name in expected else 'there'} in the state dict; "
-            f"all of {sorted(expected)} are kept, or nothing"
+            f"{where.format(name)} is {'missing' if name in expected else 'unexpected'} in the state dict; "
+            f"the state has all of {sorted(expected)} or none"
         )
     for name, value in saved.items():
         if problem := _problem(name, expected[name], value, parameter.is_meta):
@@ -53,46 +58,47 @@ def checked_state(
     return {name: _cast(name, expected[name], value, parameter) for name, value in saved.items()}
 
 
-def _problem(name: str, kept: Tensor | int, value: Any, meta: bool) -> str:
-    """Return what is wrong with a value, and what would be right; nothing if it fits."""
+def _problem(name: str, expected: Tensor | int, value: Any, meta: bool) -> str:
+    """Return what is wrong with a value and what is expected; an empty string if it fits."""
     shown = (
         f"a tensor of shape {tuple(value.shape)} and {value.dtype}"
         if isinstance(value, Tensor)
         else f"{value!r:.60}"
     )
-    if isinstance(kept, int):
+    if isinstance(expected, int):
         right = type(value) is int and value >= 0
-        return "" if right else f"is {shown} in the state dict; a whole number from 0 is kept"
-    allowed = f"a tensor of shape {tuple(kept.shape)} and {kept.dtype}, {kept.numel()} elements, is kept"
+        return "" if right else f"is {shown} in the state dict; expected a whole number from 0"
+    shape, dtype = tuple(expected.shape), expected.dtype
+    allowed = f"expected a tensor of shape {shape} and {dtype}, {expected.numel()} elements"
     if not isinstance(value, Tensor) or value.layout != torch.strided:
         return f"is {shown} in the state dict; {allowed}"
-    if value.shape != kept.shape:
+    if value.shape != expected.shape:
         return f"has shape {tuple(value.shape)} in the state dict; {allowed}"
-    if value.dtype != kept.dtype and not (value.is_floating_point() and kept.is_floating_point()):
+    if value.dtype != expected.dtype and not (value.is_floating_point() and expected.is_floating_point()):
         return f"is {shown} in the state dict; {allowed}"
     if value.is_meta and not meta:
         return f"is on the meta device in the state dict, without values; {allowed}"
     if name in COUNTERS and not value.is_meta and not 0 <= float(value) < math.inf:
-        return f"is {float(value)} in the state dict; a count from 0 is kept"
+        return f"is {float(value)} in the state dict; expected a count from 0"
     return ""
 
 
-def _cast(name: str, kept: Tensor | int, value: Any, parameter: Tensor) -> Any:
-    """Return a tensor in the dtype that is kept, and in memory as the parameter where they have one shape.
+def _cast(name: str, expected: Tensor | int, value: Any, parameter: Tensor) -> Any:
+    """Return a tensor with the expected dtype, and the memory layout of a parameter of the same shape.
 
-    Kernels pair elements by their place in memory.
+    Kernels pair elements by their position in memory.
     """
-    if isinstance(kept, int):
+    if isinstance(expected, int):
         return value
     if name in COUNTERS:
         return value.to(torch.promote_types(value.dtype, torch.float32))
-    value = value.to(kept.dtype)
-    if type(value) is Tensor and value.stride() != (fresh := _fresh(kept, value, parameter)).stride():
+    value = value.to(expected.dtype)
+    if type(value) is Tensor and value.stride() != (fresh := _fresh(expected, value, parameter)).stride():
         return fresh.copy_(value)
     return value
 
 
-def _fresh(kept: Tensor, value: Tensor, parameter: Tensor) -> Tensor:
-    if kept.shape == parameter.shape:
-        return torch.empty_like(parameter, dtype=kept.dtype, device=value.device)
-    return torch.empty(kept.shape, dtype=kept.dtype, device=value.device)
+def _fresh(expected: Tensor, value: Tensor, parameter: Tensor) -> Tensor:
+    if expected.shape == parameter.shape:
+        return torch.empty_like(parameter, dtype=expected.dtype, device=value.device)
+    return torch.empty(expected.shape, dtype=expected.dtype, device=value.device)

@@ -1,4 +1,4 @@
-"""What the trainer and the conformance kit must know of an optimizer before they use it."""
+"""Traits: what the trainer and the conformance kit need to know about an optimizer class."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from typing import Any, Literal
 import attrs
 
 MATRIX_KINDS = frozenset({"matrix", "expert"})
-"""Kinds of parameters that matrix optimizers treat; all others go to their AdamW part."""
+"""Kinds of parameters that matrix optimizers treat; their AdamW part updates all others."""
 
 
 @attrs.frozen(kw_only=True)
 class OptimizerTraits:
-    """Facts about an optimizer class, in its attribute ``traits``; the defaults promise nothing special.
+    """Facts about an optimizer class, in its attribute ``traits``; the defaults promise nothing.
 
     Attributes:
         decay: ``decoupled``: p <- (1 - lr wd) p, apart from the gradient; ``proximal``: p / (1 + lr wd)
             after the step; ``coupled``: wd p is added to the gradient; ``inside``: it passes through the
             method's own normalisation; ``none``.
-        gradient_scale: how the update answers when all gradients are multiplied by c: ``invariant`` (up to
+        gradient_scale: how the update changes when all gradients are multiplied by c: ``invariant`` (up to
             eps), ``linear``, or ``other``.
         linear_in_lr: one step without decay is proportional to the learning rate.
-        state_per_element: numbers kept per parameter element, for parameters that the method itself
-            treats; None when it depends on the shape.
-        matrix: the method treats kinds ``matrix`` and ``expert`` and hands the rest to its AdamW part; it
-            needs groups that say ``kind``.
+        state_per_element: size of the state for each element of parameters that the method itself treats;
+            None if it depends on the shape.
+        matrix: the method treats kinds ``matrix`` and ``expert`` and updates all others by AdamW; it needs
+            groups that have a ``kind``.
         max_update_rms: bound on rms(update) / lr after ten steps without decay, or None.
-        max_condition: bound on the largest singular value of a matrix's update over the smallest, for a
-            gradient whose own are at most 100 times apart, or None.
+        max_condition: bound on the ratio of the largest to the smallest singular value of the update of a
+            matrix, for a gradient with a ratio of at most 100, or None.
         needs_total_steps: the constructor takes ``total_steps``.
         eval_weights: ``eval()`` and ``train()`` swap two sets of weights.
-        own_schedule: it replaces a learning-rate schedule; the rate must stay constant.
-        needs_curvature: the trainer must give an extra backward pass now and then.
+        own_schedule: it replaces a learning-rate schedule; the learning rate must stay constant.
+        needs_curvature: the trainer must run an extra backward pass every few steps.
         needs_logits: attention blocks record their largest logits for it; the constructor takes ``model``.
-        one_lr: it finds its step size itself; rates of roles multiply its one rate.
+        one_lr: it finds its step size itself; learning rates of roles multiply its one learning rate.
         idle_first_step: the first step moves nothing.
         changes_gradients: ``step()`` writes to ``p.grad``.
-        whole_tensors: what an element of a vector does depends on the others, by a norm or a mean.
-        imitates: the optimizer, registered or torch's, whose path this one follows up to the rounding of its
-            state.
+        whole_tensors: the update of an element of a vector depends on the others, by a norm or a mean.
+        imitates: the optimizer, a registered one or one of torch, whose path this one follows up to rounding
+            of its state.
     """
 
     decay: Literal["decoupled", "proximal", "coupled", "inside", "none"] = "decoupled"

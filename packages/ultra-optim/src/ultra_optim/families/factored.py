@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ultra_optim.base import wide_dtype
-from ultra_optim.contract.state_spec import COUNT, COUNTERS, like
+from ultra_optim.contract.state_spec import COUNT, COUNTERS, tensor_spec
 from ultra_optim.engine import sizes
 from ultra_optim.engine.decay import decay_
 from ultra_optim.engine.threads import on_cpu, parallel_for, parallel_map
@@ -114,7 +114,7 @@ class FactoredOptimizer(FlatState):
         if parameter.ndim > 1:
             counts: dict[str, Tensor | int] = dict.fromkeys(own & COUNTERS, COUNT)
             return counts | self.flat_spec(group, parameter)
-        return {name: COUNT if name in COUNTERS else like(parameter) for name in own}
+        return {name: COUNT if name in COUNTERS else tensor_spec(parameter) for name in own}
 
     def flat_sizes(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, int]:
         """Return the number of elements of each flat state tensor."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ultra_optim.base import Optimizer, wide_dtype
-from ultra_optim.contract.state_spec import like
+from ultra_optim.contract.state_spec import tensor_spec
 
 
 class FlatState(Optimizer):
@@ -27,7 +27,7 @@ class FlatState(Optimizer):
     def flat_spec(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, Tensor | int]:
         """Return the specification of the flat state tensors."""
         sizes = self.flat_sizes(group, parameter)
-        return {name: like(parameter, (size,)) for name, size in sizes.items()}
+        return {name: tensor_spec(parameter, (size,)) for name, size in sizes.items()}
 
 
 def flat_views(

@@ -12,7 +12,7 @@ from torch.optim.adamw import adamw
 
 from ultra_core.contracts import KINDS
 from ultra_optim.base import Optimizer, wide_dtype
-from ultra_optim.contract.state_spec import COUNT, COUNTERS, like
+from ultra_optim.contract.state_spec import COUNT, COUNTERS, tensor_spec
 from ultra_optim.contract.traits import MATRIX_KINDS
 from ultra_optim.engine.decay import decay_, decay_numbers
 from ultra_optim.families.adam import can_fuse, same_layout
@@ -64,8 +64,8 @@ class MatrixOptimizer(Optimizer):
         """Return the specification: of the method for matrices, of AdamW for others if it has that state."""
         if group["kind"] in MATRIX_KINDS or not self.state_names >= ADAMW_STATE:
             names = self.state_names - ADAMW_STATE
-            return {name: COUNT if name in COUNTERS else like(parameter) for name in names}
-        return {name: like(parameter, *SCALAR if name in COUNTERS else ()) for name in ADAMW_STATE}
+            return {name: COUNT if name in COUNTERS else tensor_spec(parameter) for name in names}
+        return {name: tensor_spec(parameter, *SCALAR if name in COUNTERS else ()) for name in ADAMW_STATE}
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Update these parameters of the group, by the method or by AdamW depending on its kind."""

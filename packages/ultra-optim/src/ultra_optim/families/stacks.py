@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ultra_optim.base import wide_dtype
-from ultra_optim.contract.state_spec import COUNT, like
+from ultra_optim.contract.state_spec import COUNT, tensor_spec
 from ultra_optim.contract.traits import MATRIX_KINDS
 from ultra_optim.engine import sizes
 from ultra_optim.engine.decay import decay_, decay_numbers
@@ -165,7 +165,7 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
         ):
             return super().state_spec({**group, "kind": "vector"}, parameter, saved)
         flat = self.flat_sizes(group, parameter)
-        own = {name: like(parameter, (size,), self.dtypes.get(name)) for name, size in flat.items()}
+        own = {name: tensor_spec(parameter, (size,), self.dtypes.get(name)) for name, size in flat.items()}
         return {"step": COUNT, **own}
 
     def flat_sizes(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""An optimizer by name over the parameter groups of a model."""
+"""Building an optimizer by name over the parameter groups of a model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build(
     roles: RoleOptions | None = None,
     **options: Any,
 ) -> Optimizer:
-    """Build an optimizer over any module, its parameters sorted by role and kind.
+    """Build an optimizer over any module, with its parameters grouped by role and kind.
 
     ::
 
@@ -29,14 +29,14 @@ def build(
 
     Args:
         name: a registered name (``ultra_core.optimizers.names()``) or an optimizer class.
-        model: a module, or a sequence of modules (a model and losses that own parameters).
-        lr: learning rate of the roles that set none; None takes the optimizer's default.
-        roles: absolute values per role, e.g. ``{"norms": {"lr": 1e-4, "weight_decay": 0.001}}``; rates
-            multiply ``lr`` where the optimizer finds its step size itself (trait ``one_lr``).
-        **options: the optimizer's own options; ``total_steps`` is dropped by those that do not take it.
+        model: a module, or a sequence of modules (a model and losses that have parameters).
+        lr: learning rate of roles that do not set one; the default of the optimizer if None.
+        roles: absolute values for each role, e.g. ``{"norms": {"lr": 1e-4, "weight_decay": 0.001}}``;
+            learning rates multiply ``lr`` where the optimizer finds its step size itself (trait ``one_lr``).
+        **options: options of the optimizer; ``total_steps`` is ignored by optimizers that do not have it.
 
     Raises:
-        UltraError: an unknown optimizer, option or role, a value out of range, nothing to train.
+        UltraError: an optimizer, option or role is unknown, a value is out of range, or nothing is trainable.
     """
     cls = optimizers.get(name) if isinstance(name, str) else name
     label = name if isinstance(name, str) else cls.__name__

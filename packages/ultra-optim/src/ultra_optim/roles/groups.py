@@ -19,9 +19,9 @@ RoleOptions = Mapping[str, Mapping[str, Any]]
 
 
 def describe(model: Modules) -> dict[str, ParamInfo]:
-    """Say of every parameter what it is.
+    """Return the role, kind and layout of every parameter.
 
-    Asked in this order, the first that answers wins:
+    The first of these sources that describes a parameter wins:
 
     1. the hooks ``ultra_parameter_info(model)`` and, for the role alone, ``ultra_parameter_roles(model)``;
     2. ``parameter_info()`` of the modules, keyed by attribute name or by the dotted name of a descendant;
@@ -29,12 +29,12 @@ def describe(model: Modules) -> dict[str, ParamInfo]:
     3. the output head that a transformers model declares;
     4. the type of the owning module, see :func:`ultra_optim.roles.module_types.infer`.
 
-    A parameter that several modules share is listed once, under its first name; if one of them is an
-    embedding, it is an embedding. A matrix with a side of 1 is a vector.
+    A parameter that several modules share is listed once, under its first name; it is an embedding if one of
+    them is an embedding. A matrix with a side of 1 is a vector.
 
     Args:
-        model: a module, or several: a model and losses that own parameters. Names of the second and later
-            ones start with their index: ``1.weight``.
+        model: a module, or several: a model and losses that have parameters. Names of the second and later
+            modules start with their index: ``1.weight``.
 
     Raises:
         PluginError: a description names a parameter that does not exist or does not fit its shape.
@@ -67,23 +67,26 @@ def param_groups(
     roles: RoleOptions | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Sort the trainable parameters of any module into groups for an optimizer.
+    """Return the trainable parameters of any module in groups for an optimizer.
 
-    One group for each (role, kind, decay) that occurs. A group has ``params``, ``param_names``, ``role``,
-    ``kind``, ``decay``, the hyperparameters that were given, and, for kinds ``matrix`` and ``expert``,
-    ``row_blocks`` and ``expert_dim`` with one item a parameter. All but ``params`` is plain data.
+    There is one group for each (role, kind, decay) that occurs. A group has ``params``, ``param_names``,
+    ``role``, ``kind``, ``decay``, the hyperparameters that were given, and, for kinds ``matrix`` and
+    ``expert``, ``row_blocks`` and ``expert_dim`` with one item for each parameter. All of it except
+    ``params`` is plain data.
 
-    Biases, gates and decays have ``weight_decay`` 0. Norm gains too, unless ``roles["norms"]`` sets it.
+    Biases, gates and decay rates have ``weight_decay`` 0; so do norm gains, unless ``roles["norms"]`` sets
+    it.
 
     Args:
-        model: a module, or a sequence of modules (a model and losses that own parameters).
-        lr: learning rate of the groups whose role sets none; left to the optimizer if None.
-        weight_decay: likewise.
-        roles: absolute values per role, e.g. ``{"embeddings": {"lr": 1e-4, "betas": (0.9, 0.98)}}``.
-        **options: further values for every group whose role does not set them.
+        model: a module, or a sequence of modules (a model and losses that have parameters).
+        lr: learning rate of groups whose role does not set one; the default of the optimizer if None.
+        weight_decay: weight decay, likewise.
+        roles: absolute values for each role, e.g. ``{"embeddings": {"lr": 1e-4, "betas": (0.9, 0.98)}}``.
+        **options: further options of groups whose role does not set them.
 
     Raises:
-        UltraError: no parameter is trainable, or a role is none of the seven nor one in this model.
+        UltraError: no parameter is trainable, or a role is neither one of the seven built-in roles nor in the
+            model.
         PluginError: see :func:`describe`.
     """
     infos = describe(model)
@@ -132,7 +135,7 @@ def _with_prefixes(model: Modules) -> list[tuple[str, nn.Module]]:
 
 
 def _describe_aliases(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> dict[str, ParamInfo]:
-    """Answers 2 to 4 of :func:`describe` for every name, shared parameters under all of theirs."""
+    """Return the descriptions 2 to 4 of :func:`describe` by name, for shared parameters under each name."""
     by_type: dict[str, ParamInfo] = {}
     declared: dict[str, ParamInfo] = {}
     blocks: dict[str, tuple[int, ...]] = {}
@@ -149,7 +152,7 @@ def _describe_aliases(model: nn.Module, parameters: Mapping[str, nn.Parameter]) 
             for name, info in module.parameter_info().items():
                 if dot + name not in parameters:
                     raise PluginError(
-                        f"{type(module).__name__}.parameter_info() describes {name!r}, which it has not."
+                        f"{type(module).__name__}.parameter_info() describes {name!r}, which does not exist."
                         f"{did_you_mean(name, dict(module.named_parameters()))}"
                     )
                 declared[dot + name] = info
@@ -165,7 +168,7 @@ def _describe_aliases(model: nn.Module, parameters: Mapping[str, nn.Parameter]) 
 def _hook_answers(
     model: nn.Module, parameters: Mapping[str, nn.Parameter], described: Mapping[str, ParamInfo]
 ) -> dict[str, ParamInfo]:
-    """What plugins say; the plugin that was registered last wins."""
+    """Return the descriptions of plugins; the plugin that was registered last wins."""
     hook = plugin_manager().hook
     answers: dict[str, ParamInfo] = {}
     for infos in reversed(hook.ultra_parameter_info(model=model)):
@@ -182,13 +185,13 @@ def _hook_answers(
 def _check_name(hook: str, name: str, parameters: Mapping[str, nn.Parameter]) -> None:
     if name not in parameters:
         raise PluginError(
-            f"a plugin's {hook}() describes {name!r}, which the model has not."
+            f"a plugin's {hook}() describes {name!r}, which the model does not have."
             f"{did_you_mean(name, parameters)}"
         )
 
 
 def _checked(name: str, parameter: nn.Parameter, info: ParamInfo) -> ParamInfo:
-    """Complete a description from the shape, or say how the two disagree."""
+    """Complete a description from the shape of the parameter, or raise if they disagree."""
     if is_lazy(parameter):
         raise UltraError(f"{name} has no shape yet; run one forward pass before building the optimizer")
     shape = tuple(parameter.shape)

@@ -1,4 +1,4 @@
-"""What a parameter is when its module does not say so: decided by the module's type, never by a name."""
+"""Descriptions of parameters from the types of their modules, never from their names."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ FUSED: dict[str, dict[str, int]] = {
     "ModernBertAttention": {"Wqkv.weight": 3},
     "ModernBertMLP": {"Wi.weight": 2},
 }
-"""Classes of transformers that stack several equal matrices in one Linear, and how many."""
+"""Classes of transformers with several equal matrices stacked in one Linear, and their number."""
 
 FUSED_IN_HEADS: dict[str, dict[str, int]] = {"DisentangledSelfAttention": {"in_proj.weight": 3}}
-"""The same of those that stack them head by head: DeBERTa's first version; the second keeps them apart."""
+"""Classes that stack them for each head, as DeBERTa's first version; the second has separate matrices."""
 
 
 def is_attention(module: nn.Module) -> bool:
-    """Whether the class, or one that it derives from, is called ``...Attention`` as transformers does."""
+    """Whether the class or a base class is called ``...Attention``, as in transformers."""
     return any(_ATTENTION_CLASS.fullmatch(cls.__name__) for cls in type(module).__mro__)
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether a module is a normalisation: torch's own, or a childless gain (and bias) vector.
+    """Whether a module is a norm: one of torch's, or a module with only a gain vector and perhaps a bias.
 
-    The second half recognises ``LlamaRMSNorm`` and its many sisters, which share no base class.
+    The second case recognises ``LlamaRMSNorm`` and similar classes, which have no common base class.
     """
     if isinstance(module, _NORM_TYPES):
         return True
@@ -49,7 +49,7 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def _is_linear(module: nn.Module) -> bool:
-    """``nn.Linear``, and what stands in for it: quantised, low-rank, ternary layers."""
+    """Whether a module is ``nn.Linear`` or a replacement: a quantised, low-rank or ternary layer."""
     return isinstance(module, nn.Linear) or (
         hasattr(module, "in_features") and hasattr(module, "out_features")
     )
@@ -58,12 +58,12 @@ def _is_linear(module: nn.Module) -> bool:
 def infer(module: nn.Module, *, attention: bool) -> dict[str, ParamInfo]:
     """Describe the direct parameters of a module by its type.
 
-    A tensor of an unknown module is updated element by element (kind ``vector``): an unknown table must
-    not be orthogonalised. It decays when it has at least two dimensions.
+    Tensors of an unknown module are updated element by element (kind ``vector``), because an unknown table
+    must not be orthogonalised. They decay if they have at least two dimensions.
 
     Args:
-        module: the owner.
-        attention: whether it is, or lies inside, an attention module, which sets the role.
+        module: the module.
+        attention: whether it is, or is part of, an attention module, which sets the role.
     """
     own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
     role = "attention" if attention else "other"
@@ -91,13 +91,13 @@ def fused(module: nn.Module) -> dict[str, tuple[int, ...]]:
     parts = dict(FUSED.get(cls, {}))
     own = dict(module.named_parameters())
     for name, count in FUSED_IN_HEADS.get(cls, {}).items():
-        if name in own:  # a class of this name in another file of transformers keeps them apart
+        if name in own:  # another class of this name has separate matrices
             parts[name] = count * int(cast(Any, module).num_attention_heads)
     return {name: (own[name].shape[0] // count,) * count for name, count in parts.items()}
 
 
 def heads(model: nn.Module) -> set[int]:
-    """Return the ids of the weights that map to the vocabulary or to the labels of a transformers model.
+    """Return the ids of the output weights of a transformers model, for the vocabulary or for labels.
 
     These are ``get_output_embeddings()`` of every model inside, and each Linear outside its
     ``base_model`` with ``config.num_labels`` outputs.

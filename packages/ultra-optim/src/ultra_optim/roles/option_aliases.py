@@ -1,4 +1,4 @@
-"""What a preset may call the options of an optimizer beside their own names; declared in its class.
+"""Other names that presets may use for the options of an optimizer, which its class declares.
 
 ::
 
@@ -7,8 +7,8 @@
         idle_options: ClassVar[Mapping[str, str]] = {"bias_correction": "the method has none"}
         implied_options: ClassVar[Mapping[str, Implied]] = {"rank": Implied((1,), "the rank is 1")}
 
-All are inherited. ``idle_options`` are accepted and do nothing; each says why. ``implied_options`` are
-accepted with the values that say what the method does anyway.
+All are inherited. ``idle_options`` are accepted without effect; each says why. ``implied_options`` are
+accepted with the values that describe what the method always does.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import attrs
 
 @attrs.frozen
 class OptionAlias:
-    """What another name of an option stands for.
+    """Another name of an option.
 
     Attributes:
         of: the option.
-        part: the position of the value where the option is a list; None for the whole option.
-        convert: what makes the option's value of the one that is written.
+        part: the position of the value in an option that is a list; None for the whole option.
+        convert: a function from the written value to the value of the option.
     """
 
     of: str
@@ -36,11 +36,11 @@ class OptionAlias:
 
 @attrs.frozen
 class Implied:
-    """An option of others that is no choice here.
+    """An option of other implementations that has a fixed value here.
 
     Attributes:
-        values: what may be written: what is so in any case.
-        why: what is so, in words.
+        values: values that are accepted because they describe what the method does.
+        why: an explanation.
     """
 
     values: tuple[Any, ...]
@@ -48,7 +48,7 @@ class Implied:
 
 
 def negative(value: Any) -> Any:
-    """Return a number with the sign of an exponent that falls: the convention of others is a positive one."""
+    """Return a number with a negative sign; other implementations write the exponent as positive."""
     return -value if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 else value
 
 

@@ -1,6 +1,6 @@
-"""The names that the options of an optimizer have in presets, and what may be written for their values.
+"""The names of the options of one optimizer in presets: own names, aliases, and names without effect.
 
-Imports no torch: reading a preset that is wrong need not wait for it.
+Imports no torch, so that errors in a preset are reported without waiting for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ultra_core.plugins.signatures import mismatch, read_options
 from ultra_optim.roles.option_aliases import Implied, OptionAlias, written
 
 NonNegative = Annotated[float, Range(min=0)]
-Beta = Annotated[float, Range(min=0, lt=1)]  # those of `ultra_optim.contract.checks`, which imports torch
+Beta = Annotated[float, Range(min=0, lt=1)]  # as in `ultra_optim.contract.checks`, which imports torch
 
 ALIASES: dict[str, str] = {"wd": "weight_decay"}
 """Short names of hyperparameters in presets."""
@@ -31,7 +31,7 @@ SYNONYMS: dict[str, str] = {
     "adam_beta1": "betas",
     "adam_beta2": "betas",
 }
-"""Names of hyperparameters elsewhere, and ours: what an error about an unknown one suggests."""
+"""Names of hyperparameters in other libraries, and ours, which errors about unknown names suggest."""
 
 GENERIC: dict[str, Any] = {
     "lr": NonNegative,
@@ -39,17 +39,17 @@ GENERIC: dict[str, Any] = {
     "betas": tuple[Beta, ...],
     "eps": NonNegative | tuple[NonNegative, ...],
 }
-"""Hyperparameters that families of presets repeat for every optimizer, for those too that have none."""
+"""Hyperparameters that presets may give for every optimizer, even for one that does not have them."""
 
 GENERIC_BARE: dict[str, Any] = {"momentum": Beta, "nesterov": bool, "ns_steps": int}
-"""The same among keys that do without the name of the optimizer."""
+"""The same for keys without the name of the optimizer."""
 
 
 class OptionNames:
-    """What the options of one optimizer are called.
+    """The names that the options of one optimizer have in presets.
 
     Args:
-        prefix: the optimizer's name.
+        prefix: the name of the optimizer, with which keys start.
         cls: its class.
         roles: roles that may follow the name of an option.
     """
@@ -63,7 +63,7 @@ class OptionNames:
         short = {name: OptionAlias(of) for name, of in ALIASES.items() if of in self.options}
         declared: Mapping[str, OptionAlias] = getattr(cls, "option_aliases", {})
         self.spelled = [*own, *short]
-        """Names that need no notice."""
+        """Names for which no notice is printed."""
         self.names: dict[str, OptionAlias] = {**own, **short, **declared}
         why: Mapping[str, str] = getattr(cls, "idle_options", {})
         self.implied: Mapping[str, Implied] = getattr(cls, "implied_options", {})
@@ -73,10 +73,10 @@ class OptionNames:
             name: GENERIC[ALIASES.get(name, name)] for name in absent
         }
         self.idle |= {name: Literal[option.values] for name, option in self.implied.items()}
-        """Names that are accepted and do nothing, with the types of their values."""
+        """Names that are accepted without effect, with the types of their values."""
 
     def strip(self, key: str, prefixes: Iterable[str], bare: bool) -> tuple[str, str | None]:
-        """Return a key without ``<optimizer>-``, and what is wrong with its prefix."""
+        """Return a key without ``<optimizer>-``, and what is wrong with its prefix or None."""
         given, dash, rest = key.partition("-")
         if dash and given in prefixes:
             return rest, None
@@ -93,15 +93,15 @@ class OptionNames:
         return rest, f"keys start with the name of the optimizer, '{self.prefix}-'; {advice}"
 
     def split(self, rest: str) -> tuple[str, str] | None:
-        """Return (name of an option, role or ""); a whole name wins, then the longest."""
+        """Return (name of an option, role or ""); an exact name wins, then the longest prefix."""
         return _split(rest, self.names, self.roles)
 
     def split_idle(self, rest: str, bare: bool) -> tuple[str, str] | None:
-        """Return (name, role or "") of a key that is accepted and does nothing."""
+        """Return (name, role or "") of a key that is accepted without effect."""
         return _split(rest, self.idle | (GENERIC_BARE if bare else {}), self.roles)
 
     def idle_problem(self, name: str, value: Any) -> str | None:
-        """Return what is wrong with the value of a name that does nothing."""
+        """Return what is wrong with the value of a name without effect, or None."""
         problem = mismatch(value, self.idle.get(name) or GENERIC_BARE[name])
         if problem and name in self.implied:
             said = " or ".join(written(known) for known in self.implied[name].values)
@@ -109,9 +109,10 @@ class OptionNames:
         return f"{name} is {value!r}; {problem}" if problem else None
 
     def complete(self, option: str, value: Any, default: Any) -> Any:
-        """Return a value that was cut for an optimizer with fewer numbers with the rest of another.
+        """Return a value that has fewer numbers than the option, completed from the default.
 
-        One number is the first of ``eps``, two are the first of ``betas``; any other value stays as it is.
+        A single number is the first of ``eps``, two numbers are the first of ``betas``; any other value is
+        returned as it is.
         """
         known = self.options[option]
         if known.required or get_origin(known.type) is not tuple or option not in ("betas", "eps"):
@@ -124,7 +125,7 @@ class OptionNames:
         return [value, *rest[1:]] if is_number and option == "eps" else value
 
     def unknown(self, rest: str, *, compare: bool = True) -> str:
-        """Return what is said of a key that names no option; what is close to it only if it is compared."""
+        """Return the error for a key that names no option; similar names are suggested if ``compare``."""
         if not compare:
             return f"{self.prefix} has no hyperparameter {rest!r}"
         hint = self._hint(rest)
@@ -137,12 +138,12 @@ class OptionNames:
         if ALIASES.get(name, name) in GENERIC and (close or "_" not in role):
             return f"unknown role {role!r}.{close} {roles}"
         return (
-            f"{self.prefix} has no hyperparameter {rest!r}, and {role!r} is no role, which could have "
-            f"{name!r} of its own.{close} Its hyperparameters: {self._all()}. {roles}"
+            f"{self.prefix} has no hyperparameter {rest!r}, and {role!r} is no role that could have its own "
+            f"{name!r}.{close} Its hyperparameters: {self._all()}. {roles}"
         )
 
     def _hint(self, rest: str) -> str:
-        """Return which name, with its role, an unknown one is close to; empty when that is none."""
+        """Return a suggestion of similar names with their roles; empty if there is none."""
         if meant := self.meant(rest):
             return f" Did you mean '{self.prefix}-{meant}'?"
         ends = [f"_{role}" for role in self.roles if rest.endswith(f"_{role}")]
@@ -156,7 +157,7 @@ class OptionNames:
         return f" Did you mean {said}?" if said else ""
 
     def meant(self, rest: str) -> str | None:
-        """Return the name of an option, with its role, that has another name elsewhere."""
+        """Return our name, with its role, of an option that has this name in another library."""
         found = _split(rest, SYNONYMS, self.roles)
         if found is None or SYNONYMS[found[0]] not in self.options:
             return None

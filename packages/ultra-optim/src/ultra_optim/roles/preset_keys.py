@@ -1,4 +1,4 @@
-"""Optimizer keys of presets, read into options of the optimizer and of the roles."""
+"""Optimizer keys of presets, parsed into options of the optimizer and of its roles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ultra_optim.roles.option_names import ALIASES, OptionNames
 __all__ = ["ALIASES", "FLAT_DEFAULTS", "FLAT_NAMES", "Parsed", "displaced", "parse_parameters"]
 
 FLAT_NAMES: dict[str, str] = {"lr": "lr", "wd": "weight_decay", "betas": "betas", "eps": "eps"}
-"""The hyperparameters of the flat spelling ``lr_embeddings``, and what AdamW calls them."""
+"""Hyperparameters in the flat spelling ``lr_embeddings``, and their names in AdamW."""
 
 FLAT_DEFAULTS: dict[str, dict[str, Any]] = {
     role: {"lr": lr, "weight_decay": wd, "betas": (0.9, 0.95), "eps": 1e-8}
@@ -29,27 +29,27 @@ FLAT_DEFAULTS: dict[str, dict[str, Any]] = {
         ("other", 2e-6, 0.01),
     )
 }
-"""What a role has in the flat spelling unless the preset says otherwise."""
+"""Defaults of each role in the flat spelling."""
 
-MOST = 200
-"""Faults after which nothing that is close to an unknown key is looked for: it takes minutes."""
+MAX_SUGGESTIONS = 200
+"""Number of faults after which no similar names are searched for, which would take minutes."""
 
 
 @attrs.define
 class Parsed:
-    """What the keys of a preset mean.
+    """The meaning of the optimizer keys of a preset.
 
-    ``options`` go to the optimizer, ``roles`` to ``param_groups`` or ``build``; ``faults`` are pairs of the
-    key and what is wrong with it. What is at fault is in neither of the others.
+    ``options`` are for the optimizer, ``roles`` for ``param_groups`` or ``build``; ``faults`` are pairs of a
+    key and what is wrong with it. Keys with faults are in neither of the others.
 
     Attributes:
-        options: values of the optimizer.
-        roles: values of roles.
-        faults: keys that mean nothing, each with the reason.
-        canonical: the keys by their own names, with complete values; what is idle is left out.
-        idle: keys that every optimizer of a family of presets repeats and that do nothing in this one.
-        renamed: other names of keys, each with the key that it means.
-        completed: keys whose value was short, each with the complete value.
+        options: options of the optimizer.
+        roles: options of each role.
+        faults: invalid keys, each with the reason.
+        canonical: the keys under their canonical names, with complete values, without idle keys.
+        idle: keys that are accepted for every optimizer and have no effect in this one.
+        renamed: other names of keys, each with the canonical key.
+        completed: keys whose value had missing numbers, each with the complete value.
     """
 
     options: dict[str, Any] = attrs.field(factory=dict)
@@ -67,26 +67,25 @@ class Parsed:
 def parse_parameters(
     name: str, parameters: Mapping[str, Any], *, roles: Collection[str] = SEED_ROLES, bare: bool = False
 ) -> Parsed:
-    """Read ``<optimizer>-<hyperparameter>`` and ``<optimizer>-<hyperparameter>_<role>`` keys.
+    """Parse ``<optimizer>-<hyperparameter>`` and ``<optimizer>-<hyperparameter>_<role>`` keys.
 
     ::
 
         parse_parameters("adamw", {"adamw-lr": 1e-4, "adamw-wd_norms": 0.001})
         # options {"lr": 1e-4}, roles {"norms": {"weight_decay": 0.001}}, no faults
 
-    Values are checked against the optimizer's constructor signature. A whole name of a hyperparameter wins
-    over a shorter one with a role; else the longest hyperparameter that a key starts with does. What follows
-    it must be a role. Names that the optimizer declares as other ones of its options are read as these,
-    values that were cut for an optimizer with fewer numbers are completed from what the file says of all
-    parameters, or from the defaults, and ``lr``,
-    ``wd``, ``betas`` and ``eps`` do nothing where the method has none.
+    Values are checked against the constructor signature of the optimizer. The exact name of a hyperparameter
+    wins over a shorter one with a role; otherwise the longest hyperparameter that a key starts with wins, and
+    the rest must be a role. Aliases that the optimizer declares are read as their options. Values with fewer
+    numbers than the option are completed from the value for all parameters, or from the defaults. ``lr``,
+    ``wd``, ``betas`` and ``eps`` have no effect where the method does not have them.
 
     Args:
-        name: a registered optimizer, also as ``distribution:name`` or by another name of it; keys start with
-            the bare name.
+        name: a registered optimizer, also as ``distribution:name`` or by an alias; keys start with the name
+            alone.
         parameters: the mapping under ``optimizer.parameters``.
-        roles: the roles that exist, those that blocks bring included.
-        bare: keys may do without the name of the optimizer.
+        roles: the roles that exist, including those of blocks.
+        bare: whether keys may omit the name of the optimizer.
 
     Raises:
         PluginError: the optimizer is unknown or cannot be imported.
@@ -102,7 +101,7 @@ def parse_parameters(
             alias = names.names[split[0]]
             same = found.setdefault((alias.of, split[1]), [])
             if any(None in (alias.part, other.part) or alias.part == other.part for other in same):
-                parsed.faults.append((key, f"says the same as {same[0].key!r}; keep one of them"))
+                parsed.faults.append((key, f"sets the same option as {same[0].key!r}; keep one of them"))
             else:
                 converted = alias.convert(value) if alias.convert else value
                 same.append(_Written(key, split[0], alias.part, value, converted))
@@ -112,7 +111,7 @@ def parse_parameters(
             else:
                 parsed.idle.append(key)
         else:
-            parsed.faults.append((key, names.unknown(rest, compare=len(parsed.faults) < MOST)))
+            parsed.faults.append((key, names.unknown(rest, compare=len(parsed.faults) < MAX_SUGGESTIONS)))
     for (option, role), parts in sorted(found.items(), key=_of_a_role):
         _place(parsed, names, option, role, parts)
     return parsed
@@ -121,14 +120,14 @@ def parse_parameters(
 def displaced(
     name: str, keys: Collection[str], over: Mapping[str, Any], *, roles: Collection[str], bare: bool = False
 ) -> set[str]:
-    """Return the keys that overrides put out of force: other names of what they set, and what null unsets.
+    """Return the keys that overrides replace: other names of the options they set, and those set to null.
 
     Args:
         name: the optimizer.
         keys: the keys of the file and of the overrides.
         over: the overrides and their values.
         roles: the roles that exist.
-        bare: keys may do without the name of the optimizer.
+        bare: whether keys may omit the name of the optimizer.
 
     Raises:
         PluginError: the optimizer is unknown or cannot be imported.
@@ -152,7 +151,7 @@ def displaced(
 
 
 def _names(name: str, roles: Collection[str]) -> tuple[OptionNames, set[str]]:
-    """Return the names of an optimizer's options, and what keys may start with."""
+    """Return the names of the options of an optimizer, and the prefixes that keys may have."""
     own, _ = optimizers.canonical(name)
     names = OptionNames(own.rpartition(":")[2], optimizers.get(name), roles)
     return names, {names.prefix, name.rpartition(":")[2], *optimizers.aliases(own)}
@@ -160,7 +159,7 @@ def _names(name: str, roles: Collection[str]) -> tuple[OptionNames, set[str]]:
 
 @attrs.frozen
 class _Written:
-    """One key: the name of the option in it, the part of the option that it means, its value."""
+    """A key of a preset: the name of the option in it, the part of the option that it sets, its value."""
 
     key: str
     name: str
@@ -170,12 +169,12 @@ class _Written:
 
 
 def _of_a_role(item: tuple[tuple[str, str], Any]) -> bool:
-    """Whether some keys are about one role: what holds for all parameters comes first, and completes it."""
+    """Whether keys set an option of one role; those for all parameters are parsed first, to complete them."""
     return item[0][1] != ""
 
 
 def _place(parsed: Parsed, names: OptionNames, option: str, role: str, parts: list[_Written]) -> None:
-    """Check the value that some keys give an option, and put it where it belongs."""
+    """Check the value that some keys give to an option, and store it."""
     first = parts[0]
     default = parsed.options.get(option, names.options[option].default)
     if first.part is None:
@@ -189,8 +188,8 @@ def _place(parsed: Parsed, names: OptionNames, option: str, role: str, parts: li
         return
     target = parsed.roles.setdefault(role, {}) if role else parsed.options
     target[option] = tuple(value) if isinstance(value, (list, tuple)) else value
-    kept = first.name if first.name in names.spelled else option
-    canonical = f"{names.prefix}-{kept}{'_' + role if role else ''}"
+    name = first.name if first.name in names.spelled else option
+    canonical = f"{names.prefix}-{name}{'_' + role if role else ''}"
     parsed.canonical[canonical] = list(value) if isinstance(value, tuple) else value
     for written in parts:
         _note_renaming(parsed, written.key, canonical)
@@ -199,7 +198,7 @@ def _place(parsed: Parsed, names: OptionNames, option: str, role: str, parts: li
 
 
 def _note_renaming(parsed: Parsed, key: str, canonical: str) -> None:
-    """Note that a key means another one; where the optimizer's name alone differs, once for all keys."""
+    """Record the canonical name of a key; once for all keys if only the name of the optimizer differs."""
     prefix, dash, rest = key.partition("-")
     own, _, name = canonical.partition("-")
     if dash and rest == name and prefix != own:
