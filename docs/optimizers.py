@@ -1,7 +1,7 @@
 """Write ``docs/optimizers/``: a page for every optimizer of ultra-optim, from its docstring and signature.
 
-    python docs/optimizers.py            # write what is stale
-    python docs/optimizers.py --check    # say what is stale, exit code 1 if anything is
+    python docs/optimizers.py            # write stale pages
+    python docs/optimizers.py --check    # list stale pages; exit code 1 if there are any
 
 The plots and the tables of convergence come from ``python benchmarks/optimizers.py --quality``.
 """
@@ -23,30 +23,33 @@ from ultra_optim.contract.traits import OptimizerTraits, traits_of
 FOLDER = Path(__file__).with_suffix("")
 
 NEEDS = {
-    "matrix": "Needs groups that say what a matrix is, from `build` or `param_groups` of `ultra_optim`.",
-    "needs_total_steps": "Needs `total_steps`, the number of updates of the run; ultra's trainer gives it.",
+    "matrix": "Needs groups with a `kind`, from `build` or `param_groups` of `ultra_optim`.",
+    "needs_total_steps": "Needs `total_steps`, the number of updates of the run; ultra's trainer passes it.",
     "eval_weights": "Call `optimizer.eval()` before evaluating or saving and `optimizer.train()` after; "
-    "ultra's trainer does.",
+    "ultra's trainer does it.",
     "own_schedule": "Leave the learning rate constant.",
-    "needs_curvature": "Call `optimizer.curvature_step` when `curvature_due` is true; ultra's trainer does.",
-    "needs_logits": "Needs the model, whose attention blocks record their logits: `build` of `ultra_optim`; "
-    "step once after the backward passes of an update.",
-    "one_lr": "Learning rates of roles multiply the one rate.",
+    "needs_curvature": "Call `optimizer.curvature_step` when `curvature_due` is true; "
+    "ultra's trainer does it.",
+    "needs_logits": "Needs the model, whose attention blocks record their logits; `build` of `ultra_optim` "
+    "passes it. Call `step()` once after the backward passes of an update.",
+    "one_lr": "Learning rates of roles multiply its one learning rate.",
     "idle_first_step": "The first step moves nothing.",
 }
-"""What a training loop must know, by trait."""
+"""What a training loop has to do, by trait."""
 
 INDEX = """\
 # Optimizers
 
-Each page has the formula, the options, what is kept, what differs from the paper, and the path on two
-functions of two numbers. How well each trains: [small problems](quality.md), [a small encoder](encoder.md).
-The pages are made by `python docs/optimizers.py`, plots and tables by
-`python benchmarks/optimizers.py --quality`.
+Each page has the formula, the options, the size of the state, the differences from the paper, and the
+path on two functions of two variables. How well each optimizer trains: [small problems](quality.md),
+[a small encoder](encoder.md).
+`python docs/optimizers.py` writes the pages; `python benchmarks/optimizers.py --quality` makes the plots and
+tables.
 
-State is counted in numbers of four bytes for a matrix of n elements; longer and shorter are its sides, rank
-is the option. "Matrices" are hidden matrices, each expert of a stacked weight and each row block of a fused
-projection; embeddings, heads, norms, biases, gates, routers and convolutions are the rest.
+The size of the state is given in numbers of four bytes for a matrix of n elements; longer and shorter are
+its sides, rank is the option. "Matrices" are hidden matrices, each expert of a stacked weight and each row
+block of a fused projection; the rest are embeddings, heads, norms, biases, gates, routers and
+convolutions.
 
 | name | state | treats | paper |
 | --- | --- | --- | --- |
@@ -133,7 +136,7 @@ def inline(text: str) -> str:
 
 
 def stale() -> dict[str, str]:
-    """Return the pages that are missing or differ from what they should be, with their right text."""
+    """Return the pages that are missing or stale, with their new text."""
     return {
         name: text
         for name, text in pages().items()

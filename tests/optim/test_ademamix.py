@@ -13,7 +13,7 @@ from ultra_optim.ademamix import between_half_lives
 
 
 def test_it_asks_for_the_length_of_the_run() -> None:
-    with pytest.raises(ValueError, match="total_steps, the updates of the run"):
+    with pytest.raises(ValueError, match="total_steps, the number of updates of the run"):
         AdEMAMix([nn.Parameter(torch.ones(2))], lr=1e-3)
     with pytest.raises(UltraError, match="t_alpha_beta3"):
         build("ademamix", nn.Linear(2, 2), lr=1e-3)

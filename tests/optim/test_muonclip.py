@@ -256,7 +256,7 @@ def test_a_model_without_logits_to_bound_is_refused(options) -> None:
     frozen = options.pop("frozen", False)
     block = blocks.get("standard_attn")(16, num_heads=4, **options)
     block.qkv_proj.requires_grad_(not frozen)
-    with pytest.raises(UltraError, match=r"no attention whose logits .*standard_attn.* Use muon"):
+    with pytest.raises(UltraError, match=r"no attention block whose logits .*standard_attn.* Use muon"):
         build("muonclip", block)
     assert not block.recording
     model = nn.ModuleList([block, awake("standard_attn").float()])
@@ -289,8 +289,8 @@ FOUR_KEYS = LogitRows(parameter="p0", part="key", heads=4, width=1, start=4)
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([QUERY, LogitRows(parameter="p1", part="key", heads=2, width=2)], "rows that it has not"),
-        ([QUERY, LogitRows(parameter="p0", part="key", heads=2, width=2, start=5)], "rows that it has not"),
+        ([QUERY, LogitRows(parameter="p1", part="key", heads=2, width=2)], "rows that do not exist"),
+        ([QUERY, LogitRows(parameter="p0", part="key", heads=2, width=2, start=5)], "rows that do not exist"),
         (
             [QUERY, LogitRows(parameter="p0", part="key", heads=4, width=1, start=4)],
             r"\[2\] and keys of \[4\]",

@@ -93,6 +93,6 @@ def test_all_micro_batches_of_a_step_count_and_those_of_a_dropped_one_do_not(mak
 
 def test_a_model_without_attention_of_its_own_is_refused_before_it_trains(make_trainer):
     trainer = make_trainer(build_optimizer=clipping)
-    with pytest.raises(UltraError, match=r"no attention whose logits .* Use muon"):
+    with pytest.raises(UltraError, match=r"no attention block whose logits .* Use muon"):
         trainer.train()
     assert trainer.state.global_step == 0
