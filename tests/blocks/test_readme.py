@@ -22,9 +22,9 @@ def test_code_of_the_readme(tmp_path, monkeypatch):
             statement, _, shown = block.partition("\n")
             with pytest.raises(ModelConfigError) as caught:
                 exec(statement.removeprefix(">>> "), names)
-            assert str(caught.value).startswith(
-                shown.removeprefix("ultra_blocks.config.ModelConfigError: ")[:90]
-            )
+            name = f"{ModelConfigError.__module__}.ModelConfigError: "
+            assert shown.startswith(name)
+            assert str(caught.value).startswith(shown.removeprefix(name)[:90])
         else:
             exec(block, names)
     assert (tmp_path / "my-encoder" / "modeling_ultra.py").is_file()

@@ -370,16 +370,16 @@ def test_options():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"top_k": 6}, "top_k must be 1 to num_experts=5, given 6"),
+        ({"top_k": 6}, "top_k must be 1 to num_experts=5; given 6"),
         ({"top_k": 0}, "top_k must be 1"),
-        ({"expert": {"moe": {}}}, "cannot be a mixture itself"),
+        ({"expert": {"moe": {}}}, "cannot be a mixture of experts itself"),
         ({"routing": "hash"}, "routing is 'hash'; expected one of 'softmax'"),
         ({"shared_experts": -1}, "shared_experts is -1; expected"),
         ({"balance_weight": -1.0}, "balance_weight is -1.0; expected"),
         ({"route_scale": 0.0}, "route_scale is 0.0; expected"),
         ({"bias_rate": 0.0}, "bias_rate is 0.0; expected"),
         ({"balance": "luck"}, "balance is 'luck'; expected one of"),
-        ({"balance": "bias"}, "balance 'bias' needs routing 'sigmoid'"),
+        ({"balance": "bias"}, "balance 'bias' requires routing 'sigmoid'"),
         ({"expert": {"mlp": {"activation": "gelo"}}}, "activation must be one of"),
     ],
 )

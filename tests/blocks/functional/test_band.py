@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ultra_blocks.functional import band
 from ultra_blocks.functional.attention import explicit_attention
-from ultra_blocks.functional.band import Chunks, band_attention
+from ultra_blocks.functional.band import BandChunks, band_attention
 from ultra_blocks.functional.document_blocks import document_blocks
 from ultra_blocks.layout import Layout
 from ultra_blocks.testing.draws import Batch, batches
@@ -55,4 +55,4 @@ def test_key_heads_are_shared() -> None:
 def test_chunks_are_half_the_band(
     length: int, back: int, ahead: int, wanted: tuple[int, int, int, int]
 ) -> None:
-    assert tuple(Chunks.of(length, back, ahead)) == wanted
+    assert tuple(BandChunks.of(length, back, ahead)) == wanted

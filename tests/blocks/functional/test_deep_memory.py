@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ultra_blocks.functional.deep_memory import deep_memory, deep_memory_chunk, deep_memory_step
-from ultra_blocks.functional.neural_memory import Gates, Memory
+from ultra_blocks.functional.neural_memory import MemoryGates, MemoryState
 from ultra_blocks.reference import neural_memory as reference
 
 WIDTH, BETWEEN, HEADS = 3, 5, 2
@@ -25,9 +25,9 @@ def drawn(length: int, seed: int) -> tuple[list[Tensor], list[Tensor]]:
     return [x.requires_grad_() for x in (*vectors, *gates)], [x.requires_grad_() for x in weights]
 
 
-def gates_of(leaves: list[Tensor]) -> Gates:
+def gates_of(leaves: list[Tensor]) -> MemoryGates:
     theta, eta, alpha = leaves[3:]
-    return Gates(theta, eta.log(), torch.log1p(-alpha))
+    return MemoryGates(theta, eta.log(), torch.log1p(-alpha))
 
 
 def packed(weights: list[Tensor]) -> Tensor:
@@ -66,9 +66,9 @@ def test_steps_are_the_chunked_form(chunk_size: int) -> None:
     leaves, weights = drawn(11, 1)
     wanted = whole(leaves, weights, chunk_size=chunk_size)
     empty = torch.zeros(1, HEADS, 2, WIDTH, BETWEEN, dtype=torch.float64)
-    state = Memory(empty, empty, empty, 0)
+    state = MemoryState(empty, empty, empty, 0)
     for t in range(11):
-        now = Gates(*(g[:, t] for g in gates_of(leaves)))
+        now = MemoryGates(*(g[:, t] for g in gates_of(leaves)))
         given = [x[:, t] for x in leaves[:3]]
         y, state = deep_memory_step(state, *given, now, packed(weights), chunk_size=chunk_size)
         torch.testing.assert_close(y, wanted[:, t], rtol=0, atol=1e-12)
@@ -82,7 +82,7 @@ def test_chunk_by_chunk_is_the_chunked_form(chunk_size: int) -> None:
     outputs = []
     for t in range(0, 11, chunk_size):
         now = slice(t, t + chunk_size)
-        part = Gates(*(g[:, now] for g in gates_of(leaves)))
+        part = MemoryGates(*(g[:, now] for g in gates_of(leaves)))
         y, *state = deep_memory_chunk(*(x[:, now] for x in leaves[:3]), part, packed(weights), *state)
         outputs.append(y)
     torch.testing.assert_close(torch.cat(outputs, 1), wanted, rtol=0, atol=1e-12)
@@ -92,7 +92,7 @@ def test_neutral_tokens_behind_change_nothing() -> None:
     leaves, weights = drawn(7, 2)
     wanted = whole(leaves, weights, chunk_size=4)
     behind = [torch.cat((x, torch.ones_like(x[:, :3])), 1) for x in leaves[:3]]
-    gates = Gates(*(torch.nn.functional.pad(g, (0, 0, 0, 3)) for g in gates_of(leaves)))
+    gates = MemoryGates(*(torch.nn.functional.pad(g, (0, 0, 0, 3)) for g in gates_of(leaves)))
     got = deep_memory(*behind, gates, packed(weights), chunk_size=4)[:, :7]
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-14)
 

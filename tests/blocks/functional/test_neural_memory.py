@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ultra_blocks.functional.neural_memory import (
-    Gates,
-    Memory,
+    MemoryGates,
+    MemoryState,
     memory_chunk,
     memory_step,
     neural_memory,
@@ -31,8 +31,8 @@ def drawn(length: int, seed: int, heads: int = 2, dtype: torch.dtype = torch.flo
     return [x.to(dtype).requires_grad_() for x in (*vectors, *gates)]
 
 
-def logs(theta: Tensor, eta: Tensor, alpha: Tensor) -> Gates:
-    return Gates(theta, eta.log(), torch.log1p(-alpha))
+def logs(theta: Tensor, eta: Tensor, alpha: Tensor) -> MemoryGates:
+    return MemoryGates(theta, eta.log(), torch.log1p(-alpha))
 
 
 def token_by_token(leaves: list[Tensor], chunk_size: int, own: float = 1.0) -> Tensor:
@@ -62,7 +62,7 @@ def test_chunks_of_one_token_are_the_delta_rule() -> None:
     """Without momentum and forgetting, and theta 1/2, a key reads the value that was stored for it last."""
     _, k, v, *_ = drawn(9, 0, heads=1)
     none = torch.zeros(1, 9, 1, dtype=torch.float64)
-    gates = Gates(none + 0.5, none - torch.inf, none)
+    gates = MemoryGates(none + 0.5, none - torch.inf, none)
     y = neural_memory(k, k, v, gates, chunk_size=1)
     torch.testing.assert_close(y, v, rtol=0, atol=1e-13)
 
@@ -74,9 +74,9 @@ def test_steps_are_the_chunked_form(chunk_size: int) -> None:
     gates = logs(*leaves[3:])
     wanted = neural_memory(q, k, v, gates, chunk_size=chunk_size)
     empty = torch.zeros(1, 2, WIDTH, WIDTH, dtype=torch.float64)
-    state = Memory(empty, empty, empty, 0)
+    state = MemoryState(empty, empty, empty, 0)
     for t in range(11):
-        now = Gates(*(g[:, t] for g in gates))
+        now = MemoryGates(*(g[:, t] for g in gates))
         y, state = memory_step(state, q[:, t], k[:, t], v[:, t], now, chunk_size=chunk_size)
         torch.testing.assert_close(y, wanted[:, t], rtol=0, atol=1e-12)
 
@@ -90,7 +90,7 @@ def test_chunk_by_chunk_is_the_chunked_form(chunk_size: int) -> None:
     outputs = []
     for t in range(0, 11, chunk_size):
         now = slice(t, t + chunk_size)
-        part = Gates(*(g[:, now] for g in gates))
+        part = MemoryGates(*(g[:, now] for g in gates))
         y, *state = memory_chunk(*(x[:, now] for x in leaves[:3]), part, *state)
         outputs.append(y)
     torch.testing.assert_close(torch.cat(outputs, 1), wanted, rtol=0, atol=1e-12)
@@ -100,7 +100,7 @@ def test_neutral_tokens_change_nothing() -> None:
     leaves = drawn(7, 2)
     wanted = neural_memory(*leaves[:3], logs(*leaves[3:]), chunk_size=4)
     padded = [torch.cat((x, torch.ones_like(x[:, :3])), 1) for x in leaves[:3]]
-    gates = Gates(*(torch.nn.functional.pad(g, (0, 0, 0, 3)) for g in logs(*leaves[3:])))
+    gates = MemoryGates(*(torch.nn.functional.pad(g, (0, 0, 0, 3)) for g in logs(*leaves[3:])))
     got = neural_memory(*padded, gates, chunk_size=4)[:, :7]
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-14)
 
@@ -133,8 +133,8 @@ def test_extreme_gates_are_finite_and_keep_their_digits(log_momentum: float, log
     ones = torch.ones(1, 150, 1, dtype=torch.float64)
     gates = [1e-3 * ones, log_momentum * ones, log_kept * ones]
     gates[1][:, 10], gates[2][:, 20] = -300.0, -300.0
-    exact = neural_memory(q, k, v, Gates(*gates), chunk_size=64)
+    exact = neural_memory(q, k, v, MemoryGates(*gates), chunk_size=64)
     leaves = [x.float().requires_grad_() for x in (q, k, v, *gates)]
-    y = neural_memory(*leaves[:3], Gates(*leaves[3:]), chunk_size=64)
+    y = neural_memory(*leaves[:3], MemoryGates(*leaves[3:]), chunk_size=64)
     assert (y - exact).abs().max() < 1e-4 * exact.abs().max()
     assert all(g.isfinite().all() for g in torch.autograd.grad(y.sum(), leaves))

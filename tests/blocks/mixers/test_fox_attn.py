@@ -12,7 +12,7 @@ from ultra_blocks.mixers.fox_attn import FoxAttention
 from ultra_blocks.mixers.standard_attn import StandardAttention
 from ultra_blocks.reference import positions as reference_positions
 from ultra_blocks.reference.attention import attention as reference
-from ultra_blocks.reference.forget_gates import fading
+from ultra_blocks.reference.forget_gates import forget_bias
 
 OPTIONS = st.fixed_dictionaries(
     {
@@ -48,7 +48,7 @@ def by_the_paper(block: FoxAttention, x: Tensor, layout: Layout) -> Tensor:
         k = k / (k.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt() * block.k_norm.weight
     logits = x @ block.forget_proj.weight.T + block.forget_proj.bias
     gates = (1 / (1 + torch.exp(-logits))).mT
-    bias = fading(gates[:, :2], gates[:, -2:], layout.documents)
+    bias = forget_bias(gates[:, :2], gates[:, -2:], layout.documents)
     if block.positions.kind == "rotate":
         q, k = (reference_positions.rope(part, layout.positions) for part in (q, k))
     elif block.positions.kind == "bias":
@@ -96,7 +96,7 @@ def test_decoding_equals_the_forward_pass(options: dict[str, Any], positions: st
         y, state = block.step(x[:, t], state)
         torch.testing.assert_close(y, whole[:, t], rtol=0, atol=1e-11)
     kept = length if block.window is None else min(length, block.window + 1)
-    assert state.faded.shape == (2, 2, kept)
+    assert state.decay_sums.shape == (2, 2, kept)
 
 
 @pytest.mark.parametrize("gates", ["causal", "shared", "separate"])
@@ -104,7 +104,7 @@ def test_no_key_is_boosted_on_either_side(gates: str) -> None:
     """The ancestor's encoder added F_i - F_j for keys ahead too, which grows without bound."""
     block = build(gates)
     x = torch.randn(1, 40, 12, dtype=torch.float64)
-    f = block._terms(x, Layout.full(1, 40)).decays
+    f = block._score_terms(x, Layout.full(1, 40)).decay_sums
     assert f is not None
     assert (f.diff(dim=-1) < 0).all()
     with torch.no_grad():

@@ -9,7 +9,7 @@ HEAD = "model_class: frankenstein\n"
 COMBINATIONS = {
     "nsa_attn: {compress_block: 7}": "compress_stride=16 must divide compress_block=7",
     "titan_attn: {variant: mac, window: 3}": "window=3 has no meaning for the variant mac",
-    "latent_attn: {rope_dim: 3}": "even width to form pairs, given head_dim=3",
+    "latent_attn: {rope_dim: 3}": "even width to form pairs; given head_dim=3",
     "hgrn2: {conv_size: 4}": "conv_size 4 has no middle",
     "gla: {key_expansion: 0.01}": "key_expansion 0.01",
 }

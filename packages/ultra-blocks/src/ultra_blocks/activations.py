@@ -1,4 +1,4 @@
-"""The names of activations; imports no torch."""
+"""Names of activations and their aliases; imports no torch."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Activation = Literal[
     "tanh",
     "tanhshrink",
 ]
-"""``gelu_tanh`` is gelu with ``approximate="tanh"``, ``relu2`` the square of relu.
+"""``gelu_tanh`` is gelu with ``approximate="tanh"``, and ``relu2`` is the square of relu.
 
-The others are functions of ``torch.nn.functional`` with their defaults: all of one tensor, element by
-element, without weights of their own or random numbers.
+The others are functions of ``torch.nn.functional`` with default arguments: all element-wise functions of one
+tensor, without weights and random numbers.
 """
 
 SPELLINGS: dict[str, Activation] = {
@@ -41,12 +41,15 @@ SPELLINGS: dict[str, Activation] = {
     "relu_squared": "relu2",
     "squared_relu": "relu2",
 }
-"""What others call them."""
+"""Aliases."""
 
 _BY_LETTERS = {name.replace("_", ""): name for name in (*get_args(Activation), *SPELLINGS)}
 
 
 def canonical_activation(name: str) -> str:
-    """Return our name of an activation, given another or torch's class (``LeakyReLU``); else the name."""
+    """Return the canonical name of an activation, given an alias or a class of torch (``LeakyReLU``).
+
+    Unknown names are returned unchanged.
+    """
     found = _BY_LETTERS.get(name.replace("_", "").lower(), name)
     return SPELLINGS.get(found, found)

@@ -1,4 +1,4 @@
-"""Linear maps that a preset can swap: full precision, or ternary weights and 8-bit activations (b1.58)."""
+"""Linear maps of full precision, or with ternary weights and 8-bit activations (BitNet b1.58)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LinearFactory = Callable[..., nn.Module]
-"""``linear(in_features, out_features, bias=...)``: a module with ``weight`` ``(out, in)``, maybe ``bias``."""
+"""``linear(in_features, out_features, bias=...)``: returns a module with ``weight`` ``(out, in)``."""
 
 SMALLEST_SCALE = 1e-5
 
 
 class BitLinear(nn.Linear):
-    """Linear map with ternary weights and 8-bit activations; latent weights stay full precision.
+    """Linear map with ternary weights and 8-bit activations, whose latent weights have full precision.
 
     ::
 
@@ -25,27 +25,27 @@ class BitLinear(nn.Linear):
         x_q = round(127 x^ / s_x) in [-128, 127],  W_q = clip(round(W / s_w), -1, 1)
         y   = (s_x s_w / 127) x_q W_q^T + bias
 
-    Rounding is a straight-through estimate: gradients are those of ``x^ W^T`` with quantised factors. The
-    whole numbers of ``x_q`` and ``W_q`` are exact in bfloat16, so that autocast costs nothing but the sum.
-    It replaces projections of blocks and FFNs only, never embeddings, heads, routers, norms, gates. It saves
-    no memory in training: the optimizer sees the latent weights.
+    Rounding uses the straight-through estimator: gradients are those of ``x^ W^T`` with quantised factors.
+    The integers of ``x_q`` and ``W_q`` are exact in bfloat16, so that autocast only rounds the sum. It
+    replaces projections of blocks and FFNs only, never embeddings, heads, routers, norms or gates. It saves
+    no memory in training, since the optimizer updates the latent weights.
 
     Args:
         in_features: width of the input.
         out_features: width of the output.
-        bias: whether a full-precision shift is added.
-        row_blocks: heights of the matrices that a fused projection stacks; each has its own ``s_w``.
+        bias: whether there is a bias, in full precision.
+        row_blocks: heights of the matrices stacked in a fused projection, each with its own ``s_w``.
         eps: added to the mean square.
 
     Shapes:
         x ``(..., in_features)`` -> y ``(..., out_features)``.
 
     Raises:
-        ValueError: ``row_blocks`` do not add up to ``out_features``.
+        ValueError: the sum of ``row_blocks`` is not ``out_features``.
 
     Paper: Ma et al. 2024, "The Era of 1-bit LLMs", arXiv:2402.17764.
-    Differs from the paper: the input norm has no gain (every block is pre-norm already), and stacked
-    projections are scaled one by one.
+    Differs from the paper: the input norm has no gain (every block has a norm before it), and stacked
+    projections are scaled separately.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class BitLinear(nn.Linear):
 
     @property
     def row_blocks(self) -> tuple[int, ...]:
-        """Heights of the logical matrices in ``weight``."""
+        """Heights of the matrices stacked in ``weight``."""
         return self._row_blocks
 
     @row_blocks.setter
@@ -77,11 +77,11 @@ class BitLinear(nn.Linear):
         self._row_blocks = tuple(heights)
 
     def quantised_weight(self) -> tuple[Tensor, Tensor]:
-        """Return ternary weights ``(out, in)``, rounded straight through, and ``s_w`` ``(out,)``."""
+        """Return ternary weights ``(out, in)``, with straight-through gradients, and ``s_w`` ``(out,)``."""
         return quantise_weight(self.weight, self.row_blocks)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map the last dimension."""
+        """Apply the map to the last dimension."""
         activations, scale = quantise_activations(x, self.eps)
         weight, weight_scale = self.quantised_weight()
         y = F.linear(activations.to(x.dtype), weight.to(x.dtype))
@@ -90,10 +90,10 @@ class BitLinear(nn.Linear):
 
 
 def quantise_activations(x: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
-    """Return ``x_q`` in at least fp32, rounded straight through, and ``s_x / 127`` ``(..., 1)``.
+    """Return ``x_q`` in at least fp32, with straight-through gradients, and ``s_x / 127`` ``(..., 1)``.
 
     Args:
-        x: ``(..., in)``; each last dimension is a token.
+        x: ``(..., in)``; the last dimension is one token.
         eps: added to the mean square.
     """
     wide = torch.promote_types(x.dtype, torch.float32)
@@ -103,11 +103,11 @@ def quantise_activations(x: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
 
 
 def quantise_weight(weight: Tensor, row_blocks: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Return ``W_q`` in at least fp32, rounded straight through, and ``s_w`` ``(..., out)``.
+    """Return ``W_q`` in at least fp32, with straight-through gradients, and ``s_w`` ``(..., out)``.
 
     Args:
-        weight: ``(..., out, in)``; leading dimensions count matrices, each with scales of its own.
-        row_blocks: heights of the matrices that ``out`` stacks.
+        weight: ``(..., out, in)``; leading dimensions are separate matrices, each with its own scales.
+        row_blocks: heights of the matrices stacked in ``out``.
     """
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
     with torch.no_grad():
@@ -124,20 +124,20 @@ def _straight_through(x: Tensor, low: int, high: int) -> Tensor:
 
 
 def linear_factory(use_bitnet: bool) -> LinearFactory:
-    """Return what blocks and FFNs build their projections with: :class:`BitLinear` or ``nn.Linear``."""
+    """Return the factory of projections of blocks and FFNs: :class:`BitLinear` or ``nn.Linear``."""
     return BitLinear if use_bitnet else nn.Linear
 
 
 def fused_linear(
     linear: LinearFactory, in_features: int, heights: Sequence[int], *, bias: bool = False
 ) -> nn.Module:
-    """Build one projection that stacks several, telling those that quantise where each begins.
+    """Build one projection that stacks several, whose heights a quantising projection is told.
 
     Args:
-        linear: the factory of the model.
+        linear: factory of projections.
         in_features: width of the input.
         heights: output widths of the stacked projections.
-        bias: whether there is a shift.
+        bias: whether there is a bias.
     """
     module = linear(in_features, sum(heights), bias=bias)
     if isinstance(module, BitLinear):

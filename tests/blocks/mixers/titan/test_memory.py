@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ultra_blocks.functional.neural_memory import Gates, neural_memory
+from ultra_blocks.functional.neural_memory import MemoryGates, neural_memory
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.titan.memory import chunk_slots
 from ultra_blocks.mixers.titan_attn import TitanAttention
@@ -18,9 +18,11 @@ def test_the_scaled_steps_do_not_overshoot(eta: float) -> None:
     size = 64
 
     def largest(theta: float, length: int) -> float:
-        gates = Gates(theta * ones, torch.log(eta * ones), 0 * ones)
+        gates = MemoryGates(theta * ones, torch.log(eta * ones), 0 * ones)
         part = [x[:, :length] for x in (key, key, key)]
-        return float(neural_memory(*part, Gates(*(g[:, :length] for g in gates)), chunk_size=size).max())
+        return float(
+            neural_memory(*part, MemoryGates(*(g[:, :length] for g in gates)), chunk_size=size).max()
+        )
 
     assert largest((1 - eta) / size, 2000) < 2.01
     assert largest(0.05, 640) > 100

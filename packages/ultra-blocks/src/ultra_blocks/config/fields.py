@@ -48,9 +48,7 @@ class UltraConfig:
     )
     num_loops: Count = attrs.field(
         default=1,
-        metadata={
-            "help": "how often the stack of layers runs, each time on its own output and with the same weights"
-        },
+        metadata={"help": "how often the stack runs, each time on its own output and with the same weights"},
     )
     num_heads: Count = attrs.field(default=12, metadata={"help": "number of attention heads"})
     num_kv_heads: Count | None = attrs.field(
@@ -132,7 +130,7 @@ class UltraConfig:
     use_moe: bool | None = attrs.field(
         default=None,
         metadata={
-            "help": "wrap the FFN in a mixture of num_experts experts, of which top_k_experts are active [true]"
+            "help": "wrap the FFN in a mixture of num_experts experts, top_k_experts of them active [true]"
         },
     )
     ffn_hidden_size: Count = attrs.field(

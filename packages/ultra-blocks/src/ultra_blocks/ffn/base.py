@@ -1,4 +1,4 @@
-"""What the dense FFNs share: activations, padding, first weights, and what their weights are."""
+"""FeedForward, the base of the dense FFNs: activations, padding, initialisation, parameter roles."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _squared_relu(x: Tensor) -> Tensor:
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     name: getattr(F, name)
     for name in get_args(Activation)
-    if name not in ("gelu_tanh", "relu2")  # which torch does not name
+    if name not in ("gelu_tanh", "relu2")  # these have no function of their own in torch
 } | {"gelu_tanh": partial(F.gelu, approximate="tanh"), "relu2": _squared_relu}
 """``gelu`` is the exact x Phi(x), as in BERT."""
 
@@ -34,7 +34,7 @@ def keeps_zero(activation: Activation) -> bool:
 
 
 class FeedForward(nn.Module):
-    """Base of the dense FFNs; the last projection is called ``down``.
+    """Base of the dense FFNs; the last projection has the name ``down``.
 
     Raises:
         ValueError: a width below 1, an unknown activation, or a dropout outside [0, 1).
@@ -46,11 +46,11 @@ class FeedForward(nn.Module):
         super().__init__()
         name = type(self).__name__
         if min(hidden_size, ffn_hidden_size) < 1:
-            raise ValueError(f"{name}: widths must be 1 or more, given {hidden_size} and {ffn_hidden_size}")
+            raise ValueError(f"{name}: widths must be 1 or more; given {hidden_size} and {ffn_hidden_size}")
         if activation not in ACTIVATIONS:
-            raise ValueError(f"{name}: activation must be one of {list(ACTIVATIONS)}, given {activation!r}")
+            raise ValueError(f"{name}: activation must be one of {list(ACTIVATIONS)}; given {activation!r}")
         if not 0 <= dropout < 1:
-            raise ValueError(f"{name}: dropout must be at least 0 and below 1, given {dropout}")
+            raise ValueError(f"{name}: dropout must be at least 0 and below 1; given {dropout}")
         self.hidden_size = hidden_size
         self.ffn_hidden_size = ffn_hidden_size
         self.activation = activation
@@ -59,24 +59,24 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def enter(self, x: Tensor, layout: Layout | None) -> Tensor:
-        """Return ``x`` with zeros at padding: NaN there must not reach the gradients of the weights.
+        """Return ``x`` with zeros at padding, so that NaN there does not reach the gradients of the weights.
 
         Raises:
-            ValueError: the layout is of another batch, or it is a bare mask.
+            ValueError: the layout belongs to another batch, or is a bare mask.
         """
         check_layout(x, layout)
         return x if layout is None else layout.zero_padding(x)
 
     def leave(self, y: Tensor, layout: Layout | None) -> Tensor:
-        """Return ``y`` with zeros at padding, where they are already if the layer maps zeros to zeros."""
+        """Return ``y`` with zeros at padding, which it already has if the layer maps zeros to zeros."""
         return layout.zero_padding(y) if layout is not None and self.moves_zero else y
 
     def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
-        """Return the heights of the matrices that fused projections stack, by dotted parameter name."""
+        """Return the heights of the matrices stacked in fused projections, by dotted parameter name."""
         return {}
 
     def parameter_info(self) -> dict[str, ParamInfo]:
-        """Describe every parameter: matrices of the role ``other``, biases never decayed."""
+        """Describe every parameter: matrices with the role ``other``, and biases without weight decay."""
         blocks = self.row_blocks()
         return {
             name: ParamInfo(row_blocks=blocks.get(name, ()))
@@ -86,7 +86,7 @@ class FeedForward(nn.Module):
         }
 
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
-        """Draw weights from N(0, std^2), those of ``down`` times ``residual_scale``; biases 0."""
+        """Initialise weights from N(0, std^2), those of ``down`` times ``residual_scale``; biases are 0."""
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1:
                 nn.init.normal_(parameter, 0.0, std * (residual_scale if name == "down.weight" else 1.0))

@@ -1,4 +1,4 @@
-"""The experts of a mixture: stacked weights for mlp and glu, separate modules for any other FFN."""
+"""Experts of a mixture of experts: stacked weights for mlp and glu, separate modules for other FFNs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from ultra_core.contracts import ParamInfo
 
 
 class ExpertLinear(nn.Module):
-    """One projection of every expert, ``y_n = W_e x_n + b_e``, its weights stacked ``(E, out, in)``.
+    """One projection of every expert, ``y_n = W_e x_n + b_e``, with stacked weights ``(E, out, in)``.
 
     Args:
-        like: the projection of a single expert; a :class:`BitLinear` is quantised expert by expert, and
-            within an expert by row blocks.
-        num_experts: experts E.
-        row_blocks: heights of the matrices that a fused projection stacks.
+        like: the projection of a single expert; a :class:`BitLinear` is quantised per expert and row block.
+        num_experts: number of experts E.
+        row_blocks: heights of the matrices stacked in a fused projection.
 
     Shapes:
-        x ``(N, in)`` sorted by expert, loads ``(E,)`` rows of each -> y ``(N, out)``.
+        x ``(N, in)`` sorted by expert, loads ``(E,)``, number of rows of each -> y ``(N, out)``.
     """
 
     def __init__(self, like: nn.Linear, num_experts: int, row_blocks: Sequence[int] = ()) -> None:
@@ -38,20 +37,20 @@ class ExpertLinear(nn.Module):
         self.bias = None if like.bias is None else nn.Parameter(torch.empty(num_experts, like.out_features))
 
     def reset_parameters(self, *, std: float = 0.02) -> None:
-        """Draw the weights from N(0, std^2); biases 0."""
+        """Initialise the weights from N(0, std^2), and biases with 0."""
         nn.init.normal_(self.weight, 0.0, std)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def parameter_info(self) -> dict[str, ParamInfo]:
-        """Describe a matrix for each expert, and biases that are never decayed."""
+        """Describe one matrix per expert, and biases without weight decay."""
         info = {"weight": ParamInfo(kind="expert", expert_dim=0, row_blocks=self.row_blocks)}
         if self.bias is not None:
             info["bias"] = ParamInfo(kind="vector", decay=False)
         return info
 
     def forward(self, x: Tensor, loads: Tensor) -> Tensor:
-        """Map each row with the matrix of its expert."""
+        """Apply the projection of each row's expert."""
         if self.eps is None:
             y = grouped_linear(x, self.weight, loads)
         else:
@@ -63,12 +62,12 @@ class ExpertLinear(nn.Module):
 
 
 def by_row(of_expert: Tensor, loads: Tensor, rows: int) -> Tensor:
-    """Return ``(N, ...)``, what each row's expert has in ``(E, ...)``."""
+    """Return the entries ``(N, ...)`` of ``of_expert`` ``(E, ...)`` for each row's expert."""
     return of_expert.repeat_interleave(loads, 0, output_size=rows)
 
 
 class StackedExperts(nn.Module, ABC):
-    """Experts of a dense FFN that are computed together, segment by segment of sorted rows.
+    """Experts of a dense FFN that are computed together, on rows sorted by expert.
 
     Shapes:
         x ``(N, D)`` sorted by expert, loads ``(E,)`` -> y ``(N, D)``.
@@ -87,13 +86,13 @@ class StackedExperts(nn.Module, ABC):
         self.reset_parameters()
 
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
-        """Draw weights from N(0, std^2), those of ``down`` times ``residual_scale``; biases 0."""
+        """Initialise weights from N(0, std^2), those of ``down`` times ``residual_scale``; biases are 0."""
         for name, child in self.named_children():
             if isinstance(child, ExpertLinear):
                 child.reset_parameters(std=std * (residual_scale if name == "down" else 1.0))
 
     def forward(self, x: Tensor, loads: Tensor) -> Tensor:
-        """Return what each row's expert makes of it."""
+        """Return the output of each row's expert."""
         y: Tensor = self.down(self.dropout(self.inner(x, loads)), loads)
         return y
 
@@ -124,32 +123,32 @@ class StackedGLU(StackedExperts):
 
 
 STACKED: dict[type, type[StackedExperts]] = {MLP: StackedMLP, GLU: StackedGLU}
-"""FFNs whose experts are stacked."""
+"""FFNs with stacked experts."""
 
 
 class SeparateExperts(nn.ModuleList):
-    """Experts of any FFN that works token by token, called one after another on its segment of rows.
+    """Experts of any FFN that processes tokens independently, called one after another.
 
     Raises:
-        ValueError: an expert has auxiliary losses of its own.
+        ValueError: an expert has auxiliary losses.
     """
 
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
-        """Draw the weights of every expert."""
+        """Initialise the weights of every expert."""
         for expert in self:
             initialise(expert, std=std, residual_scale=residual_scale)
 
     def forward(self, x: Tensor, loads: Tensor) -> Tensor:
-        """Return what each row's expert makes of it."""
+        """Return the output of each row's expert."""
         parts = x.split(loads.tolist())
         return torch.cat([apply(expert, part) for expert, part in zip(self, parts, strict=True)])
 
 
 def apply(ffn: nn.Module, tokens: Tensor) -> Tensor:
-    """Return what an FFN makes of tokens ``(N, D)``.
+    """Return the output of an FFN for tokens ``(N, D)``.
 
     Raises:
-        ValueError: it has auxiliary losses of its own.
+        ValueError: the FFN has auxiliary losses.
     """
     y = ffn(tokens[None], None)
     if isinstance(y, tuple):
@@ -160,12 +159,12 @@ def apply(ffn: nn.Module, tokens: Tensor) -> Tensor:
 def build_experts(
     cls: type, make: Callable[[], nn.Module], num_experts: int
 ) -> StackedExperts | SeparateExperts:
-    """Return the experts, stacked where their class and projections are known, else separate.
+    """Return the experts, stacked if their class and projections allow, else as separate modules.
 
     Args:
-        cls: the FFN that each expert is.
+        cls: FFN class of the experts.
         make: builds one expert.
-        num_experts: experts E.
+        num_experts: number of experts E.
     """
     if cls in STACKED:
         with torch.device("meta"):

@@ -18,23 +18,23 @@ class GLU(FeedForward):
     """Gated feed-forward network (SwiGLU, GeGLU): ``y = W_down (act(W_gate x) * W_up x)``.
 
     ``activation: silu`` is SwiGLU, ``gelu`` GeGLU, ``relu`` ReGLU. ``W_gate`` and ``W_up`` are one fused
-    projection ``gate_up`` whose first F rows are the gate. ``ffn_hidden_size`` is used as it is given: three
-    matrices of width F cost what an MLP of width 3F/2 costs, so for the parameters of an MLP of 3072 write
-    2048.
+    projection ``gate_up`` whose first F rows are the gate. ``ffn_hidden_size`` is used as given: three
+    matrices of width F have as many parameters as an MLP of width 3F/2, so that 2048 corresponds to an MLP of
+    3072.
 
     Args:
-        hidden_size: width D of the stream.
+        hidden_size: width D of the residual stream.
         ffn_hidden_size: inner width F.
-        activation: of the gate.
-        dropout: of the gated activations, in training; the layer has its own on the branch.
-        bias: whether the projections add a shift.
-        linear: what projections are made of.
+        activation: activation of the gate.
+        dropout: dropout probability of the gated activations in training, besides that of the branch.
+        bias: whether the projections have biases.
+        linear: factory of the projections.
 
     Shapes:
         x, y: ``(B, T, D)``; y is exactly zero at padding.
 
     Paper: Shazeer 2020, "GLU Variants Improve Transformer", arXiv:2002.05202.
-    Differs from the paper: the width is not shrunk to 2/3 behind the user's back.
+    Differs from the paper: the width is not reduced to 2/3 implicitly.
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {
@@ -59,7 +59,7 @@ class GLU(FeedForward):
         self.reset_parameters()
 
     def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
-        """Return where gate and up begin in the fused projection."""
+        """Return the heights of the matrices of gate and up in the fused projection."""
         return {"gate_up.weight": (self.ffn_hidden_size, self.ffn_hidden_size)}
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:

@@ -16,19 +16,19 @@ class MLP(FeedForward):
     """Two-matrix feed-forward network: ``y = W_down act(W_up x)``, token by token.
 
     Args:
-        hidden_size: width D of the stream.
+        hidden_size: width D of the residual stream.
         ffn_hidden_size: inner width F.
-        activation: ``gelu`` (exact), ``gelu_tanh``, ``silu``, ``relu``, ``relu2`` (squared), or another one
-            of torch's.
-        dropout: of the inner activations, in training; the layer has its own on the branch.
-        bias: whether both projections add a shift.
-        linear: what projections are made of.
+        activation: ``gelu`` (exact), ``gelu_tanh``, ``silu``, ``relu``, ``relu2`` (squared), or another
+            activation of torch.
+        dropout: dropout probability of the inner activations in training, besides that of the branch.
+        bias: whether both projections have biases.
+        linear: factory of the projections.
 
     Shapes:
         x, y: ``(B, T, D)``; y is exactly zero at padding.
 
     Paper: Vaswani et al. 2017, arXiv:1706.03762, section 3.3; relu2: So et al. 2021, arXiv:2109.08668.
-    Differs from the paper: no biases by default, and the activation is a choice.
+    Differs from the paper: no biases by default, and the activation can be chosen.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A mixture of experts in place of one feed-forward network."""
+"""A mixture of experts instead of one feed-forward network."""
 
 from __future__ import annotations
 
@@ -22,58 +22,60 @@ from ultra_core.plugins.signatures import bind, require
 
 
 class MoE(nn.Module):
-    """Mixture of experts: each real token goes to the k experts that a router scores highest.
+    """Mixture of experts: each real token is routed to the k experts with the highest scores.
 
     Per token, with ``z = W_r x`` and ``s = softmax(z)`` (or sigmoid), over the k highest s::
 
         y = sum_e g_e FFN_e(x) + FFN_shared(x),   g_e = route_scale * s_e / sum s
 
-    Padding is neither routed nor counted, and no token is dropped: the tokens are sorted by expert and each
-    expert is computed on its segment. The router is at least fp32 whatever autocast says. Two losses, in
-    training only, keep it in order: ``moe_balance = balance_weight * E sum_e f_e P_e`` (f the share of the
-    loads, P the mean probability; 1 when either is even) and ``moe_z = z_weight * mean (logsumexp z)^2``.
+    Padding is neither routed nor counted, and no token is dropped: tokens are sorted by expert, and each
+    expert processes its segment. The router is computed in at least fp32, even under autocast. Two auxiliary
+    losses are added in training: ``moe_balance = balance_weight * E sum_e f_e P_e`` (f is the fraction of
+    the load and P the mean probability; 1 if either is uniform) and
+    ``moe_z = z_weight * mean (logsumexp z)^2``.
 
-    With ``balance: bias`` it is a bias b that evens the loads: the k highest ``s + b`` are chosen, and after
-    each optimizer step ``b_e += bias_rate * sign(mean load - load_e)``, the loads being those of all real
-    tokens that went backward since the last step. :meth:`after_step` does that; ``ultra-train`` calls it,
-    and a training loop of your own does with ``ultra_blocks.encoder.post_step.after_step(model)``.
+    With ``balance: bias``, a bias b balances the loads: the k highest ``s + b`` are selected, and after each
+    optimizer step ``b_e += bias_rate * sign(mean load - load_e)``, with the loads of all real tokens that had
+    a backward pass since the last step. This is done by :meth:`after_step`, which ``ultra-train`` calls; in a
+    custom training loop, call ``ultra_blocks.encoder.after_step(model)``.
 
     Args:
-        hidden_size: width D of the stream.
+        hidden_size: width D of the residual stream.
         ffn_hidden_size: inner width F of each expert.
-        num_experts: experts E.
-        top_k: experts k that a token is sent to.
-        expert: the FFN that each expert is, ``NAME`` or ``{NAME: {options}}``; one that works token by token
-            and has no losses of its own. The weights of ``mlp`` and ``glu`` are stacked.
-        shared_experts: width of a dense FFN that every token goes through, in multiples of F; 0 for none.
-        routing: what the scores s are: ``softmax``, or ``sigmoid`` of each logit.
-        renormalise: divide the weights g by their sum over the k. null: where k is above 1; with k = 1 all
-            weights would be 1 and the router would learn nothing from the task.
+        num_experts: number of experts E.
+        top_k: number of experts k that each token is routed to.
+        expert: FFN of the experts, ``NAME`` or ``{NAME: {options}}``; it must process tokens independently
+            and have no auxiliary losses. The weights of ``mlp`` and ``glu`` are stacked.
+        shared_experts: width of a dense FFN that every token passes through, in multiples of F; 0: none.
+        routing: the scores s: ``softmax`` of the logits, or ``sigmoid`` of each.
+        renormalise: divide the weights g by their sum over the k experts. None: only if k > 1, since with
+            k = 1 all weights would be 1 and the router would get no gradient from the task.
         route_scale: factor of the weights g.
-        balance: what evens the loads: ``loss``, or ``bias`` (of the scores, with ``routing: sigmoid``).
-        bias_rate: what a step adds to the bias of an expert, or takes from it.
-        balance_weight: weight of the balance loss; 0 leaves it out. null: 1e-2, with ``balance: bias`` 1e-4.
-        z_weight: weight of the z loss; 0 leaves it out.
-        linear: what the projections of experts are made of, never the router; BitLinear is quantised by
+        balance: how loads are balanced: ``loss``, or ``bias`` of the scores, with ``routing: sigmoid``.
+        bias_rate: change of the bias of an expert per step.
+        balance_weight: weight of the balance loss; 0: no such loss. None: 1e-2, or 1e-4 with
+            ``balance: bias``.
+        z_weight: weight of the z loss; 0: no such loss.
+        linear: factory of the projections of experts, but not of the router; BitLinear is quantised per
             expert.
-        model: fields of the model config that an expert's options may come from.
+        model: fields of the model config for the options of the experts.
 
     Shapes:
         x, y: ``(B, T, D)``; y is exactly zero at padding. Returns y in evaluation and ``(y, losses)`` in
         training. Parameters of mlp experts: ``experts.up.weight (E, F, D)``, of glu experts
         ``experts.gate_up.weight (E, 2F, D)``; ``experts.down.weight (E, D, F)``, ``router.weight (E, D)``.
-        Buffer with ``balance: bias``: ``score_bias (E,)``, fp32 in half-precision models too.
+        Buffer with ``balance: bias``: ``score_bias (E,)``, fp32 even in half-precision models.
 
     Raises:
-        ValueError: ``top_k`` is above ``num_experts``, an option is out of range, ``balance`` is ``bias``
-            without sigmoid scores, or the expert is a mixture.
+        ValueError: ``top_k`` exceeds ``num_experts``, an option is out of range, ``balance`` is ``bias``
+            without sigmoid scores, or the expert is a mixture of experts.
 
     Paper: Shazeer et al. 2017, arXiv:1701.06538; balance loss: Fedus et al. 2021, "Switch Transformers",
     arXiv:2101.03961; z loss: Zoph et al. 2022, "ST-MoE", arXiv:2202.08906; shared experts and sigmoid scores:
     DeepSeek-AI 2024, "DeepSeek-V3", arXiv:2412.19437; bias: Wang et al. 2024, arXiv:2408.15664.
-    Differs from the paper: no capacity limit, no noise, no groups of experts; the balance loss divides loads
-    by k, so that even routing costs 1, and is of a micro-batch of this process (DeepSeek's is of a sequence).
-    The bias knows the tokens of all processes.
+    Differs from the paper: no capacity limit, no noise and no groups of experts; the balance loss divides
+    loads by k, so that it is 1 for uniform routing, and is computed per micro-batch of a process (per
+    sequence in DeepSeek). The bias uses the tokens of all processes.
     """
 
     def __init__(
@@ -97,13 +99,13 @@ class MoE(nn.Module):
     ) -> None:
         super().__init__()
         if not 1 <= top_k <= num_experts:
-            raise ValueError(f"MoE: top_k must be 1 to num_experts={num_experts}, given {top_k}")
+            raise ValueError(f"MoE: top_k must be 1 to num_experts={num_experts}; given {top_k}")
         require(MoE, num_experts=num_experts, top_k=top_k)
         numbers = {"shared_experts": shared_experts, "route_scale": route_scale, "bias_rate": bias_rate}
         weights = {"balance_weight": balance_weight, "z_weight": z_weight}
         require(MoE, **numbers, **weights, routing=routing, balance=balance)
         if balance == "bias" and routing != "sigmoid":
-            raise ValueError("MoE: balance 'bias' needs routing 'sigmoid', for scores that it fits")
+            raise ValueError("MoE: balance 'bias' requires routing 'sigmoid'")
         if balance_weight is None:
             balance_weight = 1e-2 if balance == "loss" else 1e-4
         self.num_experts = num_experts
@@ -117,7 +119,7 @@ class MoE(nn.Module):
 
         name, options = split_spec(expert)
         if bare_name(name) == "moe":
-            raise ValueError("MoE: an expert cannot be a mixture itself; name another FFN")
+            raise ValueError("MoE: an expert cannot be a mixture of experts itself; name another FFN")
         cls = ffns.get(name)
         fields = {**(model or {}), "linear": linear}
 
@@ -130,13 +132,13 @@ class MoE(nn.Module):
         self.score_bias: Tensor | None
         bias = torch.zeros(num_experts, dtype=torch.float32) if balance == "bias" else None
         self.register_buffer("score_bias", bias)
-        self.loads: Tensor | None = None  # since the last step; between steps there are none to save
+        self.loads: Tensor | None = None  # of the current step; not part of the state
         self.experts = build_experts(cls, make, num_experts)
         self.shared = make(shared_experts * ffn_hidden_size) if shared_experts else None
         self.reset_parameters()
 
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
-        """Draw the router from N(0, std^2), and the experts as their FFN does."""
+        """Initialise the router from N(0, std^2), and the experts as their FFN does."""
         nn.init.normal_(self.router.weight, 0.0, std)
         if self.score_bias is not None:
             nn.init.zeros_(self.score_bias)
@@ -148,7 +150,7 @@ class MoE(nn.Module):
         return {"router.weight": ParamInfo(kind="router", decay=False)}
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Return the branch value ``(B, T, D)``, in training with the losses by name."""
+        """Return the branch value ``(B, T, D)``, and in training the losses by name."""
         tokens, real = x.flatten(0, 1), None
         check_layout(x, layout)
         if layout is not None and layout.padded:
@@ -164,12 +166,12 @@ class MoE(nn.Module):
         if not self.training:
             return y
         if self.score_bias is not None and y.requires_grad:
-            # when the gradient comes: once a micro-batch, whether or not forward is computed again for it
+            # counted in the backward pass: once per micro-batch, even if forward is recomputed
             y.register_hook(lambda _: self._count(routing.loads))
         return y, self._losses(routing)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Move and cast as ``nn.Module`` does; the bias stays fp32, for half of it loses small steps."""
+        """Move and cast as ``nn.Module`` does; the bias stays fp32, to keep small steps."""
         before = self.score_bias
         super()._apply(fn, recurse)
         after = self.score_bias
@@ -182,10 +184,10 @@ class MoE(nn.Module):
 
     @torch.no_grad()
     def after_step(self, taken: bool = True) -> None:
-        """Move the bias against the loads since the last step; under DDP every process must call it.
+        """Update the bias from the loads of the step; under DDP every process must call it.
 
         Args:
-            taken: False when the optimizer's step was skipped; the loads are then forgotten.
+            taken: False if the optimizer step was skipped; the loads are then discarded.
         """
         loads, self.loads = self.loads, None
         if self.score_bias is None or not taken:
@@ -197,7 +199,7 @@ class MoE(nn.Module):
         self.score_bias += self.bias_rate * (loads.sum() - self.num_experts * loads).sign()
 
     def route(self, tokens: Tensor) -> Routing:
-        """Return where tokens ``(N, D)`` go, none of them padding."""
+        """Return the routing of real tokens ``(N, D)``."""
         wide = torch.promote_types(tokens.dtype, torch.float32)
         with torch.autocast(tokens.device.type, enabled=False):
             logits = F.linear(tokens.to(wide), self.router.weight.to(wide))
@@ -217,7 +219,7 @@ class MoE(nn.Module):
         place[routing.order] = torch.arange(len(place), device=place.device)
         y = y.index_select(0, place).unflatten(0, (len(tokens), self.top_k))
         with torch.autocast(y.device.type, enabled=False):
-            # one product a token: a quarter of the time of multiplying and adding up
+            # one product per token: a quarter of the time of multiplying and summing
             return torch.bmm(routing.weights[:, None], y.to(routing.weights.dtype))[:, 0].to(y.dtype)
 
     def _losses(self, routing: Routing) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Softmax attention: which fused kernel computes it, and the form that keeps the scores in memory."""
+"""Softmax attention: the choice of a fused kernel, and the explicit form with the scores in memory."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from ultra_blocks.layout import Layout
 
 @cache
 def ragged_kernel() -> Callable[..., Any] | None:
-    """Return ``varlen_attn`` where this torch has it in the form that is used here, else None.
+    """Return ``varlen_attn`` if this version of torch has it with the arguments used here, else None.
 
-    Imported on first use: it brings the compiler, which takes seconds that a CPU never earns back.
+    It is imported on first use, because it imports the compiler, which takes seconds that a CPU never
+    recovers.
     """
     try:
         from torch.nn.attention.varlen import varlen_attn
@@ -41,32 +42,33 @@ def kernel_attention(
     bias: Tensor | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """Return ``softmax(q k^T / sqrt(d) + bias) v`` over the keys that each query may see.
+    """Return ``softmax(q k^T / sqrt(d) + bias) v`` over the keys that each query may attend to.
 
-    Ragged kernel on a CUDA device in half precision where there is padding or packing and no more than a
-    direction to heed; ``scaled_dot_product_attention`` otherwise, without a mask where none is needed.
+    The kernel for variable lengths is used on a CUDA device in half precision, for padded or packed batches
+    without window and bias. Otherwise ``scaled_dot_product_attention`` is used, without a mask if none is
+    needed.
 
     Args:
         q: ``(B, H, T, d)``.
-        k: ``(B, G, T, d)``, G dividing H: each key head serves ``H/G`` neighbouring query heads.
+        k: ``(B, G, T, d)``, G dividing H: each key head serves ``H/G`` adjacent query heads.
         v: ``(B, G, T, e)``.
-        layout: who is real, and who belongs together.
-        causal: hide what comes later.
-        window: see :meth:`Layout.attention_mask`.
+        layout: padding and documents of the batch.
+        causal: mask later keys.
+        window: width of local attention, see :meth:`Layout.attention_mask`.
         bias: ``(B or 1, H, T, T)``, added to the scaled scores.
-        dropout: probability that a weight is dropped.
+        dropout: probability that an attention weight is dropped.
 
     Shapes:
-        returns ``(B, H, T, e)``; what stands at padding queries is of no use, but finite.
+        returns ``(B, H, T, e)``; values at padding queries are meaningless but finite.
     """
-    if (width := v.shape[-1]) < q.shape[-1]:  # flash kernels want one width; without them it takes longer
+    if (width := v.shape[-1]) < q.shape[-1]:  # flash kernels require equal widths
         wide = F.pad(v, (0, q.shape[-1] - width))
         y = kernel_attention(q, k, wide, layout, causal=causal, window=window, bias=bias, dropout=dropout)
         return y[..., :width]
     plain = window is None and bias is None
     if plain and dropout == 0.0 and not layout.dense and can_be_ragged(q) and layout.max_seqlen:
         return ragged_attention(q, k, v, layout, causal=causal)
-    # padding on the right is in the future of every real query: the causal kernel needs no mask for it
+    # padding on the right is later than every real query, so that the causal kernel needs no mask for it
     triangle = causal and plain and layout.indexed
     mask = None if triangle else layout.attention_mask(causal, window)
     if bias is not None:
@@ -85,16 +87,16 @@ def fused_attention(
 ) -> Tensor:
     """Return ``scaled_dot_product_attention`` with finite gradients for scores of any size.
 
-    torch's kernel for the CPU takes exp(score - log sum exp) in the backward pass; where scores are so large
-    that their rounding errors are, this overflows. Such scores are left to torch's plain form.
+    In the backward pass, torch's CPU kernel computes exp(score - logsumexp), which overflows for scores whose
+    rounding errors are large. Such scores are left to torch's unfused form.
 
     Args:
         q: ``(B, H, T, d)``.
         k: ``(B, G, S, d)``, G dividing H.
         v: ``(B, G, S, e)``.
-        mask: bool, or added to the scaled scores.
-        causal: hide what comes later.
-        dropout: probability that a weight is dropped.
+        mask: bool, or a bias added to the scaled scores.
+        causal: mask later keys.
+        dropout: probability that an attention weight is dropped.
     """
     backward = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     known = not torch.compiler.is_compiling() and q.numel() and k.numel()
@@ -106,12 +108,12 @@ def fused_attention(
 
 
 def _may_overflow(q: Tensor, k: Tensor) -> bool:
-    """Whether rounding errors of a score may exceed 1/16, judged by the largest numbers in q and k.
+    """Whether rounding errors of a score may exceed 1/16, estimated from the largest elements of q and k.
 
-    False where torch lets nobody look at numbers: under ``vmap``, while it traces, without memory.
+    False where torch does not allow reading values: under ``vmap``, while tracing, and on the meta device.
     """
     try:
-        # heads lie side by side in memory; of another order this is slow
+        # heads are adjacent in memory; in another order this is slow
         flat = [x.detach().transpose(1, 2).reshape(-1) for x in (q, k)]
         largest = [float(torch.stack(x.aminmax()).abs().max()) for x in flat]
     except RuntimeError:
@@ -121,7 +123,7 @@ def _may_overflow(q: Tensor, k: Tensor) -> bool:
 
 
 def can_be_ragged(q: Tensor) -> bool:
-    """Whether the ragged kernel is there and takes this device and dtype."""
+    """Whether the kernel for variable lengths exists and accepts this device and dtype."""
     return q.is_cuda and q.dtype in (torch.float16, torch.bfloat16) and ragged_kernel() is not None
 
 
@@ -134,11 +136,11 @@ def ragged_attention(
     causal: bool = False,
     kernel: Callable[..., Any] | None = None,
 ) -> Tensor:
-    """Return what :func:`kernel_attention` does, computed on the real tokens only; zeros at padding."""
+    """Return the same as :func:`kernel_attention`, computed on real tokens only, with zeros at padding."""
     batch, heads, length, width = q.shape
     real, borders, longest = layout.segments
     kernel = kernel or ragged_kernel()
-    assert kernel is not None, "ask can_be_ragged first"
+    assert kernel is not None, "call can_be_ragged first"
     q, k, v = (x.transpose(1, 2).flatten(0, 1)[real] for x in (q, k, v))
     sides = (-1, 0) if causal else (-1, -1)
     gqa = k.shape[1] != heads
@@ -162,16 +164,16 @@ def explicit_attention(
     normalised: bool = True,
     dropout: float = 0.0,
 ) -> Tensor:
-    """Return ``softmax(cap(scores) + bias) v`` with the scores in memory and their softmax in at least fp32.
+    """Return ``softmax(cap(scores) + bias) v``, with the scores in memory and a softmax in at least fp32.
 
     Args:
         scores: ``(B, H, T, S)``, already scaled.
         v: ``(B, G, S, d)``, G dividing H.
-        mask: bool, broadcastable to the scores, True = may attend; no row of it may be empty.
-        bias: broadcastable to the scores; added after the cap, so that distance is not capped.
+        mask: bool, broadcastable to the scores, True where a query attends; no row may be empty.
+        bias: broadcastable to the scores; added after the cap, which it therefore does not affect.
         softcap: ``cap(s) = softcap tanh(s / softcap)``; None: no cap.
-        normalised: False: the sigmoid of each score instead of the softmax.
-        dropout: probability that a weight is dropped.
+        normalised: softmax over the keys; False: sigmoid of each score.
+        dropout: probability that an attention weight is dropped.
 
     Shapes:
         returns ``(B, H, T, d)``.
@@ -189,5 +191,5 @@ def explicit_attention(
 
 
 def repeat_heads(x: Tensor, heads: int) -> Tensor:
-    """Return ``x`` ``(B, G, T, d)`` with each head repeated in place until there are ``heads``."""
+    """Return ``x`` ``(B, G, T, d)`` with each head repeated in place to give ``(B, heads, T, d)``."""
     return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)

@@ -1,4 +1,4 @@
-"""Attention of blocks of queries over a few blocks of keys, in time and memory linear in the length."""
+"""Block-sparse attention of BigBird, in time and memory linear in the length."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ BITS = 0xFFFFFFFF
 def random_blocks(
     block: Tensor, count: Tensor | None, seed: Tensor, heads: int, drawn: int
 ) -> tuple[Tensor, Tensor]:
-    """Return which blocks of its document a block of queries sees by chance, and whether there are so many.
+    """Return the random links of a block of queries to blocks of its document, and a mask of valid links.
 
-    They are drawn without repetition among those that are not seen anyway: neither the first, nor the last,
-    nor the block itself or a neighbour. The draw is a hash of seed, head and block, so that a plan needs no
-    table and no longest length, and does not depend on where the document stands.
+    They are sampled without replacement from the blocks that are not attended to anyway, which are the first,
+    the last, the block itself and its neighbours. The sample is a hash of seed, head and block, so that it
+    needs no table, sets no maximum length, and does not depend on the place of the document.
 
     Args:
-        block: ``(...)`` number of the block of queries in its document.
-        count: ``(...)`` blocks of the document; None is the causal form, which draws among earlier blocks.
-        seed: whole number ``()``.
-        heads: H; each has draws of its own.
-        drawn: r.
+        block: ``(...)``, index of the block of queries in its document.
+        count: ``(...)``, number of blocks of the document; None: causal, links to earlier blocks only.
+        seed: integer ``()``.
+        heads: number of heads H; each has links of its own.
+        drawn: number of links r.
 
     Shapes:
         returns ``(..., H, r)`` int64 and bool.
@@ -37,7 +37,7 @@ def random_blocks(
     above = torch.zeros_like(below) if count is None else (count - 3 - block).clamp(min=0)[..., None]
     free = (below + above).expand(hashed.shape)
     taken: list[Tensor] = []
-    for number in range(drawn):  # Floyd's sampling: the last candidate stands in for a repetition
+    for number in range(drawn):  # Floyd's sampling: the last candidate replaces a repetition
         last = free - drawn + number
         draw = _mixed(hashed ^ (number + 1)) % (last + 1).clamp(min=1)
         repeated = torch.zeros_like(draw, dtype=torch.bool)
@@ -52,7 +52,7 @@ def random_blocks(
 
 
 def _mixed(x: Tensor) -> Tensor:
-    """Hash whole numbers below 2**32 to such numbers."""
+    """Hash integers below 2**32 to such integers."""
     for _ in range(2):
         x = ((x >> 16) ^ x) * 0x45D9F3B & BITS
     return (x >> 16) ^ x
@@ -72,22 +72,23 @@ def block_sparse_attention(
 ) -> Tensor:
     """Return ``softmax(cap(q k^T / sqrt(d))) v`` of blocks of queries over blocks of keys of their document.
 
-    A block sees itself, its neighbours, the first and the last block, and ``drawn`` others by chance; the
-    first and the last block see all. Causal: itself up to each token, the block before, the first, and
-    ``drawn`` others before it.
+    A block attends to itself, its neighbours, the first and the last block, and ``drawn`` random others; the
+    first and the last block attend to all. Causal: to itself up to each token, the preceding block, the
+    first, and ``drawn`` random others before it.
 
     Args:
         q: ``(B, H, L, d)``.
         k: ``(B, H, L, d)``.
         v: ``(B, H, L, d)``.
-        blocks: where the documents are; each begins at a multiple of ``size``.
+        blocks: positions of the documents, each of which starts at a multiple of ``size``.
         size: tokens of a block.
-        drawn: blocks seen by chance.
+        drawn: number of random links.
         seed: see :func:`random_blocks`.
-        causal: hide what comes later.
+        causal: mask later keys.
+        softcap: ``cap(s) = softcap tanh(s / softcap)``; None: no cap.
 
     Shapes:
-        returns ``(B, H, L, d)``; what stands at empty places is of no use, but finite.
+        returns ``(B, H, L, d)``; values at empty places are meaningless but finite.
     """
     heads, number = q.shape[1], q.shape[2] // size
     documents = blocks.layout.documents[:, ::size]  # (B, n), -1 at blocks without a token
@@ -100,11 +101,11 @@ def block_sparse_attention(
     mask = blocks.layout.mask[:, None, :, None].expand(-1, heads, -1, -1)
     mask = _taken(mask, seen, size)[..., 0] & valid.transpose(1, 2)[..., None]  # (B, H, n, m, size)
     mask = mask[..., None, :, :]
-    if causal:  # the first of the blocks seen is the block itself
+    if causal:  # the first of these blocks is the block itself
         own = torch.ones(size, size, dtype=torch.bool, device=q.device).tril()[:, None]
         mask = torch.cat([mask[..., :1, :] & own, mask[..., 1:, :].expand(*mask.shape[:3], size, -1, -1)], -2)
     mask = mask.flatten(-2)
-    mask = mask | ~mask.any(-1, keepdim=True)  # a block without a token sees something
+    mask = mask | ~mask.any(-1, keepdim=True)  # no empty row for a block without a token
     keys, values = (_taken(x, seen, size).flatten(3, 4).flatten(0, 2)[:, None] for x in (k, v))
     queries = q.unflatten(2, (number, size))
     y = masked_softcap_attention(
@@ -119,7 +120,7 @@ def block_sparse_attention(
 
 
 def _taken(x: Tensor, seen: Tensor, size: int) -> Tensor:
-    """Return the blocks ``(B, H, n, m, size, e)`` of x ``(B, H, L, e)`` that ``seen (B, H, n, m)`` names."""
+    """Return the blocks ``(B, H, n, m, size, e)`` of x ``(B, H, L, e)`` at ``seen (B, H, n, m)``."""
     rows = x.unflatten(2, (-1, size)).flatten(3).flatten(0, 1)  # (B H, n, size e)
     return take_rows(rows, seen.flatten(2).flatten(0, 1)).view(*seen.shape, size, x.shape[-1])
 
@@ -136,12 +137,12 @@ def _with_ends(
     block: Tensor,
     softcap: float | None,
 ) -> Tensor:
-    """Return ``y`` ``(B, H, n, size, d)`` where first and last blocks, at ``places`` (B, S, 2), read all."""
+    """Return ``y`` ``(B, H, n, size, d)`` with full attention of first and last blocks (B, S, 2)."""
     size = y.shape[3]
     inside = (places[..., None] + torch.arange(size, device=q.device)).clamp(max=blocks.places - 1)
     index = inside.flatten(1)[:, None, :, None].expand(-1, q.shape[1], -1, q.shape[3])
-    asking = q.gather(2, index).unflatten(2, (-1, 2 * size))  # (B, H, S, 2 size, d)
-    rows = document_attention(asking, k, v, blocks, size, softcap=softcap)
+    queries = q.gather(2, index).unflatten(2, (-1, 2 * size))  # (B, H, S, 2 size, d)
+    rows = document_attention(queries, k, v, blocks, size, softcap=softcap)
     rows = rows.flatten(2, 3).unflatten(2, (-1, size)).flatten(3)  # (B, H, 2 S, size d)
     which = torch.where(is_end, 2 * blocks.layout.documents[:, ::size].clamp(min=0) + (block > 0), 0)
     read = rows.gather(2, which[:, None, :, None].expand(-1, q.shape[1], -1, rows.shape[-1]))
@@ -149,7 +150,7 @@ def _with_ends(
 
 
 def _plan(block: Tensor, count: Tensor | None, seed: Tensor, heads: int, drawn: int) -> tuple[Tensor, Tensor]:
-    """Return the blocks ``(..., H, m)`` that a block sees, itself in front, and which of them there are."""
+    """Return the blocks ``(..., H, m)`` that a block attends to, itself first, and a mask of valid ones."""
     always = [block, block - 1, torch.zeros_like(block)]
     there = [block >= 0, block >= 1, block >= 2]
     if count is not None:

@@ -1,4 +1,4 @@
-"""Short depthwise convolution over time that stays inside documents. No parameters."""
+"""Short depthwise convolution over time, inside documents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 PIECE = 2**17
-"""Numbers of a row whose products with all taps of the weight stay in a cache until they are added up."""
+"""Elements of a row whose products with all taps of the kernel fit into a cache until they are summed."""
 
 
 def depthwise_conv(
@@ -18,15 +18,15 @@ def depthwise_conv(
 ) -> Tensor:
     """Return ``y_t = bias + sum_o weight_o x_{t + o - left}`` for each channel.
 
-    ``left`` is K - 1 if causal, else K // 2. What lies outside the row counts as zero. Tokens of one
-    document must stand next to each other, without padding between them, and ``x`` must be zero at padding.
+    ``left`` is K - 1 if causal, else K // 2. Tokens outside of the row count as zero. The tokens of a
+    document must be contiguous, and ``x`` must be zero at padding.
 
     Args:
         x: ``(B, T, E)``.
-        weight: ``(E, 1, K)``, as ``nn.Conv1d`` with a group a channel keeps it.
+        weight: ``(E, 1, K)``, as in ``nn.Conv1d`` with one group per channel.
         bias: ``(E,)`` or None.
-        causal: read the past alone; else K is odd and the window centred.
-        documents: ``(B, T)`` ids; other documents count as zero too. None: one document a row.
+        causal: cover earlier tokens only; otherwise K is odd and the kernel is centred.
+        documents: ``(B, T)`` ids; tokens of other documents count as zero too. None: one document per row.
     """
     length, kernel = x.shape[1], weight.shape[-1]
     left = kernel - 1 if causal else kernel // 2
@@ -37,7 +37,9 @@ def depthwise_conv(
         alone: Tensor = convolve(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), left)
         return alone
     rows, near = F.pad(x, (0, 0, left, right)), F.pad(documents, (left, right), value=-1)
-    weight = weight.to(torch.promote_types(x.dtype, torch.float32))  # sums are rounded once, as above
+    weight = weight.to(
+        torch.promote_types(x.dtype, torch.float32)
+    )  # sums are rounded once, as in the other form
     y = torch.zeros_like(x) if bias is None else bias
     for offset in range(kernel):
         same = (near[:, offset : offset + length] == documents)[..., None]
@@ -48,17 +50,17 @@ def depthwise_conv(
 def depthwise_conv_step(
     x_t: Tensor, window: Tensor, weight: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the causal output ``(B, E)`` at the next token, and the window ``(B, K - 1, E)`` after it."""
+    """Return the causal output ``(B, E)`` at the next token, and the last inputs ``(B, K - 1, E)``."""
     window = torch.cat((window, x_t[:, None].to(window.dtype)), 1)
     y = (window * weight[:, 0].T.to(window.dtype)).sum(1)
     return (y if bias is None else y + bias).to(x_t.dtype), window[:, 1:]
 
 
 class _Conv(torch.autograd.Function):
-    """``y_t = bias + sum_o w_o x_{t + o - left}`` in rows that are one document each.
+    """``y_t = bias + sum_o w_o x_{t + o - left}`` in rows of one document each; explicit backward.
 
-    For CPUs: the gradient of the weight, a sum over all tokens, takes their libraries several times as long
-    as all else here, and longer yet with two threads.
+    It is for CPUs, whose libraries spend several times as long on the gradient of the weight, a sum over all
+    tokens, as on everything else, and even longer with two threads.
     """
 
     @staticmethod
@@ -78,12 +80,14 @@ class _Conv(torch.autograd.Function):
 
 
 def _windows(x: Tensor, weight: Tensor, bias: Tensor | None, left: int) -> Tensor:
-    """The convolution, contiguous."""
-    if not x.shape[1]:  # libraries refuse images without a pixel
+    """Return the convolution as a contiguous tensor."""
+    if not x.shape[1]:  # libraries reject empty images
         return x.clone(memory_format=torch.contiguous_format)
     wide = max(left, weight.shape[-1] - 1 - left)
-    images = x.transpose(1, 2).unsqueeze(2)  # one more dimension: CPUs are fast for images only, and these
-    if x.device.type != "cpu":  # with channels last, for which others have no kernel
+    images = x.transpose(1, 2).unsqueeze(
+        2
+    )  # as images with channels last, the only form that is fast on CPUs
+    if x.device.type != "cpu":  # other devices have no kernel for channels last
         images = images.contiguous()
     with torch.autocast(x.device.type, enabled=False):
         y = F.conv2d(images, weight.unsqueeze(2), bias, padding=(0, wide), groups=x.shape[2])
@@ -91,7 +95,7 @@ def _windows(x: Tensor, weight: Tensor, bias: Tensor | None, left: int) -> Tenso
 
 
 def _matches(x: Tensor, dy: Tensor, kernel: int, left: int) -> Tensor:
-    """``sum_t dy_t x_{t + o - left}`` over all rows, ``(K, E)``, at least fp32."""
+    """Return ``sum_t dy_t x_{t + o - left}`` over all rows, ``(K, E)``, at least fp32."""
     length, width = x.shape[1:]
     piece, exact = max(PIECE // max(width, 1), 1), torch.promote_types(x.dtype, torch.float32)
     sums = x.new_zeros(kernel, min(piece, length), width, dtype=exact)

@@ -1,4 +1,4 @@
-"""Neural memory of two layers in chunks: gradient steps on an MLP, as matrix products. No parameters."""
+"""Neural memory of two layers in chunks: gradient steps on an MLP, as matrix products."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import torch
 from torch import Tensor
 
 from ultra_blocks.functional.chunks import from_chunks, to_chunks
-from ultra_blocks.functional.neural_memory import Decays, Gates, Memory, chunk_decays
+from ultra_blocks.functional.neural_memory import MemoryDecays, MemoryGates, MemoryState, memory_decays
 
 EPS = 1e-6
-"""Added to the squared length that the output of the MLP is divided by."""
+"""Added to the squared norm by which the output of the MLP is divided."""
 
 
-class Surprise(NamedTuple):
-    """Inputs of both layers and the loss's gradients at their outputs, whose products are its gradients.
+class GradientFactors(NamedTuple):
+    """Factors of the gradients of both layers: their inputs, and the gradients of their outputs.
 
-    ``left`` ``(..., 2, C, d)``: the keys, and the gradient behind the second layer; ``right``
-    ``(..., 2, C, n)``: the gradient behind the first layer, and what goes into the second.
+    Attributes:
+        left: ``(..., 2, C, d)``, the keys, and the gradient of the output of the second layer.
+        right: ``(..., 2, C, n)``, the gradient of the output of the first layer, and the input of the second.
     """
 
     left: Tensor
@@ -29,14 +30,14 @@ def deep_memory(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    gates: Gates,
+    gates: MemoryGates,
     start: Tensor,
     *,
     chunk_size: int,
     own: float = 1.0,
     fresh: Tensor | None = None,
 ) -> Tensor:
-    """Return what the queries read of an MLP that learns ``k_t -> v_t`` by gradient descent.
+    """Return the output of an MLP that learns ``k_t -> v_t`` by gradient descent.
 
     Per head, with ``M(x) = x + o / |o|``, ``o = silu(x W_1) W_2``, from ``D = S = 0``, gradients of
     ``|M(k) - v|^2`` taken at the weights ``W'`` before the chunk::
@@ -44,21 +45,21 @@ def deep_memory(
         S_t = eta_t S_{t-1} - theta_t grad_W |M'(k_t) - v_t|^2
         D_t = (1 - alpha_t) D_{t-1} + S_t,      W_t = start + D_t,      y_t = M_t(q_t)
 
-    The gradient of a layer is the product of what goes in, ``a_t``, and the loss's gradient at what comes
-    out, ``g_t``: in a chunk a layer obeys the closed form of :func:`neural_memory`,
+    The gradient of a layer is the product of its input ``a_t`` and the gradient ``g_t`` of its output. In a
+    chunk a layer therefore has the closed form of :func:`neural_memory`,
 
         x_t W_t = x_t start + F_t0 x_t D' + (F E)_t0 x_t S' - sum_{i<=t} theta_i (F E)_ti (x_t . a_i) g_i,
 
-    first for ``q_t``, then for the silu of that. Weights exist once a chunk, and a loop over chunks holds
-    four products forward and backward through the MLP at W' and one that writes both layers.
+    first for ``q_t``, then for the silu of the result. Weights exist once per chunk. A loop over chunks
+    contains four products, forward and backward through the MLP at W', and one that updates both layers.
 
     Args:
-        q, k, v: computed with in the dtype of the gates.
-        gates: of each token.
+        q, k, v: queries, keys and values, converted to the dtype of ``start``.
+        gates: gates of each token.
         start: weights of an empty memory, those of the second layer transposed.
-        chunk_size: tokens C that share the weights at which gradients are taken: it is part of the model.
-        own: weight of what a token reads of its own step.
-        fresh: ``(B, m)`` bool, chunks that start with an empty memory; None: the first one alone.
+        chunk_size: tokens C whose gradients are taken at the same weights; it changes the model.
+        own: factor of the step of each token in its own output.
+        fresh: ``(B, m)`` bool, chunks that start with an empty memory; None: only the first.
 
     Shapes:
         q, k, v and y ``(B, T, H, d)``; start ``(H, 2, d, n)``; ``m = ceil(T / C)``.
@@ -68,20 +69,20 @@ def deep_memory(
 
 
 def deep_memory_chunk(
-    q: Tensor, k: Tensor, v: Tensor, gates: Gates, start: Tensor, memory: Tensor, momentum: Tensor
+    q: Tensor, k: Tensor, v: Tensor, gates: MemoryGates, start: Tensor, memory: Tensor, momentum: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what one chunk of tokens reads ``(B, C, H, d)``, and D and S after it ``(B, H, 2, d, n)``.
+    """Return the output at one chunk of tokens ``(B, C, H, d)``, and D and S after it ``(B, H, 2, d, n)``.
 
-    As :func:`deep_memory`, from D and S before the chunk.
+    See :func:`deep_memory`; ``memory`` and ``momentum`` are D and S before the chunk.
     """
     before = (memory, momentum)
     return _read(q, k, v, gates, start, before, chunk_size=q.shape[1], own=1.0, fresh=None)
 
 
 def deep_memory_step(
-    state: Memory, q: Tensor, k: Tensor, v: Tensor, gates: Gates, start: Tensor, *, chunk_size: int
-) -> tuple[Tensor, Memory]:
-    """Return what the next token reads ``(B, H, d)``, and the state after it.
+    state: MemoryState, q: Tensor, k: Tensor, v: Tensor, gates: MemoryGates, start: Tensor, *, chunk_size: int
+) -> tuple[Tensor, MemoryState]:
+    """Return the output ``(B, H, d)`` at the next token, and the state after it.
 
     Shapes:
         q, k, v ``(B, H, d)``, gates ``(B, H)``.
@@ -92,11 +93,11 @@ def deep_memory_step(
         gate[..., None, None, None] for gate in (gates.step, gates.log_momentum.exp(), gates.log_kept.exp())
     )
     with torch.autocast(q.device.type, enabled=False):
-        left, right = _surprise(k, v, 2 * step[..., 0], start + origin)
+        left, right = _gradient_factors(k, v, 2 * step[..., 0], start + origin)
         moved = momentum * state.momentum - left.mT @ right
         memory = kept * state.memory + moved
         y = answer(q, start + memory).squeeze(-2)
-    return y, Memory(origin, memory, moved, state.length + 1)
+    return y, MemoryState(origin, memory, moved, state.length + 1)
 
 
 def answer(x: Tensor, weights: Tensor) -> Tensor:
@@ -106,12 +107,12 @@ def answer(x: Tensor, weights: Tensor) -> Tensor:
 
 
 def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x divided by its length, and by how much it was multiplied."""
+    """Return x divided by its norm, and the factor."""
     factor = (x.square().sum(-1, keepdim=True) + EPS).rsqrt()
     return x * factor, factor
 
 
-def _surprise(k: Tensor, v: Tensor, rate: Tensor, weights: Tensor) -> Surprise:
+def _gradient_factors(k: Tensor, v: Tensor, rate: Tensor, weights: Tensor) -> GradientFactors:
     """Return the factors of ``rate / 2`` times the gradients of ``|M(k) - v|^2``.
 
     Shapes:
@@ -125,14 +126,14 @@ def _surprise(k: Tensor, v: Tensor, rate: Tensor, weights: Tensor) -> Surprise:
     error = rate * (k + unit - v)
     behind = factor * (error - unit * (unit * error).sum(-1, keepdim=True))
     between = (behind @ second) * (share + hidden * (1 - share))
-    return Surprise(torch.stack((k, behind), -3), torch.stack((between, hidden), -3))
+    return GradientFactors(torch.stack((k, behind), -3), torch.stack((between, hidden), -3))
 
 
 def _read(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    gates: Gates,
+    gates: MemoryGates,
     start: Tensor,
     before: tuple[Tensor, Tensor],
     *,
@@ -142,10 +143,10 @@ def _read(
 ) -> tuple[Tensor, Tensor, Tensor]:
     length = q.shape[1]
     with torch.autocast(q.device.type, enabled=False):
-        decays = chunk_decays(gates, length, chunk_size, own)
+        decays = memory_decays(gates, length, chunk_size, own)
         q, k, v = (to_chunks(x.to(start.dtype), *decays.inside.shape[2:4]) for x in (q, k, v))
-        memories, momenta, surprise, after = _over_chunks(k, v, start, decays, before, fresh)
-        (keys, behind), (between, hidden) = surprise.left.unbind(3), surprise.right.unbind(3)
+        memories, momenta, factor_pair, after = _over_chunks(k, v, start, decays, before, fresh)
+        (keys, behind), (between, hidden) = factor_pair.left.unbind(3), factor_pair.right.unbind(3)
         first, second = start.unbind(1)
         (old_1, old_2), (moving_1, moving_2) = memories.unbind(3), momenta.unbind(3)
         inner = _through(q, first, old_1, moving_1, keys, between, decays)
@@ -162,9 +163,9 @@ def _through(
     momentum: Tensor,
     inputs: Tensor,
     gradients: Tensor,
-    decays: Decays,
+    decays: MemoryDecays,
 ) -> Tensor:
-    """Return ``x_t W_t`` for one layer, from what was learnt before each chunk and what is inside it."""
+    """Return ``x_t W_t`` for one layer, from the weights before each chunk and the steps inside it."""
     y = torch.einsum("bhmci,hio->bhmco", x, start)
     y = y + decays.kept * (x @ memory) + decays.passed * (x @ momentum)
     return y - ((x @ inputs.mT) * decays.inside) @ gradients
@@ -174,13 +175,13 @@ def _over_chunks(
     k: Tensor,
     v: Tensor,
     start: Tensor,
-    decays: Decays,
+    decays: MemoryDecays,
     before: tuple[Tensor, Tensor],
     fresh: Tensor | None,
-) -> tuple[Tensor, Tensor, Surprise, tuple[Tensor, Tensor]]:
-    """Return D and S before each chunk ``(B, H, m, 2, d, n)``; what surprised; D and S at the end."""
+) -> tuple[Tensor, Tensor, GradientFactors, tuple[Tensor, Tensor]]:
+    """Return D and S before each chunk ``(B, H, m, 2, d, n)``, gradient factors, and the final D and S."""
     memory, momentum = before
-    memories, momenta, surprises = [], [], []
+    memories, momenta, factors = [], [], []
     parts = (k, v, 2 * decays.step, decays.ahead[..., None, :, :], decays.moved[..., None, :, :])
     ends = (end[..., None] for end in decays.ends)
     chunks = zip(*(x.unbind(2) for x in (*parts, *ends)), strict=True)
@@ -188,13 +189,13 @@ def _over_chunks(
         if fresh is not None and c:
             empty = fresh[:, c, None, None, None, None]
             memory, momentum = torch.where(empty, 0.0, memory), torch.where(empty, 0.0, momentum)
-        surprise = _surprise(key, value, rate, start + memory)
+        factor_pair = _gradient_factors(key, value, rate, start + memory)
         memories.append(memory)
         momenta.append(momentum)
-        surprises.append(surprise)
-        writer = torch.cat((surprise.left * ahead, surprise.left * moved), -1)
-        learnt, stepped = (writer.mT @ surprise.right).chunk(2, -2)
+        factors.append(factor_pair)
+        writer = torch.cat((factor_pair.left * ahead, factor_pair.left * moved), -1)
+        learnt, stepped = (writer.mT @ factor_pair.right).chunk(2, -2)
         memory = keep * memory + passed_on * momentum - learnt
         momentum = going_on * momentum - stepped
-    left, right = (torch.stack(parts, 2) for parts in zip(*surprises, strict=True))
-    return torch.stack(memories, 2), torch.stack(momenta, 2), Surprise(left, right), (memory, momentum)
+    left, right = (torch.stack(parts, 2) for parts in zip(*factors, strict=True))
+    return torch.stack(memories, 2), torch.stack(momenta, 2), GradientFactors(left, right), (memory, momentum)

@@ -1,4 +1,4 @@
-"""Delta rules in chunks: what the state predicts wrongly is written into it. No parameters."""
+"""The delta rule in chunks: each token writes the error of the state's prediction into the state."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from ultra_blocks.functional.triangular import unit_lower_inverse
 
 
 class DeltaGates(NamedTuple):
-    """What each token says of one direction, at least fp32.
+    """Gates of one direction, at least fp32.
 
     Attributes:
-        beta: ``(B, T, H)`` in [0, 2], how much of its error is written.
-        log_decay: ``(B, T, H)`` or ``(B, T, H, d_k)``, <= 0, how the state fades before; None: it does not.
+        beta: ``(B, T, H)`` in [0, 2], write strength: the fraction of the error that is written.
+        log_decay: ``(B, T, H)`` or ``(B, T, H, d_k)``, <= 0, log decay of the state before the write; None:
+            no decay.
     """
 
     beta: Tensor
@@ -37,36 +38,36 @@ def delta_rule(
     chunk_size: int = 32,
     documents: Tensor | None = None,
 ) -> Tensor:
-    """Return what the queries read of a matrix that learns to give ``v_t`` for ``k_t``, and forgets.
+    """Return the output of the delta rule, whose state learns to map ``k_t`` to ``v_t`` and decays.
 
-    Per head, from ``S = 0``, with ``a_t = exp(log_decay_t)``, a number or a number a channel of the keys::
+    Per head, from ``S = 0``, with ``a_t = exp(log_decay_t)``, a scalar or a vector over the key channels::
 
         S' = diag(a_t) S_{t-1},   S_t = S' + beta_t k_t^T (v_t - k_t S'),   y_t = q_t S_t
 
-    With ``backward`` a second state runs from the end to the start; ``y`` is the sum of both, in which the
-    own term ``beta_t (q_t . k_t) v_t`` counts once, with the mean of both beta.
+    With ``backward``, a second state runs from the end to the start. ``y`` is then the sum of both, in which
+    the term of the token itself, ``beta_t (q_t . k_t) v_t``, counts once, with the mean of both beta.
 
-    In a chunk with decays ``D_ij = a_{j+1} .. a_i`` and state S before it, what tokens write, ``R``, solves a
-    triangular system (WY form): with ``L_ij = beta_i k_i diag(D_ij) k_j^T`` for j < i, ``D_i`` the decay from
-    the left border and ``D_Ci`` that to the right one,
+    In a chunk with decays ``D_ij = a_{j+1} .. a_i`` and initial state S, the writes ``R`` of its tokens solve
+    a triangular system (WY form). With ``L_ij = beta_i k_i diag(D_ij) k_j^T`` for j < i, ``D_i`` the decay
+    from the start of the chunk to i, ``D_Ci`` that from i to its end, and ``D_C`` that across it,
 
         R   = (I + L)^{-1} diag(beta) (V - (K * D_i) S)
         Y   = (Q * D_i) S + [q_i diag(D_ij) k_j^T for j <= i] R
         S+  = diag(D_C) S + (K * D_Ci)^T R
 
-    The inverses and what is read are formed for all chunks at once. How S goes on is a matrix a chunk that
-    commutes with no other: two products a chunk remain in a loop, whose backward is written out.
-    Everything is computed in the dtype of the gates: products of bf16 would be rounded where the inverse and
-    the norm behind it enlarge errors.
+    The inverses and outputs are computed for all chunks at once. The inter-chunk transitions of S are
+    matrices that do not commute, so that two products per chunk remain in a loop, with an explicit backward
+    pass. Everything is computed in the dtype of the gates, because the inverse and the norm after it would
+    amplify the rounding errors of bf16 products.
 
     Args:
         q: ``(B, T, H, d_k)``.
-        k: ``(B, T, H, d_k)``, of length <= 1, else the states may grow; 0 at padding.
+        k: ``(B, T, H, d_k)``, of norm <= 1, or else states may grow; 0 at padding.
         v: ``(B, T, H, d_v)``, 0 at padding.
-        forward: from the start of the row to its end.
-        backward: the other way; None: causal.
+        forward: gates of the scan from the start of the row to its end.
+        backward: gates of the scan from the end to the start; None: causal.
         chunk_size: tokens of a chunk, rounded up to a power of two.
-        documents: ``(B, T)`` ids; where they change, the state is empty. None: one document a row.
+        documents: ``(B, T)`` ids; the state is reset where they change. None: one document per row.
 
     Shapes:
         y ``(B, T, H, d_v)`` in the dtype of the gates, not scaled. Time and memory linear in T.
@@ -98,7 +99,7 @@ def delta_rule(
 
 
 def delta_step(q: Tensor, k: Tensor, v: Tensor, gates: DeltaGates, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what the next token reads ``(B, H, d_v)``, and the state after it, all in the state's dtype.
+    """Return the output ``(B, H, d_v)`` at the next token and the state after it, in the dtype of the state.
 
     Shapes:
         q, k ``(B, H, d_k)``, v ``(B, H, d_v)``, gates without T, state ``(B, H, d_k, d_v)``.
@@ -112,12 +113,16 @@ def delta_step(q: Tensor, k: Tensor, v: Tensor, gates: DeltaGates, state: Tensor
 
 
 class _Parts(NamedTuple):
-    """What chunks need of queries, keys and decays in one direction, ``(n, B, H, C, ...)``.
+    """Products of queries, keys and decays of one direction, ``(n, B, H, C, ...)``.
 
-    ``overlap`` are the products of keys with earlier keys (elsewhere anything), ``scores`` those of queries
-    with earlier keys and their own. ``predict`` are keys that meet the old state, weighted by ``enter``;
-    ``read`` queries that do; ``write`` what carries values over the far border; ``span``
-    ``(n, B, H, 1 or d_k, 1)`` what is left of the old state there.
+    Attributes:
+        overlap: products of keys with earlier keys; arbitrary on and above the diagonal.
+        scores: products of queries with earlier keys and that of the same token.
+        read: queries of the state that enters the chunk.
+        predict: keys of the state that enters the chunk, without the decays ``enter``.
+        enter: decays from the start of the chunk; None if ``predict`` includes them.
+        write: keys with which tokens write into the state that leaves the chunk.
+        span: ``(n, B, H, 1 or d_k, 1)``, decay across the chunk; None: no decay.
     """
 
     overlap: Tensor
@@ -130,7 +135,7 @@ class _Parts(NamedTuple):
 
 
 def _cut(x: Tensor, chunks: int, size: int) -> Tensor:
-    """Return ``(B, T, H, ...)`` as ``(n, B, H, C, ...)``: a chunk is one piece, as the loop wants it."""
+    """Return ``(B, T, H, ...)`` as ``(n, B, H, C, ...)``, with contiguous chunks for the loop."""
     missing = chunks * size - x.shape[1]
     if missing:
         x = F.pad(x, (0, 0) * (x.ndim - 2) + (0, missing))
@@ -138,7 +143,7 @@ def _cut(x: Tensor, chunks: int, size: int) -> Tensor:
 
 
 def _with_borders(gates: DeltaGates, documents: Tensor | None, *, reverse: bool) -> Tensor | None:
-    """Return the log decays, -inf where a document begins in the direction of reading."""
+    """Return the log decays, -inf where a document starts in the direction of the scan."""
     if documents is None:
         return gates.log_decay
     log_decay = torch.zeros_like(gates.beta) if gates.log_decay is None else gates.log_decay
@@ -170,7 +175,7 @@ def _parts(
 
 
 def _scan(v: Tensor, beta: Tensor, parts: _Parts, *, reverse: bool) -> Tensor:
-    """Return what queries read in one direction, ``(n, B, H, C, d_v)``."""
+    """Return the output in one direction, ``(n, B, H, C, d_v)``."""
     errors = parts.overlap * beta[..., None]
     inverse = unit_lower_inverse(errors.mT).mT if reverse else unit_lower_inverse(errors)
     solved = inverse * beta[..., None, :]
@@ -187,8 +192,8 @@ def _scan(v: Tensor, beta: Tensor, parts: _Parts, *, reverse: bool) -> Tensor:
 class _OverChunks(torch.autograd.Function):
     """``R_c = P_c V_c - W_c S_c``, ``S_{c+1} = diag(span_c) S_c + K_c^T R_c``, ``Y_c = A_c R_c + Q_c S_c``.
 
-    Of ``P, V, W, Q, K, A, span`` in this order; gives Y. ``reverse``: the last chunk comes first. The loops
-    hold what needs the chunk before, two products a chunk; all others are formed for all chunks at once.
+    Takes ``P, V, W, Q, K, A, span`` in this order and returns Y. ``reverse`` starts at the last chunk. Only
+    the two products per chunk that depend on the preceding chunk are computed in loops.
     """
 
     @staticmethod

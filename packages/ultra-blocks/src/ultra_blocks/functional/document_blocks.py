@@ -1,7 +1,7 @@
-"""Rows laid out anew so that documents begin at multiples of a block: sparse attention by blocks works there.
+"""Rows rearranged so that documents start at multiples of a block size, for block-sparse attention.
 
-Blocks are counted over the real tokens of each document. Padding, and what else is packed into the row, then
-change neither which tokens share a block nor which blocks see each other.
+Blocks are counted over the real tokens of each document. Padding and other documents of the row then affect
+neither which tokens share a block nor which blocks attend to each other.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from ultra_blocks.layout import Layout
 
 @dataclass(frozen=True, eq=False)
 class DocumentBlocks:
-    """Rows of ``L`` places, documents in reading order, each from a multiple of ``align`` on without a gap.
+    """Rows of ``L`` places, with contiguous documents that each start at a multiple of ``align``.
 
     Attributes:
-        layout: ``(B, L)``, which places hold a token, of which document, at which position.
-        rank: ``(B, L)`` int64, the token's number within its document, 0..; rubbish at empty places.
-        starts: ``(B, S)`` first place of each document; ``L`` or less where a row has fewer than S.
-        lengths: ``(B, S)`` tokens of each document, 0 where a row has fewer than S.
-        source: ``(B, L)`` the column that each place takes its token from; None: column and place are one.
-        place: ``(B, T)`` the place of each real token; None as before.
-        columns: T.
+        layout: layout ``(B, L)`` of the places; empty places are padding.
+        rank: ``(B, L)`` int64, index of the token in its document, from 0; arbitrary at empty places.
+        starts: ``(B, S)``, first place of each document; at most ``L`` for missing documents.
+        lengths: ``(B, S)``, tokens of each document, 0 for missing documents.
+        source: ``(B, L)``, column of the token at each place; None: columns and places are the same.
+        place: ``(B, T)``, place of each real token; None likewise.
+        columns: number of columns T.
     """
 
     layout: Layout
@@ -39,28 +39,28 @@ class DocumentBlocks:
 
     @property
     def places(self) -> int:
-        """L."""
+        """Number of places L."""
         return self.rank.shape[1]
 
     @property
     def documents(self) -> int:
-        """S, the most documents that a row holds."""
+        """Number of documents S of the row that holds most."""
         return self.starts.shape[1]
 
     def pack(self, x: Tensor) -> Tensor:
-        """Return ``(B, T, D)`` as ``(B, L, D)``, zeros at empty places (which x must have at padding)."""
+        """Return ``(B, T, D)``, zero at padding, as ``(B, L, D)``, zero at empty places."""
         if self.source is None:
             return F.pad(x, (0, 0, 0, self.places - self.columns)) if self.places > self.columns else x
         return self.layout.zero_padding(take_rows(x, self.source))
 
     def unpack(self, y: Tensor) -> Tensor:
-        """Return ``(B, L, D)`` as ``(B, T, D)``; rubbish at padding."""
+        """Return ``(B, L, D)`` as ``(B, T, D)``; values at padding are arbitrary."""
         if self.place is None:
             return y[:, : self.columns]
         return take_rows(y, self.place)
 
     def at(self, places: Tensor) -> Layout:
-        """Return the layout ``(B, n)`` of some places ``(B, n)`` alone, for position codes."""
+        """Return the layout ``(B, n)`` of some places ``(B, n)`` only, for position codes."""
         whole = self.layout
         mask, documents, positions = (
             t.gather(1, places) for t in (whole.mask, whole.documents, whole.positions)
@@ -69,22 +69,22 @@ class DocumentBlocks:
 
 
 def take_rows(x: Tensor, index: Tensor) -> Tensor:
-    """Return the rows ``(R, n, E)`` of ``(R, L, E)`` that ``index`` ``(R, n)`` names.
+    """Return the rows ``(R, n, E)`` of ``(R, L, E)`` with the indices ``index`` ``(R, n)``.
 
-    That is a gather, but copies and adds up whole rows, which is several times as fast.
+    This is a gather that copies whole rows, and adds whole rows in its gradient: several times as fast.
     """
     first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
     return x.flatten(0, 1).index_select(0, (index + first).flatten()).unflatten(0, index.shape)
 
 
 def document_blocks(layout: Layout, align: int = 1) -> DocumentBlocks:
-    """Return the places of a batch, made once per forward.
+    """Return the places of a batch, computed once per forward pass.
 
-    Looks at the values where documents are packed (how many places they need); not otherwise.
+    For packed documents this reads values, to find the number of places that they need.
 
     Args:
-        layout: the batch.
-        align: documents begin at its multiples, and L is one.
+        layout: layout of the batch.
+        align: block size; documents start at its multiples, and L is one.
     """
     made: DocumentBlocks = layout.remember(("document blocks", align), lambda: _make(layout, align))
     return made
@@ -122,7 +122,7 @@ def _make(layout: Layout, align: int) -> DocumentBlocks:
     before = F.pad(lengths.cumsum(1), (1, 0))[:, :-1]  # real tokens before each document
     own = documents.clamp(min=0)
     rank = mask.cumsum(1) - 1 - before.gather(1, own)
-    place = torch.where(mask, starts.gather(1, own) + rank, places)  # padding goes beyond the end
+    place = torch.where(mask, starts.gather(1, own) + rank, places)  # padding is placed beyond the end
     source = torch.full((batch, places + 1), -1, device=device)
     source.scatter_(1, place, torch.arange(columns, device=device).expand(batch, columns))
     filled = source[:, :places] >= 0

@@ -1,4 +1,4 @@
-"""Mixtures of experts: who is sent where, the losses that keep it even, and products by expert."""
+"""Mixtures of experts: routing, auxiliary losses, and products grouped by expert."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 GROUPED = getattr(F, "grouped_mm", None)
-"""torch's product of sorted rows with stacked matrices; None before torch 2.10."""
+"""Grouped matrix product of torch; None before torch 2.10."""
 
 
 class Routing(NamedTuple):
-    """Where N tokens go among E experts, k each.
+    """Assignment of N tokens to k of E experts each.
 
-    ``logits (N, E)`` and ``probabilities (N, E)`` (rows add up to 1) are at least fp32; ``experts (N, k)``
-    are the chosen ones and ``weights (N, k)`` what their outputs are multiplied with; ``order (N k,)`` lists
-    the (token, slot) pairs, numbered ``token * k + slot``, expert by expert, and ``loads (E,)`` counts them.
+    Attributes:
+        logits: ``(N, E)``, at least fp32.
+        probabilities: ``(N, E)``, at least fp32; rows sum to 1.
+        experts: ``(N, k)``, selected experts.
+        weights: ``(N, k)``, factors of their outputs.
+        order: ``(N k,)``, the (token, slot) pairs sorted by expert, as ``token * k + slot``.
+        loads: ``(E,)``, number of pairs of each expert.
     """
 
     logits: Tensor
@@ -37,18 +41,18 @@ def route(
     scale: float = 1.0,
     bias: Tensor | None = None,
 ) -> Routing:
-    """Send each token to the ``top_k`` experts of the highest score ``s``, or of the highest ``s + b``.
+    """Route each token to the ``top_k`` experts with the highest score ``s``, or the highest ``s + b``.
 
-    ``s = softmax(z)`` or ``sigmoid(z)``; weights ``g = scale * s``, with ``renormalise`` divided by their
-    sum over the chosen ones. ``probabilities`` are ``s / sum_e s_e``, whichever it is.
+    ``s = softmax(z)`` or ``sigmoid(z)``; weights are ``g = scale * s``, with ``renormalise`` divided by their
+    sum over the selected experts. ``probabilities`` are ``s / sum_e s_e`` in both cases.
 
     Args:
         logits: ``z`` ``(N, E)``, at least fp32.
-        top_k: experts a token.
-        sigmoid: score each expert by itself.
-        renormalise: let the weights of a token add up to ``scale``.
-        scale: see above.
-        bias: ``b`` ``(E,)``, which decides who is chosen and nothing else; it gets no gradient.
+        top_k: number of experts per token.
+        sigmoid: score each expert independently.
+        renormalise: make the weights of a token sum to ``scale``.
+        scale: factor of the weights.
+        bias: ``b`` ``(E,)``, which affects the selection only and gets no gradient.
     """
     scores = logits.sigmoid() if sigmoid else logits.softmax(-1)
     ranked = scores.detach() if bias is None else scores.detach() + bias
@@ -66,10 +70,10 @@ def route(
 
 
 def balance_loss(routing: Routing) -> Tensor:
-    """Return ``E sum_e f_e P_e``: 1 when loads or probabilities are even, E when one expert has it all.
+    """Return ``E sum_e f_e P_e``: 1 if loads or probabilities are uniform, E if one expert has everything.
 
-    ``f_e`` is the share of (token, slot) pairs that expert e has, ``P_e`` the mean of its probability; the
-    gradient comes through P alone. 0 without a token.
+    ``f_e`` is the fraction of (token, slot) pairs of expert e and ``P_e`` its mean probability; only P has a
+    gradient. The loss is 0 without tokens.
     """
     tokens, top_k = routing.experts.shape
     share = routing.loads.to(routing.probabilities.dtype) / max(tokens * top_k, 1)
@@ -78,20 +82,20 @@ def balance_loss(routing: Routing) -> Tensor:
 
 
 def z_loss(routing: Routing) -> Tensor:
-    """Return the mean over tokens of ``(logsumexp_e z_e)^2``, which keeps logits small; 0 without a token."""
+    """Return the mean over tokens of ``(logsumexp_e z_e)^2``, which keeps logits small; 0 without tokens."""
     return routing.logits.logsumexp(-1).square().sum() / max(len(routing.logits), 1)
 
 
 def grouped_linear(x: Tensor, weight: Tensor, loads: Tensor) -> Tensor:
-    """Return ``y_n = W_e x_n``, e being the expert whose segment row n lies in.
+    """Return ``y_n = W_e x_n``, where e is the expert whose segment contains row n.
 
-    Like ``F.linear`` it computes in the dtype of autocast. The gradient that it gets must not be an expanded
-    tensor (``y.sum().backward()``): torch's kernel refuses it. Indexing ``y`` in between is enough.
+    Like ``F.linear``, it computes in the dtype of autocast. Its incoming gradient must not be an expanded
+    tensor (as in ``y.sum().backward()``), which torch's kernel rejects; indexing ``y`` avoids that.
 
     Args:
         x: ``(N, in)``, sorted by expert.
         weight: ``(E, out, in)``.
-        loads: ``(E,)`` int64, rows of each expert; they add up to N.
+        loads: ``(E,)`` int64, number of rows of each expert, with sum N.
 
     Shapes:
         returns ``(N, out)``.
@@ -106,19 +110,19 @@ def grouped_linear(x: Tensor, weight: Tensor, loads: Tensor) -> Tensor:
 
 
 def looped_linear(x: Tensor, weight: Tensor, loads: Tensor) -> Tensor:
-    """Return what :func:`grouped_linear` does, one expert after another; looks at the values of ``loads``."""
+    """Return the same as :func:`grouped_linear`, one expert after another; reads the values of ``loads``."""
     parts = x.split(loads.tolist())
-    # unbind, not weight[e]: one stacked gradient instead of E full-sized ones
+    # unbind gives one stacked gradient, where weight[e] would give E of full size
     return torch.cat([F.linear(part, matrix) for part, matrix in zip(parts, weight.unbind(0), strict=True)])
 
 
 def can_be_grouped(x: Tensor, weight: Tensor) -> bool:
-    """Whether torch's grouped product takes these: dtype, device, and rows of whole 16 bytes."""
+    """Whether torch's grouped product accepts device and dtype, and rows are multiples of 16 bytes."""
     if any(width * x.element_size() % 16 for width in weight.shape[1:]):
         return False
     if x.is_cuda:
         return x.dtype is torch.bfloat16 and torch.cuda.get_device_capability(x.device) >= (8, 0)
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
-    aligned = not (x.data_ptr() % 16 or weight.data_ptr() % 16)  # weights mapped from a file need not be
+    aligned = not (x.data_ptr() % 16 or weight.data_ptr() % 16)  # weights mapped from a file may be unaligned
     return aligned and x.dtype in (torch.float32, torch.bfloat16)

@@ -1,6 +1,7 @@
-"""Linear recurrences by kernels of flash-linear-attention, where they are usable. No parameters.
+"""Linear recurrences by kernels of flash-linear-attention.
 
-Each function gives what the one of the same name in its own module gives, as well as half precision can.
+Each function returns the same as the chunked form of the same name in its own module, up to the rounding of
+half precision.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ultra_blocks.functional.ssd import Scan
 def gated_linear(
     q: Tensor, keys: Sequence[Tensor], v: Tensor, log_decays: Sequence[Tensor], documents: Tensor | None
 ) -> Tensor:
-    """Return what :func:`~ultra_blocks.functional.gated_linear.gated_linear` does."""
+    """Return the same as :func:`ultra_blocks.functional.gated_linear.gated_linear`."""
     exact = log_decays[0].dtype
     q, *keys = (x.to(v.dtype) for x in (q, *keys))
     lanes = [{"q": q, "k": k, "v": v, "g": g} for k, g in zip(keys, log_decays, strict=True)]
@@ -36,7 +37,7 @@ def delta_rule(
     backward: DeltaGates | None,
     documents: Tensor | None,
 ) -> Tensor:
-    """Return what :func:`~ultra_blocks.functional.delta_rule.delta_rule` does."""
+    """Return the same as :func:`ultra_blocks.functional.delta_rule.delta_rule`."""
     exact, q, k = forward.beta.dtype, q.to(v.dtype), k.to(v.dtype)
     name, lanes = "chunk_delta_rule", []
     for gates in (forward, backward):
@@ -54,7 +55,7 @@ def delta_rule(
 def ssd(
     x: Tensor, forward: Scan, backward: Scan | None, *, shifted: bool, documents: Tensor | None
 ) -> Tensor:
-    """Return what :func:`~ultra_blocks.functional.ssd.ssd` does."""
+    """Return the same as :func:`ultra_blocks.functional.ssd.ssd`."""
     exact, lanes = forward.log_decay.dtype, []
     for scan in (forward, backward):
         if scan is not None:
@@ -70,13 +71,13 @@ def ssd(
 
 
 class RetentionSteps(NamedTuple):
-    """How far retention fades from token to token.
+    """Numbers of positions from token to token, over which retention decays.
 
     Attributes:
-        log_gammas: ``(H,)``, of one step.
-        before: ``(B, T)``, steps since the real token before; None: each is 1.
-        after: ``(B, T)``, steps to the next real token.
-        documents: ``(B, T)`` ids, -1 at padding, which may stand anywhere.
+        log_gammas: ``(H,)``, log decay per position.
+        before: ``(B, T)``, positions since the preceding real token; None: 1 each.
+        after: ``(B, T)``, positions to the next real token.
+        documents: ``(B, T)`` ids, -1 at padding, which may be anywhere.
     """
 
     log_gammas: Tensor
@@ -93,16 +94,16 @@ def retention_steps(
     documents: Tensor | None = None,
     positions: Tensor | None = None,
 ) -> RetentionSteps:
-    """Return the steps of a batch; arguments as :func:`~ultra_blocks.functional.retention.chunk_decays`."""
+    """Return the steps of a batch; arguments as in :func:`ultra_blocks.functional.retention.chunk_decays`."""
     logs = torch.tensor(log_gammas, dtype=dtype, device=device)
     if documents is None or positions is None:
         return RetentionSteps(logs)
-    # as there, one number a token; padding has that of the real token before, or in `ahead` of the next one
+    # as there, one number per token; padding has that of the preceding (in `ahead`, of the next) real token
     real, never = documents >= 0, 2**62
     clock = torch.where(real, documents * 2**32 + positions, -1).cummax(1).values
     ahead = torch.where(real, clock, never).flip(1).cummin(1).values.flip(1)
     before, after = clock[:, 1:] - clock[:, :-1], ahead[:, 1:] - clock[:, :-1]
-    # from document to document there is nothing that could fade
+    # the state is empty at the start of a document, so that its decay there does not matter
     before, after = (torch.where(x < 2**31, x, 0) for x in (before, after))
     return RetentionSteps(logs, F.pad(before, (1, 0)), F.pad(after, (0, 1)), documents)
 
@@ -110,7 +111,7 @@ def retention_steps(
 def retention(
     q: Tensor, k: Tensor, v: Tensor, steps: RetentionSteps, *, causal: bool, reverse: bool = False
 ) -> Tensor:
-    """Return what :func:`~ultra_blocks.functional.retention.retention` does."""
+    """Return the same as :func:`ultra_blocks.functional.retention.retention`."""
     exact = torch.promote_types(v.dtype, torch.float32)
     order = (reverse,) if causal else (False, True)
     lanes = [{"q": q.to(v.dtype), "k": k.to(v.dtype), "v": v} for _ in order]
@@ -124,17 +125,17 @@ def retention(
 
 
 def _sum(parts: Sequence[Tensor]) -> Tensor:
-    """Of one direction or two."""
+    """Return the sum over one direction or two."""
     return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
 
 def _match(q: Tensor, k: Tensor) -> Tensor:
-    """``q . k`` of each token, ``(B, T, H, 1)``."""
+    """Return ``q . k`` of each token, ``(B, T, H, 1)``."""
     return (q * k).sum(-1, keepdim=True)
 
 
 def _of_neighbour(y: Tensor, documents: Tensor | None, *, reverse: bool) -> Tensor:
-    """What the token before (``reverse``: after) in the same document reads, else 0."""
+    """Return the output of the preceding (``reverse``: next) token of the same document, or 0."""
     move = (-1, 1) if reverse else (1, -1)
     y = F.pad(y, (0, 0, 0, 0, *move))
     if documents is None:

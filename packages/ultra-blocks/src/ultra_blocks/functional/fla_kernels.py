@@ -1,7 +1,7 @@
-"""How kernels of flash-linear-attention are reached: when, and with what batch. No parameters.
+"""Calls of the kernels of flash-linear-attention: when these apply, and how a batch is laid out for them.
 
-A kernel reads one direction, of rows of equal length or of documents laid end to end. Both directions go
-into one call: beside what runs forward stands the same once more, reversed.
+A kernel computes one direction, over rows of equal length or over documents laid end to end. Both directions
+go into one call, in which the reversed sequences are additional rows or documents.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 DTYPES = (torch.bfloat16, torch.float16)
-"""Of the values. Who computes in fp32 gets our products, which keep fp32 throughout."""
+"""Dtypes of values for which kernels are used; for fp32 the chunked forms keep fp32 throughout."""
 
 NARROWEST, WIDEST = 16, 256
-"""Widths of heads: tensor cores multiply 16 numbers at a time, and kernels hold up to 256 keys at once."""
+"""Widths of heads: tensor cores multiply 16 numbers at a time, and kernels hold at most 256 key channels."""
 
 FLOOR = -40.0
-"""Least log decay: kernels subtract sums of them, and -inf less -inf is no number. exp(-40) = 4e-18 of a
-state vanishes in the rounding of half precision, the digits of which the sums of a chunk keep."""
+"""Lowest log decay. Kernels subtract sums of log decays, and -inf - -inf is NaN; exp(-40) = 4e-18 of a state
+vanishes in the rounding of half precision."""
 
 _PLACES = WeakTensorKeyDictionary()
 
 
 def usable(values: Tensor, key_dim: int) -> bool:
-    """Whether kernels take values ``(B, T, H, d_v)`` with keys of that width, and may.
+    """Whether kernels accept values ``(B, T, H, d_v)`` with keys of that width, and are allowed.
 
-    Not while torch.compile traces, which they would interrupt; not where deterministic algorithms are asked
-    for, since they choose their block sizes by trial; not with ``ULTRA_DISABLE_FLA=1`` in the environment.
+    They are not allowed while torch.compile traces, because they would break the graph; with deterministic
+    algorithms, because autotuning chooses their block sizes; and with ``ULTRA_DISABLE_FLA=1`` in the
+    environment.
     """
     return (
         _on_gpu(values)
@@ -59,15 +60,15 @@ def read(
     order: Sequence[bool] = (False, True),
     **constants: Tensor,
 ) -> list[Tensor]:
-    """Return what queries read in each lane, ``(B, T, H, d_v)``, own tokens included, not scaled.
+    """Return the unscaled output of each lane, ``(B, T, H, d_v)``, the term of each token itself included.
 
     Args:
-        name: of the kernel in ``fla.ops``.
-        lanes: its arguments, ``(B, T, H, ...)`` each; ``g`` are log decays.
-        documents: ``(B, T)`` ids, -1 at padding, where 0 comes out. None: rows, with keys or values 0 at
-            padding, which stands at the end.
+        name: name of the kernel in ``fla.ops``.
+        lanes: arguments of the kernel for each direction, ``(B, T, H, ...)`` each; ``g`` are log decays.
+        documents: ``(B, T)`` ids, -1 at padding, where the output is 0. None: one document per row, followed
+            by padding at which keys or values are 0.
         exact: dtype of the result.
-        order: whether a lane runs from the end to the start.
+        order: whether each lane runs from the end to the start.
         constants: arguments that all lanes share.
     """
     order = tuple(order[: len(lanes)])
@@ -91,14 +92,15 @@ def read(
 
 
 def _places(documents: Tensor, order: tuple[bool, ...]) -> tuple[Tensor, Tensor]:
-    """Return where real tokens stand in the flattened batch, and the borders of documents in all lanes.
+    """Return the indices of real tokens in the flattened batch, and the borders of documents in all lanes.
 
-    Found once for all layers of a forward, which share ``documents``: finding them waits for the device.
+    They are cached for the layers of a forward pass, which share ``documents``, because computing them
+    synchronises the device.
     """
     known = _PLACES.setdefault(documents, {})
     if order not in known:
         place = (documents >= 0).flatten().nonzero().flatten()
-        if not len(place):  # padding alone, of which one token is as good as any other
+        if not len(place):  # nothing but padding: any one token will do
             place = place.new_zeros(1)
         owner = torch.stack([place // documents.shape[1], documents.flatten()[place]])
         cuts = (owner[:, 1:] != owner[:, :-1]).any(0).nonzero().flatten() + 1
@@ -115,20 +117,20 @@ def _on_gpu(x: Tensor) -> bool:
 
 @functools.cache
 def _recent(device: torch.device) -> bool:
-    """Whether Triton multiplies in bf16 there: NVIDIA's since Ampere, AMD's."""
+    """Whether Triton multiplies in bf16 on a device: NVIDIA GPUs from Ampere on, and AMD GPUs."""
     return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @functools.cache
 def _ops() -> Any:
-    """Return ``fla.ops``, or None where the package is missing or broken."""
+    """Return ``fla.ops``, or None if the package is missing or broken."""
     try:
         return importlib.import_module("fla.ops")
-    except Exception as error:  # importing looks at drivers and compilers, which fail in many ways
+    except Exception as error:  # the import inspects drivers and compilers, which fail in many ways
         if not (isinstance(error, ModuleNotFoundError) and error.name in ("fla", "fla.ops")):
             warnings.warn(
                 f"flash-linear-attention is installed but cannot be imported ({error!r}); blocks compute "
-                "without its kernels. ULTRA_DISABLE_FLA=1 keeps them from trying",
+                "without its kernels. Set ULTRA_DISABLE_FLA=1 to skip the import",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -1,4 +1,4 @@
-"""Linear neural memory of Titans in chunks: gradient steps on a matrix, as matrix products. No parameters."""
+"""Linear neural memory of Titans in chunks: gradient steps on a matrix, as matrix products."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from ultra_blocks.functional.chunks import decays_between, from_chunks, to_chunks
 
 
-class Gates(NamedTuple):
-    """What each token says of each head ``(B, T, H)``, at least fp32; padding is neutral with all three 0.
+class MemoryGates(NamedTuple):
+    """Gates of each token and head ``(B, T, H)``, at least fp32; padding with all three 0 has no effect.
 
     Attributes:
         step: theta, size of the gradient step.
-        log_momentum: log eta <= 0, how much of the step before goes on.
-        log_kept: log(1 - alpha) <= 0, how much of the memory stays.
+        log_momentum: log eta <= 0, decay of the momentum.
+        log_kept: log(1 - alpha) <= 0, decay of the memory.
     """
 
     step: Tensor
@@ -24,10 +24,14 @@ class Gates(NamedTuple):
     log_kept: Tensor
 
 
-class Memory(NamedTuple):
-    """State of a memory that reads token by token: ``(B, H, d, d)``, with two layers ``(B, H, 2, d, n)``.
+class MemoryState(NamedTuple):
+    """State of decoding token by token, ``(B, H, d, d)`` each, or with two layers ``(B, H, 2, d, n)``.
 
-    ``start`` is the memory at the start of the chunk, where gradients are taken; ``length`` counts tokens.
+    Attributes:
+        start: memory at the start of the chunk, where gradients are taken.
+        memory: memory after the last token.
+        momentum: momentum after the last token.
+        length: number of tokens.
     """
 
     start: Tensor
@@ -36,19 +40,20 @@ class Memory(NamedTuple):
     length: int
 
 
-class Decays(NamedTuple):
-    """What the gates of a chunk of C tokens make of memory and momentum before it and of steps inside it.
+class MemoryDecays(NamedTuple):
+    """Cumulative decays of memory and momentum over a chunk of C tokens.
 
     With ``E_ti = prod_{i<j<=t} eta_j``, ``F_ti = prod_{i<j<=t} (1 - alpha_j)``, each ``(B, H, n, C, 1)``
     unless said otherwise.
 
     Attributes:
         step: theta.
-        inside: ``(B, H, n, C, C)``, ``(F E)_ti``, what of step i is there at t, the diagonal times ``own``.
-        kept: ``F_t0``, what of the memory is there at t.
-        passed: ``(F E)_t0``, what the momentum has added to it until t.
-        ahead: ``(F E)_Ci``, what of step i the memory holds at the end.
-        moved: ``E_Ci``, what of it the momentum holds.
+        inside: ``(B, H, n, C, C)``, ``(F E)_ti``, factor of step i in the memory at t, diagonal times
+            ``own``.
+        kept: ``F_t0``, factor of the initial memory at t.
+        passed: ``(F E)_t0``, factor of the initial momentum in the memory at t.
+        ahead: ``(F E)_Ci``, factor of step i in the memory at the end.
+        moved: ``E_Ci``, factor of step i in the momentum at the end.
         ends: ``F_C0``, ``(F E)_C0`` and ``E_C0``, each ``(B, H, n, 1, 1)``.
     """
 
@@ -61,31 +66,31 @@ class Decays(NamedTuple):
     ends: tuple[Tensor, ...]
 
 
-def chunk_decays(gates: Gates, length: int, chunk_size: int, own: float) -> Decays:
-    """Cut ``length`` tokens into ``n`` chunks of at most ``chunk_size``; no tokens are one chunk of one."""
+def memory_decays(gates: MemoryGates, length: int, chunk_size: int, own: float) -> MemoryDecays:
+    """Return the decays of ``length`` tokens in ``n`` chunks of at most ``chunk_size``."""
     chunks, size = max(-(-length // chunk_size), 1), max(min(chunk_size, length), 1)
     step, eta, kept = (to_chunks(gate[..., None], chunks, size) for gate in gates)
     going, keeping = decays_between(eta[..., 0]), decays_between(kept[..., 0])
-    both = keeping[..., 1:, 1:] @ going[..., 1:, :]  # F E, and what S' adds in its first column
+    both = keeping[..., 1:, 1:] @ going[..., 1:, :]  # F E, with the factor of S' in its first column
     inside, passed = both[..., 1:], both[..., :1]
     if own != 1.0:
         inside = inside * (1 - (1 - own) * torch.eye(size, dtype=inside.dtype, device=inside.device))
     ends = (keeping[..., -1:, :1], passed[..., -1:, :], going[..., -1:, :1])
     ahead, moved = both[..., -1, 1:, None], going[..., -1, 1:, None]
-    return Decays(step, inside, keeping[..., 1:, :1], passed, ahead, moved, ends)
+    return MemoryDecays(step, inside, keeping[..., 1:, :1], passed, ahead, moved, ends)
 
 
 def neural_memory(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    gates: Gates,
+    gates: MemoryGates,
     *,
     chunk_size: int,
     own: float = 1.0,
     fresh: Tensor | None = None,
 ) -> Tensor:
-    """Return what the queries read of a memory that learns ``k_t -> v_t`` by gradient descent.
+    """Return the output of a memory that learns ``k_t -> v_t`` by gradient descent.
 
     Per head, from ``M = S = 0``, with the gradient of ``|k M - v|^2`` at the memory M' before the chunk::
 
@@ -93,20 +98,20 @@ def neural_memory(
         M_t = (1 - alpha_t) M_{t-1} + S_t,      y_t = q_t M_t
 
     In a chunk with ``E_ti = prod_{i<j<=t} eta_j``, ``F_ti = prod_{i<j<=t} (1 - alpha_j)``, ``W = F E`` and
-    residuals ``R = V - K M'`` this is, for ``P_ti = 2 theta_i W_ti q_t . k_i``,
+    residuals ``R = V - K M'`` this is, with ``P_ti = 2 theta_i W_ti q_t . k_i``,
 
         y_t = F_t0 q_t M' + (F E)_t0 q_t S' + sum_{i<=t} P_ti R_i
 
-    so that nothing loops over tokens. Over chunks it must: how M' goes on depends on all keys of the chunk,
-    by a matrix that commutes with no other. That loop holds two products, ``K M'`` and ``(C, 2d)^T (C, d)``
-    a chunk; all the rest is done for all chunks at once.
+    so that nothing loops over tokens. A loop over chunks remains, because the transitions of M' are matrices
+    that do not commute. It contains two products per chunk, ``K M'`` and ``(C, 2d)^T (C, d)``; everything
+    else is computed for all chunks at once.
 
     Args:
-        q, k, v: computed with in the dtype of the gates.
-        gates: of each token.
-        chunk_size: tokens C that share the memory at which gradients are taken: it is part of the model.
-        own: weight of what a token reads of its own step, the diagonal of P.
-        fresh: ``(B, n)`` bool, chunks that start with an empty memory; None: the first one alone.
+        q, k, v: queries, keys and values, converted to the dtype of the gates.
+        gates: gates of each token.
+        chunk_size: tokens C whose gradients are taken at the same memory; it changes the model.
+        own: factor of the step of each token in its own output, the diagonal of P.
+        fresh: ``(B, n)`` bool, chunks that start with an empty memory; None: only the first.
 
     Shapes:
         q, k, v and y ``(B, T, H, d)``; ``n = ceil(T / C)``.
@@ -116,11 +121,11 @@ def neural_memory(
 
 
 def memory_chunk(
-    q: Tensor, k: Tensor, v: Tensor, gates: Gates, memory: Tensor, momentum: Tensor
+    q: Tensor, k: Tensor, v: Tensor, gates: MemoryGates, memory: Tensor, momentum: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what one chunk of tokens reads ``(B, C, H, d)``, and memory and momentum after it.
+    """Return the output at the tokens of one chunk ``(B, C, H, d)``, and memory and momentum after it.
 
-    As :func:`neural_memory`, from ``memory`` and ``momentum`` ``(B, H, d, d)`` before the chunk.
+    See :func:`neural_memory`; ``memory`` and ``momentum`` ``(B, H, d, d)`` are those before the chunk.
     """
     return _read(q, k, v, gates, (memory, momentum), chunk_size=q.shape[1], own=1.0, fresh=None)
 
@@ -129,7 +134,7 @@ def _read(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    gates: Gates,
+    gates: MemoryGates,
     before: tuple[Tensor, Tensor],
     *,
     chunk_size: int,
@@ -138,7 +143,7 @@ def _read(
 ) -> tuple[Tensor, Tensor, Tensor]:
     length = q.shape[1]
     with torch.autocast(q.device.type, enabled=False):
-        decays = chunk_decays(gates, length, chunk_size, own)
+        decays = memory_decays(gates, length, chunk_size, own)
         q, k, v = (to_chunks(x.to(gates.step.dtype), *decays.inside.shape[2:4]) for x in (q, k, v))
         keys = torch.cat((k * decays.ahead, k * decays.moved), -1)
         rate = 2 * decays.step
@@ -156,10 +161,10 @@ def _over_chunks(
     before: tuple[Tensor, Tensor],
     fresh: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """Return memory and momentum before each chunk ``(B, H, n, d, d)``; residuals; the end.
+    """Return memory and momentum before each chunk ``(B, H, n, d, d)``, residuals, and the final state.
 
-    Chunks are taken apart and put together once: the gradient of an index into all of them is as large as
-    all of them, which a loop would pay for in the square of the length.
+    Chunks are unbound and stacked once: the gradient of an index has the size of the whole tensor, so that
+    indexing in the loop would take time quadratic in the length.
     """
     memory, momentum = before
     starts, momenta, residuals = [], [], []
@@ -178,9 +183,9 @@ def _over_chunks(
 
 
 def memory_step(
-    state: Memory, q: Tensor, k: Tensor, v: Tensor, gates: Gates, *, chunk_size: int
-) -> tuple[Tensor, Memory]:
-    """Return what the next token reads ``(B, H, d)``, and the state after it.
+    state: MemoryState, q: Tensor, k: Tensor, v: Tensor, gates: MemoryGates, *, chunk_size: int
+) -> tuple[Tensor, MemoryState]:
+    """Return the output ``(B, H, d)`` at the next token, and the state after it.
 
     Shapes:
         q, k, v ``(B, H, d)``, gates ``(B, H)``.
@@ -191,4 +196,4 @@ def memory_step(
     gradient = 2 * k.mT @ (k @ start - v)
     moved = momentum[..., None, None] * state.momentum - step[..., None, None] * gradient
     memory = kept[..., None, None] * state.memory + moved
-    return (q @ memory).squeeze(-2), Memory(start, memory, moved, state.length + 1)
+    return (q @ memory).squeeze(-2), MemoryState(start, memory, moved, state.length + 1)

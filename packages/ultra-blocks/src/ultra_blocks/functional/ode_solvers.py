@@ -1,4 +1,4 @@
-"""Explicit Runge-Kutta methods with equal steps, for fields that do not depend on time."""
+"""Explicit Runge-Kutta methods with equal steps, for autonomous equations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Solver = Literal["rk4", "euler", "midpoint", "heun"]
 
 
 class Tableau(NamedTuple):
-    """A method: stage i is taken at ``z + h sum_j a_ij k_j``, the step is ``h sum_i b_i k_i``."""
+    """A Runge-Kutta method: ``k_i = f(z + h sum_j a_ij k_j)``, and the step is ``h sum_i b_i k_i``."""
 
     a: tuple[tuple[float, ...], ...]
     b: tuple[float, ...]
@@ -20,7 +20,7 @@ class Tableau(NamedTuple):
 
     @property
     def stages(self) -> int:
-        """Evaluations of the field a step."""
+        """Number of evaluations of f per step."""
         return len(self.b)
 
 
@@ -30,22 +30,23 @@ TABLEAUS: dict[str, Tableau] = {
     "midpoint": Tableau(((), (0.5,)), (0.0, 1.0), 2),
     "heun": Tableau(((), (1.0,)), (0.5, 0.5), 2),
 }
-"""Methods by name; errors at s = 1 shrink as ``steps ** -order``."""
+"""Methods by name; the error at s = 1 decreases as ``steps ** -order``."""
 
 
 def integrate(field: Callable[[Tensor], Tensor], x: Tensor, *, solver: Solver, steps: int) -> Tensor:
     """Return ``z(1) - z(0)`` of ``dz/ds = field(z)``, ``z(0) = x``, in ``steps`` steps of ``1 / steps``.
 
-    The difference is summed by itself, in at least fp32, so that it keeps its digits beside a large ``x``.
+    The difference is accumulated separately, in at least fp32, so that it keeps its precision beside a large
+    ``x``.
 
     Args:
-        field: ``f(z)``, of the shape of z; called ``steps * stages`` times with z in the dtype of ``x``.
-        x: where to start.
+        field: ``f``, which preserves shape; called ``steps * stages`` times with z in the dtype of ``x``.
+        x: initial value.
         solver: name of a method in :data:`TABLEAUS`.
-        steps: 1 or more.
+        steps: number of steps, at least 1.
 
     Shapes:
-        returns that of ``x``, in the dtype that the field returns.
+        returns the shape of ``x`` in the dtype that ``field`` returns.
     """
     tableau, h = TABLEAUS[solver], 1 / steps
     wide = torch.promote_types(x.dtype, torch.float32)
@@ -66,7 +67,7 @@ def integrate(field: Callable[[Tensor], Tensor], x: Tensor, *, solver: Solver, s
 def _combined(
     start: Tensor | None, factors: tuple[float, ...], slopes: list[Tensor], h: float
 ) -> Tensor | None:
-    """Return ``start + h sum_j factors_j slopes_j``, None standing for zero."""
+    """Return ``start + h sum_j factors_j slopes_j``, where None is zero."""
     for factor, slope in zip(factors, slopes, strict=True):
         if factor:
             term = slope if h * factor == 1 else h * factor * slope

@@ -1,4 +1,4 @@
-"""Multi-scale retention in chunks: decays, rotation, and the products. No parameters."""
+"""Multi-scale retention in chunks: decays, rotations of queries and keys, and the products."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ RotationGrid = Literal["torchscale", "rope", "none"]
 
 
 def log_decays(num_heads: int, init: DecayInit = "powers") -> tuple[float, ...]:
-    """Return ``log(gamma_h)`` of the heads.
+    """Return ``log(gamma_h)`` for each head h.
 
-    "powers": ``gamma_h = 1 - 2**(-5 - h)``. "linspace": ``1 - gamma`` runs from 1/32 to 1/512 in equal
-    ratios, however many heads there are.
+    "powers": ``gamma_h = 1 - 2**(-5 - h)``. "linspace": ``1 - gamma`` goes from 1/32 to 1/512 in equal
+    ratios, whatever the number of heads.
     """
     if init == "powers":
         return tuple(math.log1p(-(2.0 ** (-5 - h))) for h in range(num_heads))
@@ -31,8 +31,8 @@ def rotation_table(positions: Tensor, key_dim: int, grid: RotationGrid, dtype: t
     """Return ``(cos, sin)`` of the angles ``p * 10000**-e_j`` as ``(..., T, d/2, 2)``.
 
     Exponents of "torchscale": d/2 equal steps from 0 to 1 inclusive, ``e_j = j / (d/2 - 1)``; of "rope":
-    ``e_j = j / (d/2)``. Angles are fp64 (fp32 on devices without it), so that a shift of all positions by
-    10^4 changes no product.
+    ``e_j = j / (d/2)``. Angles are fp64 (fp32 on devices without it), so that adding
+    10^4 to all positions changes no product.
 
     Shapes: positions ``(..., T)`` integers, key_dim d even.
     """
@@ -45,14 +45,14 @@ def rotation_table(positions: Tensor, key_dim: int, grid: RotationGrid, dtype: t
 
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
-    """Turn neighbouring pairs: ``(x_2j, x_2j+1) -> (x_2j cos - x_2j+1 sin, x_2j sin + x_2j+1 cos)``.
+    """Rotate adjacent pairs: ``(x_2j, x_2j+1) -> (x_2j cos - x_2j+1 sin, x_2j sin + x_2j+1 cos)``.
 
-    Shapes: x ``(B, T, H, d)``; turn from :func:`rotation_table`, ``(B or 1, T, d/2, 2)``.
+    Shapes: x ``(B, T, H, d)``; turn, the result of :func:`rotation_table`, ``(B or 1, T, d/2, 2)``.
     """
     pairs = x.to(turn.dtype).unflatten(-1, (-1, 2))
     turn = turn[:, :, None]
     if x.device.type == "cpu" and not torch.compiler.is_compiling():
-        # One pass over memory instead of six; compilers fuse the real form and know no complex numbers.
+        # One pass over memory instead of six. Compilers fuse the real form and support no complex numbers.
         turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(turn))
     else:
         (a, b), (cos, sin) = pairs.unbind(-1), turn.unbind(-1)
@@ -61,10 +61,10 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
 
 
 class ChunkDecays(NamedTuple):
-    """Decays between tokens, and between tokens and the borders of their chunk; 0 from document to document.
+    """Decays between tokens, and between tokens and the borders of their chunk; 0 across documents.
 
-    Both directions use the same numbers: the weight with which a token reads what came over a border is the
-    weight with which it goes over that border itself, the other way.
+    Both directions use the same numbers: the decay from a border to a token in one direction is the decay
+    from the token to that border in the other.
 
     Attributes:
         within: ``(B or 1, H, n or 1, C, C)``, ``gamma**|p_i - p_j|`` inside a chunk (causal: 0 for j > i).
@@ -90,26 +90,26 @@ def chunk_decays(
     documents: Tensor | None = None,
     positions: Tensor | None = None,
 ) -> ChunkDecays:
-    """Return the decays of a batch whose rows are cut into chunks.
+    """Return the decays of a batch whose rows are divided into chunks.
 
     Args:
         log_gammas: ``log(gamma)`` of each head, < 0.
-        length: tokens a row, T.
-        chunk_size: as :func:`~ultra_blocks.functional.chunks.split_length` takes it.
-        causal: a token reads nothing that comes later.
-        dtype: of the decays; at least fp32.
-        device: where the activations are.
+        length: row length T.
+        chunk_size: see :func:`~ultra_blocks.functional.chunks.split_length`.
+        causal: tokens ignore later tokens.
+        dtype: dtype of the decays, at least fp32.
+        device: device of the activations.
         documents: ``(B, T)`` document ids, not decreasing over real tokens, -1 at padding. None: each row is
             one document and columns are positions (keys or values at padding must be 0 either way).
-        positions: ``(B, T)``, what the decays of ``documents`` count; where they go down, they count 0.
+        positions: ``(B, T)`` positions in the documents, over which decays count; decreases count as 0.
     """
     chunks, size = split_length(length, chunk_size)
     if documents is None or positions is None:
         clock = torch.arange(size, device=device).expand(1, 1, size)
         before, last = clock.new_full((1, chunks), -1), clock.new_full((1, chunks), size - 1)
     else:
-        # One number a token, whose differences are those of positions inside a document and huge across
-        # documents. Its running maximum gives padding the number of the real token before it.
+        # One number per token, whose differences are those of positions inside a document and huge across
+        # documents. Its running maximum gives padding the number of the preceding real token.
         clock = torch.where(documents >= 0, documents * 2**32 + positions, -1)
         clock = F.pad(clock, (1, chunks * size - length), value=-1).cummax(-1).values
         before, last = clock[:, :-1:size], clock[:, size::size]
@@ -130,7 +130,7 @@ def chunk_decays(
 
 
 def _distance(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-    """How many positions lie between two clocks; infinitely many between documents."""
+    """Return the number of positions between two tokens, infinite across documents."""
     distance = (a - b).abs()
     return distance.to(dtype).masked_fill(distance >= 2**31, float("inf"))
 
@@ -146,14 +146,15 @@ def retention(
 ) -> Tensor:
     """Return ``y_i = sum_j gamma**|p_i - p_j| (q_i . k_j) v_j`` over the document (causal: over j <= i).
 
-    Not scaled by ``d_k**-0.5``. Keys or values at padding must be zero; what comes out at padding means
-    nothing. Cost a token and head: ``2 C (d_k + d_v) + 8 d_k d_v`` flops and the carry, whatever T is.
+    The result is not scaled by ``d_k**-0.5``. Keys or values at padding must be zero; the output at padding
+    is meaningless. The cost per token and head is ``2 C (d_k + d_v) + 8 d_k d_v`` flops plus the inter-chunk
+    scan, independent of T.
 
     Args:
-        q, k, v: activations; matrix products take fp64, fp32 or bf16 as they come, fp16 as fp32.
+        q, k, v: activations; matrix products take fp64, fp32 and bf16 as they are and fp16 as fp32.
         decays: result of :func:`chunk_decays` for the same length and ``causal``; states have their dtype.
-        causal: read one side alone: the past,
-        reverse: or, if so, what follows, over j >= i.
+        causal: sum over one side only, j <= i.
+        reverse: with ``causal``, sum over j >= i instead.
 
     Shapes:
         q, k: ``(B, T, H, d_k)``; v: ``(B, T, H, d_v)``; y: ``(B, T, H, d_v)`` in the dtype of the decays.
@@ -176,7 +177,7 @@ def retention(
 def _across(
     q: Tensor, k: Tensor, v: Tensor, read: Tensor, write: Tensor, log_spans: Tensor, *, reverse: bool
 ) -> Tensor:
-    """What tokens read of other chunks on one side, ``(B, H, n, C, d_v)``."""
+    """Return the inter-chunk part of the output in one direction, ``(B, H, n, C, d_v)``."""
     states = (k * write[..., None]).to(k.dtype).transpose(-1, -2) @ v
     carried = inter_chunk_scan(states.flatten(-2).to(log_spans.dtype), log_spans, reverse=reverse)
     memory = carried.unflatten(-1, states.shape[-2:]).to(q.dtype)

@@ -1,4 +1,4 @@
-"""State space duality (Mamba-2): scalar data-dependent decays a head, in chunks. No parameters."""
+"""State space duality (Mamba-2): scans with one data-dependent decay per head, computed in chunks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from ultra_blocks.functional.chunks import split_length
 
 
 class Scan(NamedTuple):
-    """One direction: ``S_t = exp(log_decay_t) S_{t-1} + exp(log_step_t) write_t^T x_t``, and ``read_t S_t``.
+    """One direction of a scan.
+
+    ``S_t = exp(log_decay_t) S_{t-1} + exp(log_step_t) write_t^T x_t``, ``y_t = read_t S_t``.
 
     Attributes:
-        read: ``(B, T, G, n)``, C of the paper; heads of a group share it.
+        read: ``(B, T, G, n)``, C of the paper, shared by the heads of a group.
         write: ``(B, T, G, n)``, B of the paper.
-        log_decay: ``(B, T, H)`` <= 0, at least fp32: ``dt A``.
-        log_step: ``(B, T, H)``, at least fp32: ``log dt``.
+        log_decay: ``(B, T, H)``, ``dt A`` <= 0, at least fp32.
+        log_step: ``(B, T, H)``, ``log dt``, at least fp32.
     """
 
     read: Tensor
@@ -30,7 +32,7 @@ class Scan(NamedTuple):
 
 
 def log_softplus(x: Tensor) -> Tensor:
-    """``log(log(1 + exp(x)))``, finite and with a gradient where softplus underflows."""
+    """Return ``log(log(1 + exp(x)))``, which stays finite and has a gradient where softplus underflows."""
     return torch.where(x < -40, x, F.softplus(x.clamp(min=-40)).log())
 
 
@@ -43,23 +45,23 @@ def ssd(
     chunk_size: int = 64,
     documents: Tensor | None = None,
 ) -> Tensor:
-    """Return what each token reads of the others: of those before it, plus of those after it.
+    """Return the output of the scans in one or two directions, without the term of each token itself.
 
     ``y_i = sum_{j < i} exp(a_{j+1} + .. + a_i) dt_j (read_i . write_j) x_j``, plus the mirror image with the
-    scan ``backward``. ``shifted`` is Hydra's form: a token reads the output of its neighbour, ``read_{i-1}``
-    and decays up to ``a_{i-1}``. The own term ``j = i`` is left to the caller.
+    scan ``backward``. ``shifted`` is the form of Hydra, in which a token receives the output of its
+    neighbour, with ``read_{i-1}`` and decays up to ``a_{i-1}``. The caller adds the term ``j = i``.
 
     Args:
-        x: ``(B, T, H, P)``; bf16 goes into matrix products as it is, fp16 as fp32; 0 at padding.
-        forward: from the start of the row to its end.
-        backward: the other way; None: causal.
-        shifted: read with the neighbour's query.
-        chunk_size: as :func:`~ultra_blocks.functional.chunks.split_length` takes it.
-        documents: ``(B, T)`` ids, each document in one piece without padding inside, -1 at padding, which
-            stands at the end. None: one document a row, maybe with padding at the end.
+        x: ``(B, T, H, P)``, 0 at padding; matrix products take bf16 as it is and fp16 as fp32.
+        forward: scan from the start of the row to its end.
+        backward: scan from the end to the start; None: causal.
+        shifted: return the output of the neighbour.
+        chunk_size: see :func:`~ultra_blocks.functional.chunks.split_length`.
+        documents: ``(B, T)`` ids of contiguous documents, -1 at padding, which must come last. None: one
+            document per row, possibly followed by padding.
 
     Shapes:
-        y ``(B, T, H, P)`` in the dtype of ``log_decay``. Cost linear in T.
+        y ``(B, T, H, P)`` in the dtype of ``log_decay``. Time is linear in T.
     """
     length = x.shape[1]
     chunks, size = split_length(length, chunk_size)
@@ -80,21 +82,30 @@ def ssd(
 
 
 class _Lane(NamedTuple):
-    """A direction in chunks, its decays as sums towards it.
+    """A direction in chunks, with cumulative log decays in this direction.
 
-    Weights are ``exp(reach_i - source_j)``; in over a border ``exp(reach)``, out ``exp(total - source)``.
+    The weight of pair (i, j) is ``exp(reach_i - source_j)``; the state that enters the chunk is read with
+    ``exp(reach_i)``, and token j writes to the state that leaves it with ``exp(total - source_j)``.
+
+    Attributes:
+        read: ``(B, n, G, C, N)``.
+        write: ``(B, n, G, C, N)``.
+        reach: ``(B, n, C, H)``.
+        source: ``(B, n, C, H)``.
+        total: ``(B, n, H)``, log decay across a chunk.
+        reverse: the scan runs from the end to the start.
     """
 
-    read: Tensor  # (B, n, G, C, N)
+    read: Tensor
     write: Tensor
-    reach: Tensor  # (B, n, C, H)
+    reach: Tensor
     source: Tensor
-    total: Tensor  # (B, n, H)
+    total: Tensor
     reverse: bool
 
 
 def _cut(x: Tensor, chunks: int, size: int) -> Tensor:
-    """Return ``(B, T, ...)`` as ``(B, n, C, ...)``, zeros filling up the last chunk."""
+    """Return ``(B, T, ...)`` as chunks ``(B, n, C, ...)``, the last one padded with zeros."""
     missing = chunks * size - x.shape[1]
     if missing:
         x = F.pad(x, (0, 0) * (x.ndim - 2) + (0, missing))
@@ -105,7 +116,7 @@ def _lane(scan: Scan, chunks: int, size: int, work: torch.dtype, *, shifted: boo
     read = scan.read
     if shifted and read.shape[1]:
         read = F.pad(read, (0, 0, 0, 0, -1, 1) if reverse else (0, 0, 0, 0, 1, -1))
-    # What exp maps to 0 anyway is cut, lest cumulative sums lose their digits to it.
+    # Decays that exp maps to 0 anyway are clamped, so that they cost cumulative sums no precision.
     smallest = math.log(torch.finfo(scan.log_decay.dtype).tiny) - 40
     decay = _cut(scan.log_decay.clamp(min=smallest), chunks, size)
     until = decay.flip(2).cumsum(2).flip(2) if reverse else decay.cumsum(2)
@@ -123,11 +134,11 @@ def _lane(scan: Scan, chunks: int, size: int, work: torch.dtype, *, shifted: boo
 
 
 def _within(xs: Tensor, lanes: list[_Lane], documents: Tensor | None) -> Tensor:
-    """The products inside chunks ``(B, n, C, H, P)``; both directions share one matrix, each its triangle."""
+    """Return the intra-chunk part ``(B, n, C, H, P)``; each direction is one triangle of the same matrix."""
     size = xs.shape[2]
     earlier = torch.ones(size, size, dtype=torch.bool, device=xs.device).tril(-1)
     scores = [lane.read @ lane.write.mT for lane in lanes]
-    # reach - source, the sign on the smaller tensor: backward, a difference would negate all pairs
+    # reach + (-source) negates the smaller tensor; the backward pass of a difference would negate all pairs
     exponents = [lane.reach.mT[..., :, None] + (-lane.source.mT)[..., None, :] for lane in lanes]
     hidden = ~earlier & ~earlier.T if len(lanes) == 2 else ~earlier
     if documents is not None:
@@ -136,14 +147,14 @@ def _within(xs: Tensor, lanes: list[_Lane], documents: Tensor | None) -> Tensor:
     if len(lanes) == 2:
         score = torch.where(earlier, scores[0], scores[1])
         exponent = torch.where(earlier, exponents[0], exponents[1])
-    weights = exponent.masked_fill(hidden, -math.inf).exp()  # masked first: exp may overflow there
+    weights = exponent.masked_fill(hidden, -math.inf).exp()  # masked before exp, which may overflow there
     groups = score.shape[2]
     mixing = (score[:, :, :, None] * weights.unflatten(2, (groups, -1))).flatten(2, 3)
     return (mixing.to(xs.dtype) @ xs.transpose(2, 3)).to(weights.dtype).transpose(2, 3)
 
 
 def _across(xs: Tensor, lane: _Lane, borders: Tensor | None) -> tuple[Tensor, Tensor]:
-    """What tokens find at the border of their chunk ``(B, n, C, H, P)``, and how much of it reaches them."""
+    """Return the inter-chunk part ``(B, n, C, H, P)`` without decays inside the chunk, and these decays."""
     enter, leave = lane.reach.exp(), (lane.total[:, :, None] - lane.source).exp()
     spans = lane.total.exp()
     if borders is not None:
@@ -161,16 +172,16 @@ def _across(xs: Tensor, lane: _Lane, borders: Tensor | None) -> tuple[Tensor, Te
     weighted = (xs * leave[..., None]).to(xs.dtype).unflatten(3, (groups, -1)).transpose(2, 3).flatten(4)
     states = (lane.write.mT @ weighted).to(spans.dtype).unflatten(-1, (heads // groups, -1))
     spans = spans.unflatten(-1, (groups, 1, -1, 1))
-    memory = _Carry.apply(states, spans, lane.reverse).flatten(-2).to(xs.dtype)
+    memory = _InterChunkScan.apply(states, spans, lane.reverse).flatten(-2).to(xs.dtype)
     found = (lane.read @ memory).unflatten(-1, (heads // groups, -1)).transpose(2, 3).flatten(3, 4)
     return found, enter[..., None]
 
 
-class _Carry(torch.autograd.Function):
-    """``S_{c+1} = decay_c S_c + states_c`` along dimension 1 from ``S = 0``: what reaches each chunk.
+class _InterChunkScan(torch.autograd.Function):
+    """States that enter each chunk: ``S_{c+1} = decay_c S_c + states_c`` along dimension 1, from ``S = 0``.
 
-    One multiply-add a number of the state, where a matrix of decays would take one a chunk. Its own gradient
-    is the scan the other way.
+    This takes one multiply-add per element of the state and chunk, where a matrix of decays would take one
+    for every pair of chunks. Its gradient is the scan in the other direction.
     """
 
     @staticmethod
@@ -190,5 +201,5 @@ class _Carry(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         decay, carried = ctx.saved_tensors
-        added = _Carry.apply(gradients[0], decay, not ctx.reverse)
+        added = _InterChunkScan.apply(gradients[0], decay, not ctx.reverse)
         return added, (added * carried).sum_to_size(decay.shape), None

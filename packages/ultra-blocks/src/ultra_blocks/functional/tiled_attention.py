@@ -1,4 +1,4 @@
-"""Attention by tiles of query rows, for scores that no fused kernel offers, in memory linear in the length."""
+"""Attention by tiles of query rows: scores that no fused kernel offers, in memory linear in the length."""
 
 from __future__ import annotations
 

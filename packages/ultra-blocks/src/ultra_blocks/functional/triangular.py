@@ -1,4 +1,4 @@
-"""Inverse of many small unit lower triangular matrices, as matrix products. No parameters."""
+"""Batched inverse of small unit lower triangular matrices, by matrix products."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 
 def corners(x: Tensor, half: int) -> Tensor:
-    """Return the lower left quarters of the diagonal blocks of ``2 half`` rows, a view.
+    """Return a view of the lower left quarters of the diagonal blocks of ``2 half`` rows.
 
     Shapes: ``(..., C, C)`` -> ``(..., C / (2 half), half, half)``.
     """
@@ -18,21 +18,21 @@ def corners(x: Tensor, half: int) -> Tensor:
 
 
 def diagonal_blocks(x: Tensor, rows: int, columns: int) -> Tensor:
-    """The blocks on the diagonal, a view: ``(..., m rows, m columns)`` -> ``(..., m, rows, columns)``."""
+    """Return a view of the diagonal blocks: ``(..., m rows, m columns)`` -> ``(..., m, rows, columns)``."""
     blocks = x.unflatten(-1, (-1, columns)).unflatten(-3, (-1, rows))
     return blocks.diagonal(dim1=-4, dim2=-2).movedim(-1, -3)
 
 
 def unit_lower_inverse(lower: Tensor) -> Tensor:
-    """Return ``(I + L)^{-1}`` for the part L of ``lower`` below the diagonal; the rest is not read.
+    """Return ``(I + L)^{-1}`` for the part L of ``lower`` below the diagonal, which alone is read.
 
-    Two inverted blocks on the diagonal give the one twice as large::
+    The inverse of a block follows from those of its two diagonal halves::
 
         (P 0; X Q)^{-1} = (P^{-1} 0; -Q^{-1} X P^{-1} Q^{-1})
 
-    so that log2(C) rounds of products over all matrices at once replace a substitution row after row. It is
-    as exact as substitution where the blocks of the inverse are no larger than the inverse, as they are when
-    it stands for products of contractions (delta rules).
+    so that log2(C) rounds of batched products replace forward substitution row by row. This is as accurate as
+    substitution if no block of the inverse is larger than the inverse, which holds for products of
+    contractions (delta rules).
 
     Args:
         lower: ``(..., C, C)`` with C a power of two, at least fp32.
@@ -42,7 +42,7 @@ def unit_lower_inverse(lower: Tensor) -> Tensor:
 
 
 class _Inverse(torch.autograd.Function):
-    """The gradient of the inverse T is ``-T^T G T^T`` below the diagonal."""
+    """The inverse T; its gradient is ``-T^T G T^T`` below the diagonal."""
 
     @staticmethod
     def forward(ctx: Any, lower: Tensor) -> Tensor:

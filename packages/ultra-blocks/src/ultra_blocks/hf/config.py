@@ -1,4 +1,4 @@
-"""UltraHFConfig: the fields of UltraConfig as a transformers config, and the plugins that a model needs."""
+"""UltraHFConfig: the fields of UltraConfig as a transformers config, and the plugins of a model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["UltraForMaskedLM", "UltraHFConfig", "UltraModel"]
 
 
 class MissingExtraError(UltraError, ImportError):
-    """What is asked for needs an optional dependency that is not installed."""
+    """An optional dependency is required and not installed."""
 
 
 try:
@@ -43,14 +43,14 @@ _Fields: Any = dataclasses.make_dataclass(
 
 
 class UltraHFConfig(_Fields, PreTrainedConfig):
-    """An :class:`UltraConfig` in transformers' clothes: every field of it, and the four below.
+    """An :class:`UltraConfig` as a transformers config: all of its fields, and the four below.
 
     Args:
-        sparse_prediction: with labels, decode masked positions only; the logits are then ``(M, V)`` for the
-            M labels other than -100 in reading order. False: logits ``(B, T, V)`` always.
-        pad_token_id: as everywhere in transformers.
-        plugins: which packages the model's plugins come from, written when it is saved.
-        auto_map: how ``trust_remote_code=True`` finds the classes.
+        sparse_prediction: with labels, decode masked positions only, so that the logits are ``(M, V)`` for
+            the M labels other than -100 in reading order. False: the logits are always ``(B, T, V)``.
+        pad_token_id: as in other configs of transformers.
+        plugins: the packages of the plugins of the model, written when it is saved.
+        auto_map: the classes for ``trust_remote_code=True``.
     """
 
     model_type = "ultra"
@@ -70,21 +70,21 @@ class UltraHFConfig(_Fields, PreTrainedConfig):
 
     @classmethod
     def from_ultra(cls, config: UltraConfig, **kwargs: Any) -> UltraHFConfig:
-        """Return the same model as a transformers config; ``kwargs`` are fields that only those have."""
+        """Return the same model as a transformers config; ``kwargs`` are fields of transformers."""
         return cls(**attrs.asdict(config, recurse=False), **kwargs)
 
     def to_ultra(self) -> UltraConfig:
-        """Return the fields of the model.
+        """Return the config of the model.
 
         Raises:
-            PluginError: a plugin that the model was saved with is not installed; it says what to install.
+            PluginError: a plugin of the saved model is not installed; the message says what to install.
         """
         for plugin in self.plugins or ():
             _require(plugin)
         return UltraConfig(**{f.name: getattr(self, f.name) for f in attrs.fields(UltraConfig)})
 
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> None:
-        """Write ``config.json`` with the plugins' packages, and the file that ``trust_remote_code`` runs."""
+        """Write ``config.json`` with the packages of plugins, and the file for ``trust_remote_code``."""
         self.plugins = [dict(plugin) for plugin in needed_plugins(self.to_ultra())]
         self.auto_map = {
             "AutoConfig": f"{REMOTE_CODE}.UltraHFConfig",
@@ -92,7 +92,7 @@ class UltraHFConfig(_Fields, PreTrainedConfig):
             "AutoModelForMaskedLM": f"{REMOTE_CODE}.UltraForMaskedLM",
         }
         folder = Path(save_directory)
-        if not folder.is_file():  # transformers says what is wrong with a file
+        if not folder.is_file():  # transformers reports a file
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{REMOTE_CODE}.py").write_text(REMOTE_SOURCE, encoding="utf-8")
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
@@ -103,7 +103,7 @@ class UltraHFConfig(_Fields, PreTrainedConfig):
 
 
 def needed_plugins(config: UltraConfig) -> list[dict[str, str]]:
-    """Return kind, name, distribution and version of every plugin that a config names."""
+    """Return kind, name, distribution and version of every plugin of a config."""
     found = []
     for kind, name in _named(config):
         entry = REGISTRIES[kind].entry(name)

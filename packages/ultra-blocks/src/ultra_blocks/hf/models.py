@@ -1,4 +1,4 @@
-"""The encoder as transformers models; importing this registers them with the Auto classes."""
+"""The encoder as transformers models; importing this module registers them with the Auto classes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,21 @@ from ultra_blocks.encoder.mlm_head import MLMHead, masked_positions, mlm_loss, s
 from ultra_blocks.hf.config import UltraHFConfig
 from ultra_blocks.layout import Layout
 
-# ultra_blocks.hf.config says what to install when transformers is missing
+# ultra_blocks.hf.config reports a missing transformers
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PreTrainedModel  # isort: skip
 from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput  # isort: skip
 from transformers.utils.generic import ModelOutput  # isort: skip
 
-__all__ = ["SpanishMoEBERT", "UltraForMaskedLM", "UltraHFConfig", "UltraModel", "UltraPreTrainedModel"]
-
 
 @dataclass
 class UltraModelOutput(BaseModelOutputWithPooling):
-    """transformers' output, and auxiliary losses by name (of mixtures of experts), summed over layers."""
+    """Output of transformers, with auxiliary losses by name (of mixtures of experts), summed over layers."""
 
     losses: dict[str, Tensor] | None = None
 
 
 class UltraPreTrainedModel(PreTrainedModel):
-    """What both models share: how weights are drawn, saved and loaded."""
+    """Base of both models: initialisation, saving and loading of weights."""
 
     config_class = UltraHFConfig
     base_model_prefix = "model"
@@ -39,7 +37,7 @@ class UltraPreTrainedModel(PreTrainedModel):
     _no_split_modules = ["EncoderLayer"]  # noqa: RUF012 (transformers reads a plain class attribute)
 
     def reset_parameters(self) -> None:
-        """Draw new weights everywhere."""
+        """Initialise all weights."""
         for module in self.modules():
             if isinstance(module, Encoder):
                 module.reset_parameters()
@@ -47,12 +45,12 @@ class UltraPreTrainedModel(PreTrainedModel):
                 module.reset_parameters(std=self.config.initializer_range)
 
     def init_weights(self) -> None:
-        """Tie weights; constructors have drawn them."""
+        """Tie weights, which constructors have initialised."""
         self.tie_weights(recompute_mapping=False)
 
     @torch.no_grad()
     def initialize_weights(self) -> None:
-        """Draw the weights that a checkpoint lacks, and keep those that it had."""
+        """Initialise the weights that are missing from a checkpoint, and keep those loaded from it."""
         tensors = [*self.parameters(), *self.buffers()]
         loaded = [t for t in tensors if getattr(t, "_is_hf_initialized", False)]
         if len(loaded) == len(tensors):
@@ -71,11 +69,11 @@ class UltraPreTrainedModel(PreTrainedModel):
 class UltraModel(UltraPreTrainedModel):
     """An encoder without a head.
 
-    ``last_hidden_state (B, T, D)`` is zero at padding. ``pooler_output (B, D)`` is the state of the first
-    real token of each row, with no further weights.
+    ``last_hidden_state (B, T, D)`` is zero at padding. ``pooler_output (B, D)`` is the hidden state of the
+    first real token of each row, without further weights.
     """
 
-    _keys_to_ignore_on_load_unexpected = [r"^head\."]  # noqa: RUF012 (a head's, when one was trained)
+    _keys_to_ignore_on_load_unexpected = [r"^head\."]  # noqa: RUF012 (the weights of a head)
 
     def __init__(self, config: UltraHFConfig) -> None:
         super().__init__(config)
@@ -83,11 +81,11 @@ class UltraModel(UltraPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
-        """Return the table of the tokens."""
+        """Return the embedding table."""
         return self.encoder.embeddings.tokens
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the table of the tokens."""
+        """Replace the embedding table."""
         self.encoder.embeddings.tokens = cast(nn.Embedding, value)
 
     def forward(
@@ -106,26 +104,26 @@ class UltraModel(UltraPreTrainedModel):
 
         Args:
             input_ids: ``(B, T)``.
-            attention_mask: ``(B, T)``, 1 at real tokens, which may stand anywhere, and 0 at padding; None:
-                all are real.
-            document_ids: ``(B, T)`` numbers of the documents packed into each row, not decreasing; none
-                sees another. None: a row is one document.
-            position_ids: ``(B, T)`` instead of counting the real tokens of each document from 0.
-            token_type_ids: accepted because tokenizers give it; it has no effect.
-            inputs_embeds: ``(B, T, D)`` instead of ids (``(B, T, R)`` when the embeddings are factorized).
-            output_hidden_states: return the output of the embeddings and of every layer.
-            output_attentions: must not be set; not every block has attention weights.
-            return_dict: False for a plain tuple.
+            attention_mask: ``(B, T)``, 1 at real tokens, which may be anywhere, and 0 at padding; None: no
+                padding.
+            document_ids: ``(B, T)`` ids of the documents packed into each row, not decreasing; documents do
+                not attend to each other. None: one document per row.
+            position_ids: ``(B, T)`` positions; None: the real tokens of each document are counted from 0.
+            token_type_ids: accepted because tokenizers return it; it has no effect.
+            inputs_embeds: ``(B, T, D)`` instead of ids (``(B, T, R)`` if the embeddings are factorized).
+            output_hidden_states: return the outputs of the embeddings and of every layer.
+            output_attentions: must not be set, since not every block has attention weights.
+            return_dict: False: return a plain tuple.
 
         Raises:
-            ValueError: neither ids nor embeddings, a mask of another shape or with numbers besides 0 and 1,
-                or attention weights asked for.
+            ValueError: neither ids nor embeddings are given, the mask has another shape or values other than
+                0 and 1, or attention weights are requested.
         """
         if output_attentions:
             raise ValueError("UltraModel: output_attentions is not supported; not every block has them")
         given = input_ids if input_ids is not None else inputs_embeds
         if given is None:
-            raise ValueError("UltraModel: input_ids or inputs_embeds is needed; both are None")
+            raise ValueError("UltraModel: input_ids or inputs_embeds is required; both are None")
         layout = _layout(given, attention_mask, document_ids, position_ids)
         collect = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         hidden, losses, states = self.encoder(input_ids, layout, inputs_embeds, collect=bool(collect))
@@ -139,7 +137,7 @@ class UltraModel(UltraPreTrainedModel):
 
 
 class UltraForMaskedLM(UltraPreTrainedModel):
-    """An encoder with the head of masked language modelling; the class that is trained and saved."""
+    """An encoder with the masked language modelling head; the class that is trained and saved."""
 
     accepts_loss_kwargs = True
     _tied_weights_keys = {  # noqa: RUF012 (transformers reads a plain class attribute)
@@ -179,15 +177,15 @@ class UltraForMaskedLM(UltraPreTrainedModel):
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> ModelOutput | tuple[Any, ...]:
-        """Predict masked tokens; arguments as in :meth:`UltraModel.forward`, and:
+        """Predict masked tokens; takes the arguments of :meth:`UltraModel.forward`, and:
 
         Args:
-            labels: ``(B, T)`` token ids where something is to be predicted, -100 elsewhere. Only those
-                positions are decoded, and the logits are ``(M, V)`` in reading order, unless the config says
-                ``sparse_prediction=False``; without labels the logits are ``(B, T, V)``.
-            num_items_in_batch: labels of all micro-batches of an update, by which the sum of the losses is
-                divided, so that accumulation gives the mean over tokens; auxiliary losses are weighted by the
-                share of the labels that is here. None: the labels at hand.
+            labels: ``(B, T)`` token ids at masked positions, -100 elsewhere. Only masked positions are
+                decoded, and the logits are ``(M, V)`` in reading order, unless the config has
+                ``sparse_prediction=False``. Without labels the logits are ``(B, T, V)``.
+            num_items_in_batch: number of labels in all micro-batches of an update, by which the sum of the
+                losses is divided, so that accumulation gives the mean over tokens. Auxiliary losses are
+                weighted by the fraction of these labels in this micro-batch. None: the labels of this one.
         """
         encoded = self.model(
             input_ids,
@@ -219,7 +217,7 @@ class UltraForMaskedLM(UltraPreTrainedModel):
 
 @dataclass
 class SpanishMoEBERTOutput(ModelOutput):
-    """What both the encoder and the head of a :class:`SpanishMoEBERT` say, in the fields of transformers."""
+    """Outputs of the encoder and the head of a :class:`SpanishMoEBERT`, in the fields of transformers."""
 
     loss: Tensor | None = None
     logits: Tensor | None = None
@@ -230,13 +228,13 @@ class SpanishMoEBERTOutput(ModelOutput):
 
 
 class SpanishMoEBERT(UltraForMaskedLM):
-    """Encoder and head in one: embeddings of texts and guesses for masked tokens from the same call.
+    """Encoder and head in one: text embeddings and predictions of masked tokens from the same call.
 
-    Weights and config are those of :class:`UltraForMaskedLM`, so that each loads what the other saved; the
-    sizes are those of the preset ``spanish_moe_bert`` when that is what was trained. The output has
+    Weights and config are those of :class:`UltraForMaskedLM`, so that each can load what the other saved; the
+    preset ``spanish_moe_bert`` defines the sizes. The output has
     ``last_hidden_state (B, T, D)``, ``pooler_output (B, D)`` (the state of the first real token, ``[CLS]``),
-    ``logits`` and with labels the ``loss``. The logits of every position cost as much as several layers:
-    where only embeddings are wanted, ``AutoModel`` and ``SentenceTransformer`` load it without the head.
+    ``logits`` and with labels the ``loss``. The logits of every position cost as much as several layers.
+    If only embeddings are needed, ``AutoModel`` and ``SentenceTransformer`` load the model without the head.
     """
 
     def _output(self, encoded: UltraModelOutput, loss: Tensor | None, logits: Tensor) -> ModelOutput:
@@ -274,7 +272,7 @@ def _layout(
 
 def _first(hidden: Tensor, layout: Layout) -> Tensor:
     if not hidden.shape[1]:
-        return hidden.sum(1)  # zeros, as in a row of padding
+        return hidden.sum(1)  # zeros, as for a row of padding
     if layout.dense:
         return hidden[:, 0]
     rows = torch.arange(len(hidden), device=hidden.device)

@@ -1,4 +1,4 @@
-"""Mixer: what every block that mixes tokens shares, and Traits: what a block says it can do."""
+"""Mixer, the base of all blocks that mix tokens, and Traits, the declaration of what a block supports."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ NORM_TYPES = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
 
 @attrs.frozen(kw_only=True)
 class Traits:
-    """What a block declares; the conformance kit checks that it is true and that the rest raises.
+    """Capabilities of a block; the conformance kit checks them, and that anything else raises.
 
     Attributes:
         bidirectional: works with ``causal=False``.
         causal: works with ``causal=True``.
-        full_context: every token reaches every other one of its document (in one layer, default options).
+        full_context: every token depends on every other one of its document, in one layer with default
+            options.
         recurrent_step: a causal block has ``init_state(batch)`` and ``step(x_t, state)``.
-        positions: kinds of position codes it applies: "rotate", "bias", "scores". Empty: it takes none.
-        relative: the output stays when all positions move by one number.
-        symmetric: with no position code (or "nope"), reversing the input reverses the bidirectional output.
-        linear_time: multiply-adds grow linearly with the length.
-        own_norm: takes the stream as it is and normalises it inside; the layer puts no norm in front.
+        positions: kinds of position codes that it applies: "rotate", "bias", "scores". Empty: none.
+        relative: the output is invariant to adding a constant to all positions.
+        symmetric: without a position code (or with "nope"), reversing the input reverses the bidirectional
+            output.
+        linear_time: the number of multiply-adds is linear in the length.
+        own_norm: normalises its input itself, so that the layer applies no norm before it.
     """
 
     bidirectional: bool = True
@@ -47,19 +49,19 @@ class Traits:
 
 
 class Mixer(nn.Module):
-    """Base of the blocks: ``mixer(x, layout)`` maps ``(B, T, D)`` to ``(B, T, D)``, the branch value alone.
+    """Base of the blocks: ``mixer(x, layout)`` maps ``(B, T, D)`` to the value of the residual branch.
 
     A subclass sets ``role`` and ``traits``, calls :meth:`reset_parameters` at the end of its constructor,
     starts ``forward`` with :meth:`enter` and ends it with :meth:`leave`.
 
     Raises:
-        ValueError: ``causal`` asks for a direction that the traits do not declare.
+        ValueError: the traits do not declare the direction that ``causal`` selects.
     """
 
     role: ClassVar[str] = "other"
     traits: ClassVar[Traits] = Traits()
     output_projection: ClassVar[str] = "out_proj"
-    """The child whose weight starts smaller, by ``residual_scale``."""
+    """The child whose initial weight is scaled by ``residual_scale``."""
     exact_parameters: ClassVar[tuple[str, ...]] = ()
     """Direct parameters (decays, steps) that stay fp32 when the model is cast to half precision."""
 
@@ -74,7 +76,7 @@ class Mixer(nn.Module):
         self.causal = causal
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
-        """Return the branch value ``(B, T, D)``; None means no padding and one document a row."""
+        """Return the branch ``(B, T, D)``; a layout of None means no padding and one document per row."""
         raise TypeError(f"{type(self).__name__} has no forward; a block must define it")
 
     def init_state(self, batch: int) -> Any:
@@ -83,12 +85,10 @@ class Mixer(nn.Module):
         Raises:
             ValueError: the block does not declare ``recurrent_step``.
         """
-        raise ValueError(
-            f"{type(self).__name__} does not declare recurrent_step: it has no state to start from"
-        )
+        raise ValueError(f"{type(self).__name__} does not declare recurrent_step: it has no decoding state")
 
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Return the output ``(B, D)`` of the next token ``x_t`` ``(B, D)``, and the state after it.
+        """Return the output ``(B, D)`` at the next token ``x_t`` ``(B, D)``, and the state after it.
 
         Raises:
             ValueError: the block does not declare ``recurrent_step``.
@@ -98,7 +98,7 @@ class Mixer(nn.Module):
         )
 
     def require_causal(self) -> None:
-        """Raise unless the block is causal; ``init_state`` of a block that has steps calls this.
+        """Raise unless the block is causal; ``init_state`` calls this.
 
         Raises:
             ValueError: the block was built with ``causal=False``.
@@ -107,13 +107,13 @@ class Mixer(nn.Module):
             raise ValueError(f"{type(self).__name__}: decoding token by token needs causal=True")
 
     def enter_step(self, x_t: Tensor, state: Any) -> None:
-        """Raise unless ``x_t`` is ``(B, D)`` and the state is of as many rows; ``step`` starts with this.
+        """Raise unless ``x_t`` is ``(B, D)`` and the state has as many rows; ``step`` starts with this.
 
-        The first tensor of the state, a tuple or a tuple of tuples, has the rows first.
+        The first dimension of the first tensor of the state, a tuple or a tuple of tuples, is the batch.
 
         Raises:
-            ValueError: the block was built with ``causal=False``, or the state is of another batch, which
-                would be broadcast in silence.
+            ValueError: the block was built with ``causal=False``, or the state belongs to another batch,
+                which would be broadcast silently.
         """
         self.require_causal()
         while isinstance(state, tuple):
@@ -127,24 +127,24 @@ class Mixer(nn.Module):
 
     @staticmethod
     def enter(x: Tensor, layout: Layout | None) -> Tensor:
-        """Return ``x`` with zeros at padding: NaN there must reach no sum, in forward or gradient.
+        """Return ``x`` with zeros at padding, so that NaN there reaches no sum, forward or backward.
 
         Raises:
-            ValueError: the layout is of another batch, or it is a bare mask.
+            ValueError: the layout belongs to another batch, or is a bare mask.
         """
         check_layout(x, layout)
         return x if layout is None else layout.zero_padding(x)
 
     leave = enter
-    """The same at the end: outputs at padding are exact zeros."""
+    """The same for outputs, which must be exact zeros at padding."""
 
     def build_positions(self, spec: PositionSpec, *, head_dim: int, num_heads: int) -> PositionCode:
-        """Build the position code that a preset names and check that this block can apply it.
+        """Build the position code of a spec, and check that this block can apply it.
 
-        Codes of kind "embed" and "none" are accepted by every block, which then does nothing with them.
+        Every block accepts codes of kind "embed" and "none", and ignores them.
 
         Raises:
-            ValueError: the kind of the code is not among the block's traits.
+            ValueError: the traits of the block do not include the kind of the code.
         """
         code = build(
             spec, head_dim=head_dim, num_heads=num_heads, hidden_size=self.hidden_size, causal=self.causal
@@ -158,14 +158,14 @@ class Mixer(nn.Module):
         return code
 
     def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
-        """Return the heights of the matrices that fused projections stack, by dotted parameter name."""
+        """Return the heights of the matrices stacked in fused projections, by dotted parameter name."""
         return {}
 
     def parameter_info(self) -> dict[str, ParamInfo]:
-        """Describe the parameters below this block that no module inside describes itself.
+        """Describe the parameters of this block that no submodule describes itself.
 
-        Tensors of two or more dimensions are matrices of the block's role; vectors (biases, gates) are
-        never decayed; norms are left to the rule of their type.
+        Tensors of two or more dimensions are matrices with the role of the block. Vectors (biases, gates)
+        have no weight decay. Norms are described by their type.
         """
         blocks = self.row_blocks()
         info = {}
@@ -185,10 +185,10 @@ class Mixer(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
-        """Draw new weights: projections N(0, std^2), biases 0; the output projection with a scaled std.
+        """Initialise the weights: projections N(0, std^2), biases 0; the output projection with a scaled std.
 
-        The encoder calls it again with its own ``std``, and with 1/sqrt(2 num_layers num_loops) as scale.
-        Children that have a ``reset_parameters`` and are not projections reset themselves.
+        The encoder calls this again with its own ``std``, and with 1/sqrt(2 num_layers num_loops) as
+        ``residual_scale``. Children that are no projections and have a ``reset_parameters`` reset themselves.
         """
         for name, module in self.named_modules():
             if module is self:
@@ -202,7 +202,7 @@ class Mixer(nn.Module):
                 reset()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Move and cast as ``nn.Module`` does, but for ``exact_parameters``."""
+        """Move and cast as ``nn.Module`` does, except that ``exact_parameters`` stay fp32."""
         exact = {
             name: parameter.data
             for name in self.exact_parameters

@@ -1,4 +1,4 @@
-"""BigBird: attention between blocks of tokens, near ones, the first and last, and a few by chance."""
+"""BigBird: block-sparse attention to neighbouring, first, last and random blocks."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ from ultra_core.plugins.signatures import require
 class BigBirdAttention(SparseAttention):
     """Softmax attention between blocks of tokens: window, first and last block, and random links.
 
-    The real tokens of each document are cut into n blocks 0..n-1 of ``block_size``. A token in block a sees
-    the tokens of the blocks ::
+    The real tokens of each document are divided into n blocks 0..n-1 of ``block_size``. A token in block a
+    attends to the tokens of the blocks ::
 
         S(a) = {0, a-1, a, a+1, n-1} and R_h(a),    S(0) = S(n-1) = all
-        causal: S(a) = {0, a-1, a} and R_h(a), and of these what is not ahead
+        causal: S(a) = {0, a-1, a} and R_h(a), without later tokens
 
-    of its document, where ``R_h(a)`` are ``random_blocks`` others, drawn without repetition for each head
-    (causal: among 1..a-2). Per head ``y_i = softmax_j(q_i k_j / sqrt(d)) v_j`` over them, and
+    of its document, where ``R_h(a)`` are ``random_blocks`` others, sampled without replacement for each head
+    (causal: from 1..a-2). Per head ``y_i = softmax_j(q_i k_j / sqrt(d)) v_j`` over them, and
     ``Y = [y over heads] W_O``. Documents of up to ``4 + random_blocks`` blocks are attended to in full.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H; each is ``d = D / H`` wide.
-        causal: a token sees itself and what comes before.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H, each of width ``d = D / H``.
+        causal: tokens attend only to themselves and earlier tokens.
         block_size: tokens of a block.
-        random_blocks: random links of each block and head; 0: none.
-        positions: position code, of a kind that turns q and k.
-        qk_norm: RMS norm with gain over d of each query and key, before the position code.
-        softcap: scores become ``softcap * tanh(S / softcap)``, before masks; computed by tiles, in memory
-            linear in T but slower than fused kernels, which have no cap.
-        bias: whether the projections have shifts.
+        random_blocks: number of random links of each block and head; 0: none.
+        positions: position code of kind "rotate", or "nope".
+        qk_norm: RMS norm with gain of each query and key over d, before the position code.
+        softcap: scores become ``softcap * tanh(S / softcap)``, before masks. They are then computed by tiles,
+            in memory linear in T but slower than by fused kernels, which have no cap.
+        bias: whether the projections have biases.
         linear: factory of the projections.
 
     Shapes:
         x, y ``(B, T, D)``. Parameters: ``qkv_proj.weight`` ``(3D, D)``, ``out_proj.weight`` ``(D, D)``.
-        Buffer ``plan_seed`` ``()`` int64: drawn when the block is built, saved with the weights; all random
-        links follow from it, in training and evaluation alike.
-        Decoding state: 2 D numbers a token, since links reach back to any block.
-        Time and memory: ``(5 + random_blocks) block_size`` scores a token and head.
+        Buffer ``plan_seed`` ``()`` int64: sampled when the block is built and saved with the weights; all
+        random links follow from it, in training and evaluation alike.
+        Decoding state: 2 D elements per token, since links may reach any earlier block.
+        Time and memory: ``(5 + random_blocks) block_size`` scores per token and head.
 
     Raises:
         ValueError: ``num_heads`` does not divide D, an option is out of range, or the position code is of a
@@ -61,10 +61,10 @@ class BigBirdAttention(SparseAttention):
 
     Paper: Zaheer et al. 2020, "Big Bird", arXiv:2007.14062 (the ITC variant); softcap: Gemma Team 2024,
     arXiv:2408.00118.
-    Differs from the paper: blocks are counted in each document, so that padding and packing change nothing,
+    Differs from the paper: blocks are counted in each document, so that padding and packing have no effect,
     and the last one may be short; links follow from a hash instead of a table, so that documents may have any
-    length; weights are not dropped out. The causal form is the pattern cut to the past, without a last
-    block: which block is the last would tell of the future.
+    length; attention weights have no dropout. The causal form is the pattern restricted to the past, without
+    the last block, because knowing which block is last would leak the future.
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"bigbird": Alias()}
@@ -113,7 +113,7 @@ class BigBirdAttention(SparseAttention):
     def _attend(self, x: Tensor, blocks: DocumentBlocks) -> Tensor:
         q, k, v = self._project(x)
         q, k = self._rotate(q, k, blocks.layout)
-        always = 3 if self.causal else 4  # with one less block than that plus the links, all are seen
+        always = 3 if self.causal else 4  # with so few blocks, all are attended to
         if blocks.places <= (always + self.random_blocks) * self.block_size:
             y = softcap_attention(q, k, v, blocks.layout, causal=self.causal, softcap=self.softcap)
         else:
@@ -140,7 +140,7 @@ class BigBirdAttention(SparseAttention):
         return KVCache(empty, empty, 0)
 
     def step(self, x_t: Tensor, state: KVCache) -> tuple[Tensor, KVCache]:
-        """Return the output ``(B, D)`` of the next token of every row, and the cache with it."""
+        """Return the output ``(B, D)`` at the next token of every row, and the updated cache."""
         self.enter_step(x_t, state)
         q, k, v = self._project(x_t[:, None])
         q, k = self._rotate(q, k, one_token(x_t, state.length))

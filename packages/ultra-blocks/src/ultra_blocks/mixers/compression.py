@@ -1,4 +1,4 @@
-"""A network that makes one vector of a block of tokens, as native sparse attention compresses its keys."""
+"""The network with which native sparse attention compresses a block of keys or values into one vector."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 
 class BlockCompressor(nn.Module):
-    """``W_2 gelu(W_1 [x_s + e_s over s] + b_1) + b_2``: a block of l tokens becomes one.
+    """``W_2 gelu(W_1 [x_s + e_s over s] + b_1) + b_2``: compresses a block of l tokens into one vector.
 
     Args:
-        length: tokens l of a block.
-        width: width d of a token, of the hidden layer, and of the result.
+        length: number of tokens l of a block.
+        width: width d of a token, of the hidden layer and of the result.
 
     Shapes:
         x ``(..., l, d)``, inside bool, broadcastable to ``(..., l)`` -> ``(..., d)``. Parameters: ``places``
-        ``(l, d)``, ``mix`` ``(d, l d)``, ``out`` ``(d, d)``, and two shifts.
+        ``(l, d)``, ``mix`` ``(d, l d)``, ``out`` ``(d, d)``, and two biases.
     """
 
     def __init__(self, length: int, width: int) -> None:
@@ -28,7 +28,7 @@ class BlockCompressor(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw what tells the tokens of a block apart, N(0, 0.02^2); the layers are drawn by the block."""
+        """Initialise the position embeddings from N(0, 0.02^2); the block initialises the layers."""
         self.places.normal_(0.0, 0.02)
 
     def forward(self, x: Tensor, inside: Tensor) -> Tensor:

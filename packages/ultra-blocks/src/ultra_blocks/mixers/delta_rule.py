@@ -1,4 +1,4 @@
-"""What the blocks share whose state learns by the delta rule: unit keys, write strengths, the scan."""
+"""DeltaRule, the base of blocks with a delta rule: unit keys, write strengths and the scan."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, Outpu
 from ultra_core.plugins.signatures import require
 
 DT_RANGE, DT_FLOOR = (1e-3, 1e-1), 1e-4
-"""Steps ``softplus(dt_bias)`` start log-uniform in the range, but not below the floor."""
+"""Range of the log-uniform initial step sizes ``softplus(dt_bias)``, and their minimum."""
 
 UNIT_EPS = 1e-6
-"""Added to squared lengths."""
+"""Added to squared norms."""
 
 
 class DeltaRule(LinearRecurrence):
     """Base of blocks with ``S' = diag(a_t) S_{t-1}``, ``S_t = S' + beta_t k_t^T (v_t - k_t S')``.
 
-    Queries and keys of a head have length 1. A subclass gives ``log_decays`` where the state fades.
+    Queries and keys of a head have norm 1. A subclass with a decaying state implements ``log_decays``.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H of ``d_k = D / H``.
-        value_expansion: width of a head's values over d_k.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H, each of width ``d_k = D / H``.
+        value_expansion: width of the values of a head divided by d_k.
         negative_eigenvalues: write strengths in (0, 2) instead of (0, 1).
-        chunk_size: tokens that are multiplied with each other directly.
-        causal, conv_size, output_gate, eps, linear: as :class:`LinearRecurrence` takes them.
+        chunk_size: tokens of a chunk.
+        causal, conv_size, output_gate, eps, linear: as in :class:`LinearRecurrence`.
 
     Raises:
-        ValueError: ``hidden_size`` does not divide into heads.
+        ValueError: ``num_heads`` does not divide ``hidden_size``.
     """
 
     gate_modules: ClassVar[tuple[str, ...]] = ("beta_proj",)
@@ -74,25 +74,25 @@ class DeltaRule(LinearRecurrence):
         self.beta_proj = nn.Linear(hidden_size, self.directions * num_heads, bias=False)
 
     def log_decays(self, x: Tensor) -> list[Tensor]:
-        """Return for each direction ``log a`` ``(..., H)`` or ``(..., H, d_k)``; empty: nothing fades."""
+        """Return ``log a`` of each direction, ``(..., H)`` or ``(..., H, d_k)``; an empty list: no decay."""
         del x
         return []
 
     def gates(self, x: Tensor) -> list[Gates]:
-        """Return write strengths, and decays where there are any, of each direction."""
+        """Return the write strengths of each direction, and the decays if there are any."""
         exact = torch.promote_types(x.dtype, torch.float32)
         betas = (self.strongest * self.beta_proj(x).to(exact).sigmoid()).chunk(self.directions, -1)
         decays = self.log_decays(x)
         return list(zip(betas, decays, strict=True)) if decays else [(beta,) for beta in betas]
 
     def features(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Divide by lengths."""
+        """Return q and k divided by their norms."""
         return _unit(q), _unit(k)
 
     def scan(
         self, q: Tensor, k: Tensor, v: Tensor, gates: Sequence[Gates], documents: Tensor | None
     ) -> Tensor:
-        """Return ``y_t = q_t S_t``, summed over directions with the own term once."""
+        """Return ``y_t = q_t S_t``, summed over directions, with each token's own term counted once."""
         directions = [DeltaGates(*gate) for gate in gates]
         return delta_rule(q, k, v, *directions, chunk_size=self.chunk_size, documents=documents)
 
@@ -101,8 +101,8 @@ class DeltaRule(LinearRecurrence):
         return delta_step(q, k, v, DeltaGates(*gates), memory)
 
 
-def draw_decays(A_log: Tensor, dt_bias: Tensor, lowest: float) -> None:
-    """Draw ``A`` uniform from ``lowest`` to 16, and ``dt_bias`` whose softplus is log-uniform."""
+def initialise_decays(A_log: Tensor, dt_bias: Tensor, lowest: float) -> None:
+    """Initialise ``A`` uniformly in [lowest, 16], and ``dt_bias`` such that its softplus is log-uniform."""
     A_log.uniform_(lowest, 16).log_()
     low, high = DT_RANGE
     dt = dt_bias.uniform_(math.log(low), math.log(high)).exp().clamp(min=DT_FLOOR)
@@ -110,6 +110,6 @@ def draw_decays(A_log: Tensor, dt_bias: Tensor, lowest: float) -> None:
 
 
 def _unit(x: Tensor) -> Tensor:
-    """Divide vectors by their length, in at least fp32; 0 stays 0."""
+    """Divide vectors by their norm, in at least fp32; 0 stays 0."""
     exact = x.to(torch.promote_types(x.dtype, torch.float32))
     return (exact * (exact.square().sum(-1, keepdim=True) + UNIT_EPS).rsqrt()).to(x.dtype)

@@ -1,4 +1,4 @@
-"""DeltaNet: a state that is corrected where it predicts a value wrongly."""
+"""DeltaNet: linear attention whose state is updated by the delta rule."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from ultra_core.plugins.aliases import Alias
 class DeltaNet(DeltaRule):
     """Delta rule, bidirectional or causal, in time linear in the length.
 
-    The state of a head is a matrix that learns to give ``v_t`` for ``k_t``; a token changes it by its error:
+    The state of a head is a matrix that learns to map ``k_t`` to ``v_t``; each token corrects its error:
 
     ``S_t = S_{t-1} + beta_t k_t^T (v_t - k_t S_{t-1}) = (I - beta_t k_t^T k_t) S_{t-1} + beta_t k_t^T v_t``,
 
     ``y_t = d_k^{-1/2} q_t S_t``, ``beta_t = sigmoid(W_b x_t)``; q, k, v come from a projection, a short
-    convolution and SiLU, then q and k are divided by their lengths. ``out = W_O (swish(g) * RMSNorm(y))``,
-    the norm over each head. Bidirectional: a second state runs from the end to the start with a beta of its
-    own; both are added, of itself a token reads the mean.
+    convolution and SiLU, after which q and k are divided by their norms. ``out = W_O (swish(g) *
+    RMSNorm(y))``, with a norm over each head. Bidirectional: a second state with a beta of its own runs from
+    the end to the start. Both outputs are added; the term of the token itself is their mean.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H; D must be a multiple.
-        causal: read the past alone; then ``init_state`` and ``step`` decode token by token.
-        value_expansion: width of values and gate over D.
-        negative_eigenvalues: beta in (0, 2): a write can turn the sign of what stood there, which state
-            tracking needs.
-        conv_size: tokens the convolution sees; None: 4 if causal, else 5, centred and therefore odd; 0: none.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H, a divisor of D.
+        causal: process the past only; ``init_state`` and ``step`` then decode token by token.
+        value_expansion: width of values and gate divided by D.
+        negative_eigenvalues: beta in (0, 2), so that a write can flip the sign of a stored value, which state
+            tracking requires.
+        conv_size: kernel size of the convolution; None: 4 if causal, else 5, centred and therefore odd; 0: no
+            convolution.
         output_gate: activation of the output gate; "none": no gate.
-        chunk_size: tokens that are multiplied with each other directly, rounded up to a power of two; changes
-            speed, not the result.
+        chunk_size: tokens of a chunk, rounded up to a power of two; it affects speed only.
         eps: added to the mean square of the norm.
-        linear: makes the projections; gates are always full precision.
+        linear: factory of the projections; gates always have full precision.
 
     Shapes:
-        x ``(B, T, D)`` -> ``(B, T, D)``. Positions are not used: neighbours are neighbouring real tokens.
+        x ``(B, T, D)`` -> ``(B, T, D)``. Positions are not used; the order is that of the real tokens.
 
     Raises:
-        ValueError: ``hidden_size`` does not divide into heads, or the centred convolution is even.
+        ValueError: ``num_heads`` does not divide D, or the kernel size of a centred convolution is even.
 
     Papers: Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length",
     arXiv:2406.06484; Grazzi et al. 2024, "Unlocking State-Tracking in Linear RNNs Through Negative

@@ -1,4 +1,4 @@
-"""Forgetting attention: softmax attention whose scores fade by learnt gates."""
+"""Forgetting attention: softmax attention whose scores decay by learned forget gates."""
 
 from __future__ import annotations
 
@@ -20,51 +20,56 @@ from ultra_core.plugins.aliases import Alias
 
 
 class FoxState(NamedTuple):
-    """Keys and values so far, and how far each has faded: ``(B, H, t)`` sums of log f, at least fp32."""
+    """Decoding state.
+
+    Attributes:
+        cache: keys and values of the tokens so far.
+        decay_sums: ``(B, H, t)``, sums of log f from each token to the last, at least fp32.
+    """
 
     cache: KVCache
-    faded: Tensor
+    decay_sums: Tensor
 
 
 class FoxAttention(SoftmaxAttention):
-    """Softmax attention with a forget gate a head, bidirectional or causal (the Forgetting Transformer).
+    """Softmax attention with one forget gate per head, bidirectional or causal (Forgetting Transformer).
 
-    Per head, over the keys of the query's own document, with F the running sum over its real tokens::
+    Per head, over the keys of the query's own document, with F the cumulative sum over its real tokens::
 
         f_t = sigmoid(w x_t + b),    F_i = sum_{l <= i} log f_l
         S_ij = q_i k_j / sqrt(d) - |F_i - F_j|,    A = softmax(S),    Y = [A V over heads] W_O
 
-    For j <= i the bias is the paper's, the sum of log f over ``j+1..i``; an encoder fades what is ahead in
-    the same way, over ``i+1..j``. No key is ever boosted. The gates know the order, so that no position code
-    is needed. Sums of log f are fp64 where the device has it; scores are computed by tiles, in memory linear
-    in T.
+    For j <= i the bias is that of the paper, the sum of log f over ``j+1..i``; in an encoder, later keys
+    decay in the same way, over ``i+1..j``. No bias is positive. The gates encode the order, so that no
+    position code is needed. Sums of log f are fp64 if the device supports it. Scores are computed by tiles,
+    in memory linear in T.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H; each is ``d = D / H`` wide.
-        causal: a token sees itself and what comes before.
-        positions: position code besides the gates; "nope" is the paper's.
-        separate_gates: encoders fade what is ahead by gates of their own.
-        initial_forget: f of a new block, by its bias b.
-        qk_norm: RMS norm with gain over d of each query and key, before the position code.
-        window: local attention: encoders see ``|p_i - p_j| <= window // 2``, causal blocks ``window`` back.
-        softcap: scores become ``softcap * tanh(S / softcap)``, before fading.
-        dropout: probability that a weight of A is dropped in training.
-        bias: whether the projections have shifts; the gates always have.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H, each of width ``d = D / H``.
+        causal: tokens attend only to themselves and earlier tokens.
+        positions: position code in addition to the gates; "nope" is that of the paper.
+        separate_gates: use separate gates for later keys in encoders.
+        initial_forget: initial value of f, set by the bias b.
+        qk_norm: RMS norm with gain of each query and key over d, before the position code.
+        window: local attention to ``|p_i - p_j| <= window // 2``; causal: to ``0 <= p_i - p_j <= window``.
+        softcap: scores become ``softcap * tanh(S / softcap)``, before the decay.
+        dropout: dropout probability of the attention weights A in training.
+        bias: whether the projections have biases; the gates always do.
         linear: factory of the projections, except that of the gates.
 
     Shapes:
         x, y ``(B, T, D)``. Parameters: ``qkv_proj.weight`` ``(3D, D)``, ``forget_proj.weight`` ``(H, D)``, or
-        ``(2H, D)`` with ``separate_gates``, ``out_proj.weight`` ``(D, D)``. Decoding state: 2 D + H numbers a
-        token.
+        ``(2H, D)`` with ``separate_gates``, ``out_proj.weight`` ``(D, D)``. Decoding state: 2 D + H elements
+        per token.
 
     Raises:
         ValueError: ``num_heads`` does not divide D, an option is out of range, ``separate_gates`` in a causal
             block, or the position code is of a kind that attention cannot apply.
 
     Paper: Lin et al. 2025, "Forgetting Transformer: Softmax Attention with a Forget Gate", arXiv:2503.02130.
-    Differs from the paper: the form for encoders is ours; b starts at ``logit(initial_forget)`` instead of 0;
-    no output gate, output norm or shifted keys (its "Pro" block).
+    Differs from the paper: the form for encoders is added; b starts at ``logit(initial_forget)`` instead of
+    0; there is no output gate, output norm or key shift (its "Pro" block).
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"fox": Alias()}
@@ -117,13 +122,13 @@ class FoxAttention(SoftmaxAttention):
 
     @torch.no_grad()
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
-        """Draw new weights as every block does; the gates start at ``initial_forget``."""
+        """Initialise the weights as every block does; the gates start at ``initial_forget``."""
         super().reset_parameters(std=std, residual_scale=residual_scale)
         if (gates := getattr(self, "forget_proj", None)) is not None:
             gates.bias.fill_(math.log(self.initial_forget / (1 - self.initial_forget)))
 
     def parameter_info(self) -> dict[str, ParamInfo]:
-        """Describe the parameters; gates are not decayed."""
+        """Describe the parameters; gates have no weight decay."""
         gate = ParamInfo(role=self.role, kind="gate", decay=False)
         return {**super().parameter_info(), "forget_proj.weight": gate, "forget_proj.bias": gate}
 
@@ -138,13 +143,13 @@ class FoxAttention(SoftmaxAttention):
         return FoxState(cache, cache.keys.new_empty(batch, self.num_heads, 0, dtype=wide))
 
     def step(self, x_t: Tensor, state: FoxState) -> tuple[Tensor, FoxState]:  # type: ignore[override]
-        """Return the output ``(B, D)`` of the next token of every row, and the state with it."""
+        """Return the output ``(B, D)`` at the next token of every row, and the updated state."""
         self.enter_step(x_t, state)
-        faded = F.pad(state.faded + self._log_forget(x_t)[..., None], (0, 1))
+        sums = F.pad(state.decay_sums + self._log_forget(x_t)[..., None], (0, 1))
         if self.window is not None:
-            faded = faded[..., -self.window - 1 :]
-        y, cache = self._attend_next(x_t, state.cache, faded[:, :, None])
-        return self.out_proj(y), FoxState(cache, faded)
+            sums = sums[..., -self.window - 1 :]
+        y, cache = self._attend_next(x_t, state.cache, sums[:, :, None])
+        return self.out_proj(y), FoxState(cache, sums)
 
     def _log_forget(self, x: Tensor) -> Tensor:
         """Return log f ``(..., H)`` or ``(..., 2H)`` of ``x``, at least fp32, under autocast too."""
@@ -155,7 +160,7 @@ class FoxAttention(SoftmaxAttention):
 
     def _score_terms(self, x: Tensor, layout: Layout) -> ScoreTerms:
         log_forget = layout.zero_padding(self._log_forget(x))
-        # many numbers add up, of which only differences count
+        # only differences of these long sums matter, so that they need high precision
         exact = torch.float32 if x.device.type == "mps" else torch.float64
         sums = log_forget.to(exact).cumsum(1)
         return ScoreTerms(decay_sums=sums.unflatten(-1, (self.directions, -1)).permute(2, 0, 3, 1))

@@ -1,4 +1,4 @@
-"""Softmax attention behind a sigmoid gate."""
+"""Softmax attention with a sigmoid output gate."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ Gate = Literal["element", "head"]
 
 
 class GatedSoftmaxAttention(SoftmaxAttention):
-    """Softmax attention whose reading is gated by the token that reads.
+    """Softmax attention whose output is gated by the query token.
 
     Per head, over the keys of the query's own document::
 
         S = Q K^T / sqrt(d) + bias,   A = softmax(S),   Y = [A V * sigmoid(x W_g) over heads] W_O
 
-    The gate lets a head read nothing, so that no token has to serve as a sink, and makes the map from V to Y
-    more than linear.
+    The gate allows a head to output nothing, so that no token has to serve as an attention sink, and makes
+    the map from V to Y nonlinear.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H; each is ``d = D / H`` wide.
-        causal: a token sees itself and what comes before.
-        positions: position code; without one an encoder cannot tell the order of its tokens.
-        gate: "element": a gate for every channel; "head": one for every head.
-        qk_norm: RMS norm with gain over d of each query and key, before the position code.
-        window: local attention: encoders see ``|p_i - p_j| <= window // 2``, causal blocks ``window`` back.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H, each of width ``d = D / H``.
+        causal: tokens attend only to themselves and earlier tokens.
+        positions: position code; without one an encoder does not know the order of its tokens.
+        gate: "element": one gate per channel; "head": one gate per head.
+        qk_norm: RMS norm with gain of each query and key over d, before the position code.
+        window: local attention to ``|p_i - p_j| <= window // 2``; causal: to ``0 <= p_i - p_j <= window``.
         softcap: scores become ``softcap * tanh(S / softcap)``, before masks and biases.
-        dropout: probability that a weight of A is dropped in training.
-        bias: whether the projections have shifts; the gate has none.
+        dropout: dropout probability of the attention weights A in training.
+        bias: whether the projections have biases; the gate has none.
         linear: factory of the projections, except that of the gate.
 
     Shapes:
         x, y ``(B, T, D)``. Parameters: ``qkv_proj.weight`` ``(3D, D)``, ``gate_proj.weight`` ``(D, D)`` or
-        ``(H, D)``, ``out_proj.weight`` ``(D, D)``. Decoding state: 2 D numbers a token.
+        ``(H, D)``, ``out_proj.weight`` ``(D, D)``. Decoding state: 2 D elements per token.
 
     Raises:
         ValueError: ``num_heads`` does not divide D, an option is out of range, or the position code is of a
             kind that attention cannot apply.
 
     Paper: Qiu et al. 2025, "Gated Attention for Large Language Models", arXiv:2505.06708.
-    Differs from the paper: nothing; of its places for a gate this is the one after the attention (G1).
+    Differs from the paper: nothing; of its positions for a gate this is the one after the attention (G1).
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"gated_softmax": Alias()}
@@ -89,7 +89,7 @@ class GatedSoftmaxAttention(SoftmaxAttention):
         self.reset_parameters()
 
     def parameter_info(self) -> dict[str, ParamInfo]:
-        """Describe the parameters; the gate is not decayed."""
+        """Describe the parameters; the gate has no weight decay."""
         gate = ParamInfo(role=self.role, kind="gate", decay=False)
         return {**super().parameter_info(), "gate_proj.weight": gate}
 
@@ -103,7 +103,7 @@ class GatedSoftmaxAttention(SoftmaxAttention):
         return self._gated(y, x_t), state
 
     def _gated(self, y: Tensor, x: Tensor) -> Tensor:
-        """Multiply ``(..., D)`` with the gates of ``x`` ``(..., D)``."""
+        """Return ``y`` ``(..., D)`` times the gates of ``x`` ``(..., D)``."""
         gates = self.gate_proj(x).sigmoid()
         if self.gate == "head":
             return (y.unflatten(-1, (self.num_heads, -1)) * gates[..., None]).flatten(-2)

@@ -1,4 +1,4 @@
-"""Gated linear attention: a matrix of memory a head, whose key channels each token decays as it says."""
+"""Gated linear attention: a linear recurrence with a data-dependent decay per key channel."""
 
 from __future__ import annotations
 
@@ -21,40 +21,39 @@ from ultra_core.plugins.signatures import require
 class GLA(LinearRecurrence):
     """Gated linear attention, bidirectional or causal, in time linear in the length.
 
-    ``S_t = diag(a_t) S_{t-1} + k_t^T v_t``, ``y_t = d_k^{-1/2} q_t S_t`` in each head, with a decay for each
-    key channel that the token says: ``a_t = sigmoid(W_2 W_1 x_t + b)^{1 / tau}``. ``q, k, v`` went through a
-    short convolution and SiLU. Bidirectional: ``y = F_1(q, k, v) + rev F_2(rev q, rev k, rev v) - own`` with
-    decays of their own, that is every token of the document, the own one once. Then
-    ``out = W_O (swish(x W_G) * RMSNorm(y))``, the norm over each head.
+    ``S_t = diag(a_t) S_{t-1} + k_t^T v_t``, ``y_t = d_k^{-1/2} q_t S_t`` in each head, with a
+    data-dependent decay of each key channel, ``a_t = sigmoid(W_2 W_1 x_t + b)^{1 / tau}``. ``q, k, v`` pass
+    through a short convolution and SiLU. Bidirectional: ``y = F_1(q, k, v) + rev F_2(rev q, rev k, rev v) -
+    own``, where both directions have separate decays and ``own`` is the term of the token itself, which thus
+    counts once. Then
+    ``out = W_O (swish(x W_G) * RMSNorm(y))``, with a norm over each head.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H.
-        causal: read the past alone; then ``init_state`` and ``step`` decode token by token.
-        key_expansion: width of all queries over D.
-        value_expansion: width of all values over D.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H.
+        causal: process the past only; ``init_state`` and ``step`` then decode token by token.
+        key_expansion: total width of the keys divided by D.
+        value_expansion: total width of the values divided by D.
         gate_rank: width between W_1 and W_2.
-        gate_temperature: tau; the larger, the slower memory decays at the start.
-        conv_size: tokens that the convolution spans; null: 4 if causal, else 5, centred and therefore odd;
-            0: none.
-        output_gate: activation of the gate; "none": no gate.
-        chunk_size: tokens that are multiplied with each other directly, rounded up to a power of two; states
-            connect the chunks. It changes speed, not the result.
+        gate_temperature: tau; a larger value makes the initial decay slower.
+        conv_size: kernel size of the convolution; None: 4 if causal, else 5, centred and therefore odd; 0: no
+            convolution.
+        output_gate: activation of the output gate; "none": no gate.
+        chunk_size: tokens of a chunk, rounded up to a power of two; it affects speed only.
         eps: added to the mean square of the head.
-        linear: makes the projections in and out.
+        linear: factory of the input and output projections.
 
     Shapes:
-        x ``(B, T, D)`` -> ``(B, T, D)``. Positions are not used: neighbours are neighbouring real tokens.
+        x ``(B, T, D)`` -> ``(B, T, D)``. Positions are not used; the order is that of the real tokens.
 
     Raises:
-        ValueError: widths that do not divide into heads, an even centred convolution.
+        ValueError: a width does not divide into heads, or the kernel size of a centred convolution is even.
 
     Paper: Yang et al. 2024, "Gated Linear Attention Transformers with Hardware-Efficient Training",
     arXiv:2312.06635.
     Differs from the paper: bidirectional unless ``causal``; a short convolution and SiLU on q, k and v, as
-    later members of the family have (``conv_size: 0`` leaves SiLU alone); RMS norm of a head instead of
-    LayerNorm, as in the authors' code; no positive power of a decay is ever formed, where the paper divides
-    by decays within chunks.
+    in later members of the family (``conv_size: 0`` leaves only SiLU); RMS norm per head instead of
+    LayerNorm, as in the authors' code; nothing is divided by decays, as the paper does within chunks.
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"gla_attn": Alias()}
@@ -98,7 +97,7 @@ class GLA(LinearRecurrence):
         self.reset_parameters()
 
     def row_blocks(self) -> dict[str, tuple[int, ...]]:
-        """Return the heights of stacked projections; each direction has its own ``W_1``."""
+        """Return the heights of the matrices stacked in projections; each direction has its own ``W_1``."""
         rank = self.decay_down.out_features // self.directions
         return {**super().row_blocks(), "decay_down.weight": self.directions * (rank,)}
 
@@ -114,10 +113,10 @@ class GLA(LinearRecurrence):
     def scan(
         self, q: Tensor, k: Tensor, v: Tensor, gates: Sequence[Gates], documents: Tensor | None
     ) -> Tensor:
-        """Both directions share the inner products of queries and keys, not their decays."""
+        """Return ``y_t = q_t S_t``; both directions share queries and keys, but not decays."""
         decays = [log_decay for (log_decay,) in gates]
         return gated_linear(q, [k] * len(decays), v, decays, chunk_size=self.chunk_size, documents=documents)
 
     def recur(self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """``S <- diag(a) S + k^T v``, ``y = q S``."""
+        """Return ``y = q S'`` and ``S' = diag(a) S + k^T v``."""
         return gated_step(q, k, v, gates[0], memory)

@@ -22,33 +22,33 @@ class GQAAttention(SoftmaxAttention):
         S_h = Q_h K_g^T / sqrt(d) + bias,   A_h = softmax(S_h),   g = floor(h G / H)
         Y = [A_h V_g over h] W_O
 
-    G = H is :class:`StandardAttention`, G = 1 multi-query attention. Fewer parameters in the projections and
-    a decoding cache of G/H the size; the work of the scores stays the same.
+    G = H is :class:`StandardAttention`, and G = 1 is multi-query attention. The projections have fewer
+    parameters and the decoding cache G/H the size; the cost of the scores stays the same.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: query heads H; each is ``d = D / H`` wide.
-        num_kv_heads: key heads G, dividing H; None: a quarter of H where 4 divides it, else 1.
-        causal: a token sees itself and what comes before.
-        positions: position code; without one an encoder cannot tell the order of its tokens.
-        qk_norm: RMS norm with gain over d of each query and key, before the position code.
-        window: local attention: encoders see ``|p_i - p_j| <= window // 2``, causal blocks ``window`` back.
+        hidden_size: width D of the residual stream.
+        num_heads: number of query heads H, each of width ``d = D / H``.
+        num_kv_heads: number of key heads G, a divisor of H; None: H / 4 if 4 divides H, else 1.
+        causal: tokens attend only to themselves and earlier tokens.
+        positions: position code; without one an encoder does not know the order of its tokens.
+        qk_norm: RMS norm with gain of each query and key over d, before the position code.
+        window: local attention to ``|p_i - p_j| <= window // 2``; causal: to ``0 <= p_i - p_j <= window``.
         softcap: scores become ``softcap * tanh(S / softcap)``, before masks and biases.
-        dropout: probability that a weight of A is dropped in training.
-        bias: whether the projections have shifts.
+        dropout: dropout probability of the attention weights A in training.
+        bias: whether the projections have biases.
         linear: factory of the projections.
 
     Shapes:
         x, y ``(B, T, D)``. Parameters: ``qkv_proj.weight`` ``((H + 2G) d, D)``, ``out_proj.weight``
         ``(D, D)``.
-        Decoding state: 2 G d numbers a token.
+        Decoding state: 2 G d elements per token.
 
     Raises:
         ValueError: ``num_heads`` does not divide D, ``num_kv_heads`` does not divide ``num_heads``, an option
             is out of range, or the position code is of a kind that attention cannot apply.
 
     Paper: Ainslie et al. 2023, "GQA", arXiv:2305.13245.
-    Differs from the paper: trained from scratch, not made from a multi-head checkpoint.
+    Differs from the paper: it is trained from scratch, not converted from a multi-head checkpoint.
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"gqa": Alias()}

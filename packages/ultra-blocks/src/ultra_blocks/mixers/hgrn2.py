@@ -1,4 +1,4 @@
-"""HGRN2: a gated linear recurrence with an expanded state, whose keys are what its decays leave free."""
+"""HGRN2: a gated linear recurrence with state expansion, whose keys are the complement of its decays."""
 
 from __future__ import annotations
 
@@ -23,39 +23,38 @@ class HGRN2(LinearRecurrence):
     """Hierarchically gated recurrence with state expansion, bidirectional or causal, linear in the length.
 
     ``S_t = diag(f_t) S_{t-1} + (1 - f_t)^T v_t``, ``y_t = d_k^{-1/2} q_t S_t`` in each head: a key channel
-    writes as much as it forgets. ``f_t = b + (1 - b) sigmoid(W_f x_t)`` with a lower bound b for each
-    channel, higher in higher layers, which thus remember longer. ``q, v`` went through a short convolution
-    and SiLU.
-    Bidirectional: ``y = F_1(q, v) + rev F_2(rev q, rev v) - own`` with an ``f`` and so keys of their own;
-    ``own`` is the mean of what a token reads of itself in both, which thus counts once. Then
-    ``out = W_O (swish(x W_G) * RMSNorm(y))``, the norm over each head.
+    writes as much as it forgets. ``f_t = b + (1 - b) sigmoid(W_f x_t)`` with a lower bound b per channel,
+    which is higher in later layers, so that these have a longer memory. ``q, v`` pass through a short
+    convolution and SiLU. Bidirectional: ``y = F_1(q, v) + rev F_2(rev q, rev v) - own``, where both
+    directions have separate ``f`` and hence keys; ``own`` is the mean of their terms of the token itself,
+    which thus count once. Then ``out = W_O (swish(x W_G) * RMSNorm(y))``, with a norm over each head.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H; D must be a multiple.
-        causal: read the past alone; then ``init_state`` and ``step`` decode token by token.
-        lower_bound: where b starts, all channels alike, and is then learnt; 0: it stays 0. An encoder of L
-            layers gives 0, 1/L, .., (L-1)/L.
-        conv_size: tokens that the convolution spans; null: 4 if causal, else 5, centred and therefore odd;
-            0: none.
-        output_gate: activation of the gate; "none": no gate.
-        chunk_size: tokens that are multiplied with each other directly, rounded up to a power of two; states
-            connect the chunks. It changes speed, not the result.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H, a divisor of D.
+        causal: process the past only; ``init_state`` and ``step`` then decode token by token.
+        lower_bound: initial value of b in all channels, which is then learned; 0: b stays 0. An encoder of L
+            layers sets 0, 1/L, .., (L-1)/L.
+        conv_size: kernel size of the convolution; None: 4 if causal, else 5, centred and therefore odd; 0: no
+            convolution.
+        output_gate: activation of the output gate; "none": no gate.
+        chunk_size: tokens of a chunk, rounded up to a power of two; it affects speed only.
         eps: added to the mean square of the head.
-        linear: makes the projections in and out.
+        linear: factory of the input and output projections.
 
     Shapes:
-        x ``(B, T, D)`` -> ``(B, T, D)``. Positions are not used: neighbours are neighbouring real tokens.
+        x ``(B, T, D)`` -> ``(B, T, D)``. Positions are not used; the order is that of the real tokens.
 
     Raises:
-        ValueError: ``hidden_size`` does not divide into heads; an even centred convolution.
+        ValueError: ``num_heads`` does not divide D, or the kernel size of a centred convolution is even.
 
     Paper: Qin et al. 2024, "HGRN2: Gated Linear RNNs with State Expansion", arXiv:2404.07904.
-    Differs from the paper: bidirectional unless ``causal``. There, one softmax over all layers, summed up
-    from layer to layer, makes the bounds: 0 in the first and rising. Here each layer learns the bound of its
-    own, which only starts where that sum does; nothing but training keeps bounds rising, and a block works
-    alone. A short convolution on q and v and an output gate besides q, as the rest of the family has
-    (``conv_size: 0``, ``output_gate: none`` leave them out); the norm is over each head, not over all.
+    Differs from the paper: bidirectional unless ``causal``. In the paper the
+    bounds are cumulative sums of a softmax over the layers, 0 in the first and increasing. Here each layer
+    learns its own bound, which starts at such a sum, so that a block works alone but only training keeps the
+    bounds increasing. There is a short convolution on q and v and an output gate besides q, as in the rest of
+    the family (``conv_size: 0`` and ``output_gate: none`` omit them); the norm is over each head, not over
+    all.
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"hgrn2_attn": Alias()}
@@ -98,13 +97,13 @@ class HGRN2(LinearRecurrence):
 
     @torch.no_grad()
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
-        """Draw new weights: projections and gates N(0, std^2); bounds start at ``lower_bound``."""
+        """Initialise the weights: projections and gates N(0, std^2); bounds start at ``lower_bound``."""
         super().reset_parameters(std=std, residual_scale=residual_scale)
         if self.bound is not None:
             self.bound.fill_(math.log(self.lower_bound / (1 - self.lower_bound)))
 
     def row_blocks(self) -> dict[str, tuple[int, ...]]:
-        """Return the heights of stacked projections; each direction has its own ``W_f``."""
+        """Return the heights of the matrices stacked in projections; each direction has its own ``W_f``."""
         return {**super().row_blocks(), "forget_proj.weight": self.directions * (self.hidden_size,)}
 
     def gates(self, x: Tensor) -> list[Gates]:
@@ -116,7 +115,7 @@ class HGRN2(LinearRecurrence):
         ]
 
     def _forget(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """``log f`` and ``1 - f``, neither by way of the other: f may be close to 0 or 1."""
+        """Return ``log f`` and ``1 - f``, computed separately because f may be close to 0 or 1."""
         log_f, key = F.logsigmoid(raw), (-raw).sigmoid()
         if self.bound is None:
             return log_f, key
@@ -126,13 +125,13 @@ class HGRN2(LinearRecurrence):
     def scan(
         self, q: Tensor, k: Tensor, v: Tensor, gates: Sequence[Gates], documents: Tensor | None
     ) -> Tensor:
-        """Both directions share the queries, the values and one product with them."""
+        """Return ``y_t = q_t S_t``; both directions share queries and values, but not keys and decays."""
         del k
         decays, keys = zip(*gates, strict=True)
         return gated_linear(q, keys, v, decays, chunk_size=self.chunk_size, documents=documents)
 
     def recur(self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """``S <- diag(f) S + (1 - f)^T v``, ``y = q S``."""
+        """Return ``y = q S'`` and ``S' = diag(f) S + (1 - f)^T v``."""
         del k
         log_f, key = gates
         return gated_step(q, key, v, log_f, memory)

@@ -1,4 +1,4 @@
-"""Kimi delta attention: the delta rule on a state whose channels fade one by one."""
+"""Kimi delta attention: the delta rule on a state with a decay per key channel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultra_blocks.linear import LinearFactory
-from ultra_blocks.mixers.delta_rule import DeltaRule, draw_decays
+from ultra_blocks.mixers.delta_rule import DeltaRule, initialise_decays
 from ultra_blocks.mixers.linear_recurrence import OutputGate
 from ultra_core.contracts import FromModel, Range
 from ultra_core.plugins.aliases import Alias
@@ -20,40 +20,40 @@ from ultra_core.plugins.signatures import require
 class KDA(DeltaRule):
     """Kimi delta attention, bidirectional or causal, in time linear in the length.
 
-    The state of a head learns to give ``v_t`` for ``k_t``, after each of its d_k rows has faded by itself:
+    The state of a head learns to map ``k_t`` to ``v_t``, after a separate decay of each of its d_k rows:
 
     ``S' = diag(a_t) S_{t-1}``, ``S_t = S' + beta_t k_t^T (v_t - k_t S')``, ``y_t = d_k^{-1/2} q_t S_t``,
     ``log a_t = -exp(A_log) softplus(W_2 W_1 x_t + dt_bias)``, ``beta_t = sigmoid(W_b x_t)``;
 
-    q, k, v come from a projection, a short convolution and SiLU, then q and k are divided by their lengths.
-    ``out = W_O (sigmoid(g) * RMSNorm(y))``, the norm over each head. Bidirectional: a second state runs from
-    the end to the start with gates of its own (W_1 is shared); both are added, of itself a token reads the
-    mean.
+    q, k, v come from a projection, a short convolution and SiLU, then q and k are divided by their norms.
+    ``out = W_O (sigmoid(g) * RMSNorm(y))``, a norm over each head. Bidirectional: a second state with gates
+    of its own (W_1 is shared) runs from the end to the start. Both outputs are added; the term of the token
+    itself is their mean.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H; D must be a multiple.
-        causal: read the past alone; then ``init_state`` and ``step`` decode token by token.
-        value_expansion: width of values and gate over D.
-        decay_rank: width between W_1 and W_2; None: that of a head, D / H.
-        negative_eigenvalues: beta in (0, 2): a write can turn the sign of what stood there.
-        conv_size: tokens the convolution sees; None: 4 if causal, else 5, centred and therefore odd; 0: none.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H, a divisor of D.
+        causal: process the past only; ``init_state`` and ``step`` then decode token by token.
+        value_expansion: width of values and gate divided by D.
+        decay_rank: width between W_1 and W_2; None: D / H.
+        negative_eigenvalues: beta in (0, 2), so that a write can flip the sign of a stored value.
+        conv_size: kernel size of the convolution; None: 4 if causal, else 5, centred and therefore odd; 0: no
+            convolution.
         output_gate: activation of the output gate; "none": no gate.
-        chunk_size: tokens that are multiplied with each other directly, rounded up to a power of two; changes
-            speed, not the result.
+        chunk_size: tokens of a chunk, rounded up to a power of two; it affects speed only.
         eps: added to the mean square of the norm.
-        linear: makes the projections; gates are always full precision.
+        linear: factory of the projections; gates always have full precision.
 
     Shapes:
-        x ``(B, T, D)`` -> ``(B, T, D)``. Positions are not used: neighbours are neighbouring real tokens.
+        x ``(B, T, D)`` -> ``(B, T, D)``. Positions are not used; the order is that of the real tokens.
 
     Raises:
-        ValueError: ``hidden_size`` does not divide into heads, or the centred convolution is even.
+        ValueError: ``num_heads`` does not divide D, or the kernel size of a centred convolution is even.
 
     Paper: Kimi Team 2025, "Kimi Linear: An Expressive, Efficient Attention Architecture", arXiv:2510.26692.
     Differs from the paper: bidirectional unless ``causal``; the output gate is one matrix, not the product of
     two. ``A_log`` and ``dt_bias`` stay fp32 when the model is cast to half precision. Where the two
-    directions nearly cancel, as they can among equal tokens, the norm of a head magnifies what was rounded:
+    directions nearly cancel, as they can among equal tokens, the norm of a head amplifies rounding errors:
     with ``negative_eigenvalues``, bf16 inputs and weights alone moved the exact output of such a row by 27 %.
     """
 
@@ -99,9 +99,9 @@ class KDA(DeltaRule):
 
     @torch.no_grad()
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
-        """Draw new weights: projections and gates N(0, std^2), A uniform in [1, 16], dt in [1e-3, 0.1]."""
+        """Initialise the weights: projections, gates N(0, std^2), A uniform in [1, 16], dt in [1e-3, 0.1]."""
         super().reset_parameters(std=std, residual_scale=residual_scale)
-        draw_decays(self.A_log, self.dt_bias, 1.0)
+        initialise_decays(self.A_log, self.dt_bias, 1.0)
 
     def log_decays(self, x: Tensor) -> list[Tensor]:
         """Return ``log a`` ``(..., H, d_k)`` of each direction."""

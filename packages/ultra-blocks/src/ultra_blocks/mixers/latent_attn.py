@@ -25,9 +25,13 @@ from ultra_core.plugins.signatures import require
 
 
 class LatentCache(NamedTuple):
-    """What is kept: normed latents ``(B, t, r)``, rotated keys ``(B, t, d_r)``, and the number of tokens.
+    """Decoding state.
 
-    With QK-norm also what the keys of each head are multiplied with, ``(B, H, t)``.
+    Attributes:
+        latents: ``(B, t, r)``, normalised latents.
+        rotated: ``(B, t, d_r)``, rotated keys.
+        length: number of tokens.
+        scales: ``(B, H, t)``, with QK-norm the factors of the keys of each head.
     """
 
     latents: Tensor
@@ -37,57 +41,58 @@ class LatentCache(NamedTuple):
 
 
 class LatentAttention(MaxLogits, Mixer):
-    """Multi-head attention whose keys and values are read from one narrow latent a token (MLA).
+    """Multi-head attention whose keys and values are projected from one narrow latent per token (MLA).
 
-    For head h, over the keys of the query's own document, R turning by the position::
+    For head h, over the keys of the query's own document, where R rotates by the position::
 
         c = RMS(x W_DKV),   k_R = R(x W_KR)                                  shared by all heads
         q_N = u W_UQ,   q_R = R(u W_QR),   u = x, or RMS(x W_DQ) with query_latent_dim
         k_N = c W_UK,   v = c W_UV
         S = (q_N k_N^T + q_R k_R^T) / sqrt(d_n + d_r),   A = softmax(S),   Y = [A v over heads] W_O
 
-    Positions turn q_R and k_R alone, so that W_UK can be moved to the query: decoding scores
-    ``(q_N W_UK^T) c^T``, reads ``(A c) W_UV``, and keeps nothing of a token but c and k_R.
+    Only q_R and k_R depend on positions, so that W_UK can be absorbed into the query: decoding computes the
+    scores ``(q_N W_UK^T) c^T`` and the output ``(A c) W_UV``, and caches only c and k_R of each token.
 
-    QK-norm makes of each head's query ``[q_N, q_R]`` and key ``[k_N, k_R]``, before R turns anything,
-    ``g * [..] / rms([..])`` with gains g of width ``d_n + d_r``. For a key that is the gain, which W_UK and R
-    let pass, and one factor ``1 / rms`` a head and token, which decoding keeps: W_UK still moves.
+    QK-norm replaces each head's query ``[q_N, q_R]`` and key ``[k_N, k_R]``, before the rotation, by
+    ``g * [..] / rms([..])`` with gains g of width ``d_n + d_r``. For a key, the gain commutes with W_UK and
+    R, and decoding caches the factor ``1 / rms`` of each head and token, so that W_UK can still be absorbed.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H.
-        causal: a token sees itself and what comes before.
-        positions: code that turns q_R and k_R: "rope", another one of kind "rotate", or "nope" for none; in
-            an encoder without any, other layers must know the order.
-        latent_dim: r, width of c; None: D / 4.
-        query_latent_dim: width of the latent of queries; None: queries come from x itself.
-        head_dim: d_n, what a head has of its own in queries and keys; None: D / H.
-        rope_dim: d_r, what positions turn; None: half of ``D / H``, rounded up to an even number.
-        value_dim: d_v, width of a head's values; None: D / H.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H.
+        causal: tokens attend only to themselves and earlier tokens.
+        positions: code that rotates q_R and k_R: "rope", another one of kind "rotate", or "nope" for none; an
+            encoder without one needs other layers that encode order.
+        latent_dim: width r of c; None: D / 4.
+        query_latent_dim: width of the latent of queries; None: queries are projected from x.
+        head_dim: width d_n of the part of queries and keys without position; None: D / H.
+        rope_dim: width d_r of the rotated part; None: half of ``D / H``, rounded up to an even number.
+        value_dim: width d_v of the values of a head; None: D / H.
         qk_norm: RMS norm with gain of each head's query ``[q_N, q_R]`` and key ``[k_N, k_R]``, before the
-            position code; the latents are normed in any case.
-        window: local attention: encoders see ``|p_i - p_j| <= window // 2``, causal blocks ``window`` back.
+            position code; the latents are normalised in any case.
+        window: local attention to ``|p_i - p_j| <= window // 2``; causal: to ``0 <= p_i - p_j <= window``.
         softcap: scores become ``softcap * tanh(S / softcap)``, before masks.
-        dropout: probability that a weight of A is dropped in training.
-        bias: whether the projections from and to the stream have shifts.
-        linear: factory of the projections. With any but ``nn.Linear`` decoding cannot move W_UK and makes the
-            keys of all cached tokens anew; the cache stays the same.
+        dropout: dropout probability of the attention weights A in training.
+        bias: whether the projections from and to the residual stream have biases.
+        linear: factory of the projections. Unless it is ``nn.Linear``, decoding cannot absorb W_UK and
+            recomputes the keys of all cached tokens; the cache is the same.
 
     Shapes:
         x, y ``(B, T, D)``. Parameters: ``q_proj.weight`` ``(H (d_n + d_r), D)``, ``kv_down_proj.weight``
         ``(r + d_r, D)``, ``kv_up_proj.weight`` ``(H (d_n + d_v), r)``, ``out_proj.weight`` ``(D, H d_v)``;
-        with a query latent ``q_down_proj`` comes first. Stacked are q_N of all heads, then q_R; c, then k_R;
-        k_N of all heads, then v. Decoding state: r + d_r numbers a token, and H with QK-norm.
+        with a query latent, ``q_down_proj`` comes first. The order in stacked projections is q_N of all
+        heads, then q_R; c, then k_R; k_N of all heads, then v. Decoding state: r + d_r elements per token,
+        and H with QK-norm.
 
     Raises:
-        ValueError: ``num_heads`` does not divide D where a width is left out, an option is out of range, or
-            the position code is not of kind "rotate".
+        ValueError: ``num_heads`` does not divide D although a width depends on it, an option is out of range,
+            or the position code is not of kind "rotate".
 
     Paper: DeepSeek-AI 2024, "DeepSeek-V2", arXiv:2405.04434; QK-norm: Henry et al. 2020, arXiv:2010.04245;
     softcap: Gemma Team 2024, arXiv:2408.00118.
     Differs from the paper: bidirectional unless ``causal``; no query latent by default; pairs of rotary
     channels are the two halves unless ``{rope: {interleaved: true}}``. QK-norm, off by default, is not in the
-    paper, which norms the latents alone; it norms content and rotary parts together, so that it bounds S.
+    paper, which normalises only the latents; it normalises both parts together, so that it bounds S.
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"latent": Alias(), "mla": Alias(), "mla_attn": Alias()}
@@ -157,7 +162,7 @@ class LatentAttention(MaxLogits, Mixer):
         self.reset_parameters()
 
     def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
-        """Return the heights of what the projections stack."""
+        """Return the heights of the matrices stacked in projections."""
         return {
             "q_proj.weight": self.query_heights,
             "kv_down_proj.weight": self.down_heights,
@@ -165,7 +170,7 @@ class LatentAttention(MaxLogits, Mixer):
         }
 
     def logit_rows(self) -> tuple[LogitRows, ...]:
-        """Return what heads have of their own, q_N, q_R and k_N; nothing where normed or quantised."""
+        """Return the rows of q_N, q_R and k_N; none if they are normalised or quantised."""
         if self.key_norm is not None:
             return ()
         heads, start = self.num_heads, self.query_heights[0]
@@ -180,13 +185,13 @@ class LatentAttention(MaxLogits, Mixer):
         if layout is None:
             layout = Layout.full(x.shape[0], x.shape[1], x.device)
         x = self.enter(x, layout)
-        q_own, q_turned, latents, turned, squares = self._project(x, layout)
+        q_own, q_rotated, latents, rotated, squares = self._project(x, layout)
         k_own, v = self._decompress(latents)
-        q = torch.cat((q_own, q_turned), -1)
-        k = torch.cat((k_own, turned[:, None].expand(-1, self.num_heads, -1, -1)), -1)
+        q = torch.cat((q_own, q_rotated), -1)
+        k = torch.cat((k_own, rotated[:, None].expand(-1, self.num_heads, -1, -1)), -1)
         if squares is not None:
             k = k * self._scales(k_own, squares)[..., None]
-        self._note(lambda: max_scores(q, k, layout, causal=self.causal, window=self.window))
+        self._record(lambda: max_scores(q, k, layout, causal=self.causal, window=self.window))
         dropout = self.dropout if self.training else 0.0
         y = softcap_attention(
             q,
@@ -201,31 +206,31 @@ class LatentAttention(MaxLogits, Mixer):
         return self.leave(self.out_proj(y.transpose(1, 2).flatten(2)), layout)
 
     def _project(self, x: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-        """Return q_N and q_R ``(B, H, T, .)``, the normed latents ``(B, T, r)`` and k_R ``(B, T, d_r)``.
+        """Return q_N and q_R ``(B, H, T, .)``, normalised latents ``(B, T, r)`` and k_R ``(B, T, d_r)``.
 
-        With QK-norm q_N has the gain of k_N too, so that W_UK can move, and k_R its gain; last come the sums
-        of squares of k_R as it was ``(B, T)``.
+        With QK-norm, q_N includes the gain of k_N, so that W_UK can be absorbed, k_R includes its gain, and
+        the last result is the sum of squares of k_R before the gain, ``(B, T)``.
         """
         source = x
         if self.q_down_proj is not None and self.q_norm is not None:
             source = self.q_norm(self.q_down_proj(x))
         parts = self.q_proj(source).split(self.query_heights, -1)
-        q_own, q_turned = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
-        latents, turned = self.kv_down_proj(x).split(self.down_heights, -1)
+        q_own, q_rotated = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
+        latents, rotated = self.kv_down_proj(x).split(self.down_heights, -1)
         squares = None
         if self.query_norm is not None and self.key_norm is not None:
-            squares = _squares(turned)
+            squares = _squares(rotated)
             widths = (self.head_dim, self.rope_dim)
-            q_own, q_turned = self.query_norm(torch.cat((q_own, q_turned), -1)).split(widths, -1)
-            own_gain, turned_gain = like(self.key_norm.weight, turned).split(widths)
-            q_own, turned = q_own * own_gain, turned * turned_gain
+            q_own, q_rotated = self.query_norm(torch.cat((q_own, q_rotated), -1)).split(widths, -1)
+            own_gain, rotated_gain = like(self.key_norm.weight, rotated).split(widths)
+            q_own, rotated = q_own * own_gain, rotated * rotated_gain
         if self.positions.kind == "rotate":
-            q_turned, keys = self.positions.rotate(q_turned, turned[:, None], layout)
-            turned = keys[:, 0]
-        return q_own, q_turned.to(q_own.dtype), self.kv_norm(latents), turned.to(q_own.dtype), squares
+            q_rotated, keys = self.positions.rotate(q_rotated, rotated[:, None], layout)
+            rotated = keys[:, 0]
+        return q_own, q_rotated.to(q_own.dtype), self.kv_norm(latents), rotated.to(q_own.dtype), squares
 
     def _scales(self, k_own: Tensor, squares: Tensor) -> Tensor:
-        """Return ``1 / rms`` ``(B, H, T)`` of the keys of which k_N and the squares of k_R are given."""
+        """Return ``1 / rms`` ``(B, H, T)`` of keys, given k_N and the sums of squares of k_R."""
         assert self.key_norm is not None
         mean = (_squares(k_own) + squares[:, None]) / self.key_norm.hidden_size
         return (mean + self.key_norm.eps).rsqrt().to(k_own.dtype)
@@ -250,13 +255,15 @@ class LatentAttention(MaxLogits, Mixer):
         )
 
     def step(self, x_t: Tensor, state: LatentCache) -> tuple[Tensor, LatentCache]:
-        """Return the output ``(B, D)`` of the next token of every row, and the cache with it.
+        """Return the output ``(B, D)`` at the next token of every row, and the updated cache.
 
-        The cache takes r + d_r numbers a token, and H with QK-norm. Dropout is not applied.
+        The cache takes r + d_r elements per token, and H with QK-norm. Dropout is not applied.
         """
         self.enter_step(x_t, state)
-        q_own, q_turned, latent, turned, squares = self._project(x_t[:, None], columns(x_t, state.length, 1))
-        latents, rotated = torch.cat([state.latents, latent], 1), torch.cat([state.rotated, turned], 1)
+        q_own, q_rotated, latent, rotated, squares = self._project(
+            x_t[:, None], columns(x_t, state.length, 1)
+        )
+        latents, rotated = torch.cat([state.latents, latent], 1), torch.cat([state.rotated, rotated], 1)
         kept = slice(None) if self.window is None else slice(-self.window - 1, None)
         latents, rotated = latents[:, kept], rotated[:, kept]
         scale: float | Tensor = (self.head_dim + self.rope_dim) ** -0.5
@@ -265,11 +272,11 @@ class LatentAttention(MaxLogits, Mixer):
             scales = torch.cat([state.scales, self._scales(self._decompress(latent)[0], squares)], 2)
             scales = scales[..., kept]
             scale = scale * scales[:, :, None]
-        scores = q_turned @ rotated[:, None].mT
+        scores = q_rotated @ rotated[:, None].mT
         if type(self.kv_up_proj) is nn.Linear:
             w_uk, w_uv = self.kv_up_proj.weight.split(self.up_heights)
-            moved = q_own @ w_uk.unflatten(0, (self.num_heads, -1))
-            scores = (scores + moved @ latents[:, None].mT) * scale
+            absorbed = q_own @ w_uk.unflatten(0, (self.num_heads, -1))
+            scores = (scores + absorbed @ latents[:, None].mT) * scale
             read = explicit_attention(scores, latents[:, None], softcap=self.softcap)
             y = read @ w_uv.unflatten(0, (self.num_heads, -1)).mT
         else:

@@ -1,4 +1,4 @@
-"""What linear-recurrent blocks share: projections, short convolution, both directions, read-out."""
+"""LinearRecurrence, the base of linear-recurrent blocks: projections, convolution, directions, output."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ from ultra_core.plugins.signatures import require
 OutputGate = Literal["swish", "sigmoid", "none"]
 
 Gates = tuple[Tensor, ...]
-"""What one direction is gated by, ``(B, T, H, ...)`` each: decays, write strengths, keys of its own."""
+"""Gates of one direction, ``(B, T, H, ...)`` each: decays, write strengths, keys of its own."""
 
 
 class RecurrentState(NamedTuple):
-    """What a causal block remembers, at least fp32.
+    """Decoding state of a causal block, at least fp32.
 
-    ``memory`` ``(B, H, d_k, d_v)``; ``window`` ``(B, K - 1, E)``, the last inputs of the convolution.
+    Attributes:
+        memory: ``(B, H, d_k, d_v)``, recurrent state.
+        window: ``(B, K - 1, E)``, last inputs of the convolution.
     """
 
     memory: Tensor
@@ -35,41 +37,43 @@ class RecurrentState(NamedTuple):
 
 
 class LinearRecurrence(Mixer):
-    """Base of blocks whose heads keep a matrix ``S_t`` that decays, is written to and is read, ``q_t S_t``.
+    """Base of blocks whose heads have a matrix-valued state ``S_t`` and the output ``q_t S_t``.
 
     ::
 
-        q, k, v, g = W_in x;   q, k, v = silu(conv(q, k, v))      depthwise, short, inside documents
+        q, k, v, g = W_in x;   q, k, v = silu(conv(q, k, v))      short, depthwise, inside documents
         y = F(q, k, v)                                            causal
         y = F_1(q, k, v) + rev F_2(rev q, rev k, rev v) - own     bidirectional
-        out = W_out (act(g) * RMSNorm(d_k^{-1/2} y))              norm over each head, one gain for all
+        out = W_out (act(g) * RMSNorm(d_k^{-1/2} y))              norm over each head, shared gain
 
-    F is the recurrence of the subclass. The directions share everything but their gates; ``own``, what a
-    token reads of itself, counts once, with the mean of both directions.
+    F is the recurrence of the subclass. The directions share everything except their gates. ``own`` is the
+    term of the token itself, which counts once, with the mean of both directions.
 
-    A subclass gives ``gates``, ``scan`` and ``recur``, maybe ``features``; it builds what it needs for gates,
-    names it in ``gate_modules`` and calls ``reset_parameters`` at the end of its constructor.
+    A subclass implements ``gates``, ``scan`` and ``recur``, and optionally ``features``. It builds the
+    modules of its gates, names them in ``gate_modules`` and calls ``reset_parameters`` at the end of its
+    constructor.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H.
-        key_dim: width d_k of queries and keys of a head.
-        value_dim: width d_v of values of a head.
-        causal: read the past alone; then ``init_state`` and ``step`` decode token by token.
-        conv_size: width of the convolution; None: 4 if causal, else 5, centred and therefore odd. 0: none.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H.
+        key_dim: width d_k of the queries and keys of a head.
+        value_dim: width d_v of the values of a head.
+        causal: process the past only; ``init_state`` and ``step`` then decode token by token.
+        conv_size: kernel size of the convolution; None: 4 if causal, else 5, centred and therefore odd; 0: no
+            convolution.
         output_gate: activation of the output gate; "none": no gate.
         eps: added to the mean square of the norm.
-        linear: makes the projections in and out.
+        linear: factory of the input and output projections.
 
     Raises:
-        ValueError: an even convolution that is centred.
+        ValueError: the kernel size of a centred convolution is even.
     """
 
     traits: ClassVar[Traits] = Traits(recurrent_step=True, linear_time=True)
     projects_keys: ClassVar[bool] = True
-    """False: keys come with the gates, and ``k`` is an empty tensor."""
+    """Whether keys are projected; False: they are among the gates, and ``k`` is an empty tensor."""
     gate_modules: ClassVar[tuple[str, ...]] = ()
-    """Children whose parameters are gates: full precision, no weight decay."""
+    """Children whose parameters are gates, with full precision and without weight decay."""
 
     def __init__(
         self,
@@ -103,7 +107,7 @@ class LinearRecurrence(Mixer):
         self.in_proj = fused_linear(linear, hidden_size, self.in_heights)
         width = sum(self.conv_widths)
         self.conv1d = nn.Conv1d(width, width, kernel, groups=width, bias=False) if kernel else None
-        # y lacks the factor d_k^-1/2, which stands in eps instead
+        # y lacks the factor d_k^-1/2, which eps contains instead
         self.norm = RMSNorm(value_dim, eps=eps * key_dim)
         self.out_proj = linear(values, hidden_size, bias=False)
 
@@ -112,11 +116,11 @@ class LinearRecurrence(Mixer):
         raise TypeError(f"{type(self).__name__} has no gates; a linear recurrence must define them")
 
     def features(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Return queries and keys as the recurrence takes them, 0 where they are 0."""
+        """Return queries and keys transformed for the recurrence; zeros must stay zeros."""
         return q, k
 
     def recur(self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``y`` ``(B, H, d_v)`` of one token and the memory after it, all in the memory's dtype."""
+        """Return ``y`` ``(B, H, d_v)`` at one token and the state after it, in the dtype of the state."""
         raise TypeError(f"{type(self).__name__} has no recur; a linear recurrence must define it")
 
     def scan(
@@ -125,26 +129,27 @@ class LinearRecurrence(Mixer):
         """Return ``y_t = q_t S_t`` ``(B, T, H, d_v)``, not scaled, at least fp32.
 
         Args:
-            q: ``(B, T, H, d_k)``; like k and v 0 at padding, which stands at the end of the row.
+            q: ``(B, T, H, d_k)``; like k and v 0 at padding, which is at the end of the row.
             k: ``(B, T, H, d_k)``.
             v: ``(B, T, H, d_v)``.
-            gates: of one direction, or of two, whose sum is returned with the own term once.
-            documents: ``(B, T)`` ids, -1 at padding; where they change the state is empty. None: one
-                document a row.
+            gates: gates of one direction, or of two whose outputs are added, with the term of the token
+                itself counted once.
+            documents: ``(B, T)`` ids, -1 at padding; the state is reset where they change. None: one
+                document per row.
         """
         raise TypeError(f"{type(self).__name__} has no scan; a linear recurrence must define it")
 
     @torch.no_grad()
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
-        """Draw new weights: projections and gates N(0, std^2), the convolution as ``nn.Conv1d``."""
+        """Initialise the weights: projections and gates N(0, std^2), the convolution as ``nn.Conv1d``."""
         super().reset_parameters(std=std, residual_scale=residual_scale)
 
     def row_blocks(self) -> dict[str, tuple[int, ...]]:
-        """Return the heights of the projections that ``in_proj`` stacks: queries, keys, values, gate."""
+        """Return the heights of the matrices stacked in ``in_proj``: queries, keys, values, gate."""
         return {"in_proj.weight": self.in_heights}
 
     def parameter_info(self) -> dict[str, ParamInfo]:
-        """Describe the parameters: gates are never decayed."""
+        """Describe the parameters; gates have no weight decay."""
         info = super().parameter_info()
         gates = [name for name in info if name.split(".")[0] in (*self.exact_parameters, *self.gate_modules)]
         info.update({name: attrs.evolve(info[name], kind="gate", decay=False) for name in gates})
@@ -157,7 +162,7 @@ class LinearRecurrence(Mixer):
         check_layout(x, layout)
         if layout is None or layout.dense:
             return self._mix(x, None, None)
-        rows = layout.real_first  # neighbours must stand next to each other
+        rows = layout.real_first  # neighbours must be adjacent
         y = self._mix(rows.gather(self.enter(x, layout)), rows.mask, rows.documents)
         return self.leave(rows.scatter(y), layout)
 
@@ -166,13 +171,13 @@ class LinearRecurrence(Mixer):
         if self.conv1d is not None:
             u = depthwise_conv(u, self.conv1d.weight, None, causal=self.causal, documents=documents)
         if real is not None:
-            u = u * real[..., None]  # the window of padding holds tokens
+            u = u * real[..., None]  # the convolution window of padding contains tokens
         q, k, v = self._heads(F.silu(u))
         y = self.scan(q, k, v, self.gates(x), documents)
         return self._read_out(y, gate)
 
     def init_state(self, batch: int) -> RecurrentState:
-        """Return the empty memory before the first token of ``batch`` rows."""
+        """Return the initial state of ``batch`` rows."""
         self.require_causal()
         weight = self.norm.weight
         empty = weight.new_zeros(batch, dtype=torch.promote_types(weight.dtype, torch.float32))
@@ -183,7 +188,7 @@ class LinearRecurrence(Mixer):
         )
 
     def step(self, x_t: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
-        """Return the output ``(B, D)`` of the next token ``x_t`` ``(B, D)``, and the state after it."""
+        """Return the output ``(B, D)`` at the next token ``x_t`` ``(B, D)``, and the state after it."""
         self.enter_step(x_t, state)
         memory, window = state
         u, gate = self.in_proj(x_t).split((sum(self.conv_widths), self.gate_width), -1)
@@ -194,13 +199,13 @@ class LinearRecurrence(Mixer):
         return self._read_out(y, gate), RecurrentState(memory, window)
 
     def _heads(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys ``(..., H, d_k)`` and values ``(..., H, d_v)``."""
+        """Return queries and keys ``(..., H, d_k)`` and values ``(..., H, d_v)``."""
         heads = u.split(self.conv_widths, -1)
         q, k, v = (y.unflatten(-1, (self.num_heads, y.shape[-1] // self.num_heads)) for y in heads)
         return *self.features(q, k), v
 
     def _read_out(self, y: Tensor, gate: Tensor) -> Tensor:
-        """Norm of each head, output gate, output projection."""
+        """Apply the norm of each head, the output gate and the output projection."""
         y = self.norm(y).flatten(-2).to(gate.dtype)
         if self.output_gate != "none":
             y = y * (F.silu(gate) if self.output_gate == "swish" else gate.sigmoid())
@@ -213,7 +218,7 @@ def head_width(
     """Return the width of a head, ``expansion * hidden_size / num_heads``.
 
     Raises:
-        ValueError: that is no whole number; names the option that is the expansion.
+        ValueError: the width is not an integer; the message names ``option``, which sets the expansion.
     """
     width = round(expansion * hidden_size / num_heads)
     if width < 1 or abs(width * num_heads - expansion * hidden_size) > 1e-6:

@@ -1,4 +1,4 @@
-"""Longformer: attention in a sliding window, and a few tokens that see and are seen by all."""
+"""Longformer: sliding-window attention, and a few global tokens that attend to and are attended by all."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ultra_core.plugins.aliases import Alias
 from ultra_core.plugins.signatures import require
 
 ALIGN = 16
-"""Where packed documents begin: few places are lost, and a block is still worth a matrix product."""
+"""Alignment of packed documents: it wastes few places, and blocks are large enough for matrix products."""
 
 
 class LongformerCache(NamedTuple):
-    """Keys and values ``(B, H, t, d)`` of the leading tokens and of those in the window; tokens so far."""
+    """Keys and values ``(B, H, t, d)`` of the global tokens and those in the window, and number of tokens."""
 
     keys: Tensor
     values: Tensor
@@ -37,45 +37,45 @@ class LongformerCache(NamedTuple):
 class LongformerAttention(SparseAttention):
     """Softmax attention in a sliding window with some global tokens, in time linear in the length.
 
-    With ``r_i`` the number of token i among the real tokens of its document and g global tokens::
+    With ``r_i`` the index of token i among the real tokens of its document and g global tokens::
 
-        i sees j  if  |r_i - r_j| <= window // 2  or  r_j < g
-        causal:   if  0 <= r_i - r_j <= window  or  r_j < g and r_j <= r_i
+        i attends to j  if  |r_i - r_j| <= window // 2  or  r_j < g
+        causal:         if  0 <= r_i - r_j <= window  or  r_j < g and r_j <= r_i
         y_i = softmax_j(q_i k_j / sqrt(d)) v_j              over those, for r_i >= g (causal: for every i)
-        y_i = softmax_j(q'_i k'_j / sqrt(d)) v'_j           over all j, for r_i < g, with q', k', v' apart
+        y_i = softmax_j(q'_i k'_j / sqrt(d)) v'_j           over all j, for r_i < g, with separate q', k', v'
 
-    and ``Y = [y over heads] W_O``. Padding and other documents are never seen.
+    and ``Y = [y over heads] W_O``. Padding and other documents are always masked.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H; each is ``d = D / H`` wide.
-        causal: a token sees itself and what comes before.
-        window: width of the window; encoders see half of it on either side, causal blocks all of it back.
-        global_tokens: how many first tokens of each document are global, as [CLS] is; 0: none.
-        positions: position code, of a kind that turns q and k.
-        qk_norm: RMS norm with gain over d of each query and key, before the position code; those of
-            global tokens have gains of their own.
-        softcap: scores, those of global tokens among them, become ``softcap * tanh(S / softcap)``, before
-            masks; computed by tiles, in memory linear in T but slower than fused kernels, which have no cap.
-        bias: whether the projections have shifts.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H, each of width ``d = D / H``.
+        causal: tokens attend only to themselves and earlier tokens.
+        window: width of the window, half of which is on either side; causal: all of it is before the token.
+        global_tokens: number of first tokens of each document that are global, such as [CLS]; 0: none.
+        positions: position code of kind "rotate", or "nope".
+        qk_norm: RMS norm with gain of each query and key over d, before the position code, with separate
+            gains for global tokens.
+        softcap: all scores become ``softcap * tanh(S / softcap)``, before masks. They are then computed by
+            tiles, in memory linear in T but slower than by fused kernels, which have no cap.
+        bias: whether the projections have biases.
         linear: factory of the projections.
 
     Shapes:
         x, y ``(B, T, D)``. Parameters: ``qkv_proj.weight`` ``(3D, D)``, ``out_proj.weight`` ``(D, D)``;
         encoders with global tokens: ``global_q_proj.weight`` ``(D, D)``, ``global_kv_proj.weight``
         ``(2D, D)``.
-        Decoding state: 2 D numbers for each of the last ``window + 1`` tokens and each global one.
-        Time and memory: ``1.5 window`` scores a token and head, and T scores for each global token.
+        Decoding state: 2 D elements for each of the last ``window + 1`` tokens and each global one.
+        Time and memory: ``1.5 window`` scores per token and head, and T scores per global token.
 
     Raises:
         ValueError: ``num_heads`` does not divide D, an option is out of range, or the position code is of a
             kind that the block cannot apply.
 
     Paper: Beltagy et al. 2020, "Longformer", arXiv:2004.05150; softcap: Gemma Team 2024, arXiv:2408.00118.
-    Differs from the paper: the window counts real tokens and stops at the borders of a document; global are
-    the first tokens of a document, not tokens chosen for a task; no dilation; weights are not dropped out.
-    Causal blocks, which the paper trains without global tokens, keep the first tokens visible, with the
-    projections of all others: rows of their own would see nothing but each other.
+    Differs from the paper: the window counts real tokens and ends at the borders of a document; the first
+    tokens of a document are global, not tokens selected for a task; there is no dilation, and attention
+    weights have no dropout. In causal blocks, which the paper trains without global tokens, all later tokens
+    attend to the first ones, with the same projections: rows of their own would attend only to each other.
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"longformer": Alias()}
@@ -128,7 +128,7 @@ class LongformerAttention(SparseAttention):
         self.reset_parameters()
 
     def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
-        """Return the heights of the projections that are stacked."""
+        """Return the heights of the matrices stacked in projections."""
         more = {"global_kv_proj.weight": (self.hidden_size,) * 2} if self.has_rows else {}
         return {**super().row_blocks(), **more}
 
@@ -146,7 +146,7 @@ class LongformerAttention(SparseAttention):
         return self._with_rows(x, y, blocks) if self.has_rows else y
 
     def _with_rows(self, x: Tensor, y: Tensor, blocks: DocumentBlocks) -> Tensor:
-        """Return ``y`` ``(B, L, D)`` with what global tokens read in their places."""
+        """Return ``y`` ``(B, L, D)`` with the outputs of global tokens in their places."""
         count, heads = self.global_tokens, (self.num_heads, self.head_dim)
         places = blocks.starts[..., None] + torch.arange(count, device=x.device)
         places = places.clamp(max=blocks.places - 1).flatten(1)  # (B, S g)
@@ -172,13 +172,15 @@ class LongformerAttention(SparseAttention):
         return LongformerCache(empty, empty, 0)
 
     def step(self, x_t: Tensor, state: LongformerCache) -> tuple[Tensor, LongformerCache]:
-        """Return the output ``(B, D)`` of the next token of every row, and the cache with it."""
+        """Return the output ``(B, D)`` at the next token of every row, and the updated cache."""
         self.enter_step(x_t, state)
         q, k, v = self._project(x_t[:, None])
         q, k = self._rotate(q, k, one_token(x_t, state.length))
         keys, values = torch.cat([state.keys, k], 2), torch.cat([state.values, v], 2)
         first = self.global_tokens
-        if keys.shape[2] > first + self.window + 1:  # the oldest that is neither leading nor in the window
+        if (
+            keys.shape[2] > first + self.window + 1
+        ):  # drop the oldest that is neither global nor in the window
             keys, values = (torch.cat([t[:, :, :first], t[:, :, first + 1 :]], 2) for t in (keys, values))
         y = masked_softcap_attention(q, keys, values, softcap=self.softcap)
         return self.out_proj(y.transpose(1, 2).flatten(1)), LongformerCache(keys, values, state.length + 1)

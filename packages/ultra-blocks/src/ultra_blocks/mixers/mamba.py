@@ -22,9 +22,11 @@ from ultra_core.plugins.signatures import require
 
 
 class MambaState(NamedTuple):
-    """What a causal block remembers, at least fp32.
+    """Decoding state of a causal block, at least fp32.
 
-    ``memory`` ``(B, H, n, P)``; ``window`` ``(B, K - 1, E)``, the last inputs of the convolution.
+    Attributes:
+        memory: ``(B, H, n, P)``, recurrent state.
+        window: ``(B, K - 1, E)``, last inputs of the convolution.
     """
 
     memory: Tensor
@@ -34,50 +36,51 @@ class MambaState(NamedTuple):
 class Mamba(Mixer):
     """Mamba-2, bidirectional as in Hydra or causal, in time linear in the length.
 
-    A state a head decays, takes up and is read by what each token says:
+    Each head has a state whose decay, input and readout depend on the token (a selective state space):
 
-    ``z, u, dt = W_in x``; ``x', B, C = silu(conv(u))`` (depthwise, short); ``dt = softplus(dt + dt_bias)``;
-    ``A = -exp(A_log)``, one number a head. A scan is ``S_t = exp(dt_t A) S_{t-1} + dt_t x'_t^T B_t``,
+    ``z, u, dt = W_in x``; ``x', B, C = silu(conv(u))`` (short, depthwise); ``dt = softplus(dt + dt_bias)``;
+    ``A = -exp(A_log)``, one scalar per head. A scan is ``S_t = exp(dt_t A) S_{t-1} + dt_t x'_t^T B_t``,
     ``SSD(x')_t = S_t C_t``. Then
 
-    * bidirectional "hydra": ``y = shift(SSD_f(x')) + rev(shift(SSD_b(rev x'))) + (W_D x' + D) x'``, each
-      direction with its own B, C, dt; the shift moves one step: the own term comes from the last part;
-    * bidirectional "sum": ``y = SSD_f(x') + rev(SSD_b(rev x')) - own + D x'`` with shared B and C, own dt;
-      the own term counts once, with the mean of both dt;
-    * causal: ``y = SSD(x') + D x'``, which loads weights of transformers' Mamba2 mixer;
+    * bidirectional "hydra": ``y = shift(SSD_f(x')) + rev(shift(SSD_b(rev x'))) + (W_D x' + D) x'``, where
+      each direction has its own B, C and dt. The shift by one token leaves the term of the token itself to
+      the last part;
+    * bidirectional "sum": ``y = SSD_f(x') + rev(SSD_b(rev x')) - own + D x'`` with shared B and C and
+      separate dt. ``own`` is the term of the token itself, which thus counts once, with the mean dt;
+    * causal: ``y = SSD(x') + D x'``, which can load the weights of the Mamba2 mixer of transformers;
 
-    and ``out = W_out norm(y silu(z))`` or ``W_out (norm(y) silu(z))``, an RMS norm over each group.
+    and ``out = W_out norm(y silu(z))`` or ``W_out (norm(y) silu(z))``, with an RMS norm over each group.
 
     Args:
-        hidden_size: width D of the stream.
-        causal: read the past alone; then ``init_state`` and ``step`` decode token by token.
-        bidirectional_form: how the directions are joined when not causal.
-        state_size: n, rows of the state of a head.
-        expand: width of x' over D.
+        hidden_size: width D of the residual stream.
+        causal: process the past only; ``init_state`` and ``step`` then decode token by token.
+        bidirectional_form: combination of the directions if not causal.
+        state_size: number of rows n of the state of a head.
+        expand: width of x' divided by D.
         head_size: P, a divisor of ``expand * hidden_size``; None: its largest divisor up to 64.
-        num_groups: G, how many sets of B and C the heads share; divides the heads.
-        conv_kernel: width of the convolution in tokens; None: 4 if causal, else 7, centred and therefore odd.
-        chunk_size: tokens that are multiplied with each other directly; changes speed, not the result.
-        decay_init: -A of the heads: "range" 1..H, "uniform" in [1, 16], "ones"; None: "ones" for hydra, else
-            "range".
-        dt_min: dt starts log-uniform between this
-        dt_max: and this,
-        dt_floor: but not below this.
-        dt_limit: dt is clamped to this interval; null for its end: no limit.
-        norm_before_gate: ``norm(y) silu(z)`` rather than ``norm(y silu(z))``; None: as hydra does, else not.
+        num_groups: number of groups G of heads that share B and C, a divisor of the number of heads.
+        conv_kernel: kernel size of the convolution; None: 4 if causal, else 7, centred and therefore odd.
+        chunk_size: tokens of a chunk; it affects speed only.
+        decay_init: initial -A of the heads: "range" 1..H, "uniform" in [1, 16], "ones"; None: "ones" for
+            hydra, else "range".
+        dt_min: lower end of the log-uniform distribution of initial dt.
+        dt_max: upper end of that distribution.
+        dt_floor: minimum of initial dt.
+        dt_limit: interval to which dt is clamped; null as its end: no upper limit.
+        norm_before_gate: ``norm(y) silu(z)`` instead of ``norm(y silu(z))``; None: true for hydra only.
         eps: added to the mean square of the norm.
-        linear: makes the projections in and out.
+        linear: factory of the input and output projections.
 
     Shapes:
-        x ``(B, T, D)`` -> ``(B, T, D)``. Positions are not used: neighbours are neighbouring real tokens.
+        x ``(B, T, D)`` -> ``(B, T, D)``. Positions are not used; the order is that of the real tokens.
 
     Raises:
-        ValueError: widths that do not divide, an even centred kernel, an interval upside down.
+        ValueError: widths do not divide, a centred kernel size is even, or an interval is reversed.
 
     Papers: Dao, Gu 2024, "Transformers are SSMs", arXiv:2405.21060; Hwang et al. 2024, "Hydra: Bidirectional
     State Space Models", arXiv:2407.09941.
-    Differs from the papers: state_size 64 (Mamba-2 has 128); the "sum" form; the bias of the convolution
-    starts at 0. ``A_log``, ``D``, ``dt_bias`` stay fp32 when the model is cast to half precision.
+    Differs from the papers: ``state_size`` is 64 (128 in Mamba-2); the "sum" form is added; the bias of the
+    convolution starts at 0. ``A_log``, ``D``, ``dt_bias`` stay fp32 when the model is cast to half precision.
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"mamba_attn": Alias()}
@@ -135,7 +138,7 @@ class Mamba(Mixer):
         hydra = self.form == "hydra"
         self.decay_init = decay_init or ("ones" if hydra else "range")
         self.norm_before_gate = hydra if norm_before_gate is None else norm_before_gate
-        # gate; what the convolution sees: x', then B and C (of both directions); dt (of both directions)
+        # gate; inputs of the convolution: x', then B and C (of both directions); dt (of both directions)
         self.conv_widths = (inner,) + (4 if hydra else 2) * (num_groups * state_size,)
         self.dt_widths = (1 if causal else 2) * (self.num_heads,)
         self.in_proj = fused_linear(linear, hidden_size, (inner, *self.conv_widths, *self.dt_widths))
@@ -151,7 +154,7 @@ class Mamba(Mixer):
 
     @torch.no_grad()
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
-        """Draw new weights: projections N(0, std^2), the convolution as ``nn.Conv1d``, D = 1."""
+        """Initialise the weights: projections N(0, std^2), the convolution as ``nn.Conv1d``, D = 1."""
         super().reset_parameters(std=std, residual_scale=residual_scale)
         nn.init.zeros_(self.conv1d.get_parameter("bias"))
         nn.init.ones_(self.D)
@@ -165,11 +168,11 @@ class Mamba(Mixer):
         self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
 
     def row_blocks(self) -> dict[str, tuple[int, ...]]:
-        """Return the heights of the projections that ``in_proj`` stacks: gate, x', B and C, dt."""
+        """Return the heights of the matrices stacked in ``in_proj``: gate, x', B and C, dt."""
         return {"in_proj.weight": (self.conv_widths[0], *self.conv_widths, *self.dt_widths)}
 
     def parameter_info(self) -> dict[str, ParamInfo]:
-        """Describe the parameters: decays and steps are gates that no weight decay touches."""
+        """Describe the parameters; decays and step sizes are gates without weight decay."""
         info = super().parameter_info()
         info.update(
             {name: ParamInfo(role=self.role, kind="gate", decay=False) for name in self.exact_parameters}
@@ -183,7 +186,7 @@ class Mamba(Mixer):
         check_layout(x, layout)
         if layout is None or layout.dense:
             return self._mix(x, None, None)
-        rows = layout.real_first  # neighbours must stand next to each other
+        rows = layout.real_first  # neighbours must be adjacent
         y = self._mix(rows.gather(self.enter(x, layout)), rows.mask, rows.documents)
         return self.leave(rows.scatter(y), layout)
 
@@ -192,7 +195,7 @@ class Mamba(Mixer):
         weight, bias = self.conv1d.get_parameter("weight"), self.conv1d.get_parameter("bias")
         u = F.silu(depthwise_conv(u, weight, bias, causal=self.causal, documents=documents))
         if real is not None:
-            u = torch.where(real[..., None], u, 0.0)  # the bias is read at padding
+            u = torch.where(real[..., None], u, 0.0)  # the bias makes padding nonzero
         channels, scans, own = self._scans(u, dt)
         y = ssd(
             channels,
@@ -204,7 +207,7 @@ class Mamba(Mixer):
         return self._read_out(y + own[..., None] * channels, z)
 
     def init_state(self, batch: int) -> MambaState:
-        """Return the empty memory before the first token of ``batch`` rows."""
+        """Return the initial state of ``batch`` rows."""
         self.require_causal()
         weight = self.conv1d.get_parameter("weight")
         empty = weight.new_zeros(batch, dtype=_exact(weight))
@@ -214,7 +217,7 @@ class Mamba(Mixer):
         )
 
     def step(self, x_t: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
-        """Return the output ``(B, D)`` of the next token ``x_t`` ``(B, D)``, and the state after it."""
+        """Return the output ``(B, D)`` at the next token ``x_t`` ``(B, D)``, and the state after it."""
         self.enter_step(x_t, state)
         memory, window = state
         z, u, dt = self._project(x_t)
@@ -232,13 +235,13 @@ class Mamba(Mixer):
         return self._read_out(y[:, None], z[:, None]).squeeze(1), MambaState(before + added, window)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gate, input of the convolution, raw dt."""
+        """Return the gate, the input of the convolution, and dt before softplus."""
         widths = (self.conv_widths[0], sum(self.conv_widths), sum(self.dt_widths))
         z, u, dt = self.in_proj(x).split(widths, -1)
         return z, u, dt
 
     def _scans(self, u: Tensor, raw: Tensor) -> tuple[Tensor, list[Scan], Tensor]:
-        """``x'`` ``(B, T, H, P)``, the scan of each direction, the weight of the own term ``(B, T, H)``."""
+        """Return ``x'`` ``(B, T, H, P)``, the scan of each direction, and the skip factor ``(B, T, H)``."""
         channels, *sets = u.split(self.conv_widths, -1)
         sets = [y.unflatten(-1, (self.num_groups, -1)) for y in sets]
         raws = [y.to(_exact(u)) + self.dt_bias for y in raw.split(self.dt_widths, -1)]
@@ -258,7 +261,7 @@ class Mamba(Mixer):
         return channels.unflatten(-1, (self.num_heads, -1)), scans, own + self.D
 
     def _read_out(self, y: Tensor, z: Tensor) -> Tensor:
-        """Gate, norm of each group, output projection."""
+        """Apply the gate, the norm of each group and the output projection."""
         y, gate = y.flatten(-2), F.silu(z)
         if not self.norm_before_gate:
             y = y * gate
@@ -270,5 +273,5 @@ class Mamba(Mixer):
 
 
 def _exact(x: Tensor) -> torch.dtype:
-    """What states and decays are computed in."""
+    """Return the dtype of states and decays, at least fp32."""
     return torch.promote_types(x.dtype, torch.float32)

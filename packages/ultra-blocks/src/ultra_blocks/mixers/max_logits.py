@@ -1,4 +1,4 @@
-"""What attention blocks remember of their logits, for an optimizer that bounds them."""
+"""Recording of the largest attention logits, for optimizers that bound them."""
 
 from __future__ import annotations
 
@@ -11,36 +11,37 @@ from ultra_core.contracts import LogitRows, Part
 
 
 class MaxLogits(nn.Module):
-    """Mixin of blocks that keep to :class:`ultra_core.contracts.RecordsLogits`; forward calls :meth:`_note`.
+    """Mixin of blocks that implement :class:`ultra_core.contracts.RecordsLogits`.
 
-    The maxima are no part of the state: they live from the forward passes of a step to its end. Recomputed
-    activations record the same again; ``torch.compile`` then breaks its graph at every block that records.
+    ``forward`` calls :meth:`_record`. The maxima are not part of the state: they exist from the forward
+    passes of a step to its end. Recomputed activations record the same values again. While a block records,
+    ``torch.compile`` breaks its graph there.
     """
 
     recording = False
     _maxima: Tensor | None = None
 
     def record_logits(self, enabled: bool) -> None:
-        """Begin or end to record the largest logit of every head in forward passes of training."""
+        """Start or stop recording the largest logit of every head in forward passes of training."""
         self.recording = enabled
         self._maxima = None
 
     def take_max_logits(self) -> Tensor | None:
-        """Return the largest logit of every head ``(H,)`` since it was last taken, None if nothing was."""
+        """Return the largest logit of every head ``(H,)`` since the last call; None if none was recorded."""
         maxima, self._maxima = self._maxima, None
         return maxima
 
     def after_step(self, taken: bool) -> None:
-        """Forget what was recorded for a step that was dropped, or that nobody asked about."""
+        """Discard the maxima of a step that was skipped, or whose maxima were not taken."""
         del taken
         self._maxima = None
 
     def logit_rows(self) -> tuple[LogitRows, ...]:
-        """Return the rows of parameters in which the logits are linear; nothing where they are not."""
+        """Return the rows of parameters in which the logits are linear; none if they are not."""
         return ()
 
-    def _note(self, largest: Callable[[], Tensor]) -> None:
-        """If this pass is to be recorded, keep the larger of ``largest()`` ``(H,)`` and what was noted."""
+    def _record(self, largest: Callable[[], Tensor]) -> None:
+        """Record the maxima ``largest()`` ``(H,)`` if this forward pass is to be recorded."""
         if not (self.recording and self.training and torch.is_grad_enabled()):
             return
         maxima = largest()
@@ -50,7 +51,7 @@ class MaxLogits(nn.Module):
 def rows_of(
     name: str, projection: nn.Module, part: Part, heads: int, width: int, start: int = 0
 ) -> list[LogitRows]:
-    """Return rows of a projection's weight and shift; none where it is not linear, as when it quantises."""
+    """Return rows of the weight and bias of a projection; none if it is not linear, as with quantisation."""
     if type(projection) is not nn.Linear:
         return []
     return [

@@ -1,4 +1,4 @@
-"""Native sparse attention: compressed blocks, selected blocks and a window, weighed by gates."""
+"""Native sparse attention: gated attention to compressed blocks, selected blocks and a window."""
 
 from __future__ import annotations
 
@@ -27,14 +27,18 @@ from ultra_core.plugins.aliases import Alias
 from ultra_core.plugins.signatures import require
 
 QUERIES = 1024
-"""Queries whose compressed scores are in memory at a time."""
+"""Number of queries whose compressed scores are in memory at a time."""
 
 
 class NSACache(NamedTuple):
-    """Keys and values ``(B, G, ., d)`` of each branch, and the tokens so far.
+    """Decoding state: keys and values ``(B, G, ., d)`` of each branch.
 
-    ``raw`` are those of the last compressed block's length before compression, ``compressed`` of the blocks
-    so far, ``chosen`` of all tokens, ``window`` of the last ones.
+    Attributes:
+        raw: inputs of the compression, of the last ``compress_block`` tokens.
+        compressed: of the compressed blocks so far.
+        selected: of all tokens, for the selected branch.
+        window: of the last tokens, for the window.
+        length: number of tokens.
     """
 
     raw: tuple[Tensor, Tensor]
@@ -47,7 +51,7 @@ class NSACache(NamedTuple):
 class NativeSparseAttention(SparseAttention):
     """Softmax attention in three branches: over compressed blocks, over selected blocks, and in a window.
 
-    Keys and values of the branches are separate, queries shared; G key heads serve H query heads. Blocks are
+    The branches have separate keys and values and share queries; G key heads serve H query heads. Blocks are
     counted over the real tokens r = 0.. of each document. Per head, with gates ``g = sigmoid(W_g x + b)``::
 
         y_i = g^cmp_i A(q_i, K^cmp, V^cmp) + g^slc_i A(q_i, K^slc[J_i], V^slc[J_i])
@@ -57,58 +61,61 @@ class NativeSparseAttention(SparseAttention):
 
     - compressed: block m covers tokens ``m stride .. m stride + l - 1`` and becomes one key and one value,
       ``W_2 gelu(W_1 [k_s + e_s over s] + b_1) + b_2``; tokens beyond the end of the document count as zeros;
-    - chosen: the ``num_selected`` blocks of ``select_block`` tokens with the largest sums, over the heads of
-      a group, of the compressed weights that overlap them; always the first block and the ``local_blocks``
-      nearest (the query's own, and the neighbour on the side where it stands);
+    - selected: the ``num_selected`` blocks of ``select_block`` tokens with the largest sums, over the heads
+      of a group, of the weights of overlapping compressed blocks; always including the first block and the
+      ``local_blocks`` nearest ones (that of the query, then the neighbour on its side of the block);
     - window: ``|r_i - r_j| <= window // 2``.
 
-    Causal: ``0 <= r_i - r_j <= window``, compressed blocks whose last token is not ahead, selected blocks up to
-    the query, the local ones being its own and those before. The selection has no gradient.
+    Causal: ``0 <= r_i - r_j <= window``, compressed blocks that end at or before the query, and selected
+    blocks up to the query, of which the local ones are its own and those before. The selection has no
+    gradient.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: query heads H; each is ``d = D / H`` wide.
-        num_kv_heads: key heads G, dividing H; None: a quarter of H where 4 divides it, else 1.
-        causal: a token sees itself and what comes before.
+        hidden_size: width D of the residual stream.
+        num_heads: number of query heads H, each of width ``d = D / H``.
+        num_kv_heads: number of key heads G, a divisor of H; None: H / 4 if 4 divides H, else 1.
+        causal: tokens attend only to themselves and earlier tokens.
         compress_block: tokens l of a compressed block; a multiple of the stride, at most ``select_block``.
         compress_stride: tokens from one compressed block to the next.
         select_block: tokens of a selected block; a multiple of the stride.
-        num_selected: blocks that are read, the first and the local ones among them.
-        local_blocks: nearest blocks that are always read.
-        window: width of the window; encoders see half of it on either side, causal blocks all of it back.
-        positions: position code, of a kind that turns q and k; a compressed key is turned by the position of
+        num_selected: number of selected blocks, including the first and the local ones.
+        local_blocks: number of nearest blocks that are always selected.
+        window: width of the window, half of which is on either side; causal: all of it is before the token.
+        positions: position code of kind "rotate", or "nope"; a compressed key is rotated by the position of
             its first token.
-        qk_norm: RMS norm with gain over d of each query and key, before the position code. Keys of each
-            branch have gains of their own; compressed keys are normed after compression, as they are scored.
-        softcap: scores of all branches become ``softcap * tanh(S / softcap)``, before masks. The selection sums
-            the weights with which the compressed branch reads, which capped scores gave. Computed
-            without fused kernels, which have no cap: slower, in memory linear in T.
-        bias: whether the projections have shifts.
+        qk_norm: RMS norm with gain of each query and key over d, before the position code. The keys
+            of each branch have separate gains; compressed keys are normalised after compression.
+        softcap: scores of all branches become ``softcap * tanh(S / softcap)``, before masks, and the
+            selection uses the resulting weights. The scores are then computed without fused kernels, which
+            have no cap: slower, in memory linear in T.
+        bias: whether the projections have biases.
         linear: factory of the projections.
 
     Shapes:
         x, y ``(B, T, D)``. Parameters: ``qkv_proj.weight`` ``((H + 6G) d, D)``, ``out_proj.weight``
-        ``(D, D)``, ``gate_proj`` ``(3H, D)`` and its shift, ``key_compressor``, ``value_compressor``.
-        Decoding state: 2 G d numbers a token for the selection, and ``2 G d / stride`` for compressed blocks.
-        Time: ``T / stride + num_selected select_block + 1.5 window`` scores a token and head; memory is
-        linear in T, since the scores of some queries at a time are kept and recomputed in the backward pass.
+        ``(D, D)``, ``gate_proj`` ``(3H, D)`` and its bias, ``key_compressor``, ``value_compressor``.
+        Decoding state: 2 G d elements per token for selected blocks, and ``2 G d / stride`` for compressed
+            ones.
+        Time: ``T / stride + num_selected select_block + 1.5 window`` scores per token and head. Memory is
+        linear in T, since only some scores at a time exist and are recomputed in the backward pass.
 
     Raises:
-        ValueError: heads do not divide, block sizes do not fit each other, fewer blocks are read than always
-            are, an option is out of range, or the position code is of a kind that the block cannot apply.
+        ValueError: numbers of heads do not divide, block sizes are incompatible, ``num_selected`` is below
+            the number of blocks that are always selected, an option is out of range, or the position code is
+            of a kind that the block cannot apply.
 
     Paper: Yuan et al. 2025, "Native Sparse Attention", arXiv:2502.11089; softcap: Gemma Team 2024,
     arXiv:2408.00118.
-    Differs from the paper: bidirectional unless ``causal``; then all blocks may be read, also one that ends
-    with its document. Where scores point to blocks, equation 9 is read with indices from 1, which is overlap.
-    The compressing network, which the paper leaves open, has one hidden layer of width d and serves all
-    heads. Documents of up to ``num_selected`` blocks read all of them.
+    Differs from the paper: bidirectional unless ``causal``; then all blocks may be selected, even one cut
+    short by the end of its document. The indices of equation 9 are taken to start at 1, so that scores are
+    sums over overlapping blocks. The compression network, which the paper leaves open, has one hidden layer
+    of width d and is shared by all heads. Documents of up to ``num_selected`` blocks attend to all of them.
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"nsa": Alias()}
     resembles: ClassVar[Mapping[str, str]] = {
-        "sparsek": "which chooses keys too, but whole blocks of them and by compressed scores",
-        "sparsek_attn": "which chooses keys too, but whole blocks of them and by compressed scores",
+        "sparsek": "which selects keys too, but in blocks and by compressed scores",
+        "sparsek_attn": "which selects keys too, but in blocks and by compressed scores",
     }
     traits: ClassVar[Traits] = Traits(recurrent_step=True, positions=frozenset({"rotate"}))
 
@@ -164,7 +171,7 @@ class NativeSparseAttention(SparseAttention):
         if num_selected < 1 + local_blocks:
             raise ValueError(
                 f"NativeSparseAttention: num_selected={num_selected} must be at least 1 + local_blocks="
-                f"{1 + local_blocks}, the blocks that are always read"
+                f"{1 + local_blocks}, the blocks that are always selected"
             )
         sizes = {"compress_block": compress_block, "compress_stride": compress_stride, "window": window}
         selected = {"select_block": select_block, "num_selected": num_selected, "local_blocks": local_blocks}
@@ -181,7 +188,7 @@ class NativeSparseAttention(SparseAttention):
         self.reset_parameters()
 
     def parameter_info(self) -> dict[str, ParamInfo]:
-        """Describe the gate, and what tells tokens of a compressed block apart, as what they are."""
+        """Describe the gate as such, and the positions within compressed blocks as embeddings."""
         kinds: dict[str, Kind] = {
             "gate_proj.weight": "gate",
             "key_compressor.places": "embedding",
@@ -205,19 +212,19 @@ class NativeSparseAttention(SparseAttention):
         return self._gated(x, (*far, near))
 
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return q ``(B, H, L, d)`` and each branch's keys and values; those to be compressed as they are."""
+        """Return q ``(B, H, L, d)`` and the keys and values of each branch, before compression."""
         q, raw_k, raw_v, k_selected, v_selected, k_near, v_near = self._split(x)
         k_selected, k_near = normed(k_selected, self.chosen_k_norm), normed(k_near, self.window_k_norm)
         return normed(q, self.q_norm), raw_k, raw_v, k_selected, v_selected, k_near, v_near
 
     def _gated(self, x: Tensor, branches: tuple[Tensor, ...]) -> Tensor:
-        """Return the branches ``(B, H, T, d)`` times their gates, heads side by side ``(B, T, D)``."""
+        """Return the sum of the gated branches ``(B, H, T, d)``, with heads concatenated ``(B, T, D)``."""
         gates = self.gate_proj(x).sigmoid().unflatten(-1, (3, self.num_heads, 1)).unbind(2)
         read = [gate * branch.transpose(1, 2) for gate, branch in zip(gates, branches, strict=True)]
         return (read[0] + read[1] + read[2]).flatten(2)
 
     def _compress(self, k: Tensor, v: Tensor, blocks: DocumentBlocks) -> tuple[Tensor, Tensor]:
-        """Return a key and a value for each stride of the row ``(B, G, m, d)``."""
+        """Return a compressed key and value for each stride of the row, ``(B, G, m, d)``."""
         length, stride = self.selection.window, self.selection.stride
         documents = blocks.layout.documents
         theirs = F.pad(documents, (0, length - stride), value=-1).unfold(1, length, stride)  # (B, m, l)
@@ -235,7 +242,7 @@ class NativeSparseAttention(SparseAttention):
     def _read_far(
         self, q: Tensor, k: Tensor, v: Tensor, k_selected: Tensor, v_selected: Tensor, blocks: DocumentBlocks
     ) -> tuple[Tensor, Tensor]:
-        """Return what the compressed and the selected blocks give to each head ``(B, H, L, d)``."""
+        """Return the outputs of the compressed and the selected branch, ``(B, H, L, d)`` each."""
         selecting = blocks.places > self.selection.count * self.selection.size
         sparse = partial(
             self._read_some, k=k, v=v, k_selected=k_selected, v_selected=v_selected, blocks=blocks
@@ -276,7 +283,7 @@ class NativeSparseAttention(SparseAttention):
         here: slice,
         selecting: bool,
     ) -> tuple[Tensor, ...]:
-        """Return what some queries read of compressed blocks and, if there are enough, of selected ones."""
+        """Return the outputs of the compressed and, if it is needed, the selected branch for some queries."""
         selection, documents, rank = self.selection, blocks.layout.documents, blocks.rank
         mine, at = documents[:, here, None], rank[:, here]
         allowed = (documents[:, None, :: selection.stride] == mine) & (mine >= 0)
@@ -310,7 +317,7 @@ class NativeSparseAttention(SparseAttention):
         return NSACache((empty, empty), (empty, empty), (empty, empty), (empty, empty), 0)
 
     def step(self, x_t: Tensor, state: NSACache) -> tuple[Tensor, NSACache]:
-        """Return the output ``(B, D)`` of the next token of every row, and the caches with it."""
+        """Return the output ``(B, D)`` at the next token of every row, and the updated caches."""
         self.enter_step(x_t, state)
         x, here, selection = x_t[:, None], state.length, self.selection
         q, raw_k, raw_v, k_selected, v_selected, k_near, v_near = self._project(x)
@@ -340,7 +347,7 @@ class NativeSparseAttention(SparseAttention):
         return self.out_proj(y), NSACache(raw, compressed, selected, near, here + 1)
 
     def _selected_tokens(self, weights: Tensor, here: int) -> Tensor:
-        """Return which of the tokens 0..here the heads of token ``here`` read ``(B, H, 1, here + 1)``."""
+        """Return the mask of tokens 0..here that token ``here`` attends to, ``(B, H, 1, here + 1)``."""
         selection = self.selection
         block = torch.arange(here // selection.size + 1, device=weights.device)[None]
         strides = len(block[0]) * selection.size // selection.stride
@@ -357,6 +364,6 @@ class NativeSparseAttention(SparseAttention):
 def _longer(
     cache: tuple[Tensor, Tensor], new: tuple[Any, ...], most: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return keys and values with the new ones, and no more than the last ``most``."""
+    """Return keys and values with the new ones appended, at most the last ``most``."""
     k, v = (torch.cat([old, more], 2) for old, more in zip(cache, new, strict=True))
     return (k, v) if most is None else (k[:, :, -most:], v[:, :, -most:])

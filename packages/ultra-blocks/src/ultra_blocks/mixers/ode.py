@@ -1,4 +1,4 @@
-"""Attention as the right-hand side of a differential equation."""
+"""Attention as the right-hand side of an ordinary differential equation."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ class _Derivative(StandardAttention):
 
 
 class ODE(Mixer):
-    """Attention integrated over depth: the branch is how far the stream moves in a unit of time.
+    """Attention integrated over depth: the branch is the change of the residual stream in unit time.
 
     ::
 
         dz/ds = f(z) = m * Attn(norm(z)),   z(0) = x,   y = z(1) - z(0)
 
-    with one set of weights for all evaluations of f, and ``steps`` equal steps of an explicit method. It
-    takes the stream as it is, since the equation is about the stream; the norm is the model's, inside f. The
-    dropout mask m is drawn once a solve, so that all evaluations are of one field. One step of ``euler`` is
-    the usual pre-norm attention branch. Solving costs ``steps`` times 1 (euler), 2 (midpoint, heun) or 4
-    (rk4) attentions, in time and, unless ``checkpoint`` is set, in memory.
+    with one set of weights for all evaluations of f, and ``steps`` equal steps of an explicit method. The
+    input is the residual stream without a norm, since the equation describes the stream; the norm of the
+    model is inside f. The dropout mask m is sampled once per solve, so that all evaluations are of the same
+    f. One step of ``euler`` is the usual pre-norm attention branch. A solve costs ``steps`` times 1 (euler),
+    2 (midpoint, heun) or 4 (rk4) attentions, in time and, unless ``checkpoint`` is set, in memory.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: attention heads.
-        causal: a token sees itself and what comes before, in every evaluation. There is no decoding token by
-            token: it would take keys and values of every evaluation.
+        hidden_size: width D of the residual stream.
+        num_heads: number of attention heads.
+        causal: tokens attend only to themselves and earlier tokens. There is no decoding token by token,
+            which would need the keys and values of every evaluation.
         positions: position code of the attention.
-        qk_norm: RMS norm with gain over d of each query and key, before the position code.
+        qk_norm: RMS norm with gain of each query and key over d, before the position code.
         softcap: scores become ``softcap * tanh(S / softcap)``, before masks and biases.
         solver: ``rk4``, ``euler``, ``midpoint`` or ``heun``.
-        steps: steps from s = 0 to 1.
-        dropout: probability that a channel of a token is held still during a solve, in training.
-        checkpoint: recompute each evaluation in the backward pass instead of keeping its activations.
+        steps: number of steps from s = 0 to 1.
+        dropout: probability that a channel of a token stays constant during a solve in training.
+        checkpoint: recompute each evaluation in the backward pass instead of saving its activations.
         linear: factory of the projections.
         norm: factory of the norm, called with D.
 
@@ -59,13 +59,13 @@ class ODE(Mixer):
         ``attention.out_proj.weight (D, D)`` and those of the norm.
 
     Raises:
-        ValueError: an unknown solver, ``steps`` below 1, a dropout outside [0, 1), a cap that is not above
-            0, heads that do not divide D, or a position code of a kind that attention cannot apply.
+        ValueError: the solver is unknown, an option is out of range, ``num_heads`` does not divide D, or the
+            position code is of a kind that attention cannot apply.
 
-    Paper: Chen et al. 2018, "Neural Ordinary Differential Equations", arXiv:1806.07366; of attention: Li et
+    Paper: Chen et al. 2018, "Neural Ordinary Differential Equations", arXiv:1806.07366; with attention: Li et
     al. 2022, "ODE Transformer", arXiv:2203.09176.
-    Differs from the paper: gradients are those of the discrete steps, not of an adjoint equation; the field
-    is attention alone, without the FFN; the output projection starts smaller, by the evaluations a step.
+    Differs from the paper: gradients are those of the discrete steps, not of an adjoint equation; f is
+    attention without the FFN; the initial output projection is divided by the number of evaluations per step.
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"ode_attn": Alias()}
@@ -115,7 +115,7 @@ class ODE(Mixer):
 
     @torch.no_grad()
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
-        """Draw new weights; the output projection with ``std * residual_scale / stages``."""
+        """Initialise the weights; the output projection with ``std * residual_scale / stages``."""
         if callable(reset := getattr(self.norm, "reset_parameters", None)):
             reset()
         stages = TABLEAUS[self.solver].stages

@@ -1,4 +1,4 @@
-"""Multi-scale retention: attention whose softmax is replaced by a fixed exponential decay a head."""
+"""Multi-scale retention: attention with a fixed exponential decay per head instead of a softmax."""
 
 from __future__ import annotations
 
@@ -32,7 +32,12 @@ from ultra_core.plugins.signatures import require
 
 
 class RetentionState(NamedTuple):
-    """What a causal block remembers: ``memory`` ``(B, H, d_k, d_v)`` at least fp32, ``position`` ``(B,)``."""
+    """Decoding state of a causal block.
+
+    Attributes:
+        memory: ``(B, H, d_k, d_v)``, recurrent state, at least fp32.
+        position: ``(B,)``, position of the next token.
+    """
 
     memory: Tensor
     position: Tensor
@@ -42,36 +47,35 @@ class RetNet(Mixer):
     """Multi-scale retention, bidirectional or causal, in time linear in the length.
 
     ``y_n = d_k^{-1/2} sum_m gamma_h^{|n-m|} (q~_n . k~_m) v_m`` for each head h (causal: over m <= n), where
-    ``q~, k~`` are turned by their positions; then ``out = W_O (swish(x W_G) * y / rms(y))``, the root mean
-    square taken over each head. Decays are fixed: ``gamma_h = 1 - 2^{-5-h}``.
+    ``q~, k~`` are rotated by their positions; then ``out = W_O (swish(x W_G) * y / rms(y))``, with the root
+    mean square over each head. Decays are fixed: ``gamma_h = 1 - 2^{-5-h}``.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H; D must be a multiple, and D / H even where keys are rotated.
-        causal: read the past alone; then ``init_state`` and ``step`` decode token by token.
-        bidirectional_form: when not causal, heads read both sides alike ("symmetric"), or the first half of
-            them what came before and the second what follows, with the same decays ("split"); all read their
-            own token.
-        value_expansion: width of values and gate over D; 2 in the paper.
-        decay_init: "powers" is the paper's; "linspace" spreads ``1 - gamma`` from 1/32 to 1/512 over the
-            heads, however many there are.
-        rotation: frequencies by which positions turn queries and keys: "torchscale" (the authors' code),
-            "rope" (those of rotary embeddings, on neighbouring pairs), or "none".
-        chunk_size: tokens that are multiplied with each other directly; states connect the chunks. It changes
-            speed, not the result.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H, a divisor of D; D / H must be even if keys are rotated.
+        causal: process the past only; ``init_state`` and ``step`` then decode token by token.
+        bidirectional_form: if not causal, all heads use both sides ("symmetric"), or the first half of them
+            uses earlier tokens and the second later ones, with the same decays ("split"); both include the
+            token itself.
+        value_expansion: width of values and gate divided by D; 2 in the paper.
+        decay_init: "powers" is that of the paper; "linspace" spreads ``1 - gamma`` from 1/32 to 1/512 over
+            the heads, whatever their number.
+        rotation: frequencies of the rotation of queries and keys: "torchscale" (the authors' code), "rope"
+            (those of rotary embeddings, on adjacent pairs), or "none".
+        chunk_size: tokens of a chunk; it affects speed only.
         eps: added to the mean square of the head.
-        linear: makes the projections.
+        linear: factory of the projections.
 
     Shapes:
         x ``(B, T, D)`` -> ``(B, T, D)``. Positions and decays count real tokens (``layout.positions``).
 
     Raises:
-        ValueError: ``hidden_size`` does not divide into heads, or into pairs to rotate.
+        ValueError: ``num_heads`` does not divide D, or heads do not divide into pairs to rotate.
 
     Paper: Sun et al. 2023, "Retentive Network", arXiv:2307.08621.
-    Differs from the paper: bidirectional unless ``causal``; RMS norm a head instead of GroupNorm and no
-    divisions by the row sums of decays and scores, both as in or equal to the authors' code, since the norm
-    takes out every scale.
+    Differs from the paper: bidirectional unless ``causal``; RMS norm per head instead of GroupNorm, and
+    no division by the row sums of decays and scores; both are as in, or equal to, the authors' code, because
+    the norm removes every scale.
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"retnet_attn": Alias()}
@@ -126,9 +130,10 @@ class RetNet(Mixer):
 
     @torch.no_grad()
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
-        """Draw new weights, Xavier uniform: gain ``2^-2.5``, of the output ``2^-1 residual_scale``.
+        """Initialise the weights, Xavier uniform: gain ``2^-2.5``, of the output ``2^-1 residual_scale``.
 
-        ``std`` does not act: scores are products of three projections, so that the paper's gain matters.
+        ``std`` has no effect: scores are products of three projections, so that the gain of the paper
+        matters.
         """
         del std
         for block in self.in_proj.get_parameter("weight").split(self.widths):
@@ -136,7 +141,7 @@ class RetNet(Mixer):
         nn.init.xavier_uniform_(self.out_proj.get_parameter("weight"), gain=2**-1 * residual_scale)
 
     def row_blocks(self) -> dict[str, tuple[int, ...]]:
-        """Return the heights of the projections that ``in_proj`` stacks: queries, keys, values, gate."""
+        """Return the heights of the matrices stacked in ``in_proj``: queries, keys, values, gate."""
         return {"in_proj.weight": self.widths}
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
@@ -156,7 +161,7 @@ class RetNet(Mixer):
         return self.leave(self._read_out(y, gate), layout)
 
     def init_state(self, batch: int) -> RetentionState:
-        """Return the empty memory before the first token of ``batch`` rows."""
+        """Return the initial state of ``batch`` rows."""
         self.require_causal()
         weight = self.out_proj.get_parameter("weight")
         value_dim = self.widths[2] // self.num_heads
@@ -166,7 +171,7 @@ class RetNet(Mixer):
         )
 
     def step(self, x_t: Tensor, state: RetentionState) -> tuple[Tensor, RetentionState]:
-        """Return the output ``(B, D)`` of the next token: ``S <- gamma S + k^T v``, ``y = q S``."""
+        """Return the output ``(B, D)`` at the next token, ``y = q S'``, and ``S' = gamma S + k^T v``."""
         self.enter_step(x_t, state)
         memory, position = state
         turns = self._turns(position[:, None], memory.dtype)
@@ -178,7 +183,7 @@ class RetNet(Mixer):
         return self._read_out(y[:, None], gate).squeeze(1), RetentionState(memory, position + 1)
 
     def _project(self, x: Tensor, turns: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Queries, keys ``(B, T, H, d_k)`` turned, values ``(B, T, H, d_v)``, gate ``(B, T, D_v)``."""
+        """Return rotated q and k ``(B, T, H, d_k)``, v ``(B, T, H, d_v)`` and the gate ``(B, T, D_v)``."""
         q, k, v, gate = self.in_proj(x).split(self.widths, -1)
         q, k, v = (y.unflatten(-1, (self.num_heads, -1)) for y in (q, k, v))
         if turns is not None:
@@ -186,7 +191,7 @@ class RetNet(Mixer):
         return q, k, v, gate
 
     def _read_out(self, y: Tensor, gate: Tensor) -> Tensor:
-        """``W_O (swish(gate) * y / rms(y))``; the d_k^{-1/2} that y lacks stands in eps instead."""
+        """Return ``W_O (swish(gate) * y / rms(y))``; y lacks the factor d_k^{-1/2}, which eps contains."""
         normed = F.rms_norm(y, y.shape[-1:], eps=self.eps * self.key_dim)
         return self.out_proj(F.silu(gate) * normed.flatten(-2).to(gate.dtype))
 
@@ -196,13 +201,15 @@ class RetNet(Mixer):
         return rotation_table(positions, self.key_dim, self.rotation, dtype)
 
     def _shared_turns(self, layout: Layout, dtype: torch.dtype) -> Tensor | None:
-        """The rotation of a batch, made once for all layers that need the same."""
+        """Return the rotation of a batch, computed once for all layers with the same settings."""
         key = ("retention rotation", self.rotation, self.key_dim, dtype)
         return layout.remember(key, lambda: self._turns(real_positions(layout), dtype))
 
     def _shared_decays(self, layout: Layout, dtype: torch.dtype, v: Tensor) -> ChunkDecays | RetentionSteps:
-        """The decays of a batch, made once for all layers that need the same."""
-        columns = layout.indexed and not layout.packed  # then no table a row: padding adds zeros
+        """Return the decays of a batch, computed once for all layers with the same settings."""
+        columns = (
+            layout.indexed and not layout.packed
+        )  # then one table serves all rows, since padding adds zeros
         batch: dict[str, Any] = {"dtype": dtype, "device": layout.mask.device}
         if not columns:
             batch.update(documents=layout.documents, positions=layout.positions)
@@ -216,5 +223,5 @@ class RetNet(Mixer):
 
 
 def _exact(x: Tensor) -> torch.dtype:
-    """What states, decays and angles are computed in."""
+    """Return the dtype of states, decays and angles, at least fp32."""
     return torch.promote_types(x.dtype, torch.float32)

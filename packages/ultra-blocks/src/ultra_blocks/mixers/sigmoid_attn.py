@@ -19,33 +19,34 @@ from ultra_core.plugins.aliases import Alias
 
 
 class SigmoidAttention(SoftmaxAttention):
-    """Multi-head attention whose weights are sigmoids of the scores, each key for itself.
+    """Multi-head attention whose weights are sigmoids of the scores, independent for each key.
 
-    Per head, with n_i the number of real keys that query i may see (its document, what is not ahead of it
-    where causal, what is near where there is a window)::
+    Per head, with n_i the number of real keys that query i may attend to (in its document, and not later if
+    causal, and inside the window if there is one)::
 
         S = Q K^T / sqrt(d) + bias,   A_ij = sigmoid(S_ij - log n_i),   Y = [A V over heads] W_O
 
-    Rows do not sum to 1; the shift by log n starts them near there. n counts real keys, so that padding
-    changes nothing. Scores are computed by tiles and again in the backward pass: memory is linear in T, where
-    the position code does not itself make the scores or learn a bias.
+    Rows do not sum to 1, but the bias -log n makes them start near 1. n counts real keys, so that padding has
+    no effect. Scores are computed by tiles and recomputed in the backward pass; memory is linear in T unless
+    the position code computes the scores itself or learns a bias.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H; each is ``d = D / H`` wide.
-        causal: a token sees itself and what comes before; n_i is then its place in the document, from 1.
-        positions: position code; without one an encoder cannot tell the order of its tokens.
-        qk_norm: RMS norm with gain over d of each query and key, before the position code.
-        output_norm: RMS norm with gain over D after W_O ("hybrid norm"), for long documents.
-        window: local attention: encoders see ``|p_i - p_j| <= window // 2``, causal blocks ``window`` back.
-        softcap: scores become ``softcap * tanh(S / softcap)``, before shift and biases.
-        dropout: probability that a weight of A is dropped in training.
-        bias: whether the projections have shifts.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H, each of width ``d = D / H``.
+        causal: tokens attend only to themselves and earlier tokens; n_i is then the position in the document,
+            from 1.
+        positions: position code; without one an encoder does not know the order of its tokens.
+        qk_norm: RMS norm with gain of each query and key over d, before the position code.
+        output_norm: RMS norm with gain over D after W_O ("hybrid norm"), meant for long documents.
+        window: local attention to ``|p_i - p_j| <= window // 2``; causal: to ``0 <= p_i - p_j <= window``.
+        softcap: scores become ``softcap * tanh(S / softcap)``, before all biases.
+        dropout: dropout probability of the attention weights A in training.
+        bias: whether the projections have biases.
         linear: factory of the projections.
 
     Shapes:
         x, y ``(B, T, D)``. Parameters: ``qkv_proj.weight`` ``(3D, D)``, ``out_proj.weight`` ``(D, D)``.
-        Decoding state: 2 D numbers a token (with a window, for its last ``window + 1`` tokens).
+        Decoding state: 2 D elements per token (with a window, for the last ``window + 1`` tokens).
 
     Raises:
         ValueError: ``num_heads`` does not divide D, an option is out of range, or the position code is of a
@@ -53,8 +54,8 @@ class SigmoidAttention(SoftmaxAttention):
 
     Paper: Ramapuram et al. 2024, "Theory, Analysis, and Best Practices for Sigmoid Self-Attention",
     arXiv:2409.04431.
-    Differs from the paper: n is the number of visible keys of each query, also where causal, in place of the
-    length of training; no LayerScale; hybrid norm is off by default.
+    Differs from the paper: n is the number of keys of each query, even if causal, instead of the training
+    length; there is no LayerScale; the hybrid norm is off by default.
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"sigmoid": Alias()}
@@ -95,7 +96,7 @@ class SigmoidAttention(SoftmaxAttention):
         return self._normed(super().forward(x, layout))
 
     def step(self, x_t: Tensor, state: KVCache) -> tuple[Tensor, KVCache]:
-        """Return the output ``(B, D)`` of the next token of every row, and the cache with it."""
+        """Return the output ``(B, D)`` at the next token of every row, and the updated cache."""
         y, state = super().step(x_t, state)
         return self._normed(y), state
 

@@ -1,4 +1,4 @@
-"""What the attention blocks share: projections, positions, the choice of kernel, decoding."""
+"""SoftmaxAttention, the base of the dense attention blocks: projections, positions, kernels, decoding."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ultra_core.plugins.signatures import require
 
 
 class KVCache(NamedTuple):
-    """Keys and values ``(B, G, t, d)`` of the tokens so far (a window keeps its last), and their number."""
+    """Keys and values ``(B, G, t, d)`` of the tokens so far (with a window, the last), and their number."""
 
     keys: Tensor
     values: Tensor
@@ -31,27 +31,27 @@ class KVCache(NamedTuple):
 
 
 class ScoreTerms(NamedTuple):
-    """What a block itself adds to its scores, as :func:`tiled_attention` takes it."""
+    """Terms that a block adds to its scores, as arguments of :func:`tiled_attention`."""
 
     query_bias: Tensor | None = None
     decay_sums: Tensor | None = None
 
 
 class SoftmaxAttention(MaxLogits, Mixer):
-    """Attention with G key heads for H query heads; see its faces for the formulas.
+    """Attention with G key heads for H query heads; subclasses document the formulas.
 
-    The projections of q, k and v are one matrix ``qkv_proj`` of ``(H + 2 G) d`` rows. A block that adds
-    something to the scores says what in :meth:`_score_terms`, and for the next token passes it to
-    :meth:`_attend_next`.
+    The projections of q, k and v are one matrix ``qkv_proj`` of ``(H + 2 G) d`` rows. A block that adds terms
+    to the scores returns them from :meth:`_score_terms`, and passes them to :meth:`_attend_next` when it
+    decodes.
 
     Raises:
-        ValueError: heads that do not divide, a position code of a kind that attention cannot apply, or an
-            option outside its range.
+        ValueError: numbers of heads do not divide, an option is out of range, or the position code is of a
+            kind that attention cannot apply.
     """
 
     role = "attention"
     normalised: ClassVar[bool] = True
-    """Softmax of the scores; False: the sigmoid of each."""
+    """Whether the weights are the softmax of the scores; False: the sigmoid of each."""
     traits: ClassVar[Traits] = Traits(
         recurrent_step=True, positions=frozenset({"rotate", "bias", "scores"}), symmetric=True
     )
@@ -94,11 +94,11 @@ class SoftmaxAttention(MaxLogits, Mixer):
         self.reset_parameters()
 
     def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
-        """Return the heights of q, k and v in ``qkv_proj``."""
+        """Return the heights of the matrices of q, k and v in ``qkv_proj``."""
         return {"qkv_proj.weight": self.heights}
 
     def logit_rows(self) -> tuple[LogitRows, ...]:
-        """Return the queries and keys in ``qkv_proj``; nothing where they are normed or quantised."""
+        """Return the rows of queries and keys in ``qkv_proj``; none if they are normalised or quantised."""
         if self.q_norm is not None:
             return ()
         heads, groups, width = self.num_heads, self.num_kv_heads, self.head_dim
@@ -113,7 +113,7 @@ class SoftmaxAttention(MaxLogits, Mixer):
         return self.leave(self.out_proj(y), layout)
 
     def _attend(self, x: Tensor, layout: Layout) -> Tensor:
-        """Return what the heads read, side by side ``(B, T, D)``."""
+        """Return the concatenated outputs of the heads ``(B, T, D)``."""
         q, k, v = self.project(x)
         plain = q
         if self.positions.kind == "rotate":
@@ -121,7 +121,7 @@ class SoftmaxAttention(MaxLogits, Mixer):
         bias = self.positions.bias(layout, v.dtype) if self.positions.kind == "bias" else None
         dropout = self.dropout if self.training else 0.0
         window = self.window if self._reaches_past_window(layout) else None
-        self._note(lambda: self._max_logits(q, k, layout, window))
+        self._record(lambda: self._max_logits(q, k, layout, window))
         terms = self._score_terms(x, layout)
         tiled = self.softcap is not None or any(term is not None for term in terms)
         learnt = bias is not None and bias.requires_grad
@@ -152,13 +152,13 @@ class SoftmaxAttention(MaxLogits, Mixer):
         return y.transpose(1, 2).flatten(2)
 
     def _reaches_past_window(self, layout: Layout) -> bool:
-        """Whether some pair may lie outside the window; short rows need no mask for it."""
+        """Whether some pair may be outside of the window; short rows need no mask for it."""
         if self.window is None or not layout.indexed:
             return self.window is not None
         return layout.mask.shape[1] - 1 > (self.window if self.causal else self.window // 2)
 
     def _max_logits(self, q: Tensor, k: Tensor, layout: Layout, window: int | None) -> Tensor:
-        """Return the largest scaled score of every head ``(H,)``, before the cap and what is added."""
+        """Return the largest scaled score of every head ``(H,)``, before the cap and any bias."""
         if self.positions.kind == "scores":
             with torch.no_grad():
                 scores = self.scores(q, k, layout)
@@ -166,12 +166,12 @@ class SoftmaxAttention(MaxLogits, Mixer):
         return max_scores(q, k, layout, causal=self.causal, window=window)
 
     def _score_terms(self, x: Tensor, layout: Layout) -> ScoreTerms:
-        """Return what this block adds to the scores of all tokens; ``x`` has zeros at padding."""
+        """Return the terms that this block adds to the scores; ``x`` has zeros at padding."""
         del x, layout
         return ScoreTerms()
 
     def _has_kernel(self) -> bool:
-        """Whether q and k are enough, so that the scores need not be in memory."""
+        """Whether q and k determine the scores, so that these need not be in memory."""
         return self.positions.kind != "scores"
 
     def _read(
@@ -184,7 +184,7 @@ class SoftmaxAttention(MaxLogits, Mixer):
         bias: Tensor | None,
         dropout: float = 0.0,
     ) -> Tensor:
-        """Return ``(B, H, T, d)`` from scores in memory; ``plain`` are the queries before any rotation."""
+        """Return ``(B, H, T, d)`` from scores in memory; ``plain`` are the queries before rotation."""
         del plain
         return explicit_attention(
             scores,
@@ -223,10 +223,10 @@ class SoftmaxAttention(MaxLogits, Mixer):
         return KVCache(empty, empty, 0)
 
     def step(self, x_t: Tensor, state: KVCache) -> tuple[Tensor, KVCache]:
-        """Return the output ``(B, D)`` of the next token of every row, and the cache with it.
+        """Return the output ``(B, D)`` at the next token of every row, and the updated cache.
 
-        The cache takes 2 t G d numbers a row. Codes of kind "bias" and "scores" are asked for the whole
-        square of the cached tokens, of which the last row is used. Dropout is not applied.
+        The cache takes 2 t G d elements per row. Position codes of kind "bias" and "scores" compute the
+        square of all cached tokens, of which the last row is used. Dropout is not applied.
         """
         self.enter_step(x_t, state)
         y, state = self._attend_next(x_t, state)
@@ -235,9 +235,10 @@ class SoftmaxAttention(MaxLogits, Mixer):
     def _attend_next(
         self, x_t: Tensor, state: KVCache, added: Tensor | None = None
     ) -> tuple[Tensor, KVCache]:
-        """Return what the heads of the next token read, side by side ``(B, D)``, and the cache with it.
+        """Return the concatenated outputs of the heads at the next token ``(B, D)``, and the updated cache.
 
-        ``added`` to the scores of the cached tokens and the next one, broadcastable to ``(B, H, 1, t + 1)``.
+        ``added`` is added to the scores of the cached tokens and the next one; it must be broadcastable to
+        ``(B, H, 1, t + 1)``.
         """
         q, k, v = self.project(x_t[:, None])
         plain = q
@@ -261,16 +262,16 @@ def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def columns(like: Tensor, first: int, length: int) -> Layout:
-    """Return the layout of ``length`` real tokens in every row, from position ``first`` on."""
+    """Return the layout of ``length`` real tokens per row, whose positions start at ``first``."""
     whole = Layout.full(len(like), length, like.device)
     return Layout(whole.mask, whole.documents, whole.positions + first, padded=False, packed=False)
 
 
 def check_options(name: str, *, window: int | None, softcap: float | None, dropout: float) -> None:
-    """Check the options that all attention blocks have.
+    """Check the options that all attention blocks share.
 
     Raises:
-        ValueError: one is out of its range; ``name`` is whose.
+        ValueError: an option of the block ``name`` is out of range.
     """
     if window is not None and window < 1:
         raise ValueError(f"{name}: window must be 1 or more, or null for none; given {window}")

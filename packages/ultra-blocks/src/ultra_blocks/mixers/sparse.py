@@ -1,4 +1,4 @@
-"""What the sparse softmax blocks share: projections, positions, documents laid out in blocks."""
+"""SparseAttention, the base of the sparse softmax blocks: projections, positions, document blocks."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from ultra_core.plugins.signatures import require
 
 
 class SparseAttention(Mixer):
-    """Softmax attention over some of the pairs, computed where documents begin at multiples of a block.
+    """Softmax attention over some of the pairs, in rows where documents start at multiples of a block.
 
-    A subclass says in ``_align`` how documents are laid out and in ``_attend`` what the heads read.
+    A subclass implements ``_align``, the block size, and ``_attend``, the outputs of the heads.
 
     Raises:
-        ValueError: heads that do not divide, or a position code of a kind that the block cannot apply.
+        ValueError: numbers of heads do not divide, or the position code is of a kind that the block cannot
+            apply.
     """
 
     role: ClassVar[str] = "attention"
@@ -64,7 +65,7 @@ class SparseAttention(Mixer):
         self.positions = self.build_positions(positions, head_dim=self.head_dim, num_heads=num_heads)
 
     def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
-        """Return the heights of q, k and v in ``qkv_proj``."""
+        """Return the heights of the matrices of q, k and v in ``qkv_proj``."""
         return {"qkv_proj.weight": self.heights}
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
@@ -77,15 +78,15 @@ class SparseAttention(Mixer):
         return self.leave(blocks.unpack(self.out_proj(y)), layout)
 
     def _align(self, layout: Layout) -> int:
-        """Return the multiple of places from which documents begin."""
-        raise TypeError(f"{type(self).__name__} does not say how documents are laid out")
+        """Return the block size, at whose multiples documents start."""
+        raise TypeError(f"{type(self).__name__} has no _align; a sparse attention must define it")
 
     def _attend(self, x: Tensor, blocks: DocumentBlocks) -> Tensor:
-        """Return what the heads read, side by side ``(B, L, D)``."""
-        raise TypeError(f"{type(self).__name__} does not say what its heads read")
+        """Return the concatenated outputs of the heads ``(B, L, D)``."""
+        raise TypeError(f"{type(self).__name__} has no _attend; a sparse attention must define it")
 
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return q ``(B, H, L, d)``, k and v ``(B, G, L, d)``, normed as they are scored."""
+        """Return q ``(B, H, L, d)``, k and v ``(B, G, L, d)``, with q and k normalised."""
         q, k, *rest = self._split(x)
         return normed(q, self.q_norm), normed(k, self.k_norm), *rest
 
@@ -95,7 +96,7 @@ class SparseAttention(Mixer):
         return tuple(part.transpose(1, 2) for part in parts.split(self.head_counts, dim=2))
 
     def _rotate(self, q: Tensor, k: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-        """Return q and k turned by their positions, where the position code turns anything."""
+        """Return q and k rotated by their positions, if the position code is a rotation."""
         return self.positions.rotate(q, k, layout) if self.positions.kind == "rotate" else (q, k)
 
     def _no_keys(self, batch: int) -> Tensor:
@@ -105,13 +106,13 @@ class SparseAttention(Mixer):
 
 
 def normed(x: Tensor, norm: nn.Module | None) -> Tensor:
-    """Return ``x`` normed, or as it is where there is no norm."""
+    """Return ``x`` normalised, or ``x`` itself if there is no norm."""
     made: Tensor = x if norm is None else norm(x)
     return made
 
 
 def one_token(like: Tensor, position: int) -> Layout:
-    """Return the layout of one real token in every row of ``like``, at a position."""
+    """Return the layout of one real token at a position in every row of ``like``."""
     whole = Layout.full(len(like), 1, like.device)
     moved = torch.full_like(whole.positions, position)
     return Layout(whole.mask, whole.documents, moved, padded=False, packed=False)

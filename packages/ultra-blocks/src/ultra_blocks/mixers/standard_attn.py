@@ -22,21 +22,21 @@ class StandardAttention(SoftmaxAttention):
         S = Q K^T / sqrt(d) + bias,   A = softmax(S),   Y = [A V over heads] W_O
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H; each is ``d = D / H`` wide.
-        causal: a token sees itself and what comes before.
-        positions: position code; without one an encoder cannot tell the order of its tokens.
-        qk_norm: RMS norm with gain over d of each query and key, before the position code.
-        window: local attention: encoders see ``|p_i - p_j| <= window // 2``, causal blocks ``window`` back.
-        softcap: scores become ``softcap * tanh(S / softcap)``, before masks and biases; computed by tiles, in
-            memory linear in T but slower than fused kernels, which have no cap.
-        dropout: probability that a weight of A is dropped in training.
-        bias: whether the projections have shifts.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H, each of width ``d = D / H``.
+        causal: tokens attend only to themselves and earlier tokens.
+        positions: position code; without one an encoder does not know the order of its tokens.
+        qk_norm: RMS norm with gain of each query and key over d, before the position code.
+        window: local attention to ``|p_i - p_j| <= window // 2``; causal: to ``0 <= p_i - p_j <= window``.
+        softcap: scores become ``softcap * tanh(S / softcap)``, before masks and biases. They are then
+            computed by tiles, in memory linear in T but slower than by fused kernels, which have no cap.
+        dropout: dropout probability of the attention weights A in training.
+        bias: whether the projections have biases.
         linear: factory of the projections.
 
     Shapes:
         x, y ``(B, T, D)``. Parameters: ``qkv_proj.weight`` ``(3D, D)``, ``out_proj.weight`` ``(D, D)``.
-        Decoding state: 2 D numbers a token (with a window, for its last ``window + 1`` tokens).
+        Decoding state: 2 D elements per token (with a window, for the last ``window + 1`` tokens).
 
     Raises:
         ValueError: ``num_heads`` does not divide D, an option is out of range, or the position code is of a
@@ -45,7 +45,7 @@ class StandardAttention(SoftmaxAttention):
     Paper: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762; QK-norm: Henry et al. 2020,
     arXiv:2010.04245; softcap: Gemma Team 2024, arXiv:2408.00118; window: Beltagy et al. 2020,
     arXiv:2004.05150.
-    Differs from the paper: no shifts in the projections and rotary positions by default; QK-norm is an RMS
+    Differs from the paper: by default projections have no biases and positions are rotary; QK-norm is an RMS
     norm with gain and keeps the factor 1/sqrt(d).
     """
 

@@ -1,4 +1,4 @@
-"""Titans: softmax attention beside, over or around a neural memory that learns while it reads."""
+"""Titans: softmax attention combined with a neural memory that learns while it reads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultra_blocks.functional.neural_memory import Memory
+from ultra_blocks.functional.neural_memory import MemoryState
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.base import Traits
@@ -27,17 +27,17 @@ Variant = Literal["mag", "mac", "mal"]
 
 
 class TitanState(NamedTuple):
-    """What a causal block remembers, ``mac`` apart: keys and values of the attention, and the memory."""
+    """Decoding state of the variants ``mag`` and ``mal``: attention cache and neural memory."""
 
     cache: KVCache
-    memory: Memory
+    memory: MemoryState
 
 
 class TitanAttention(SoftmaxAttention):
     """Softmax attention with hyperbolic positions and a neural long-term memory (Titans: MAG, MAC, MAL).
 
-    Per head, with the scores s of the position code over the tokens of the document, and P persistent
-    tokens, learnt, without position and in sight of every query::
+    Per head, with scores s that include the position code, over the tokens of the document, and P learned
+    persistent tokens without position, to which every query attends::
 
         A = softmax([q K_P^T, s(q, k)] / sqrt(d)),      Attn(x) = A [V_P; V]
         S_t = eta_t S_{t-1} - theta_t grad |k_t M - v_t|^2,     M_t = (1 - alpha_t) M_{t-1} + S_t
@@ -45,61 +45,64 @@ class TitanAttention(SoftmaxAttention):
 
     * ``mag``, memory as a gate: ``y = W_O [norm(Attn(x)) * g(x)]``;
     * ``mal``, memory as a layer: ``y = W_O Attn(x + norm(q_t M_t))``;
-    * ``mac``, memory as context: the document is cut into segments of ``memory_chunk`` tokens; a segment
-      asks the memory before it ``h = gain sqrt(d) q_r M' / |M'|``, with ``q_r`` the unit vector along
-      ``silu(W_r x)`` and the Frobenius norm, and attends to [P | h | itself]; the memory then learns from and
-      is read with what attention gave: ``a = norm(Attn([h | x]))``, ``y = W_O [a * g(a)]``.
+    * ``mac``, memory as context: the document is divided into segments of ``memory_chunk`` tokens. A
+      segment retrieves ``h = gain sqrt(d) q_r M' / |M'|`` from the memory before it, where ``q_r`` is the
+      unit vector along ``silu(W_r x)`` and ``|M'|`` the Frobenius norm, and attends to [P | h | itself]. The
+      memory then learns from the output of attention and is queried with it: ``a = norm(Attn([h | x]))``,
+      ``y = W_O [a * g(a)]``.
 
-    The memory has q, k, v and gates of its own, see :class:`~ultra_blocks.mixers.titan.memory.TitanMemory`;
-    inside a chunk gradients are taken at the memory before it. It starts empty at every document. In encoders
-    two memories read from its two ends: for ``mag`` and ``mal`` their sum is what is read; ``mac`` reads the
-    segments in both orders, with the same weights but gates of the memory, attending both ways inside a
-    segment, and ``y`` is made of the mean. Without the memory (``memory: false``) it is ``y = W_O Attn(x)``.
+    The memory has separate q, k, v and gates, see :class:`~ultra_blocks.mixers.titan.memory.TitanMemory`;
+    inside a chunk, gradients are taken at the memory before it. It is empty at the start of every document.
+    In encoders, two memories process the document from its two ends. ``mag`` and ``mal`` use the sum of their
+    outputs. ``mac`` processes the segments in both orders, with the same weights except for the gates of the
+    memory and with bidirectional attention inside a segment, and uses the mean. Without the memory
+    (``memory: false``), the block is ``y = W_O Attn(x)``.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H; each is ``d = D / H`` wide.
-        causal: a token sees itself and what comes before; then ``init_state`` and ``step`` decode.
-        positions: position code of the attention; the memory has none but its order of reading.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H, each of width ``d = D / H``.
+        causal: tokens attend only to themselves and earlier tokens; then ``init_state`` and ``step`` decode.
+        positions: position code of the attention; the memory depends on the order of tokens only.
         memory: whether there is a memory.
-        variant: where it stands.
-        memory_depth: layers of M, 1: a matrix, or 2: ``M(x) = x + o / |o|``, ``o = silu(x W_1) W_2``, see
-            :class:`~ultra_blocks.mixers.titan.deep_memory.DeepMemory`; then ``M(q)`` stands for ``q M`` above, and
-            ``h = gain sqrt(d) M'(q_r)``.
-        memory_chunk: tokens whose gradients are taken at one memory, counted in the document; for ``mac`` the
-            segment. Not a matter of speed alone: shorter ones are another, more exact descent with more
-            products in a row.
-        persistent_tokens: P; None: 4 with a memory, else 0. With some the scores are kept in memory.
-        qk_norm: RMS norm with gain over d of each query and key of the attention, before the position code.
-        window: local attention: encoders see ``|p_i - p_j| <= window // 2``, causal blocks ``window`` back.
-        softcap: scores of the attention, those of persistent and of retrieved tokens among them, become
+        variant: use of the memory, as above.
+        memory_depth: number of layers of M: 1, a matrix, or 2, ``M(x) = x + o / |o|`` with
+            ``o = silu(x W_1) W_2``, see :class:`~ultra_blocks.mixers.titan.deep_memory.DeepMemory`. ``M(q)``
+            then replaces ``q M`` above, and ``h = gain sqrt(d) M'(q_r)``.
+        memory_chunk: tokens whose gradients are taken at the same memory, counted in the document; for
+            ``mac`` the segment. It changes the model: shorter chunks follow the gradient more exactly but
+            need more sequential products.
+        persistent_tokens: number of persistent tokens P; None: 4 with a memory, else 0. With P > 0 all scores
+            are in memory.
+        qk_norm: RMS norm with gain of each query and key of the attention over d, before the position code.
+        window: local attention to ``|p_i - p_j| <= window // 2``; causal: to ``0 <= p_i - p_j <= window``.
+        softcap: scores of the attention, including those of persistent and retrieved tokens, become
             ``softcap * tanh(S / softcap)``, before masks and biases.
-        dropout: probability that a weight of A is dropped in training.
-        bias: whether the projections of the attention have shifts.
+        dropout: dropout probability of the attention weights A in training.
+        bias: whether the projections of the attention have biases.
         linear: factory of the projections, except those of gates.
 
     Shapes:
-        x, y ``(B, T, D)``. Decoding state: 3 H d^2 numbers of the memory (12 H d^2 with two layers),
-        and 2 D a token (``mac``: 4 D a
-        token of the segment). Time: a loop over chunks; for ``mac`` with the attention inside, and linear.
+        x, y ``(B, T, D)``. Decoding state: 3 H d^2 elements of the memory (12 H d^2 with two layers), and
+        2 D per token (``mac``: 4 D per token of the segment). Chunks are processed in a loop, which for
+        ``mac`` includes the attention; the time of ``mac`` is linear in T.
 
     Raises:
-        ValueError: ``num_heads`` does not divide D, an option is out of range, another variant than ``mag``
-            without a memory, a window for ``mac``, or the position code is of a kind that attention cannot
+        ValueError: ``num_heads`` does not divide D, an option is out of range, ``variant`` is not ``mag``
+            without a memory, ``mac`` has a window, or the position code is of a kind that attention cannot
             apply.
 
     Papers: Behrouz, Zhong, Mirrokni 2025, "Titans: Learning to Memorize at Test Time", arXiv:2501.00663;
     positions: Dai et al. 2025, "HoPE", arXiv:2509.05218.
-    Differs from the paper: a matrix starts from 0; of two layers forgetting returns to learnt first weights,
-    since at 0 there is nothing to descend; no short convolution; the memory sees no persistent tokens; the
-    inner step is theta (1 - eta) / C, on the mean loss of a chunk of C tokens,
-    since the paper's plain sum of steps diverges where keys are alike; norms by head, sigmoid as gate;
-    attention over the whole document unless ``window``; bidirectional unless ``causal``. ``mal`` adds what is
-    read to the tokens, where the paper hands on it alone: an empty memory would hide the token. In ``mac``
-    retrieved tokens are scaled by the length of the memory, which keeps errors from growing from segment to
-    segment, and have no position; there are none while the memory is empty (in the first segment), and the
-    memory is read with ``silu(W_q a)`` where the paper writes ``M(a)``; the paper's is causal over
-    segments, its form for encoders is ours.
+    Differs from the paper: a matrix memory starts at 0, and forgetting returns a memory of two layers to
+    learned initial weights, since an MLP at 0 has no gradient; there is no short convolution; the memory does
+    not process persistent tokens; the inner step is theta (1 - eta) / C, on the mean loss of a chunk of C
+    tokens, since the plain sum of the paper diverges for similar keys; norms are per head and the gate is a
+    sigmoid; attention covers the whole document unless ``window``; bidirectional unless ``causal``. ``mal``
+    adds the output of the memory to the tokens, where the paper passes it on alone, so that an empty memory
+    does not hide the token. In ``mac``, retrieved tokens are scaled by the norm of the memory, which keeps
+    errors from growing from segment to segment, and have no position; there are none while the memory is
+    empty (in the first segment); the memory is queried with ``silu(W_q a)`` where the paper writes ``M(a)``;
+    the paper's form is causal over segments, the form for encoders is added.
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"titan": Alias()}
@@ -180,7 +183,7 @@ class TitanAttention(SoftmaxAttention):
 
     @torch.no_grad()
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
-        """Draw new weights: projections N(0, std^2), persistent tokens N(0, 1) as normed tokens are."""
+        """Initialise the weights: projections N(0, std^2), persistent tokens N(0, 1)."""
         super().reset_parameters(std=std, residual_scale=residual_scale)
         if (persistent := getattr(self, "persistent", None)) is not None:
             persistent.normal_()
@@ -190,24 +193,24 @@ class TitanAttention(SoftmaxAttention):
             gain.fill_(1.0)
 
     def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
-        """Return the heights of q, k and v in both projections."""
+        """Return the heights of the matrices of q, k and v in both projections."""
         own = super().row_blocks()
         return own if self.memory is None else {**own, "memory.qkv_proj.weight": self.memory.heights}
 
     def logit_rows(self) -> tuple[LogitRows, ...]:
-        """Return the rows of plain attention; nothing with a memory or persistent tokens.
+        """Return the rows of queries and keys; none with a memory or persistent tokens.
 
-        Their logits are not recorded. A block without both is attention with a position code.
+        Logits of these are not recorded. A block without both is attention with a position code.
         """
         return super().logit_rows() if self.memory is None and self.persistent is None else ()
 
     def parameter_info(self) -> dict[str, ParamInfo]:
-        """Describe the parameters: gates and persistent tokens are not decayed."""
+        """Describe the parameters; gates and persistent tokens have no weight decay."""
         info = super().parameter_info()
         for name in info:
             if name.startswith("memory.gate_proj."):
                 info[name] = ParamInfo(role=self.role, kind="gate", decay=False)
-            elif name in ("memory.first", "memory.second"):  # a matrix a head
+            elif name in ("memory.first", "memory.second"):  # one matrix per head
                 info[name] = ParamInfo(role=self.role, kind="expert", expert_dim=0)
         if self.persistent is not None:
             info["persistent"] = ParamInfo(role=self.role, kind="embedding", decay=False)
@@ -230,10 +233,10 @@ class TitanAttention(SoftmaxAttention):
         return self.leave(self.out_proj(y), layout)
 
     def init_state(self, batch: int) -> Any:
-        """Return the state of ``batch`` rows.
+        """Return the initial state of ``batch`` rows.
 
-        A :class:`TitanState`, for ``mac`` a :class:`~ultra_blocks.mixers.titan.context.ContextState`, without
-        a memory a KVCache.
+        It is a :class:`TitanState`, for ``mac`` a :class:`~ultra_blocks.mixers.titan.context.ContextState`,
+        and without a memory a KVCache.
 
         Raises:
             ValueError: the block is not causal.
@@ -246,7 +249,7 @@ class TitanAttention(SoftmaxAttention):
         return TitanState(cache, self.memory.init_state(batch))
 
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Return the output ``(B, D)`` of the next token of every row, and the state with it."""
+        """Return the output ``(B, D)`` at the next token of every row, and the updated state."""
         if self.memory is None:
             return super().step(x_t, state)
         self.enter_step(x_t, state)
@@ -262,11 +265,11 @@ class TitanAttention(SoftmaxAttention):
         return self.out_proj(y), TitanState(cache, memory)
 
     def _added(self, x: Tensor, read: Tensor) -> Tensor:
-        """``x + norm(read)``: x ``(..., D)``, read ``(..., H, d)``."""
+        """Return ``x + norm(read)``: x ``(..., D)``, read ``(..., H, d)``."""
         return x + self.memory_norm(read).flatten(-2).to(x.dtype)
 
     def gate(self, heads: Tensor, read: Tensor) -> Tensor:
-        """``heads sigmoid(norm(read))``, both ``(..., H, d)``, as ``(..., D)``."""
+        """Return ``heads sigmoid(norm(read))``, both ``(..., H, d)``, as ``(..., D)``."""
         gate = self.memory_norm(read).sigmoid()
         return (heads * gate.to(heads.dtype)).flatten(-2)
 
@@ -283,7 +286,7 @@ class TitanAttention(SoftmaxAttention):
         bias: Tensor | None,
         dropout: float = 0.0,
     ) -> Tensor:
-        """Put the persistent tokens before the keys and values; their scores know no position."""
+        """Prepend the persistent tokens to keys and values; their scores depend on no position."""
         if self.persistent is not None:
             _, keys, values = self.project(self.persistent[None])
             added = len(self.persistent)

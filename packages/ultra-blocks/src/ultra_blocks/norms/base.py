@@ -1,4 +1,4 @@
-"""What the norms share: where a norm stands, and what its parameters are."""
+"""Norm, the base of the norms: the place of a norm in the model and the roles of its parameters."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from torch import Tensor, nn
 from ultra_core.contracts import ParamInfo
 
 Place = Literal["mixer", "ffn", "final", "embedding", "head"]
-"""Where a norm stands: before a mixer or an FFN, after the last layer or the embeddings, in the head."""
+"""Place of a norm: before a mixer or an FFN, after the last layer or the embeddings, or in the head."""
 
 PLACES: tuple[str, ...] = get_args(Place)
 
 
 class Norm(nn.Module):
-    """Base of the norms: where one stands, and what its parameters are to an optimizer.
+    """Base of the norms: the place in the model, and the description of parameters for optimizers.
 
     Raises:
-        ValueError: the width is below 1 or the place is none of :data:`PLACES`.
+        ValueError: the width is below 1, or the place is not in :data:`PLACES`.
     """
 
     def __init__(self, hidden_size: int, *, place: Place = "mixer") -> None:
         super().__init__()
         if hidden_size < 1:
-            raise ValueError(f"{type(self).__name__}: hidden_size must be 1 or more, given {hidden_size}")
+            raise ValueError(f"{type(self).__name__}: hidden_size must be 1 or more; given {hidden_size}")
         if place not in PLACES:
-            raise ValueError(f"{type(self).__name__}: place must be one of {PLACES}, given {place!r}")
+            raise ValueError(f"{type(self).__name__}: place must be one of {PLACES}; given {place!r}")
         self.hidden_size = hidden_size
         self.place = place
 
     def parameter_info(self) -> dict[str, ParamInfo]:
-        """Describe the gain (decayed only where ``wd_norms`` is set) and the rest (never decayed)."""
+        """Describe the gain (weight decay only if ``wd_norms`` is set) and the rest (no weight decay)."""
         return {
             name: ParamInfo(role="norms", kind="vector", decay=name == "weight")
             for name, _ in self.named_parameters(recurse=False)
@@ -43,5 +43,5 @@ class Norm(nn.Module):
 
 
 def like(parameter: Tensor, x: Tensor) -> Tensor:
-    """Return the parameter in the dtype of the activations, which mixed kernels want; usually itself."""
+    """Return the parameter in the dtype of the activations, as fused kernels require."""
     return parameter if parameter.dtype is x.dtype else parameter.to(x.dtype)

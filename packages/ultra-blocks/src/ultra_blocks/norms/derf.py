@@ -1,4 +1,4 @@
-"""Derf: a shifted error function in place of a norm."""
+"""Derf: a shifted error function instead of a norm."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from ultra_core.plugins.signatures import require
 
 
 class Derf(Norm):
-    """Shifted error function in place of a norm: every element squashed with one learnt slope.
+    """Shifted error function instead of a norm, applied to every element with one learned slope.
 
-    ``y = weight * erf(alpha * x + shift) + bias`` with learnt scalars ``alpha`` and ``shift``. No
-    statistics are taken, so that the output depends on the scale of ``x``; the erf is at least fp32.
+    ``y = weight * erf(alpha * x + shift) + bias`` with learned scalars ``alpha`` and ``shift``. No statistics
+    are computed, so that the output depends on the scale of ``x``. The erf is computed in at least fp32.
 
     Args:
         hidden_size: width D.
-        place: where the norm stands; sets where ``alpha`` starts.
-        alpha_init: where ``alpha`` starts, one number for all places or one for each of some of ``mixer``,
-            ``ffn``, ``final``, ``embedding``, ``head``. None, and places left out: 0.5, and
+        place: place of the norm in the model, on which the initial ``alpha`` depends.
+        alpha_init: initial ``alpha``: one number for all places, or a mapping from some of ``mixer``,
+            ``ffn``, ``final``, ``embedding`` and ``head`` to numbers. None, or a missing place: 0.5, and
             ``0.5 * sqrt(D)`` after the embeddings.
-        shift_init: where ``shift`` starts.
+        shift_init: initial ``shift``.
 
     Shapes:
         x, y: ``(..., D)``; alpha and shift are ``(1,)``.
 
     Paper: Chen et al. 2025, "Stronger Normalization-Free Transformers", arXiv:2512.10938.
-    Differs from the paper: ``alpha`` starts higher after the embeddings, for the reason given at
+    Differs from the paper: the initial ``alpha`` is larger after the embeddings, see
     :func:`~ultra_blocks.norms.dynamic_tanh.initial_alpha`.
     """
 
@@ -51,14 +51,14 @@ class Derf(Norm):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Set gain 1, shift of the output 0, slope ``alpha_init``, shift of the input ``shift_init``."""
+        """Set the gain to 1, the bias to 0, the slope to ``alpha_init`` and the shift to ``shift_init``."""
         nn.init.ones_(self.weight)
         nn.init.zeros_(self.bias)
         nn.init.constant_(self.alpha, self.alpha_init)
         nn.init.constant_(self.shift, self.shift_init)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Squash every element."""
+        """Apply the error function to every element."""
         wide = torch.promote_types(x.dtype, torch.float32)
         inner = torch.addcmul(self.shift.to(wide), self.alpha.to(wide), x.to(wide))
         return torch.addcmul(like(self.bias, x), like(self.weight, x), torch.erf(inner).to(x.dtype))

@@ -1,4 +1,4 @@
-"""Dynamic tanh: a bounded element-wise map in place of a norm."""
+"""Dynamic tanh: a bounded element-wise map instead of a norm."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ultra_core.plugins.signatures import require
 
 Slope = Annotated[float, Range(gt=0)]
 Slopes = Slope | dict[Place, Slope] | None
-"""Where slopes start: one for all places, or one for each of some places."""
+"""Initial slopes: one for all places, or one for each of some places."""
 
 
 def initial_alpha(place: Place, hidden_size: int, given: Slopes = None) -> float:
-    """Return the slope to start from: that ``given``, else 0.5, and ``0.5 * sqrt(D)`` after the embeddings.
+    """Return the initial slope: ``given``, or else 0.5, and ``0.5 * sqrt(D)`` after the embeddings.
 
-    Embeddings start near 0.02, where a tanh of slope 0.5 would hand on next to nothing; DyT's recipe for
-    language models multiplies them by a learnt scalar that starts at ``sqrt(D)``, folded into the slope here.
+    Embeddings start near 0.02, where a tanh of slope 0.5 would pass almost nothing. DyT's recipe for language
+    models multiplies them by a learned scalar that starts at ``sqrt(D)``, which is part of the slope here.
     """
     chosen = given.get(place) if isinstance(given, dict) else given
     if chosen is not None:
@@ -30,25 +30,24 @@ def initial_alpha(place: Place, hidden_size: int, given: Slopes = None) -> float
 
 
 class DynamicTanh(Norm):
-    """Dynamic tanh in place of a norm: every element squashed with one learnt slope.
+    """Dynamic tanh instead of a norm, applied to every element with one learned slope.
 
     ``y = weight * tanh(alpha * x) + bias`` with one scalar ``alpha`` for the whole layer. No statistics are
-    taken, so that the output depends on the scale of ``x``; the tanh is at least fp32.
+    computed, so that the output depends on the scale of ``x``. The tanh is computed in at least fp32.
 
     Args:
         hidden_size: width D.
-        place: where the norm stands; sets where ``alpha`` starts.
-        alpha_init: where ``alpha`` starts, one number for all places or one for each of some of ``mixer``,
-            ``ffn``, ``final``, ``embedding``, ``head``. None, and places left out: 0.5 before mixers and
-            FFNs, at the end and in the head; ``0.5 * sqrt(D)`` after the embeddings. Wide, deep models want
-            less before the FFN and at the end: at a width of 4096 the authors take
-            ``{mixer: 0.8, ffn: 0.2, final: 0.2}``.
+        place: place of the norm in the model, on which the initial ``alpha`` depends.
+        alpha_init: initial ``alpha``: one number for all places, or a mapping from some of ``mixer``,
+            ``ffn``, ``final``, ``embedding`` and ``head`` to numbers. None, or a missing place: 0.5, and
+            ``0.5 * sqrt(D)`` after the embeddings. Wide and deep models need smaller values before the FFN
+            and at the end: for a width of 4096 the authors use ``{mixer: 0.8, ffn: 0.2, final: 0.2}``.
 
     Shapes:
         x, y: ``(..., D)``; alpha is ``(1,)``.
 
     Paper: Zhu, Chen, He, LeCun, Liu 2025, "Transformers without Normalization", arXiv:2503.10622.
-    Differs from the paper: the scalar after the embeddings is part of ``alpha`` there.
+    Differs from the paper: the scalar after the embeddings is part of their ``alpha``.
     """
 
     def __init__(
@@ -67,13 +66,13 @@ class DynamicTanh(Norm):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Set the gain to 1, the shift to 0 and the slope to ``alpha_init``."""
+        """Set the gain to 1, the bias to 0 and the slope to ``alpha_init``."""
         nn.init.ones_(self.weight)
         nn.init.zeros_(self.bias)
         nn.init.constant_(self.alpha, self.alpha_init)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Squash every element."""
+        """Apply the tanh to every element."""
         wide = torch.promote_types(x.dtype, torch.float32)
         squashed = torch.tanh(self.alpha.to(wide) * x.to(wide)).to(x.dtype)
         return torch.addcmul(like(self.bias, x), like(self.weight, x), squashed)

@@ -14,16 +14,16 @@ from ultra_core.plugins.signatures import require
 
 
 class LayerNorm(Norm):
-    """Layer normalisation: zero mean and unit variance over the width, then gain and shift.
+    """Layer normalisation: zero mean and unit variance over the width, then gain and bias.
 
     ``y = weight * (x - mean) / sqrt(var + eps) + bias`` over the last dimension, ``var`` biased. Statistics
-    are at least fp32 whatever the dtype of ``x``.
+    are computed in at least fp32.
 
     Args:
         hidden_size: width D.
-        place: where the norm stands; this norm is the same everywhere.
-        eps: added to the variance (BERT has 1e-12).
-        bias: whether there is a shift.
+        place: place of the norm in the model, which has no effect on this norm.
+        eps: added to the variance (1e-12 in BERT).
+        bias: whether there is a bias.
 
     Shapes:
         x, y: ``(..., D)``.
@@ -48,7 +48,7 @@ class LayerNorm(Norm):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Set the gain to 1 and the shift to 0."""
+        """Set the gain to 1 and the bias to 0."""
         nn.init.ones_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)

@@ -16,12 +16,12 @@ from ultra_core.plugins.signatures import require
 class RMSNorm(Norm):
     """Root-mean-square normalisation: unit mean square over the width, then a gain.
 
-    ``y = weight * x / sqrt(mean(x**2) + eps)`` over the last dimension. The mean is at least fp32 whatever
-    the dtype of ``x``. There is no shift.
+    ``y = weight * x / sqrt(mean(x**2) + eps)`` over the last dimension. The mean is computed in at
+    least fp32. There is no bias.
 
     Args:
         hidden_size: width D.
-        place: where the norm stands; this norm is the same everywhere.
+        place: place of the norm in the model, which has no effect on this norm.
         eps: added to the mean square.
 
     Shapes:

@@ -1,4 +1,4 @@
-"""Position codes, and how a block builds the one that a preset names."""
+"""Position codes, and the function with which a block builds one from a spec."""
 
 from ultra_blocks.positions.base import Kind, PositionCode, PositionSpec, build, real_positions
 

@@ -1,4 +1,4 @@
-"""Attention with linear biases."""
+"""Attention with linear biases (ALiBi)."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ultra_core.plugins.signatures import require
 
 
 class ALiBi(PositionCode):
-    """Adds ``-s_h |p_i - p_j|`` to the scores: the farther, the weaker, at a rate of its own for each head.
+    """Linear bias ``-s_h |p_i - p_j|`` of the scores, with a slope per head.
 
-    For H a power of two the slopes are the geometric sequence ``s_h = 2**(-8h/H)``, h = 1..H; otherwise those
-    of the power of two below, then every other one of the power of two above. Positions are those of the
-    documents, not column numbers, so that padding changes nothing.
+    If H is a power of two, the slopes are the geometric sequence ``s_h = 2**(-8h/H)``, h = 1..H. Otherwise
+    they are those of the next lower power of two, followed by every other one of the next higher. Positions
+    are those in the documents, not columns, so that padding has no effect.
 
     Args:
-        num_heads: query heads H.
+        num_heads: number of query heads H.
 
     Shapes:
-        bias ``(B, H, T, T)``, or ``(1, H, T, T)`` where one serves all rows.
+        bias ``(B, H, T, T)``, or ``(1, H, T, T)`` if all rows are equal.
 
     Raises:
         ValueError: ``num_heads`` is below 1.
 
     Paper: Press, Smith, Lewis 2021, "Train Short, Test Long", arXiv:2108.12409.
-    Differs from the paper: the same symmetric distance also in encoders, which look both ways.
+    Differs from the paper: encoders use the same distance in both directions.
     """
 
     kind = "bias"
@@ -38,12 +38,12 @@ class ALiBi(PositionCode):
     def __init__(self, num_heads: int) -> None:
         super().__init__()
         if num_heads < 1:
-            raise ValueError(f"ALiBi: num_heads must be 1 or more, given {num_heads}")
+            raise ValueError(f"ALiBi: num_heads must be 1 or more; given {num_heads}")
         require(ALiBi, num_heads=num_heads)
         self.num_heads = num_heads
 
     def bias(self, layout: Layout, dtype: torch.dtype) -> Tensor:
-        """Return the bias; kept in ``layout.memo`` for the layers to share."""
+        """Return the bias, shared by all layers through ``layout.memo``."""
         return layout.remember(("alibi", self.num_heads, dtype), lambda: self._bias(layout, dtype))
 
     def _bias(self, layout: Layout, dtype: torch.dtype) -> Tensor:
@@ -59,7 +59,7 @@ class ALiBi(PositionCode):
 
 
 def slopes_of(num_heads: int) -> list[float]:
-    """Return the slope of each head, as the authors' code has them."""
+    """Return the slope of each head, as in the authors' code."""
     below = 2 ** math.floor(math.log2(num_heads))
     slopes = [2.0 ** (-8 * h / below) for h in range(1, below + 1)]
     between = [2.0 ** (-4 * h / below) for h in range(1, 2 * below + 1, 2)]

@@ -1,4 +1,4 @@
-"""PositionCode: the base of position codes, and ``build``: from a preset's spec to a module."""
+"""PositionCode, the base of position codes, and ``build``, which makes one from a spec."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ultra_core.plugins.signatures import bind
 Kind = Literal["rotate", "bias", "scores", "embed", "none"]
 
 PositionSpec = str | Mapping[str, Mapping[str, Any]] | Callable[..., Any]
-"""``"rope"``, ``{"rope": {"base": 1e5}}``, or a class or factory that is called with what it names."""
+"""``"rope"``, ``{"rope": {"base": 1e5}}``, or a class or factory."""
 
 
 class PositionCode(nn.Module):
-    """A position code; ``kind`` says which one of the methods it has and when it is called.
+    """Base of position codes; ``kind`` determines which method a code has and who calls it.
 
     ===========  ==================================  =========================================================
     kind         method                              called by
@@ -31,28 +31,28 @@ class PositionCode(nn.Module):
     "none"       nothing                             nobody
     ===========  ==================================  =========================================================
 
-    Positions are whole numbers and angles at least fp32, whatever the activations are. Tables are computed
-    from Python numbers in forward: a buffer that is not saved would be garbage after a model is loaded over
-    the meta device.
+    Positions are integers and angles at least fp32, whatever the dtype of activations. Tables are computed
+    from Python numbers in ``forward``: a buffer that is not saved would be uninitialised after a model is
+    loaded through the meta device.
 
     Attributes:
         relative: scores depend on differences of positions only.
-        symmetric: scores stay when all positions change their sign.
+        symmetric: scores are invariant to negating all positions.
     """
 
     kind: ClassVar[Kind] = "none"
     relative: ClassVar[bool] = True
     symmetric: ClassVar[bool] = False
 
-    def __init__(self) -> None:  # without the open signature of nn.Module, which hides a code's options
+    def __init__(self) -> None:  # the signature of nn.Module would hide that a code has no options
         super().__init__()
 
     def rotate(self, q: Tensor, k: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-        """Return q and k ``(B, H, T, d)`` turned by their positions; k may have fewer heads."""
+        """Return q and k ``(B, H, T, d)`` rotated by their positions; k may have fewer heads."""
         raise self._wrong("rotate")
 
     def bias(self, layout: Layout, dtype: torch.dtype) -> Tensor:
-        """Return what is added to the scores, ``(B or 1, H, T, T)``."""
+        """Return the bias that is added to the scores, ``(B or 1, H, T, T)``."""
         raise self._wrong("bias")
 
     def scores(self, q: Tensor, k: Tensor, layout: Layout) -> Tensor:
@@ -60,7 +60,7 @@ class PositionCode(nn.Module):
         raise self._wrong("scores")
 
     def embed(self, layout: Layout) -> Tensor:
-        """Return what is added to the embeddings, ``(B, T, D)``."""
+        """Return the vectors that are added to the embeddings, ``(B, T, D)``."""
         raise self._wrong("embed")
 
     def _wrong(self, method: str) -> ValueError:
@@ -76,19 +76,19 @@ def build(
     causal: bool = False,
     model: Mapping[str, Any] | None = None,
 ) -> PositionCode:
-    """Build the position code that a spec names; each gets those arguments that its constructor names.
+    """Build the position code of a spec, with those of the arguments that its constructor accepts.
 
     Args:
         spec: a registered name, ``{name: options}``, or a class or factory.
         head_dim: width of a head, d.
         num_heads: query heads, H.
-        hidden_size: width of the stream, D.
+        hidden_size: width D of the residual stream.
         causal: whether the block is causal.
         model: fields of the model config, for parameters annotated ``FromModel(field)``.
 
     Raises:
-        ValueError: the spec is none of these, or its options set what the model gives.
-        PluginError: the name is unknown, or an option is not one of the code's.
+        ValueError: the spec is none of these, or an option is supplied by the model.
+        PluginError: the name or an option is unknown.
     """
     options: Mapping[str, Any] = {}
     if isinstance(spec, Mapping):
@@ -111,9 +111,9 @@ def build(
 
 
 def real_positions(layout: Layout) -> Tensor:
-    """Return the positions as ``(B, T)``, or as ``(1, T)`` where one row serves all.
+    """Return the positions as ``(B, T)``, or as ``(1, T)`` if all rows are equal.
 
-    Right at real tokens only; padding may hold any position.
+    Positions at padding are arbitrary.
     """
     if layout.indexed:
         return torch.arange(layout.mask.shape[1], device=layout.mask.device)[None]

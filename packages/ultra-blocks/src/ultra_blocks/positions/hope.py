@@ -47,7 +47,8 @@ class HoPE(PositionCode):
             vanishes after a few positions.
 
     Shapes:
-        q, k ``(B, H, T, d)`` -> scores ``(B, H, T, T)``. Positions may be padded, packed, in any order and with gaps.
+        q, k ``(B, H, T, d)`` -> scores ``(B, H, T, T)``. Positions may be padded, packed, in any order and
+        with gaps.
 
     Raises:
         ValueError: ``head_dim`` is odd, or an option is out of its range.
@@ -74,7 +75,7 @@ class HoPE(PositionCode):
         if head_dim < 2 or head_dim % 2:
             raise ValueError(f"HoPE: heads must have an even width to form pairs; given head_dim={head_dim}")
         if not 1 < base < inf:
-            raise ValueError(f"HoPE: base must be above 1 and finite, given {base}")
+            raise ValueError(f"HoPE: base must be above 1 and finite; given {base}")
         if not (0 <= damping < inf and 0 <= margin < inf):
             raise ValueError(
                 f"HoPE: damping and margin must be 0 or more and finite, or scores would grow with distance; "
@@ -163,8 +164,8 @@ def decay_factors(clock: Tensor, rates: Tensor) -> list[Tensor]:
     """Return the factors by which :func:`decayed_scores` multiplies q and k, from the smallest blocks up.
 
     A row is halved until blocks have ``SMALLEST_BLOCK`` tokens. On the way up, two halves meet at the first
-    token m of the right one, and a pair across it decays by ``exp(-r (c_i - c_m)) exp(-r (c_m - c_j))``: no exponent
-    is positive, whatever the rate and the distance.
+    token m of the right one, and a pair across it decays by ``exp(-r (c_i - c_m)) exp(-r (c_m - c_j))``: no
+    exponent is positive, whatever the rate and the distance.
 
     Args:
         clock: ``(B or 1, T)`` int64, not decreasing along a row.

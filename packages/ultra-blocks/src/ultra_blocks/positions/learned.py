@@ -14,19 +14,19 @@ from ultra_core.plugins.signatures import require
 
 
 class Learned(PositionCode):
-    """A vector for each position, added to the token embeddings: ``x_i + P[p_i]``.
+    """Learned vectors of absolute positions, added to the token embeddings: ``x_i + P[p_i]``.
 
-    Positions start from 0 in every document, whatever padding stands before it.
+    Positions start at 0 in every document, whatever padding precedes it.
 
     Args:
-        hidden_size: width D of the stream.
-        max_positions: rows of the table; a longer document is an error.
+        hidden_size: width D of the residual stream.
+        max_positions: number of rows of the table; a longer document is an error.
 
     Shapes:
-        embed: ``(B, T, D)``; what it holds at padding is of no use.
+        embed: ``(B, T, D)``; values at padding are meaningless.
 
     Raises:
-        ValueError: ``max_positions`` is below 1; in forward, a position beyond the table.
+        ValueError: ``max_positions`` is below 1, or in ``forward``, a position is beyond the table.
 
     Paper: Devlin et al. 2018, "BERT", arXiv:1810.04805; Gehring et al. 2017, arXiv:1705.03122.
     Differs from the paper: nothing.
@@ -43,14 +43,14 @@ class Learned(PositionCode):
     ) -> None:
         super().__init__()
         if max_positions < 1:
-            raise ValueError(f"Learned: max_positions must be 1 or more, given {max_positions}")
+            raise ValueError(f"Learned: max_positions must be 1 or more; given {max_positions}")
         require(Learned, max_positions=max_positions)
         self.max_positions = max_positions
         self.table = nn.Embedding(max_positions, hidden_size)
         self.reset_parameters()
 
     def reset_parameters(self, *, std: float = 0.02) -> None:
-        """Draw the table from N(0, std^2)."""
+        """Initialise the table from N(0, std^2)."""
         nn.init.normal_(self.table.weight, 0.0, std)
 
     def parameter_info(self) -> dict[str, ParamInfo]:
@@ -64,12 +64,12 @@ class Learned(PositionCode):
 
     def _check(self, layout: Layout) -> None:
         if layout.mask.shape[1] <= self.max_positions and layout.indexed:
-            return  # nothing to look for, and no synchronisation
+            return  # short enough in any case, so that no synchronisation is needed
         if torch.compiler.is_compiling():
-            return  # a graph cannot look at values; the lookup itself reports an index beyond the table
+            return  # a graph cannot read values; the lookup itself reports an index beyond the table
         longest = int(layout.remember("longest", layout.positions.max)) + 1
         if longest > self.max_positions:
             raise ValueError(
                 f"Learned: a document has {longest} positions but the table has {self.max_positions}; "
-                "cut documents to that length, or raise max_positions (a trained table cannot grow)"
+                "truncate documents to that length, or raise max_positions (a trained table cannot grow)"
             )

@@ -1,4 +1,4 @@
-"""No position code."""
+"""No position code (NoPE)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ultra_core.plugins.aliases import Alias
 
 
 class NoPE(PositionCode):
-    """Does nothing: ``score(i, j) = <q_i, k_j>``.
+    """No position code: ``score(i, j) = <q_i, k_j>``.
 
-    A causal model still learns where it is from what it can see. An encoder of softmax attention alone does
-    not: without a position code its output for a bag of tokens is the same in any order. Give it other
-    layers that know the order.
+    A causal model still learns positions from the causal mask. An encoder of softmax attention alone does
+    not: without a position code it is equivariant to permutations of its tokens. Combine it with layers that
+    encode order.
 
     Paper: Kazemnejad et al. 2023, "The Impact of Positional Encoding on Length Generalization in
     Transformers", arXiv:2305.19466.

@@ -24,7 +24,7 @@ def attention(
     """Return ``y_i = sum_j a_ij v_j``, zeros where ``documents`` is -1.
 
     ``a_i`` is the softmax of the scores, or without ``normalised`` the sigmoid of each score less
-    ``log n_i``, n_i being the number of keys that token i sees.
+    ``log n_i``, where n_i is the number of keys that token i attends to.
 
     Shapes:
         q ``(B, H, T, d)``, k ``(B, G, T, d)``, v ``(B, G, T, e)``, documents and positions ``(B, T)``, bias
@@ -51,7 +51,7 @@ def max_logits(
     causal: bool = False,
     window: int | None = None,
 ) -> Tensor:
-    """Return the largest of ``logits`` ``(B, H, T, T)`` of every head ``(H,)`` over the pairs that attend."""
+    """Return the maximum of ``logits`` ``(B, H, T, T)`` per head ``(H,)``, over pairs that attend."""
     batch, heads, length, _ = logits.shape
     best = [-math.inf] * heads
     for b in range(batch):
@@ -62,7 +62,7 @@ def max_logits(
 
 
 def seen_by(i: int, documents: Tensor, positions: Tensor, window: int | None, causal: bool) -> list[int]:
-    """Return the keys that token i of a row sees; documents and positions are ``(T,)``."""
+    """Return the keys that token i of a row attends to; documents and positions are ``(T,)``."""
     return [
         j
         for j in range(len(documents))
@@ -74,12 +74,12 @@ def seen_by(i: int, documents: Tensor, positions: Tensor, window: int | None, ca
 
 
 def capped(score: Tensor, softcap: float | None) -> Tensor:
-    """Return ``softcap tanh(score / softcap)``, or the score where there is no cap."""
+    """Return ``softcap tanh(score / softcap)``, or the score if there is no cap."""
     return score if softcap is None else softcap * torch.tanh(score / softcap)
 
 
 def near(distance: int, window: int | None, causal: bool) -> bool:
-    """Whether a key ``distance`` positions back lies inside the window."""
+    """Whether a key ``distance`` positions back is inside the window."""
     return window is None or (distance <= window if causal else abs(distance) <= window // 2)
 
 

@@ -1,4 +1,4 @@
-"""BigBird attention: the set of blocks that each block sees, and then one query at a time."""
+"""BigBird attention: the set of blocks that each block attends to, and then one query at a time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ultra_blocks.reference.longformer_attn import ranks, read
 
 
 def mixed(x: int) -> int:
-    """Return a hash of a whole number below 2**32."""
+    """Return a hash of an integer below 2**32."""
     for _ in range(2):
         x = ((x >> 16) ^ x) * 0x45D9F3B % 2**32
     return (x >> 16) ^ x
 
 
 def drawn_blocks(block: int, count: int, seed: int, head: int, number: int, *, causal: bool) -> set[int]:
-    """Return the random links of a block: ``number`` of those that it does not see anyway."""
+    """Return ``number`` random links of a block to blocks that it does not attend to anyway."""
     if causal:
         free = list(range(1, block - 1))
     else:
@@ -33,7 +33,7 @@ def drawn_blocks(block: int, count: int, seed: int, head: int, number: int, *, c
 
 
 def seen_blocks(block: int, count: int, seed: int, head: int, number: int, *, causal: bool) -> set[int]:
-    """Return the blocks whose tokens the tokens of a block see."""
+    """Return the blocks to which the tokens of a block attend."""
     if causal:
         near = {0, max(block - 1, 0), block}
     elif block in (0, count - 1):
@@ -55,7 +55,7 @@ def bigbird(
     causal: bool = False,
     softcap: float | None = None,
 ) -> Tensor:
-    """Return what each token reads ``(B, H, T, d)``, zeros where ``documents`` ``(B, T)`` is -1."""
+    """Return the attention output ``(B, H, T, d)``, zeros where ``documents`` ``(B, T)`` is -1."""
     batch, heads, length, _ = q.shape
     rank = ranks(documents)
     y = []

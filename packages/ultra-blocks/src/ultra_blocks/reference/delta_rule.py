@@ -1,4 +1,4 @@
-"""Delta rules in the notation of arXiv:2510.26692 (section 2), the plain and the gated one included.
+"""Delta rules, plain and gated, in the notation of arXiv:2510.26692 (section 2).
 
 One head. Shapes: Q, K ``(T, d_k)``; V ``(T, d_v)``; beta ``(T,)``; alpha ``(T, d_k)``, decays in [0, 1].
 """
@@ -40,7 +40,7 @@ def mixing_matrix(Q: Tensor, K: Tensor, beta: Tensor, alpha: Tensor) -> Tensor:
 def both(
     Q: Tensor, K: Tensor, V: Tensor, beta: tuple[Tensor, Tensor], alpha: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """One scan from each end, each with its own gates; of itself a token reads the mean of both."""
+    """One scan from each end, each with its own gates; the term of a token itself is the mean of both."""
     ahead = mixing_matrix(Q, K, beta[0], alpha[0])
     back = mixing_matrix(Q.flip(0), K.flip(0), beta[1].flip(0), alpha[1].flip(0)).flip(0, 1)
     own = (ahead.diagonal() + back.diagonal()) / 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def fading(behind: Tensor, ahead: Tensor, documents: Tensor) -> Tensor:
-    """Return what is added to the scores, ``D_ij = sum_{l=j+1}^{i} log f_l`` (equation 4 of the paper).
+def forget_bias(behind: Tensor, ahead: Tensor, documents: Tensor) -> Tensor:
+    """Return the bias of the scores, ``D_ij = sum_{l=j+1}^{i} log f_l`` (equation 4 of the paper).
 
     For a key after the query the sum is that over ``i+1..j`` of the gates ``ahead``. Only real tokens of the
     document count; pairs across documents get 0.

@@ -30,7 +30,7 @@ def parallel(Q: Tensor, K: Tensor, V: Tensor, alpha: Tensor) -> Tensor:
 
 
 def both(Q: Tensor, K: tuple[Tensor, Tensor], V: Tensor, alpha: tuple[Tensor, Tensor]) -> Tensor:
-    """One scan from each end with keys and decays of its own; of itself a token reads the mean of both."""
+    """Scans from both ends with separate keys and decays; the term of a token itself is their mean."""
     ahead = recurrent(Q, K[0], V, alpha[0])
     back = recurrent(Q.flip(0), K[1].flip(0), V.flip(0), alpha[1].flip(0)).flip(0)
     own = (Q * (K[0] + K[1]) / 2).sum(-1, keepdim=True)

@@ -22,7 +22,7 @@ def latent_attention(
     softcap: float | None = None,
     rotate: bool = True,
 ) -> Tensor:
-    """Return the output before W_O, heads side by side ``(B, T, H d_v)``, zeros where ``documents`` is -1.
+    """Return the output before W_O, with heads concatenated ``(B, T, H d_v)``; zero at documents of -1.
 
     Args:
         h: ``(B, T, D)``.
@@ -32,10 +32,10 @@ def latent_attention(
             with QK-norm ``query_gain`` and ``key_gain`` ``(d_n + d_r,)``.
         documents: ``(B, T)``.
         positions: ``(B, T)``.
-        causal: hide what comes later.
-        window: nearest keys only.
-        softcap: cap of the scores.
-        rotate: whether positions turn the decoupled parts.
+        causal: mask later keys.
+        window: width of local attention.
+        softcap: bound of the scores.
+        rotate: whether the decoupled parts are rotated.
     """
     batch, length, _ = h.shape
     heads = len(weights["UQ"])

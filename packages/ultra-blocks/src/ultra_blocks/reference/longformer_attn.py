@@ -1,4 +1,4 @@
-"""Longformer attention as the paper writes it: which pairs are seen, one query at a time."""
+"""Longformer attention as the paper writes it, one query at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ultra_blocks.reference.attention import capped
 
 
 def ranks(documents: Tensor) -> list[list[int]]:
-    """Return the number of each token within its document ``(B, T)``, counting real tokens; -1 at padding."""
+    """Return the index of each token in its document ``(B, T)``, counting real tokens; -1 at padding."""
     counted = []
     for row in documents.tolist():
         counted.append([-1 if d < 0 else row[:i].count(d) for i, d in enumerate(row)])
@@ -19,7 +19,7 @@ def ranks(documents: Tensor) -> list[list[int]]:
 
 
 def read(q_i: Tensor, k: Tensor, v: Tensor, seen: list[int], softcap: float | None = None) -> Tensor:
-    """Return ``softmax_j(cap(q_i k_j / sqrt(d))) v_j`` over the keys that are seen; zeros where none is."""
+    """Return ``softmax_j(cap(q_i k_j / sqrt(d))) v_j`` over some keys; zeros if there is none."""
     if not seen:
         return torch.zeros_like(q_i)
     scores = torch.stack([capped((q_i * k[j]).sum() / math.sqrt(len(q_i)), softcap) for j in seen])
@@ -38,7 +38,7 @@ def longformer(
     causal: bool = False,
     softcap: float | None = None,
 ) -> Tensor:
-    """Return what each token reads, zeros where ``documents`` ``(B, T)`` is -1.
+    """Return the attention output, zeros where ``documents`` ``(B, T)`` is -1.
 
     Shapes:
         q, k, v ``(B, H, T, d)``; ``rows`` are those of the global tokens' own projections, alike.

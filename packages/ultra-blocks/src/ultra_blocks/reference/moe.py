@@ -24,7 +24,7 @@ def mixture(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return ``y_n = sum_{e in top-k} g_ne FFN_e(x_n)``, the balance loss and the z loss, all unweighted.
 
-    The k experts of the highest ``s_ne + b_e`` are chosen; the weights ``g_ne`` do not know of ``b (E,)``.
+    The k experts with the highest ``s_ne + b_e`` are selected; ``g_ne`` does not depend on ``b (E,)``.
     """
     E = len(experts)
     outputs, P, f, z = [], x.new_zeros(E), x.new_zeros(E), x.new_zeros(())

@@ -13,7 +13,7 @@ State = tuple[Weights, Weights]
 
 
 def read(W: Weights, q_t: Tensor) -> Tensor:
-    """``M(q_t)`` of a memory that is one matrix, or an MLP of two layers with residual and unit output."""
+    """Return ``M(q_t)`` of a matrix, or of an MLP of two layers with residual and unit output."""
     if len(W) == 1:
         return q_t @ W[0]
     u = q_t @ W[0]
@@ -22,7 +22,7 @@ def read(W: Weights, q_t: Tensor) -> Tensor:
 
 
 def loss(W: Weights, k_t: Tensor, v_t: Tensor) -> Tensor:
-    """``l(M; x_t) = |M(k_t) - v_t|^2`` (equation 12)."""
+    """Return ``l(M; x_t) = |M(k_t) - v_t|^2`` (equation 12)."""
     return (read(W, k_t) - v_t).square().sum()
 
 
@@ -52,7 +52,7 @@ def neural_memory(
     outputs = []
     for t in range(len(K)):
         if t % chunk_size == 0:
-            # keys and values may depend on M, as those of mac do; l is of M alone
+            # keys and values may depend on M, as in mac; the gradient of l is with respect to M only
             M_chunk = tuple(W + D for W, D in zip(W_0, M, strict=True))
             M_chunk = tuple(W if W.requires_grad else W.requires_grad_() for W in M_chunk)
         surprise = torch.autograd.grad(loss(M_chunk, K[t], V[t]), M_chunk, create_graph=True)
@@ -72,7 +72,7 @@ def bidirectional(
     chunk_size: int,
     start: Weights | None = None,
 ) -> Tensor:
-    """Both directions, each with its own theta, eta, alpha; of its own steps a token reads the mean."""
+    """Return the sum of both directions, with separate gates; a token's own steps count with their mean."""
     y, _, _ = neural_memory(Q, K, V, *ahead, chunk_size=chunk_size, own=0.5, start=start)
     Q, K, V, theta, eta, alpha = (x.flip(0) for x in (Q, K, V, *back))
     z, _, _ = neural_memory(Q, K, V, theta, eta, alpha, chunk_size, own=0.5, start=start)
@@ -80,12 +80,12 @@ def bidirectional(
 
 
 def memory_as_a_gate(y: Tensor, read: Tensor) -> Tensor:
-    """``o = y * sigma(M(x))``, both normed (section 4.2)."""
+    """Return ``o = y * sigma(M(x))``, both normalised (section 4.2)."""
     return y * read.sigmoid()
 
 
 def memory_as_a_layer(x: Tensor, read: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
-    """``o = Attn(x + M(x))``, what is read normed; the paper's equation 30 is without x (section 4.3)."""
+    """Return ``o = Attn(x + M(x))`` with M(x) normalised; equation 30 of the paper lacks x (section 4.3)."""
     return attend(x + read)
 
 
@@ -98,10 +98,10 @@ def memory_as_context(
     """Section 4.1: ``h = M'(q)``, ``y = Attn([P, h, S])``, M learns y, ``o = y * M(y)``, for each segment.
 
     Args:
-        segments: in the order of reading.
-        ask: h of a segment, from the memory before it.
-        attend: y of the segment of that number, with h, or None where there is no memory yet.
-        write: what y reads of the memory that learns it, normed, and the memory after it.
+        segments: segments in order.
+        ask: returns h of a segment, from the memory before it.
+        attend: returns y of a segment, given its index and h, or None while there is no memory.
+        write: returns the normalised output of the memory that learns y, and the memory after it.
     """
     state: State | None = None
     outputs = []

@@ -12,7 +12,7 @@ from ultra_blocks.reference.attention import capped
 from ultra_blocks.reference.longformer_attn import read
 
 Compress = Callable[[Tensor, int, int], Tensor]
-"""``compress(tokens (m, d), row, column)``: one vector of m tokens, of which the first stands at a column."""
+"""``compress(tokens (m, d), row, column)``: one vector of m tokens, the first of which is at ``column``."""
 
 
 def nsa(
@@ -26,11 +26,11 @@ def nsa(
     window: int,
     softcap: float | None = None,
 ) -> Tensor:
-    """Return what each token reads ``(B, H, T, d)``, zeros where ``documents`` ``(B, T)`` is -1.
+    """Return the attention output ``(B, H, T, d)``, zeros where ``documents`` ``(B, T)`` is -1.
 
     Shapes:
         q ``(B, H, T, d)``; keys and values ``(B, G, T, d)`` of the compressed branch (before compression), of
-        the chosen one and of the window; gates ``(B, T, 3, H)``.
+        the selected one and of the window; gates ``(B, T, 3, H)``.
     """
     y = torch.zeros_like(q)
     batch, heads, length, _ = q.shape
@@ -58,7 +58,7 @@ def _compressed(
     g: int,
     selection: Selection,
 ) -> tuple[list[int], Tensor, Tensor]:
-    """Return the first token's rank of each compressed block, their keys and their values."""
+    """Return the rank of the first token of each compressed block, their keys and their values."""
     starts = list(range(0, len(tokens), selection.stride))
     made = []
     for x, make in zip(branch, compress, strict=True):
@@ -80,7 +80,7 @@ def _written(
     window: int,
     softcap: float | None,
 ) -> Tensor:
-    """Return ``y`` with what the heads of a group read at one token: row, group, column, rank."""
+    """Return ``y`` with the output of the heads of a group at one token: row, group, column, rank."""
     b, g, i, rank = where
     starts, keys, values = small
     usable = [m for m, s in enumerate(starts) if not selection.causal or s + selection.window - 1 <= rank]
@@ -112,7 +112,7 @@ def _written(
 
 
 def selected_blocks(scores: Tensor, rank: int, selection: Selection) -> set[int]:
-    """Return the first block, the nearest ones, and those of the largest scores."""
+    """Return the first block, the nearest ones, and those with the largest scores."""
     own, within = divmod(rank, selection.size)
     there = range(own + 1) if selection.causal else range(len(scores))
     if selection.causal:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def rotation_matrix(position: float, head_dim: int, base: float = 10000.0) -> Tensor:
-    """Return R_p of RoFormer's equation 15, block-diagonal ``(d, d)``, for pairs of neighbours, in fp64."""
+    """Return R_p of RoFormer's equation 15, block-diagonal ``(d, d)``, for adjacent channels, in fp64."""
     matrix = torch.zeros(head_dim, head_dim, dtype=torch.float64)
     for j in range(head_dim // 2):
         angle = position * base ** (-2 * j / head_dim)
@@ -20,13 +20,13 @@ def rotation_matrix(position: float, head_dim: int, base: float = 10000.0) -> Te
 
 
 def halves_to_pairs(head_dim: int) -> list[int]:
-    """Return the order of channels in which pair j of the half-split layout stands at 2j, 2j+1."""
+    """Return the order of channels in which pair j of the half-split layout is at 2j, 2j+1."""
     half = head_dim // 2
     return [c for j in range(half) for c in (j, j + half)]
 
 
 def rope(x: Tensor, positions: Tensor, base: float = 10000.0, interleaved: bool = False) -> Tensor:
-    """Turn ``x`` ``(B, H, T, d)`` by ``positions`` ``(B, T)``, token by token."""
+    """Rotate ``x`` ``(B, H, T, d)`` by ``positions`` ``(B, T)``, token by token."""
     order = list(range(x.shape[-1])) if interleaved else halves_to_pairs(x.shape[-1])
     back = sorted(range(len(order)), key=order.__getitem__)
     rows = []

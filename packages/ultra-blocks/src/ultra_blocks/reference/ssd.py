@@ -41,7 +41,7 @@ def hydra(
 
 
 def both(X: Tensor, dt: tuple[Tensor, Tensor], A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """Causal + anti-causal, the own term counted once with the mean of both dt."""
+    """Causal + anti-causal, with the term of the token itself counted once, with the mean of both dt."""
     forward = recurrent(X, dt[0], A, B, C)
     backward = recurrent(X.flip(0), dt[1].flip(0), A, B.flip(0), C.flip(0)).flip(0)
     return forward + backward - ((dt[0] + dt[1]) / 2 * (B * C).sum(-1))[:, None] * X

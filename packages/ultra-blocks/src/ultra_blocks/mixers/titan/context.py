@@ -1,4 +1,4 @@
-"""Memory as context, the variant of titan_attn that reads segment after segment."""
+"""Memory as context, the variant of titan_attn that processes one segment after another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultra_blocks.functional.attention import explicit_attention, soft_capped
-from ultra_blocks.functional.neural_memory import Gates, Memory
+from ultra_blocks.functional.neural_memory import MemoryGates, MemoryState
 from ultra_blocks.layout import Layout
 from ultra_blocks.layout.masks import key_mask
 from ultra_blocks.mixers.softmax import columns
@@ -46,24 +46,29 @@ class ContextBlock(Protocol):
 
 
 class ContextState(NamedTuple):
-    """What a causal block remembers: keys and values of its segment, of what was retrieved, and the memory.
+    """Decoding state of the variant ``mac``, for the t tokens of the segment so far.
 
-    The first four are ``(B, H, t, d)`` for the t tokens of the segment so far.
+    Attributes:
+        keys: ``(B, H, t, d)``.
+        values: ``(B, H, t, d)``.
+        retrieved_keys: ``(B, H, t, d)``, keys of the tokens retrieved from the memory.
+        retrieved_values: ``(B, H, t, d)``, their values.
+        memory: state of the neural memory.
     """
 
     keys: Tensor
     values: Tensor
     retrieved_keys: Tensor
     retrieved_values: Tensor
-    memory: Memory
+    memory: MemoryState
 
 
 def read_segments(block: ContextBlock, x: Tensor, layout: Layout) -> Tensor:
-    """Return the gated outputs of the heads, side by side ``(B, T, D)``; ``x`` is zero at padding.
+    """Return the gated outputs of the heads, concatenated ``(B, T, D)``; ``x`` is zero at padding.
 
-    What the memory holds after a segment depends on the softmax over it, and what that saw on the memory
-    before it: segments come one after another. All that does not depend on the memory, among it the scores
-    between the tokens of a segment, is computed for all segments at once.
+    The memory after a segment depends on the attention in the segment, which depends on the memory before it,
+    so that segments are processed in sequence. Everything that does not depend on the memory, such as the
+    scores between the tokens of a segment, is computed for all segments at once.
     """
     memory = block.memory
     assert memory is not None, "the constructor makes it"
@@ -83,10 +88,10 @@ def read_segments(block: ContextBlock, x: Tensor, layout: Layout) -> Tensor:
     if block.causal:
         seen = seen & earlier
     scores = scores.masked_fill(~seen, float("-inf"))
-    ask = _questions(block, tokens)
+    queries = _retrieval_queries(block, tokens)
 
     def directions(part: Tensor, *along: int) -> tuple[Tensor, ...]:
-        """Segments one by one ``(R, ...)``; the other direction joins as more rows, in reverse order."""
+        """Return the segments ``(R, ...)``; the other direction is added as rows in reverse order."""
         part = part.unflatten(0, (-1, count))
         return (part if block.causal else torch.cat((part, part.flip(1, *along)))).unbind(1)
 
@@ -96,11 +101,11 @@ def read_segments(block: ContextBlock, x: Tensor, layout: Layout) -> Tensor:
     kept, momentum = state.memory, state.momentum
     fixed = _persistent(block)
     outputs = []
-    parts = (directions(q, 3), directions(scores, 3, 4), directions(v, 3), directions(ask, 2))
-    for opens, real, q_c, scores_c, v_c, ask_c in zip(opening, directions(mask, 2), *parts, strict=True):
+    parts = (directions(q, 3), directions(scores, 3, 4), directions(v, 3), directions(queries, 2))
+    for opens, real, q_c, scores_c, v_c, query_c in zip(opening, directions(mask, 2), *parts, strict=True):
         first = opens.reshape(-1, *(1,) * (kept.ndim - 1))
         kept, momentum = torch.where(first, 0.0, kept), torch.where(first, 0.0, momentum)
-        k_h, v_h = _retrieved(block, ask_c, kept)
+        k_h, v_h = _retrieved(block, query_c, kept)
         near = _plain_scores(block, q_c, k_h)
         hidden = opens[:, None, None, None] | ~real[:, None, None, :]
         near = near.masked_fill(hidden | ~earlier if block.causal else hidden, float("-inf"))
@@ -108,8 +113,8 @@ def read_segments(block: ContextBlock, x: Tensor, layout: Layout) -> Tensor:
         vectors, gates = memory.project(y), memory.gates(y)
         if not block.causal:
             own = (torch.cat((a[: len(x)], b[len(x) :])) for a, b in zip(*gates, strict=True))
-            gates = [Gates(*own)]
-        neutral = Gates(*(torch.where(real[..., None], gate, 0.0) for gate in gates[0]))
+            gates = [MemoryGates(*own)]
+        neutral = MemoryGates(*(torch.where(real[..., None], gate, 0.0) for gate in gates[0]))
         read, kept, momentum = memory.learn_chunk(*vectors, neutral, kept, momentum)
         outputs.append(block.gate(y.unflatten(-1, (heads, -1)), read))
     y = torch.stack(outputs, 1)
@@ -127,7 +132,7 @@ def context_state(block: ContextBlock, batch: int) -> ContextState:
 
 
 def context_step(block: ContextBlock, x_t: Tensor, state: ContextState) -> tuple[Tensor, ContextState]:
-    """Return the gated outputs of the heads at the next token ``(B, D)``, and the state with it."""
+    """Return the gated outputs of the heads at the next token ``(B, D)``, and the updated state."""
     memory = block.memory
     assert memory is not None, "the constructor makes it"
     length = state.memory.length
@@ -148,7 +153,7 @@ def context_step(block: ContextBlock, x_t: Tensor, state: ContextState) -> tuple
     near = scores[..., :0]
     k_h, v_h = old[2:]
     if length >= memory.chunk_size:
-        new = _retrieved(block, _questions(block, x_t[:, None]), kept)
+        new = _retrieved(block, _retrieval_queries(block, x_t[:, None]), kept)
         k_h, v_h = (torch.cat(pair, 2) for pair in zip(old[2:], new, strict=True))
         near = _plain_scores(block, plain, k_h)
     y = _attended(block, plain, (near, scores), (v_h, values), _persistent(block))[:, 0]
@@ -171,7 +176,7 @@ def _segments(layout: Layout, slots: Slots, size: int) -> Layout:
 
 
 def _borders(slots: Slots, filled: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which segments ``(B, n)`` are the first, and which the last, of their documents."""
+    """Return masks ``(B, n)`` of the first and of the last segments of documents."""
     first = torch.zeros_like(filled[:, :, 0])
     first[:, 0] = True
     begins = first if slots.fresh is None else first | slots.fresh
@@ -187,21 +192,21 @@ def _token_scores(block: ContextBlock, q: Tensor, k: Tensor, segments: Layout, d
 
 
 def _plain_scores(block: ContextBlock, q: Tensor, k: Tensor) -> Tensor:
-    """Return the scores of keys without position, capped where the block says so."""
+    """Return the scores of keys without position, with the soft cap of the block."""
     return soft_capped(q @ k.to(q.dtype).mT * block.head_dim**-0.5, block.softcap)
 
 
-def _questions(block: ContextBlock, x: Tensor) -> Tensor:
-    """Return what the memory is asked ``(..., w, H, d)``, in at least fp32."""
+def _retrieval_queries(block: ContextBlock, x: Tensor) -> Tensor:
+    """Return the retrieval queries ``(..., w, H, d)``, in at least fp32."""
     exact = torch.promote_types(x.dtype, torch.float32)
     return unit(F.silu(block.retrieval_proj(x).to(exact)).unflatten(-1, (block.num_heads, -1)))
 
 
-def _retrieved(block: ContextBlock, ask: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-    """Return keys and values ``(R, H, w, d)`` of the tokens that the memory answers with."""
+def _retrieved(block: ContextBlock, queries: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    """Return keys and values ``(R, H, w, d)`` of the tokens retrieved from the memory."""
     assert block.memory is not None, "the constructor makes it"
-    with torch.autocast(ask.device.type, enabled=False):
-        answers = block.memory.answer(ask.transpose(1, 2), kept).transpose(1, 2)
+    with torch.autocast(queries.device.type, enabled=False):
+        answers = block.memory.answer(queries.transpose(1, 2), kept).transpose(1, 2)
         tokens = (answers * block.head_dim**0.5 * block.retrieved_gain).flatten(2)
     _, k, v = block.project(tokens.to(block.qkv_proj.get_parameter("weight").dtype))
     return k, v
@@ -218,7 +223,7 @@ def _attended(
     values: tuple[Tensor, ...],
     fixed: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
-    """Return the normed outputs of the heads ``(R, w, D)``, of retrieved, own and persistent tokens."""
+    """Return the normalised outputs of the heads ``(R, w, D)`` over retrieved, own and persistent tokens."""
     if fixed is not None:
         k, v = fixed
         scores = (*scores, _plain_scores(block, q, k))

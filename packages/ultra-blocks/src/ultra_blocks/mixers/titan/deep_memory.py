@@ -6,31 +6,31 @@ import torch
 from torch import Tensor, nn
 
 from ultra_blocks.functional.deep_memory import answer, deep_memory, deep_memory_chunk, deep_memory_step
-from ultra_blocks.functional.neural_memory import Gates, Memory
+from ultra_blocks.functional.neural_memory import MemoryGates, MemoryState
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.titan.memory import TitanMemory, unit
 
 EXPANSION = 2
-"""Width between the layers over that of a head."""
+"""Width between the layers divided by that of a head."""
 
 STEEPNESS = 4
-"""By what the steps of :class:`TitanMemory` are divided."""
+"""Divisor of the step sizes of :class:`TitanMemory`."""
 
 
 class DeepMemory(TitanMemory):
-    """An MLP a head, ``M(x) = x + o / |o|`` with ``o = silu(x W_1) W_2``, that learns while it reads.
+    """An MLP per head, ``M(x) = x + o / |o|`` with ``o = silu(x W_1) W_2``, that learns on the sequence.
 
-    As :class:`TitanMemory`, but the weights of an empty memory are parameters, 2 d wide between the layers:
-    at 0 an MLP has no gradient. Forgetting returns to them. Both directions start from the same. What is read
-    is ``M_t(q_t)`` itself, not times C.
+    It differs from :class:`TitanMemory` in that the weights of an empty memory are parameters, with width 2 d
+    between the layers, since an MLP at 0 has no gradient. Forgetting returns to them. Both directions start
+    from the same weights. The output is ``M_t(q_t)`` itself, not times C.
 
-    So that steps neither run away nor swing to and fro where tokens are alike, the MLP gives vectors of
-    length 1 whatever its weights, values are divided by their length, and theta is a quarter of that of the
-    matrix, ``sigma(w_theta x - 3) (1 - eta) / (4 C)``: two layers at their first weights are that much
+    To keep the steps from diverging or oscillating on similar tokens, ``o / |o|`` has norm 1 whatever the
+    weights, values are divided by their norms, and theta is a quarter of that of the matrix,
+    ``sigma(w_theta x - 3) (1 - eta) / (4 C)``, because two layers at their initial weights are that much
     steeper.
 
     Args:
-        hidden_size, num_heads, causal, chunk_size, linear: as :class:`TitanMemory` takes them.
+        hidden_size, num_heads, causal, chunk_size, linear: as in :class:`TitanMemory`.
     """
 
     def __init__(
@@ -45,49 +45,49 @@ class DeepMemory(TitanMemory):
 
     @torch.no_grad()
     def reset_start(self) -> None:
-        """Set the biases of the gates, and draw weights with which unit keys make inner values N(0, 1)."""
+        """Set the biases of the gates, and initialise weights so that unit keys give inner values N(0, 1)."""
         super().reset_start()
         self.first.normal_()
         self.second.normal_(0.0, self.head_dim**-0.5)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return q, k, v ``(..., H, d)`` of length 1 in at least fp32."""
+        """Return q, k, v ``(..., H, d)`` of norm 1 in at least fp32."""
         q, k, v = super().project(x)
         return q, k, unit(v)
 
-    def gates(self, x: Tensor) -> list[Gates]:
+    def gates(self, x: Tensor) -> list[MemoryGates]:
         """Return the gates ``(..., H)`` of each direction in at least fp32."""
         return [gate._replace(step=gate.step / STEEPNESS) for gate in super().gates(x)]
 
     @property
     def state_shape(self) -> tuple[int, ...]:
-        """Shape of what a head has learnt: both layers, the second transposed."""
+        """Shape of the memory of a head: both layers, the second transposed."""
         return (2, *self.first.shape[1:])
 
     def learn(
-        self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, *, own: float, fresh: Tensor | None
+        self, q: Tensor, k: Tensor, v: Tensor, gates: MemoryGates, *, own: float, fresh: Tensor | None
     ) -> Tensor:
-        """Return what all tokens read ``(B, T, H, d)`` while the memory learns."""
+        """Return the output ``(B, T, H, d)`` while the memory learns."""
         start = self._start()
         return deep_memory(q, k, v, gates, start, chunk_size=self.chunk_size, own=own, fresh=fresh)
 
     def learn_chunk(
-        self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, memory: Tensor, momentum: Tensor
+        self, q: Tensor, k: Tensor, v: Tensor, gates: MemoryGates, memory: Tensor, momentum: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what the tokens of one chunk read, and memory and momentum after it."""
+        """Return the output at the tokens of one chunk, and memory and momentum after it."""
         return deep_memory_chunk(q, k, v, gates, self._start(), memory, momentum)
 
     def learn_token(
-        self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, state: Memory
-    ) -> tuple[Tensor, Memory]:
-        """Return what one token reads ``(B, H, d)``, and the state after it."""
+        self, q: Tensor, k: Tensor, v: Tensor, gates: MemoryGates, state: MemoryState
+    ) -> tuple[Tensor, MemoryState]:
+        """Return the output ``(B, H, d)`` at one token, and the state after it."""
         return deep_memory_step(state, q, k, v, gates, self._start(), chunk_size=self.chunk_size)
 
     def answer(self, x: Tensor, memory: Tensor) -> Tensor:
-        """Return what unit vectors ``(B, H, T, d)`` read of a memory, about as long as these are."""
+        """Return what a memory maps unit vectors ``(B, H, T, d)`` to, with norms of about 1."""
         return answer(x, self._start() + memory)
 
     def _start(self) -> Tensor:
-        """``(H, 2, d, n)``, in at least fp32."""
+        """Return the initial weights ``(H, 2, d, n)``, in at least fp32."""
         start = torch.stack((self.first, self.second.mT), 1)
         return start.to(torch.promote_types(start.dtype, torch.float32))

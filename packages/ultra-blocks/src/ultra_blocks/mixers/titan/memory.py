@@ -1,4 +1,4 @@
-"""The long-term memory of titan_attn: projections, gates, both directions, chunks that no padding shifts."""
+"""The long-term memory of titan_attn: projections, gates, both directions, chunks of each document."""
 
 from __future__ import annotations
 
@@ -8,25 +8,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultra_blocks.functional.neural_memory import Gates, Memory, memory_chunk, memory_step, neural_memory
+from ultra_blocks.functional.neural_memory import (
+    MemoryGates,
+    MemoryState,
+    memory_chunk,
+    memory_step,
+    neural_memory,
+)
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 
 BIASES = (-3.0, 2.0, -4.0)
-"""First biases of the gates of step size, momentum and forgetting."""
+"""Initial biases of the gates of step size, momentum and forgetting."""
 
 EPS = 1e-6
-"""Beside the mean square of a memory's columns, as in an RMS norm: one that has learnt less fades out."""
+"""Added to the mean square of a memory, as in an RMS norm, so that an almost empty memory has no effect."""
 
 
 class Slots(NamedTuple):
-    """Where tokens stand when every document begins with a chunk of its own.
+    """Rearrangement of tokens in which every document starts a new chunk.
 
     Attributes:
-        slot: ``(B, T)``, place of each token; padding has some place.
-        token: ``(B, W)``, the token that stands at a place, if ``filled``.
+        slot: ``(B, T)``, place of each token; arbitrary at padding.
+        token: ``(B, W)``, token at each place that is ``filled``.
         filled: ``(B, W)`` bool.
-        fresh: ``(B, n)`` bool, chunks with which a document begins; None: the first alone.
+        fresh: ``(B, n)`` bool, chunks that start a document; None: only the first.
     """
 
     slot: Tensor
@@ -36,24 +42,26 @@ class Slots(NamedTuple):
 
 
 class TitanMemory(nn.Module):
-    """A matrix a head that learns, while it reads, what value follows from a key.
+    """A matrix per head that learns to map keys to values while it processes the sequence.
 
-    ``q, k, v = silu(W x)``, q and k divided by their length; gates of each token and head, ``sigma`` the
-    logistic function: ``eta = sigma(w_eta x + 2)``, ``alpha = sigma(w_alpha x - 4)`` and
-    ``theta = sigma(w_theta x - 3) (1 - eta) / C``. Then :func:`~ultra_blocks.functional.neural_memory`,
-    times C. Bidirectional: the sum of both directions, which share q, k, v and have gates of their own; of
-    the steps that a token makes itself it reads the mean, so that they count once.
+    ``q, k, v = silu(W x)``, with q and k divided by their norms. The gates of each token and head are, with
+    the logistic function ``sigma``, ``eta = sigma(w_eta x + 2)``, ``alpha = sigma(w_alpha x - 4)`` and
+    ``theta = sigma(w_theta x - 3) (1 - eta) / C``. The output is that of
+    :func:`ultra_blocks.functional.neural_memory.neural_memory` times C. Bidirectional: the sum of both
+    directions, which share q, k, v and have separate gates; a token's own step contributes its mean, so that
+    it counts once.
 
-    The factor ``(1 - eta) / C`` makes theta the step on the mean loss of a chunk, averaged by momentum: with
-    unit keys any constant gates descend, however alike the keys. Steps of ``sigma(w_theta x - 3)`` on every
-    token's loss, all taken at one memory, overshoot by more with every chunk as soon as keys are alike.
+    The factor ``(1 - eta) / C`` makes theta the step size on the mean loss of a chunk, averaged by momentum,
+    so that with unit keys any constant gates descend, however similar the keys. Steps of
+    ``sigma(w_theta x - 3)`` on the loss of every token, all at the same memory, overshoot more with every
+    chunk if keys are similar.
 
     Args:
-        hidden_size: width D of the stream.
-        num_heads: heads H of ``d = D / H``.
-        causal: read the past alone.
-        chunk_size: tokens C whose gradients are taken at one memory, counted from the start of a document.
-        linear: makes the projection of q, k, v; gates are always full precision.
+        hidden_size: width D of the residual stream.
+        num_heads: number of heads H, each of width ``d = D / H``.
+        causal: process the past only.
+        chunk_size: tokens C whose gradients are taken at the same memory, counted in the document.
+        linear: factory of the projection of q, k, v; gates always have full precision.
     """
 
     def __init__(
@@ -76,24 +84,24 @@ class TitanMemory(nn.Module):
         biases.copy_(torch.tensor(BIASES)[:, None])
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """Return what each token reads ``(B, T, H, d)``, at least fp32; ``x`` is zero at padding."""
+        """Return the output ``(B, T, H, d)``, at least fp32; ``x`` is zero at padding."""
         gates = self.gates(x)
         vectors = torch.stack(self.project(x), 2)
-        if not self.causal:  # the other direction joins as more rows
+        if not self.causal:  # the other direction is added as rows
             vectors = torch.cat((vectors, _reversed(vectors, layout)))
             back = (_reversed(gate, layout) for gate in gates[1])
-            gates = [Gates(*(torch.cat(pair) for pair in zip(gates[0], back, strict=True)))]
+            gates = [MemoryGates(*(torch.cat(pair) for pair in zip(gates[0], back, strict=True)))]
         y = self._read(vectors, gates[0], layout)
         if not self.causal:
             ahead, behind = y.chunk(2)
             y = ahead + _reversed(behind, layout)
         return y
 
-    def _read(self, vectors: Tensor, gates: Gates, layout: Layout) -> Tensor:
-        """Run the memory over rows ``(B, T, 3, H, d)`` of one or of both directions."""
+    def _read(self, vectors: Tensor, gates: MemoryGates, layout: Layout) -> Tensor:
+        """Run the memory over rows ``(B, T, 3, H, d)`` of one or both directions."""
         repeats = self.directions
         own = 1.0 if self.causal else 0.5
-        straight = layout.indexed and not layout.packed  # chunks of columns are chunks of tokens
+        straight = layout.indexed and not layout.packed  # chunks of columns are then chunks of tokens
         if straight:
             mask = layout.mask.repeat(repeats, 1)[..., None] if layout.padded else None
             slots, fresh = None, None
@@ -103,57 +111,57 @@ class TitanMemory(nn.Module):
             token, slots, mask = (part.repeat(repeats, 1) for part in (found.token, found.slot, found.filled))
             fresh = None if found.fresh is None else found.fresh.repeat(repeats, 1)
             vectors = pick(vectors, token)
-            gates = Gates(*(pick(gate, token) for gate in gates))
+            gates = MemoryGates(*(pick(gate, token) for gate in gates))
             mask = mask[..., None]
         if mask is not None:
-            gates = Gates(*(torch.where(mask, gate, 0.0) for gate in gates))
+            gates = MemoryGates(*(torch.where(mask, gate, 0.0) for gate in gates))
         q, k, v = vectors.unbind(2)
         y = self.learn(q, k, v, gates, own=own, fresh=fresh)
         return y if slots is None else pick(y, slots)
 
-    def init_state(self, batch: int) -> Memory:
-        """Return the empty memory of ``batch`` rows."""
+    def init_state(self, batch: int) -> MemoryState:
+        """Return the initial state of ``batch`` rows."""
         weight = self.gate_proj.weight
         exact = torch.promote_types(weight.dtype, torch.float32)
         empty = weight.new_zeros(batch, self.num_heads, *self.state_shape, dtype=exact)
-        return Memory(empty, empty, empty, 0)
+        return MemoryState(empty, empty, empty, 0)
 
-    def step(self, x_t: Tensor, state: Memory) -> tuple[Tensor, Memory]:
-        """Return what the next token ``(B, D)`` reads ``(B, H, d)``, and the state after it."""
+    def step(self, x_t: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
+        """Return the output ``(B, H, d)`` at the next token ``(B, D)``, and the state after it."""
         return self.learn_token(*self.project(x_t), self.gates(x_t)[0], state)
 
     @property
     def state_shape(self) -> tuple[int, ...]:
-        """Shape of what a head has learnt."""
+        """Shape of the memory of a head."""
         return (self.head_dim, self.head_dim)
 
     def learn(
-        self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, *, own: float, fresh: Tensor | None
+        self, q: Tensor, k: Tensor, v: Tensor, gates: MemoryGates, *, own: float, fresh: Tensor | None
     ) -> Tensor:
-        """Return what all tokens read ``(B, T, H, d)`` while the memory learns."""
+        """Return the output ``(B, T, H, d)`` while the memory learns."""
         y = neural_memory(q, k, v, gates, chunk_size=self.chunk_size, own=own, fresh=fresh)
         return y * self.chunk_size
 
     def learn_chunk(
-        self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, memory: Tensor, momentum: Tensor
+        self, q: Tensor, k: Tensor, v: Tensor, gates: MemoryGates, memory: Tensor, momentum: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what the tokens of one chunk read, and memory and momentum after it."""
+        """Return the output at the tokens of one chunk, and memory and momentum after it."""
         y, memory, momentum = memory_chunk(q, k, v, gates, memory, momentum)
         return y * self.chunk_size, memory, momentum
 
     def learn_token(
-        self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, state: Memory
-    ) -> tuple[Tensor, Memory]:
-        """Return what one token reads ``(B, H, d)``, and the state after it."""
+        self, q: Tensor, k: Tensor, v: Tensor, gates: MemoryGates, state: MemoryState
+    ) -> tuple[Tensor, MemoryState]:
+        """Return the output ``(B, H, d)`` at one token, and the state after it."""
         y, state = memory_step(state, q, k, v, gates, chunk_size=self.chunk_size)
         return y * self.chunk_size, state
 
     def answer(self, x: Tensor, memory: Tensor) -> Tensor:
-        """Return what unit vectors ``(B, H, T, d)`` read of a memory, about as long as these are.
+        """Return what a memory maps unit vectors ``(B, H, T, d)`` to, with norms of about 1.
 
-        It is the memory that is normed, not each answer: tokens of a chunk resemble each other, a memory of
-        them is nearly of rank one, and each answer divided by its own length were the sign of ``q . k`` times
-        one vector. Such a jump, handed on from chunk to chunk, doubles every error on its way.
+        The memory is normalised, not each result. The tokens of a chunk are similar, so that the memory is
+        nearly of rank one, and each result divided by its own norm would be the sign of ``q . k`` times one
+        vector. Passed from chunk to chunk, this discontinuity would double every error.
         """
         memory = memory * self.chunk_size
         length = memory.square().sum((-2, -1), keepdim=True)
@@ -165,19 +173,19 @@ class TitanMemory(nn.Module):
         q, k, v = F.silu(self.qkv_proj(x).to(exact)).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
         return unit(q), unit(k), v
 
-    def gates(self, x: Tensor) -> list[Gates]:
+    def gates(self, x: Tensor) -> list[MemoryGates]:
         """Return the gates ``(..., H)`` of each direction in at least fp32."""
         exact = torch.promote_types(x.dtype, torch.float32)
         raw = self.gate_proj(x).to(exact).unflatten(-1, (self.directions, 3, self.num_heads))
         gates = []
         for step, momentum, forget in (direction.unbind(-2) for direction in raw.unbind(-3)):
             theta = step.sigmoid() * (-momentum).sigmoid() / self.chunk_size
-            gates.append(Gates(theta, F.logsigmoid(momentum), F.logsigmoid(-forget)))
+            gates.append(MemoryGates(theta, F.logsigmoid(momentum), F.logsigmoid(-forget)))
         return gates
 
 
 def unit(x: Tensor) -> Tensor:
-    """Divide by the length, with a gradient at 0 too."""
+    """Divide by the norm, with a gradient at 0 too."""
     return x * (x.square().sum(-1, keepdim=True) + 1e-12).rsqrt()
 
 
@@ -192,9 +200,9 @@ def _reversed(x: Tensor, layout: Layout) -> Tensor:
 
 
 def chunk_slots(layout: Layout, chunk_size: int) -> Slots:
-    """Return places in which real tokens follow each other and documents begin with a chunk of their own.
+    """Return places in which real tokens are contiguous and every document starts a new chunk.
 
-    Packed rows look at how many chunks there are: one synchronisation a forward.
+    For packed rows this reads the number of chunks, one synchronisation per forward pass.
     """
     mask, length = layout.mask, layout.mask.shape[1]
     rank = mask.cumsum(1) - 1
