@@ -81,9 +81,10 @@ def test_tests_lie_where_the_sources_lie(root, name):
     sources = root / "packages" / name / "src" / name.replace("-", "_")
     modules: dict[str, set[Path]] = {}
     for file in sources.rglob("*.py"):
-        path = file.parent if file.name == "__init__.py" else file
-        if "reference" not in file.parts:
-            modules.setdefault(path.stem, set()).add(path.parent)
+        if file.name == "__init__.py":  # of a folder, whose test may lie beside it or in it
+            modules.setdefault(file.parent.name, set()).update({file.parent, file.parent.parent})
+        elif "reference" not in file.parts:
+            modules.setdefault(file.stem, set()).add(file.parent)
     tests = root / "tests" / name.removeprefix("ultra-")
     found = sorted(tests.rglob("test_*.py"))
     assert found
