@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 os.environ.setdefault("ULTRA_DISABLE_PLUGINS", "*")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -28,6 +29,29 @@ for name, examples in {"quick": 5, "nightly": 200}.items():
         name, parent=hypothesis.settings.get_profile("default"), max_examples=examples
     )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+TESTS = Path(__file__).parent
+SLOW = (
+    "optim/engine/test_compiled.py",
+    "packaging/test_example_plugin.py",
+    "packaging/test_start_up.py",
+    "train/config/test_absurd.py",
+    "train/data/es_commands/test_sentences.py",
+    "train/presets/test_es_arch.py",
+    "train/run/",
+    "train/trainer/checkpoints/test_damaged_checkpoints.py",
+    "train/trainer/families/",
+)
+"""Files and folders that train whole runs, start interpreters or compile: ``nox -s quick`` leaves them out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if missing := [name for name in SLOW if not (TESTS / name).exists()]:
+        raise pytest.UsageError(f"tests/conftest.py marks as slow what is not there: {', '.join(missing)}")
+    for item in items:
+        if str(item.path.relative_to(TESTS)).startswith(SLOW):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session", autouse=True)
