@@ -13,6 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hypothesis
 import pytest
 
+from support.profile import SLOW
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs so; tests interrupt child processes and expect them to stop.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -32,23 +34,9 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 
 
 TESTS = Path(__file__).parent
-SLOW = (
-    "optim/engine/test_compiled.py",
-    "packaging/test_example_plugin.py",
-    "packaging/test_start_up.py",
-    "train/config/test_absurd.py",
-    "train/data/es_commands/test_sentences.py",
-    "train/presets/test_es_arch.py",
-    "train/run/",
-    "train/trainer/checkpoints/test_damaged_checkpoints.py",
-    "train/trainer/families/",
-)
-"""Files and folders that train whole runs, start interpreters or compile: ``nox -s quick`` leaves them out."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if missing := [name for name in SLOW if not (TESTS / name).exists()]:
-        raise pytest.UsageError(f"tests/conftest.py marks as slow what is not there: {', '.join(missing)}")
     for item in items:
         if str(item.path.relative_to(TESTS)).startswith(SLOW):
             item.add_marker("slow")

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from support.profile import SLOW
+
 PACKAGES = ["ultra-blocks", "ultra-core", "ultra-optim", "ultra-train"]
 
 
@@ -95,6 +97,11 @@ def test_tests_lie_where_the_sources_lie(root, name):
             assert folder in expected, f"{test.relative_to(root)} is named after a module of another folder"
         else:
             assert folder.parent.is_dir(), f"{test.relative_to(root)} lies in no folder of the sources"
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_what_quick_leaves_out_is_there(root, name):
+    assert (root / "tests" / name).exists()
 
 
 def test_package_inits_have_no_logic(packages):
