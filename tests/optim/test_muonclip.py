@@ -16,7 +16,7 @@ from ultra_core import blocks
 from ultra_core.contracts import LogitRows, RecordsLogits
 from ultra_core.errors import PluginError, UltraError
 from ultra_optim import MuonClip, build, param_groups
-from ultra_optim.muonclip import clip_factors
+from ultra_optim.families.qk_clip import clip_factors
 from ultra_optim.reference.muonclip import gammas, qk_clip, qk_clip_mla
 from ultra_optim.testing.subject import Bag
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import ultra_optim
 from ultra_core.errors import UltraError
 from ultra_optim import build
-from ultra_optim.engine import c_backend, sizes
+from ultra_optim.engine import c_backend, c_compiler, sizes
 from ultra_optim.testing.updates import FLAGS, UPDATES, arguments, columns_of
 
 NAMES = [
@@ -86,9 +86,9 @@ def test_training_is_the_same_and_resumes_to_the_bit_on_any_number_of_threads(
     monkeypatch.setattr(sizes, "TORCH_SLICE", 256)
     monkeypatch.setattr(sizes, "C_SLICE", 256)
     plain, built = network(), []
-    build_ = c_backend._build
-    monkeypatch.setattr(c_backend, "_made", {})
-    monkeypatch.setattr(c_backend, "_build", lambda source: built.append(source) or build_(source))
+    build_ = c_backend.build
+    monkeypatch.setattr(c_backend, "_loops", {})
+    monkeypatch.setattr(c_backend, "build", lambda source: built.append(source) or build_(source))
     expected = train(plain, build(name, plain, total_steps=20, compile=False), range(9))
     assert not built
     before, ends = torch.get_num_threads(), []
@@ -117,7 +117,7 @@ def test_training_is_the_same_and_resumes_to_the_bit_on_any_number_of_threads(
 
 def test_threads_that_come_at_once_share_what_one_of_them_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
     together, made = threading.Barrier(3, timeout=60), []
-    monkeypatch.setattr(c_backend, "_build", lambda source: made.append(source) or (lambda *_: None))
+    monkeypatch.setattr(c_backend, "build", lambda source: made.append(source) or (lambda *_: None))
 
     def update(params: list[Tensor], grads: list[Tensor], *, lr: Any) -> None:
         params[0].sub_(grads[0] * lr)
@@ -153,7 +153,7 @@ def test_autograd_sees_that_parameters_have_moved() -> None:
 
 @needs_compiler
 def test_a_step_in_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(c_backend, "_made", {})
+    monkeypatch.setattr(c_backend, "_loops", {})
     with torch.inference_mode():
         model = network()
         ends = train(model, build("lion", model), range(2))
@@ -164,9 +164,9 @@ def test_a_step_in_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_compiler
 def test_a_compiler_with_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    path, *_ = c_backend.compiler()
+    path, *_ = c_backend.find_compiler()
     monkeypatch.setenv("CC", f"{path} -O2")
-    assert c_backend.compiler() == (path, "-O2")
+    assert c_backend.find_compiler() == (path, "-O2")
     assert c_backend.compiler_works()
 
 
@@ -204,14 +204,14 @@ def test_averages_that_forget_everything_and_gradients_whose_squares_overflow(na
 
 @needs_compiler
 def test_numbers_of_other_types_need_no_new_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(c_backend, "_made", {})
+    monkeypatch.setattr(c_backend, "_loops", {})
     model = network()
     optimizer = build("lion", model, betas=(0, 0.99))
     for step in range(3):
         optimizer.param_groups[0]["lr"] = np.float32(0.1 / (1 + step))
         backward(model, step)
         optimizer.step()
-    assert len(c_backend._made) == 1
+    assert len(c_backend._loops) == 1
 
 
 @needs_compiler
@@ -234,13 +234,13 @@ def test_copies_are_compiled_as_the_original_is(compile: bool | None) -> None:
 
 @needs_compiler
 def test_a_group_has_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(c_backend, "_made", {})
+    monkeypatch.setattr(c_backend, "_loops", {})
     p = nn.Parameter(torch.ones(3))
     optimizer = ultra_optim.Prodigy([{"params": [p], "compile": False}])
     for _ in range(2):
         p.grad = torch.ones(3)
         optimizer.step()
-    assert not c_backend._made
+    assert not c_backend._loops
     optimizer.load_state_dict(ultra_optim.Prodigy([p]).state_dict())
 
 
@@ -273,7 +273,7 @@ def test_compilers_that_do_not_fit_are_not_used(broken: str, monkeypatch: pytest
 @needs_compiler
 @pytest.mark.parametrize("arguments", ["-std=c89 -pedantic-errors", "-Wall -Wextra -Werror"])
 def test_compilers_with_rules_of_their_own(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, *_ = c_backend.compiler()
+    path, *_ = c_backend.find_compiler()
     monkeypatch.setenv("CC", f"{path} {arguments}")
     assert c_backend.compiler_works()
 
@@ -282,9 +282,9 @@ def test_compilers_with_rules_of_their_own(arguments: str, monkeypatch: pytest.M
 def test_a_loop_that_cannot_be_compiled_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(c_backend, "_made", {})
+    monkeypatch.setattr(c_backend, "_loops", {})
     assert c_backend.compiler_works()
-    monkeypatch.setattr(c_backend.tempfile, "tempdir", "/nowhere/at/all")
+    monkeypatch.setattr(c_compiler.tempfile, "tempdir", "/nowhere/at/all")
     model, plain = network(), network()
     ends = train(model, build("lion", model), range(3))
     expected = train(plain, build("lion", plain, compile=False), range(3))
@@ -304,7 +304,7 @@ def test_what_has_no_loop() -> None:
 @pytest.fixture
 def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
-    monkeypatch.setattr(c_backend, "_made", {})
+    monkeypatch.setattr(c_backend, "_loops", {})
 
 
 @pytest.mark.usefixtures("without_compiler")

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ultra_optim.engine.c_backend import loop_for
-from ultra_optim.engine.c_codegen import OPERATIONS, source_of
+from ultra_optim.engine.c_codegen import source_of
+from ultra_optim.engine.c_operations import OPERATIONS
 from ultra_optim.engine.compilation import compilable
 
 needs_compiler = pytest.mark.skipif(

@@ -212,10 +212,10 @@ def vector_update(
     wide = [widen(p) for p in params]
     grads = [p.grad.to(w.dtype) for p, w in zip(params, wide, strict=True) if p.grad is not None]
     torch._foreach_lerp_(first, grads, 1 - beta1)
-    kept = torch.cat(second).mul_(beta2).add_(rms_of_each(grads).square_(), alpha=1 - beta2)
-    torch._foreach_copy_(second, list(kept.split(1)))
+    joined = torch.cat(second).mul_(beta2).add_(rms_of_each(grads).square_(), alpha=1 - beta2)
+    torch._foreach_copy_(second, list(joined.split(1)))
     correction = (1 - beta2**step) ** 0.5
-    roots = kept.sqrt_().add_(eps * correction)
+    roots = joined.sqrt_().add_(eps * correction)
     decay_(wide, first, decay=decay, cautious=cautious)
     torch._foreach_addcdiv_(wide, first, list(roots.unbind()), value=-lr * correction / (1 - beta1**step))
     for p, w in zip(params, wide, strict=True):

@@ -36,8 +36,8 @@ class AdaMuon(MuonFamily):
     State: 2n. Treats: matrices, AdamW the rest.
 
     Args:
-        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
-            ``ultra_optim.build("adamuon", model)`` does both.
+        params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
+            ``ultra_optim.build("adamuon", model)`` calls.
         lr: learning rate.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         momentum: decay rate of the momentum.

@@ -52,8 +52,8 @@ class APOLLO(StackedOptimizer):
     State: 2 rank longer + 1. Treats: matrices, AdamW the rest.
 
     Args:
-        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
-            ``ultra_optim.build("apollo", model)`` does both.
+        params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
+            ``ultra_optim.build("apollo", model)`` calls.
         lr: learning rate.
         betas: decay rates of the moments, in both parts.
         eps: added to the denominator, in both parts.

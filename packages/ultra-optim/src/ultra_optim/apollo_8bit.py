@@ -35,8 +35,8 @@ class APOLLO8bit(APOLLO):
     State: 0.508 rank longer + 1. Treats: matrices, AdamW the rest.
 
     Args:
-        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
-            ``ultra_optim.build("apollo_8bit", model)`` does both.
+        params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
+            ``ultra_optim.build("apollo_8bit", model)`` calls.
         lr: learning rate.
         betas: decay rates of the moments, in both parts.
         eps: added to the denominator, in both parts.

@@ -25,8 +25,8 @@ class APOLLOMini(APOLLO):
     State: 2 longer + 1. Treats: matrices, AdamW the rest.
 
     Args:
-        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
-            ``ultra_optim.build("apollo_mini", model)`` does both.
+        params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
+            ``ultra_optim.build("apollo_mini", model)`` calls.
         lr: learning rate.
         betas: decay rates of the moments, in both parts.
         eps: added to the denominator, in both parts.

@@ -101,7 +101,7 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
         run_passes(queue, tasks)
 
     def set_compile(self, group: Mapping[str, Any]) -> None:
-        """Run the updates that follow as the option ``compile`` of a group says, or of the optimizer."""
+        """Use the option ``compile`` of a group, or of the optimizer, for the updates that follow."""
         self._compile = group.get("compile", self.compiled)
 
     @abc.abstractmethod

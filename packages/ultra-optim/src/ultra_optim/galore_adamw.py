@@ -41,8 +41,8 @@ class GaLoreAdamW(StackedOptimizer):
     State: 2 rank longer + rank shorter. Treats: matrices, AdamW the rest.
 
     Args:
-        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
-            ``ultra_optim.build("galore_adamw", model)`` does both.
+        params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
+            ``ultra_optim.build("galore_adamw", model)`` calls.
         lr: learning rate.
         betas: decay rates of the moments, in both parts.
         eps: added to the denominator, in both parts.

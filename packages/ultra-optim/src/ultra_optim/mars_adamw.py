@@ -113,10 +113,10 @@ class MARSAdamW(Optimizer):
         self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]
     ) -> dict[str, Tensor | int]:
         """Return the specification of the state: the previous gradient only where it is used."""
-        kept = super().state_spec(group, parameter, saved)
+        spec = super().state_spec(group, parameter, saved)
         if parameter.ndim < 2 and not group["optimize_1d"]:
-            del kept["last_grad"]
-        return kept
+            del spec["last_grad"]
+        return spec
 
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Update these parameters of the group."""
@@ -149,7 +149,7 @@ class MARSAdamW(Optimizer):
         yield Pass.over(mars_update, *columns, scales, strength=strength, **numbers)
 
     def _adamw(self, group: dict[str, Any], params: list[Tensor], step: int) -> None:
-        rate = group["lr"] * group["lr_1d_factor"]
+        lr = group["lr"] * group["lr_1d_factor"]
         weight_decay = group["weight_decay" if group["weight_decay_1d"] is None else "weight_decay_1d"]
         beta1, beta2 = group["betas_1d"]
         if params:
@@ -158,8 +158,8 @@ class MARSAdamW(Optimizer):
                 params,
                 self.zeros(params, "exp_avg"),
                 self.zeros(params, "exp_avg_sq"),
-                **adam_numbers(step, lr=rate, beta1=beta1, beta2=beta2, eps=group["eps"]),
-                **decay_numbers({**group, "lr": rate, "weight_decay": weight_decay}),
+                **adam_numbers(step, lr=lr, beta1=beta1, beta2=beta2, eps=group["eps"]),
+                **decay_numbers({**group, "lr": lr, "weight_decay": weight_decay}),
             )
 
 

@@ -169,9 +169,9 @@ class Prodigy(Optimizer):
         first = self.param_groups[0]
         beta1, beta2 = first["betas"]
         beta3 = math.sqrt(beta2) if first["beta3"] is None else first["beta3"]
-        rate = before * self._lr
+        step_size = before * self._lr
         if first["use_bias_correction"]:
-            rate *= (1 - beta2 ** (first["k"] + 1)) ** 0.5 / (1 - beta1 ** (first["k"] + 1))
+            step_size *= (1 - beta2 ** (first["k"] + 1)) ** 0.5 / (1 - beta1 ** (first["k"] + 1))
         sums: Any = torch.stack(self._sums, dim=1)
         products, lengths = (
             sums.full_tensor() if hasattr(sums, "full_tensor") else sums
@@ -179,7 +179,7 @@ class Prodigy(Optimizer):
         length = math.fsum(lengths)
         if length == 0:
             return
-        numerator = beta3 * first["d_numerator"] + before / first["d0"] * rate * math.fsum(products)
+        numerator = beta3 * first["d_numerator"] + before / first["d0"] * step_size * math.fsum(products)
         estimate = first["d_coef"] * numerator / length
         distance = max(before, estimate) if before == first["d0"] else before
         largest = max(first["d_max"], estimate)

@@ -49,8 +49,8 @@ class PSGDKron(StackedOptimizer):
     State: n + rows^2 + columns^2. Treats: matrices, AdamW the rest.
 
     Args:
-        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
-            ``ultra_optim.build("psgd_kron", model)`` does both.
+        params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
+            ``ultra_optim.build("psgd_kron", model)`` calls.
         lr: learning rate.
         momentum: decay rate of the averaged gradient, which is preconditioned.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.

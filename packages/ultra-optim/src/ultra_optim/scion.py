@@ -52,8 +52,8 @@ class Scion(MatrixOptimizer):
     State: n. Treats: everything, norms by kind.
 
     Args:
-        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
-            ``ultra_optim.build("scion", model)`` does both.
+        params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
+            ``ultra_optim.build("scion", model)`` calls.
         lr: learning rate; it should decay to 0.
         momentum: weight of the new gradient, one minus the usual momentum.
         radius: radius of the ball of hidden matrices.

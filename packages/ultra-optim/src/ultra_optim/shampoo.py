@@ -41,8 +41,8 @@ class Shampoo(StackedOptimizer):
     State: 2n + 2 rows^2 + 2 columns^2. Treats: matrices, AdamW the rest.
 
     Args:
-        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
-            ``ultra_optim.build("shampoo", model)`` does both.
+        params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
+            ``ultra_optim.build("shampoo", model)`` calls.
         lr: learning rate; with grafting about that of AdamW.
         betas: decay rates of the momentum and of Adam's second moment, in both parts.
         eps: added to Adam's denominator, in both parts.

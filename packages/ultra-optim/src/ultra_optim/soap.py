@@ -44,8 +44,8 @@ class SOAP(StackedOptimizer):
     State: 2n + 2 rows^2 + 2 columns^2. Treats: matrices, AdamW the rest.
 
     Args:
-        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
-            ``ultra_optim.build("soap", model)`` does both.
+        params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
+            ``ultra_optim.build("soap", model)`` calls.
         lr: learning rate.
         betas: decay rates of the moments.
         eps: added to the denominator, in both parts.

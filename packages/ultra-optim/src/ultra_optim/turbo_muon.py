@@ -27,8 +27,8 @@ class TurboMuon(MuonFamily):
     State: n. Treats: matrices, AdamW the rest.
 
     Args:
-        params: groups that say ``kind``, from ``ultra_optim.param_groups(model)``; or
-            ``ultra_optim.build("turbo_muon", model)`` does both.
+        params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
+            ``ultra_optim.build("turbo_muon", model)`` calls.
         lr: learning rate.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         momentum: decay rate of the momentum.

@@ -12,7 +12,7 @@ from torch import Tensor
 from ultra_optim.engine.plain import wide_dtype
 
 COUNT = 0
-"""In a specification: a count of updates, kept as a plain number."""
+"""In a specification: a count of updates, which is a plain number."""
 
 COUNTERS = frozenset({"step", "adam_step"})
 """Names of counts of updates; some of them are tensors without dimensions."""

@@ -6,41 +6,22 @@ import ctypes
 import functools
 import logging
 import os
-import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import attrs
 import torch
 from torch import Tensor
 
-from ultra_optim.engine.c_codegen import TYPES, Source, source_of
+from ultra_optim.engine.c_codegen import Source, source_of
+from ultra_optim.engine.c_compiler import BuildError, build, find_compiler
+from ultra_optim.engine.c_operations import TYPES
 from ultra_optim.engine.compilation import split_numbers
 
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
-
-FLAGS = (
-    "-O3",
-    "-shared",
-    "-fPIC",
-    "-fopenmp-simd",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-ffp-contract=fast",
-    "-march=native" if platform.machine() in ("x86_64", "AMD64", "i686") else "-mcpu=native",
-    "-w",
-    "-std=gnu11",
-    "-xc",
-)
-"""Vector instructions of this machine and fused multiply-adds; infinities and NaN follow IEEE 754."""
 
 Signature: TypeAlias = tuple[torch.dtype, tuple[bool, ...]]
 """The dtype of a row, and for each of its tensors whether it is one number for all elements."""
@@ -129,52 +110,27 @@ def loop_for(update: Callable[..., Any], signature: Signature, numbers: Mapping[
     """
     changing, fixed = split_numbers(numbers)
     key = (update, signature, tuple(changing), fixed)
-    if key not in _made:
+    if key not in _loops:
         with _lock:
-            if key not in _made:
+            if key not in _loops:
                 started = time.perf_counter()
                 source = source_of(update, signature[1], tuple(changing), dict(fixed), signature[0])
                 try:
-                    _made[key] = source, _build(source.text)
+                    _loops[key] = source, build(source.text)
                 except BuildError as error:
-                    _made[key] = None
+                    _loops[key] = None
                     _log.warning("%s is left to torch's operations: %s", update.__name__, error)
                 _log.info("compiled %s in %.1f s", update.__name__, time.perf_counter() - started)
-    made = _made[key]
+    made = _loops[key]
     return None if made is None else Loop(*made, signature[1], list(changing.values()))
 
 
-_made: dict[Any, tuple[Source, Callable[..., None]] | None] = {}
-
-
-class BuildError(Exception):
-    """A loop could not be compiled or loaded."""
-
-
-def _build(text: str) -> Callable[..., None]:
-    """Compile a source whose function is called ``update``, and load it.
-
-    Raises:
-        BuildError: with the command and its output.
-    """
-    try:
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            code, library = Path(folder, "update.c"), Path(folder, "update.so")
-            code.write_text(text)
-            command = [*compiler(), *FLAGS, str(code), "-o", str(library)]
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-            if done.returncode:
-                raise BuildError(f"{' '.join(command)} failed:\n{done.stderr}")
-            function: Callable[..., None] = ctypes.CDLL(str(library)).update
-    except (OSError, ValueError, AttributeError) as error:
-        raise BuildError(f"{type(error).__name__}: {error}") from error
-    function.restype = None  # type: ignore[attr-defined]
-    return function
+_loops: dict[Any, tuple[Source, Callable[..., None]] | None] = {}
 
 
 def compiler_works() -> bool:
     """Whether there is a C compiler whose functions can be loaded and are correct."""
-    return not _problem(compiler())
+    return not _problem(find_compiler())
 
 
 @functools.cache
@@ -195,7 +151,7 @@ def _problem(command: tuple[str, ...]) -> str:
 
 def _test_loop_is_correct() -> bool:
     source = source_of(_test_update, (False, False, True), ("rate",), {}, torch.float32)
-    loop = Loop(source, _build(source.text), (False, False, True), [0.5])
+    loop = Loop(source, build(source.text), (False, False, True), [0.5])
     ours, theirs = (
         [torch.linspace(-3, 2, 1501, device="cpu"), torch.linspace(1, 2, 1501, device="cpu")]
         for _ in range(2)
@@ -217,23 +173,6 @@ def _test_update(
     return [(params[0].abs().sqrt() / grads[0]).sum()]
 
 
-def compiler() -> tuple[str, ...]:
-    """Return the command of the C compiler: the environment variable CC, or the system's; empty for none."""
-    return _found(os.environ.get("CC", ""), os.environ.get("PATH", ""))
-
-
-@functools.cache
-def _found(named: str, path: str) -> tuple[str, ...]:
-    try:
-        own, *arguments = shlex.split(named) or [""]
-    except ValueError:  # a quotation that does not end
-        own, arguments = named, []
-    for name in [own] if own else ["cc", "gcc", "clang"]:
-        if command := shutil.which(name, path=path):
-            return command, *arguments
-    return ()
-
-
 def is_used(compile: bool | None) -> bool:
     """Whether updates on a CPU become C loops with this value of the option ``compile``."""
     return compiler_works() if compile is None else compile
@@ -245,7 +184,7 @@ def check_compiler(name: str) -> None:
     Raises:
         ValueError: there is none, or it fails.
     """
-    if problem := _problem(compiler()):
+    if problem := _problem(find_compiler()):
         where = f" (where it is {os.environ['CC']})" if os.environ.get("CC") else ""
         raise ValueError(
             f"{name}: compile=True needs {problem}. Install cc, gcc or clang, name another compiler in the "

@@ -27,7 +27,7 @@ _compilable: set[Callable[..., Any]] = set()
 def compilable(update: Function) -> Function:
     """Mark an update as one that may be compiled.
 
-    Its numbers may then be tensors, and it calls nothing but ``c_codegen.OPERATIONS``.
+    Its numbers may then be tensors, and it calls nothing but ``c_operations.OPERATIONS``.
     """
     _compilable.add(update)
     return update

@@ -1,4 +1,4 @@
-"""Random tensors that follow from plain numbers, so that they need no state beside those numbers."""
+"""Random tensors that are functions of plain numbers, so that no generator state has to be saved."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 def normal(shape: Sequence[int], *key: int, like: Tensor) -> Tensor:
-    """Return standard normal numbers that depend on shape and key alone.
+    """Return standard normal numbers that depend only on shape and key.
 
-    Devices of different types draw different numbers.
+    They differ between types of devices.
 
     Args:
-        shape: of the result.
-        *key: seed, step, whatever tells this draw from others.
-        like: gives dtype and device.
+        shape: shape of the result.
+        *key: seed, step and other numbers that identify this draw.
+        like: a tensor of the dtype and on the device of the result.
     """
     digest = hashlib.blake2b(repr((key, tuple(shape))).encode(), digest_size=7).digest()
     generator = torch.Generator(device=like.device).manual_seed(int.from_bytes(digest, "big"))

@@ -1,4 +1,4 @@
-"""How much is worked on at a time. Every bound is a number of elements unless it says otherwise.
+"""Sizes of the pieces of work, in elements unless stated otherwise.
 
 The bounds change speed and scratch memory, and the order in which long sums are added up; updates of single
 elements do not depend on them. They were measured on CPUs with last-level caches of 16 to 64 MiB.

@@ -76,7 +76,7 @@ def _call(
     values = [[float(each[name]) for name in signature.names] for each in numbers]
     values += values[-1:] * (ROWS_PER_CALL - len(rows))
     padding = [_like(rows[0], 128) for _ in range(ROWS_PER_CALL - len(rows))]
-    # One tensor may be the number of several rows; dynamo would compile anew for one object in two places.
+    # One tensor may belong to several rows; dynamo would compile again for one object in two places.
     tensors = [t.view(()) if t.numel() == 1 else t for row in [*rows, *padding] for t in row]
     return _compiled(signature)(torch.tensor(values, dtype=wide, device=first.device), *tensors)
 
@@ -103,7 +103,7 @@ def _compiled(signature: Signature) -> Callable[..., list[Tensor | None]]:
     fast = torch.compile(several, fullgraph=True, dynamic=True)
     start = time.perf_counter()
     device, dtype, _ = signature.tensors[0]
-    row = [torch.ones(() if alone else 128, dtype=t, device=d) for d, t, alone in signature.tensors]
+    row = [torch.ones(() if scalar else 128, dtype=t, device=d) for d, t, scalar in signature.tensors]
     wide = torch.promote_types(dtype, torch.float32)
     values = torch.ones(ROWS_PER_CALL, len(signature.names), dtype=wide, device=device)
     fast(values, *itertools.chain.from_iterable(_like(row, 64 * (2 + i)) for i in range(ROWS_PER_CALL)))
