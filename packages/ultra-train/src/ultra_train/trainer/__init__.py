@@ -8,7 +8,7 @@ Read in this order:
 * ``update_callback``: bookkeeping around every update and after evaluations.
 * ``recovery``: rolling back to the last intact checkpoint; ``rollbacks`` is the record of it.
 * ``stream``: the micro-batches, and the position in the data.
-* ``plugins``: optimizer and learning-rate schedule from the keys of a preset; ``optimizers`` and ``curvature``
+* ``plugins``: optimizer and learning-rate schedule of a preset; ``optimizers`` and ``curvature``
   serve them during training.
 * ``saving`` and ``loading``: what a checkpoint holds; ``checkpoints``: the folders on disk.
 * ``log_lines``: the lines of the log.
