@@ -17,7 +17,7 @@ from work import Setting
 from ultra_core.plugins.hooks import hookimpl, plugin_manager
 from ultra_train.config import load_preset
 from ultra_train.run.execution import execute
-from ultra_train.tasks.mlm.task import MLM
+from ultra_train.tasks.mlm.training import MLMRun
 
 
 @attrs.define
@@ -34,7 +34,7 @@ class Result:
 class Watch:
     """A hook that keeps the task and the model of the run."""
 
-    task: MLM
+    task: MLMRun
     parameters: int
 
     @hookimpl
@@ -44,7 +44,7 @@ class Watch:
         return []
 
 
-def unigram_loss(task: MLM) -> float:
+def unigram_loss(task: MLMRun) -> float:
     """Return the mean -log p of the held-out tokens under the frequencies of the training tokens, in nats."""
     size = len(task.tokenizer)
 

@@ -1,11 +1,6 @@
-"""Running the command line inside the test process."""
-
-from collections.abc import Callable
+"""A preset for the command line."""
 
 import pytest
-from click.testing import CliRunner, Result
-
-from ultra_train.cli.app import cli
 
 PRESET = """\
 model_class: frankenstein
@@ -22,14 +17,3 @@ def preset(tmp_path) -> str:
     path = tmp_path / "small.yaml"
     path.write_text(PRESET)
     return str(path)
-
-
-@pytest.fixture
-def ultra(monkeypatch) -> Callable[..., Result]:
-    """Run ``ultra-train`` with these arguments."""
-    monkeypatch.delenv("ULTRA_DEBUG", raising=False)
-
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(cli, list(arguments), terminal_width=120)
-
-    return run

@@ -2,43 +2,15 @@
 
 from typing import Any
 
-import jsonschema
 import pytest
 
 from ultra_blocks.config import UltraConfig
 from ultra_core import blocks, optimizers
-from ultra_core.config import parse_source
 from ultra_core.contracts import SEED_ROLES
 from ultra_core.plugins.signatures import read_options
 from ultra_train.config import to_tree, to_yaml
-from ultra_train.config.schema import preset_schema
 
 BLOCKS = ["gla", "deltanet", "gated_deltanet", "hgrn2", "retnet", "mamba", "kda"]
-
-
-@pytest.fixture(scope="module")
-def validator():
-    return jsonschema.Draft202012Validator(preset_schema())
-
-
-@pytest.fixture
-def accepted(load, validator):
-    """Load a text that the schema accepts too, and whose canonical form loads to the same without a word."""
-
-    def check(text: str, *overrides: str) -> Any:
-        tree = parse_source(text, overrides).tree
-        tree["training"].pop("task", None)  # the schema names the tasks that are installed
-        assert list(validator.iter_errors(tree)) == []
-        preset = load(text, *overrides)
-        again = load(to_yaml(preset))
-        assert again == preset
-        assert not [line for line in again.notices if line.startswith(("other names", "completed"))]
-        tree = parse_source(to_yaml(preset)).tree
-        del tree["training"]["task"]
-        assert list(validator.iter_errors(tree)) == []
-        return preset
-
-    return check
 
 
 def said(preset: Any, start: str) -> str:
@@ -124,52 +96,6 @@ def test_an_optimizer_by_its_other_name(accepted, base):
     line = said(preset, "other names")
     assert "q_apollo is apollo_8bit (its states are quantised, not the weights)" in line
     assert line.count("q_apollo-* is apollo_8bit-*") == 1
-
-
-SBERT = """\
-base_model: some/encoder
-training:
-  task: sbert
-  optimizer: {optimizer_class: adamw, parameters: {adamw-lr: 1e-4}}
-  sbert:
-    dataset_name: some/pairs
-    dataset_type: TRIPLETS
-    resume_from_checkpoint: true
-    wandb_project: mine
-    optimizer:
-      optimizer_class: muon
-      parameters: {muon-lr: 1e-3, momentum: 0.95, nesterov: true, ns_steps: 5}
-"""
-
-
-def test_sbert(accepted, later_tasks):
-    preset = accepted(SBERT, "training.report_to=[wandb]")
-    sbert = preset.training.sbert
-    assert sbert.resume_from_checkpoint is True
-    assert sbert.dataset_type == "triplets"
-    assert sbert.optimizer.parameters == {
-        "muon-lr": 1e-3,
-        "muon-momentum": 0.95,
-        "muon-nesterov": True,
-        "muon-ns_steps": 5,
-    }
-    assert "momentum is muon-momentum" in said(preset, "other names")
-
-
-def test_sbert_keys_without_effect(accepted, later_tasks):
-    other = SBERT.replace("muon", "lion")
-    line = said(accepted(other), "no effect in this run")
-    for key in ("training.sbert.wandb_project", "parameters.momentum", "parameters.ns_steps"):
-        assert key in line
-
-
-@pytest.mark.parametrize("form", ["sbert", "sparse"])
-def test_the_only_fault_of_a_task_that_is_not_there_is_that(problems, form, sparse):
-    (fault,) = problems(SBERT if form == "sbert" else sparse)
-    assert fault.message.startswith("unknown task")
-    assert "\n" not in fault.message
-    more = "training.sbert.epoch=1" if form == "sbert" else "loss.typ=x"
-    assert len(problems(SBERT if form == "sbert" else sparse, more)) == 2
 
 
 GALORE = (
@@ -309,60 +235,6 @@ def test_what_is_built_is_what_the_name_says():
     assert blocks.get("mamba_attn") is blocks.get("mamba")
 
 
-SPARSE_ROWS: list[tuple[str, tuple[str, ...], Any]] = [
-    ("datasets.nli.split_ratio=[0.98, 0.01, 0.01]", ("datasets", "nli", "split_ratio"), [0.98, 0.01, 0.01]),
-    ("datasets.nli.split_ratio=0.9", ("datasets", "nli", "split_ratio"), 0.9),
-    ("datasets.ddsc.tasks=null", ("datasets", "ddsc", "tasks"), None),
-    ("datasets.nli.languages=null", ("datasets", "nli", "languages"), None),
-    (
-        "datasets.scandi_qa.paws_data_dir=data/x-final",
-        ("datasets", "scandi_qa", "paws_data_dir"),
-        "data/x-final",
-    ),
-    (
-        "datasets.eti={enabled: true, source: me/eti, columns: {query: q}, split_ratio: [0.8, 0.1, 0.1], "
-        "languages: [nb]}",
-        ("datasets", "eti"),
-        {
-            "enabled": True,
-            "source": "me/eti",
-            "columns": {"query": "q"},
-            "languages": ["nb"],
-            "split_ratio": [0.8, 0.1, 0.1],
-        },
-    ),
-    ("model.patch_sigmoid_for_sparsity=true", ("model", "patch_sigmoid_for_sparsity"), True),
-    ("model.load_pretrained_sparse_encoder=true", ("model", "load_pretrained_sparse_encoder"), True),
-    ("training.early_stopping_patience=3", ("training", "early_stopping_patience"), 3),
-    ("training.early_stopping_threshold=0.001", ("training", "early_stopping_threshold"), 0.001),
-    ("training.report_to=[tensorboard, mlflow]", ("training", "report_to"), ["tensorboard", "mlflow"]),
-    ("datasets.sampling_strategy=ROUND_ROBIN", ("datasets", "sampling_strategy"), "round_robin"),
-    ("datasets.sampling_strategy=Proportional", ("datasets", "sampling_strategy"), "proportional"),
-    ("training.batch_sampler=NO_DUPLICATES", ("training", "batch_sampler"), "no_duplicates"),
-    ("training.eval_strategy=STEPS", ("training", "eval_strategy"), "steps"),
-]
-
-
-@pytest.mark.parametrize(("override", "path", "value"), SPARSE_ROWS, ids=[row[0][:50] for row in SPARSE_ROWS])
-def test_sparse_presets(load, sparse, later_tasks, validator, override, path, value):
-    preset = load(sparse, override)
-    found: Any = to_tree(preset)
-    for part in path:
-        found = found[part]
-    assert found == value
-    assert load(to_yaml(preset)) == preset
-    assert list(validator.iter_errors(parse_source(sparse, [override]).tree)) == []
-    written = override.partition("=")[2]
-    assert any(line.startswith("other names") for line in preset.notices) == (
-        isinstance(value, str) and value != written
-    )
-
-
-def test_enumerations_by_their_class(load, sparse, later_tasks):
-    preset = load(sparse, "training.batch_sampler=BatchSamplers.NO_DUPLICATES")
-    assert preset.training.batch_sampler == "no_duplicates"
-
-
 def test_settings_of_mlflow(load, sparse, minimal, later_tasks, problems):
     section = "mlflow={tracking_uri: 'http://x', experiment_name: e, tags: {a: b}}"
     named = load(sparse, section, "training.report_to=[tensorboard, mlflow]")
@@ -371,33 +243,3 @@ def test_settings_of_mlflow(load, sparse, minimal, later_tasks, problems):
     assert "mlflow" in said(idle, "no effect in this run")
     (fault,) = problems(minimal, "mlflow={tracking_url: x}")
     assert "Did you mean 'tracking_uri'" in fault.message
-
-
-@pytest.mark.parametrize(
-    ("override", "key"),
-    [
-        ("datasets.nli.split_ratio=[0.9, 0.2, 0.1]", "datasets.nli.split_ratio"),
-        ("datasets.nli.split_ratio=[0.9, 0.1]", "datasets.nli.split_ratio"),
-        ("datasets.sampling_strategy=ROBIN_ROUND", "datasets.sampling_strategy"),
-        ("datasets.nli.tasks=[x]", "datasets.nli.tasks"),
-        ("training.early_stopping_patience=0", "training.early_stopping_patience"),
-    ],
-)
-def test_sparse_faults(problems, sparse, later_tasks, override, key):
-    assert [fault.key for fault in problems(sparse, override)] == [key]
-
-
-def test_early_stopping_needs_evaluations(problems, sparse, later_tasks):
-    (fault,) = problems(sparse, "training.early_stopping_patience=2", "training.eval_strategy=no")
-    assert fault.key == "training.early_stopping_patience"
-
-
-def test_a_device_that_is_not_there(load, sparse, later_tasks, monkeypatch):
-    import torch
-
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    (line,) = load(sparse, "hardware.device=mps").notices
-    assert line == "hardware.device: there is no mps on this machine; the best that is there is cpu"
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert load(sparse, "hardware.device=mps").notices == ()

@@ -156,51 +156,6 @@ def test_activations_are_as_the_schema_says(load, minimal, value):
             load(minimal, wrong)
 
 
-SBERT = """\
-base_model: some/encoder
-training:
-  task: sbert
-  sbert: {dataset_name: some/pairs, learning_rate: 1e-5}
-"""
-
-
-@pytest.mark.parametrize(
-    ("override", "fits"),
-    [
-        ("pooling_mode=Mean", True),
-        ("dataset_type=paired-similarity", True),
-        ("dataset_type=DatasetType.QA", True),
-        ("pooling_mode=x y.mean", False),
-        ("pooling_mode=means", False),
-    ],
-)
-def test_choices_of_sbert_are_as_the_schema_says(load, problems, later_tasks, override, fits):
-    override = f"training.sbert.{override}"
-    tree = parse_source(SBERT, [override]).tree
-    del tree["training"]["task"]
-    errors = list(jsonschema.Draft202012Validator(preset_schema()).iter_errors(tree))
-    assert (errors == []) == (problems(SBERT, override) == []) == fits
-
-
-def section(name, **keys):
-    return f"training.sbert.optimizer={json.dumps({'optimizer_class': name, 'parameters': keys})}"
-
-
-def test_the_optimizer_of_sbert_is_checked_like_the_other(load, problems, later_tasks):
-    assert "training.sbert.learning_rate" in idle(load(SBERT, section("adamw", lr=1e-4)))
-    assert idle(load(SBERT, section("adamw", weight_decay=0.1))) == []
-    (fault,) = problems(SBERT, section("schedulefree_adamw", lr=1e-3))
-    assert fault.key == "training.scheduler_type"
-    (line,) = [n for n in load(SBERT, section("prodigy", lr=1.0, lr_norms=0.5)).notices if "multipliers" in n]
-    assert "prodigy-lr_*" in line
-
-
-def test_what_the_optimizer_of_sbert_refuses_is_found(problems, later_tasks):
-    (fault,) = problems(SBERT, section("adan", decay_rule="cautious"))
-    assert fault.key == "training.sbert.optimizer.parameters"
-    assert "set no_prox=True" in fault.message
-
-
 def test_a_flat_key_beside_a_section_is_blamed_itself(problems, base):
     section = "{optimizer_class: galore_adamw, parameters: {galore_adamw-lr: 1e-4}}"
     (fault,) = problems(

@@ -37,7 +37,7 @@ def test_a_run_tells_them(load, minimal, monkeypatch):
     for variable in (*VARIABLES.values(), "MLFLOW_TAGS"):
         monkeypatch.setenv(variable, "")
     monkeypatch.setattr(execution, "check_machine", lambda *_: None)
-    monkeypatch.setattr(execution, "check_places", stop)
+    monkeypatch.setattr(execution, "check_output_paths", stop)
     with pytest.raises(UltraError, match="far enough"):
         execution.execute(load(minimal, SECTION, "training.report_to=[mlflow]"), device="cpu")
     assert execution.os.environ["MLFLOW_EXPERIMENT_NAME"] == "mine"

@@ -4,7 +4,7 @@ import pytest
 
 from ultra_core.config import ConfigError, parse_source
 from ultra_train.config import from_source
-from ultra_train.config.places import not_looked_up, sources_of
+from ultra_train.config.places import sources_of
 
 
 @pytest.fixture
@@ -124,5 +124,5 @@ def test_many_sources_are_looked_for_quickly(faults, minimal):
     hub = from_source(
         parse_source(f"{minimal}  dataset: [{', '.join(f'a/{n}' for n in range(3000))}]\n"), "p"
     )
-    (line,) = not_looked_up(hub.training)
+    (line,) = hub.notices
     assert "a/4 and 2,995 more" in line

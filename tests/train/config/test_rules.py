@@ -91,17 +91,6 @@ def test_contradictions_of_a_base_model(base, problems, overrides, key, message)
     assert message in found[key]
 
 
-def test_sbert_needs_its_section_and_a_base_model(minimal, base, problems, later_tasks):
-    keys = [fault.key for fault in problems(minimal, "training.task=sbert")]
-    assert keys == ["training.sbert", "base_model"] or keys == ["base_model", "training.sbert"]
-    section = (
-        "training.sbert={dataset_name: x/y, optimizer: {optimizer_class: lion, parameters: {lion-lt: 1}}}"
-    )
-    (fault,) = problems(base, "training.task=sbert", section)
-    assert fault.key == "training.sbert.optimizer.parameters.lion-lt"
-    assert problems(base, "training.task=sbert", "training.sbert={dataset_name: x/y}") == []
-
-
 def test_an_optimizer_with_averaged_weights_wants_a_constant_schedule(minimal, problems, monkeypatch):
     import attrs
 

@@ -3,9 +3,9 @@
 import pytest
 
 from ultra_optim.roles.preset_keys import parse_parameters
-from ultra_train.config.preset import PresetFile, SparseFile
-from ultra_train.config.suggestions import COMMAND_LINE, key_places
-from ultra_train.config.synonyms import DENSE, PARAMETERS, SBERT, SPARSE, flattened
+from ultra_train.config.declared_tasks import declared_tasks
+from ultra_train.config.suggestions import COMMAND_LINE, flat_synonyms, key_places
+from ultra_train.config.synonyms import PARAMETERS, flattened
 
 CASES = [
     ("learning_rate", f"{PARAMETERS}.adamw-lr"),
@@ -94,54 +94,26 @@ def test_what_the_command_line_sets(problems, minimal, key, option):
     assert f"the option {option} of ultra-train run?" in fault.message
 
 
-@pytest.mark.parametrize(
-    ("key", "meant"),
-    [
-        ("training.batch_size", "training.per_device_train_batch_size"),
-        ("training.lr", "training.learning_rate"),
-        ("learning_rate", "training.learning_rate"),
-        ("base_model", "model.base_model"),
-        ("training.activation_checkpointing", "hardware.gradient_checkpointing"),
-        ("training.gradient_checkpointing", "hardware.gradient_checkpointing"),
-        ("training.document_regularizer_weight", "loss.document_regularizer_weight"),
-        ("dataset", "datasets"),
-    ],
-)
-def test_sparse_presets(problems, sparse, later_tasks, key, meant):
-    (fault,) = problems(sparse, f"{key}=1")
-    assert f"did you mean {meant}?" in fault.message
+@pytest.fixture(scope="module")
+def places():
+    """Where every key of a preset may stand."""
+    return [place for found in key_places(declared_tasks().preset_class).values() for place in found]
 
 
-def test_keys_of_the_task_sbert_at_the_level_above(problems, base, later_tasks):
-    text = base.replace("training:\n", "training:\n  task: sbert\n  sbert: {dataset_name: x}\n")
-    for key, meant in (("learning_rate", "learning_rate"), ("num_train_epochs", "epochs")):
-        (fault,) = problems(text, f"training.{key}=1")
-        assert f"did you mean training.sbert.{meant}?" in fault.message
-
-
-def paths(cls):
-    return {".".join(path) for places in key_places(cls).values() for path in places}
-
-
-@pytest.mark.parametrize(("table", "cls"), [(DENSE, PresetFile), (SBERT, PresetFile), (SPARSE, SparseFile)])
-def test_every_target_is_a_key(table, cls):
-    for target in table.values():
+def test_every_target_is_a_key(places):
+    for target in flat_synonyms(declared_tasks()).values():
         if target.startswith(f"{PARAMETERS}."):
             key = target.removeprefix(f"{PARAMETERS}.")
             value = [0.9, 0.99] if "betas" in key else 0.1
             assert parse_parameters("adamw", {key: value}).faults == []
         else:
-            assert target in paths(cls)
+            assert tuple(target.split(".")) in places
 
 
-def test_no_synonym_is_a_key_at_the_place_of_its_target():
-    for table, cls in ((DENSE, PresetFile), (SBERT, PresetFile), (SPARSE, SparseFile)):
-        known = paths(cls)
-        for name, target in table.items():
-            section = target.rpartition(".")[0]
-            assert name not in {
-                flattened(p.rpartition(".")[2]) for p in known if p.rpartition(".")[0] == section
-            }
+def test_no_synonym_is_a_key_at_the_place_of_its_target(places):
+    for name, target in flat_synonyms(declared_tasks()).items():
+        section = tuple(target.split(".")[:-1])
+        assert name not in {flattened(place[-1]) for place in places if place[:-1] == section}
 
 
 def test_options_of_the_command_line_exist():
@@ -151,8 +123,7 @@ def test_options_of_the_command_line_exist():
 
 
 @pytest.mark.parametrize("section", [(), ("model",), ("training",)])
-def test_every_key_at_a_wrong_level_is_answered(problems, minimal, section):
-    places = [place for found in key_places(PresetFile).values() for place in found]
+def test_every_key_at_a_wrong_level_is_answered(problems, minimal, places, section):
     wrong = sorted({place[-1] for place in places} - {p[-1] for p in places if p[:-1] == section})
     found = {
         f.path: f.message for f in problems(minimal, *(f"{'.'.join((*section, key))}=1" for key in wrong))

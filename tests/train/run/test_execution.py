@@ -143,7 +143,7 @@ def test_a_finished_run_resumes_to_the_same_model(run_tiny, tmp_path):
 )
 def test_the_run_ends_at_the_first_limit(tiny_preset, tmp_path, limits, expected):
     preset = load_preset(tiny_preset, [f"training.{k}={v}" for k, v in limits.items()])
-    task = MLM(preset, tmp_path, device=torch.device("cpu"))
+    task = MLM("mlm").start(preset, tmp_path, device=torch.device("cpu"))
     task.prepare()
     loader = task.loader()
     assert task.steps(loader) == expected(loader.plan, preset.training.gradient_accumulation_steps)
@@ -329,7 +329,7 @@ def test_a_place_below_a_file_is_refused_before_anything_else(run_tiny, tmp_path
 
 @pytest.mark.parametrize("name", ["wandbb", "wandb"])
 def test_a_report_that_cannot_be_made_is_said_before_anything_else(run_tiny, tmp_path, monkeypatch, name):
-    monkeypatch.setattr("ultra_train.run.arguments.get_available_reporting_integrations", lambda: [])
+    monkeypatch.setattr("ultra_train.run.device.get_available_reporting_integrations", lambda: [])
     expected = "Did you mean 'wandb'" if name == "wandbb" else "'wandb' is not installed"
     with pytest.raises(UltraError, match=expected):
         run_tiny(tmp_path, f"training.report_to=[{name}]")

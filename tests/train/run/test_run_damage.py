@@ -16,10 +16,10 @@ from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.config import load_preset
 from ultra_train.run.model_folder import publish
 from ultra_train.run.report import write_report
-from ultra_train.run.tokenizer import provide
 from ultra_train.system import files
 from ultra_train.system.checksums import checksum
 from ultra_train.system.owned_files import OwnedFiles
+from ultra_train.tasks.tokenizer_cache import provide
 from ultra_train.tokenizer.loading import load_tokenizer
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 from ultra_train.trainer.rollbacks import Rollbacks

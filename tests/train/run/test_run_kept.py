@@ -12,6 +12,7 @@ from ultra_core.errors import UltraError
 from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.config import load_preset
 from ultra_train.run import execution
+from ultra_train.tasks.mlm.training import MLMRun
 
 SHORT = ("training.scheduler_total_steps=2", "training.eval_fraction=0")
 
@@ -147,7 +148,7 @@ def test_neither_does_one_that_is_stopped_before_it_trains(run_tiny, tmp_path, m
     def stop(self, *args, **kwargs):
         raise error
 
-    monkeypatch.setattr(execution.tasks.get("mlm"), stage, stop)
+    monkeypatch.setattr(MLMRun, stage, stop)
     with pytest.raises(type(error) if isinstance(error, OSError) else error):
         run_tiny(tmp_path / "runs", *SHORT)
     assert not list(tmp_path.iterdir())
@@ -166,7 +167,7 @@ def test_a_tokenizer_is_trained_once_for_the_same_texts(tiny_preset, tmp_path, c
         raise UltraError("no such model")
 
     with monkeypatch.context() as patch:
-        patch.setattr(execution.tasks.get("mlm"), "build_model", refuse)
+        patch.setattr(MLMRun, "build_model", refuse)
         with pytest.raises(UltraError, match="no such model"):
             start()
     assert not (tmp_path / "runs").exists()

@@ -86,10 +86,10 @@ def test_killed_twice(run_tiny, tmp_path, stop_at, overrides):
 
 def test_killed_once_the_last_checkpoint_is_written(run_tiny, finished_run, tmp_path, monkeypatch):
     """The evaluation of the last update is neither doubled nor lost."""
-    from ultra_train.tasks.mlm.task import MLM
+    from ultra_train.tasks.mlm.training import MLMRun
 
     with monkeypatch.context() as patch:
-        patch.setattr(MLM, "save", lambda *args: kill())
+        patch.setattr(MLMRun, "save", lambda *args: kill())
         with pytest.raises(Killed):
             run_tiny(tmp_path)
     folder = run_tiny(tmp_path, resume=True)

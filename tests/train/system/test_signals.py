@@ -11,8 +11,8 @@ import torch
 
 from ultra_core.errors import UltraError
 from ultra_train.cli.app import LazyGroup, main
-from ultra_train.run import ending
-from ultra_train.run.ending import dead_workers_explained
+from ultra_train.run import dead_workers
+from ultra_train.run.dead_workers import dead_workers_explained
 from ultra_train.system.signals import Interrupted, Signals, shield_worker
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -226,7 +226,7 @@ def test_so_is_the_loss_of_the_connection_to_it(tmp_path, monkeypatch, error):
         with dead_workers_explained(tmp_path):
             list(torch.utils.data.DataLoader(Batches(), num_workers=workers))
 
-    monkeypatch.setattr(ending.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(dead_workers.time, "sleep", lambda seconds: None)
     with monkeypatch.context() as patch:
         patch.setattr(connection, "answer_challenge", lost)
         with pytest.raises(UltraError, match=f"ended .{error.__name__}.*memory ran out"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ultra_train.tasks.mlm.guesses import sentence_with_a_blank
-from ultra_train.tasks.mlm.task import _beside_chance
+from ultra_train.tasks.mlm.training import _beside_chance
 
 
 class Texts:

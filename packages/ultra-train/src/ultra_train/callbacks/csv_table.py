@@ -12,9 +12,7 @@ from typing import Any
 
 from ultra_train.system import files
 from ultra_train.system.owned_files import OwnedFiles
-
-TABLE = "metrics.csv"
-"""Name of the table in the folder of a run."""
+from ultra_train.system.run_files import TABLE
 
 _RECORD = "table"
 _TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "backslashreplace"}

@@ -13,12 +13,13 @@ from typing import Any
 
 import click
 
-from ultra_core.errors import UltraError
+from ultra_core.errors import PluginError, UltraError
 
-COMMANDS = {
+TRAINING = {
     "run": "ultra_train.cli.run:run",
     "train": "ultra_train.cli.run:train",
-    "fill-mask": "ultra_train.cli.fill_mask:fill_mask",
+}
+TOOLS = {
     "list": "ultra_train.cli.listing:list_plugins",
     "describe": "ultra_train.cli.describe:describe",
     "validate": "ultra_train.cli.validate:validate",
@@ -27,6 +28,8 @@ COMMANDS = {
     "plugin": "ultra_train.cli.plugin:plugin",
     "tokenizer": "ultra_train.cli.tokenizer:tokenizer",
 }
+"""The commands that are ours whatever tasks are installed; those of tasks come between the two."""
+
 REFUSED = (
     errno.EACCES,
     errno.EPERM,
@@ -52,15 +55,20 @@ class Fault(click.ClickException):
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are named here and imported when they are used."""
+    """A group whose commands are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of the table."""
-        return list(COMMANDS)
+        """Return the names of all commands."""
+        return list(commands())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        return load(cmd_name) if cmd_name in COMMANDS else None
+        own = {**TRAINING, **TOOLS}
+        target = own[cmd_name] if cmd_name in own else commands().get(cmd_name)
+        try:
+            return load(target) if target is not None else None
+        except PluginError as error:  # the help of the others is still shown
+            return broken(cmd_name, error)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command and turn what a user can mend into a plain message."""
@@ -96,12 +104,39 @@ class LazyGroup(click.Group):
             ) from error
 
 
-def load(name: str) -> click.Command:
-    """Import a command by its name."""
-    module, _, attribute = COMMANDS[name].partition(":")
-    command = getattr(import_module(module), attribute)
-    assert isinstance(command, click.Command)
+def commands() -> dict[str, str]:
+    """Return every command with its ``module:attribute``; those of tasks are read without importing these."""
+    from ultra_train.cli.task_commands import task_commands
+
+    ours = {**TRAINING, **TOOLS}
+    theirs = {name: target for name, target in task_commands().items() if name not in ours}
+    return {**TRAINING, **theirs, **TOOLS}
+
+
+def load(target: str) -> click.Command:
+    """Import a command.
+
+    Raises:
+        PluginError: what a task names as one of its commands cannot be imported, or is none.
+    """
+    module, _, attribute = target.partition(":")
+    try:
+        command = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise PluginError(f"the command at {target} cannot be imported: {error}") from error
+    if not isinstance(command, click.Command):
+        raise PluginError(f"{target} is no click command")
     return command
+
+
+def broken(name: str, error: PluginError) -> click.Command:
+    """Return a command that says why the one of a task cannot be used."""
+
+    def refuse(**_: Any) -> None:
+        raise error
+
+    context = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(name, callback=refuse, help=f"Broken: {error}", context_settings=context)
 
 
 def debugging(ctx: click.Context) -> bool:
@@ -140,7 +175,9 @@ def train(arguments: Sequence[str]) -> Path:
     if arguments[:1] == ["train"]:
         del arguments[0]
     try:
-        folder = load("train").main(args=arguments, prog_name="ultra-train train", standalone_mode=False)
+        folder = load(TRAINING["train"]).main(
+            args=arguments, prog_name="ultra-train train", standalone_mode=False
+        )
     except click.Abort as interrupted:
         raise KeyboardInterrupt from interrupted
     except click.ClickException as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
+import attrs
 import click
 
 from ultra_core.errors import UnknownNameError, did_you_mean
@@ -46,11 +47,13 @@ def _origin(entry: Entry) -> str:
 def _lines(kind: str, entry: Entry) -> Iterator[str]:
     if kind == "presets":
         return _preset(entry)
-    return itertools.chain(_plugin_or_model(entry), _other_names(kind, entry))
+    return itertools.chain(_plugin_or_model(kind, entry), _other_names(kind, entry))
 
 
-def _plugin_or_model(entry: Entry) -> Iterator[str]:
+def _plugin_or_model(kind: str, entry: Entry) -> Iterator[str]:
     plugin = entry.load()
+    if inspect.isclass(plugin) and kind == "tasks":
+        return _task(plugin)
     if inspect.isclass(plugin) or inspect.isroutine(plugin):
         return _plugin(plugin)
     return _model(plugin)
@@ -88,6 +91,38 @@ def _model(plugin: Any) -> Iterator[str]:
     yield f"  trains and saves: {getattr(plugin, 'model_class', '?')}"
     for field, value in getattr(plugin, "defaults", {}).items():
         yield f"  {field}: {value}"
+
+
+def _task(plugin: type) -> Iterator[str]:
+    """Yield what a task is, the keys that it adds to presets, and its commands."""
+    from ultra_core.plugins.describe import docstring_sections
+    from ultra_core.plugins.types import as_yaml, range_of, words
+
+    text, _ = docstring_sections(inspect.getdoc(plugin) or "")
+    yield from (f"  {line}".rstrip() for line in text.splitlines())
+    options, section = getattr(plugin, "options", None), getattr(plugin, "section", None)
+    if options is not None:
+        attrs.resolve_types(options)
+        place = "training" if section is None else f"training.{section}"
+        yield from ("", f"  options, in {place}:")
+        for field in attrs.fields(options):
+            hint, extras = field.type, ()
+            if get_origin(hint) is Annotated:
+                hint, *rest = get_args(hint)
+                extras = tuple(rest)
+            default = "required" if field.default is attrs.NOTHING else as_yaml(_default(field.default))
+            yield f"    {field.name}: {words(hint, range_of(extras))} [{default}]"
+            if said := field.metadata.get("help"):
+                yield f"        {said}"
+    if commands := getattr(plugin, "commands", {}):
+        yield from ("", f"  commands: {', '.join(f'ultra-train {name}' for name in commands)}")
+
+
+def _default(value: Any) -> Any:
+    """Return the default of a field; that of a section as plain data."""
+    from ultra_core.config import unstructure
+
+    return unstructure(value.factory()) if isinstance(value, attrs.Factory) else value  # type: ignore[arg-type]
 
 
 def _plugin(plugin: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Keys of ``training`` about data: where texts come from, how they are cut, batched and masked."""
+"""Keys of ``training`` about data: where the texts come from, and how they are tokenised."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Annotated, Literal
 import attrs
 
 from ultra_core.contracts import Range
-from ultra_train.config.keys import Count, Fraction, Natural, Positive, Share, key
+from ultra_train.config.keys import Count, Fraction, Natural, Positive, key
 
-MLM = ("mlm",)
 EMBEDDED = "ultra:es-commands"
 MOST_SOURCES = 10_000
-"""Sources that a list may have; each is looked for before a run."""
+"""The largest number of sources in a list; each is looked for before a run."""
 
 
 @attrs.frozen(kw_only=True)
@@ -41,53 +40,33 @@ def as_sources(dataset: Dataset | None) -> tuple[DatasetSource, ...]:
     return tuple(DatasetSource(source=item) if isinstance(item, str) else item for item in items)
 
 
-@attrs.frozen(kw_only=True)
-class MaskPolicy:
-    """What is chosen for prediction and what the model sees there; the rest is left as it is."""
-
-    policy: Literal["token", "whole_word"] = key("token", "what is chosen: tokens, or all tokens of a word")
-    mask_rate: Fraction = key(0.8, "share of the chosen tokens that becomes the mask token")
-    random_rate: Fraction = key(0.1, "share of them that becomes a random token")
-
-
 @attrs.frozen(kw_only=True, slots=False)
 class DataKeys:
-    """Where the texts come from and what a batch of them is."""
+    """Where the training data comes from and what a batch of it is."""
 
     dataset: Dataset | None = key(
         None, f"source of the texts, or a list of sources; {EMBEDDED} when nothing names one"
-    )
-    on_bad_rows: Literal["error", "skip"] = key(
-        "error",
-        "a row that cannot be read or is no text ends the run, or is skipped, counted and named",
-        tasks=MLM,
     )
     local_parquet_dir: str | None = key(None, "folder of parquet files that is read instead of the data set")
     prefer_local_cache: bool = key(True, "read local_parquet_dir when it is there")
     stream_local_parquet: bool = key(True, "read parquet row group by row group", later=True)
     cache_dir: str = key("./temp_data/v2_dataset_cache", "folder of the tokenised shards")
     max_samples: Count = key(20_000_000, "the run ends after this many documents")
-    dataset_batch_size: Count = key(25_000, "documents that are tokenised at a time", tasks=MLM)
-    num_workers: Natural = key(8, "processes that tokenise", tasks=MLM)
     dataloader_workers: Natural = key(2, "processes that make batches")
     batch_size: Count = key(4, "documents in a forward pass")
-    max_length: Annotated[int, Range(min=3)] = key(
-        512, "tokens in a document, special ones included; longer ones are cut", tasks=MLM
-    )
-    batching: Literal["length", "packed"] | None = key(
-        None,
-        "rows of one document and like length, or several documents in a row; by the device when left out",
-        tasks=MLM,
-    )
-    mlm_probability: Share = key(0.15, "share of the tokens that are predicted", tasks=MLM)
-    mask_policy: MaskPolicy = key(
-        help="what is chosen for prediction and what the model sees there", factory=MaskPolicy, tasks=MLM
-    )
-    join_temp_data_context_window: Natural = key(
-        0, "join cached chunks of a document up to this many tokens; 0 leaves them", tasks=MLM, later=True
-    )
-    join_temp_data_min_remainder_tokens: Natural = key(
-        128, "shortest rest that joining keeps", tasks=MLM, later=True
-    )
-    eval_fraction: Fraction = key(0.01, "share of the documents kept for evaluation, below 1; 0 for none")
+    eval_fraction: Fraction = key(0.01, "share of the documents held out for evaluation, below 1; 0 for none")
     seed: Natural = key(42, "seed of initial weights, order and masks")
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class TextKeys:
+    """How plain text becomes token ids: keys that the options of tasks on text inherit."""
+
+    on_bad_rows: Literal["error", "skip"] = key(
+        "error", "a row that cannot be read or is no text ends the run, or is skipped, counted and named"
+    )
+    dataset_batch_size: Count = key(25_000, "documents that are tokenised at a time")
+    num_workers: Natural = key(8, "processes that tokenise")
+    max_length: Annotated[int, Range(min=3)] = key(
+        512, "tokens in a document, special ones included; longer ones are cut"
+    )

@@ -7,9 +7,9 @@ from typing import Any
 
 from ultra_blocks.config import UltraConfig, bare_name, split_spec
 from ultra_core import blocks, ffns, positions
+from ultra_core.config import Path
 from ultra_core.plugins.signatures import read_options
 
-Path = tuple[str | int, ...]
 Part = tuple[Any, Collection[str]]
 
 PLUGIN_FIELDS = (

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import attrs
 
 from ultra_train.config.keys import key
-from ultra_train.config.sparse import SparseTraining
-
-if TYPE_CHECKING:
-    from ultra_train.config.preset import PresetFile, SparseFile
 
 
 @attrs.frozen(kw_only=True)
@@ -50,20 +44,13 @@ def reporters(report_to: ReportTo) -> tuple[str, ...]:
 
 def environment(mlflow: MlflowConfig | None, report_to: ReportTo) -> dict[str, str]:
     """Return the variables of the environment that tell the integrations of a run what the preset says."""
-    if mlflow is None or not {"mlflow", "all"} & set(reporters(report_to)):
+    if mlflow is None or not reports_to("mlflow", report_to):
         return {}
     said = {variable: getattr(mlflow, name) for name, variable in VARIABLES.items()}
     found = {variable: str(value) for variable, value in said.items() if value is not None}
     return found | ({"MLFLOW_TAGS": json.dumps(mlflow.tags)} if mlflow.tags else {})
 
 
-def idle_integrations(preset: PresetFile | SparseFile) -> Iterator[str]:
-    """Yield the keys of integrations that ``report_to`` does not name."""
-    training = preset.training
-    named = set(reporters(training.report_to))
-    if preset.mlflow is not None and not {"mlflow", "all"} & named:
-        yield "mlflow"
-    if isinstance(training, SparseTraining):
-        return
-    if training.sbert is not None and training.sbert.wandb_project and not {"wandb", "all"} & named:
-        yield "training.sbert.wandb_project"
+def reports_to(name: str, report_to: ReportTo) -> bool:
+    """Whether a ``report_to`` names an integration."""
+    return bool({name, "all"} & set(reporters(report_to)))

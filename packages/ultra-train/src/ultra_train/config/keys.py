@@ -1,4 +1,4 @@
-"""How one key of a preset is declared: its type, default, help text, and which runs read it."""
+"""How one key of a preset is declared: its type, default and help text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ def key(
     help: str = "",
     *,
     factory: Callable[[], Any] | None = None,
-    tasks: tuple[str, ...] = (),
     later: bool = False,
     spelling: bool = False,
     aliases: tuple[str, ...] = (),
@@ -32,16 +31,15 @@ def key(
     """Declare a key of a preset.
 
     Args:
-        default: its value when the preset leaves it out; none means that it is required.
+        default: the value when the preset leaves the key out; without one the key is required.
         help: one sentence for the schema and the documentation.
-        factory: makes the default when that is a section.
-        tasks: the tasks that read it; empty means all.
-        later: accepted and typed, but nothing acts on it yet; a run that sets it says so.
-        spelling: another spelling of a canonical key, into which loading rewrites it.
-        aliases: other names of it.
-        any_case: its choices are a library's enumeration, written in any case.
+        factory: makes the default, for a section.
+        later: the key is accepted and checked, but nothing acts on it yet; a run that sets it says so.
+        spelling: the key is another spelling of a canonical one, into which loading rewrites it.
+        aliases: other names of the key.
+        any_case: the choices are a library's enumeration and may be written in any case.
     """
-    metadata: dict[str, Any] = {"help": help, "tasks": tasks, "later": later, "spelling": spelling}
+    metadata: dict[str, Any] = {"help": help, "later": later, "spelling": spelling}
     metadata |= {"aliases": aliases, "any_case": any_case}
     if factory is not None:
         return attrs.field(factory=factory, metadata=metadata)

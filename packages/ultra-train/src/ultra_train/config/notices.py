@@ -1,111 +1,81 @@
-"""What a preset sets without effect in its run, or by another name: said once, never passed over."""
+"""What a preset sets without effect in its run, or by another name: listed once, never passed over."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
-from ultra_core import optimizers
 from ultra_core.errors import listed, shortened
-from ultra_optim.roles.preset_keys import Parsed
-from ultra_train.config.dialect import name_of_the_optimizer, names_of_the_model
+from ultra_train.config.encoder_keys import EncoderKeys
 from ultra_train.config.idle_model import idle_model
-from ultra_train.config.integrations import idle_integrations
-from ultra_train.config.optimizer import GALORE_KEYS, OptimizerConfig
-from ultra_train.config.optimizer_flat import beside
-from ultra_train.config.optimizer_rules import own_words, read, roles, traits
-from ultra_train.config.places import roles_of_base
-from ultra_train.config.rules import layer_names
-from ultra_train.config.training import TrainingConfig
-
-if TYPE_CHECKING:
-    from ultra_train.config.preset import PresetFile
-
-Path = tuple[str | int, ...]
+from ultra_train.config.integrations import reports_to
+from ultra_train.config.optimizer import GALORE_KEYS
+from ultra_train.config.optimizer_section import OptimizerSection
+from ultra_train.config.other_names import other_name_of_optimizer, other_names_in_model
+from ultra_train.config.roles import roles_of_base
 
 
-def notices(preset: PresetFile, given: frozenset[Path], renamed: list[str]) -> tuple[str, ...]:
+def notices(keys: EncoderKeys) -> tuple[str, ...]:
     """Return what is said before a run of a preset without faults.
 
     One line each for keys that nothing acts on yet, keys idle in this run, other names of keys and plugins,
     values that were completed; then warnings, the first ``LISTED`` of them.
-
-    Args:
-        preset: as written.
-        given: the paths of all keys that the file sets.
-        renamed: other names that were rewritten before the preset was read, in words.
     """
-    later = [name for name in _set_keys(preset.training, given) if _field(name).metadata["later"]]
-    idle = [f"training.{name}" for name in _set_keys(preset.training, given) if _foreign(name, preset)]
-    idle += [f"training.{name}" for name in _idle_training(preset, given)]
-    if preset.model is not None:
-        idle += [f"model.{name}" for name in idle_model(preset.model, given)]
-    idle += idle_integrations(preset)
-    spoken = list(_sections(preset))
-    for path, _, parsed in spoken:
-        if path != "training.optimizer" and "lr" in parsed.options:
-            rate = ("training", "sbert", "learning_rate")
-            idle += [".".join(rate)] if rate in given else []
-        idle += [f"{path}.parameters.{name}" for name in parsed.idle]
     lines = []
-    if later:
-        lines.append(f"accepted, but nothing acts on them yet: {listed([f'training.{n}' for n in later])}")
-    if idle:
-        lines.append(f"no effect in this run: {listed(list(dict.fromkeys(idle)))}")
-    lines += _other_names(preset, renamed, spoken)
-    return (*lines, *shortened(list(_warnings(preset))))
+    if later := list(_later_keys(keys)):
+        lines.append(f"accepted, but nothing acts on them yet: {listed(later)}")
+    if idle := list(dict.fromkeys(_idle_keys(keys))):
+        lines.append(f"no effect in this run: {listed(idle)}")
+    if names := list(_other_names(keys)):
+        lines.append(f"other names: {listed(names)}")
+    if values := list(_completed_values(keys)):
+        lines.append(f"completed values: {listed(values)}")
+    return (*lines, *shortened(list(_warnings(keys))))
 
 
-def _sections(preset: PresetFile) -> Iterator[tuple[str, OptimizerConfig, Parsed]]:
-    """Yield the path of every optimizer section, the section, and what its parameters mean."""
-    training = preset.training
-    if training.optimizer is not None:
-        yield "training.optimizer", training.optimizer, read(training.optimizer, layer_names(preset))
-    if training.sbert is not None and training.sbert.optimizer is not None:
-        section = training.sbert.optimizer
-        yield "training.sbert.optimizer", section, read(section, (), bare=True)
+def _written_sections(keys: EncoderKeys) -> list[OptimizerSection]:
+    """Return the optimizers that the file has a section for; flat keys have nothing that needs a notice."""
+    return [section for section in keys.optimizers.values() if not section.flat]
 
 
-def _other_names(
-    preset: PresetFile, renamed: list[str], sections: list[tuple[str, OptimizerConfig, Parsed]]
-) -> Iterator[str]:
-    names, values = list(renamed), []
+def _set_keys(keys: EncoderKeys) -> Iterator[attrs.Attribute[Any]]:
+    """Yield the keys of ``training`` that the file sets to something; false and null switch things off."""
+    training = keys.preset.training
+    for field in attrs.fields(type(training)):
+        given = ("training", field.name) in keys.written.given
+        if given and getattr(training, field.name) not in (None, False):
+            yield field
+
+
+def _later_keys(keys: EncoderKeys) -> Iterator[str]:
+    yield from (f"training.{field.name}" for field in _set_keys(keys) if field.metadata["later"])
+
+
+def _idle_keys(keys: EncoderKeys) -> Iterator[str]:
+    preset, given = keys.preset, keys.written.given
+    readers, task = keys.tasks.readers, preset.training.task.rpartition(":")[2]
+    for field in _set_keys(keys):
+        if task not in readers.get(field.name, (task,)):
+            yield f"training.{field.name}"
+    yield from (f"training.{name}" for name in _idle_in_training(keys))
     if preset.model is not None:
-        names += names_of_the_model(preset.model)
-    if preset.training.optimizer is not None:
-        pattern = layer_names(preset)
-        section = own_words(preset.training.optimizer, pattern)
-        flat = beside(preset.training, section, read(section, pattern)).added
-        names += [f"training.{key} is {parameter}" for key, parameter in flat.items()]
-    for path, section, parsed in sections:
-        names += name_of_the_optimizer(section.optimizer_class, path)
-        names += [f"{path}.parameters.{key} is {own}" for key, own in parsed.renamed.items()]
-        values += [f"{path}.parameters.{key} is {value}" for key, value in parsed.completed.items()]
-    if names:
-        yield f"other names: {listed(names)}"
-    if values:
-        yield f"completed values: {listed(values)}"
+        yield from (f"model.{name}" for name in idle_model(preset.model, given))
+    if preset.mlflow is not None and not reports_to("mlflow", preset.training.report_to):
+        yield "mlflow"
+    for declared in keys.tasks.all:
+        if declared.name in keys.options:
+            yield from declared.idle_keys(keys.options[declared.name], preset)
+    for section in _written_sections(keys):
+        displaced = section.displaces
+        if displaced and "lr" in section.parsed.options and tuple(displaced.split(".")) in given:
+            yield displaced
+        yield from (f"{section.dotted}.parameters.{name}" for name in section.parsed.idle)
 
 
-def _field(name: str) -> attrs.Attribute[Any]:
-    return getattr(attrs.fields(TrainingConfig), name)
-
-
-def _set_keys(training: TrainingConfig, given: frozenset[Path]) -> list[str]:
-    """Return the keys of ``training`` that the file sets to something; false and null switch things off."""
-    names = [field.name for field in attrs.fields(TrainingConfig)]
-    return [n for n in names if ("training", n) in given and getattr(training, n) not in (None, False)]
-
-
-def _foreign(name: str, preset: PresetFile) -> bool:
-    tasks = _field(name).metadata["tasks"]
-    return bool(tasks) and preset.training.task not in tasks
-
-
-def _idle_training(preset: PresetFile, given: frozenset[Path]) -> Iterator[str]:
-    training = preset.training
+def _idle_in_training(keys: EncoderKeys) -> Iterator[str]:
+    training, given = keys.preset.training, keys.written.given
     if not training.use_galore:
         yield from (name for name in GALORE_KEYS if ("training", name) in given)
     if not training.push_to_hub and ("training", "hub_model_id") in given:
@@ -114,25 +84,47 @@ def _idle_training(preset: PresetFile, given: frozenset[Path]) -> Iterator[str]:
         yield "local_parquet_dir"
     if training.eval_fraction == 0:
         yield from (name for name in ("eval_every_n_steps", "best_metric") if ("training", name) in given)
-    base = preset.base_model
-    present = roles(layer_names(preset)) if base is None else roles_of_base(base)
+    yield from _rates_of_absent_roles(keys)
+
+
+def _rates_of_absent_roles(keys: EncoderKeys) -> Iterator[str]:
+    base, training = keys.preset.base_model, keys.preset.training
+    present = keys.roles if base is None else roles_of_base(base)
     if present is None:
         return
+    absent = [role for role in ("ode", "retnet", "mamba", "attention") if role not in present]
     for hyperparameter in ("lr", "wd", "betas", "eps"):
-        for role in ("ode", "retnet", "mamba", "attention"):
-            if role not in present and ("training", f"{hyperparameter}_{role}") in given:
+        for role in absent:
+            if ("training", f"{hyperparameter}_{role}") in keys.written.given:
                 yield f"{hyperparameter}_{role}"
     if training.optimizer is not None:
-        absent = {"ode", "retnet", "mamba", "attention"} - present
         for name in training.optimizer.parameters:
             if name.rpartition("_")[2] in absent:
                 yield f"optimizer.parameters.{name}"
 
 
-def _warnings(preset: PresetFile) -> Iterator[str]:
-    for _, chosen, parsed in _sections(preset):
-        if traits(chosen).one_lr:
-            own = optimizers.canonical(chosen.optimizer_class)[0].rpartition(":")[2]
+def _other_names(keys: EncoderKeys) -> Iterator[str]:
+    yield from keys.written.renamed
+    if keys.preset.model is not None:
+        yield from other_names_in_model(keys.preset.model)
+    if (chosen := keys.optimizers.get("")) is not None and (flat := chosen.with_flat_keys) is not None:
+        yield from (f"training.{key} is {parameter}" for key, parameter in flat.added.items())
+    for section in _written_sections(keys):
+        yield from other_name_of_optimizer(section.config.optimizer_class, section.dotted)
+        for key, own in section.parsed.renamed.items():
+            yield f"{section.dotted}.parameters.{key} is {own}"
+
+
+def _completed_values(keys: EncoderKeys) -> Iterator[str]:
+    for section in _written_sections(keys):
+        for key, value in section.parsed.completed.items():
+            yield f"{section.dotted}.parameters.{key} is {value}"
+
+
+def _warnings(keys: EncoderKeys) -> Iterator[str]:
+    for section in _written_sections(keys):
+        if section.traits.one_lr:
+            own = section.name.rpartition(":")[2]
             prefix = f"{own}-lr_"
-            if any(name.startswith(prefix) for name in parsed.canonical):
+            if any(name.startswith(prefix) for name in section.parsed.canonical):
                 yield f"{own} has one learning rate: {prefix}* are read as multipliers of it"

@@ -82,6 +82,8 @@ class OptimizerKeys:
 GALORE_DEFAULTS: Mapping[str, Any] = {"rank": 64, "update_interval": 1, "scale": 1.0, "max_dim": 4096}
 RATE_KEYS: tuple[str, ...] = tuple(f"{h}_{role}" for h in FLAT_NAMES for role in FLAT_DEFAULTS)
 GALORE_KEYS: tuple[str, ...] = tuple(f"galore_{name}" for name in GALORE_DEFAULTS)
+FLAT_KEYS: tuple[str, ...] = (*RATE_KEYS, "use_galore", *GALORE_KEYS)
+"""Every key of the flat spelling; a loaded preset has none of them."""
 
 
 def from_flat(keys: OptimizerKeys) -> OptimizerConfig | None:

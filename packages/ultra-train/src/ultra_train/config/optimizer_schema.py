@@ -11,7 +11,7 @@ from ultra_core.contracts import SEED_ROLES
 from ultra_core.errors import PluginError
 from ultra_optim.roles.option_aliases import OptionAlias
 from ultra_optim.roles.option_names import ALIASES, OptionNames
-from ultra_train.config.optimizer_rules import roles
+from ultra_train.config.roles import roles_of_blocks
 
 Schema = dict[str, Any]
 
@@ -22,7 +22,7 @@ def optimizer_schema(name: Schema) -> Schema:
     Args:
         name: schema of the names of optimizers.
     """
-    known = sorted(roles(blocks.names()) | set(SEED_ROLES))
+    known = sorted(roles_of_blocks(blocks.names()) | set(SEED_ROLES))
     choices: list[Schema] = []
     for own in optimizers.names():
         try:

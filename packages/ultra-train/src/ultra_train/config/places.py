@@ -7,43 +7,47 @@ other texts.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING
 
+from ultra_core.config import Path
 from ultra_train.config.data import EMBEDDED, DataKeys, Dataset, DatasetSource, as_sources
+from ultra_train.config.encoder_keys import EncoderKeys
+from ultra_train.config.preset import PresetFile
+from ultra_train.config.task_declaration import Found
+from ultra_train.config.training import TrainingConfig
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.files import find_files, may_be_on_hub, suggestion
 from ultra_train.system.files import expand_user
 
-if TYPE_CHECKING:
-    from ultra_train.config.preset import PresetFile
-
-Path = tuple[str | int, ...]
-Found = Iterator[tuple[Path, str]]
-
-BASE_ROLES = frozenset({"embeddings", "norms", "attention", "other"})
-"""The roles of the parameters of a model of transformers."""
-
 _EMBEDDED = "ultra:"  # the rules look for these
-_NAMED = 5  # sources that are named in one line, or for which similar names are looked for
+_NAMED = 5  # most sources that one line names, or that similar names are looked for
 
 
-def missing(preset: PresetFile) -> Found:
-    """Yield every (key path, message) that names a file or folder which is not there, or cannot be read.
+def missing(keys: EncoderKeys) -> list[tuple[Path, str]]:
+    """Return every (key path, message) that names what is not on this machine, or cannot be read.
 
-    Names of the hub are not looked up: `not_looked_up` tells them.
+    Names of the hub are not looked up: `looked_up_later` lists them.
     """
-    training = preset.training
-    if training.task == "sbert":
-        if training.sbert is not None:
-            yield from unreadable(("training", "sbert", "dataset_name"), training.sbert.dataset_name)
-    else:
-        yield from _local_folder(training)
-        if not reads_local_folder(training):
-            yield from _dataset(("training", "dataset"), training.dataset)
+    found: list[tuple[Path, str]] = []
+    task, preset = keys.task, keys.preset
+    if task is None or task.reads_dataset:
+        found += missing_texts(preset.training)
+    if task is not None and task.name in keys.options:
+        found += task.missing(keys.options[task.name])
+    return [*found, *missing_models(preset)]
+
+
+def missing_texts(training: TrainingConfig) -> Found:
+    """Yield every (key path, message) of texts that are not there, or cannot be read."""
+    yield from _local_folder(training)
+    if not reads_local_folder(training):
+        yield from _dataset(("training", "dataset"), training.dataset)
+
+
+def missing_models(preset: PresetFile) -> Found:
+    """Yield every (key path, message) of a base model, a tokenizer or its texts that are not there."""
     if preset.base_model is not None:
         yield from no_model(("base_model",), preset.base_model)
     tokenizer = preset.tokenizer
@@ -55,12 +59,7 @@ def missing(preset: PresetFile) -> Found:
         yield from no_model(("tokenizer", "name_or_path"), tokenizer.name_or_path)
 
 
-def absent(preset: PresetFile) -> Iterator[str]:
-    """Yield lines about what is `missing`, for those who only read the preset."""
-    yield from in_words(missing(preset))
-
-
-def in_words(found: Found) -> Iterator[str]:
+def in_words(found: Iterable[tuple[Path, str]]) -> Iterator[str]:
     """Yield lines about what is missing, the first few by name."""
     messages = [message for _, message in found]
     for message in messages[:_NAMED]:
@@ -69,8 +68,13 @@ def in_words(found: Found) -> Iterator[str]:
         yield f"not usable on this machine: {len(messages) - _NAMED:,} more"
 
 
-def not_looked_up(training: DataKeys) -> Iterator[str]:
-    """Yield a line for what is taken from the hub, where nothing was looked up."""
+def looked_up_later(keys: EncoderKeys) -> Iterator[str]:
+    """Yield lines for a run whose preset names no texts, and for what is taken from the hub."""
+    training = keys.preset.training
+    local = training.local_parquet_dir
+    reads = keys.task is not None and keys.task.reads_dataset
+    if reads and training.dataset is None and not (local is not None and training.prefer_local_cache):
+        yield f"training.dataset: nothing names the texts, so the run trains on the few of {EMBEDDED}"
     if reads_local_folder(training):
         return
     names = [source.source for source in as_sources(training.dataset) if _only_on_the_hub(source.source)]
@@ -81,35 +85,8 @@ def not_looked_up(training: DataKeys) -> Iterator[str]:
         f"training.dataset: {', '.join(names[:_NAMED])}{more}: no file or folder here, so it is taken for a "
         f"data set of the Hugging Face hub, which is looked up when the run begins.{suggestion(names[0])}"
     )
-    local = training.local_parquet_dir
     if local is not None and training.prefer_local_cache:
         yield f"training.local_parquet_dir: there is no folder {local} here; {names[0]} is read instead"
-
-
-def by_default(preset: PresetFile) -> Iterator[str]:
-    """Yield a line for a run whose preset names no texts."""
-    training = preset.training
-    local = training.local_parquet_dir is not None and training.prefer_local_cache
-    if training.task == "mlm" and training.dataset is None and not local:
-        yield f"training.dataset: nothing names the texts, so the run trains on the few of {EMBEDDED}"
-
-
-def roles_of_base(name: str) -> frozenset[str] | None:
-    """Return the roles that the parameters of a base model may have; None where they are not known.
-
-    Models of transformers have no blocks of ours. A model on this machine that is ours, or that brings code
-    of its own, may have any.
-    """
-    folder = expand_user(name)
-    if not folder.is_dir():
-        return BASE_ROLES
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(config, dict) or "auto_map" in config or config.get("model_type") == "ultra":
-        return None
-    return BASE_ROLES
 
 
 def reads_local_folder(training: DataKeys) -> bool:

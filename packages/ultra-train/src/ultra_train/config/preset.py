@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Protocol
 
 import attrs
 
 from ultra_blocks.config import UltraConfig
+from ultra_core.config import unstructure
 from ultra_train.config.integrations import MlflowConfig
 from ultra_train.config.keys import key
+from ultra_train.config.optimizer import FLAT_KEYS
 from ultra_train.config.sections import Meta, TokenizerConfig
-from ultra_train.config.sparse import (
-    ModelCard,
-    SparseDataset,
-    SparseEvaluation,
-    SparseHardware,
-    SparseLoss,
-    SparseModel,
-    SparseRouter,
-    SparseTraining,
-)
 from ultra_train.config.training import TrainingConfig
+
+FOLDED = ("use_moe", "ffn_activation")
+"""Shorthands of the model that its canonical form writes out in ``ffn``."""
+
+
+class LoadedPreset(Protocol):
+    """A checked preset of any form, in canonical form, with every default filled in."""
+
+    @property
+    def name(self) -> str:
+        """Name of the installed preset, or of the file without its ending."""
+        ...
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Lines to show before a run: keys without effect, other names, data that is elsewhere."""
+        ...
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return the keys as plain data, without those that are only another spelling."""
+        ...
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -38,43 +51,20 @@ class PresetFile:
 
 @attrs.frozen(kw_only=True, slots=False)
 class Preset(PresetFile):
-    """A loaded preset: checked, in canonical form, every default filled in.
-
-    Attributes:
-        name: name of the installed preset, or of the file without its ending.
-        notices: lines to show before a run: keys that are set and have no effect in it.
-    """
+    """A loaded preset; see `LoadedPreset`."""
 
     name: str = attrs.field(default="preset", eq=False)
     notices: tuple[str, ...] = attrs.field(default=(), eq=False)
 
-
-@attrs.frozen(kw_only=True, slots=False)
-class SparseFile:
-    """The sections of a preset for a sparse encoder: one with ``model.architecture``."""
-
-    meta: Meta = key(help="what list presets shows; no effect on a run", factory=Meta)
-    model: SparseModel = key(help="base model and architecture")
-    training: SparseTraining = key(help="training arguments", factory=SparseTraining)
-    loss: SparseLoss = key(help="the loss", factory=SparseLoss)
-    datasets: dict[str, SparseDataset | Literal["round_robin", "proportional"]] = key(
-        help="sampling_strategy, and data sets by name", any_case=True
-    )
-    evaluation: SparseEvaluation = key(help="evaluation", factory=SparseEvaluation)
-    router: SparseRouter = key(help="routes and learning rates", factory=SparseRouter)
-    model_card: ModelCard = key(help="fields of the model card", factory=dict)
-    hardware: SparseHardware = key(help="the device", factory=SparseHardware)
-    mlflow: MlflowConfig | None = key(None, "settings of the MLflow integration")
-
-    @property
-    def task(self) -> str:
-        """Name of the task plugin that trains it."""
-        return self.model.architecture.replace("-", "_")
+    def to_tree(self) -> dict[str, Any]:
+        """Return the keys as plain data, without those that are only another spelling."""
+        tree = {field.name: unstructure(getattr(self, field.name)) for field in attrs.fields(PresetFile)}
+        _drop(tree["training"], FLAT_KEYS)
+        if tree["model"] is not None:
+            _drop(tree["model"], FOLDED)
+        return tree
 
 
-@attrs.frozen(kw_only=True, slots=False)
-class SparsePreset(SparseFile):
-    """A loaded sparse preset; see `Preset`."""
-
-    name: str = attrs.field(default="preset", eq=False)
-    notices: tuple[str, ...] = attrs.field(default=(), eq=False)
+def _drop(section: dict[str, Any], keys: tuple[str, ...]) -> None:
+    for name in keys:
+        assert section.pop(name) is None

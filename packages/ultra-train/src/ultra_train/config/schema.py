@@ -1,4 +1,4 @@
-"""The JSON Schema of presets: the classes of ``ultra_train.config`` and the options of installed plugins."""
+"""The JSON Schema of presets: configuration classes, keys of tasks, and options of installed plugins."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ultra_core import blocks, ffns, models, norms, optimizers, positions, sched
 from ultra_core.config import dump
 from ultra_core.config.schema import DIALECT, any_letters, attrs_schema, named_schema
 from ultra_core.plugins.registry import Registry
+from ultra_train.config.declared_tasks import DeclaredTasks, declared_tasks
 from ultra_train.config.optimizer_schema import bare_optimizer_schema, optimizer_schema
-from ultra_train.config.preset import PresetFile, SparseFile
 
 Schema = dict[str, Any]
 ENCODER: Schema = {
@@ -23,31 +23,17 @@ DEFS = "#/$defs"
 
 
 def preset_schema() -> Schema:
-    """Return the schema (draft 2020-12) of all presets; one with ``model.architecture`` is a sparse one."""
-    dense, sparse = attrs_schema(PresetFile), attrs_schema(SparseFile)
-    model = attrs_schema(UltraConfig)
-    _fill_model(model["properties"])
-    model["properties"]["mode"] = dense["properties"]["mode"] = ENCODER
-    dense["properties"]["model"] = {"anyOf": [model, {"type": "null"}]}
-    dense["properties"]["model_class"] = _nullable(_name(models))
-    training = dense["properties"]["training"]["properties"]
-    training["task"] = {**_name(tasks), "default": "mlm"}
-    training["scheduler_type"] = {**_name(schedules), "default": "cosine"}
-    training["optimizer"] = _nullable({"$ref": f"{DEFS}/optimizer"})
-    for part in training["sbert"].get("anyOf", []):
-        if "properties" in part:
-            part["properties"]["optimizer"] = _nullable({"$ref": f"{DEFS}/bare_optimizer"})
-    is_sparse = {
-        "properties": {"model": {"type": "object", "required": ["architecture"]}},
-        "required": ["model"],
-    }
+    """Return the schema (draft 2020-12) of presets; a form that a task declares has one of its own."""
+    known = declared_tasks()
+    chosen = _encoder_preset(known)
+    for declared in known.forms:
+        form = declared()
+        chosen = {"if": form.condition, "then": attrs_schema(form.file_class), "else": chosen}
     return {
         "$schema": DIALECT,
         "title": "ultra preset",
         "type": "object",
-        "if": is_sparse,
-        "then": sparse,
-        "else": dense,
+        **chosen,
         "$defs": {
             "block": named_schema(blocks),
             "norm": named_schema(norms),
@@ -58,6 +44,31 @@ def preset_schema() -> Schema:
             "bare_optimizer": bare_optimizer_schema(_name(optimizers)),
         },
     }
+
+
+def _encoder_preset(known: DeclaredTasks) -> Schema:
+    schema = attrs_schema(known.preset_class)
+    model = attrs_schema(UltraConfig)
+    _fill_model(model["properties"])
+    model["properties"]["mode"] = schema["properties"]["mode"] = ENCODER
+    schema["properties"]["model"] = {"anyOf": [model, {"type": "null"}]}
+    schema["properties"]["model_class"] = _nullable(_name(models))
+    training = schema["properties"]["training"]["properties"]
+    training["task"] = _named(training["task"], tasks)
+    training["scheduler_type"] = _named(training["scheduler_type"], schedules)
+    training["optimizer"] = _nullable({"$ref": f"{DEFS}/optimizer"})
+    for task in known.all:
+        if task.own_optimizer is None or task.section is None:
+            continue
+        for part in training[task.section].get("anyOf", []):
+            if "properties" in part:
+                part["properties"][task.own_optimizer.key] = _nullable({"$ref": f"{DEFS}/bare_optimizer"})
+    return schema
+
+
+def _named(field: Schema, registry: Registry) -> Schema:
+    """Return the schema of a key that names a plugin, with the default of the key."""
+    return {**_name(registry), **({"default": field["default"]} if "default" in field else {})}
 
 
 def schema_yaml() -> str:

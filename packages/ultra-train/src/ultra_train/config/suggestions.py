@@ -9,15 +9,13 @@ from typing import Annotated, Any, get_args, get_origin
 import attrs
 
 from ultra_core import optimizers
-from ultra_core.config import Source
+from ultra_core.config import Path, Source
 from ultra_core.contracts import SEED_ROLES
 from ultra_core.errors import UltraError
 from ultra_core.plugins.types import UNIONS
 from ultra_optim.roles.option_names import OptionNames
-from ultra_train.config.preset import PresetFile
-from ultra_train.config.synonyms import DENSE, PARAMETERS, SBERT, SPARSE, flattened
-
-Path = tuple[str | int, ...]
+from ultra_train.config.declared_tasks import DeclaredTasks, declared_tasks
+from ultra_train.config.synonyms import PARAMETERS, SYNONYMS, by_synonym, flattened
 
 COMMAND_LINE = {
     "resume": "--resume",
@@ -38,25 +36,34 @@ OF_OPTIMIZER |= dict.fromkeys(("params", "args", "kwargs", "options", "hyperpara
 """Keys of a section ``optimizer`` elsewhere, flattened."""
 
 
-def suggestion(source: Source, cls: type, path: Path) -> str:
+def suggestion(source: Source, known: DeclaredTasks, path: Path) -> str:
     """Return ``did you mean training.batch_size?`` for an unknown key; empty when nothing fits.
 
     Args:
         source: the file.
-        cls: what it is read as.
+        known: the installed tasks, whose keys may be meant.
         path: where the key stands.
     """
-    dense = cls is PresetFile
-    option = COMMAND_LINE.get(flattened(str(path[-1]))) if dense else None
-    if dense and path[-2:-1] == ("optimizer",) and (own := OF_OPTIMIZER.get(flattened(str(path[-1])))):
+    name = flattened(str(path[-1]))
+    option = COMMAND_LINE.get(name)
+    if path[-2:-1] == ("optimizer",) and (own := OF_OPTIMIZER.get(name)):
         return f"did you mean {'.'.join(map(str, path[:-1]))}.{own}?"
-    meant = [_parameter(str(path[-1])) if dense else None]
-    meant += [_of_sbert(source, path), (DENSE if dense else SPARSE).get(flattened(str(path[-1])))]
-    meant += [None if option else _elsewhere(cls, path)]
-    answers = [f"the option {option} of ultra-train run"] if option else []
-    if target := next(filter(None, meant), None):
-        answers.insert(0, _with_own_optimizer(source, target))
+    target = _parameter(str(path[-1])) or _of_a_section(source, known, path) or flat_synonyms(known).get(name)
+    if not target and not option:
+        target = elsewhere(known.preset_class, path)
+    answers = [_with_own_optimizer(source, target)] if target else []
+    answers += [f"the option {option} of ultra-train run"] if option else []
     return f"did you mean {' or '.join(answers)}?" if answers else ""
+
+
+@lru_cache(maxsize=8)
+def flat_synonyms(known: DeclaredTasks) -> dict[str, str]:
+    """Return the key that each name elsewhere stands for, keys of tasks without a section included."""
+    table = dict(SYNONYMS)
+    for task in known.all:
+        if task.section is None and task.form is None:
+            table |= task.synonyms
+    return by_synonym(table)
 
 
 def _with_own_optimizer(source: Source, target: str) -> str:
@@ -78,16 +85,20 @@ def _parameter(name: str) -> str | None:
     return f"{PARAMETERS}.{prefix}-{names.meant(rest) or rest}"
 
 
-def _of_sbert(source: Source, path: Path) -> str | None:
-    """Return the key of ``training.sbert`` that is meant there, or anywhere in a preset for that task."""
-    name, section = flattened(str(path[-1])), ("training", "sbert")
-    if path[:2] != section and source.get(("training", "task")) != "sbert":
-        return None
-    own = [place for place in key_places(PresetFile).get(name, ()) if place[:2] == section and place != path]
-    return ".".join(own[0]) if own else SBERT.get(name)
+def _of_a_section(source: Source, known: DeclaredTasks, path: Path) -> str | None:
+    """Return the key that is meant in the section of a task, or in a preset for this task."""
+    for task in known.all:
+        inside = task.section is not None and path[:2] == task.path
+        if inside or (task.section is not None and source.get(("training", "task")) == task.name):
+            name = flattened(str(path[-1]))
+            cls: type = known.preset_class
+            places = key_places(cls).get(name, ())
+            own = [place for place in places if place[:2] == task.path and place != path]
+            return ".".join(own[0]) if own else by_synonym(task.synonyms).get(name)
+    return None
 
 
-def _elsewhere(cls: type, path: Path) -> str | None:
+def elsewhere(cls: type, path: Path) -> str | None:
     """Return the place of a key by this name in another section, the nearest to the top of the file."""
     places = [place for place in key_places(cls).get(flattened(str(path[-1])), ()) if place != path]
     return ".".join(places[0]) if places else None
@@ -95,9 +106,10 @@ def _elsewhere(cls: type, path: Path) -> str | None:
 
 def place_of_no_parameter(key: str) -> str | None:
     """Return the place of a key of ultra, by its own or another name, that stands among parameters."""
-    if (target := DENSE.get(flattened(key))) is not None:
+    known = declared_tasks()
+    if (target := flat_synonyms(known).get(flattened(key))) is not None:
         return None if target.startswith(PARAMETERS) else target
-    return _elsewhere(PresetFile, ("training", "optimizer", "parameters", key))
+    return elsewhere(known.preset_class, ("training", "optimizer", "parameters", key))
 
 
 @lru_cache

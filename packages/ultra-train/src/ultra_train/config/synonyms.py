@@ -1,15 +1,17 @@
 """Keys of other tools, and what ultra calls them: what an error about an unknown key suggests.
 
-The tables hold names of transformers' training arguments and example scripts, of sentence-transformers, of
-configuration files of models, and of common training tools, as `flattened` writes them. A key of ultra that
-stands in the wrong place needs no entry: its places follow from the classes.
+The table holds names of transformers' training arguments and example scripts, of configuration files of
+models, and of common training tools. A key of ultra that stands in the wrong place needs no entry: its places
+follow from the classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 PARAMETERS = "training.optimizer.parameters"
 
-_DENSE: dict[str, str] = {
+SYNONYMS: dict[str, str] = {
     f"{PARAMETERS}.adamw-lr": "learning_rate lr base_lr peak_lr max_lr",
     f"{PARAMETERS}.adamw-weight_decay": "weight_decay wd",
     f"{PARAMETERS}.adamw-betas": "adam_beta1 adam_beta2 beta1 beta2 betas adam_betas",
@@ -75,13 +77,10 @@ _DENSE: dict[str, str] = {
     "training.telemetry_log_interval": (
         "logging_steps logging_strategy log_every_n_steps log_interval log_every log_steps logging_interval"
     ),
-    "training.mlm_probability": "mlm_prob masking_probability mask_probability mask_prob mlm_ratio",
-    "training.mask_policy": "whole_word_mask whole_word_masking wwm masking_strategy",
     "training.dataloader_workers": "dataloader_num_workers loader_workers",
     "training.num_workers": "preprocessing_num_workers dataset_num_proc num_proc dataset_processes",
     "training.compile": "torch_compile compile_model use_compile",
     "training.activation_checkpointing": "gradient_checkpointing checkpoint_activations",
-    "training.batching": "packing sample_packing group_by_length pack_sequences",
     "training.distributed": "deepspeed fsdp ddp fsdp_config",
     "training.report_to": "wandb_project use_wandb use_mlflow use_tensorboard logger log_with",
     "training.seed": "random_seed data_seed manual_seed",
@@ -107,58 +106,7 @@ _DENSE: dict[str, str] = {
     "model.factorized_embedding_dim": "embedding_size",
     "model.vocab_size": "n_vocab vocabulary_size",
 }
-"""A key of a preset for a new encoder or a base model, and its names elsewhere."""
-
-_SBERT: dict[str, str] = {
-    "training.sbert.learning_rate": "lr base_lr",
-    "training.sbert.batch_size": (
-        "per_device_train_batch_size per_device_eval_batch_size train_batch_size eval_batch_size "
-        "micro_batch_size"
-    ),
-    "training.sbert.epochs": "num_train_epochs num_epochs max_epochs n_epochs",
-    "training.sbert.warmup_steps": "warmup_ratio num_warmup_steps warmup scheduler_warmup_ratio",
-    "training.sbert.evaluation_steps": "eval_steps eval_every_n_steps evaluation_strategy eval_strategy",
-    "training.sbert.checkpoint_save_steps": "save_steps checkpoint_every_n_steps save_strategy",
-    "training.sbert.max_grad_norm": "grad_clip_max_norm gradient_clip_val clip_grad_norm",
-    "training.sbert.max_seq_length": "max_length max_seq_len model_max_length max_len",
-    "training.sbert.max_train_samples": "max_samples",
-    "training.sbert.pooling_mode": "pooling pooling_strategy",
-    "training.sbert.dataset_name": "dataset train_dataset train_file dataset_path",
-    "training.sbert.use_amp": "fp16 bf16 precision mixed_precision amp use_fp16 use_bf16",
-    "training.sbert.output_dir": "hf_output_dir",
-}
-"""The same inside ``training.sbert``."""
-
-_SPARSE: dict[str, str] = {
-    "training.learning_rate": "lr base_lr",
-    "training.per_device_train_batch_size": "batch_size train_batch_size micro_batch_size",
-    "training.per_device_eval_batch_size": "eval_batch_size",
-    "training.num_train_epochs": "epochs num_epochs max_epochs n_epochs",
-    "training.warmup_ratio": "warmup_steps scheduler_warmup_ratio num_warmup_steps warmup",
-    "training.weight_decay": "wd",
-    "training.max_grad_norm": "grad_clip_max_norm gradient_clip_val clip_grad_norm",
-    "training.bf16": "precision use_amp mixed_precision amp dtype torch_dtype",
-    "training.torch_compile": "compile",
-    "training.max_seq_length": "max_length max_seq_len model_max_length max_len sequence_len",
-    "training.eval_strategy": "evaluation_strategy",
-    "training.eval_steps": "eval_every_n_steps evaluation_steps",
-    "training.save_steps": "checkpoint_every_n_steps checkpoint_save_steps",
-    "training.save_total_limit": "max_rolling_checkpoints",
-    "training.metric_for_best_model": "best_metric",
-    "training.logging_steps": "telemetry_log_interval log_interval",
-    "training.output_dir": "hf_output_dir save_dir",
-    "training.dataloader_num_workers": "dataloader_workers num_workers",
-    "training.report_to": "wandb_project logger log_with",
-    "model.base_model": "model_name_or_path model_name model_id pretrained_model_name_or_path",
-    "model.pooling_strategy": "pooling pooling_mode",
-    "loss.type": "loss_type",
-    "loss.query_regularizer_weight": "lambda_q query_lambda lambda_query",
-    "loss.document_regularizer_weight": "lambda_d document_lambda lambda_document corpus_lambda",
-    "datasets": "dataset train_dataset train_file dataset_name data",
-    "hardware.gradient_checkpointing": "activation_checkpointing",
-    "hardware.tf32": "allow_tf32",
-}
-"""The same in a preset of a sparse encoder."""
+"""A key of a preset, and its names elsewhere; tasks declare those of their own keys."""
 
 
 def flattened(name: str) -> str:
@@ -166,9 +114,6 @@ def flattened(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def _turned(table: dict[str, str]) -> dict[str, str]:
+def by_synonym(table: Mapping[str, str]) -> dict[str, str]:
+    """Return the key that each name elsewhere, flattened, stands for."""
     return {flattened(name): target for target, names in table.items() for name in names.split()}
-
-
-DENSE, SBERT, SPARSE = _turned(_DENSE), _turned(_SBERT), _turned(_SPARSE)
-"""What each of the names, flattened, is called here: the path of a key."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from ultra_core.errors import UltraError
-from ultra_train.callbacks.csv_table import TABLE, CsvTable
+from ultra_train.callbacks.csv_table import CsvTable
 from ultra_train.callbacks.gpu import GpuCallback, HeatLimits, Nvml
 from ultra_train.callbacks.gradients import GradientCallback
 from ultra_train.callbacks.hooks import HooksCallback
@@ -23,7 +23,7 @@ from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.callbacks.progress import ProgressCallback
 from ultra_train.config.integrations import reporters
 from ultra_train.config.training import TrainingConfig
-from ultra_train.run import folder as run_folder
+from ultra_train.system import run_files
 from ultra_train.system.owned_files import OwnedFiles
 from ultra_train.system.signals import Signals
 from ultra_train.trainer.rollbacks import Rollbacks
@@ -72,7 +72,7 @@ def add_callbacks(
     found = Callbacks(interrupt, ProgressCallback(console))
     trainer.callback_handler.callbacks.insert(
         1, HooksCallback(run, manager, metrics.write)
-    )  # before UpdateCallback, which ranks its metrics
+    )  # before the flow
     first: list[TrainerCallback] = []
     if training.log_gradient_stats or training.enable_block_grad_norms:
         blocks = training.enable_block_grad_norms
@@ -96,7 +96,7 @@ def _writer(
     rollbacks: Rollbacks,
     say: Callable[[str], None],
 ) -> MetricsCallback:
-    asked = Path(training.csv_log_path or folder / TABLE)
+    asked = Path(training.csv_log_path or folder / run_files.TABLE)
 
     def open_table() -> CsvTable:
         opened = CsvTable.of_run(asked, OwnedFiles(folder), rotate=training.csv_rotate_on_schema_change)
@@ -107,7 +107,7 @@ def _writer(
     return MetricsCallback(
         metrics,
         open_table=open_table,
-        tensorboard=folder / run_folder.TENSORBOARD
+        tensorboard=folder / run_files.TENSORBOARD
         if "tensorboard" in reporters(training.report_to)
         else None,
         persistent_events=lambda: rollbacks.events,

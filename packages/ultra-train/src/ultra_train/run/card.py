@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ultra_train.config import Preset
+from ultra_train.tasks.base import CardText
 
 CARD = """---
 library_name: transformers
-pipeline_tag: fill-mask
-tags: [ultra, fill-mask]
+{pipeline_tag}tags: [{tags}]
 ---
 
 # {name}
@@ -31,31 +31,36 @@ Trained with ultra-train from the preset `{name}`: {steps:,} updates, {tokens:,}
 
 ## Use
 
-```python
-from transformers import pipeline
-
-fill = pipeline("fill-mask", model="PATH", trust_remote_code=True)
-```
-
-It needs `pip install "ultra-blocks[transformers]"`. As an encoder of sentences:
-`SentenceTransformer("PATH", trust_remote_code=True)` takes the mean of the token states; it was
-not trained for similarity.
+{usage}
 """
 
 
-def write_card(folder: Path, preset: Preset, metrics: Mapping[str, float], trainer: Any) -> None:
-    """Write ``README.md`` into the folder of a model."""
+def write_card(
+    folder: Path, preset: Preset, task: CardText, metrics: Mapping[str, float], trainer: Any
+) -> None:
+    """Write ``README.md`` into the folder of a model.
+
+    Args:
+        folder: folder of the model.
+        preset: what it was trained from.
+        task: what the task says about its models.
+        metrics: those of the finished model.
+        trainer: knows how long it was trained.
+    """
     names = [k for k in sorted(metrics) if k.startswith("eval_") and not k.endswith(("_second", "_runtime"))]
     rows = [f"| {k.removeprefix('eval_')} | {metrics[k]:.4f} |" for k in names]
     dataset = preset.training.dataset
     sources = dataset if isinstance(dataset, tuple) else (dataset,)
     text = CARD.format(
         name=preset.name,
-        summary=preset.meta.summary or "A masked language model.",
+        pipeline_tag=f"pipeline_tag: {task.pipeline_tag}\n" if task.pipeline_tag else "",
+        tags=", ".join(("ultra", *task.tags)),
+        summary=preset.meta.summary or task.summary,
         steps=trainer.state.global_step,
         tokens=trainer.tokens_seen,
         parameters=sum(p.numel() for p in trainer.model.parameters()),
         data="\n".join(f"- `{getattr(s, 'source', s)}`" for s in sources),
         results="\n".join(["| metric | value |", "|---|---|", *rows]) if rows else "None were held out.",
+        usage=task.usage or "See the documentation of the task.",
     )
     (folder / "README.md").write_text(text, "utf-8")

@@ -13,7 +13,8 @@ from typing import IO
 
 from ultra_core.errors import UltraError, did_you_mean
 from ultra_train.system import files
-from ultra_train.system.owned_files import OWNERSHIP_FILE, OwnedFiles
+from ultra_train.system.owned_files import OwnedFiles
+from ultra_train.system.run_files import CHECKPOINTS, CONFIG, LOCK, OWNERSHIP_FILE, TOKENIZER
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 
 fcntl: ModuleType | None
@@ -22,16 +23,6 @@ try:
 except ImportError:  # no advisory locks on this system
     fcntl = None
 
-RUNS = "runs"
-CHECKPOINTS = "checkpoints"
-CONFIG = "config.yaml"
-METRICS = "metrics.jsonl"
-MODEL = "model"
-TOKENIZER = "tokenizer"
-LOCK = ".lock"
-ROLLBACKS = "rollbacks.json"
-REPORT = "report.html"
-TENSORBOARD = "tensorboard"
 BEFORE_TRAINING = {CONFIG, TOKENIZER, LOCK, OWNERSHIP_FILE}
 """What a run leaves that is killed before it trains."""
 

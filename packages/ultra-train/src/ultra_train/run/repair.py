@@ -6,18 +6,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ultra_train.callbacks.csv_table import TABLE
-from ultra_train.run import folder as run_folder
-from ultra_train.system import files
-from ultra_train.system.owned_files import OWNERSHIP_FILE
+from ultra_train.system import files, run_files
 
 NAMES = (
-    run_folder.METRICS,
-    TABLE,
-    run_folder.CONFIG,
-    run_folder.ROLLBACKS,
-    run_folder.REPORT,
-    OWNERSHIP_FILE,
+    run_files.METRICS,
+    run_files.TABLE,
+    run_files.CONFIG,
+    run_files.ROLLBACKS,
+    run_files.REPORT,
+    run_files.OWNERSHIP_FILE,
 )
 
 

@@ -8,18 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ultra_train.run.folder import REPORT
 from ultra_train.system import files
+from ultra_train.system.run_files import REPORT
+from ultra_train.tasks.base import Curve, Task
 
 WIDTH, HEIGHT, MARGIN = 640, 240, 48
+LOSS = Curve("Loss", ("loss", "eval_loss"))
 CURVES = (
-    ("Loss", ("loss", "eval_loss")),
-    ("Accuracy on held-out masked tokens", ("eval_accuracy", "eval_unigram_accuracy")),
-    ("Gradient norm before clipping", ("grad_norm",)),
-    ("Learning rate by role", ("lr_",)),
-    ("Real tokens per second", ("tokens_per_second",)),
-    ("Dropped updates", ("dropped_updates",)),
+    Curve("Gradient norm before clipping", ("grad_norm",)),
+    Curve("Learning rate by role", ("lr_",)),
+    Curve("Real tokens per second", ("tokens_per_second",)),
+    Curve("Dropped updates", ("dropped_updates",)),
 )
+"""The charts of every run; those of its task come between the loss and these."""
+
+SUMMARY = ("step", "epoch", "tokens_seen", "loss", "eval_loss")
 COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#57606a", "#bf3989")
 
 Points = Sequence[tuple[float, float]]
@@ -33,22 +36,36 @@ td,th{{padding:.2rem .8rem;border-bottom:1px solid #d0d7de;text-align:left}}</st
 """
 
 
-def write_report(folder: Path, records: Sequence[Mapping[str, Any]], name: str) -> Path:
-    """Write the page from the lines of ``metrics.jsonl`` and return its path."""
-    parts = [_summary(records)]
-    for title, keys in CURVES:
-        names = sorted(
-            {k for r in records for k in r if any(k == w or (w[-1] == "_" and k.startswith(w)) for w in keys)}
-        )
-        series = {k: points(records, k) for k in names}
-        series = {k: v for k, v in series.items() if len(v) > 1}
+def write_report(
+    folder: Path, records: Sequence[Mapping[str, Any]], name: str, task: Task | None = None
+) -> Path:
+    """Write the page from the lines of ``metrics.jsonl`` and return its path.
+
+    Args:
+        folder: folder of the run.
+        records: the lines.
+        name: title of the page.
+        task: brings charts and headline metrics of its own.
+    """
+    curves, headline = (task.curves, task.headline_metrics) if task is not None else ((), ())
+    parts = [_summary(records, (*SUMMARY, *headline))]
+    for curve in (LOSS, *curves, *CURVES):
+        series = {name: points(records, name) for name in _metrics(records, curve)}
+        series = {name: found for name, found in series.items() if len(found) > 1}
         if series:
-            parts.append(f"<h2>{html.escape(title)}</h2>{chart(series)}")
+            parts.append(f"<h2>{html.escape(curve.title)}</h2>{chart(series)}")
     parts.append(_events(records))
     path = folder / REPORT
     page = PAGE.format(title=html.escape(name), body="\n".join(parts))
     files.write_text(path, page.encode("utf-8", "backslashreplace").decode())
     return path
+
+
+def _metrics(records: Iterable[Mapping[str, Any]], curve: Curve) -> list[str]:
+    """Return the names of the metrics of a curve that were measured."""
+    starts = tuple(name for name in curve.metrics if name.endswith("_"))
+    measured = {name for record in records for name in record}
+    return sorted(name for name in measured if name in curve.metrics or (starts and name.startswith(starts)))
 
 
 def points(records: Iterable[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
@@ -92,11 +109,11 @@ def chart(series: Mapping[str, Points]) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _summary(records: Sequence[Mapping[str, Any]]) -> str:
+def _summary(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     last: dict[str, Any] = {}
     for record in records:
         last |= {k: v for k, v in record.items() if isinstance(v, (int, float))}
-    shown = [k for k in ("step", "epoch", "tokens_seen", "loss", "eval_loss", "eval_accuracy") if k in last]
+    shown = [name for name in names if name in last]
     rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{_number(last[k])}</td></tr>" for k in shown)
     return f"<table>{rows}</table>"
 

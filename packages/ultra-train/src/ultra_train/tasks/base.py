@@ -1,18 +1,91 @@
-"""What a task plugin answers: model, data, collator and loss, metrics, what to save."""
+"""What a task plugin is: a declaration that every preset may ask, and what one run of the task does.
+
+The entry point names a subclass of `Task`. Its module is imported whenever a preset is loaded, so it must not
+import torch; what trains is a `TaskRun`, whose module `Task.start` imports.
+"""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-import torch
-from torch import nn
+import attrs
 
-from ultra_train.config import Preset
-from ultra_train.trainer.mixin import UltraTrainerMixin
-from ultra_train.trainer.stream import PositionedLoader
+from ultra_train.config.preset import Preset
+from ultra_train.config.task_declaration import TaskDeclaration
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from ultra_train.trainer.mixin import UltraTrainerMixin
+    from ultra_train.trainer.stream import PositionedLoader
+
+Options = TypeVar("Options", covariant=True)
+"""The options of a task."""
+
+Say = Callable[[str], None]
+"""Prints a line about what is going on."""
+
+
+@attrs.frozen
+class Curve:
+    """A chart of ``report.html``.
+
+    Attributes:
+        title: what stands above it.
+        metrics: the metrics that it shows; one that ends with ``_`` means all that begin with it.
+    """
+
+    title: str
+    metrics: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class CardText:
+    """What the card of a finished model says about its task.
+
+    Attributes:
+        tags: tags for the hub.
+        pipeline_tag: the pipeline of transformers that loads the model, or None.
+        summary: what the model is, for presets without a summary.
+        usage: Markdown on how to use it; ``PATH`` stands for the model.
+    """
+
+    tags: tuple[str, ...] = ()
+    pipeline_tag: str | None = None
+    summary: str = "A trained encoder."
+    usage: str = ""
+
+
+class Task(TaskDeclaration, ABC):
+    """A way to train: its keys and rules, its words and curves, its commands, and how a run of it starts."""
+
+    commands: ClassVar[Mapping[str, str]] = {}
+    """Commands of ``ultra-train``, each with its ``module:attribute``; a literal dict."""
+
+    curves: ClassVar[tuple[Curve, ...]] = ()
+    """Charts of the report beside those of every run."""
+
+    headline_metrics: ClassVar[tuple[str, ...]] = ()
+    """Metrics that the table at the top of the report shows beside the losses."""
+
+    card: ClassVar[CardText] = CardText()
+    """What the model card says."""
+
+    @abstractmethod
+    def start(self, preset: Preset, folder: Path, *, device: torch.device, say: Say = print) -> TaskRun[Any]:
+        """Return a run of the task.
+
+        Args:
+            preset: a loaded preset that names it.
+            folder: folder of the run.
+            device: where it trains.
+            say: prints a line about what is going on.
+        """
 
 
 class Batches(Protocol):
@@ -27,10 +100,13 @@ class Batches(Protocol):
         ...
 
 
-class Task(ABC):
-    """One way to train; the run asks its questions in the order of the methods.
+class TaskRun(ABC, Generic[Options]):
+    """One run of a task: which model, which data, which loss and metrics, what to save.
+
+    ``ultra_train.run.execution`` calls the methods in the order in which they stand here.
 
     Args:
+        task: the task, whose options the preset has.
         preset: the loaded preset.
         folder: folder of the run.
         device: where it trains.
@@ -40,10 +116,15 @@ class Task(ABC):
     trainer_class: ClassVar[type[UltraTrainerMixin]]
     """A trainer of the Hugging Face family behind the mixin."""
 
+    tokenizer: Any
+    """The tokenizer, which `prepare` sets; it is saved beside the model."""
+
     def __init__(
-        self, preset: Preset, folder: Path, *, device: torch.device, say: Callable[[str], None] = print
+        self, task: Task, preset: Preset, folder: Path, *, device: torch.device, say: Say = print
     ) -> None:
+        self.task = task
         self.preset = preset
+        self.options: Options = task.given_options(preset)
         self.folder = folder
         self.device = device
         self.say = say
@@ -52,42 +133,46 @@ class Task(ABC):
     def prepare(self) -> None:
         """Get tokenizer and data ready; may take long, and is fast the second time."""
 
-    @property
-    @abstractmethod
-    def processing_class(self) -> Any:
-        """The tokenizer; saved beside the model."""
-
     @abstractmethod
     def build_model(self) -> nn.Module:
         """Return the model to train, with fresh or loaded weights."""
-
-    @abstractmethod
-    def loader(self, *, rank: int = 0, num_replicas: int = 1) -> PositionedLoader:
-        """Return the training batches of this process."""
 
     @abstractmethod
     def evaluation(self, *, rank: int = 0, num_replicas: int = 1) -> Batches | None:
         """Return the evaluation batches, or None when nothing is held out."""
 
     @abstractmethod
+    def loader(self, *, rank: int = 0, num_replicas: int = 1) -> PositionedLoader:
+        """Return the training batches of this process."""
+
     def steps(self, loader: Any, *, world_size: int = 1) -> int:
-        """Return the updates until the first of ``max_steps``, ``num_epochs`` and ``max_samples``."""
+        """Return the updates until the first of ``max_steps``, ``num_epochs`` and ``max_samples``.
+
+        A micro-batch counts as ``batch_size`` samples here; a task that packs several into a row counts them.
+        """
+        training = self.preset.training
+        window = training.gradient_accumulation_steps
+        limits = [training.max_steps or training.scheduler_total_steps]
+        if training.num_epochs is not None:
+            limits.append(math.ceil(training.num_epochs * len(loader) / window))
+        limits.append(math.ceil(training.max_samples / (training.batch_size * window * world_size)))
+        return max(1, min(limits))
 
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
         """Return what a checkpoint records of the data; ``data`` must be equal when it is resumed."""
 
-    @abstractmethod
-    def save(self, trainer: Any, folder: Path) -> None:
-        """Write the finished model into a new folder, whose files the run moves to their place."""
+    def trainer_options(self) -> Mapping[str, Any]:
+        """Return further arguments of ``trainer_class``."""
+        return {}
 
     def events(self) -> Iterator[Mapping[str, Any]]:
         """Yield what ``metrics.jsonl`` is to hold from the beginning, such as what the data was made of."""
         yield from ()
 
-    def trainer_options(self) -> Mapping[str, Any]:
-        """Return further arguments of ``trainer_class``."""
-        return {}
+    @abstractmethod
+    def save(self, trainer: Any, folder: Path) -> None:
+        """Write the finished model into a new folder, whose files the run moves to their place."""
 
     def closing_words(self, trainer: Any, metrics: Mapping[str, float]) -> Iterator[Any]:
         """Yield what the run prints at its end: lines, or anything that rich can render."""

@@ -7,11 +7,8 @@ from collections.abc import Callable, Sequence
 from torch import nn
 from torch.optim import Optimizer
 
-import ultra_optim
 from ultra_core import schedules
-from ultra_core.contracts import SEED_ROLES
-from ultra_core.errors import UltraError
-from ultra_optim.roles.preset_keys import parse_parameters
+from ultra_train.config.optimizer_build import build_optimizer
 from ultra_train.config.training import TrainingConfig
 
 
@@ -28,24 +25,8 @@ def optimizer_builder(
             end; None where data that could end it earlier are not known. The learning rate follows
             ``scheduler_total_steps`` whatever this is.
     """
-    updates = updates or training.max_steps or training.scheduler_total_steps
-
-    def build(modules: Sequence[nn.Module]) -> Optimizer:
-        config = training.optimizer
-        if config is None:
-            raise UltraError("the preset names no optimizer: set training.optimizer.optimizer_class")
-        present = {info.role for info in ultra_optim.describe(modules).values()}
-        parsed = parse_parameters(config.optimizer_class, config.parameters, roles=present | set(SEED_ROLES))
-        if parsed.faults:
-            raise UltraError("; ".join(f"training.optimizer.parameters.{k}: {m}" for k, m in parsed.faults))
-        return ultra_optim.build(
-            config.optimizer_class,
-            modules,
-            roles={role: values for role, values in parsed.roles.items() if role in present},
-            **{"total_steps": updates, **parsed.options},
-        )
-
-    return build
+    count = updates or training.max_steps or training.scheduler_total_steps
+    return lambda modules: build_optimizer(training.optimizer, modules, updates=count)
 
 
 def schedule(training: TrainingConfig) -> Callable[[int], float]:

@@ -15,7 +15,7 @@ from ultra_train.hf.errors import check_weight_shapes, describe_error
 from ultra_train.hf.probe import logits_of
 from ultra_train.hf.sequence_length import configured_length, max_readable_length
 from ultra_train.hf.vocabulary import num_token_ids
-from ultra_train.run.folder import CHECKPOINTS, MODEL
+from ultra_train.system.run_files import CHECKPOINTS, MODEL
 from ultra_train.tokenizer.loading import load_tokenizer
 
 MASKS = ("[MASK]", "<mask>")

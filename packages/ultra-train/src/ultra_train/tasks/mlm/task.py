@@ -1,46 +1,30 @@
-"""Masked language modelling: a new encoder, or the continued training of a finished one."""
+"""What the task ``mlm`` declares; importing it imports no torch."""
 
 from __future__ import annotations
 
-import math
-import os
-import shlex
-import shutil
-from collections.abc import Iterator, Mapping
-from functools import cached_property
-from inspect import signature
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-import attrs
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from ultra_train.config.preset import Preset, PresetFile
+from ultra_train.config.task_declaration import Found
+from ultra_train.tasks.base import CardText, Curve, Say, Task
+from ultra_train.tasks.mlm.options import MLMOptions
 
-from ultra_core.errors import UltraError, key_of
-from ultra_train.config.data import Dataset, as_sources
-from ultra_train.config.places import missing, sources_of
-from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
-from ultra_train.data.batches.batch_plan import BatchPlan
-from ultra_train.data.batches.loader import BatchLoader
-from ultra_train.data.batches.masking import MLMCollator
-from ultra_train.data.sources.data_source import DataSource, read_sources
-from ultra_train.data.sources.summary import data_event, table
-from ultra_train.data.sources.texts import identity, read_texts
-from ultra_train.data.token_cache.build import prepare
-from ultra_train.data.token_cache.shards import TokenShards
-from ultra_train.hf.precision import DTYPE_NAMES, DTYPES, Precision, convert_saved
-from ultra_train.hf.vocabulary import num_token_ids
-from ultra_train.run.folder import TOKENIZER
-from ultra_train.run.tokenizer import provide
-from ultra_train.system.files import expand_user
-from ultra_train.tasks.base import Task
-from ultra_train.tasks.mlm.base_model import Base, load_base
-from ultra_train.tasks.mlm.evaluation import MLMTrainer, PlannedBatches, most_frequent_token
-from ultra_train.tasks.mlm.guesses import guesses_table, sentence_with_a_blank
-from ultra_train.tasks.sentence_modules import write_sentence_modules
-from ultra_train.tokenizer.files import may_be_trained_into
-from ultra_train.tokenizer.loading import load_tokenizer
-from ultra_train.tokenizer.training import train_tokenizer
-from ultra_train.trainer.mixin import UltraTrainerMixin
+if TYPE_CHECKING:
+    import torch
+
+    from ultra_train.tasks.mlm.training import MLMRun
+
+USAGE = """```python
+from transformers import pipeline
+
+fill = pipeline("fill-mask", model="PATH", trust_remote_code=True)
+```
+
+It needs `pip install "ultra-blocks[transformers]"`. As an encoder of sentences:
+`SentenceTransformer("PATH", trust_remote_code=True)` takes the mean of the token states; it was
+not trained for similarity."""
 
 
 class MLM(Task):
@@ -50,307 +34,43 @@ class MLM(Task):
     each of them, so that its accuracy is that of guessing.
     """
 
-    trainer_class: ClassVar[type[UltraTrainerMixin]] = MLMTrainer
-    tokenizer: PreTrainedTokenizerBase
-    train: TokenShards
-    held_out: TokenShards
+    options: ClassVar[type] = MLMOptions
+    default: ClassVar[bool] = True
+    commands: ClassVar[Mapping[str, str]] = {"fill-mask": "ultra_train.tasks.mlm.command:fill_mask"}
+    curves: ClassVar[tuple[Curve, ...]] = (
+        Curve("Accuracy on held-out masked tokens", ("eval_accuracy", "eval_unigram_accuracy")),
+    )
+    headline_metrics: ClassVar[tuple[str, ...]] = ("eval_accuracy",)
+    card: ClassVar[CardText] = CardText(
+        tags=("fill-mask",), pipeline_tag="fill-mask", summary="A masked language model.", usage=USAGE
+    )
+    synonyms: ClassVar[dict[str, str]] = {
+        "training.mlm_probability": "mlm_prob masking_probability mask_probability mask_prob mlm_ratio",
+        "training.mask_policy": "whole_word_mask whole_word_masking wwm masking_strategy",
+        "training.batching": "packing sample_packing group_by_length pack_sequences",
+    }
 
-    def prepare(self) -> None:
-        """Load or train the tokenizer; tokenise the texts once into memory-mapped shards."""
-        training = self.preset.training
-        for path, message in missing(self.preset):  # all data, before a tokenizer is trained on some of it
-            raise UltraError(f"{key_of(path)}: {message}")
-        self.tokenizer = self._tokenizer()
-        self._check_vocabulary()
-        if self.preset.model is None:
-            _ = self.base  # before the texts are tokenised: what is wrong with it is said at once
-        self.say(f"data: {', '.join(s.source for s in self.sources)}")
-        self.train, self.held_out = prepare(
-            self.sources,
-            self.tokenizer,
-            max_length=training.max_length,
-            cache_dir=training.cache_dir,
-            eval_fraction=training.eval_fraction,
-            seed=training.seed,
-            num_workers=training.num_workers,
-            documents_per_chunk=training.dataset_batch_size,
-            on_bad_rows=training.on_bad_rows,
-            notify=self.say,
-        )
-        for line in table(self.train.counts):
-            self.say(f"      {line}")
-        self.say(
-            f"      {len(self.train):,} documents with {self.train.num_tokens:,} tokens to train on, "
-            f"{len(self.held_out):,} held out"
-        )
-
-    @property
-    def sources(self) -> list[DataSource]:
-        """Where the texts come from."""
-        return _read(sources_of(self.preset.training))
-
-    def _tokenizer(self) -> PreTrainedTokenizerBase:
-        config = self.preset.tokenizer or TokenizerConfig()
-        path = config.name_or_path
-        if path is not None and path.startswith("~"):
-            path = os.path.expanduser(path)
-        if path is not None and (config.train is None or not may_be_trained_into(Path(path))):
-            return load_tokenizer(path, use_fast=config.use_fast, trust_remote_code=config.trust_remote_code)
-        if self.preset.model is None:
-            raise UltraError("a preset with base_model needs tokenizer.name_or_path")
-        wanted = config.train or TokenizerTraining(vocab_size=self.preset.model.vocab_size)
-        sources = self.sources if wanted.data is None else _read(wanted.data)
-        settings: dict[str, Any] = {
-            "vocab_size": wanted.vocab_size,
-            "model_type": wanted.model_type,
-            "max_length": self.preset.training.max_length,
-            "lowercase": wanted.lowercase,
-            "character_coverage": wanted.character_coverage,
-            "max_texts": wanted.max_texts,
-        }
-
-        def train(folder: Path) -> object:
-            where = "" if path is None else f" into {path}"
-            self.say(f"tokenizer: training {wanted.vocab_size:,} {wanted.model_type} pieces{where}")
-            texts = read_texts(
-                sources,
-                cache_dir=self.preset.training.cache_dir,
-                on_bad_rows=self.preset.training.on_bad_rows,
-                notify=self.say,
-            )
-            return train_tokenizer(texts, output_dir=folder, **settings)
-
-        if path is not None:
-            train(Path(path))
-            return load_tokenizer(path)
-        folder = provide(
-            self.folder,
-            cache=expand_user(self.preset.training.cache_dir),
-            about={"format": 1, "sources": [identity(s) for s in sources], **settings},
-            train=train,
-            say=self.say,
-        )
-        return load_tokenizer(folder)
-
-    def _check_vocabulary(self) -> None:
-        tokenizer, named = self.tokenizer, (self.preset.tokenizer or TokenizerConfig()).name_or_path
-        if tokenizer.mask_token_id is None or tokenizer.pad_token_id is None:
-            raise UltraError(
-                f"the tokenizer {named or ''} has no mask token or no padding token, which masked language "
-                "modelling needs; use one that has both"
-            )
-        if len(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)) < 2:
-            raise UltraError(
-                f"the tokenizer {named or ''} knows no tokens but special ones; are its files there "
-                "(tokenizer.json, or those of a slow tokenizer)?"
-            )
-        model, needed = self.preset.model, num_token_ids(self.tokenizer)
-        if model is not None and needed > model.vocab_size:
-            raise UltraError(
-                f"the tokenizer has {needed:,} tokens, but model.vocab_size is {model.vocab_size:,}; set "
-                f"model.vocab_size to {needed} or more"
-            )
-
-    @property
-    def processing_class(self) -> PreTrainedTokenizerBase:
-        """The tokenizer."""
-        return self.tokenizer
-
-    def build_model(self) -> PreTrainedModel:
-        """Return a fresh ``UltraForMaskedLM``, or the base model with its weights.
-
-        Raises:
-            UltraError: the base model cannot be loaded, or cannot read rows as long as they will be.
-        """
-        if self.preset.model is None:
-            return self.base.model
-        from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig
-
-        pad = self.tokenizer.pad_token_id
-        fresh = UltraForMaskedLM(UltraHFConfig.from_ultra(self.preset.model, pad_token_id=pad))
-        for parameter in fresh.parameters():  # buffers stay as precise as they were made
-            parameter.data = parameter.data.to(DTYPES[self.preset.training.weights_dtype])
-        return fresh
-
-    @cached_property
-    def base(self) -> Base:
-        """The model that the run continues, loaded once; weights that its files have not follow the seed."""
-        name, training = self.preset.base_model or "", self.preset.training
-        trust = self.preset.tokenizer is not None and self.preset.tokenizer.trust_remote_code
-        set_seed(training.seed)
-        base = load_base(
-            name,
-            dtype=DTYPES[training.weights_dtype],
-            tokens=num_token_ids(self.tokenizer),
-            trust_remote_code=trust,
-        )
-        kind = type(base.model).__name__
-        if self.batching == "packed" and "document_ids" not in signature(base.model.forward).parameters:
-            raise UltraError(
-                f"training.batching packed puts several documents into a row, but base_model {name!r} "
-                f"({kind}) would read them as one; use length"
-            )
-        if training.activation_checkpointing and not base.model.supports_gradient_checkpointing:
-            raise UltraError(
-                f"training.activation_checkpointing: base_model {name!r} ({kind}) cannot compute its "
-                "activations again in the backward pass; leave it out"
-            )
-        for line in base.check(self.tokenizer, training.max_length):
-            self.say(f"notice: base_model {name} {line}")
-        return base
-
-    @property
-    def save_dtype(self) -> Precision:
-        """The precision that the finished model is saved in."""
-        training = self.preset.training
-        of_base = DTYPE_NAMES.get(self.base.dtype) if self.preset.model is None else None
-        return training.save_dtype or of_base or training.weights_dtype
-
-    def _plan(self, shards: TokenShards, *, rank: int, num_replicas: int, shuffle: bool = True) -> BatchPlan:
-        training = self.preset.training
-        return BatchPlan(
-            shards,
-            batch_size=training.batch_size,
-            max_length=training.max_length,
-            seed=training.seed,
-            mode=self.batching,
-            shuffle=shuffle,
-            rank=rank,
-            num_replicas=num_replicas,
-        )
-
-    @property
-    def batching(self) -> Literal["length", "packed"]:
-        """How documents become rows: packed on a GPU, whose kernels keep them apart; else by length."""
-        if self.preset.training.batching is not None:
-            return self.preset.training.batching
-        return "packed" if self.device.type == "cuda" and self.preset.model is not None else "length"
-
-    def loader(self, *, rank: int = 0, num_replicas: int = 1) -> BatchLoader:
-        """Return the training batches of this process."""
-        training = self.preset.training
-        collator = MLMCollator(
-            self.train,
-            self.tokenizer,
-            mlm_probability=training.mlm_probability,
-            seed=training.seed,
-            policy=training.mask_policy.policy,
-            mask_rate=training.mask_policy.mask_rate,
-            random_rate=training.mask_policy.random_rate,
-        )
-        return BatchLoader(
-            self._plan(self.train, rank=rank, num_replicas=num_replicas),
-            collator,
-            num_workers=training.dataloader_workers,
-            pin_memory=self.device.type == "cuda",
-        )
-
-    def evaluation(self, *, rank: int = 0, num_replicas: int = 1) -> PlannedBatches | None:
-        """Return the held-out batches with their fixed masks."""
-        if not len(self.held_out):
-            return None
-        training = self.preset.training
-        collator = MLMCollator(
-            self.held_out,
-            self.tokenizer,
-            mlm_probability=training.mlm_probability,
-            seed=training.seed,
-            policy=training.mask_policy.policy,
-            mask_rate=1.0,
-            random_rate=0.0,
-        )
-        plan = self._plan(self.held_out, rank=rank, num_replicas=num_replicas, shuffle=False)
-        return PlannedBatches(plan, collator)
-
-    def steps(self, loader: Any, *, world_size: int = 1) -> int:
-        """Return the updates until the first of ``max_steps``, ``num_epochs`` and ``max_samples``."""
-        training, plan = self.preset.training, loader.plan
-        window = training.gradient_accumulation_steps
-        steps = training.max_steps or training.scheduler_total_steps
-        if training.num_epochs is not None:
-            micro_batches = sum(plan.batches(epoch) for epoch in range(training.num_epochs))
-            steps = min(steps, math.ceil(micro_batches / window))
-        seen = 0
-        for epoch in range(training.num_epochs or training.max_samples):
-            batches = plan.batches(epoch)
-            done = sum(plan.batches(e) for e in range(epoch)) if training.num_epochs else epoch * batches
-            if done >= steps * window:
-                break
-            documents_here = len(self.train) if self.train.weights is None else int(self.train.weights.sum())
-            if seen + documents_here < training.max_samples:
-                seen += documents_here
-                continue
-            for index in range(batches):
-                seen += len(plan.batch(epoch, index).draws) * world_size
-                if seen >= training.max_samples:
-                    return max(1, min(steps, math.ceil((done + index + 1) / window)))
-        return steps
-
-    def facts(self) -> Mapping[str, Any]:
-        """Return the fingerprint of the data and what its order depends on."""
-        training = self.preset.training
-        order = f"{self.batching}:{training.batch_size}:{training.max_length}:{training.seed}"
-        return {"data": f"{self.train.fingerprint}:{order}"}
-
-    def events(self) -> Iterator[Mapping[str, Any]]:
-        """Yield what was read and made of each source."""
-        yield data_event(self.train.counts)
-
-    def trainer_options(self) -> Mapping[str, Any]:
-        """Return the token that the unigram baseline always guesses."""
-        return {"frequent_token": most_frequent_token(self.train, self.tokenizer)}
-
-    def save(self, trainer: Any, folder: Path) -> None:
-        """Write the trained class itself, with tokenizer and what sentence-transformers reads."""
-        trainer.save_model(str(folder))
-        self._convert(folder)
-        if (model := self.folder / TOKENIZER / "sentencepiece.model").is_file():
-            shutil.copy(model, folder)
-        if isinstance(width := getattr(trainer.model.config, "hidden_size", None), int):
-            write_sentence_modules(folder, width=width, max_length=self.preset.training.max_length)
-        else:
-            self.say("notice: the config does not say how wide states are; sentence-transformers needs it")
-
-    def _convert(self, folder: Path) -> None:
-        """Give the saved weights the precision that they are to have."""
-        held, wanted = self.preset.training.weights_dtype, self.save_dtype
-        if wanted == held:
-            return
-        if (name := convert_saved(folder, wanted)) is not None:
-            self.say(f"notice: the model is saved in {held}, since {name} is too large for {wanted}")
-        else:
-            self.say(f"The model is saved in {wanted} (training.save_dtype); its checkpoints are in {held}.")
-
-    def closing_words(self, trainer: Any, metrics: Mapping[str, float]) -> Iterator[Any]:
-        """Say how good the guesses are on held-out texts, and show some."""
-        if "eval_accuracy" in metrics:
-            accuracy, baseline = metrics["eval_accuracy"], metrics["eval_unigram_accuracy"]
+    def rules(self, options: MLMOptions, preset: PresetFile) -> Found:
+        """Yield faults of the masking, and of the tokenizer of a base model."""
+        mask_rate, random_rate = options.mask_policy.mask_rate, options.mask_policy.random_rate
+        if mask_rate + random_rate > 1 + 1e-9:
+            message = f"mask_rate ({mask_rate:g}) and random_rate ({random_rate:g}) exceed 1 together"
+            yield (*self.path, "mask_policy"), message
+        tokenizer, base = preset.tokenizer, preset.base_model
+        if base is not None and tokenizer is not None and tokenizer.train is not None:
             yield (
-                f"Held-out texts: {accuracy:.1%} of the masked tokens are guessed right; always guessing the "
-                f"commonest token gets {baseline:.1%} right{_beside_chance(accuracy, baseline)}."
+                ("tokenizer", "train"),
+                "a base model keeps the tokenizer that it was trained with; "
+                "set tokenizer.name_or_path instead of tokenizer.train",
             )
-        if any("ultra:es-commands" in source.source for source in self.sources):
-            yield guesses_table(trainer.model, self.tokenizer)
+        elif base is not None and (tokenizer is None or tokenizer.name_or_path is None):
+            yield (
+                ("tokenizer", "name_or_path"),
+                f"{self.name} with base_model needs tokenizer.name_or_path, for example {base!r}",
+            )
 
-    def tip(self, path: Path) -> str | None:
-        """Return a command that fills a blank in a sentence of the run's own texts."""
-        shards = self.held_out if len(self.held_out) else self.train
-        sentence = sentence_with_a_blank(shards, self.tokenizer)
-        if sentence is None:
-            return None
-        remote = self.preset.tokenizer is not None and self.preset.tokenizer.trust_remote_code
-        trust = ["--trust-remote-code"] if remote else []
-        return shlex.join(["ultra-train", "fill-mask", *trust, str(path), sentence])
+    def start(self, preset: Preset, folder: Path, *, device: torch.device, say: Say = print) -> MLMRun:
+        """Return a run; see `Task.start`."""
+        from ultra_train.tasks.mlm.training import MLMRun
 
-
-def _beside_chance(accuracy: float, baseline: float) -> str:
-    """Say in words how a model compares with one that always guesses the same."""
-    if accuracy < baseline:
-        return "; the model is worse than that, it has learned nothing of use yet"
-    if accuracy < 1.1 * baseline or accuracy == 0:
-        return "; the model is no better than that yet"
-    return f", the model {accuracy / baseline:.1f} times as many" if baseline > 0 else ""
-
-
-def _read(dataset: Dataset | None) -> list[DataSource]:
-    return read_sources([attrs.asdict(source) for source in as_sources(dataset)])
+        return MLMRun(self, preset, folder, device=device, say=say)

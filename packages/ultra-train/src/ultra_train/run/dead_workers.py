@@ -1,9 +1,7 @@
-"""How a run that ended early goes on."""
+"""What is said when a process that makes batches dies."""
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,21 +9,9 @@ from pathlib import Path
 from traceback import walk_tb
 
 from ultra_core.errors import UltraError
-from ultra_train.run.folder import CONFIG, RUNS
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 
 LOADER = "torch.utils.data.dataloader"
-
-
-def resume_command(run: Path) -> str:
-    """Return the command that goes on with a run: the one that was given, or one with its recorded preset."""
-    given = [a for a in sys.argv[1:] if a != "--resume"]
-    started_here = Path(sys.argv[0]).name.startswith("ultra-train") and given[:1] in (["run"], ["train"])
-    words = given if started_here else ["run", str(run / CONFIG)]
-    words = words if "--name" in words else [*words, "--name", run.name]
-    elsewhere = "--output-dir" not in words and run.parent != Path(RUNS)
-    there = ["--output-dir", str(run.parent)] if elsewhere else []
-    return f"{shlex.join(['ultra-train', *words, *there])} --resume"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The sections of a preset for sparse encoders (SPLADE, inference-free SPLADE, CSR)."""
+"""The sections of a preset for sparse encoders (SPLADE, inference-free SPLADE, CSR), one by one."""
 
 from __future__ import annotations
 

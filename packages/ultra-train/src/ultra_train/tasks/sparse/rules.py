@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import attrs
 
 from ultra_core import tasks
+from ultra_core.config import Path
 from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_train.config.places import no_model, unreadable
-from ultra_train.config.sparse import DATASET_KEYS, SparseDataset, keys_of
+from ultra_train.config.task_declaration import Found
 from ultra_train.data.sources.files import suggestion
 from ultra_train.system.files import expand_user
-
-if TYPE_CHECKING:
-    from ultra_train.config.preset import SparseFile
-
-Path = tuple[str | int, ...]
-Found = Iterator[tuple[Path, str]]
+from ultra_train.tasks.sparse.preset import SparseFile
+from ultra_train.tasks.sparse.sections import DATASET_KEYS, SparseDataset, keys_of
 
 
 def faults(preset: SparseFile, given: frozenset[Path]) -> Found:

@@ -3,8 +3,8 @@
 import pytest
 
 from ultra_core.config import ConfigError
-from ultra_train.config import SparsePreset
-from ultra_train.config.load import load_any
+from ultra_train.config import load_any
+from ultra_train.tasks.sparse.preset import SparsePreset
 
 
 def test_a_sparse_preset_loads(load, sparse, later_tasks):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ultra_train.run.tokenizer import VOCABULARY, provide
+from ultra_train.tasks.tokenizer_cache import VOCABULARY, provide
 
 
 def trains(folder):

@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ultra_train.run.folder import CHECKPOINTS, TOKENIZER
 from ultra_train.system import files
 from ultra_train.system.checksums import checksum, checksums
 from ultra_train.system.owned_files import OwnedFiles
+from ultra_train.system.run_files import CHECKPOINTS, TOKENIZER
 from ultra_train.trainer.checkpoints.folders import MANIFEST, list_checkpoints, read_manifest
 
 VOCABULARY = "tokenizer.json"

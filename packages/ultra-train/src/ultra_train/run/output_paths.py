@@ -1,33 +1,32 @@
-"""The places that a preset names for files: they can be made, and none is that of something else."""
+"""Checks that the output paths of a preset can be made, and overlap neither each other nor the run."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from ultra_train.callbacks.csv_table import TABLE
 from ultra_train.config import TrainingConfig
-from ultra_train.run.folder import (
+from ultra_train.run.folder import RunFolderError, check_reachable
+from ultra_train.system import files
+from ultra_train.system.run_files import (
     CHECKPOINTS,
     CONFIG,
     LOCK,
     METRICS,
     MODEL,
+    OWNERSHIP_FILE,
     REPORT,
     ROLLBACKS,
+    TABLE,
     TENSORBOARD,
     TOKENIZER,
-    RunFolderError,
-    check_reachable,
 )
-from ultra_train.system import files
-from ultra_train.system.owned_files import OWNERSHIP_FILE
 
 OWN = (CONFIG, METRICS, LOCK, OWNERSHIP_FILE, ROLLBACKS, REPORT, TOKENIZER, CHECKPOINTS, TENSORBOARD)
 """What every run writes into its folder, wherever its model and table go."""
 
 
-def check_places(training: TrainingConfig) -> None:
+def check_output_paths(training: TrainingConfig) -> None:
     """Refuse places for files that cannot be made, before hours of work are lost for it.
 
     Raises:
@@ -45,7 +44,7 @@ def check_places(training: TrainingConfig) -> None:
         check_reachable("training.hf_output_dir", Path(training.hf_output_dir))
 
 
-def check_apart(training: TrainingConfig, run: Path) -> None:
+def check_no_overlap(training: TrainingConfig, run: Path) -> None:
     """Refuse places that get into each other's way, or into the way of what a run writes anyway.
 
     Args:

@@ -8,7 +8,7 @@ import pytest
 
 from ultra_train.config import TrainingConfig
 from ultra_train.run.folder import RunFolderError
-from ultra_train.run.places import check_apart, check_places
+from ultra_train.run.output_paths import check_no_overlap, check_output_paths
 
 CACHE, MODEL, TABLE = "training.cache_dir", "training.hf_output_dir", "training.csv_log_path"
 
@@ -23,7 +23,7 @@ def training(tmp_path, **places):
 def test_a_model_and_a_table_are_never_within_each_other(tmp_path, model, table):
     places = training(tmp_path, hf_output_dir=model, csv_log_path=table)
     with pytest.raises(RunFolderError, match=rf"{MODEL} \(.*{TABLE} \(.*Name another place"):
-        check_apart(places, tmp_path / "runs" / "a")
+        check_no_overlap(places, tmp_path / "runs" / "a")
 
 
 OWN = [
@@ -50,8 +50,8 @@ def test_what_a_run_writes_anyway_is_no_place_for_anything_else(tmp_path, key, n
     with pytest.raises(
         RunFolderError, match=rf"{key}: .*itself writes .{re.escape(name.partition('/')[0])} in"
     ):
-        check_apart(places, tmp_path / "runs" / "a")
-    check_apart(places, tmp_path / "runs" / "b")
+        check_no_overlap(places, tmp_path / "runs" / "a")
+    check_no_overlap(places, tmp_path / "runs" / "b")
 
 
 @pytest.mark.parametrize("key", [CACHE, MODEL])
@@ -60,7 +60,7 @@ def test_no_folder_is_in_the_place_of_the_table(tmp_path, key, table):
     place = table.get("csv_log_path", "runs/a/metrics.csv")
     places = training(tmp_path, **table, **{key.removeprefix("training."): f"{place}/x"})
     with pytest.raises(RunFolderError, match=rf"{key} .*{TABLE} .*a file cannot be a folder"):
-        check_apart(places, tmp_path / "runs" / "a")
+        check_no_overlap(places, tmp_path / "runs" / "a")
 
 
 def test_links_and_relative_names_hide_nothing(tmp_path, monkeypatch):
@@ -70,7 +70,7 @@ def test_links_and_relative_names_hide_nothing(tmp_path, monkeypatch):
     for name in ("../runs/a/config.yaml", str(tmp_path / "link" / "a" / "config.yaml")):
         for run in (tmp_path / "runs" / "a", tmp_path / "link" / "a"):
             with pytest.raises(RunFolderError, match=rf"{TABLE}: .*config\.yaml"):
-                check_apart(TrainingConfig(task="mlm", csv_log_path=name), run)
+                check_no_overlap(TrainingConfig(task="mlm", csv_log_path=name), run)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_links_and_relative_names_hide_nothing(tmp_path, monkeypatch):
     ],
 )
 def test_other_places_are_free(tmp_path, places):
-    check_places(training(tmp_path, **places))
-    check_apart(training(tmp_path, **places), tmp_path / "runs" / "a")
+    check_output_paths(training(tmp_path, **places))
+    check_no_overlap(training(tmp_path, **places), tmp_path / "runs" / "a")
     assert not list(tmp_path.iterdir())
 
 
@@ -95,7 +95,7 @@ def test_a_table_that_is_a_folder_is_refused(tmp_path):
     with pytest.raises(
         RunFolderError, match=rf"{TABLE}: .*logs is a folder; name a file, .*logs/metrics.csv"
     ):
-        check_places(training(tmp_path, csv_log_path="logs"))
+        check_output_paths(training(tmp_path, csv_log_path="logs"))
 
 
 @pytest.mark.parametrize("name", ["model", "checkpoints"])
@@ -104,13 +104,13 @@ def test_a_link_to_nothing_in_the_place_of_a_folder_is_refused(tmp_path, name):
     run.mkdir(parents=True)
     (run / name).symlink_to(tmp_path / "nothing")
     with pytest.raises(RunFolderError, match=f"{name}' of the run: .*{name} is a link to what is not there"):
-        check_apart(training(tmp_path), run)
+        check_no_overlap(training(tmp_path), run)
     (tmp_path / "nothing").mkdir()
-    check_apart(training(tmp_path), run)
+    check_no_overlap(training(tmp_path), run)
 
 
 @pytest.mark.parametrize("key", ["cache_dir", "hf_output_dir", "csv_log_path"])
 def test_neither_is_anything_made_below_one(tmp_path, key):
     (tmp_path / "link").symlink_to(tmp_path / "nothing")
     with pytest.raises(RunFolderError, match=rf"training.{key}: .*link is a link to what is not there"):
-        check_places(training(tmp_path, **{key: "link/x"}))
+        check_output_paths(training(tmp_path, **{key: "link/x"}))

@@ -1,4 +1,4 @@
-"""``ultra-train fill-mask``: what a trained model puts into a blank."""
+"""The command ``ultra-train fill-mask``: the guesses of a trained model for a blank."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from transformers import AlbertConfig, AlbertForMaskedLM, BertConfig, BertForMas
 from ultra_core.errors import UltraError
 from ultra_train.config import load_preset
 from ultra_train.tasks.mlm.task import MLM
+from ultra_train.tasks.mlm.training import MLMRun
 
 PRESET = """\
 base_model: {base}
@@ -43,8 +44,8 @@ def task(tmp_path):
     preset = tmp_path / "further.yaml"
     preset.write_text(PRESET.format(base=base))
 
-    def make(*overrides: str) -> MLM:
-        made = MLM(load_preset(preset, overrides), tmp_path, device=torch.device("cpu"))
+    def make(*overrides: str) -> MLMRun:
+        made = MLM("mlm").start(load_preset(preset, overrides), tmp_path, device=torch.device("cpu"))
         made.tokenizer = Tokenizer()
         return made
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ultra_train.config import load_preset
-from ultra_train.run.arguments import pick_precision
+from ultra_train.run.device import pick_precision
 
 
 @pytest.mark.parametrize(

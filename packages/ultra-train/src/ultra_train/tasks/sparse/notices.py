@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from ultra_core.config import Path
 from ultra_core.errors import listed
-from ultra_train.config.integrations import idle_integrations
-from ultra_train.config.sparse import SparseDataset
-
-if TYPE_CHECKING:
-    from ultra_train.config.preset import SparseFile
-
-Path = tuple[str | int, ...]
+from ultra_train.config.form import Written
+from ultra_train.config.integrations import reports_to
+from ultra_train.tasks.sparse.preset import SparseFile
+from ultra_train.tasks.sparse.sections import SparseDataset
 
 
-def sparse_notices(preset: SparseFile, given: frozenset[Path], renamed: list[str]) -> tuple[str, ...]:
+def notices(preset: SparseFile, written: Written) -> tuple[str, ...]:
     """Return a line each for keys without effect, other names of keys and choices, and a missing device.
 
     Args:
-        preset: as written.
-        given: the paths of all keys that the file sets.
-        renamed: other names that were rewritten before the preset was read, in words.
+        preset: the sections, without faults.
+        written: the file that they come from.
     """
-    idle = [key for key in _idle(preset) if _path(key) in given]
+    idle = [key for key in _idle(preset) if _path(key) in written.given]
     idle += [f"datasets.{name}.paws_data_dir" for name in _without_paws(preset)]
-    idle += idle_integrations(preset)
+    if preset.mlflow is not None and not reports_to("mlflow", preset.training.report_to):
+        idle.append("mlflow")
     lines = [f"no effect in this run: {listed(idle)}"] if idle else []
-    lines += [f"other names: {listed(renamed)}"] if renamed else []
+    lines += [f"other names: {listed(written.renamed)}"] if written.renamed else []
     return (*lines, *_device(preset))
 
 

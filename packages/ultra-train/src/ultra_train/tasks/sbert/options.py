@@ -1,4 +1,4 @@
-"""The section ``training.sbert``: sentence embeddings with sentence-transformers."""
+"""The options of the task ``sbert``, which are the section ``training.sbert``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ultra_train.config.optimizer import OptimizerConfig
 
 
 @attrs.frozen(kw_only=True)
-class SbertConfig:
-    """What the task ``sbert`` reads."""
+class SbertOptions:
+    """Data, loss and training arguments of sentence embeddings."""
 
     dataset_name: str = key(help="a Hugging Face data set, a file or a folder")
     dataset_type: Literal["paired_similarity", "triplets", "qa"] = key(

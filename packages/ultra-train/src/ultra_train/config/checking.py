@@ -1,0 +1,47 @@
+"""The third stage of loading: all faults of a file in one report, without those that others explain."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from ultra_core.config import Fault, Path, Source, raise_faults
+
+
+def check(source: Source, faults: Sequence[Fault], contradictions: Iterable[tuple[Path, str]]) -> None:
+    """Raise one report of everything that is wrong with a file.
+
+    Args:
+        source: the file, with the faults of its writing.
+        faults: the values of wrong types and the unknown keys.
+        contradictions: what rules say of the rest; what a fault explains is left out.
+
+    Raises:
+        ConfigError: there is at least one fault.
+    """
+    shadows = _Shadows(faults)
+    found = [source.fault(path, message) for path, message in contradictions]
+    raise_faults(source, [*faults, *(fault for fault in found if not shadows.cover(fault))])
+
+
+class _Shadows:
+    """Keys whose own faults explain contradictions that would go away with them."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.paths: set[Path] = set()
+        self.above: set[Path] = set()
+        self.names: set[str] = set()
+        for fault in faults:
+            self.paths.add(fault.path)
+            self.above.update(fault.path[:length] for length in range(1, len(fault.path) + 1))
+            self.names.update(str(part) for part in fault.path[-1:])
+            if "Did you mean" in fault.message:
+                self.names.update(re.findall(r"'(\w+)'", fault.message))
+
+    def cover(self, fault: Fault) -> bool:
+        """Whether a contradiction is at, above or below a faulty key, or mentions one by its name."""
+        above = (fault.path[:length] for length in range(1, len(fault.path) + 1))
+        if fault.path in self.above or any(path in self.paths for path in above):
+            return True
+        words = {str(part) for part in fault.path[-1:]} | set(re.findall(r"\w+", fault.message))
+        return bool(self.names & words)

@@ -1,0 +1,91 @@
+"""What a form of preset files brings: its sections, and what the stages of loading do with them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Generic, TypeVar
+
+import attrs
+
+from ultra_core.config import Path, Source
+
+P = TypeVar("P")
+"""The class of the whole file."""
+
+
+@attrs.frozen
+class Written:
+    """What was read, with keys and names as ultra calls them.
+
+    Attributes:
+        source: the file; its faults are those of the writing itself.
+        renamed: other names that were rewritten, in words.
+        given: the paths of all keys that the file sets to something.
+    """
+
+    source: Source
+    renamed: tuple[str, ...]
+    given: frozenset[Path]
+
+
+class Draft(ABC):
+    """The typed sections of a file on their way to a loaded preset."""
+
+    @abstractmethod
+    def faults(self, *, look: bool) -> Iterable[tuple[Path, str]]:
+        """Return where keys contradict each other or the installed plugins.
+
+        Args:
+            look: whether what is `missing` is a fault, too.
+        """
+
+    @abstractmethod
+    def missing(self) -> Iterable[tuple[Path, str]]:
+        """Return the data and models that are named but are not on this machine."""
+
+    @abstractmethod
+    def complete(self, name: str, absent: Iterable[str]) -> Any:
+        """Return the preset in canonical form, with every default and its notices.
+
+        Args:
+            name: name of the preset.
+            absent: notices about what is not on this machine.
+        """
+
+
+class PresetForm(ABC, Generic[P]):
+    """One form that a preset file may have."""
+
+    @abstractmethod
+    def accepts(self, source: Source) -> bool:
+        """Whether a file has this form."""
+
+    condition: ClassVar[Mapping[str, Any]] = {}
+    """The JSON Schema of the files that have this form, for those that a task declares."""
+
+    @property
+    @abstractmethod
+    def file_class(self) -> type[P]:
+        """The attrs class of the whole file."""
+
+    @abstractmethod
+    def translate(self, source: Source) -> tuple[Source, list[str]]:
+        """Return the file with keys and names as ultra calls them, and what was rewritten, in words."""
+
+    @abstractmethod
+    def suggest(self, source: Source, path: Path) -> str:
+        """Return what is said of an unknown key instead of the keys close to it, or an empty text."""
+
+    @abstractmethod
+    def draft(self, preset: P, written: Written) -> Draft:
+        """Return the draft of a preset.
+
+        Args:
+            preset: the sections; faulty values are left out.
+            written: the file that they come from.
+        """
+
+    def refusal(self) -> tuple[Path, str] | None:
+        """Return why no run trains from such a preset, and at which key to say so; None if one does."""
+        return None

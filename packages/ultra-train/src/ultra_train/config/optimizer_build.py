@@ -1,0 +1,78 @@
+"""Building an optimizer from its section: over the model of a run, or on the meta device to check it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ultra_blocks.config import UltraConfig
+from ultra_core import optimizers
+from ultra_core.config import Path
+from ultra_core.contracts import SEED_ROLES
+from ultra_core.errors import UltraError
+from ultra_optim.roles.preset_keys import parse_parameters
+from ultra_train.config.optimizer import OptimizerConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from ultra_train.config.optimizer_section import OptimizerSection
+
+ANY = UltraConfig(vocab_size=8, hidden_size=8, num_layers=1, num_heads=2, use_moe=False, ffn_hidden_size=8)
+"""Stands for a base model, which is not looked at."""
+
+
+def build_optimizer(
+    config: OptimizerConfig | None, modules: Sequence[nn.Module], *, updates: int
+) -> Optimizer:
+    """Build the optimizer of a preset over modules.
+
+    Values for roles that no parameter has are left out; the preset's notices have listed them.
+
+    Args:
+        config: the canonical section.
+        modules: the model, and losses that own parameters.
+        updates: how many the run has, which optimizers with a schedule of their own follow to its end.
+
+    Raises:
+        UltraError: there is no optimizer, or it has not these parameters.
+    """
+    import ultra_optim
+
+    if config is None:
+        raise UltraError("the preset names no optimizer: set training.optimizer.optimizer_class")
+    present = {info.role for info in ultra_optim.describe(modules).values()}
+    parsed = parse_parameters(config.optimizer_class, config.parameters, roles=present | set(SEED_ROLES))
+    if parsed.faults:
+        raise UltraError("; ".join(f"training.optimizer.parameters.{k}: {m}" for k, m in parsed.faults))
+    options: dict[str, Any] = {"total_steps": updates, **parsed.options}
+    roles = {role: values for role, values in parsed.roles.items() if role in present}
+    return ultra_optim.build(config.optimizer_class, modules, roles=roles, **options)
+
+
+def build_faults(
+    section: OptimizerSection, model: UltraConfig | None, *, updates: int
+) -> Iterator[tuple[Path, str]]:
+    """Yield why an optimizer cannot be built with options that are right one by one.
+
+    It is built over the model on the meta device.
+
+    Args:
+        section: without other faults.
+        model: of the preset; None for a base model.
+        updates: how many the run has.
+    """
+    from ultra_blocks.encoder.sample import sample_encoder  # imports torch
+
+    try:
+        build_optimizer(section.canonical, [sample_encoder(model or ANY)], updates=updates)
+    except UltraError as error:
+        yield section.parameters_path, str(error)
+    except Exception as error:
+        entry = optimizers.entry(section.canonical.optimizer_class)
+        yield (
+            section.parameters_path,
+            f"the optimizer {entry.name!r} of {entry.distribution} {entry.version} cannot be built: "
+            f"{type(error).__name__}: {error}",
+        )

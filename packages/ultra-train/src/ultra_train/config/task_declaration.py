@@ -1,0 +1,103 @@
+"""What a task declares to the configuration; the class behind its entry point inherits from this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from ultra_core.config import Path
+
+if TYPE_CHECKING:
+    from ultra_train.config.form import PresetForm
+    from ultra_train.config.preset import PresetFile
+
+Found = Iterator[tuple[Path, str]]
+"""What rules yield: the path of a key, and what is wrong with it."""
+
+
+@attrs.frozen
+class OwnOptimizer:
+    """An optimizer section inside a task's own section, whose parameters need no prefix.
+
+    Attributes:
+        key: its key in the task's section.
+        learning_rate: the key of the task's section that a learning rate in the optimizer section displaces.
+    """
+
+    key: str
+    learning_rate: str
+
+
+class TaskDeclaration:
+    """The keys of a task, the rules between them, and what is said about them.
+
+    Loading a preset imports the declarations of all installed tasks, so a module that holds one must not
+    import torch. A task without keys of its own declares nothing.
+
+    Args:
+        name: the registered name.
+        distribution: the distribution that offers it.
+    """
+
+    options: ClassVar[type | None] = None
+    """An attrs class of the task's keys, each declared with `ultra_train.config.keys.key`."""
+
+    section: ClassVar[str | None] = None
+    """The section below ``training`` that holds the options; None when they stand in ``training`` itself."""
+
+    default: ClassVar[bool] = False
+    """Whether a preset that names no task means this one."""
+
+    reads_dataset: ClassVar[bool] = True
+    """Whether it trains on the texts of ``training.dataset`` and ``local_parquet_dir``."""
+
+    own_optimizer: ClassVar[OwnOptimizer | None] = None
+    """The optimizer section inside ``section``; a task without one needs ``training.optimizer``."""
+
+    synonyms: ClassVar[dict[str, str]] = {}
+    """Dotted keys, each with the names that other tools have for it, separated by blanks.
+
+    What an error about an unknown key suggests. Synonyms of a task with a section hold within this section,
+    and for all of ``training`` in presets that name the task.
+    """
+
+    form: ClassVar[type[PresetForm] | None] = None
+    """Another form of the whole file, for presets with sections of their own."""
+
+    def __init__(self, name: str, distribution: str = "") -> None:
+        self.name = name
+        self.distribution = distribution
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Where the options stand."""
+        return ("training",) if self.section is None else ("training", self.section)
+
+    def given_options(self, preset: PresetFile) -> Any:
+        """Return the options of a preset as an instance of ``options``; None for a section left out."""
+        training = preset.training
+        if self.section is not None:
+            return getattr(training, self.section)
+        if self.options is None:
+            return None
+        names = [field.name for field in attrs.fields(self.options)]
+        return self.options(**{name: getattr(training, name) for name in names})
+
+    def rules(self, options: Any, preset: PresetFile) -> Found:
+        """Yield what contradicts itself in a preset that names this task.
+
+        Args:
+            options: an instance of ``options``; None for a section left out.
+            preset: the sections as written.
+        """
+        yield from ()
+
+    def missing(self, options: Any) -> Found:
+        """Yield the data that the options name and that is not on this machine, or cannot be read."""
+        yield from ()
+
+    def idle_keys(self, options: Any, preset: PresetFile) -> Iterator[str]:
+        """Yield the dotted keys among the options that have no effect beside the other keys of a preset."""
+        yield from ()

@@ -1,0 +1,30 @@
+"""What hooks and callbacks see of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ultra_train.config import Preset
+from ultra_train.tasks.base import TaskRun
+
+
+@attrs.define(kw_only=True)
+class Run:
+    """A run.
+
+    Attributes:
+        path: folder of the run.
+        config: its resolved configuration.
+        task: its task, with the data and the tokenizer.
+        model: the model; None until it is built.
+        trainer: the trainer; None until it is built.
+    """
+
+    path: Path
+    config: Preset
+    task: TaskRun[Any]
+    model: Any = None
+    trainer: Any = None

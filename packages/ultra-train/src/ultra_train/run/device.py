@@ -1,0 +1,84 @@
+"""The device of a run, the precision that it computes in, and what this machine cannot do."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import nn
+from transformers.integrations.integration_utils import (
+    INTEGRATION_TO_CALLBACK,
+    get_available_reporting_integrations,
+)
+
+from ultra_core.errors import UltraError, did_you_mean, listed
+from ultra_train.config.integrations import reporters
+from ultra_train.config.training import TrainingConfig
+from ultra_train.hf.precision import DTYPE_NAMES
+
+
+def pick_device(wanted: str | None) -> torch.device:
+    """Return the device that was asked for, or the best there is.
+
+    Raises:
+        UltraError: this machine has not got it.
+    """
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    there = [*cuda, *mps, "cpu"]
+    if wanted is None:
+        return torch.device(
+            f"cuda:{os.environ['LOCAL_RANK']}" if cuda and "LOCAL_RANK" in os.environ else there[0]
+        )
+    if wanted == "cuda" and cuda:
+        return torch.device("cuda:0")
+    if wanted not in there:
+        raise UltraError(f"device {wanted!r} is not on this machine; it has: {listed(there)}")
+    return torch.device(wanted)
+
+
+def pick_precision(training: TrainingConfig, device: torch.device) -> str:
+    """Return fp32, bf16 or fp16: what the preset names, or with ``use_amp`` what suits the device."""
+    if training.precision is not None or not training.use_amp:
+        return training.precision or "fp32"
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return "fp16"
+    return "bf16"
+
+
+def check_machine(training: TrainingConfig, device: torch.device) -> None:
+    """Refuse what this machine cannot do, before any data is read.
+
+    Raises:
+        UltraError: fp16 without a GPU, or a logging integration that transformers has not or that is not
+            installed.
+    """
+    if pick_precision(training, device) == "fp16" and device.type == "cpu":
+        raise UltraError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
+    known = {"none", "all", *INTEGRATION_TO_CALLBACK}
+    for name in reporters(training.report_to):
+        if name not in known:
+            raise UltraError(
+                f"training.report_to: {name!r} is none of {listed(sorted(known))}.{did_you_mean(name, known)}"
+            )
+        if name in known - {"none", "all", *get_available_reporting_integrations()}:
+            raise UltraError(
+                f"training.report_to: {name!r} is not installed; install its package, or leave it out"
+            )
+
+
+def describe_device(device: torch.device) -> str:
+    """Return the device in words."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)} ({device})"
+    if device.type == "cpu":
+        return f"CPU with {torch.get_num_threads()} threads"
+    return str(device)
+
+
+def describe_model(model: nn.Module, precision: str) -> str:
+    """Return size and precision of a model in words."""
+    parameters = list(model.parameters())
+    held = {DTYPE_NAMES.get(p.dtype, str(p.dtype).removeprefix("torch.")) for p in parameters}
+    autocast = "" if precision == "fp32" else f", computed in {precision} (autocast)"
+    return f"{sum(p.numel() for p in parameters):,} parameters in {' and '.join(sorted(held))}{autocast}"

@@ -1,0 +1,57 @@
+"""The events of a run: written into ``metrics.jsonl``, and those that a reader should know printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ultra_core.errors import listed
+from ultra_train.callbacks.metrics_file import MetricsFile
+
+Event = Mapping[str, Any]
+
+
+class EventLog:
+    """Hears of the events of a run.
+
+    Args:
+        metrics: the metrics file of the run.
+        say: prints a line.
+    """
+
+    def __init__(self, metrics: MetricsFile, say: Callable[[str], None]) -> None:
+        self.metrics = metrics
+        self.say = say
+
+    def __call__(self, event: Event) -> None:
+        """Write an event down, and print it."""
+        self.metrics.write(event)
+        if (line := in_words(event)) is not None:
+            self.say(line)
+
+    def write_once(self, events: Iterable[Event]) -> None:
+        """Write down what a task says of its data, unless an earlier part of the run has."""
+        there = {record.get("event") for record in self.metrics.read()}
+        for event in events:
+            if event["event"] not in there:
+                self.metrics.write({"step": 0, **event})
+
+
+def in_words(event: Event) -> str | None:
+    """Return the line that is printed for an event, or None."""
+    match event["event"]:
+        case "dropped_update":
+            where = f"; first in {event['module']}" if event["module"] else ""
+            return (
+                f"update {event['step']} was dropped: {event['reason']}{where} ({event['in_a_row']} in a row)"
+            )
+        case "notice":
+            return f"notice: {event['text']}"
+        case "unknown_metric":
+            return (
+                f"notice: no best checkpoint is kept, since training.best_metric {event['metric']} is not "
+                f"measured; choose one of {listed(event['measured'])}"
+            )
+        case "rollback":
+            return f"back to the checkpoint of step {event['to_step']}: {event['reason']}"
+    return None

@@ -1,0 +1,113 @@
+"""The trainer of a run, from the keys of its preset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ultra_train.config import to_yaml
+from ultra_train.config.training import TrainingConfig
+from ultra_train.run.arguments import training_arguments
+from ultra_train.run.context import Run
+from ultra_train.system import run_files
+from ultra_train.trainer.checkpoints.folders import Checkpoint
+from ultra_train.trainer.checkpoints.resume import read_progress
+from ultra_train.trainer.checkpoints.retention import RetentionPolicy, make_room
+from ultra_train.trainer.guards import Guard
+from ultra_train.trainer.plugins import optimizer_builder, schedule
+from ultra_train.trainer.rollbacks import Rollbacks
+from ultra_train.trainer.settings import TrainerSettings
+from ultra_train.trainer.stream import EndlessBatches
+
+PACKAGES = ("ultra-core", "ultra-blocks", "ultra-optim", "ultra-train", "torch", "transformers")
+"""The packages whose versions a checkpoint records."""
+
+
+def build_trainer(
+    run: Run,
+    *,
+    device: torch.device,
+    checkpoint: Checkpoint | None,
+    on_event: Callable[[Mapping[str, Any]], None],
+    on_saved: Callable[[Path], None],
+    say: Callable[[str], None],
+) -> Any:
+    """Return the trainer of a run whose model is built.
+
+    Args:
+        run: the run.
+        device: where it trains.
+        checkpoint: what it goes on from; None for a new run.
+        on_event: hears of dropped updates, rollbacks and notices.
+        on_saved: hears of every finished checkpoint.
+        say: prints a line.
+    """
+    task, training = run.task, run.config.training
+    evaluation = task.evaluation()
+    loader = task.loader()
+    updates = task.steps(loader)
+    recorded = read_progress(checkpoint.path).get("rollbacks") if checkpoint is not None else None
+    rollbacks = Rollbacks.read(run.path / run_files.ROLLBACKS, checkpoint=recorded, notify=say)
+    budget = training.storage_budget_gb
+    settings = TrainerSettings(
+        stream=EndlessBatches(loader, rollbacks.skipped),
+        build_optimizer=optimizer_builder(training, updates=updates),
+        schedule=schedule(training),
+        rollbacks=rollbacks,
+        run_folder=run.path,
+        guard=_guard(training),
+        retention=_retention(training, evaluates=evaluation is not None),
+        files={run_files.CONFIG: to_yaml(run.config)},
+        facts={"packages": {package: version(package) for package in PACKAGES}, **task.facts()},
+        storage_budget=None if budget is None else int(budget * 1e9),
+        on_event=on_event,
+        on_saved=on_saved,
+    )
+    arguments = training_arguments(
+        training,
+        device=device,
+        folder=run.path / run_files.CHECKPOINTS,
+        max_steps=updates,
+        evaluates=evaluation is not None,
+    )
+    return task.trainer_class(
+        model=run.model,
+        args=arguments,
+        settings=settings,
+        eval_dataset=evaluation,
+        processing_class=task.tokenizer,
+        **task.trainer_options(),
+    )
+
+
+def check_room(run: Run) -> None:
+    """Refuse a run whose checkpoints would not fit on the disk or into its storage budget.
+
+    Raises:
+        UltraError: says how much room there is.
+    """
+    settings = run.trainer.settings
+    weights = sum(p.numel() * p.element_size() for p in run.model.parameters())
+    checkpoints = run.path / run_files.CHECKPOINTS
+    make_room(checkpoints, 3 * weights, settings.retention, budget=settings.storage_budget, used=run.path)
+
+
+def _guard(training: TrainingConfig) -> Guard:
+    return Guard(
+        threshold=training.inf_post_clip_threshold,
+        patience=training.max_nan_retries,
+        scan_every=training.nan_check_interval,
+    )
+
+
+def _retention(training: TrainingConfig, *, evaluates: bool) -> RetentionPolicy:
+    return RetentionPolicy(
+        newest=training.max_rolling_checkpoints,
+        best=training.num_best_checkpoints if evaluates else 0,
+        metric=training.best_metric,
+        greater_is_better=not training.best_metric.endswith(("loss", "perplexity")),
+    )

@@ -1,0 +1,37 @@
+"""The options of the task ``mlm``, which stand in ``training`` itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from ultra_train.config.data import TextKeys
+from ultra_train.config.keys import Fraction, Natural, Share, key
+
+
+@attrs.frozen(kw_only=True)
+class MaskPolicy:
+    """What is chosen for prediction and what the model sees there; the rest is left as it is."""
+
+    policy: Literal["token", "whole_word"] = key("token", "what is chosen: tokens, or all tokens of a word")
+    mask_rate: Fraction = key(0.8, "share of the chosen tokens that becomes the mask token")
+    random_rate: Fraction = key(0.1, "share of them that becomes a random token")
+
+
+@attrs.frozen(kw_only=True)
+class MLMOptions(TextKeys):
+    """How texts become rows, and which of their tokens are predicted."""
+
+    batching: Literal["length", "packed"] | None = key(
+        None,
+        "rows of one document and like length, or several documents in a row; by the device when left out",
+    )
+    mlm_probability: Share = key(0.15, "share of the tokens that are predicted")
+    mask_policy: MaskPolicy = key(
+        help="what is chosen for prediction and what the model sees there", factory=MaskPolicy
+    )
+    join_temp_data_context_window: Natural = key(
+        0, "join cached chunks of a document up to this many tokens; 0 leaves them", later=True
+    )
+    join_temp_data_min_remainder_tokens: Natural = key(128, "shortest rest that joining keeps", later=True)

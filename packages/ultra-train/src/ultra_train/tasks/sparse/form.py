@@ -1,0 +1,84 @@
+"""The form of presets for sparse encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import attrs
+
+from ultra_core.config import Path, Source
+from ultra_train.config.dialect import in_own_words
+from ultra_train.config.form import Draft, PresetForm, Written
+from ultra_train.config.integrations import reporters
+from ultra_train.config.suggestions import elsewhere
+from ultra_train.config.synonyms import flattened
+from ultra_train.tasks.sparse import rules
+from ultra_train.tasks.sparse.notices import notices
+from ultra_train.tasks.sparse.preset import SparseFile, SparsePreset
+from ultra_train.tasks.sparse.synonyms import SYNONYMS
+
+
+class SparseForm(PresetForm[SparseFile]):
+    """Presets with ``model.architecture``."""
+
+    condition: ClassVar[Mapping[str, Any]] = {
+        "properties": {"model": {"type": "object", "required": ["architecture"]}},
+        "required": ["model"],
+    }
+
+    def accepts(self, source: Source) -> bool:
+        """Whether the file names the architecture of a sparse encoder."""
+        model = source.get(("model",))
+        return isinstance(model, dict) and "architecture" in model
+
+    @property
+    def file_class(self) -> type[SparseFile]:
+        """The sections of a sparse preset."""
+        return SparseFile
+
+    def translate(self, source: Source) -> tuple[Source, list[str]]:
+        """Return the file with keys and choices as ultra calls them, and what was rewritten, in words."""
+        return in_own_words(source, SparseFile)
+
+    def suggest(self, source: Source, path: Path) -> str:
+        """Return the key that is meant by an unknown one, and its place."""
+        target = SYNONYMS.get(flattened(str(path[-1]))) or elsewhere(SparseFile, path)
+        return f"did you mean {target}?" if target else ""
+
+    def draft(self, preset: SparseFile, written: Written) -> SparseDraft:
+        """Return the draft."""
+        return SparseDraft(preset, written)
+
+    def refusal(self) -> tuple[Path, str]:
+        """Say that no run trains from such a preset yet."""
+        message = "this preset is for a sparse encoder; there is no task here that trains one from it"
+        return ("model", "architecture"), message
+
+
+@attrs.frozen
+class SparseDraft(Draft):
+    """A sparse preset on its way to its canonical form."""
+
+    preset: SparseFile
+    written: Written
+
+    def faults(self, *, look: bool) -> Iterator[tuple[Path, str]]:
+        """Yield the faults of rules, and what is missing."""
+        yield from rules.faults(self.preset, self.written.given)
+        if look:
+            yield from self.missing()
+
+    def missing(self) -> Iterator[tuple[Path, str]]:
+        """Yield the base model and the data that are not on this machine."""
+        yield from rules.missing(self.preset)
+
+    def complete(self, name: str, absent: Iterable[str]) -> SparsePreset:
+        """Return the preset in canonical form, with its notices."""
+        preset = self.preset
+        fields = {field.name: getattr(preset, field.name) for field in attrs.fields(SparseFile)}
+        router = preset.model.architecture == "inference-free-splade"
+        fields["model"] = attrs.evolve(preset.model, use_router=router)
+        fields["training"] = attrs.evolve(preset.training, report_to=reporters(preset.training.report_to))
+        said = (*notices(preset, self.written), *absent)
+        return SparsePreset(**fields, name=name, notices=said)

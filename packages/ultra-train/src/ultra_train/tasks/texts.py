@@ -1,0 +1,108 @@
+"""What tasks on plain text share: where the texts of a run come from, and its tokenizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import attrs
+from transformers import PreTrainedTokenizerBase
+
+from ultra_core.errors import UltraError, key_of
+from ultra_train.config.data import Dataset, TextKeys, as_sources
+from ultra_train.config.places import missing_models, missing_texts, sources_of
+from ultra_train.config.preset import Preset
+from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
+from ultra_train.data.sources.data_source import DataSource, read_sources
+from ultra_train.data.sources.texts import identity, read_texts
+from ultra_train.system.files import expand_user
+from ultra_train.tasks.base import TaskRun
+from ultra_train.tasks.tokenizer_cache import provide
+from ultra_train.tokenizer.files import may_be_trained_into
+from ultra_train.tokenizer.loading import load_tokenizer
+from ultra_train.tokenizer.training import train_tokenizer
+
+
+def check_all_is_here(preset: Preset) -> None:
+    """Refuse a preset whose texts or models are not on this machine, before anything is made of some of them.
+
+    Raises:
+        UltraError: names the first of them.
+    """
+    for path, message in chain(missing_texts(preset.training), missing_models(preset)):
+        raise UltraError(f"{key_of(path)}: {message}")
+
+
+def texts_of_run(run: TaskRun[TextKeys]) -> Iterator[str]:
+    """Yield the texts of a run, one after the other.
+
+    Raises:
+        DataError: a row cannot be used, unless ``on_bad_rows`` says to skip such rows.
+    """
+    training, options = run.preset.training, run.options
+    return read_texts(
+        text_sources(run.preset),
+        cache_dir=training.cache_dir,
+        on_bad_rows=options.on_bad_rows,
+        notify=run.say,
+    )
+
+
+def text_sources(preset: Preset) -> list[DataSource]:
+    """Return where the texts of a run come from."""
+    return _read(sources_of(preset.training))
+
+
+def _read(dataset: Dataset | None) -> list[DataSource]:
+    return read_sources([attrs.asdict(source) for source in as_sources(dataset)])
+
+
+def tokenizer_of_run(run: TaskRun[TextKeys]) -> PreTrainedTokenizerBase:
+    """Return the tokenizer that a preset names, or one trained on the texts of the run.
+
+    A trained one is kept in ``cache_dir`` for every run of the same texts, and copied into the run.
+
+    Raises:
+        UltraError: there is none, and none can be trained.
+    """
+    preset, options = run.preset, run.options
+    config = preset.tokenizer or TokenizerConfig()
+    path = config.name_or_path
+    if path is not None and path.startswith("~"):
+        path = os.path.expanduser(path)
+    if path is not None and (config.train is None or not may_be_trained_into(Path(path))):
+        return load_tokenizer(path, use_fast=config.use_fast, trust_remote_code=config.trust_remote_code)
+    if preset.model is None:
+        raise UltraError("a preset with base_model needs tokenizer.name_or_path")
+    wanted = config.train or TokenizerTraining(vocab_size=preset.model.vocab_size)
+    sources = text_sources(preset) if wanted.data is None else _read(wanted.data)
+    settings: dict[str, Any] = {
+        "vocab_size": wanted.vocab_size,
+        "model_type": wanted.model_type,
+        "max_length": options.max_length,
+        "lowercase": wanted.lowercase,
+        "character_coverage": wanted.character_coverage,
+        "max_texts": wanted.max_texts,
+    }
+    cache_dir = preset.training.cache_dir
+
+    def train(folder: Path) -> object:
+        where = "" if path is None else f" into {path}"
+        run.say(f"tokenizer: training {wanted.vocab_size:,} {wanted.model_type} pieces{where}")
+        texts = read_texts(sources, cache_dir=cache_dir, on_bad_rows=options.on_bad_rows, notify=run.say)
+        return train_tokenizer(texts, output_dir=folder, **settings)
+
+    if path is not None:
+        train(Path(path))
+        return load_tokenizer(path)
+    folder = provide(
+        run.folder,
+        cache=expand_user(cache_dir),
+        about={"format": 1, "sources": [identity(s) for s in sources], **settings},
+        train=train,
+        say=run.say,
+    )
+    return load_tokenizer(folder)

@@ -1,0 +1,1 @@
+"""The task ``sentence_order``."""
