@@ -1,1 +1,1 @@
-"""A block, a norm, an optimizer and a hook for ultra."""
+"""A block, a norm, an optimizer, a task and a hook for ultra."""
