@@ -15,4 +15,4 @@ SLOW = (
     "train/trainer/checkpoints/test_damaged_checkpoints.py",
     "train/trainer/families/",
 )
-"""Files and folders that train whole runs, start interpreters or compile; ``nox -s quick`` runs the others."""
+"""Files and folders that train whole runs, start interpreters or compile; ``nox -s quick`` runs the rest."""

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ultra_blocks.functional import band
@@ -13,7 +13,6 @@ from ultra_blocks.testing.draws import Batch, batches
 DRAWN = batches(rows=(1, 2), documents=(0, 4), paddings=("none", "left", "right", "inside"), longest=30)
 
 
-@settings(max_examples=25)
 @given(DRAWN, st.integers(0, 9), st.integers(0, 9), st.sampled_from([0, 1, 3, 12]), st.integers(1, 16))
 def test_equals_a_dense_mask(batch: Batch, back: int, ahead: int, leading: int, smallest: int) -> None:
     blocks = document_blocks(batch.layout(), 2 if batch.layout().packed else 1)

@@ -1,5 +1,5 @@
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ultra_blocks.functional.document_attention import document_attention
@@ -9,7 +9,6 @@ from ultra_blocks.testing.draws import Batch, batches
 DRAWN = batches(rows=(1, 3), documents=(1, 4), paddings=("none", "left", "right", "inside"), longest=9)
 
 
-@settings(max_examples=12)
 @given(DRAWN, st.sampled_from([1, 2, 4]))
 def test_each_query_reads_its_document(batch: Batch, size: int) -> None:
     blocks = document_blocks(batch.layout(), size)

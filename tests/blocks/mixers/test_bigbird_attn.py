@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import BigBirdConfig
@@ -59,7 +59,6 @@ def by_the_paper(block: BigBirdAttention, x: Tensor, layout: Layout) -> Tensor:
     return layout.zero_padding(block.out_proj(y.transpose(1, 2).flatten(2)))
 
 
-@settings(max_examples=14)
 @given(
     DRAWN,
     st.booleans(),

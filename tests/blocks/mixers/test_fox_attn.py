@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -86,7 +86,6 @@ def test_equals_the_paper_forward_and_backward(
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
-@settings(max_examples=12)
 @given(OPTIONS, st.sampled_from(["nope", "rope", "hope"]), st.integers(1, 7))
 def test_decoding_equals_the_forward_pass(options: dict[str, Any], positions: str, length: int) -> None:
     block = build(**options | {"gates": "causal", "positions": positions})

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import DeepseekV3Config
@@ -149,7 +149,6 @@ def test_equals_deepseek_v3(causal: bool, interleaved: bool, query_latent: int |
     torch.testing.assert_close(ours(x, layout)[mask], wanted[mask], rtol=0, atol=1e-5)
 
 
-@settings(max_examples=12)
 @given(OPTIONS, st.integers(1, 7))
 def test_absorbed_decoding_equals_the_forward_pass_and_keeps_latents_alone(
     options: dict[str, Any], length: int

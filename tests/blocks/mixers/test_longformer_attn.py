@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import LongformerConfig
@@ -56,7 +56,6 @@ def by_the_paper(block: LongformerAttention, x: Tensor, layout: Layout) -> Tenso
     return layout.zero_padding(block.out_proj(y.transpose(1, 2).flatten(2)))
 
 
-@settings(max_examples=30)
 @given(
     DRAWN,
     st.booleans(),

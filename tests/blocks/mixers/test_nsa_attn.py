@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -97,7 +97,6 @@ def by_the_paper(block: NativeSparseAttention, x: Tensor, layout: Layout) -> Ten
     return layout.zero_padding(block.out_proj(y.transpose(1, 2).flatten(2)))
 
 
-@settings(max_examples=12)
 @given(DRAWN, st.booleans(), st.sampled_from(SIZES), st.booleans(), st.sampled_from([None, 0.5]))
 def test_equals_the_paper_forward_and_all_gradients(
     batch: Batch, causal: bool, sizes: dict[str, int], qk_norm: bool, softcap: float | None
