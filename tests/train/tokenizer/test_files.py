@@ -63,5 +63,5 @@ def test_what_a_killed_training_left_may_be_trained_into(trained, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no model", bytes(100), b"\xff" * 50])
 def test_a_damaged_model_is_an_error(content, tmp_path):
     (tmp_path / "es.model").write_bytes(content)
-    with pytest.raises(TokenizerError, match="no SentencePiece model"):
+    with pytest.raises(TokenizerError, match="not a SentencePiece model"):
         SpanishSPMTokenizer.from_pretrained(tmp_path / "es")

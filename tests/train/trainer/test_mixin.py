@@ -195,7 +195,7 @@ def test_going_back_leaves_the_offending_window_out_once_and_then_stops(make_tra
     again = make_trainer(patience=2, max_steps=20)
     assert again.settings.stream.skipped == {(2, 0), (2, 1), (2, 2), (2, 3)}
     again.loader.poison = {(e, i) for e in range(5, 9) for i in range(5)}
-    with pytest.raises(TrainingDiverged, match="went back once already"):
+    with pytest.raises(TrainingDiverged, match="had rolled back once already"):
         again.train(resume_from_checkpoint=str(list_checkpoints(again.checkpoint_root)[0].path))
 
 

@@ -37,7 +37,7 @@ def _skipped(path: Path) -> tuple[list[str], RowChecker]:
         ("a.jsonl", b'{"text": "a", "n": ' + b"7" * 5000 + b"}\n", "a.jsonl:1: .*number that is too long"),
         ("a.csv", b"text\na\0b\n", "a.csv:2: holds a zero byte"),
         ("a.csv", b"text\nhola, mundo\n", 'a.csv:2: has 2 fields, but the header has 1.*"quotes"'),
-        ("a.csv", b'text\na\n"b\nc\n', "a.csv:3: is not a valid table .*goes on to line 4"),
+        ("a.csv", b'text\na\n"b\nc\n', "a.csv:3: is not a valid table .*extends to line 4"),
         ("a.csv", b"\n\nid,body\n", "a.csv:3: has no column 'text'"),
         ("a.csv", b"text,text\na,b\n", "a.csv:1: has 2 columns 'text'"),
         ("a.txt", "hola\n".encode("utf-16"), "a.txt:1: is not UTF-8.*iconv -f utf-16"),

@@ -129,7 +129,7 @@ def test_what_has_the_name_of_a_build_and_is_none(kind, made, tmp_path):
         place.symlink_to(precious if kind == "link" else tmp_path / "nowhere")
     again, said = made()
     assert _tokens(again) == expected
-    assert any("is kept as" in line for line in said)
+    assert any("was renamed to" in line for line in said)
     assert (precious / "thesis.tex").read_text() == "years of work"
     assert os.path.lexists(f"{place}.aside-1")
     assert made()[1] == []

@@ -117,7 +117,7 @@ def test_pickles_are_neither_read_nor_run(trainer, tmp_path, name, listed, alone
         forge(newest, name, (newest.path / name).read_bytes())
     said = []
     assert newest_intact(trainer.checkpoint_root, said.append, check=resume_damage) == older
-    assert f"it holds {name}, which may be pickled code; ultra writes none and reads none" in said[0]
+    assert f"it holds {name}, which may be pickled code; ultra neither writes nor reads pickles" in said[0]
     assert not (tmp_path / "pwned").exists()
 
 
@@ -160,7 +160,7 @@ def test_a_position_that_is_not_in_the_data(trainer, position):
     newest, _ = list_checkpoints(trainer.checkpoint_root)
     progress = json.loads((newest.path / "progress.json").read_text())
     forge(newest, "progress.json", json.dumps({**progress, "position": position}).encode())
-    with pytest.raises(UltraError, match="position that is not in the data"):
+    with pytest.raises(UltraError, match="position outside of the data"):
         load(trainer, newest)
 
 

@@ -140,9 +140,9 @@ def parse(model: bytes) -> Any:
     try:
         proto.ParseFromString(model)
     except DecodeError as error:
-        raise TokenizerError(f"This is no SentencePiece model, or a damaged one ({error}).") from error
+        raise TokenizerError(f"This is not a SentencePiece model, or a damaged one ({error}).") from error
     if not proto.pieces:
-        raise TokenizerError("This is no SentencePiece model: it has no pieces.")
+        raise TokenizerError("This is not a SentencePiece model: it has no pieces.")
     return proto
 
 

@@ -57,15 +57,15 @@ class LoadingMixin(LogMixin):
         here, there = self.settings.facts.get("data"), progress.get("data")
         if here != there:
             raise CheckpointError(
-                f"{folder} was trained on other data than this run has now ({there}, now {here}): "
-                "its position means nothing here. Restore the data, the tokenizer and the keys batch_size, "
-                "batching (a GPU packs rows unless it is set), max_length, seed and eval_fraction of "
-                "training, or start a new run."
+                f"{folder} was trained on other data than this run uses ({there}, now {here}), so its "
+                "position in the data does not apply. Restore the data, the tokenizer and the keys "
+                "batch_size, batching (a GPU packs rows unless it is set), max_length, seed and "
+                "eval_fraction of training, or start a new run."
             )
         epoch, index = progress["position"]
         self.settings.stream.move_to((epoch, index))
         if index > len(self.settings.stream.loader):
-            raise CheckpointError(f"{folder}: {PROGRESS} has a position that is not in the data")
+            raise CheckpointError(f"{folder}: {PROGRESS} has a position outside of the data")
         self.tokens_seen = progress["tokens_seen"]
         self.training_seconds = progress.get("training_seconds", 0.0)  # older checkpoints have none
         self.gate.load_state_dict(progress)

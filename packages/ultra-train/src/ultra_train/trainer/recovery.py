@@ -57,10 +57,14 @@ class RecoveryMixin(LoadingMixin):
             f"{guard.threshold:g} and training.max_nan_retries is {guard.patience}."
         )
         if rollbacks.count:
-            raise TrainingDiverged(f"{reason}, after the run went back once already. {advice}") from reason
+            raise TrainingDiverged(
+                f"{reason}, although the run had rolled back once already. {advice}"
+            ) from reason
         checkpoint = newest_intact(self.checkpoint_root, logger.warning, check=resume_damage)
         if checkpoint is None:
-            raise TrainingDiverged(f"{reason}, with no checkpoint yet to go back to. {advice}") from reason
+            raise TrainingDiverged(
+                f"{reason}, and there is no checkpoint yet to roll back to. {advice}"
+            ) from reason
         event = {
             "event": "rollback",
             "step": self.state.global_step,

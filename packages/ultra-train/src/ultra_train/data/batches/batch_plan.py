@@ -84,7 +84,7 @@ class BatchPlan:
         num_replicas: int = 1,
     ) -> None:
         if not len(shards):
-            raise DataError("There is no document to make batches of.")
+            raise DataError("There are no documents to make batches of.")
         if batch_size < 1 or (tokens_per_batch is not None and tokens_per_batch < 1):
             sizes = f"batch_size is {batch_size} and tokens_per_batch {tokens_per_batch}"
             raise DataError(f"{sizes}; both must be at least 1.")

@@ -54,7 +54,7 @@ def find_files(name: str, *, suggest: bool = True) -> FoundFiles | None:
     if found.st_size == 0:
         raise DataError(f"{name}: is an empty file.")
     if not suffix(path):
-        raise DataError(f"{name}: is of no known format; the name must end in one of {listed(SUFFIXES)}.")
+        raise DataError(f"{name}: has no known format; the name must end in one of {listed(SUFFIXES)}.")
     return FoundFiles([path], [], [])
 
 
@@ -109,7 +109,7 @@ def _sort_files(entries: Iterable[Path], what: str) -> FoundFiles:
         if not suffix(entry) or entry.is_dir():
             other.append(entry)
         elif not entry.exists():
-            raise DataError(f"{entry}: is a link to a file that is not there; mend or remove it.")
+            raise DataError(f"{entry}: is a broken link; repair or remove it.")
         elif not entry.is_file():
             other.append(entry)
         else:

@@ -98,7 +98,7 @@ def _not_utf8(where: str, error: UnicodeDecodeError) -> DataError:
 
 def _binary(where: str) -> DataError:
     return DataError(
-        f"{where}: holds a zero byte, so this is a binary file, not text. Texts are read from "
+        f"{where}: holds a zero byte, so this is a binary file, not text. Text files end in "
         f"{listed(SUFFIXES)}; UTF-16 text must be converted to UTF-8 first."
     )
 
@@ -189,7 +189,7 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, list[str], DataErr
         except StopIteration:
             return
         except csv.Error as error:
-            extent = f"; the row goes on to line {rows.line_num}" if rows.line_num > begin else ""
+            extent = f"; the row extends to line {rows.line_num}" if rows.line_num > begin else ""
             faults.append(DataError(f"{path}:{begin}: is not a valid table ({error}{extent})."))
         yield begin, row, faults[0] if faults else None
 

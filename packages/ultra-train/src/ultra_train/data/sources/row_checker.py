@@ -96,7 +96,7 @@ class RowChecker:
                 half = (
                     f"half a surrogate pair (U+{ord(value[error.start]):04X} at character {error.start + 1})"
                 )
-                self.bad(DataError(f"{where}: column {column!r} holds {half}, which is no text."))
+                self.bad(DataError(f"{where}: column {column!r} holds {half}, which is not a text."))
                 return []
         self.counts.texts += 1
         return [value]
@@ -108,7 +108,7 @@ class RowChecker:
     def bad(self, fault: DataError) -> None:
         """Skip, count and report a row that cannot be used, or raise its fault."""
         if not self._skips:
-            raise DataError(f"{fault} Mend the row, or skip such rows with on_bad_rows: skip.") from fault
+            raise DataError(f"{fault} Correct the row, or skip such rows with on_bad_rows: skip.") from fault
         self.counts.bad += 1
         self._report(fault)
 

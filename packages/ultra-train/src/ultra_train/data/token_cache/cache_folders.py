@@ -55,9 +55,8 @@ def make_way(directory: Path, notify: Notify) -> None:
     """
     if not directory.is_symlink() and directory.is_dir() and _remove(files_of(directory), directory):
         return
-    notify(
-        f"notice: {directory} holds what is no part of a token cache; it is kept as {set_aside(directory)}"
-    )
+    aside = set_aside(directory)
+    notify(f"notice: {directory} holds files that are not of a token cache; it was renamed to {aside}")
 
 
 def _remove(files: list[Path], folder: Path) -> bool:

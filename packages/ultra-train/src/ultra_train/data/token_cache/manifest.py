@@ -80,10 +80,10 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST
     try:
         if path.exists() and not path.is_file():  # reading a pipe would block
-            raise ValueError("it is no file")
+            raise ValueError("it is not a file")
         body = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(body, dict):
-            raise ValueError("it is no object")
+            raise ValueError("it is not an object")
         if "version" not in body and "content" in body:
             raise DamagedBuild(f"{path}: was made by an earlier version of ultra-train, without checksums")
         if body.pop("checksum", None) != _checksum_of(body):

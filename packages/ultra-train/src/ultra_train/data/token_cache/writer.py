@@ -83,7 +83,7 @@ class ShardWriter:
             DataError: there are no documents, or the disk is full.
         """
         if not self.documents:
-            raise DataError("The sources have no usable text: the tokenizer makes no token of any of them.")
+            raise DataError("The sources have no usable text: the tokenizer makes no tokens of any text.")
         self._end_source()
         self._flush()
         manifest = Manifest(

@@ -32,7 +32,7 @@ def content_damage(folder: Path, listed: Collection[str]) -> str | None:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.suffix in PICKLES:
-            return f"it holds {name}, which may be pickled code; ultra writes none and reads none"
+            return f"it holds {name}, which may be pickled code; ultra neither writes nor reads pickles"
         if name not in listed and (
             path.suffix in LOADED or path.name.startswith(("adapter_", "pytorch_model"))
         ):
@@ -43,7 +43,7 @@ def content_damage(folder: Path, listed: Collection[str]) -> str | None:
             try:
                 files.read_json(path)
             except ValueError as error:
-                return f"{name} is no valid JSON ({error})"
+                return f"{name} is not valid JSON ({error})"
         elif path.suffix == SUFFIX and (damage := _tensor_damage(path)) is not None:
             return damage
     return None
@@ -55,7 +55,7 @@ def _tensor_damage(path: Path) -> str | None:
             tensors = ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118  it is not a mapping
             bad = next(not_finite(tensors), None)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        return f"{path.name} is no valid safetensors file ({error})"
+        return f"{path.name} is not a valid safetensors file ({error})"
     return None if bad is None else f"{bad} in {path.name} is not finite"
 
 

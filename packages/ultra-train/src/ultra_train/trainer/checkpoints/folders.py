@@ -91,16 +91,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     manifest = files.read_json(folder / MANIFEST)
     listed = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(listed, dict):
-        raise ValueError(f"{folder / MANIFEST} is no manifest: it lists no files")
+        raise ValueError(f"{folder / MANIFEST} is not a manifest: it lists no files")
     for name, facts in listed.items():
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
             raise ValueError(
-                f"{folder / MANIFEST} is no manifest: {name[:80]!r} is not the name of a file in it"
+                f"{folder / MANIFEST} is not a manifest: {name[:80]!r} is not the name of a file in it"
             )
         size, digest = (facts.get("bytes"), facts.get("sha256")) if isinstance(facts, dict) else (None, None)
         if type(size) is not int or not isinstance(digest, str):
-            raise ValueError(f"{folder / MANIFEST} is no manifest: {name[:80]!r} has no size and checksum")
+            raise ValueError(f"{folder / MANIFEST} is not a manifest: {name[:80]!r} has no size and checksum")
     return manifest
 
 

@@ -41,7 +41,7 @@ def read_progress(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{PROGRESS}: training_seconds is not a number of seconds")
     for name in ("window", "guard", "rollbacks"):
         if not isinstance(facts.get(name, {}), dict):
-            raise CheckpointError(f"{PROGRESS}: {name} is no object")
+            raise CheckpointError(f"{PROGRESS}: {name} is not an object")
     return facts
 
 
@@ -56,7 +56,7 @@ def _object(folder: Path, name: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{name} cannot be read ({error})") from error
     if not isinstance(found, dict):
-        raise CheckpointError(f"{name} is no object")
+        raise CheckpointError(f"{name} is not an object")
     return found
 
 
@@ -79,7 +79,7 @@ def resume_damage(checkpoint: Checkpoint) -> str | None:
         _check_optimizer(check_state(checkpoint.path / "optimizer"))
         schedule = check_state(checkpoint.path / "schedule")
         if not isinstance(schedule, dict) or not is_count(schedule.get("last_epoch")):
-            return "schedule.json is no state of a schedule"
+            return "schedule.json is not the state of a schedule"
         check_random(load_state(checkpoint.path / "random"))
     except (CheckpointError, OSError) as error:
         return str(error)
@@ -90,7 +90,7 @@ def _check_optimizer(state: Any) -> None:
     groups = state.get("param_groups") if isinstance(state, dict) else None
     whole = isinstance(groups, list) and all(isinstance(g, dict) and "params" in g for g in groups)
     if not whole or not isinstance(state.get("state"), dict):
-        raise CheckpointError("optimizer.json is no state of an optimizer")
+        raise CheckpointError("optimizer.json is not the state of an optimizer")
 
 
 def _config_damage(path: Path) -> str | None:
@@ -102,7 +102,7 @@ def _config_damage(path: Path) -> str | None:
             warnings.simplefilter("ignore")  # about names that have another meaning in the generic class
             PreTrainedConfig.from_json_file(str(path))
     except Exception as error:  # its checks raise errors of many kinds
-        return f"{path.name} is no configuration of a model ({type(error).__name__}: {error})"
+        return f"{path.name} is not the configuration of a model ({type(error).__name__}: {error})"
     return None
 
 
@@ -115,7 +115,7 @@ def read_trainer_state(folder: Path) -> dict[str, Any]:
     state = _object(folder, TRAINER_STATE)
     hints = {**typing.get_type_hints(TrainerState), "stateful_callbacks": dict[str, Any]}
     if not is_count(state.get("global_step")):
-        raise CheckpointError(f"{TRAINER_STATE} is no state of a trainer")
+        raise CheckpointError(f"{TRAINER_STATE} is not the state of a trainer")
     for name, value in state.items():
         if name not in hints:
             raise CheckpointError(f"{TRAINER_STATE}: {name[:40]!r} is unknown")

@@ -111,7 +111,7 @@ def make_room(
     if (reason := shortage()) is not None:
         raise CheckpointError(
             f"no room for the next checkpoint: it takes about {_mb(need)}, but {reason}. Free some space or "
-            f"raise the budget; the run goes on from {newest_name(root)} with --resume."
+            f"raise the budget; the run continues from {newest_name(root)} with --resume."
         )
 
 

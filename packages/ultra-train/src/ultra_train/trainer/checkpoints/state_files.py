@@ -68,14 +68,16 @@ def _encode(value: Any, tensors: dict[str, torch.Tensor], where: str) -> Any:
     if value is None or type(value) in (bool, int, float, str):
         return value
     raise CheckpointError(
-        f"{where} is a {type(value).__name__}; a state that is saved holds tensors, numbers, texts, lists "
-        "and dicts only. This is a fault of the optimizer or schedule plugin."
+        f"{where} is a {type(value).__name__}; a saved state may hold tensors, numbers, strings, lists "
+        "and dicts only. This is an error in the optimizer or schedule plugin."
     )
 
 
 def _key(key: Any, where: str) -> Any:
     if type(key) not in (int, str):
-        raise CheckpointError(f"{where} has the key {key!r}; keys of a state are texts or whole numbers")
+        raise CheckpointError(
+            f"{where} has the key {key!r}; keys of a state must be strings or whole numbers"
+        )
     return key
 
 

@@ -65,7 +65,7 @@ def write_checkpoint(
         raise CheckpointError(
             f"the disk is full: the checkpoint of step {step} could not be written to {root}. Nothing "
             f"half-written was left. Free some space, or lower training.max_rolling_checkpoints and "
-            f"training.num_best_checkpoints; the run goes on from {newest_name(root)} with --resume."
+            f"training.num_best_checkpoints; the run continues from {newest_name(root)} with --resume."
         ) from error
     remove_unfinished(root)
     return target
