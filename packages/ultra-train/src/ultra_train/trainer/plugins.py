@@ -17,20 +17,20 @@ def optimizer_builder(
 ) -> Callable[[Sequence[nn.Module]], Optimizer]:
     """Return a function that builds the preset's optimizer over modules.
 
-    Values for roles that no parameter has are left out; the preset's notices have listed them.
+    Hyperparameters of roles that no parameter has are ignored; the notices of the preset list them.
 
     Args:
-        training: the preset's section.
-        updates: how many the run has, which optimizers with a schedule of their own (AdEMAMix) follow to its
-            end; None where data that could end it earlier are not known. The learning rate follows
-            ``scheduler_total_steps`` whatever this is.
+        training: the section ``training`` of the preset.
+        updates: number of updates of the run, over which optimizers with a schedule of their own (AdEMAMix)
+            run it; None when the data, which may end the run earlier, are not known yet. The learning rate
+            follows ``scheduler_total_steps`` in any case.
     """
     count = updates or training.max_steps or training.scheduler_total_steps
     return lambda modules: build_optimizer(training.optimizer, modules, updates=count)
 
 
 def schedule(training: TrainingConfig) -> Callable[[int], float]:
-    """Return the factor of the preset's schedule after a number of updates."""
+    """Return the preset's schedule: the factor of the learning rate after a number of updates."""
     total = training.scheduler_total_steps
     factory = schedules.get(training.scheduler_type)
     factor: Callable[[int], float] = factory(
