@@ -124,7 +124,7 @@ def test_threads_that_come_at_once_share_what_one_of_them_compiles(monkeypatch: 
 
     def call() -> None:
         together.wait()
-        c_backend.loop_for(update, (torch.float32, (False, False)), {"lr": 0.5})
+        c_backend.loop_for(update, c_backend.Signature(torch.float32, (False, False)), {"lr": 0.5})
 
     threads = [threading.Thread(target=call) for _ in range(3)]
     for thread in threads:

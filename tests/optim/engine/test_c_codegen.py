@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ultra_optim.engine.c_backend import loop_for
+from ultra_optim.engine.c_backend import Signature, loop_for
 from ultra_optim.engine.c_codegen import source_of
 from ultra_optim.engine.c_operations import OPERATIONS
 from ultra_optim.engine.compilation import compilable
@@ -62,7 +62,7 @@ def test_operations_on_all_kinds_of_numbers(name: str) -> None:
     for dtype in (torch.float32, torch.float64):
         x, y = pairs.to(dtype).unbind(1)
         rows = [[x.clone(), y.clone(), y.flip(0)] for _ in range(2)]
-        loop_for(update, (dtype, (False,) * 3), {"one": 1.0})(rows[:1])
+        loop_for(update, Signature(dtype, (False,) * 3), {"one": 1.0})(rows[:1])
         update(*([t] for t in rows[1]), one=1.0)
         torch.testing.assert_close(rows[0][0], rows[1][0], rtol=1e-6, atol=0, equal_nan=True)
 

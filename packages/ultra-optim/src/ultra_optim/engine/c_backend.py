@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import attrs
 import torch
@@ -23,8 +23,17 @@ from ultra_optim.engine.compilation import split_numbers
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
 
-Signature: TypeAlias = tuple[torch.dtype, tuple[bool, ...]]
-"""The dtype of a row, and for each of its tensors whether it is one number for all elements."""
+
+class Signature(NamedTuple):
+    """What a loop needs to know about the rows that it is compiled for.
+
+    Attributes:
+        dtype: dtype of the tensors.
+        scalars: for each tensor of a row, whether it is one number for all elements.
+    """
+
+    dtype: torch.dtype
+    scalars: tuple[bool, ...]
 
 
 def signature_of(row: Sequence[Tensor]) -> Signature | None:
@@ -38,7 +47,7 @@ def signature_of(row: Sequence[Tensor]) -> Signature | None:
         if t.dtype is not dtype and not is_scalar:
             return None
         scalars.append(is_scalar)
-    return dtype, tuple(scalars)
+    return Signature(dtype, tuple(scalars))
 
 
 @attrs.frozen
@@ -114,7 +123,8 @@ def loop_for(update: Callable[..., Any], signature: Signature, numbers: Mapping[
         with _lock:
             if key not in _loops:
                 started = time.perf_counter()
-                source = source_of(update, signature[1], tuple(changing), dict(fixed), signature[0])
+                names = tuple(changing)
+                source = source_of(update, signature.scalars, names, dict(fixed), signature.dtype)
                 try:
                     _loops[key] = source, build(source.text)
                 except BuildError as error:
@@ -122,7 +132,7 @@ def loop_for(update: Callable[..., Any], signature: Signature, numbers: Mapping[
                     _log.warning("%s is left to torch's operations: %s", update.__name__, error)
                 _log.info("compiled %s in %.1f s", update.__name__, time.perf_counter() - started)
     made = _loops[key]
-    return None if made is None else Loop(*made, signature[1], list(changing.values()))
+    return None if made is None else Loop(*made, signature.scalars, list(changing.values()))
 
 
 _loops: dict[Any, tuple[Source, Callable[..., None]] | None] = {}
@@ -141,7 +151,7 @@ def _problem(command: tuple[str, ...]) -> str:
         if not command:
             found = "a C compiler, and there is none on the PATH"
         elif not _test_loop_is_correct():
-            found = f"a C compiler whose loops compute what they should, and those of {command[0]} do not"
+            found = f"a C compiler whose loops are correct, and those of {command[0]} are not"
     except BuildError as error:
         found = f"a C compiler that works: {error}"
     if found:
@@ -150,7 +160,7 @@ def _problem(command: tuple[str, ...]) -> str:
 
 
 def _test_loop_is_correct() -> bool:
-    source = source_of(_test_update, (False, False, True), ("rate",), {}, torch.float32)
+    source = source_of(_test_update, (False, False, True), ("lr",), {}, torch.float32)
     loop = Loop(source, build(source.text), (False, False, True), [0.5])
     ours, theirs = (
         [torch.linspace(-3, 2, 1501, device="cpu"), torch.linspace(1, 2, 1501, device="cpu")]
@@ -158,18 +168,16 @@ def _test_loop_is_correct() -> bool:
     )
     scale = torch.full((), 3.0, device="cpu")
     found = loop([[*ours, scale]]) or []
-    expected = _test_update(*([t] for t in (*theirs, scale)), rate=0.5)
+    expected = _test_update(*([t] for t in (*theirs, scale)), lr=0.5)
     return all(
         torch.allclose(a, b, rtol=1e-4, atol=1e-5)
         for a, b in zip([*ours, *found], [*theirs, *expected], strict=True)
     )
 
 
-def _test_update(
-    params: list[Tensor], grads: list[Tensor], scales: list[Tensor], *, rate: Any
-) -> list[Tensor]:
-    """Call a few operations of every kind."""
-    params[0].sub_(grads[0].sign() * scales[0] * rate).clamp_(min=-4.0)
+def _test_update(params: list[Tensor], grads: list[Tensor], scales: list[Tensor], *, lr: Any) -> list[Tensor]:
+    """Use operations of several kinds."""
+    params[0].sub_(grads[0].sign() * scales[0] * lr).clamp_(min=-4.0)
     return [(params[0].abs().sqrt() / grads[0]).sum()]
 
 

@@ -182,9 +182,9 @@ def group_vectors(params: Sequence[Tensor]) -> list[list[Tensor]]:
 
 def rms_of_each(tensors: list[Tensor]) -> Tensor:
     """Return the root mean square of each tensor, ``(tensors,)``."""
-    sizes = [t.numel() ** -0.5 for t in tensors]
+    scales = [t.numel() ** -0.5 for t in tensors]
     norms = torch.stack(torch._foreach_norm(tensors))
-    return norms.mul_(torch.tensor(sizes, dtype=norms.dtype, device=norms.device))
+    return norms.mul_(torch.tensor(scales, dtype=norms.dtype, device=norms.device))
 
 
 def descend_each_(weights: Sequence[Tensor], steps: list[Tensor], *, decay: float, cautious: bool) -> None:

@@ -144,12 +144,14 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
 
     def _states(self, group: Mapping[str, Any], p: Tensor, shapes: Sequence[Any]) -> list[dict[str, Tensor]]:
         """Return the state of each matrix as views of the parameter's flat state tensors."""
-        shapes_of = [self.matrix_state(group, rows, columns) for _, rows, columns in shapes]
+        state_shapes = [self.matrix_state(group, rows, columns) for _, rows, columns in shapes]
         states: list[dict[str, Tensor]] = [{} for _ in shapes]
-        for name in shapes_of[0]:
+        for name in state_shapes[0]:
             fresh = name not in self.state[p]
-            sizes = [(batch, *own[name]) for (batch, _, _), own in zip(shapes, shapes_of, strict=True)]
-            views = flat_views(self.state[p], name, p, sizes, self.dtypes.get(name))
+            view_shapes = [
+                (batch, *own[name]) for (batch, _, _), own in zip(shapes, state_shapes, strict=True)
+            ]
+            views = flat_views(self.state[p], name, p, view_shapes, self.dtypes.get(name))
             for state, view in zip(states, views, strict=True):
                 state[name] = view
                 if fresh:
@@ -170,12 +172,12 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
 
     def flat_sizes(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, int]:
         """Return the number of elements of each flat state tensor."""
-        sizes: dict[str, int] = {}
+        totals: dict[str, int] = {}
         for matrix in matrices_in(parameter, *matrix_layout(group)[parameter]):
             for batch, rows, columns in (piece.shape for piece in self.split_blocks(group, matrix)):
                 for name, shape in self.matrix_state(group, rows, columns).items():
-                    sizes[name] = sizes.get(name, 0) + batch * math.prod(shape)
-        return sizes
+                    totals[name] = totals.get(name, 0) + batch * math.prod(shape)
+        return totals
 
     def _update_chunk(
         self, group: dict[str, Any], step: int, chunk: list[tuple[Tensor, Tensor, Any]]
@@ -188,13 +190,13 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
             joined = {name: torch.cat([s[name] for s in states]) for name in states[0]}
             stack = Stack(step, torch.cat(wide), joined)
         direction = self.direction(group, stack)
-        sizes = [w.shape[0] for w in weights]
+        batch_sizes = [w.shape[0] for w in weights]
         if len(chunk) > 1:
             for name, value in stack.state.items():
-                torch._foreach_copy_([s[name] for s in states], list(value.split(sizes)))
+                torch._foreach_copy_([s[name] for s in states], list(value.split(batch_sizes)))
         if direction is None:
             return
-        parts = direction.split(sizes) if len(chunk) > 1 else [direction]
+        parts = direction.split(batch_sizes) if len(chunk) > 1 else [direction]
         for weight, d in zip(weights, parts, strict=True):
             descend_(weight, d, group)
 
