@@ -1,4 +1,4 @@
-"""What the optimizers claim: ratios to named peers, what they have to be, and whether they are."""
+"""Claims about the optimizers: ratios to named peers, their bounds, and whether they hold."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ultra_core import optimizers
 from ultra_optim.contract.traits import traits_of
 
 COMPILED = {"lion": 0.6 * 7 / 5}
-"""Bounds of compiled steps relative to fused AdamW by bytes, where not 1.2: Lion moves 5 numbers of 7."""
+"""Bounds of compiled steps relative to fused AdamW by bytes, if not 1.2: Lion moves 5 of 7 numbers."""
 
 
 BY_ROWS = ("adafactor", "adam_mini", "came")
-"""What treats all tensors alike but keeps numbers per row, and is not element-wise."""
+"""Methods that treat all tensors alike and have state for each row, so that they are not element-wise."""
 
 
 @attrs.frozen
 class Claim:
-    """A figure, what it has to be, and what it should be besides."""
+    """A figure, the bound that it must satisfy, and the aim that it should satisfy."""
 
     text: str
     measured: float
@@ -30,16 +30,16 @@ class Claim:
     aim: str = ""
 
     @staticmethod
-    def _keeps(figure: float, bound: str) -> bool:
+    def _satisfies(figure: float, bound: str) -> bool:
         sign, number = bound.split()
         return {"<=": operator.le, ">=": operator.ge}[sign](figure, float(number))
 
     @property
     def held(self) -> str:
-        """Whether the bound is kept, and the aim."""
-        if not self._keeps(self.measured, self.bound):
+        """Whether the figure satisfies the bound and the aim."""
+        if not self._satisfies(self.measured, self.bound):
             return "NO"
-        return "yes" if not self.aim or self._keeps(self.measured, self.aim) else "yes, short of the aim"
+        return "yes" if not self.aim or self._satisfies(self.measured, self.aim) else "yes, short of the aim"
 
     def row(self) -> list[str]:
         target = f"{self.bound}, aim {self.aim.split()[1]}" if self.aim else self.bound
@@ -47,7 +47,7 @@ class Claim:
 
 
 def claims(result: Result, size: str) -> Iterator[Claim]:
-    """Yield what is claimed of an optimizer at a size."""
+    """Yield the claims about an optimizer at a size."""
     name, at = result.name, "" if size == "encoder" else f", {size}"
     if result.fastest is not None:
         yield Claim(f"fastest peer / {name}{at}", result.fastest, ">= 1", ">= 1.5")
@@ -67,6 +67,6 @@ def claims(result: Result, size: str) -> Iterator[Claim]:
 def table(results: Sequence[tuple[str, Result]]) -> str:
     """Return the claims of (size, result) as a table."""
     found = [claim for size, result in results for claim in claims(result, size)]
-    kept = sum(claim.held != "NO" for claim in found)
+    holding = sum(claim.held != "NO" for claim in found)
     rows = [claim.row() for claim in found]
-    return f"{harness.table(['claim', 'measured', 'target', 'held'], rows)}\n\n{kept} of {len(rows)} hold."
+    return f"{harness.table(['claim', 'measured', 'target', 'held'], rows)}\n\n{holding} of {len(rows)} hold."

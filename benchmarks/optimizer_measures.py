@@ -1,4 +1,4 @@
-"""What ``optimizers.py`` measures of an optimizer: seconds of each side, refresh, products, state."""
+"""Measurements of an optimizer for ``optimizers.py``: seconds of each side, refreshes, products, state."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ RATES = {"prodigy": 1.0}
 """Learning rates other than 1e-4."""
 
 ONLY_READ = {"prodigy": "p0", "sophia": "curvature"}
-"""State that a step reads and does not write."""
+"""State tensors that a step reads and does not write."""
 
 READ_AGAIN = {"cautious_adamw": 2, "lamb": 3, "mars_adamw": 2, "stable_adamw": 2}
-"""Numbers per element that a method must read twice: one of the whole tensor decides how all of it moves."""
+"""Numbers for each element that a method must read twice, because the update needs a norm or mean first."""
 
 READ_AGAIN_AFTER_ALL = {"prodigy": 3}
-"""The same where it is one of all tensors together."""
+"""The same where the norm or mean is over all tensors."""
 
 PRODUCT = 1024
-"""Side of the square products that tell the machine's rate."""
+"""Side of the square matrices whose product measures the speed of the machine."""
 
 PRODUCTS = 16
-"""How many are timed at once: about as much work as a third of a step."""
+"""Number of products that are timed together: about the work of a third of a step."""
 
 
 @attrs.frozen
 class Plan:
-    """How to measure.
+    """The settings of a measurement.
 
     Attributes:
-        rounds: steps of each side that count.
-        budget: seconds of such steps after which a side drops out.
-        peers: whether other libraries take part.
-        compiled: whether ours do with ``compile=True`` and, on a CPU, with ``compile=False``.
+        rounds: timed steps of each side.
+        budget: seconds of timed steps after which a side drops out.
+        peers: whether to measure other libraries.
+        compiled: whether to measure ours with ``compile=True`` and, on a CPU, with ``compile=False``.
     """
 
     rounds: int
@@ -60,19 +60,19 @@ class Plan:
 
 @attrs.frozen
 class Result:
-    """What was measured of one optimizer; refreshes are spread over their interval.
+    """The measurements of one optimizer; the time of refreshes is divided by their interval.
 
     Attributes:
-        name: of the optimizer.
-        seconds: of a step, by side: ``adamw``, ``ultra``, ``compiled``, ``eager``, ``pytorch_optimizer``, ...
-        steps: how many steps of ours were timed, and the fewest of a peer.
-        refresh: the share of the step that goes into refreshes, by side.
+        name: name of the optimizer.
+        seconds: seconds of a step, by side: ``adamw``, ``ultra``, ``compiled``, ``pytorch_optimizer``, ...
+        steps: number of timed steps of ours, and the smallest number of a peer.
+        refresh: fraction of the time of a step that refreshes take, by side.
         traffic: bytes that a step must move, relative to AdamW.
-        state: bytes of state a parameter.
-        declared: whether hidden matrices have the state that the docstring says, of float32 parameters.
+        state: bytes of state for each parameter element.
+        declared: whether the state of hidden matrices has the size in the docstring, for float32 parameters.
         compiling: seconds of the first step of ours beyond a later one.
-        products: multiply-adds of a step in matrix products, and how many the iteration needs.
-        rate: multiply-adds a second of square products, in the same rounds.
+        products: multiply-adds of the matrix products of a step, and those that the iteration needs.
+        rate: multiply-adds per second of square products in the same rounds.
     """
 
     name: str
@@ -87,32 +87,32 @@ class Result:
     rate: float | None = None
 
     def against(self, side: str) -> float:
-        """Return how many times the seconds of ours a side takes."""
+        """Return the seconds of a side relative to ours."""
         return self.seconds[side] / self.seconds["ultra"]
 
     def by_bytes(self, side: str = "ultra") -> float:
-        """Return a side's seconds relative to those of fused AdamW for as many bytes."""
+        """Return the seconds of a side relative to those of fused AdamW for the same number of bytes."""
         return self.seconds[side] / (self.traffic * self.seconds["adamw"])
 
     @property
     def fastest(self) -> float | None:
-        """Return how many times our seconds the faster of pytorch_optimizer and HeavyBall takes."""
+        """Return the seconds of the faster of pytorch_optimizer and HeavyBall relative to ours."""
         found = [self.against(p) for p in ("pytorch_optimizer", "heavyball") if p in self.seconds]
         return min(found) if found else None
 
     @property
     def of_the_rate(self) -> float | None:
-        """Return the multiply-adds a second of the whole step, relative to those of square products."""
+        """Return the multiply-adds per second of the whole step, relative to those of square products."""
         return self.products[0] / self.seconds["ultra"] / self.rate if self.products and self.rate else None
 
 
 def orthogonalizes(name: str) -> bool:
-    """Whether an optimizer iterates towards a polar factor."""
+    """Whether an optimizer orthogonalises by an iteration."""
     return "ns_steps" in read_options(optimizers.get(name))
 
 
 def batches(names: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the names that are measured in the same rounds: those of Muon's family share slow peers."""
+    """Yield the names that are measured in the same rounds: relatives of Muon share slow peers."""
     if family := [name for name in names if orthogonalizes(name)]:
         yield family
     yield from ([name] for name in names if name not in family)
@@ -137,7 +137,7 @@ def variants(name: str, plan: Plan, device: str) -> dict[str, dict[str, Any]]:
 
 
 def sides_of(load: Load, name: str, plan: Plan) -> dict[tuple[str, str], Side]:
-    """Return the sides of a name by library and way, ``plain`` or ``refreshed``."""
+    """Return the sides of a name by library and by ``plain`` or ``refreshed``."""
     refresh = REFRESH.get(name)
     makers: dict[str, tuple[Callable[..., Callable[[Parts], Steps]], int | None]] = {
         side: (lambda _options=options, **more: ours(name, **_options, **more), None)
@@ -162,7 +162,7 @@ def of_peer(peer: Peer) -> Callable[..., Callable[[Parts], Steps]]:
 
 
 def square_products(load: Load) -> Callable[[], float]:
-    """Return what times a product of square matrices of the dtype."""
+    """Return a function that times a product of square matrices of the dtype."""
     a, b = (torch.randn(PRODUCT, PRODUCT).to(load.device, load.dtype) for _ in range(2))
 
     def take() -> float:
@@ -177,7 +177,7 @@ def square_products(load: Load) -> Callable[[], float]:
 
 
 def measure(load: Load, names: Sequence[str], plan: Plan) -> list[Result]:
-    """Measure optimizers in the same rounds, beside fused AdamW and their peers."""
+    """Measure optimizers in the same rounds as fused AdamW and their peers."""
     works: dict[tuple[str, str, str], Any] = {
         (name, *key): side for name in names for key, side in sides_of(load, name, plan).items()
     }
@@ -207,7 +207,7 @@ def measure(load: Load, names: Sequence[str], plan: Plan) -> list[Result]:
 
 
 def result(load: Load, name: str, works: Any, figures: Any, first: Any) -> Result:
-    """Put together what belongs to one optimizer."""
+    """Collect the measurements of one optimizer."""
     medians = {
         (key[1], key[2]): harness.median(f) * getattr(works[key], "factor", 1)
         for key, f in figures.items()
@@ -240,9 +240,9 @@ def result(load: Load, name: str, works: Any, figures: Any, first: Any) -> Resul
 
 
 def moved_bytes(side: Side, name: str = "adamw") -> int:
-    """Return the bytes a step must move: parameter in and out, gradient in, state in and out.
+    """Return the bytes that a step must move: read and write parameter and state, read the gradient.
 
-    What must be read twice counts again for tensors that the cache does not hold in between.
+    Numbers that must be read twice count twice for tensors that do not stay in the cache in between.
     """
     state = side.optimizer.state  # type: ignore[attr-defined]
     total = 2 * side.state_bytes()
@@ -255,7 +255,7 @@ def moved_bytes(side: Side, name: str = "adamw") -> int:
 
 
 def multiply_adds(side: Side) -> float:
-    """Return the multiply-adds of the matrix products of one step, counted as they are done."""
+    """Count the multiply-adds of the matrix products of one step."""
     in_place = {
         torch.ops.aten.addmm_: lambda self, a, b, *_, **__: 2 * a[0] * a[1] * b[1],
         torch.ops.aten.baddbmm_: lambda self, a, b, *_, **__: 2 * a[0] * a[1] * a[2] * b[2],

@@ -1,4 +1,4 @@
-"""Whether an optimizer keeps as much state as its docstring says."""
+"""Whether the state of an optimizer has the size that its docstring states."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ultra_optim.contract.traits import MATRIX_KINDS
 from ultra_optim.families.matrices import matrices_in
 
 TOLERANCE = 0.01
-"""Of the bytes: counters, and the scales of 8-bit blocks."""
+"""Relative difference that is allowed, for counters and the scales of 8-bit blocks."""
 
 
 def formula(name: str) -> str:
-    """Return the numbers a matrix costs, as the docstring says them: ``2n``, ``n + rows``."""
+    """Return the size of the state of a matrix as its docstring states it: ``2n``, ``n + rows``."""
     return facts(docstring(optimizers.entry(name))).state
 
 
 def value_of(text: str, rows: int, columns: int, rank: int) -> float:
-    """Return what a formula such as ``2n + rank longer`` gives for a matrix."""
+    """Return the value of a formula such as ``2n + rank longer`` for a matrix."""
     sizes = {
         "n": rows * columns, "rows": rows, "columns": columns, "rank": rank,
         "longer": max(rows, columns), "shorter": min(rows, columns),
@@ -41,7 +41,7 @@ def _term(term: str, sizes: dict[str, int]) -> float:
 
 
 def logical(side: Side) -> Iterator[tuple[object, list[tuple[int, int, int]]]]:
-    """Yield the hidden matrices with the (batch, rows, columns) that the method sees in them."""
+    """Yield the hidden matrices with the (batch, rows, columns) of the matrices that the method treats."""
     optimizer = side.optimizer
     for group in optimizer.param_groups:
         if group.get("kind") not in MATRIX_KINDS:
@@ -49,12 +49,12 @@ def logical(side: Side) -> Iterator[tuple[object, list[tuple[int, int, int]]]]:
         blocks = group.get("row_blocks") or [[] for _ in group["params"]]
         for p, rows in zip(group["params"], blocks, strict=True):
             pieces = matrices_in(p, rows)
-            cut = getattr(optimizer, "cut", None)
-            yield p, [tuple(c.shape) for m in pieces for c in (cut(group, m) if cut else [m])]
+            split = getattr(optimizer, "split_blocks", None)
+            yield p, [tuple(c.shape) for m in pieces for c in (split(group, m) if split else [m])]
 
 
 def as_declared(name: str, side: Side) -> bool:
-    """Whether every hidden matrix has the state that is declared, in numbers of four bytes."""
+    """Whether the state of every hidden matrix has the declared size, in numbers of four bytes."""
     text, found = formula(name), True
     for p, shapes in logical(side):
         rank = next((g.get("rank", 1) for g in side.optimizer.param_groups), 1)

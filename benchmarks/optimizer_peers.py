@@ -17,7 +17,7 @@ from torch import Tensor
 
 RATE = 1e-4
 NEVER = 10**9
-"""Steps between two refreshes of a method that shall not refresh while it is timed."""
+"""Number of steps between two refreshes of a method that should not refresh while it is timed."""
 
 
 @attrs.frozen
@@ -35,7 +35,7 @@ class Peer:
 
 
 class Both:
-    """A method for matrices beside fused AdamW for the rest."""
+    """A method for matrices, and fused AdamW for all other parameters."""
 
     def __init__(self, method: torch.optim.Optimizer, others: list[Tensor]) -> None:
         self.optimizers = [method]
@@ -44,7 +44,7 @@ class Both:
         self.param_groups = [group for each in self.optimizers for group in each.param_groups]
 
     def step(self) -> None:
-        """Take a step of each."""
+        """Take a step of both."""
         for each in self.optimizers:
             each.step()
 
@@ -62,12 +62,12 @@ class Sophia(po.SophiaH):
 
 
 def plain(cls: Any, **fixed: Any) -> Peer:
-    """Treat all parameters alike."""
+    """Update all parameters."""
     return Peer(lambda parts, **options: cls(parts.everything, **{"lr": RATE, **fixed, **options}))
 
 
 def matrices(cls: Any, *, layers: int | None = None, **fixed: Any) -> Peer:
-    """Treat the hidden matrices, AdamW the rest."""
+    """Update the hidden matrices; AdamW updates the rest."""
 
     def make(parts: Parts, **options: Any) -> Steps:
         return Both(cls(parts.matrices, **{"lr": RATE, **fixed, **options}), parts.others)
@@ -76,7 +76,7 @@ def matrices(cls: Any, *, layers: int | None = None, **fixed: Any) -> Peer:
 
 
 def grouped(cls: Any, *, layers: int | None = None, **told: Any) -> Peer:
-    """Treat the hidden matrices in a group with what the class must be told of it, AdamW the rest."""
+    """Update the hidden matrices in a group with the options that the class needs; AdamW updates the rest."""
 
     def make(parts: Parts, **options: Any) -> Steps:
         return Both(cls([{"params": parts.matrices, **told, **options}], lr=RATE), parts.others)
@@ -164,7 +164,7 @@ class Refresh:
 
 
 def every(option: str, **others: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Return both ways for an option that is a number of steps."""
+    """Return the options with and without refreshes, for an option that is a number of steps."""
     return {option: NEVER, **others}, {option: 1, **others}
 
 
@@ -205,7 +205,7 @@ REFRESH: dict[str, Refresh] = {
     ),
     **{name: low_rank() for name in ("galore_adamw", "apollo", "apollo_mini", "apollo_8bit")},
 }
-"""What is timed in two ways, with and without its refresh."""
+"""Methods that are timed with and without their refreshes."""
 
 
 def prepare(device: str) -> None:

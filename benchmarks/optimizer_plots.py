@@ -1,4 +1,4 @@
-"""The path of every optimizer on two functions of two numbers, as small SVG files that repeat to the byte.
+"""The path of every optimizer on two functions of two variables, as small, reproducible SVG files.
 
 The numbers are the diagonal of a 2 x 2 matrix, so that matrix methods act; what is beside it has its minimum
 at the 0 where it starts.
@@ -24,12 +24,12 @@ from ultra_optim.testing.subject import Bag
 
 STEPS = 100
 FACTORS = (0.1, 1.0, 10.0, 100.0, 300.0)
-"""Tried on the default rate: a default is for networks, whose weights have less far to go."""
+"""Factors of the default learning rate, which is for networks, whose weights move less far."""
 
 
 @attrs.frozen
 class Surface:
-    """A sum of squares of functions of x and y, with where to start, where it is least and what to show."""
+    """A sum of squares of functions of x and y, with its start, its minimum and the region to show."""
 
     name: str
     residuals: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
@@ -55,7 +55,7 @@ SURFACES = (
 
 
 def path(name: str, surface: Surface, rate: float) -> tuple[list[tuple[float, float]], float]:
-    """Return the points, averaged ones where they are what counts, and the last value."""
+    """Return the points, averaged ones for methods that average, and the last value."""
     bag = Bag([torch.diag(torch.tensor(surface.start))])
     (weight,) = bag.parameters()
     traits = traits_of(optimizers.get(name))
@@ -96,7 +96,7 @@ def path(name: str, surface: Surface, rate: float) -> tuple[list[tuple[float, fl
 
 
 def best_path(name: str, surface: Surface) -> tuple[list[tuple[float, float]], float, float]:
-    """Return the points, the last value and the rate of the best factor."""
+    """Return the points, the last value and the learning rate of the best factor."""
     default = read_options(optimizers.get(name))["lr"].default
     tried = [(*path(name, surface, factor * default), factor * default) for factor in FACTORS]
     return min(tried, key=lambda one: one[1])
@@ -140,7 +140,7 @@ def compact(svg: str) -> str:
 
 
 def main(names: Sequence[str], folder: Path) -> None:
-    """Write a file an optimizer."""
+    """Write a file for each optimizer."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / f"{name}.svg").write_text(draw(name), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What optimizers are judged on: two functions of a matrix, a small network, a small encoder.
+"""Problems for optimizers: two functions of a matrix, a small network, a small encoder.
 
 The first three are half the mean of squared residuals, so that the curvature pass has something to draw:
 residuals of normal labels.
@@ -45,11 +45,11 @@ class Problem(abc.ABC):
 
     @abc.abstractmethod
     def sampled(self, model: nn.Module, step: int) -> tuple[Tensor, int]:
-        """Return the mean loss against labels drawn from the predictions, and their number."""
+        """Return the mean loss against labels sampled from the predictions, and their number."""
 
     @abc.abstractmethod
     def judged(self, model: nn.Module) -> float:
-        """Return what is in the table."""
+        """Return the loss for the table."""
 
 
 class Squares(Problem):

@@ -25,27 +25,27 @@ from ultra_optim.contract.traits import traits_of
 from ultra_optim.schedules import constant, cosine
 
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""What the default learning rate is multiplied by."""
+"""Factors of the default learning rate."""
 
 WARMUP = 0.05
-"""Part of the updates over which the rate rises."""
+"""Fraction of the updates in the warm-up."""
 
 LONGEST = 2
-"""How many times the updates of the others a faster optimizer may take in equal time."""
+"""Largest factor of the number of updates that a faster optimizer may take in equal time."""
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "optimizers"
 
 
 @attrs.frozen
 class Run:
-    """What a run left."""
+    """The result of a run."""
 
     loss: float
     seconds: float
 
     @property
     def order(self) -> float:
-        """The loss, and infinity where there is none, so that runs can be compared."""
+        """The loss, or infinity if it is not finite, so that runs can be compared."""
         return self.loss if math.isfinite(self.loss) else math.inf
 
 
@@ -64,7 +64,7 @@ class Quality:
 
     @property
     def diverged(self) -> bool:
-        """Whether the default rate leads to no loss, or to one above the start."""
+        """Whether the loss with the default learning rate is not finite or above the start."""
         return not self.sweep[1.0].order < self.start
 
 
@@ -73,7 +73,7 @@ def default_rate(name: str) -> float:
 
 
 def run(name: str, problem: Problem, factor: float, steps: int) -> Run:
-    """Train once; CPU seconds of everything but judging."""
+    """Train once; the CPU seconds exclude evaluation."""
     model = problem.start()
     optimizer = ultra_optim.build(name, model, lr=factor * default_rate(name), total_steps=steps)
     traits = traits_of(optimizer)
@@ -103,7 +103,7 @@ def curvature(problem: Problem, model, step: int) -> int:
 
 
 def judge(name: str, problem: Problem, seconds: float | None) -> Quality:
-    """Sweep, then repeat the best with as many updates as fit in these seconds; None takes its own."""
+    """Sweep, then repeat the best with as many updates as fit in these seconds; in its own if None."""
     start = problem.judged(problem.start())
     sweep = {factor: run(name, problem, factor, problem.steps) for factor in FACTORS}
     best = min(sweep, key=lambda factor: sweep[factor].order)
@@ -115,7 +115,7 @@ def judge(name: str, problem: Problem, seconds: float | None) -> Quality:
 
 
 def quality(names: Sequence[str], problem: Problem) -> dict[str, Quality]:
-    """Judge every optimizer; equal time is that of AdamW, which is judged first."""
+    """Train with every optimizer; equal time is that of AdamW, which comes first."""
     adamw = judge("adamw", problem, None)
     seconds = harness.median([one.seconds for one in adamw.sweep.values()])
     return {name: adamw if name == "adamw" else judge(name, problem, seconds) for name in names}
@@ -140,12 +140,12 @@ def rows(found: Mapping[str, Quality]) -> list[list[str]]:
 
 
 def section(problem: Problem, found: Mapping[str, Quality], before: str = "") -> str:
-    """Return the table of a problem with what it is.
+    """Return the table of a problem with its description.
 
     Args:
-        problem: what was trained.
-        found: how the optimizers did.
-        before: a text whose rows of other optimizers are kept if its problem is the same.
+        problem: the problem.
+        found: the results of the optimizers.
+        before: an earlier text, whose rows of other optimizers are kept if its problem is the same.
     """
     start = next(iter(found.values())).start
     header = ["optimizer", "lr", "loss with it", "best of the sweep", "at", "best at equal time"]
@@ -169,20 +169,21 @@ def rows_after(intro: str, text: str) -> list[list[str]]:
 TEXT = """\
 # {title}
 
-Made by `python benchmarks/optimizers.py --quality`. Defaults of each optimizer, its learning rate times
-{factors}; cosine to 0 after {warmup:.0%} of warm-up, a constant rate for the schedule-free.
-"Equal time" is the CPU time of AdamW's updates: the best rate again with as many updates as fit in it, at
-most {longest} times as many; on problems as small as these that is the time of Python more than of
-arithmetic. DIVERGED: no finite loss, or one above the start. Each problem is one seed: read differences of a
-factor, not of a few percent. Tensors of fewer than 4096 elements are not kept in 8 bits.
+Made by `python benchmarks/optimizers.py --quality`. Each optimizer has its default options, with the
+learning rate multiplied by {factors}; the schedule is a cosine to 0 after {warmup:.0%} of
+warm-up, and a constant learning rate for the schedule-free method. "Equal time" is the CPU time of AdamW's
+updates: the best learning rate again with as many updates as fit in it, at most {longest} times as many; on
+problems of this size that is the time of Python more than of arithmetic. DIVERGED: the loss is not finite
+or above the start. Each problem has one seed: compare factors, not a few percent. Tensors of fewer than
+4096 elements have no 8-bit state.
 
 {sections}"""
 
 
 def measure(names: Sequence[str], problems: Sequence[Problem], title: str, file: str) -> list[str]:
-    """Print the tables; return what diverges with its defaults.
+    """Print the tables; return the runs that diverge with the default learning rate.
 
-    Rows of other optimizers are taken from the file; it is written when no optimizer is missing.
+    Rows of other optimizers are taken from the file, which is written if no optimizer is missing.
     """
     target = FOLDER / file
     before = target.read_text(encoding="utf-8") if target.exists() else ""
@@ -202,14 +203,14 @@ def measure(names: Sequence[str], problems: Sequence[Problem], title: str, file:
 
 
 def functions(names: Sequence[str]) -> list[str]:
-    """Judge on what takes two minutes together."""
+    """Measure on the small problems, which take two minutes together."""
     return measure(
         names, [Rosenbrock(), Quadratic(), Regression()], "Convergence on small problems", "quality.md"
     )
 
 
 def encoder(names: Sequence[str]) -> list[str]:
-    """Judge on the encoder."""
+    """Measure on the encoder."""
     return measure(names, [MaskedWords()], "Convergence of a small encoder", "encoder.md")
 
 

@@ -1,4 +1,4 @@
-"""A side of ``optimizers.py``: an optimizer over its own copy of the parameters; how sides take turns."""
+"""The sides of ``optimizers.py``: optimizers over their own copies of the parameters, which take turns."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ SIZES = {
     "bert-base": {"vocab_size": 30_522, "hidden_size": 768, "num_layers": 12, "num_heads": 12},
 }
 PROBE = 256
-"""Elements of a tensor that are watched: a step that changes none of them moved nothing."""
+"""Number of elements of a tensor that are checked for changes after a step."""
 
 WARM_UP = 3
-"""Steps before the first that counts: compilation, allocation, steps that only prepare."""
+"""Steps that are not timed: compilation, allocation, steps that only initialise state."""
 
 IDLE = 8
-"""Steps after which a method must move something; pytorch_optimizer's RAdam begins with the sixth."""
+"""Steps within which a method must change a parameter; pytorch_optimizer's RAdam starts at the sixth."""
 
 SLOW = 4
-"""By what the budget of a side is divided that stands for several layers."""
+"""Divisor of the budget of a side that is measured on a few of the layers."""
 
 
 class Steps(Protocol):
-    """What is timed: an optimizer, or several that share a model's parameters."""
+    """An optimizer, or several that share the parameters of a model."""
 
     param_groups: list[dict[str, Any]]
 
@@ -45,7 +45,7 @@ class Steps(Protocol):
 
 @attrs.frozen
 class Parts:
-    """The parameters of a model by what peers must be told of them."""
+    """The parameters of a model: hidden matrices and others."""
 
     model: nn.Module
     matrices: list[Tensor]
@@ -53,7 +53,7 @@ class Parts:
 
     @classmethod
     def of(cls, model: nn.Module, layers: int | None = None) -> Parts:
-        """Sort the parameters; with ``layers`` the hidden matrices of the first layers alone."""
+        """Sort the parameters; with ``layers``, only the hidden matrices of the first layers."""
         matrices, others = [], []
         information = ultra_optim.describe(model)
         for name, p in model.named_parameters():
@@ -99,20 +99,20 @@ class Load:
             p.grad = gradient
 
     def wait(self) -> None:
-        """Wait until the device has done its work."""
+        """Wait until the device has finished its work."""
         if self.device != "cpu":
             torch.cuda.synchronize()
 
 
 class Side:
-    """Steps of an optimizer; call it for the seconds of one.
+    """The steps of an optimizer; a call takes a step and returns its seconds.
 
     Args:
         load: parameters and gradients.
         make: builds the optimizer.
-        layers: of how many layers the hidden matrices are moved; None moves everything.
+        layers: number of layers whose hidden matrices are updated; None updates everything.
 
-    A slow method may be timed on some of its equal layers; all take ``factor`` times its seconds.
+    A slow method may be timed on some of the equal layers; all layers take ``factor`` times as long.
     """
 
     def __init__(self, load: Load, make: Callable[[Parts], Steps], layers: int | None = None) -> None:
@@ -145,7 +145,7 @@ class Side:
         return [p.detach().flatten()[:PROBE].clone() for p in self.held]
 
     def _watch(self, before: Sequence[Tensor]) -> None:
-        """Note which tensors moved, and whether none did."""
+        """Record which tensors changed, and whether none did."""
         moved = {
             i for i, (a, b) in enumerate(zip(before, self._probe(), strict=True)) if not torch.equal(a, b)
         }
@@ -157,20 +157,20 @@ class Side:
         return 1.0
 
     def warm_up(self, budget: float) -> float:
-        """Take the steps that do not count, fewer if they are slow; return the seconds of the first."""
+        """Take the steps that are not timed, fewer if they are slow; return the seconds of the first."""
         first = spent = self()
         while (self.count < WARM_UP and spent < budget / SLOW) or (self.idle and self.count < IDLE):
             spent += self()
         return first
 
     def check(self) -> None:
-        """Raise if the last step moved nothing or, in fp32, if some tensor never moved."""
+        """Raise if the last step changed nothing or, in fp32, if some tensor never changed."""
         names = {p: name for name, p in self.model.named_parameters()}
         still = [names[self.held[i]] for i in sorted(self.never)] if self.load.dtype == torch.float32 else []
         if self.idle or still:
             raise SystemExit(
-                f"{type(self.optimizer).__module__}.{type(self.optimizer).__name__} did nothing: "
-                f"{self.idle} idle steps at the end, never moved: {', '.join(still[:5]) or 'none'}"
+                f"{type(self.optimizer).__module__}.{type(self.optimizer).__name__} changed nothing: "
+                f"{self.idle} idle steps at the end, never changed: {', '.join(still[:5]) or 'none'}"
             )
 
     def state_bytes(self, p: Tensor | None = None) -> int:
@@ -187,13 +187,13 @@ Work = Callable[[], float]
 def take_turns(
     works: Mapping[Any, Work], rounds: int, limits: Mapping[Any, float], given: Mapping[Any, float]
 ) -> dict[Any, list[float]]:
-    """Let all take a turn each round, in a new random order.
+    """Call all functions once in each round, in a new random order.
 
     Args:
-        works: what is timed.
-        rounds: turns of each.
-        limits: seconds after which one takes no more turns.
-        given: figures that are there already.
+        works: functions that return seconds.
+        rounds: number of rounds.
+        limits: seconds after which a function is not called any more.
+        given: figures that were measured already.
     """
     shuffler, order = random.Random(0), list(works)
     figures: dict[Any, list[float]] = {key: [given[key]] if key in given else [] for key in works}

@@ -1,19 +1,20 @@
-"""Every optimizer: time of a step, state, and its peers; or how well it trains.
+"""Speed and memory of every optimizer and its peers, or how well it trains.
 
     python benchmarks/optimizers.py                  # speed and memory, at both sizes
     python benchmarks/optimizers.py --compile       # with compile=True, and False
     python benchmarks/optimizers.py --quality        # convergence tables and the plots of docs/optimizers
     python benchmarks/optimizers.py --quality --only lion,lamb   # their rows and plots alone
 
-Steps over the parameters of a 6-layer, 384-wide encoder with 16,000 pieces, and for methods that treat all
-parameters alike also of BERT-base, gradients given. The sides of a name take turns in random order with
-torch's fused AdamW in the same rounds; medians. "By bytes" compares with the time that fused AdamW takes for
-as many bytes of parameters, gradients and state as the method must move; what it must read twice counts twice
-where no cache holds the tensor in between. What a method does only every so many steps is spread over them.
-"Steps" are those of ours and the fewest of a peer that counted: a slow side drops out when its budget is used
-up. "Compiled" is compile=True, "eager" compile=False; on a CPU with a C compiler ours is compiled anyway.
-Peers that take matrices one by one and are slow on a CPU are timed on those of one layer, times the number of
-layers. A side that moves nothing, or other state than is declared, is an error.
+Steps over the parameters of a 6-layer, 384-wide encoder with a vocabulary of 16,000, and for methods that
+treat all parameters alike also of BERT-base, with given gradients. The sides of a name take turns in random
+order with torch's fused AdamW in the same rounds; the figures are medians. "By bytes" compares with the
+time that fused AdamW takes for the same number of bytes of parameters, gradients and state that the method
+must move; numbers that it must read twice count twice if the tensor does not stay in the cache. Work that a
+method does only every few steps is divided by their number. "Steps" are the timed steps of ours and the
+smallest number of a peer: a slow side drops out when its budget is used up. "Compiled" is compile=True,
+"eager" is compile=False, the plain form; by default ours is compiled on a CPU with a C compiler. Peers that
+treat matrices one by one and are slow on a CPU are timed on the matrices of one layer, times the number of
+layers. It is an error if a side changes nothing, or if the state has not the declared size.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Printed:
-    """A table whose rows are printed as they come."""
+    """A table whose rows are printed one by one."""
 
     def __init__(self, columns: Sequence[str], first: int = 18) -> None:
         self.widths = [max(first, len(columns[0])), *(max(7, len(c)) for c in columns[1:])]
@@ -60,7 +61,7 @@ def cell(figure: float | None, digits: int = 2) -> str:
 
 
 def speed(size: str, names: Sequence[str], plan: Plan, load: Load) -> list[Result]:
-    """Print the table of a size, a row as soon as it is measured."""
+    """Print the table of a size, each row as soon as it is measured."""
     ours = [
         side
         for side, wanted in (
@@ -95,7 +96,7 @@ def speed(size: str, names: Sequence[str], plan: Plan, load: Load) -> list[Resul
 
 
 def products(results: Sequence[Result]) -> None:
-    """Print what the orthogonalisation costs, and how close to the machine's rate it runs."""
+    """Print the cost of the orthogonalisation, relative to the speed of matrix products on this machine."""
     rows = []
     for result in results:
         if result.products and result.rate:
@@ -112,7 +113,7 @@ def products(results: Sequence[Result]) -> None:
 
 
 def refreshes(results: Sequence[Result]) -> None:
-    """Print the share of a step that goes into refreshes, spread over their interval."""
+    """Print the fraction of the time of a step that refreshes take, divided by their interval."""
     rows = [
         [r.name, side, cell(1e3 * r.seconds[side], 1), f"{100 * share:.0f} %"]
         for r in results
@@ -124,7 +125,7 @@ def refreshes(results: Sequence[Result]) -> None:
 
 
 def run(names: Sequence[str], size: str | None, plan: Plan, device: str, dtype: torch.dtype) -> None:
-    """Print all tables; fail if an optimizer keeps other state than it declares."""
+    """Print all tables; fail if the state of an optimizer has not the declared size."""
     prepare(device)
     found: list[tuple[str, Result]] = []
     for each in SIZES if size is None else [size]:
@@ -139,7 +140,7 @@ def run(names: Sequence[str], size: str | None, plan: Plan, device: str, dtype: 
             found += [(each, result) for result in results]
     print(f"\n## Claims\n\n{optimizer_claims.table(found)}")
     if wrong := sorted({r.name for _, r in found if not r.declared}):
-        raise SystemExit(f"other state than declared: {', '.join(wrong)}")
+        raise SystemExit(f"the state has not the declared size: {', '.join(wrong)}")
 
 
 def main() -> None:
@@ -147,11 +148,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", default="", metavar="NAMES", help="these optimizers, by commas")
-    parser.add_argument("--size", choices=list(SIZES), help="of the parameters; both unless told")
+    parser.add_argument("--size", choices=list(SIZES), help="size of the parameters; both by default")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=9, help="steps of each side that count")
+    parser.add_argument("--rounds", type=int, default=9, help="timed steps of each side")
     parser.add_argument(
-        "--budget", type=float, default=12.0, metavar="SECONDS", help="after which a side takes no more turns"
+        "--budget", type=float, default=12.0, metavar="SECONDS", help="after which a side drops out"
     )
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="fp32", choices=sorted(DTYPES))
