@@ -13,8 +13,8 @@ from transformers.utils import logging
 from ultra_blocks.hf import SpanishMoEBERT, UltraForMaskedLM, UltraHFConfig
 from ultra_train.config import load_preset
 from ultra_train.tasks.mlm.fill_mask import guesses
-from ultra_train.tokenizer.spanish import SpanishSPMTokenizer
-from ultra_train.tokenizer.training import SPANISH_TEXTS, TokenizerError
+from ultra_train.tokenizer import TokenizerError
+from ultra_train.tokenizer.spanish import SPANISH_TEXTS, SpanishSPMTokenizer
 
 VERBS, NOUNS, PLACES = (
     ("abre", "cierra", "enciende", "apaga"),
