@@ -17,7 +17,6 @@ from ultra_core.plugins.hooks import plugin_manager
 from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.config import Preset, to_yaml
 from ultra_train.config.integrations import environment
-from ultra_train.run import folder as run_folder
 from ultra_train.run.callbacks import Callbacks, TooHot, add_callbacks
 from ultra_train.run.card import write_card
 from ultra_train.run.closing import final_metrics, print_closing_words
@@ -26,6 +25,7 @@ from ultra_train.run.context import Run
 from ultra_train.run.dead_workers import dead_workers_explained
 from ultra_train.run.device import check_machine, describe_device, describe_model, pick_device, pick_precision
 from ultra_train.run.events import EventLog
+from ultra_train.run.folder import check_unused, choose, taken
 from ultra_train.run.model_folder import publish
 from ultra_train.run.output_paths import check_no_overlap, check_output_paths
 from ultra_train.run.repair import clear_the_way
@@ -74,13 +74,13 @@ def execute(
     os.environ.update(environment(preset.mlflow, training.report_to))
     check_output_paths(training)
     if not resume:
-        run_folder.check_unused(training.hf_output_dir)
+        check_unused(training.hf_output_dir)
     hooks = plugin_manager()
     hooks.hook.ultra_config_loaded(config=preset)
     task = _task(training.task)
-    folder = run_folder.choose(Path(output_dir or run_files.RUNS), preset.name, name=name, resume=resume)
+    folder = choose(Path(output_dir or run_files.RUNS), preset.name, name=name, resume=resume)
     check_no_overlap(training, folder)
-    with signals, run_folder.taken(folder) as started:
+    with signals, taken(folder) as started:
         if resume:
             started()
         task_run = task.start(
