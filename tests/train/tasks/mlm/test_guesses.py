@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ultra_train.tasks.mlm.guesses import sentence_with_a_blank
-from ultra_train.tasks.mlm.training import _beside_chance
+from ultra_train.tasks.mlm.training import _compared_with_baseline
 
 
 class Texts:
@@ -53,4 +53,4 @@ def test_the_sentence_is_one_of_the_texts(texts, expected):
     ],
 )
 def test_what_chance_would_do_is_said_in_words(accuracy, baseline, expected):
-    assert _beside_chance(accuracy, baseline) == expected
+    assert _compared_with_baseline(accuracy, baseline) == expected

@@ -132,8 +132,8 @@ def test_what_is_not_on_this_machine(sparse, later_tasks, tmp_path):
     notices = load_any(tmp_path / "preset.yaml", overrides).notices
     assert [line.partition(": ")[0] for line in notices] == ["not usable on this machine"] * 3
     with pytest.raises(ConfigError) as caught:
-        load_any(tmp_path / "preset.yaml", overrides, look=True)
+        load_any(tmp_path / "preset.yaml", overrides, check_files=True)
     keys = {fault.key for fault in caught.value.faults}
     assert keys == {override.partition("=")[0] for override in overrides}
     (tmp_path / "preset.yaml").write_text(sparse)
-    assert load_any(tmp_path / "preset.yaml", look=True).notices == ()
+    assert load_any(tmp_path / "preset.yaml", check_files=True).notices == ()

@@ -1,4 +1,4 @@
-"""The command ``ultra-train``: a group that imports a command when it is used, and shows errors plainly."""
+"""The command ``ultra-train``: a group that imports its commands when they are used."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ REFUSED = (
     errno.ENAMETOOLONG,
     errno.EIO,
 )
-"""What the file system says of a path that the user named."""
+"""Errors of the file system about a path that the user named."""
 
 
 class Fault(click.ClickException):
-    """An error that the user can mend: printed on stderr, exit code 2, no traceback."""
+    """An error that the user can correct: printed on stderr, exit code 2, no traceback."""
 
     exit_code = 2
 
@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
             return broken(cmd_name, error)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command and turn what a user can mend into a plain message."""
+        """Run a command, and print errors that a user can correct as plain messages."""
         try:
             return super().invoke(ctx)
         except UltraError as error:

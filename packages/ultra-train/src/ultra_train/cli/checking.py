@@ -1,4 +1,4 @@
-"""Importing plugins in a process of their own, so that a broken one cannot take the command line with it."""
+"""Importing plugins in another process, so that a broken one cannot end the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ultra-train describe``: one plugin, imported: its options, defaults, ranges, cost, paper."""
+"""``ultra-train describe``: options, defaults, ranges, cost and paper of one plugin, which is imported."""
 
 from __future__ import annotations
 

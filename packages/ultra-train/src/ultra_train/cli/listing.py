@@ -1,4 +1,4 @@
-"""``ultra-train list``: what is installed, and whose it is; nothing is imported."""
+"""``ultra-train list``: the installed plugins and their packages; nothing is imported."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ultra_optim.contract.facts import facts
 from ultra_train.cli.kinds import Kind
 
 HOOKS = "hook plugins"
-"""What is shown below the kinds: modules whose hooks are called, not names for YAML."""
+"""Title of the modules whose hooks are called, which are no names for YAML."""
 
 HEADERS = {"optimizers": ("name", "package", "state of a matrix", "treats", "arXiv", "")}
-"""What stands above the columns of kinds whose columns do not speak for themselves."""
+"""Headers for the kinds whose columns need one."""
 
 NARROW = 40
-"""Columns that a summary has at least, however narrow the terminal is."""
+"""The smallest width of a summary, however narrow the terminal is."""
 
 
 @click.command("list")

@@ -26,16 +26,26 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key: training.seed=7."
         ),
-        click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint of the run."),
+        click.option("--resume", is_flag=True, help="Resume from the newest intact checkpoint of the run."),
         click.option("--name", help="Name of the run; the preset's name when left out."),
         click.option("--output-dir", type=click.Path(path_type=Path), help="Folder of runs [runs]."),
         click.option("--device", help="cpu, cuda, cuda:1, mps; the best there is when left out."),
-        click.option("--gpu-temp-guard/--no-gpu-temp-guard", default=None, help="Pause a hot GPU."),
+        click.option(
+            "--gpu-temp-guard/--no-gpu-temp-guard", default=None, help="Pause while the GPU is too hot."
+        ),
         click.option("--gpu-temp-pause-threshold-c", type=float, help="Pause at this temperature (C)."),
-        click.option("--gpu-temp-resume-threshold-c", type=float, help="Go on below this one (C)."),
-        click.option("--gpu-temp-critical-threshold-c", type=float, help="Save and stop at this one (C)."),
+        click.option("--gpu-temp-resume-threshold-c", type=float, help="Resume below this temperature (C)."),
+        click.option(
+            "--gpu-temp-critical-threshold-c",
+            type=float,
+            help="Save a checkpoint and stop at this temperature (C).",
+        ),
         click.option("--gpu-temp-poll-interval-seconds", type=float, help="Seconds between readings."),
-        click.option("--switch-on-thermal/--no-switch-on-thermal", default=None, help="Change device."),
+        click.option(
+            "--switch-on-thermal/--no-switch-on-thermal",
+            default=None,
+            help="Continue on another GPU instead of pausing.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -58,7 +68,7 @@ def _start(
     from ultra_train.config import load_preset
 
     flags = [f"training.{GUARDS[k]}={_yaml(v)}" for k, v in guards.items() if v is not None]
-    loaded = load_preset(preset, [*overrides, *flags], look=True)
+    loaded = load_preset(preset, [*overrides, *flags], check_files=True)
     for notice in loaded.notices:
         click.echo(f"notice: {notice}", err=True)
     from ultra_train.run.execution import execute
@@ -82,9 +92,9 @@ def run(
     device: str | None,
     **guards: Any,
 ) -> Path:
-    """Train what PRESET says: the name of an installed preset, or a YAML file.
+    """Train from PRESET: the name of an installed preset, or a YAML file.
 
-    Leaves the model, metrics and checkpoints in runs/NAME.
+    The model, metrics and checkpoints are written to runs/NAME.
 
     Ctrl-C, SIGTERM and SIGHUP save a checkpoint and stop; a second one, a second later or more, stops at
     once. The exit code is 0, 2 after an error, and 128 + n after signal n.
@@ -104,5 +114,5 @@ def train(
     device: str | None,
     **guards: Any,
 ) -> Path:
-    """Train what a preset says; the same as run PRESET."""
+    """Train from a preset; the same as run PRESET."""
     return _start(config, overrides, resume, name, output_dir, device, guards)

@@ -1,4 +1,4 @@
-"""``ultra-train schema``: the JSON Schema of presets, grown from the installed plugins."""
+"""``ultra-train schema``: the JSON Schema of presets, with the options of the installed plugins."""
 
 from __future__ import annotations
 

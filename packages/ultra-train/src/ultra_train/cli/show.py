@@ -1,4 +1,4 @@
-"""``ultra-train show``: a preset in its one canonical form."""
+"""``ultra-train show``: the canonical form of a preset."""
 
 from __future__ import annotations
 

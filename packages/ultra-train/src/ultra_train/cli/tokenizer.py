@@ -21,9 +21,9 @@ def tokenizer() -> None:
 @click.option("--output-dir", default="tokenizer", show_default=True, type=click.Path(path_type=Path))
 @click.option("--model-type", default="unigram", show_default=True, type=click.Choice(["unigram", "bpe"]))
 @click.option(
-    "--max-length", default=512, show_default=True, type=click.IntRange(min=1), help="Tokens a text."
+    "--max-length", default=512, show_default=True, type=click.IntRange(min=1), help="Most tokens of a text."
 )
-@click.option("--lowercase", is_flag=True, help="Fold case.")
+@click.option("--lowercase", is_flag=True, help="Convert texts to lower case.")
 @click.option(
     "--character-coverage",
     default=0.9999,
@@ -31,7 +31,11 @@ def tokenizer() -> None:
     type=click.FloatRange(0, 1),
 )
 @click.option(
-    "--max-texts", default=2_000_000, show_default=True, type=click.IntRange(min=1), help="Most texts."
+    "--max-texts",
+    default=2_000_000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Most texts to read.",
 )
 @click.option("--column", default="text", show_default=True, help="Column of tables that holds the text.")
 @click.option(
@@ -39,7 +43,7 @@ def tokenizer() -> None:
     default="error",
     show_default=True,
     type=click.Choice(["error", "skip"]),
-    help="What an unusable row means; skipped ones are counted and named.",
+    help="Whether an unusable row ends the training or is skipped and counted.",
 )
 def train(
     data: tuple[str, ...],

@@ -1,4 +1,4 @@
-"""``ultra-train validate``: every fault of a preset, before anything is loaded."""
+"""``ultra-train validate``: all faults of presets, found before anything is loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def validate(presets: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     broken = False
     for name in presets:
         try:
-            preset = load_any(name, overrides, look=True)
+            preset = load_any(name, overrides, check_files=True)
         except UltraError as error:
             broken = True
             click.echo(f"error: {error}", err=True)

@@ -1,4 +1,4 @@
-"""The one canonical form of a preset: shorthands worked in, defaults that depend on other keys filled in."""
+"""The canonical form of a preset: shorthands resolved, defaults that depend on other keys filled in."""
 
 from __future__ import annotations
 

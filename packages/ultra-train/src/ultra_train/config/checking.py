@@ -1,4 +1,4 @@
-"""The third stage of loading: all faults of a file in one report, without those that others explain."""
+"""The third stage of loading: one report of all faults, without those that follow from others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def check(source: Source, faults: Sequence[Fault], contradictions: Iterable[tupl
     Args:
         source: the file, with the faults of its writing.
         faults: the values of wrong types and the unknown keys.
-        contradictions: what rules say of the rest; what a fault explains is left out.
+        contradictions: the findings of the rules; those that follow from a fault are left out.
 
     Raises:
         ConfigError: there is at least one fault.
@@ -25,7 +25,7 @@ def check(source: Source, faults: Sequence[Fault], contradictions: Iterable[tupl
 
 
 class _Shadows:
-    """Keys whose own faults explain contradictions that would go away with them."""
+    """The faulty keys, to recognise contradictions that follow from them."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.paths: set[Path] = set()
@@ -39,7 +39,7 @@ class _Shadows:
                 self.names.update(re.findall(r"'(\w+)'", fault.message))
 
     def cover(self, fault: Fault) -> bool:
-        """Whether a contradiction is at, above or below a faulty key, or mentions one by its name."""
+        """Whether a contradiction is at, above or below a faulty key, or mentions one by name."""
         above = (fault.path[:length] for length in range(1, len(fault.path) + 1))
         if fault.path in self.above or any(path in self.paths for path in above):
             return True

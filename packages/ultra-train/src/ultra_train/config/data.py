@@ -33,7 +33,7 @@ Dataset = str | DatasetSource | tuple[str | DatasetSource, ...]
 
 
 def as_sources(dataset: Dataset | None) -> tuple[DatasetSource, ...]:
-    """Return the sources that a ``dataset`` key names, in the long form."""
+    """Return the sources of a ``dataset`` key in the long form."""
     if dataset is None:
         return ()
     items = dataset if isinstance(dataset, tuple) else (dataset,)
@@ -42,7 +42,7 @@ def as_sources(dataset: Dataset | None) -> tuple[DatasetSource, ...]:
 
 @attrs.frozen(kw_only=True, slots=False)
 class DataKeys:
-    """Where the training data comes from and what a batch of it is."""
+    """Where the training data comes from, and how it is batched."""
 
     dataset: Dataset | None = key(
         None, f"source of the texts, or a list of sources; {EMBEDDED} when nothing names one"

@@ -1,4 +1,4 @@
-"""The declarations of all installed tasks, and what a preset is read as with their keys."""
+"""The declarations of all installed tasks, and the classes of a preset with their keys."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class DeclaredTasks:
 
     @cached_property
     def own_optimizer_paths(self) -> tuple[Path, ...]:
-        """Where the optimizer sections of tasks stand."""
+        """The paths of the optimizer sections of tasks."""
         return tuple((*t.path, t.own_optimizer.key) for t in self.all if t.own_optimizer is not None)
 
     @cached_property
@@ -87,7 +87,7 @@ class DeclaredTasks:
 
 
 def declared_tasks() -> DeclaredTasks:
-    """Return the declarations of the installed tasks; one that cannot be imported hurts only its own runs."""
+    """Return the declarations of the installed tasks; a broken one affects only presets that name it."""
     found: list[tuple[str, str, type[TaskDeclaration]]] = []
     broken: dict[str, str] = {}
     for entry in _entries():
@@ -102,7 +102,7 @@ def declared_tasks() -> DeclaredTasks:
 
 
 def _entries() -> Iterator[Entry]:
-    """Yield the entries of tasks, ours first; a trainable task takes the place of its mere declaration."""
+    """Yield the entries of tasks, ours first; a trainable task of ours replaces its mere declaration."""
     trainable = sorted(tasks.entries(), key=lambda e: (e.distribution not in BUILT_IN, e.name))
     yield from trainable
     declaring = {e.name for e in trainable if e.distribution in BUILT_IN}

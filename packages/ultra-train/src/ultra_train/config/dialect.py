@@ -1,4 +1,4 @@
-"""Keys and names as other files of the family write them, rewritten to ours before a file is checked."""
+"""Other names of keys and plugins, rewritten to the canonical ones before a file is checked."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ PLAIN: tuple[tuple[Path, Registry], ...] = (
 MODES: tuple[Path, ...] = (("mode",), ("model", "mode"))
 
 
-def in_own_words(source: Source, cls: type) -> tuple[Source, list[str]]:
-    """Return the file with keys, choices and plain names as ultra has them, and what was rewritten, in words.
+def translate(source: Source, cls: type) -> tuple[Source, list[str]]:
+    """Return the file with canonical keys, choices and plugin names, and a line about each rewritten one.
 
     ``mode: encoder`` says what is always so and is left out; any other mode is a fault of the result.
 
@@ -52,8 +52,8 @@ def in_own_words(source: Source, cls: type) -> tuple[Source, list[str]]:
     return made, said
 
 
-def leave_out_displaced(source: Source, path: Path, *, bare: bool = False) -> None:
-    """Take out of an optimizer section what overrides say by other names, and what they set to nothing.
+def drop_overridden(source: Source, path: Path, *, bare: bool = False) -> None:
+    """Remove the parameters of an optimizer section that overrides set under another name, or set to null.
 
     Args:
         source: the file, which is changed.

@@ -11,10 +11,10 @@ from ultra_blocks.config import UltraConfig
 from ultra_blocks.config.validation import type_faults
 from ultra_core import models
 from ultra_core.config import Path, Source
-from ultra_train.config import places
+from ultra_train.config import local_files
 from ultra_train.config.canonical import completed
 from ultra_train.config.declared_tasks import DeclaredTasks
-from ultra_train.config.dialect import in_own_words, leave_out_displaced
+from ultra_train.config.dialect import drop_overridden, translate
 from ultra_train.config.encoder_keys import EncoderKeys
 from ultra_train.config.form import Draft, PresetForm, Written
 from ultra_train.config.notices import notices
@@ -46,15 +46,15 @@ class EncoderForm(PresetForm[PresetFile]):
         return self.tasks.preset_class
 
     def translate(self, source: Source) -> tuple[Source, list[str]]:
-        """Return the file with keys and names as ultra calls them, and what was rewritten, in words."""
-        made, said = in_own_words(source, self.file_class)
-        leave_out_displaced(made, ("training", "optimizer"))
+        """Return the file with canonical keys and names, and a line about each that was rewritten."""
+        made, said = translate(source, self.file_class)
+        drop_overridden(made, ("training", "optimizer"))
         for path in self.tasks.own_optimizer_paths:
-            leave_out_displaced(made, path, bare=True)
+            drop_overridden(made, path, bare=True)
         return made, said
 
     def suggest(self, source: Source, path: Path) -> str:
-        """Return the key that is meant by an unknown one, and its place."""
+        """Return the key that an unknown one probably means, and its place."""
         return suggestion(source, self.tasks, path)
 
     def draft(self, preset: PresetFile, written: Written) -> EncoderDraft:
@@ -77,17 +77,17 @@ class EncoderForm(PresetForm[PresetFile]):
 
 @attrs.frozen
 class EncoderDraft(Draft):
-    """A preset on its way to its canonical form."""
+    """The sections of an encoder preset while it is loaded."""
 
     keys: EncoderKeys
 
-    def faults(self, *, look: bool) -> list[tuple[Path, str]]:
+    def faults(self, *, check_files: bool) -> list[tuple[Path, str]]:
         """Return the faults of rules, of the model, and, without others, of building the optimizers."""
         training, model = self.keys.preset.training, self.keys.preset.model
         if found := too_many_sources(training):
             return found  # looking at each, and at everything else, would take its time
         found = faults(self.keys)
-        if look:
+        if check_files:
             found += self.missing()
         if model is not None:
             found += ((("model", *path), message) for path, message in _model_faults(model))
@@ -99,11 +99,11 @@ class EncoderDraft(Draft):
 
     def missing(self) -> list[tuple[Path, str]]:
         """Return the data, base model and tokenizer that are not on this machine."""
-        return places.missing(self.keys)
+        return local_files.missing(self.keys)
 
     def complete(self, name: str, absent: Iterable[str]) -> Preset:
         """Return the preset in canonical form, with its notices."""
-        said = (*notices(self.keys), *absent, *places.looked_up_later(self.keys))
+        said = (*notices(self.keys), *absent, *local_files.hub_notices(self.keys))
         return completed(self.keys, name, said)
 
 

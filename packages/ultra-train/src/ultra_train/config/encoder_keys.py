@@ -1,4 +1,4 @@
-"""What the rules, the notices and the canonical form of a preset look at."""
+"""The keys of a preset as the rules, the notices and the canonical form need them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ultra_train.config.task_declaration import TaskDeclaration
 
 @attrs.frozen(kw_only=True)
 class EncoderKeys:
-    """The keys of a preset, each part worked out once.
+    """The keys of a preset, with everything derived from them computed once.
 
     Attributes:
         preset: the sections as written, with the complete model.

@@ -1,4 +1,4 @@
-"""What a form of preset files brings: its sections, and what the stages of loading do with them."""
+"""A form of preset files: its sections, and its part in the stages of loading."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ P = TypeVar("P")
 
 @attrs.frozen
 class Written:
-    """What was read, with keys and names as ultra calls them.
+    """A file with canonical keys and names.
 
     Attributes:
         source: the file; its faults are those of the writing itself.
-        renamed: other names that were rewritten, in words.
+        renamed: a line about each name that was rewritten.
         given: the paths of all keys that the file sets to something.
     """
 
@@ -33,11 +33,11 @@ class Draft(ABC):
     """The typed sections of a file on their way to a loaded preset."""
 
     @abstractmethod
-    def faults(self, *, look: bool) -> Iterable[tuple[Path, str]]:
+    def faults(self, *, check_files: bool) -> Iterable[tuple[Path, str]]:
         """Return where keys contradict each other or the installed plugins.
 
         Args:
-            look: whether what is `missing` is a fault, too.
+            check_files: whether what is `missing` is a fault, too.
         """
 
     @abstractmethod
@@ -71,11 +71,11 @@ class PresetForm(ABC, Generic[P]):
 
     @abstractmethod
     def translate(self, source: Source) -> tuple[Source, list[str]]:
-        """Return the file with keys and names as ultra calls them, and what was rewritten, in words."""
+        """Return the file with canonical keys and names, and a line about each that was rewritten."""
 
     @abstractmethod
     def suggest(self, source: Source, path: Path) -> str:
-        """Return what is said of an unknown key instead of the keys close to it, or an empty text."""
+        """Return the message about an unknown key, or an empty text for the default message."""
 
     @abstractmethod
     def draft(self, preset: P, written: Written) -> Draft:

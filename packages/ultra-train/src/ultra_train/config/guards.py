@@ -1,4 +1,4 @@
-"""Keys of ``training`` about what may go wrong: numbers that are not finite, and heat."""
+"""Keys of ``training`` about the guards against non-finite numbers and heat."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from ultra_train.config.keys import Celsius, Count, Natural, Positive, key
 
 @attrs.frozen(kw_only=True, slots=False)
 class GuardKeys:
-    """When a run drops an update, pauses, goes back, or stops."""
+    """When a run drops an update, pauses, rolls back, or stops."""
 
     inf_post_clip_threshold: Positive = key(
         100.0, "gradient norm before clipping above which an update is dropped"
     )
     max_nan_retries: Natural = key(
-        3, "updates dropped in a row before the run goes back to its last checkpoint"
+        3, "updates dropped in a row before the run rolls back to its last checkpoint"
     )
     nan_check_interval: Count = key(10, "updates between scans of all weights")
     gpu_temp_guard_enabled: bool = key(True, "pause while the GPU is too hot")
     gpu_temp_pause_threshold_c: Celsius = key(90.0, "pause at this temperature (C)")
-    gpu_temp_resume_threshold_c: Celsius = key(80.0, "go on below this one")
-    gpu_temp_critical_threshold_c: Celsius | None = key(None, "checkpoint and stop at this one")
+    gpu_temp_resume_threshold_c: Celsius = key(80.0, "resume below this temperature (C)")
+    gpu_temp_critical_threshold_c: Celsius | None = key(
+        None, "save a checkpoint and stop at this temperature (C)"
+    )
     gpu_temp_poll_interval_seconds: Positive = key(30.0, "seconds between readings")
-    switch_on_thermal: bool = key(False, "go on with the next device instead of pausing", later=True)
+    switch_on_thermal: bool = key(False, "continue on the next device instead of pausing", later=True)

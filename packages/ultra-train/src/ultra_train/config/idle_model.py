@@ -1,4 +1,4 @@
-"""Fields of a model that nothing in it reads."""
+"""Fields of a model that no part of it reads."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ PLUGIN_FIELDS = (
 
 
 def idle_model(model: UltraConfig, given: frozenset[Path]) -> Iterator[str]:
-    """Yield the fields that a file sets and nothing of its model reads.
+    """Yield the fields that a file sets and no part of its model reads.
 
-    ``max_positions`` is not among them: whatever the position code, a saved model says it to its readers.
+    ``max_positions`` is never among them: readers of a saved model use it, whatever the position code.
 
     Args:
         model: without faults.
@@ -72,7 +72,7 @@ def _codes(model: UltraConfig) -> Iterator[Any]:
 
 
 def _distinct(model: UltraConfig) -> list[tuple[str, dict[str, Any]]]:
-    """Return the layers of a model, alike ones once."""
+    """Return the layers of a model without repetitions."""
     return list({repr(layer): layer for layer in model.layers()}.values())
 
 

@@ -1,4 +1,4 @@
-"""The section ``mlflow``, and what logging integrations of transformers are told."""
+"""The section ``mlflow``, and the settings of the logging integrations of transformers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ultra_train.config.keys import key
 
 @attrs.frozen(kw_only=True)
 class MlflowConfig:
-    """What the MLflow integration is told; it acts where ``report_to`` names mlflow."""
+    """Settings of the MLflow integration; they act where ``report_to`` names mlflow."""
 
     tracking_uri: str | None = key(None, "server or folder of the runs")
     experiment_name: str | None = key(None, "experiment that the run belongs to")
-    run_id: str | None = key(None, "run that is gone on with")
-    nested_run: bool | None = key(None, "a run inside the current one")
+    run_id: str | None = key(None, "run that is continued")
+    nested_run: bool | None = key(None, "start a run inside the current one")
     log_artifacts: bool | None = key(None, "copy checkpoints to the server")
-    flatten_params: bool | None = key(None, "parameters without nesting")
+    flatten_params: bool | None = key(None, "log parameters without nesting")
     tags: dict[str, str | bool | int | float | None] = key(help="tags of the run", factory=dict)
 
 

@@ -11,19 +11,21 @@ from ultra_train.config.checking import check
 from ultra_train.config.declared_tasks import declared_tasks
 from ultra_train.config.encoder_form import EncoderForm
 from ultra_train.config.form import PresetForm, Written
-from ultra_train.config.places import in_words
+from ultra_train.config.local_files import in_words
 from ultra_train.config.preset import Preset
 from ultra_train.config.reading import given_keys, name_of, open_preset
 from ultra_train.config.structuring import structure
 
 
-def load_preset(name_or_path: str | FilePath, overrides: Iterable[str] = (), *, look: bool = False) -> Preset:
+def load_preset(
+    name_or_path: str | FilePath, overrides: Iterable[str] = (), *, check_files: bool = False
+) -> Preset:
     """Load a preset that a run can train from.
 
     Args:
         name_or_path: the name of an installed preset, or a YAML file.
         overrides: ``KEY=VALUE`` settings, checked like the file: ``training.batch_size=8``.
-        look: whether to look for the data and models that it names on this machine, too.
+        check_files: whether to look for the data and models that it names on this machine, too.
 
     Raises:
         ConfigError: anything is wrong with it; every fault, each with its place.
@@ -31,25 +33,27 @@ def load_preset(name_or_path: str | FilePath, overrides: Iterable[str] = (), *, 
     """
     source = open_preset(name_or_path, overrides)
     form = form_of(source)
-    preset = _load(source, form, name_of(name_or_path), look)
+    preset = _load(source, form, name_of(name_or_path), check_files)
     if (refusal := form.refusal()) is not None:
         raise ConfigError([source.fault(*refusal)])
     assert isinstance(preset, Preset)
     return preset
 
 
-def load_any(name_or_path: str | FilePath, overrides: Iterable[str] = (), *, look: bool = False) -> Any:
+def load_any(
+    name_or_path: str | FilePath, overrides: Iterable[str] = (), *, check_files: bool = False
+) -> Any:
     """Load a preset of any form, also one that no run trains from yet; see `load_preset`."""
-    return from_source(open_preset(name_or_path, overrides), name_of(name_or_path), look=look)
+    return from_source(open_preset(name_or_path, overrides), name_of(name_or_path), check_files=check_files)
 
 
-def from_source(source: Source, name: str, *, look: bool = False) -> Any:
-    """Check what was read and bring it into canonical form; see `load_preset` for ``look``.
+def from_source(source: Source, name: str, *, check_files: bool = False) -> Any:
+    """Check what was read and bring it into canonical form; see `load_preset` for ``check_files``.
 
     Raises:
         ConfigError: all faults of types and all contradictions between keys.
     """
-    return _load(source, form_of(source), name, look)
+    return _load(source, form_of(source), name, check_files)
 
 
 def form_of(source: Source) -> PresetForm[Any]:
@@ -59,15 +63,15 @@ def form_of(source: Source) -> PresetForm[Any]:
     return next((form for form in forms if form.accepts(source)), EncoderForm(known))
 
 
-def _load(source: Source, form: PresetForm[Any], name: str, look: bool) -> Any:
+def _load(source: Source, form: PresetForm[Any], name: str, check_files: bool) -> Any:
     source, renamed = form.translate(source)
     written = Written(source, tuple(renamed), given_keys(source.tree))
 
     structured = structure(source, form.file_class, form.suggest)
 
     draft = form.draft(structured.sections, written) if structured.sections is not None else None
-    check(source, structured.faults, draft.faults(look=look) if draft is not None else ())
+    check(source, structured.faults, draft.faults(check_files=check_files) if draft is not None else ())
     assert draft is not None, "a file without readable sections has faults"
 
-    absent = () if look else in_words(draft.missing())
+    absent = () if check_files else in_words(draft.missing())
     return draft.complete(name, absent)

@@ -1,4 +1,4 @@
-"""What a preset sets without effect in its run, or by another name: listed once, never passed over."""
+"""Notices before a run: keys without effect, other names, completed values; each listed once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ultra_train.config.roles import roles_of_base
 
 
 def notices(keys: EncoderKeys) -> tuple[str, ...]:
-    """Return what is said before a run of a preset without faults.
+    """Return the notices before a run of a preset without faults.
 
     One line each for keys that nothing acts on yet, keys idle in this run, other names of keys and plugins,
     values that were completed; then warnings, the first ``LISTED`` of them.
@@ -36,12 +36,12 @@ def notices(keys: EncoderKeys) -> tuple[str, ...]:
 
 
 def _written_sections(keys: EncoderKeys) -> list[OptimizerSection]:
-    """Return the optimizers that the file has a section for; flat keys have nothing that needs a notice."""
+    """Return the optimizers with a section in the file; flat keys need no notice."""
     return [section for section in keys.optimizers.values() if not section.flat]
 
 
 def _set_keys(keys: EncoderKeys) -> Iterator[attrs.Attribute[Any]]:
-    """Yield the keys of ``training`` that the file sets to something; false and null switch things off."""
+    """Yield the keys of ``training`` that the file sets to a value other than false and null."""
     training = keys.preset.training
     for field in attrs.fields(type(training)):
         given = ("training", field.name) in keys.written.given

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ultra_train.config.optimizer_section import OptimizerSection
 
 ANY = UltraConfig(vocab_size=8, hidden_size=8, num_layers=1, num_heads=2, use_moe=False, ffn_hidden_size=8)
-"""Stands for a base model, which is not looked at."""
+"""Stands for a base model, which is not loaded."""
 
 
 def build_optimizer(
@@ -54,7 +54,7 @@ def build_optimizer(
 def build_faults(
     section: OptimizerSection, model: UltraConfig | None, *, updates: int
 ) -> Iterator[tuple[Path, str]]:
-    """Yield why an optimizer cannot be built with options that are right one by one.
+    """Yield why an optimizer cannot be built although each of its options is valid.
 
     It is built over the model on the meta device.
 

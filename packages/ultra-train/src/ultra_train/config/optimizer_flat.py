@@ -15,13 +15,13 @@ FLAT = (GALORE, "adamw")
 
 
 @attrs.frozen
-class Beside:
+class FlatComparison:
     """An optimizer section and the flat keys beside it.
 
     Attributes:
-        optimizer: the section with what flat keys add to it.
-        faults: flat keys that say something else, each with the reason.
-        added: flat keys that say more, each with the parameter that it becomes.
+        optimizer: the section with the additions of the flat keys.
+        faults: flat keys that contradict the section, each with the reason.
+        added: flat keys that add to the section, each with the parameter that it becomes.
     """
 
     optimizer: OptimizerConfig
@@ -29,8 +29,8 @@ class Beside:
     added: dict[str, str]
 
 
-def beside(keys: OptimizerKeys, section: OptimizerConfig, parsed: Parsed) -> Beside:
-    """Compare flat keys with the section beside them, which says the same, or less of GaLore.
+def compare_flat_keys(keys: OptimizerKeys, section: OptimizerConfig, parsed: Parsed) -> FlatComparison:
+    """Compare flat keys with the section beside them, which may say the same, or less about GaLore.
 
     Args:
         keys: the flat keys.
@@ -54,7 +54,7 @@ def beside(keys: OptimizerKeys, section: OptimizerConfig, parsed: Parsed) -> Bes
         given = getattr(keys, key)
         if given is None:
             continue
-        said = _said(key, parsed) if name in FLAT else None
+        said = _value_in_section(key, parsed) if name in FLAT else None
         if said is None and key in GALORE_KEYS:
             added[key] = given
         elif said is None or said != given:
@@ -71,13 +71,13 @@ def beside(keys: OptimizerKeys, section: OptimizerConfig, parsed: Parsed) -> Bes
     becomes = {key: f"{name}-{key.removeprefix('galore_')}" for key in added}
     more_parameters = {becomes[key]: value for key, value in added.items()}
     whole = attrs.evolve(section, parameters={**section.parameters, **more_parameters})
-    return Beside(whole, tuple(faults), becomes)
+    return FlatComparison(whole, tuple(faults), becomes)
 
 
-def _said(key: str, parsed: Parsed) -> Any:
-    """Return what a section says of a role or of GaLore where a flat key could say it; None for nothing.
+def _value_in_section(key: str, parsed: Parsed) -> Any:
+    """Return the value in a section for what a flat key sets; None when the section does not set it.
 
-    What it says of all parameters is something else: the roles that flat keys leave out have defaults.
+    A value for all parameters is not one for a role: the roles that flat keys leave out have defaults.
     """
     if key in GALORE_KEYS:
         return parsed.options.get(key.removeprefix("galore_"))

@@ -1,4 +1,4 @@
-"""An optimizer that a preset names, in whichever spelling, and what its parameters mean."""
+"""An optimizer of a preset, in either spelling, and the meaning of its parameters."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ultra_core.errors import UltraError
 from ultra_optim.contract.traits import OptimizerTraits, traits_of
 from ultra_optim.roles.preset_keys import Parsed, parse_parameters
 from ultra_train.config.optimizer import OptimizerConfig, OptimizerKeys, flat_key, from_flat
-from ultra_train.config.optimizer_flat import Beside, beside
-from ultra_train.config.suggestions import place_of_no_parameter
+from ultra_train.config.optimizer_flat import FlatComparison, compare_flat_keys
+from ultra_train.config.suggestions import misplaced_key
 from ultra_train.config.task_declaration import TaskDeclaration
 
 
@@ -30,7 +30,7 @@ class OptimizerSection:
         flat: the file has the flat spelling, so that faults point at its keys.
         bare: parameters may do without the name of the optimizer.
         roles: roles that may have learning rates of their own.
-        beside: the keys of ``training``, among which flat ones may stand beside the section.
+        flat_keys: the keys of ``training``, where flat ones may stand beside the section.
         displaces: the key of a learning rate that one in the section displaces, or empty.
     """
 
@@ -39,7 +39,7 @@ class OptimizerSection:
     flat: bool = False
     bare: bool = False
     roles: frozenset[str] = frozenset()
-    beside: OptimizerKeys | None = None
+    flat_keys: OptimizerKeys | None = None
     displaces: str = ""
 
     @property
@@ -49,7 +49,7 @@ class OptimizerSection:
 
     @property
     def parameters_path(self) -> Path:
-        """Where what is wrong with all parameters together is said."""
+        """The path for faults of the parameters as a whole."""
         return self.path if self.flat else (*self.path, "parameters")
 
     def read(self, parameters: dict[str, Any]) -> Parsed:
@@ -73,19 +73,19 @@ class OptimizerSection:
 
     @cached_property
     def traits(self) -> Any:
-        """The traits of the optimizer; those of none in particular where it is not installed."""
+        """The traits of the optimizer; the default ones when it is not installed."""
         try:
             return traits_of(optimizers.get(self.config.optimizer_class))
         except UltraError:
             return OptimizerTraits()
 
     @cached_property
-    def with_flat_keys(self) -> Beside | None:
+    def with_flat_keys(self) -> FlatComparison | None:
         """The section in canonical form with what flat keys beside it add; None where there are none."""
-        if self.beside is None or self.flat:
+        if self.flat_keys is None:
             return None
         section = OptimizerConfig(optimizer_class=self.name, parameters=self.parsed.canonical)
-        return beside(self.beside, section, self.parsed)
+        return compare_flat_keys(self.flat_keys, section, self.parsed)
 
     @cached_property
     def canonical(self) -> OptimizerConfig:
@@ -110,7 +110,7 @@ class OptimizerSection:
             if self.flat:
                 found.append(((*self.path, flat_key(key)), message))
             else:
-                place = place_of_no_parameter(key)
+                place = misplaced_key(key)
                 said = f"{message}; did you mean {place}?" if place else message
                 found.append(((*self.path, "parameters", key), said))
         return found
@@ -121,7 +121,7 @@ class OptimizerSection:
         for key, message in found.faults:
             yield ("training", key), message
         for key, parameter in found.added.items():
-            for _, message in self.read({parameter: getattr(self.beside, key)}).faults:
+            for _, message in self.read({parameter: getattr(self.flat_keys, key)}).faults:
                 yield ("training", key), message
 
 
@@ -143,7 +143,7 @@ def sections_of(
     flat = from_flat(training) if training.optimizer is None else None
     if training.optimizer is not None:
         path: Path = ("training", "optimizer")
-        found[""] = OptimizerSection(config=training.optimizer, path=path, roles=roles, beside=training)
+        found[""] = OptimizerSection(config=training.optimizer, path=path, roles=roles, flat_keys=training)
     elif flat is not None:
         found[""] = OptimizerSection(config=flat, path=("training",), flat=True, roles=roles)
     for task in tasks:

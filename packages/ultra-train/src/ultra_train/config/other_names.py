@@ -1,4 +1,4 @@
-"""Other names of plugins in a preset, put into words for its notices."""
+"""Notices about other names of plugins in a preset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ultra_core.plugins.registry import Registry
 
 
 def other_names_in_model(model: UltraConfig) -> Iterator[str]:
-    """Yield in words which names of plugins in a model are other names of theirs."""
+    """Yield a notice for every plugin of a model that has another name in the preset."""
     for spec in dict.fromkeys(map(_name, model.layer_pattern)):
         yield from _other(blocks, spec, "model.layer_pattern")
     yield from _other(norms, _name(model.norm_type), "model.norm_type")
@@ -32,7 +32,7 @@ def other_names_in_model(model: UltraConfig) -> Iterator[str]:
 
 
 def other_name_of_optimizer(name: str, where: str) -> Iterator[str]:
-    """Yield in words that the name of an optimizer is another name of it."""
+    """Yield a notice when an optimizer has another name in the preset."""
     return _other(optimizers, name, f"{where}.optimizer_class")
 
 
@@ -44,7 +44,7 @@ def _other(registry: Registry, name: str, where: str) -> Iterator[str]:
 
 
 def is_another_name(what: str, own: str, remark: str) -> str:
-    """Return in words that something is another name of ``own``."""
+    """Return the notice that something is another name of ``own``."""
     return f"{what} is {own} ({remark})" if remark else f"{what} is {own}"
 
 

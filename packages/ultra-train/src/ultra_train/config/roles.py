@@ -15,7 +15,7 @@ ROLES_OF_TRANSFORMERS = frozenset({"embeddings", "norms", "attention", "other"})
 
 
 def roles_of_model(model: UltraConfig | None) -> frozenset[str]:
-    """Return the roles of a new encoder; of a base model, None, those that any model has."""
+    """Return the roles of the parameters of a new encoder; for None, a base model, those of any model."""
     pattern = model.layer_pattern if model is not None else ()
     return roles_of_blocks([name for item in pattern for name in ([item] if isinstance(item, str) else item)])
 

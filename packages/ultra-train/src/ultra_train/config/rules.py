@@ -1,4 +1,4 @@
-"""What keys of a preset demand of each other, beyond their types; checked before anything is loaded."""
+"""Rules between the keys of a preset, checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ultra_train.config.encoder_keys import EncoderKeys
 from ultra_train.config.optimizer import RATE_KEYS
 from ultra_train.config.optimizer_section import OptimizerSection
 from ultra_train.config.preset import PresetFile
-from ultra_train.config.task_declaration import Found
+from ultra_train.config.task_declaration import Faults
 from ultra_train.config.training import TrainingConfig
 from ultra_train.data.sources.data_source import DataSource
 from ultra_train.data.sources.texts import check_exists
@@ -23,7 +23,7 @@ ROUNDING = 256
 """A model may have up to this many more embedding rows than its tokenizer has pieces."""
 
 FEWEST = 262
-"""Pieces of a tokenizer of ours that spells nothing but bytes and one character."""
+"""Pieces of the smallest tokenizer: special tokens, bytes and one character."""
 
 
 def faults(keys: EncoderKeys) -> list[tuple[Path, str]]:
@@ -41,7 +41,7 @@ def faults(keys: EncoderKeys) -> list[tuple[Path, str]]:
 
 
 def too_many_sources(training: TrainingConfig) -> list[tuple[Path, str]]:
-    """Return a fault when a list of sources is so long that nobody can mean it."""
+    """Return a fault when the list of sources is too long to be meant."""
     count = len(training.dataset) if isinstance(training.dataset, tuple) else 1
     if count <= MOST_SOURCES:
         return []
@@ -49,15 +49,15 @@ def too_many_sources(training: TrainingConfig) -> list[tuple[Path, str]]:
     return [(("training", "dataset"), message)]
 
 
-def name_fault(registry: Registry, name: str, path: Path) -> Found:
-    """Yield a fault when a registry does not know a name, or knows two of it."""
+def name_fault(registry: Registry, name: str, path: Path) -> Faults:
+    """Yield a fault when a registry does not know a name, or several distributions offer it."""
     try:
         registry.entry(name)
     except UltraError as error:
         yield path, str(error)
 
 
-def _source_of_the_model(preset: PresetFile, given: frozenset[Path]) -> Found:
+def _source_of_the_model(preset: PresetFile, given: frozenset[Path]) -> Faults:
     own = [key for key in ("model_class", "model") if (key,) in given]
     if preset.base_model is not None and own:
         yield (
@@ -76,7 +76,7 @@ def _source_of_the_model(preset: PresetFile, given: frozenset[Path]) -> Found:
             yield path, f"{message} {DECODER}." if "decoder" in preset.model_class.lower() else message
 
 
-def _vocabulary(preset: PresetFile, given: frozenset[Path]) -> Found:
+def _vocabulary(preset: PresetFile, given: frozenset[Path]) -> Faults:
     tokenizer = preset.tokenizer
     train = tokenizer.train if tokenizer is not None else None
     unnamed = tokenizer is None or tokenizer.name_or_path is None
@@ -102,8 +102,8 @@ def _too_few(pieces: int) -> str:
     )
 
 
-def _longest_text(preset: PresetFile) -> Found:
-    """Yield a fault when texts may be longer than the positions that the model learns."""
+def _longest_text(preset: PresetFile) -> Faults:
+    """Yield a fault when texts may be longer than the learned positions of the model."""
     model, length = preset.model, getattr(preset.training, "max_length", None)
     if model is None or model.positions is None or length is None:
         return
@@ -121,7 +121,7 @@ def _longest_text(preset: PresetFile) -> Found:
         )
 
 
-def _task(keys: EncoderKeys) -> Found:
+def _task(keys: EncoderKeys) -> Faults:
     """Yield why the task cannot be named, and what contradicts itself among its keys."""
     name, path = keys.preset.training.task, ("training", "task")
     yield from name_fault(tasks, name, path)
@@ -131,8 +131,8 @@ def _task(keys: EncoderKeys) -> Found:
         yield from keys.task.rules(keys.options.get(keys.task.name), keys.preset)
 
 
-def _optimizers(keys: EncoderKeys) -> Found:
-    """Yield the faults of every optimizer section, and whether the one in use goes with the schedule."""
+def _optimizers(keys: EncoderKeys) -> Faults:
+    """Yield the faults of every optimizer section, and of the schedule of the one in use."""
     for section in keys.optimizers.values():
         yield from section.faults()
     task, chosen = keys.task, keys.optimizers.get("")
@@ -149,8 +149,8 @@ def _optimizers(keys: EncoderKeys) -> Found:
         yield from _own_schedule(keys.preset.training, used)
 
 
-def _own_schedule(training: TrainingConfig, optimizer: OptimizerSection) -> Found:
-    """Yield a fault where an optimizer that replaces a schedule has one."""
+def _own_schedule(training: TrainingConfig, optimizer: OptimizerSection) -> Faults:
+    """Yield a fault when an optimizer that replaces a schedule has one."""
     if training.scheduler_type != "constant" and optimizer.traits.own_schedule:
         yield (
             ("training", "scheduler_type"),
@@ -159,7 +159,7 @@ def _own_schedule(training: TrainingConfig, optimizer: OptimizerSection) -> Foun
         )
 
 
-def _thresholds(training: TrainingConfig) -> Found:
+def _thresholds(training: TrainingConfig) -> Faults:
     pause, resume = training.gpu_temp_pause_threshold_c, training.gpu_temp_resume_threshold_c
     critical = training.gpu_temp_critical_threshold_c
     if not resume < pause:
@@ -174,7 +174,7 @@ def _thresholds(training: TrainingConfig) -> Found:
         )
 
 
-def _data(training: TrainingConfig) -> Found:
+def _data(training: TrainingConfig) -> Faults:
     if training.eval_fraction >= 1:
         yield (
             ("training", "eval_fraction"),

@@ -1,4 +1,4 @@
-"""The small sections: ``tokenizer`` and ``meta``."""
+"""The sections ``tokenizer`` and ``meta``."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class TokenizerTraining:
 
     vocab_size: Count = key(help="pieces, special tokens and bytes included")
     model_type: Literal["unigram", "bpe"] = key("unigram", "SentencePiece algorithm")
-    lowercase: bool = key(False, "fold case")
+    lowercase: bool = key(False, "convert texts to lower case")
     character_coverage: Fraction = key(
-        0.9999, "share of the characters that get their own piece; the rest is bytes"
+        0.9999, "share of the characters that get a piece of their own; the rest is spelled in bytes"
     )
-    max_texts: Count = key(2_000_000, "most texts that are read for it")
+    max_texts: Count = key(2_000_000, "most texts that are read")
     data: Dataset | None = key(None, "texts to train on; the run's own data when left out")
 
 
@@ -33,17 +33,17 @@ class TokenizerConfig:
     """An existing tokenizer, or how to train one."""
 
     name_or_path: str | None = key(None, "hub id or folder; with train, the folder to write")
-    use_fast: bool = key(True, "the fast implementation")
+    use_fast: bool = key(True, "use the fast implementation")
     trust_remote_code: bool = key(False, "run code that comes with the tokenizer")
-    train: TokenizerTraining | None = key(None, "train one when none is there")
+    train: TokenizerTraining | None = key(None, "train a tokenizer when there is none")
 
 
 @attrs.frozen(kw_only=True)
 class Meta:
     """What ``list presets`` shows and filters by; no effect on a run."""
 
-    summary: str = key("", "one line")
-    vram: Vram | None = key(None, "GPU memory that it takes")
-    stability: Stability | None = key(None, "how it behaves on a Tesla P40")
-    papers: tuple[str, ...] = key((), "where its parts come from")
-    guides: tuple[Guide, ...] = key((), "lists that recommend it")
+    summary: str = key("", "description in one line")
+    vram: Vram | None = key(None, "GPU memory that it needs")
+    stability: Stability | None = key(None, "stability on a Tesla P40")
+    papers: tuple[str, ...] = key((), "papers behind its parts")
+    guides: tuple[Guide, ...] = key((), "guides that recommend it")

@@ -35,7 +35,7 @@ def structure(source: Source, cls: type[T], suggest: Callable[[Source, Path], st
     Args:
         source: the file.
         cls: the class of the file.
-        suggest: returns what is said of an unknown key instead of the keys close to it, or an empty text.
+        suggest: returns the message about an unknown key, or an empty text for the default message.
     """
     sections, faults = collect(source, cls, suggest=partial(suggest, source))
     if sections is None:
@@ -54,7 +54,7 @@ def _without_faulty_values(tree: dict[str, Any], cls: type[T], faults: list[Faul
 
 
 def _remove(tree: dict[str, Any], path: Path) -> None:
-    """Remove the key at a path; what is missing or an item of a list takes the section around it along."""
+    """Remove the key at a path; for a missing key or an item of a list, remove the section around it."""
     while path:
         parent: Any = tree
         for part in path[:-1]:

@@ -1,4 +1,4 @@
-"""What is said of an unknown key: the key that was meant, and its place."""
+"""Suggestions for unknown keys: the key that was probably meant, and its place."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ COMMAND_LINE = {
     "device": "--device",
     "accelerator": "--device",
 }
-"""What is an option of ``ultra-train run`` instead of a key, by its name elsewhere, flattened."""
+"""Options of ``ultra-train run`` that other tools have as keys, by the flattened name there."""
 
 OF_OPTIMIZER = dict.fromkeys(("name", "type", "class", "cls", "optimizer", "optim"), "optimizer_class")
 OF_OPTIMIZER |= dict.fromkeys(("params", "args", "kwargs", "options", "hyperparameters"), "parameters")
-"""Keys of a section ``optimizer`` elsewhere, flattened."""
+"""Keys of an optimizer section, by their flattened names in other tools."""
 
 
 def suggestion(source: Source, known: DeclaredTasks, path: Path) -> str:
@@ -104,7 +104,7 @@ def elsewhere(cls: type, path: Path) -> str | None:
     return ".".join(places[0]) if places else None
 
 
-def place_of_no_parameter(key: str) -> str | None:
+def misplaced_key(key: str) -> str | None:
     """Return the place of a key of ultra, by its own or another name, that stands among parameters."""
     known = declared_tasks()
     if (target := flat_synonyms(known).get(flattened(key))) is not None:

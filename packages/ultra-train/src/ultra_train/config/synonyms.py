@@ -1,4 +1,4 @@
-"""Keys of other tools, and what ultra calls them: what an error about an unknown key suggests.
+"""Names of keys in other tools, for the suggestions in errors about unknown keys.
 
 The table holds names of transformers' training arguments and example scripts, of configuration files of
 models, and of common training tools. A key of ultra that stands in the wrong place needs no entry: its places
@@ -106,7 +106,7 @@ SYNONYMS: dict[str, str] = {
     "model.factorized_embedding_dim": "embedding_size",
     "model.vocab_size": "n_vocab vocabulary_size",
 }
-"""A key of a preset, and its names elsewhere; tasks declare those of their own keys."""
+"""Keys of a preset, each with its names in other tools; tasks declare those of their own keys."""
 
 
 def flattened(name: str) -> str:
@@ -115,5 +115,5 @@ def flattened(name: str) -> str:
 
 
 def by_synonym(table: Mapping[str, str]) -> dict[str, str]:
-    """Return the key that each name elsewhere, flattened, stands for."""
+    """Return a table from flattened names to keys."""
     return {flattened(name): target for target, names in table.items() for name in names.split()}

@@ -1,4 +1,4 @@
-"""What a task declares to the configuration; the class behind its entry point inherits from this."""
+"""The configuration half of a task: the class behind its entry point inherits from this."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from ultra_train.config.form import PresetForm
     from ultra_train.config.preset import PresetFile
 
-Found = Iterator[tuple[Path, str]]
-"""What rules yield: the path of a key, and what is wrong with it."""
+Faults = Iterator[tuple[Path, str]]
+"""Pairs of the path of a key and a message about what is wrong with it."""
 
 
 @attrs.frozen
@@ -31,7 +31,7 @@ class OwnOptimizer:
 
 
 class TaskDeclaration:
-    """The keys of a task, the rules between them, and what is said about them.
+    """The keys of a task, the rules between them, and their notices.
 
     Loading a preset imports the declarations of all installed tasks, so a module that holds one must not
     import torch. A task without keys of its own declares nothing.
@@ -72,7 +72,7 @@ class TaskDeclaration:
 
     @property
     def path(self) -> tuple[str, ...]:
-        """Where the options stand."""
+        """The path of the section that holds the options."""
         return ("training",) if self.section is None else ("training", self.section)
 
     def given_options(self, preset: PresetFile) -> Any:
@@ -85,8 +85,8 @@ class TaskDeclaration:
         names = [field.name for field in attrs.fields(self.options)]
         return self.options(**{name: getattr(training, name) for name in names})
 
-    def rules(self, options: Any, preset: PresetFile) -> Found:
-        """Yield what contradicts itself in a preset that names this task.
+    def rules(self, options: Any, preset: PresetFile) -> Faults:
+        """Yield the contradictions in a preset that names this task.
 
         Args:
             options: an instance of ``options``; None for a section left out.
@@ -94,7 +94,7 @@ class TaskDeclaration:
         """
         yield from ()
 
-    def missing(self, options: Any) -> Found:
+    def missing(self, options: Any) -> Faults:
         """Yield the data that the options name and that is not on this machine, or cannot be read."""
         yield from ()
 

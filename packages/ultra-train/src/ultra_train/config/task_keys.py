@@ -37,7 +37,7 @@ def task_fields(task: TaskDeclaration) -> dict[str, Any]:
 
 
 def copied(field: attrs.Attribute[Any]) -> Any:
-    """Return the declaration of a field, for another class that is to have it too."""
+    """Return a copy of the declaration of a field, for another class."""
     return attrs.field(
         default=field.default, metadata=dict(field.metadata), type=field.type, eq=field.eq, kw_only=True
     )
@@ -50,7 +50,7 @@ def refuse_taken_keys(task: TaskDeclaration, taken: dict[str, tuple[str, Any]]) 
 
     Args:
         task: the task.
-        taken: fields by name, each with its owner in words.
+        taken: fields by name, each with the name of its owner for messages.
 
     Raises:
         PluginError: a key means something else already.
@@ -66,7 +66,7 @@ def refuse_taken_keys(task: TaskDeclaration, taken: dict[str, tuple[str, Any]]) 
 
 
 def common_fields() -> dict[str, tuple[str, Any]]:
-    """Return the fields that every run has, each with its owner in words."""
+    """Return the fields that every run has, each with the name of its owner for messages."""
     attrs.resolve_types(TrainingConfig)
     return {field.name: ("every run", copied(field)) for field in attrs.fields(TrainingConfig)}
 
@@ -76,7 +76,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def with_task_keys(tasks: tuple[TaskDeclaration, ...], default: str | None) -> type[TrainingConfig]:
-    """Return ``TrainingConfig`` with the keys of tasks, those of the data first.
+    """Return ``TrainingConfig`` with the keys of tasks, placed after those about data.
 
     Args:
         tasks: the tasks, whose keys do not collide.

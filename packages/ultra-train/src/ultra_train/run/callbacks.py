@@ -35,14 +35,14 @@ class TooHot(UltraError):
 
 @attrs.define
 class Callbacks:
-    """The callbacks that a run asks questions afterwards."""
+    """The callbacks that a run needs after training."""
 
     interrupt: InterruptCallback
     progress: ProgressCallback
     gpu: GpuCallback | None = None
 
     def finish(self) -> None:
-        """Give signals and terminal back."""
+        """Release the signal handlers and the terminal."""
         self.progress.stop()
         self.interrupt.release()
 
@@ -66,7 +66,7 @@ def add_callbacks(
     signals: Signals,
     say: Callable[[str], None],
 ) -> Callbacks:
-    """Give a trainer its callbacks and return those that matter afterwards."""
+    """Add the callbacks of a run to its trainer, and return those that it needs after training."""
     training = run.config.training
     interrupt = InterruptCallback(trainer, signals, say if console.is_terminal else None)
     found = Callbacks(interrupt, ProgressCallback(console))

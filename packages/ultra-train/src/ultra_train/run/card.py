@@ -43,9 +43,9 @@ def write_card(
     Args:
         folder: folder of the model.
         preset: what it was trained from.
-        task: what the task says about its models.
+        task: tags, summary and usage for the models of the task.
         metrics: those of the finished model.
-        trainer: knows how long it was trained.
+        trainer: the trainer, which counts updates and tokens.
     """
     names = [k for k in sorted(metrics) if k.startswith("eval_") and not k.endswith(("_second", "_runtime"))]
     rows = [f"| {k.removeprefix('eval_')} | {metrics[k]:.4f} |" for k in names]
@@ -61,6 +61,6 @@ def write_card(
         parameters=sum(p.numel() for p in trainer.model.parameters()),
         data="\n".join(f"- `{getattr(s, 'source', s)}`" for s in sources),
         results="\n".join(["| metric | value |", "|---|---|", *rows]) if rows else "None were held out.",
-        usage=task.usage or "See the documentation of the task.",
+        usage=task.usage or "Load it as the documentation of its task says.",
     )
     (folder / "README.md").write_text(text, "utf-8")

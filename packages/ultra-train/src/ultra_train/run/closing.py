@@ -1,4 +1,4 @@
-"""What a run measures and prints at its end."""
+"""The final metrics of a run, and the words that it prints at its end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ultra_train.trainer.optimizers import evaluation_weights
 
 
 def final_metrics(trainer: Any) -> dict[str, float]:
-    """Return the metrics of the finished model; evaluate it unless that was done at the last update."""
+    """Return the metrics of the finished model; evaluate it unless the last update was evaluated."""
     if trainer.eval_dataset is None:
         return {}
     step, metrics = trainer.last_evaluation
@@ -24,7 +24,7 @@ def final_metrics(trainer: Any) -> dict[str, float]:
 
 
 def print_closing_words(run: Run, model: Path, metrics: Mapping[str, float], console: Console) -> None:
-    """Print how long the run took, what the task says of its result, and where everything is.
+    """Print the duration of the run, the closing words of its task, and where the results are.
 
     Args:
         run: the finished run.
@@ -50,7 +50,7 @@ def print_closing_words(run: Run, model: Path, metrics: Mapping[str, float], con
 
 
 def throughput(trainer: Any) -> str:
-    """Return the real tokens of the updates of a run, all of its parts together, and their seconds."""
+    """Return the real tokens and the seconds of all updates of a run, earlier parts included."""
     tokens, seconds = trainer.tokens_seen, trainer.training_seconds
     return f"{tokens:,} tokens in {seconds:.0f} s ({tokens / max(seconds, 1e-9):,.0f} a second)"
 

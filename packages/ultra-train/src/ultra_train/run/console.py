@@ -1,4 +1,4 @@
-"""Where a run prints."""
+"""The console that a run prints to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RunConsole(Console):
         self.signals = signals
 
     def on_broken_pipe(self) -> None:
-        """Write into nothing from now on, so that the checkpoint is saved all the same."""
+        """Discard all further output, so that the checkpoint is saved all the same."""
         if self.signals.received is None:
             super().on_broken_pipe()
         nothing = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""What is said when a process that makes batches dies."""
+"""A clear error when a worker process of the data loader dies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOADER = "torch.utils.data.dataloader"
 
 @contextmanager
 def dead_workers_explained(checkpoints: Path) -> Iterator[None]:
-    """Turn the error of a data loader whose worker process died into one that says what to do.
+    """Replace the error of a data loader whose worker process died by one that says what to do.
 
     Args:
         checkpoints: folder of the run's checkpoints.

@@ -1,4 +1,4 @@
-"""The device of a run, the precision that it computes in, and what this machine cannot do."""
+"""The device and the precision of a run, and checks of what this machine supports."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pick_precision(training: TrainingConfig, device: torch.device) -> str:
 
 
 def check_machine(training: TrainingConfig, device: torch.device) -> None:
-    """Refuse what this machine cannot do, before any data is read.
+    """Refuse what this machine does not support, before any data is read.
 
     Raises:
         UltraError: fp16 without a GPU, or a logging integration that transformers has not or that is not
@@ -68,7 +68,7 @@ def check_machine(training: TrainingConfig, device: torch.device) -> None:
 
 
 def describe_device(device: torch.device) -> str:
-    """Return the device in words."""
+    """Return a description of the device."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} ({device})"
     if device.type == "cpu":
@@ -77,7 +77,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def describe_model(model: nn.Module, precision: str) -> str:
-    """Return size and precision of a model in words."""
+    """Return a description of the size and precision of a model."""
     parameters = list(model.parameters())
     held = {DTYPE_NAMES.get(p.dtype, str(p.dtype).removeprefix("torch.")) for p in parameters}
     autocast = "" if precision == "fp32" else f", computed in {precision} (autocast)"

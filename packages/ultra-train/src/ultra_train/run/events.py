@@ -1,4 +1,4 @@
-"""The events of a run: written into ``metrics.jsonl``, and those that a reader should know printed."""
+"""The events of a run, which are written into ``metrics.jsonl`` and partly printed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Event = Mapping[str, Any]
 
 
 class EventLog:
-    """Hears of the events of a run.
+    """Writes the events of a run into its metrics file, and prints some of them.
 
     Args:
         metrics: the metrics file of the run.
@@ -24,13 +24,13 @@ class EventLog:
         self.say = say
 
     def __call__(self, event: Event) -> None:
-        """Write an event down, and print it."""
+        """Write an event, and print it if it has a line."""
         self.metrics.write(event)
         if (line := in_words(event)) is not None:
             self.say(line)
 
     def write_once(self, events: Iterable[Event]) -> None:
-        """Write down what a task says of its data, unless an earlier part of the run has."""
+        """Write the events of a task about its data, unless they are in the file already."""
         there = {record.get("event") for record in self.metrics.read()}
         for event in events:
             if event["event"] not in there:

@@ -27,8 +27,8 @@ from ultra_train.run.device import check_machine, describe_device, describe_mode
 from ultra_train.run.events import EventLog
 from ultra_train.run.folder import check_unused, choose, taken
 from ultra_train.run.model_folder import publish
+from ultra_train.run.obstructions import set_aside_obstructions
 from ultra_train.run.output_paths import check_no_overlap, check_output_paths
-from ultra_train.run.repair import clear_the_way
 from ultra_train.run.report import write_report
 from ultra_train.run.resuming import newest_checkpoint, resume_command, say_what_changed, start_point
 from ultra_train.run.trainer_setup import build_trainer, check_room
@@ -58,7 +58,7 @@ def execute(
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; the best there is when left out.
 
     Raises:
-        UltraError: whatever a user can mend.
+        UltraError: anything that a user can correct.
         KeyboardInterrupt: stopped by a signal; a checkpoint is saved.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -103,7 +103,7 @@ def _task(name: str) -> Task:
 
 
 class _Execution:
-    """The stages of one run, which is alone in its folder."""
+    """The stages of one run, which has its folder to itself."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class _Execution:
         self.console.print(line, markup=False)
 
     def go(self) -> Path:
-        """Prepare, train, evaluate, save, tell."""
+        """Prepare, train, evaluate, save and report."""
         run = self.run
         self._begin()
         run.task.prepare()
@@ -152,7 +152,7 @@ class _Execution:
 
     def _begin(self) -> None:
         run = self.run
-        clear_the_way(run.path, self.say)
+        set_aside_obstructions(run.path, self.say)
         self.say(f"run: {run.path} on {describe_device(self.device)}")
         if self.resume:
             say_what_changed(run.path, run.config, self.checkpoint, self.say)
@@ -192,7 +192,7 @@ class _Execution:
         return callbacks
 
     def _training_begins(self) -> None:
-        """Keep the folder from now on; record the preset, which the checkpoint of a resumed run fits."""
+        """Keep the folder from now on, and record the preset: a resumed checkpoint has proved to fit it."""
         self.started()
         self._record_config()
 
@@ -213,7 +213,7 @@ class _Execution:
         write_card(folder, self.run.config, self.run.task.task.card, metrics, self.run.trainer)
 
     def _stopped(self, callbacks: Callbacks) -> None:
-        """Say how to go on with a run that was stopped; a plugin that stops it ends it as if it were done."""
+        """Say how to resume a run that was stopped; one that a plugin stopped counts as finished."""
         reason = callbacks.reason_to_stop
         if reason is None:
             return

@@ -1,4 +1,4 @@
-"""The folder of a run: a new one for a new run, the same one to go on; two processes never share it."""
+"""The folder of a run: a new one, or that of the run to resume; two processes never share it."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def _free(runs: Path, preset: str) -> Path:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run that can go on; a lost ``config.yaml`` does not matter."""
+    """Whether a folder belongs to a run that can be resumed; ``config.yaml`` may be missing."""
     return (folder / CONFIG).is_file() or bool(list_checkpoints(folder / CHECKPOINTS))
 
 
 def is_unused(folder: Path) -> bool:
-    """Whether a new run may have this folder: it is not there, empty, or of a run that never trained.
+    """Whether a new run may use this folder: it is missing, empty, or of a run that never trained.
 
     The lock says that a run was there: a folder with a ``config.yaml`` of somebody else is none of ours.
     """
@@ -257,11 +257,11 @@ def _lock(file: IO[str], folder: Path) -> bool:
 _held: set[IO[str]] = set()
 
 
-def _let_go() -> None:
+def _close_inherited_locks() -> None:
     """Close the locks in a forked child, which would hold them for as long as it outlives its parent."""
     for file in _held:
         file.close()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_close_inherited_locks)

@@ -1,4 +1,4 @@
-"""Puts a finished model into its folder, beside what others have there."""
+"""Publishing a finished model into its folder, which may hold files of others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNFINISHED = ".unfinished"
 
 
 def publish(folder: Path, fill: Callable[[Path], None], made: OwnedFiles, say: Callable[[str], None]) -> None:
-    """Write a model into a new folder, and move its files to their place once all are there.
+    """Write a model into a new folder, and move its files into place once all are written.
 
     A file of an earlier save of this run is replaced; any other file of the same name is renamed first.
 

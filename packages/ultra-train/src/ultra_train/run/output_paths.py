@@ -27,7 +27,7 @@ OWN = (CONFIG, METRICS, LOCK, OWNERSHIP_FILE, ROLLBACKS, REPORT, TOKENIZER, CHEC
 
 
 def check_output_paths(training: TrainingConfig) -> None:
-    """Refuse places for files that cannot be made, before hours of work are lost for it.
+    """Refuse output paths that cannot be created, before hours of work are lost.
 
     Raises:
         RunFolderError: says which key names it, and what is there.
@@ -45,10 +45,10 @@ def check_output_paths(training: TrainingConfig) -> None:
 
 
 def check_no_overlap(training: TrainingConfig, run: Path) -> None:
-    """Refuse places that get into each other's way, or into the way of what a run writes anyway.
+    """Refuse output paths that overlap each other, or files that every run writes.
 
     Args:
-        training: names the places.
+        training: the keys that name the paths.
         run: folder of the run; it need not be there.
 
     Raises:

@@ -1,4 +1,4 @@
-"""``report.html``: one page with the curves of a run, without anything from outside."""
+"""``report.html``: one self-contained page with the curves of a run."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_report(
         folder: folder of the run.
         records: the lines.
         name: title of the page.
-        task: brings charts and headline metrics of its own.
+        task: the task of the run, with charts and headline metrics of its own.
     """
     curves, headline = (task.curves, task.headline_metrics) if task is not None else ((), ())
     parts = [_summary(records, (*SUMMARY, *headline))]

@@ -1,4 +1,4 @@
-"""How a run that ended early goes on: the checkpoint that it starts from, and what has changed since."""
+"""Resuming a run: its checkpoint, the keys that have changed, the command to do so."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Say = Callable[[str], None]
 
 
 def newest_checkpoint(run: Path, say: Say) -> Checkpoint | None:
-    """Return the newest checkpoint that a run can go on from; None when it has none yet.
+    """Return the newest checkpoint that a run can resume from; None when it has none yet.
 
     Args:
         run: folder of the run.
@@ -42,7 +42,7 @@ def newest_checkpoint(run: Path, say: Say) -> Checkpoint | None:
 
 
 def say_what_changed(run: Path, preset: Preset, checkpoint: Checkpoint | None, say: Say) -> None:
-    """Say which keys are others than those that the run was trained with so far.
+    """Print the keys that differ from those that the run was trained with so far.
 
     Args:
         run: folder of the run.
@@ -91,7 +91,7 @@ def changed_keys(before: dict[str, Any], now: dict[str, Any], prefix: str = "") 
 
 
 def resume_command(run: Path) -> str:
-    """Return the command that goes on with a run: the one that was given, or one with its recorded preset."""
+    """Return the command that resumes a run: the given one, or one with its recorded preset."""
     given = [a for a in sys.argv[1:] if a != "--resume"]
     started_here = Path(sys.argv[0]).name.startswith("ultra-train") and given[:1] in (["run"], ["train"])
     words = given if started_here else ["run", str(run / CONFIG)]

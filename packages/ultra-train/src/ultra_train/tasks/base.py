@@ -1,4 +1,4 @@
-"""What a task plugin is: a declaration that every preset may ask, and what one run of the task does.
+"""The two classes of a task plugin: its declaration, and one run of it.
 
 The entry point names a subclass of `Task`. Its module is imported whenever a preset is loaded, so it must not
 import torch; what trains is a `TaskRun`, whose module `Task.start` imports.
@@ -62,7 +62,7 @@ class CardText:
 
 
 class Task(TaskDeclaration, ABC):
-    """A way to train: its keys and rules, its words and curves, its commands, and how a run of it starts."""
+    """A way to train: its keys and rules, curves and model card, commands, and the start of a run."""
 
     commands: ClassVar[Mapping[str, str]] = {}
     """Commands of ``ultra-train``, each with its ``module:attribute``; a literal dict."""
@@ -101,7 +101,7 @@ class Batches(Protocol):
 
 
 class TaskRun(ABC, Generic[Options]):
-    """One run of a task: which model, which data, which loss and metrics, what to save.
+    """One run of a task: its model, data, loss and metrics, and what it saves.
 
     ``ultra_train.run.execution`` calls the methods in the order in which they stand here.
 
@@ -167,7 +167,7 @@ class TaskRun(ABC, Generic[Options]):
         return {}
 
     def events(self) -> Iterator[Mapping[str, Any]]:
-        """Yield what ``metrics.jsonl`` is to hold from the beginning, such as what the data was made of."""
+        """Yield events for the beginning of ``metrics.jsonl``, such as counts of the data."""
         yield from ()
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The files by which sentence-transformers reads a saved encoder: mean of the token states."""
+"""The files with which sentence-transformers loads a saved encoder and averages its token states."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODULES = [
 
 
 def write_sentence_modules(folder: Path, *, width: int, max_length: int) -> None:
-    """Write what makes ``SentenceTransformer(folder, trust_remote_code=True)`` load an encoder.
+    """Write the files with which ``SentenceTransformer(folder, trust_remote_code=True)`` loads an encoder.
 
     Args:
         folder: holds weights, config and tokenizer already.

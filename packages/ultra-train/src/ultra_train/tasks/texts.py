@@ -1,4 +1,4 @@
-"""What tasks on plain text share: where the texts of a run come from, and its tokenizer."""
+"""The texts and the tokenizer of a run, for all tasks on plain text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ultra_core.errors import UltraError, key_of
 from ultra_train.config.data import Dataset, TextKeys, as_sources
-from ultra_train.config.places import missing_models, missing_texts, sources_of
+from ultra_train.config.local_files import missing_models, missing_texts, sources_of
 from ultra_train.config.preset import Preset
 from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
 from ultra_train.data.sources.data_source import DataSource, read_sources
@@ -27,7 +27,7 @@ from ultra_train.tokenizer.training import train_tokenizer
 
 
 def check_all_is_here(preset: Preset) -> None:
-    """Refuse a preset whose texts or models are not on this machine, before anything is made of some of them.
+    """Refuse a preset whose texts or models are not on this machine, before any of them is used.
 
     Raises:
         UltraError: names the first of them.

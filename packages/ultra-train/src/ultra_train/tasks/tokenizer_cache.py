@@ -1,4 +1,4 @@
-"""The tokenizer that a run trains: kept in the cache for every run of the same texts, copied into the run."""
+"""The cache of trained tokenizers: runs on the same texts share one, and each has a copy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 def provide(
     run: Path, *, cache: Path, about: Mapping[str, Any], train: Callable[[Path], object], say: Say
 ) -> Path:
-    """Return the folder of the run's tokenizer, there and the right one.
+    """Return the folder of the run's tokenizer, which is restored, copied from the cache or trained.
 
     A run that has trained keeps the tokenizer that its checkpoints hold. A new one takes what the cache holds
     for the same texts and settings, or trains it into the cache, so that no training is ever lost.
@@ -130,7 +130,7 @@ def _is_tokenizer_file(name: str) -> bool:
 
 
 def _is_that_of(source: Path, folder: Path, made: OwnedFiles) -> bool:
-    """Whether the run's tokenizer is as it was written, or, where that is not known, that of a checkpoint."""
+    """Whether the run's tokenizer is as recorded, or, without a record, equal to that of a checkpoint."""
     if recorded := made.get("tokenizer").get("files"):
         return folder.is_dir() and checksums(folder) == recorded
     loose = {"truncation", "padding"}  # lengths that it cuts and pads to

@@ -48,7 +48,7 @@ def _batches(table: Any, dataset: str, column: str, checker: RowChecker) -> Iter
             yield chosen[begin : begin + _ROWS_AT_ONCE][column]
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             rows = f"rows {begin + 1} to {min(begin + _ROWS_AT_ONCE, len(chosen))}"
-            checker.unreadable(
+            checker.unreadable_texts(
                 DataError(
                     f"{dataset}: {rows}: the copy on this machine is damaged ({error}); remove it from the "
                     "cache of datasets, so that it is fetched again."

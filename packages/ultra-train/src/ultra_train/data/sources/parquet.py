@@ -67,7 +67,7 @@ def _row_group(
         except (pa.ArrowException, OSError, KeyError) as error:
             row += 1
             damage = f"the rest of the row group cannot be read ({_first_line(error)})"
-            checker.unreadable(DataError(f"{where()}: {damage}; fetch the file again."))
+            checker.unreadable_texts(DataError(f"{where()}: {damage}; fetch the file again."))
             return
         if batch is None:
             return

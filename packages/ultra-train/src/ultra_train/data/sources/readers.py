@@ -41,9 +41,9 @@ def read_file(path: Path, column: str = "text", checker: RowChecker | None = Non
     try:
         yield from READERS[suffix(path)](path, column, checker)
     except OSError as error:
-        checker.unreadable(DataError(f"{path}: cannot be read ({error.strerror or error})."))
+        checker.unreadable_texts(DataError(f"{path}: cannot be read ({error.strerror or error})."))
     except DataError as fault:
-        checker.unreadable(fault)
+        checker.unreadable_texts(fault)
 
 
 def suffix(path: Path) -> str:

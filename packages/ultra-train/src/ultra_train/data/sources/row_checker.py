@@ -112,7 +112,7 @@ class RowChecker:
         self.counts.bad += 1
         self._report(fault)
 
-    def unreadable(self, fault: DataError) -> None:
+    def unreadable_texts(self, fault: DataError) -> None:
         """Skip, count and report the unreadable rest of a file or row group, or raise its fault."""
         if not self._skips:
             raise fault

@@ -1,4 +1,4 @@
-"""The finished model that a run continues: what it is loaded as, and what of its files fits."""
+"""The base model that a run continues: loading it, and checking its files against it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHOWN = 4
 
 @attrs.frozen
 class Base:
-    """A base model, and what there is to say about it.
+    """A base model, with notices about how it was loaded.
 
     Attributes:
         name: folder or hub id.
@@ -105,7 +105,7 @@ class Base:
 
 
 def load_base(base: str, *, dtype: torch.dtype, tokens: int = 0, trust_remote_code: bool = False) -> Base:
-    """Load a masked language model of transformers to be trained further.
+    """Load a masked language model of transformers for further training.
 
     Weights are held in ``dtype`` whatever they are saved in: in half precision most updates are smaller than
     what a weight can move by. Heads and prefixes that are known by other names are put where they belong.

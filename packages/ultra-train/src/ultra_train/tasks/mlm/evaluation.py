@@ -48,7 +48,7 @@ class MLMTrainer(UltraTrainerMixin, Trainer):
     def __init__(self: Any, *args: Any, frequent_token: int, **kwargs: Any) -> None:
         self.frequent_token = frequent_token
         super().__init__(*args, **kwargs)
-        self.head = self._tried_head()
+        self.head = self._checked_head()
         # transformers counts the labels of a window only for a loss that is divided by them, as ours is
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
@@ -59,7 +59,7 @@ class MLMTrainer(UltraTrainerMixin, Trainer):
             )
             self.settings.on_event({"event": "notice", "text": text})
 
-    def _tried_head(self: Any) -> MaskedHead:
+    def _checked_head(self: Any) -> MaskedHead:
         """Return the head, once the model has computed a loss in training mode and in the run's precision."""
         try:
             head = MaskedHead(self.model)

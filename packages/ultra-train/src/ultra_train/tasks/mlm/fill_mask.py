@@ -1,4 +1,4 @@
-"""What a masked language model puts into a blank."""
+"""Predictions of a masked language model for the blanks of a text."""
 
 from __future__ import annotations
 

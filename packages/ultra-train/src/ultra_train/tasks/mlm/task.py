@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ultra_train.config.preset import Preset, PresetFile
-from ultra_train.config.task_declaration import Found
+from ultra_train.config.task_declaration import Faults
 from ultra_train.tasks.base import CardText, Curve, Say, Task
 from ultra_train.tasks.mlm.options import MLMOptions
 
@@ -50,7 +50,7 @@ class MLM(Task):
         "training.batching": "packing sample_packing group_by_length pack_sequences",
     }
 
-    def rules(self, options: MLMOptions, preset: PresetFile) -> Found:
+    def rules(self, options: MLMOptions, preset: PresetFile) -> Faults:
         """Yield faults of the masking, and of the tokenizer of a base model."""
         mask_rate, random_rate = options.mask_policy.mask_rate, options.mask_policy.random_rate
         if mask_rate + random_rate > 1 + 1e-9:

@@ -1,4 +1,4 @@
-"""Masked language modelling: a new encoder, or the continued training of a finished one."""
+"""Runs of masked language modelling, of a new encoder or a base model."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ class MLMRun(TaskRun[MLMOptions]):
             accuracy, baseline = metrics["eval_accuracy"], metrics["eval_unigram_accuracy"]
             yield (
                 f"Held-out texts: {accuracy:.1%} of the masked tokens are guessed right; always guessing the "
-                f"commonest token gets {baseline:.1%} right{_beside_chance(accuracy, baseline)}."
+                f"commonest token gets {baseline:.1%} right{_compared_with_baseline(accuracy, baseline)}."
             )
         if any("ultra:es-commands" in source.source for source in self.sources):
             yield guesses_table(trainer.model, self.tokenizer)
@@ -279,8 +279,8 @@ class MLMRun(TaskRun[MLMOptions]):
         return shlex.join(["ultra-train", "fill-mask", *trust, str(path), sentence])
 
 
-def _beside_chance(accuracy: float, baseline: float) -> str:
-    """Say in words how a model compares with one that always guesses the same."""
+def _compared_with_baseline(accuracy: float, baseline: float) -> str:
+    """Return a phrase that compares a model with always guessing the commonest token."""
     if accuracy < baseline:
         return "; the model is worse than that, it has learned nothing of use yet"
     if accuracy < 1.1 * baseline or accuracy == 0:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from ultra_train.config.integrations import reports_to
-from ultra_train.config.places import unreadable
+from ultra_train.config.local_files import unreadable_texts
 from ultra_train.config.preset import PresetFile
-from ultra_train.config.task_declaration import Found, OwnOptimizer, TaskDeclaration
+from ultra_train.config.task_declaration import Faults, OwnOptimizer, TaskDeclaration
 from ultra_train.tasks.sbert.options import SbertOptions
 from ultra_train.tasks.sbert.synonyms import SYNONYMS
 
@@ -22,16 +22,16 @@ class Sbert(TaskDeclaration):
     own_optimizer: ClassVar[OwnOptimizer] = OwnOptimizer(key="optimizer", learning_rate="learning_rate")
     synonyms: ClassVar[dict[str, str]] = SYNONYMS
 
-    def rules(self, options: SbertOptions | None, preset: PresetFile) -> Found:
+    def rules(self, options: SbertOptions | None, preset: PresetFile) -> Faults:
         """Yield what a preset that trains sentence embeddings lacks."""
         if options is None:
             yield self.path, f"the task {self.name} needs the section {'.'.join(self.path)}"
         if preset.base_model is None:
             yield ("base_model",), f"the task {self.name} needs base_model, a hub id or path"
 
-    def missing(self, options: SbertOptions) -> Found:
+    def missing(self, options: SbertOptions) -> Faults:
         """Yield a fault for pairs that are not on this machine, or cannot be read."""
-        yield from unreadable((*self.path, "dataset_name"), options.dataset_name)
+        yield from unreadable_texts((*self.path, "dataset_name"), options.dataset_name)
 
     def idle_keys(self, options: SbertOptions, preset: PresetFile) -> Iterator[str]:
         """Yield the project of an integration that ``report_to`` does not name."""

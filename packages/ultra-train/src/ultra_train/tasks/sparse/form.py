@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import attrs
 
 from ultra_core.config import Path, Source
-from ultra_train.config.dialect import in_own_words
+from ultra_train.config.dialect import translate
 from ultra_train.config.form import Draft, PresetForm, Written
 from ultra_train.config.integrations import reporters
 from ultra_train.config.suggestions import elsewhere
@@ -38,11 +38,11 @@ class SparseForm(PresetForm[SparseFile]):
         return SparseFile
 
     def translate(self, source: Source) -> tuple[Source, list[str]]:
-        """Return the file with keys and choices as ultra calls them, and what was rewritten, in words."""
-        return in_own_words(source, SparseFile)
+        """Return the file with canonical keys and choices, and a line about each that was rewritten."""
+        return translate(source, SparseFile)
 
     def suggest(self, source: Source, path: Path) -> str:
-        """Return the key that is meant by an unknown one, and its place."""
+        """Return the key that an unknown one probably means, and its place."""
         target = SYNONYMS.get(flattened(str(path[-1]))) or elsewhere(SparseFile, path)
         return f"did you mean {target}?" if target else ""
 
@@ -58,15 +58,15 @@ class SparseForm(PresetForm[SparseFile]):
 
 @attrs.frozen
 class SparseDraft(Draft):
-    """A sparse preset on its way to its canonical form."""
+    """The sections of a sparse preset while it is loaded."""
 
     preset: SparseFile
     written: Written
 
-    def faults(self, *, look: bool) -> Iterator[tuple[Path, str]]:
+    def faults(self, *, check_files: bool) -> Iterator[tuple[Path, str]]:
         """Yield the faults of rules, and what is missing."""
         yield from rules.faults(self.preset, self.written.given)
-        if look:
+        if check_files:
             yield from self.missing()
 
     def missing(self) -> Iterator[tuple[Path, str]]:

@@ -9,15 +9,15 @@ import attrs
 from ultra_core import tasks
 from ultra_core.config import Path
 from ultra_core.errors import UltraError, did_you_mean, listed
-from ultra_train.config.places import no_model, unreadable
-from ultra_train.config.task_declaration import Found
+from ultra_train.config.local_files import missing_model, unreadable_texts
+from ultra_train.config.task_declaration import Faults
 from ultra_train.data.sources.files import suggestion
 from ultra_train.system.files import expand_user
 from ultra_train.tasks.sparse.preset import SparseFile
 from ultra_train.tasks.sparse.sections import DATASET_KEYS, SparseDataset, keys_of
 
 
-def faults(preset: SparseFile, given: frozenset[Path]) -> Found:
+def faults(preset: SparseFile, given: frozenset[Path]) -> Faults:
     """Yield every (key path, message) at which a sparse preset contradicts itself."""
     try:
         tasks.entry(preset.task)
@@ -29,20 +29,20 @@ def faults(preset: SparseFile, given: frozenset[Path]) -> Found:
     yield from _training(preset)
 
 
-def missing(preset: SparseFile) -> Found:
+def missing(preset: SparseFile) -> Faults:
     """Yield every (key path, message) that names a file or folder which is not there."""
-    yield from no_model(("model", "base_model"), preset.model.base_model)
+    yield from missing_model(("model", "base_model"), preset.model.base_model)
     for name, entry in preset.datasets.items():
         if not isinstance(entry, SparseDataset) or not entry.enabled:
             continue
         if entry.source is not None:
-            yield from unreadable(("datasets", name, "source"), entry.source)
+            yield from unreadable_texts(("datasets", name, "source"), entry.source)
         folder = entry.paws_data_dir
         if folder is not None and entry.use_paws and not expand_user(folder).is_dir():
             yield ("datasets", name, "paws_data_dir"), f"there is no folder {folder}.{suggestion(folder)}"
 
 
-def _architecture(preset: SparseFile) -> Found:
+def _architecture(preset: SparseFile) -> Faults:
     model, loss = preset.model, preset.loss
     free = model.architecture == "inference-free-splade"
     if model.use_router is not None and model.use_router != free:
@@ -72,7 +72,7 @@ def _architecture(preset: SparseFile) -> Found:
             )
 
 
-def _datasets(preset: SparseFile, given: frozenset[Path]) -> Found:
+def _datasets(preset: SparseFile, given: frozenset[Path]) -> Faults:
     strategies = ("round_robin", "proportional")
     enabled = []
     for name, entry in preset.datasets.items():
@@ -104,7 +104,7 @@ def _datasets(preset: SparseFile, given: frozenset[Path]) -> Found:
         yield ("datasets",), "no data set is enabled; enable one, or add one with a source"
 
 
-def _router(preset: SparseFile) -> Found:
+def _router(preset: SparseFile) -> Faults:
     for pattern in preset.router.learning_rate_patterns:
         try:
             re.compile(pattern)
@@ -113,7 +113,7 @@ def _router(preset: SparseFile) -> Found:
             yield place, f"{pattern!r} is no regular expression: {error}"
 
 
-def _training(preset: SparseFile) -> Found:
+def _training(preset: SparseFile) -> Faults:
     training = preset.training
     if training.fp16 and training.bf16:
         yield ("training", "bf16"), "fp16 and bf16 exclude each other; keep one"

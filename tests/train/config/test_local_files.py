@@ -4,7 +4,7 @@ import pytest
 
 from ultra_core.config import ConfigError, parse_source
 from ultra_train.config import from_source
-from ultra_train.config.places import sources_of
+from ultra_train.config.local_files import sources_of
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def faults(minimal, base, tmp_path, monkeypatch):
     def found(*lines, text=None):
         written = (minimal if text is None else text) + "".join(f"  {line}\n" for line in lines)
         try:
-            from_source(parse_source(written), "preset", look=True)
+            from_source(parse_source(written), "preset", check_files=True)
         except ConfigError as error:
             return [(f.path, f.line - written.count("\n"), f.column, f.message) for f in error.faults]
         return []
@@ -109,11 +109,11 @@ def test_the_preset_as_such_is_valid_on_every_machine(faults, minimal):
 
 def test_names_of_the_hub_are_told(faults, minimal):
     text = minimal + "  dataset: [owner/a, texts.txt, imdb]\n  local_parquet_dir: /no/where\n"
-    preset = from_source(parse_source(text), "preset", look=True)
+    preset = from_source(parse_source(text), "preset", check_files=True)
     assert preset.notices[0].startswith("training.dataset: owner/a, imdb: no file or folder here")
     assert preset.notices[1].endswith("there is no folder /no/where here; owner/a is read instead")
     assert [source.source for source in sources_of(preset.training)] == ["owner/a", "texts.txt", "imdb"]
-    near = from_source(parse_source(minimal + "  dataset: folde\n"), "preset", look=True)
+    near = from_source(parse_source(minimal + "  dataset: folde\n"), "preset", check_files=True)
     assert "Did you mean 'folder'" in near.notices[0]
 
 

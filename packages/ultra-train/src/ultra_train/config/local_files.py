@@ -1,8 +1,7 @@
-"""Data and models that a preset names: are they on this machine?
+"""Checks that the data and models that a preset names are on this machine.
 
-The rules of a preset say nothing of the machine, so that it can be read, shown and compared anywhere.
-``validate`` and ``run`` look for what it names besides: a folder with a letter wrong must not end in a run on
-other texts.
+The rules of a preset do not depend on the machine, so that it can be read, shown and compared anywhere.
+``validate`` and ``run`` also check the files: a mistyped folder must not end in a run on other texts.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from ultra_core.config import Path
 from ultra_train.config.data import EMBEDDED, DataKeys, Dataset, DatasetSource, as_sources
 from ultra_train.config.encoder_keys import EncoderKeys
 from ultra_train.config.preset import PresetFile
-from ultra_train.config.task_declaration import Found
+from ultra_train.config.task_declaration import Faults
 from ultra_train.config.training import TrainingConfig
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.files import find_files, may_be_on_hub, suggestion
@@ -28,7 +27,7 @@ _NAMED = 5  # most sources that one line names, or that similar names are looked
 def missing(keys: EncoderKeys) -> list[tuple[Path, str]]:
     """Return every (key path, message) that names what is not on this machine, or cannot be read.
 
-    Names of the hub are not looked up: `looked_up_later` lists them.
+    Names of the hub are not looked up: `hub_notices` lists them.
     """
     found: list[tuple[Path, str]] = []
     task, preset = keys.task, keys.preset
@@ -39,28 +38,28 @@ def missing(keys: EncoderKeys) -> list[tuple[Path, str]]:
     return [*found, *missing_models(preset)]
 
 
-def missing_texts(training: TrainingConfig) -> Found:
+def missing_texts(training: TrainingConfig) -> Faults:
     """Yield every (key path, message) of texts that are not there, or cannot be read."""
     yield from _local_folder(training)
     if not reads_local_folder(training):
         yield from _dataset(("training", "dataset"), training.dataset)
 
 
-def missing_models(preset: PresetFile) -> Found:
+def missing_models(preset: PresetFile) -> Faults:
     """Yield every (key path, message) of a base model, a tokenizer or its texts that are not there."""
     if preset.base_model is not None:
-        yield from no_model(("base_model",), preset.base_model)
+        yield from missing_model(("base_model",), preset.base_model)
     tokenizer = preset.tokenizer
     if tokenizer is None:
         return
     if tokenizer.train is not None:
         yield from _dataset(("tokenizer", "train", "data"), tokenizer.train.data)
     elif tokenizer.name_or_path is not None:
-        yield from no_model(("tokenizer", "name_or_path"), tokenizer.name_or_path)
+        yield from missing_model(("tokenizer", "name_or_path"), tokenizer.name_or_path)
 
 
 def in_words(found: Iterable[tuple[Path, str]]) -> Iterator[str]:
-    """Yield lines about what is missing, the first few by name."""
+    """Yield notices about missing data and models, the first few by name."""
     messages = [message for _, message in found]
     for message in messages[:_NAMED]:
         yield f"not usable on this machine: {message}"
@@ -68,8 +67,8 @@ def in_words(found: Iterable[tuple[Path, str]]) -> Iterator[str]:
         yield f"not usable on this machine: {len(messages) - _NAMED:,} more"
 
 
-def looked_up_later(keys: EncoderKeys) -> Iterator[str]:
-    """Yield lines for a run whose preset names no texts, and for what is taken from the hub."""
+def hub_notices(keys: EncoderKeys) -> Iterator[str]:
+    """Yield notices about texts that come from the hub, or from nowhere but the embedded data set."""
     training = keys.preset.training
     local = training.local_parquet_dir
     reads = keys.task is not None and keys.task.reads_dataset
@@ -103,13 +102,13 @@ def sources_of(training: DataKeys) -> tuple[DatasetSource, ...]:
     return as_sources(training.dataset)
 
 
-def _local_folder(training: DataKeys) -> Found:
-    """Yield a fault when ``local_parquet_dir`` is to be read and no data set of the hub stands in for it."""
+def _local_folder(training: DataKeys) -> Faults:
+    """Yield a fault when ``local_parquet_dir`` is missing and no data set of the hub replaces it."""
     local, path = training.local_parquet_dir, ("training", "local_parquet_dir")
     if local is None or not training.prefer_local_cache:
         return
     if reads_local_folder(training):
-        yield from unreadable(path, local)
+        yield from unreadable_texts(path, local)
     elif expand_user(local).exists():
         yield path, f"{local} is a file, but a folder is needed; training.dataset takes files too"
     else:
@@ -123,7 +122,7 @@ def _local_folder(training: DataKeys) -> Found:
             )
 
 
-def _dataset(path: Path, dataset: Dataset | None) -> Found:
+def _dataset(path: Path, dataset: Dataset | None) -> Faults:
     """Yield what is wrong with the sources of a ``dataset`` key, each at its place."""
     items = dataset if isinstance(dataset, tuple) else (dataset,)
     found = 0
@@ -132,12 +131,12 @@ def _dataset(path: Path, dataset: Dataset | None) -> Found:
         if isinstance(item, DatasetSource):
             place, item = (*place, "source"), item.source
         if item is not None:
-            for fault in unreadable(place, item, suggest=found < _NAMED):
+            for fault in unreadable_texts(place, item, suggest=found < _NAMED):
                 found += 1
                 yield fault
 
 
-def unreadable(path: Path, name: str, *, suggest: bool = True) -> Found:
+def unreadable_texts(path: Path, name: str, *, suggest: bool = True) -> Faults:
     """Yield a fault for texts that can only be on this machine, and are not, or cannot be read."""
     if name.strip() and not name.startswith(_EMBEDDED):
         try:
@@ -152,7 +151,7 @@ def _only_on_the_hub(name: str) -> bool:
     return may_be_on_hub(name) and not os.path.exists(name)
 
 
-def no_model(path: Path, name: str) -> Found:
+def missing_model(path: Path, name: str) -> Faults:
     """Yield a fault for a model or tokenizer that can only be on this machine, and is not."""
     if not may_be_on_hub(name) and not expand_user(name).exists():
         yield path, f"there is no file or folder {name} (looked in {FilePath.cwd()}).{suggestion(name)}"

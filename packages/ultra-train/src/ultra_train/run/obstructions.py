@@ -1,4 +1,4 @@
-"""Makes room for the files of a run where something stands that is none: a folder, a pipe, a broken link."""
+"""Renames what blocks the files of a run: folders, pipes and broken links under their names."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NAMES = (
 )
 
 
-def clear_the_way(folder: Path, say: Callable[[str], None]) -> None:
-    """Rename what has the name of a file of the run and is none; the file is made anew.
+def set_aside_obstructions(folder: Path, say: Callable[[str], None]) -> None:
+    """Rename what has the name of a file of the run and is no file; the run creates the file again.
 
     Args:
         folder: folder of the run.
