@@ -10,20 +10,13 @@ import pytorch_optimizer
 import torch
 from torch import Tensor
 
+from support.optimizers import nesterov_momentum
+from support.tensors import normal
 from ultra_optim import AdaMuon
 from ultra_optim.reference import muon as reference
 
 SHAPES = ((6, 10), (10, 6), (8, 8))
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 2e-5}
-
-
-def momentum(g: Tensor, state: dict[str, Any], mu: float = 0.95) -> Tensor:
-    b = state["b"] = mu * state.get("b", torch.zeros_like(g)) + (1 - mu) * g
-    return mu * b + (1 - mu) * g
-
-
-def draw(shape: tuple[int, ...], seed: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def newton_schulz(g: Tensor, num_steps: int, weights: Any) -> Tensor:
@@ -39,7 +32,7 @@ def test_against_the_formula(follow: Callable[..., float], sign: bool) -> None:
 
     def formula(p: Tensor, g: Tensor, state: dict[str, Any]) -> Tensor:
         state["t"] = state.get("t", 0) + 1
-        d = momentum(g, state, 0.9)
+        d = nesterov_momentum(g, state, 0.9)
         o = reference.newton_schulz(torch.sign(d) if sign else d)
         o = o * math.sqrt(p.shape[0] / p.shape[1])  # any factor of a matrix is taken out by its norm
         direction, state["v"] = reference.adamuon(o, state.get("v", 0.0), 0.95, state["t"], 1e-30)
@@ -91,7 +84,7 @@ def test_without_sign_it_is_that_of_pytorch_optimizer(
 
 def test_row_blocks_and_experts_are_matrices_of_their_own() -> None:
     """A fused projection and stacked experts move as their parts do alone, what is kept of them included."""
-    whole = [draw((12, 5), 0), draw((3, 4, 5), 1)]
+    whole = [normal((12, 5), 0), normal((3, 4, 5), 1)]
     parts = [t.clone() for t in (*whole[0].split([4, 2, 6]), *whole[1])]
     fused = AdaMuon(
         [
@@ -103,7 +96,7 @@ def test_row_blocks_and_experts_are_matrices_of_their_own() -> None:
     apart = AdaMuon([{"params": parts, "kind": "matrix"}], lr=0.1)
     for step in range(2, 6):
         for p in whole:
-            p.grad = draw(tuple(p.shape), step)
+            p.grad = normal(tuple(p.shape), step)
         for p, g in zip(parts, (*whole[0].grad.split([4, 2, 6]), *whole[1].grad), strict=True):
             p.grad = g.clone()
         fused.step()

@@ -4,11 +4,14 @@ torch, pytorch_optimizer and HeavyBall do not have the method. The schedule-free
 is the same where momentum is 0 and the average is the mean of all steps, mu_x = 1 - 1/t.
 """
 
+from functools import partial
+
 import pytest
 import schedulefree
 import torch
-from torch import Tensor
 
+from support.optimizers import drive
+from support.tensors import normals
 from ultra_optim import AdamW, GPAAdamW
 from ultra_optim.reference.averaging import gpa_adamw
 
@@ -16,23 +19,14 @@ SHAPES = ((7,), (4, 9), (2, 3, 4))
 ADAM = {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1}
 
 
-def tensors(seed: int, dtype: torch.dtype) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for s in SHAPES]
-
-
-def run(optimizer: torch.optim.Optimizer, params: list[Tensor], steps: int = 20) -> None:
-    for step in range(steps):
-        for p, g in zip(params, tensors(step + 1, params[0].dtype), strict=True):
-            p.grad = g
-        optimizer.step()
+tensors = partial(normals, SHAPES)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-5)])
 def test_the_sequences_written_out(dtype: torch.dtype, tolerance: float) -> None:
     params = [p.requires_grad_() for p in tensors(0, dtype)]
     optimizer = GPAAdamW(params, **ADAM, mu_y=0.7, mu_x=0.9)
-    run(optimizer, params)
+    drive(optimizer, params)
     grads = [tensors(step + 1, torch.float64) for step in range(20)]
     for index, (start, p) in enumerate(zip(tensors(0, torch.float64), params, strict=True)):
         x, y = gpa_adamw(start, [g[index] for g in grads], **ADAM, mu_y=0.7, mu_x=0.9)
@@ -44,8 +38,8 @@ def test_the_sequences_written_out(dtype: torch.dtype, tolerance: float) -> None
 
 def test_an_average_that_remembers_nothing_is_adamw() -> None:
     mine, plain = ([p.requires_grad_() for p in tensors(0, torch.float64)] for _ in range(2))
-    run(GPAAdamW(mine, **ADAM, mu_x=0.0), mine)
-    run(AdamW(plain, **ADAM), plain)
+    drive(GPAAdamW(mine, **ADAM, mu_x=0.0), mine)
+    drive(AdamW(plain, **ADAM), plain)
     for a, b in zip(mine, plain, strict=True):
         torch.testing.assert_close(a.detach(), b.detach(), rtol=0, atol=1e-12)
 

@@ -1,6 +1,5 @@
 """MARS-M: against its formula and pytorch_optimizer's."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,19 +8,13 @@ import pytorch_optimizer
 import torch
 from torch import Tensor
 
+from support.optimizers import rms_scale
+from support.tensors import normal
 from ultra_optim import MARSMuon
 from ultra_optim.reference import muon as reference
 
 SHAPES = ((6, 10), (10, 6), (8, 8))
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 2e-5}
-
-
-def scale(p: Tensor) -> float:
-    return 0.2 * math.sqrt(max(p.shape))
-
-
-def draw(shape: tuple[int, ...], seed: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
@@ -35,7 +28,7 @@ def test_against_the_formula(follow: Callable[..., float], dtype: torch.dtype) -
         zero = torch.zeros_like(g)
         c = reference.mars(g, state.get("before", zero), 0.9, 0.05)
         state["before"], state["b"] = g, 0.9 * state.get("b", zero) + 0.1 * c
-        return (1 - 0.02 * 0.1) * p - 0.02 * scale(p) * reference.newton_schulz(state["b"])
+        return (1 - 0.02 * 0.1) * p - 0.02 * rms_scale(p) * reference.newton_schulz(state["b"])
 
     assert follow(make, formula, SHAPES, dtype=dtype, steps=12) < TOLERANCES[dtype]
 
@@ -62,7 +55,7 @@ def test_against_pytorch_optimizer(
 
 def test_row_blocks_and_experts_are_matrices_of_their_own() -> None:
     """A fused projection and stacked experts move as their parts do alone, what is kept of them included."""
-    whole = [draw((12, 5), 0), draw((3, 4, 5), 1)]
+    whole = [normal((12, 5), 0), normal((3, 4, 5), 1)]
     parts = [t.clone() for t in (*whole[0].split([4, 2, 6]), *whole[1])]
     fused = MARSMuon(
         [
@@ -74,7 +67,7 @@ def test_row_blocks_and_experts_are_matrices_of_their_own() -> None:
     apart = MARSMuon([{"params": parts, "kind": "matrix"}], lr=0.1)
     for step in range(2, 6):
         for p in whole:
-            p.grad = draw(tuple(p.shape), step)
+            p.grad = normal(tuple(p.shape), step)
         for p, g in zip(parts, (*whole[0].grad.split([4, 2, 6]), *whole[1].grad), strict=True):
             p.grad = g.clone()
         fused.step()

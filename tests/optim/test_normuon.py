@@ -1,6 +1,5 @@
 """NorMuon: against its formula and pytorch_optimizer, and what it is for."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,24 +8,13 @@ import pytorch_optimizer
 import torch
 from torch import Tensor
 
+from support.optimizers import nesterov_momentum, rms_scale
+from support.tensors import normal
 from ultra_optim import Muon, NorMuon
 from ultra_optim.reference import muon as reference
 
 SHAPES = ((6, 10), (10, 6), (8, 8))
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 2e-5}
-
-
-def momentum(g: Tensor, state: dict[str, Any], mu: float = 0.95) -> Tensor:
-    b = state["b"] = mu * state.get("b", torch.zeros_like(g)) + (1 - mu) * g
-    return mu * b + (1 - mu) * g
-
-
-def scale(p: Tensor) -> float:
-    return 0.2 * math.sqrt(max(p.shape))
-
-
-def draw(shape: tuple[int, ...], seed: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
@@ -35,7 +23,7 @@ def test_against_the_formula(follow: Callable[..., float], dtype: torch.dtype) -
         return NorMuon([{"params": params, "kind": "matrix"}], lr=0.02, weight_decay=0.1, beta2=0.9)
 
     def formula(p: Tensor, g: Tensor, state: dict[str, Any]) -> Tensor:
-        o = scale(p) * reference.newton_schulz(momentum(g, state))
+        o = rms_scale(p) * reference.newton_schulz(nesterov_momentum(g, state))
         direction, state["v"] = reference.normuon(o, state.get("v", p.new_zeros(len(p))), 0.9)
         return (1 - 0.02 * 0.1) * p - 0.02 * direction
 
@@ -64,7 +52,7 @@ def test_it_evens_the_rows_and_keeps_the_size() -> None:
     found = {}
     for cls in (NorMuon, Muon):
         p = torch.zeros(4, 32, dtype=torch.float64)
-        p.grad = draw((4, 32), 1)
+        p.grad = normal((4, 32), 1)
         cls([{"params": [p], "kind": "matrix"}], lr=1.0, weight_decay=0.0).step()
         found[cls] = p.norm(dim=1)
     assert float(found[NorMuon].max() / found[NorMuon].min()) == pytest.approx(1.0, abs=1e-9)
@@ -74,7 +62,7 @@ def test_it_evens_the_rows_and_keeps_the_size() -> None:
 
 def test_row_blocks_and_experts_are_matrices_of_their_own() -> None:
     """A fused projection and stacked experts move as their parts do alone, what is kept of them included."""
-    whole = [draw((12, 5), 0), draw((3, 4, 5), 1)]
+    whole = [normal((12, 5), 0), normal((3, 4, 5), 1)]
     parts = [t.clone() for t in (*whole[0].split([4, 2, 6]), *whole[1])]
     fused = NorMuon(
         [
@@ -86,7 +74,7 @@ def test_row_blocks_and_experts_are_matrices_of_their_own() -> None:
     apart = NorMuon([{"params": parts, "kind": "matrix"}], lr=0.1)
     for step in range(2, 6):
         for p in whole:
-            p.grad = draw(tuple(p.shape), step)
+            p.grad = normal(tuple(p.shape), step)
         for p, g in zip(parts, (*whole[0].grad.split([4, 2, 6]), *whole[1].grad), strict=True):
             p.grad = g.clone()
         fused.step()

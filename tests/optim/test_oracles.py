@@ -8,6 +8,8 @@ import pytorch_optimizer
 import torch
 from torch import Tensor
 
+from support.optimizers import drive
+from support.tensors import normals
 from ultra_optim import LAMB, AdamW, Lion, Muon, SGDMomentum
 from ultra_optim.families.orthogonal import orthogonalize
 from ultra_optim.reference import formulas
@@ -18,28 +20,16 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 Reference = Callable[..., Tensor]
 
 
-def tensors(shapes: Any, seed: int, dtype: torch.dtype) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for s in shapes]
-
-
 def parameters(shapes: Any, dtype: torch.dtype) -> list[Tensor]:
-    return [t.requires_grad_() for t in tensors(shapes, 0, dtype)]
-
-
-def run(optimizer: torch.optim.Optimizer, params: list[Tensor], steps: int = 20) -> None:
-    for step in range(steps):
-        for p, g in zip(params, tensors([p.shape for p in params], step + 1, params[0].dtype), strict=True):
-            p.grad = g
-        optimizer.step()
+    return [t.requires_grad_() for t in normals(shapes, 0, dtype)]
 
 
 def by_formula(
     formula: Reference, shapes: Any, dtype: torch.dtype, options: Any, steps: int = 20
 ) -> list[Tensor]:
-    params, states = tensors(shapes, 0, dtype), [{} for _ in shapes]
+    params, states = normals(shapes, 0, dtype), [{} for _ in shapes]
     for step in range(steps):
-        grads = tensors(shapes, step + 1, dtype)
+        grads = normals(shapes, step + 1, dtype)
         params = [formula(p, g, s, **options) for p, g, s in zip(params, grads, states, strict=True)]
     return params
 
@@ -67,7 +57,7 @@ SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True}
 )
 def test_against_the_formula(cls: Any, formula: Reference, options: Any, dtype: torch.dtype) -> None:
     params = parameters(SHAPES, dtype)
-    run(cls(params, **options), params)
+    drive(cls(params, **options), params)
     assert_close(params, by_formula(formula, SHAPES, dtype, options), TOLERANCE[dtype])
 
 
@@ -84,8 +74,8 @@ def test_against_the_formula(cls: Any, formula: Reference, options: Any, dtype: 
 )
 def test_against_other_libraries(cls: Any, oracle: Any, options: Any, dtype: torch.dtype) -> None:
     ours, theirs = parameters(SHAPES, dtype), parameters(SHAPES, dtype)
-    run(cls(ours, **options), ours)
-    run(oracle(theirs, **options), theirs)
+    drive(cls(ours, **options), ours)
+    drive(oracle(theirs, **options), theirs)
     assert_close(ours, theirs, TOLERANCE[dtype])
 
 
@@ -94,10 +84,10 @@ def test_lamb_against_the_formula(dtype: torch.dtype) -> None:
     shapes = ((4, 9), (9, 4), (2, 3, 4))
     options = {"lr": 0.01, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.1}
     params = parameters(shapes, dtype)
-    run(LAMB(params, **options), params)
+    drive(LAMB(params, **options), params)
     assert_close(params, by_formula(formulas.lamb, shapes, dtype, options), TOLERANCE[dtype])
     vectors = parameters(((7,), ()), dtype)
-    run(LAMB(vectors, **options), vectors)
+    drive(LAMB(vectors, **options), vectors)
     expected = by_formula(formulas.lamb, ((7,), ()), dtype, options | {"adapt": False})
     assert_close(vectors, expected, TOLERANCE[dtype])
 
@@ -107,9 +97,9 @@ def test_lamb_against_pytorch_optimizer() -> None:
     which the trust ratio cancels where eps is negligible; ``adam_debias`` undoes its own first one."""
     shapes = ((4, 9), (9, 4))
     ours, theirs = parameters(shapes, torch.float64), parameters(shapes, torch.float64)
-    run(LAMB(ours, lr=0.01, eps=1e-14, weight_decay=0.0), ours)
+    drive(LAMB(ours, lr=0.01, eps=1e-14, weight_decay=0.0), ours)
     oracle = pytorch_optimizer.Lamb(theirs, lr=0.01, eps=1e-14, weight_decay=0.0, adam_debias=True)
-    run(oracle, theirs)
+    drive(oracle, theirs)
     assert_close(ours, theirs, 1e-9)
 
 
@@ -122,7 +112,7 @@ MATRICES = ((4, 9), (9, 4), (5, 5), (8, 3))
 def test_muon_against_the_formula(dtype: torch.dtype, adjust_lr_fn: str, nesterov: bool) -> None:
     options = {"lr": 0.01, "weight_decay": 0.1, "adjust_lr_fn": adjust_lr_fn, "nesterov": nesterov}
     params = parameters(MATRICES, dtype)
-    run(Muon([{"params": params, "kind": "matrix"}], **options), params)
+    drive(Muon([{"params": params, "kind": "matrix"}], **options), params)
     tolerance = {torch.float64: 1e-8, torch.float32: 1e-4}[dtype]
     assert_close(params, by_formula(muon, MATRICES, dtype, options), tolerance)
 
@@ -132,29 +122,29 @@ def test_muon_against_torch(adjust_lr_fn: str) -> None:
     """torch iterates in bfloat16 everywhere, hence the tolerance for a single step."""
     ours, theirs = parameters(MATRICES, torch.float32), parameters(MATRICES, torch.float32)
     options = {"lr": 0.1, "weight_decay": 0.1, "adjust_lr_fn": adjust_lr_fn}
-    run(Muon([{"params": ours, "kind": "matrix"}], **options), ours, 1)
-    run(torch.optim.Muon(theirs, **options), theirs, 1)
+    drive(Muon([{"params": ours, "kind": "matrix"}], **options), ours, 1)
+    drive(torch.optim.Muon(theirs, **options), theirs, 1)
     assert_close(ours, theirs, 2e-2)
 
 
 def test_muon_against_pytorch_optimizer() -> None:
     ours, theirs = parameters(MATRICES, torch.float32), parameters(MATRICES, torch.float32)
-    run(Muon([{"params": ours, "kind": "matrix"}], lr=0.1, weight_decay=0.1), ours, 1)
+    drive(Muon([{"params": ours, "kind": "matrix"}], lr=0.1, weight_decay=0.1), ours, 1)
     group = {"params": theirs, "use_muon": True}
-    run(pytorch_optimizer.Muon([group], lr=0.1, weight_decay=0.1, use_adjusted_lr=True), theirs, 1)
+    drive(pytorch_optimizer.Muon([group], lr=0.1, weight_decay=0.1, use_adjusted_lr=True), theirs, 1)
     assert_close(ours, theirs, 2e-2)
 
 
 def test_the_adamw_part_of_muon_is_adamw() -> None:
     ours, theirs = parameters(SHAPES, torch.float64), parameters(SHAPES, torch.float64)
     options = {"lr": 0.01, "betas": (0.9, 0.98), "eps": 1e-8, "weight_decay": 0.1}
-    run(Muon([{"params": ours, "kind": "vector"}], **options), ours)
-    run(torch.optim.AdamW(theirs, **options), theirs)
+    drive(Muon([{"params": ours, "kind": "vector"}], **options), ours)
+    drive(torch.optim.AdamW(theirs, **options), theirs)
     assert_close(ours, theirs, 1e-10)
 
 
 def test_newton_schulz_approaches_the_polar_factor() -> None:
-    (g,) = tensors(((16, 48),), 3, torch.float64)
+    (g,) = normals(((16, 48),), 3, torch.float64)
     x = orthogonalize(g[None], steps=5)[0]
     assert_close([x], [newton_schulz(g)], 1e-8)
     u, s, vh = torch.linalg.svd(x, full_matrices=False)

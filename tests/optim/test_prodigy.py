@@ -8,15 +8,14 @@ import pytorch_optimizer
 import torch
 from torch import Tensor, nn
 
+from support.tensors import normals
 from ultra_optim import Prodigy, build
 from ultra_optim.reference.prodigy import prodigy
 
 SHAPES = ((7,), (4, 9), (2, 3, 4))
 
 
-def tensors(seed: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for s in SHAPES]
+tensors = partial(normals, SHAPES)
 
 
 def descend(optimizer: Any, params: list[Tensor], steps: int = 60) -> None:

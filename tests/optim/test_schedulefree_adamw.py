@@ -1,12 +1,14 @@
 """Schedule-free AdamW: against its authors' class, against the sequences written out, and its promises."""
 
-from typing import Any
+from functools import partial
 
 import pytest
 import schedulefree
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from support.optimizers import drive
+from support.tensors import normals
 from ultra_optim import ScheduleFreeAdamW
 from ultra_optim.reference.averaging import schedulefree_adamw
 
@@ -17,16 +19,7 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def tensors(seed: int, dtype: torch.dtype) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for s in SHAPES]
-
-
-def run(optimizer: Any, params: list[Tensor], steps: int = 20) -> None:
-    for step in range(steps):
-        for p, g in zip(params, tensors(step + 1, params[0].dtype), strict=True):
-            p.grad = g
-        optimizer.step()
+tensors = partial(normals, SHAPES)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
@@ -35,8 +28,8 @@ def test_both_sequences_are_those_of_the_authors_class(dtype: torch.dtype, toler
     ours = ScheduleFreeAdamW(mine, **OPTIONS)
     oracle = schedulefree.AdamWScheduleFree(theirs, foreach=False, **OPTIONS)
     oracle.train()
-    run(ours, mine)
-    run(oracle, theirs)
+    drive(ours, mine)
+    drive(oracle, theirs)
     for _ in ("y", "x"):
         for a, b in zip(mine, theirs, strict=True):
             assert float((a - b).detach().abs().max() / b.detach().abs().max()) < tolerance
@@ -47,7 +40,7 @@ def test_both_sequences_are_those_of_the_authors_class(dtype: torch.dtype, toler
 def test_the_sequences_written_out() -> None:
     params = [p.requires_grad_() for p in tensors(0, torch.float64)]
     optimizer = ScheduleFreeAdamW(params, **OPTIONS)
-    run(optimizer, params, 12)
+    drive(optimizer, params, 12)
     grads = [tensors(step + 1, torch.float64) for step in range(12)]
     for index, (start, p) in enumerate(zip(tensors(0, torch.float64), params, strict=True)):
         x, y = schedulefree_adamw(start, [g[index] for g in grads], **OPTIONS)
@@ -60,11 +53,11 @@ def test_the_sequences_written_out() -> None:
 def test_at_rate_zero_nothing_moves_and_nothing_counts() -> None:
     params = [p.requires_grad_() for p in tensors(0, torch.float64)]
     optimizer = ScheduleFreeAdamW(params, **OPTIONS)
-    run(optimizer, params, 3)
+    drive(optimizer, params, 3)
     before, group = [p.detach().clone() for p in params], optimizer.param_groups[0]
     counted = group["k"], group["weight_sum"]
     group["lr"] = 0.0
-    run(optimizer, params, 1)
+    drive(optimizer, params, 1)
     assert all(torch.equal(p.detach(), b) for p, b in zip(params, before, strict=True))
     assert (group["k"], group["weight_sum"]) == counted
 

@@ -1,18 +1,20 @@
 """Sophia: against its formula and pytorch_optimizer, and nothing without its curvature."""
 
+from functools import partial
+
 import pytest
 import pytorch_optimizer
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from support.tensors import normal
 from ultra_optim import Sophia
 from ultra_optim.reference.formulas import sophia
 
 OPTIONS = {"lr": 0.02, "betas": (0.9, 0.95), "rho": 0.5, "eps": 1e-12, "weight_decay": 0.1}
 
 
-def draw(seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(4, 9, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+draw = partial(normal, (4, 9))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
