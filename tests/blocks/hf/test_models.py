@@ -6,55 +6,12 @@ import sys
 import pytest
 import torch
 import transformers
-from torch import nn
 from transformers import AutoModel, AutoModelForMaskedLM
 
-from ultra_blocks.config import UltraConfig
-from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig, UltraModel
-from ultra_core import blocks, ffns
+from support.hf_models import VARIANTS, batch, config, make
+from ultra_blocks.hf import UltraForMaskedLM, UltraModel
+from ultra_core import blocks
 from ultra_core.errors import PluginError
-
-VARIANTS = [
-    {"layer_pattern": ["standard_attn", "retnet"]},
-    {"use_factorized_embedding": True, "factorized_embedding_dim": 6, "use_embedding_conv": True,
-     "embedding_conv_kernel": 4, "norm_type": "derf"},
-    {"tie_embeddings": False, "positions": "learned", "ffn": {"glu": {"bias": True}}},
-    {"use_bitnet": True, "num_loops": 2, "layer_pattern": [{"gqa_attn": {"num_kv_heads": 2}}]},
-]  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quiet():
-    transformers.utils.logging.disable_progress_bar()
-
-
-def config(**fields):
-    small = {
-        "vocab_size": 40,
-        "hidden_size": 16,
-        "num_layers": 2,
-        "num_heads": 4,
-        "retention_heads": 4,
-        "ffn_hidden_size": 24,
-        "max_positions": 32,
-        "use_moe": False,
-        "dropout": 0.0,
-        "initializer_range": 0.2,
-    }
-    return UltraConfig(**{**small, **fields})
-
-
-def make(cls=UltraForMaskedLM, **fields):
-    torch.manual_seed(0)
-    return cls(UltraHFConfig.from_ultra(config(**fields))).eval()
-
-
-def batch():
-    generator = torch.Generator().manual_seed(2)
-    ids = torch.randint(40, (3, 8), generator=generator)
-    mask = torch.tensor([[1] * 8, [1] * 5 + [0] * 3, [0] * 2 + [1] * 6])
-    labels = torch.where((torch.rand(3, 8, generator=generator) < 0.4) & mask.bool(), ids, -100)
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
 class TestSavingAndLoading:
@@ -177,39 +134,6 @@ class TestForward:
         assert torch.equal(model(ids, position_ids=torch.arange(8)[None]).last_hidden_state, counted)
         assert not torch.equal(model(ids, position_ids=torch.arange(8)[None] + 3).last_hidden_state, counted)
 
-    def test_masked_positions_only_or_all(self):
-        model, inputs = make(), batch()
-        sparse = model(**inputs)
-        model.config.sparse_prediction = False
-        full = model(**inputs)
-        chosen = inputs["labels"] != -100
-        assert sparse.logits.shape == (int(chosen.sum()), 40)
-        assert full.logits.shape == (3, 8, 40)
-        torch.testing.assert_close(sparse.logits, full.logits[chosen], rtol=0, atol=1e-5)
-        torch.testing.assert_close(sparse.loss, full.loss, rtol=0, atol=1e-5)
-        expected = nn.functional.cross_entropy(full.logits[chosen], inputs["labels"][chosen])
-        torch.testing.assert_close(sparse.loss, expected, rtol=0, atol=1e-5)
-
-    def test_accumulation_gives_the_mean_over_tokens(self):
-        model, inputs = make().double(), batch()
-        count = (inputs["labels"] != -100).sum()
-        whole = torch.autograd.grad(model(**inputs).loss, list(model.parameters()))
-        loss = 0
-        for row in range(3):
-            part = {key: value[row : row + 1] for key, value in inputs.items()}
-            loss = loss + model(**part, num_items_in_batch=count).loss
-        parts = torch.autograd.grad(loss, list(model.parameters()))
-        assert all((a - b).abs().max() < 1e-12 for a, b in zip(whole, parts, strict=True))
-
-    def test_nothing_masked(self):
-        model, inputs = make(), batch()
-        inputs["labels"] = torch.full((3, 8), -100)
-        for extra in ({}, {"num_items_in_batch": torch.tensor(5)}):
-            loss = model(**inputs, **extra).loss
-            loss.backward()
-            assert loss.item() == 0
-            assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in model.parameters())
-
     def test_hidden_states_tuples_and_what_is_not_supported(self):
         model, inputs = make(num_loops=2), batch()
         output = model(**inputs, output_hidden_states=True)
@@ -241,33 +165,6 @@ def test_a_batch_without_rows_or_tokens(fields, shape, masked):
     loss.backward()
     assert loss == 0
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
-
-
-class Balanced(nn.Module):
-    """An FFN with an auxiliary loss, which is the mean square of its inputs over real tokens."""
-
-    def __init__(self, hidden_size: int, ffn_hidden_size: int) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(hidden_size))
-
-    def forward(self, x, layout):
-        return layout.zero_padding(x) * self.scale, {"balance": self.scale.square().sum()}
-
-
-def test_auxiliary_losses_do_not_grow_with_accumulation(monkeypatch):
-    monkeypatch.setattr(ffns, "_added", [])
-    ffns.add("balanced", Balanced)
-    model, inputs = make(ffn="balanced", use_moe=None).double(), batch()
-    whole = model(**inputs).loss
-    plain = nn.functional.cross_entropy(model(**inputs).logits, inputs["labels"][inputs["labels"] != -100])
-    torch.testing.assert_close(whole - plain, torch.tensor(32.0, dtype=torch.float64))
-    count = (inputs["labels"] != -100).sum()
-    parts = [
-        model(**{key: value[i : i + 1] for key, value in inputs.items()}, num_items_in_batch=count).loss
-        for i in range(3)
-    ]
-    torch.testing.assert_close(sum(parts), whole, rtol=0, atol=1e-12)
-    assert model.model(inputs["input_ids"]).losses["balance"].item() == 32.0
 
 
 class TestTransformersMachinery:

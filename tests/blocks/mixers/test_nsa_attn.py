@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from ultra_blocks.functional import nsa_branches
 from ultra_blocks.layout import Layout
-from ultra_blocks.mixers import nsa_attn
 from ultra_blocks.mixers.compression import BlockCompressor
 from ultra_blocks.mixers.nsa_attn import NativeSparseAttention
 from ultra_blocks.reference.nsa_attn import nsa
@@ -127,12 +127,13 @@ def test_keeps_the_rules_where_blocks_are_chosen() -> None:
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_queries_taken_in_parts_give_the_same(monkeypatch: pytest.MonkeyPatch, causal: bool) -> None:
+    torch.manual_seed(0)
     block = awake(NativeSparseAttention(16, num_heads=4, num_kv_heads=2, causal=causal, **SMALL))
     x = torch.randn(2, 45, 16, dtype=torch.float64, requires_grad=True)
     layout = Layout.from_mask(torch.arange(45) < torch.tensor([[45], [30]]))
     results = []
     for most in (1024, 7):
-        monkeypatch.setattr(nsa_attn, "QUERIES", most)
+        monkeypatch.setattr(nsa_branches, "QUERIES", most)
         y = block(x, layout)
         results.append([y, *torch.autograd.grad(y.square().sum(), [x, *block.parameters()])])
     torch.testing.assert_close(*results, rtol=0, atol=1e-11)
@@ -169,7 +170,7 @@ def test_every_branch_acts_and_gates_are_of_each_token_and_head() -> None:
 def test_memory_is_linear(
     watched, monkeypatch: pytest.MonkeyPatch, causal: bool, bounds: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(nsa_attn, "QUERIES", 64)
+    monkeypatch.setattr(nsa_branches, "QUERIES", 64)
     sizes = {**SMALL, "select_block": 16, "num_selected": 4, "window": 16}
     block = NativeSparseAttention(16, num_heads=4, num_kv_heads=2, causal=causal, **sizes, **bounds)
     (_, small), (_, large) = watched(block, 256), watched(block, 512)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ultra_blocks.functional.band import band_attention
 from ultra_blocks.functional.document_blocks import DocumentBlocks
-from ultra_blocks.functional.nsa import Selection, compressed_attention, select_blocks, selected_attention
-from ultra_blocks.functional.softcap_attention import masked_softcap_attention, softcap_attention
+from ultra_blocks.functional.nsa import Selection, compressed_attention
+from ultra_blocks.functional.nsa_branches import compressed_and_selected, selected_tokens
+from ultra_blocks.functional.softcap_attention import masked_softcap_attention
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.base import Traits
@@ -25,9 +24,6 @@ from ultra_blocks.positions import PositionSpec
 from ultra_core.contracts import FromModel, Kind, ParamInfo, Range
 from ultra_core.plugins.aliases import Alias
 from ultra_core.plugins.signatures import require
-
-QUERIES = 1024
-"""Number of queries whose compressed scores are in memory at a time."""
 
 
 class NSACache(NamedTuple):
@@ -205,8 +201,14 @@ class NativeSparseAttention(SparseAttention):
         q, raw_k, raw_v, k_selected, v_selected, k_near, v_near = self._project(x)
         q, k_selected = self._rotate(q, k_selected, blocks.layout)
         k_near, _ = self._rotate(k_near, k_near[:, :0], blocks.layout)
-        k_small, v_small = self._compress(raw_k, raw_v, blocks)
-        far = self._read_far(q, k_small, v_small, k_selected, v_selected, blocks)
+        far = compressed_and_selected(
+            q,
+            self._compress(raw_k, raw_v, blocks),
+            (k_selected, v_selected),
+            blocks,
+            self.selection,
+            softcap=self.softcap,
+        )
         back, ahead = (self.window, 0) if self.causal else (self.window // 2, self.window // 2)
         near = band_attention(q, k_near, v_near, blocks, back=back, ahead=ahead, softcap=self.softcap)
         return self._gated(x, (*far, near))
@@ -238,74 +240,6 @@ class NativeSparseAttention(SparseAttention):
         k = normed(k, self.k_norm)
         k, _ = self._rotate(k, k[:, :0], blocks.at(first))
         return k, v
-
-    def _read_far(
-        self, q: Tensor, k: Tensor, v: Tensor, k_selected: Tensor, v_selected: Tensor, blocks: DocumentBlocks
-    ) -> tuple[Tensor, Tensor]:
-        """Return the outputs of the compressed and the selected branch, ``(B, H, L, d)`` each."""
-        selecting = blocks.places > self.selection.count * self.selection.size
-        sparse = partial(
-            self._read_some, k=k, v=v, k_selected=k_selected, v_selected=v_selected, blocks=blocks
-        )
-        parts = []
-        for begin in range(0, blocks.places, QUERIES):
-            here = slice(begin, begin + QUERIES)
-            if blocks.places > QUERIES and torch.is_grad_enabled():
-                parts.append(
-                    checkpoint(
-                        sparse,
-                        q[:, :, here],
-                        here=here,
-                        selecting=selecting,
-                        use_reentrant=False,
-                        preserve_rng_state=False,
-                    )
-                )
-            else:
-                parts.append(sparse(q[:, :, here], here=here, selecting=selecting))
-        small = torch.cat([part[0] for part in parts], 2)
-        if selecting:
-            return small, torch.cat([part[1] for part in parts], 2)
-        whole = softcap_attention(
-            q, k_selected, v_selected, blocks.layout, causal=self.causal, softcap=self.softcap
-        )
-        return small, whole
-
-    def _read_some(
-        self,
-        q: Tensor,
-        *,
-        k: Tensor,
-        v: Tensor,
-        k_selected: Tensor,
-        v_selected: Tensor,
-        blocks: DocumentBlocks,
-        here: slice,
-        selecting: bool,
-    ) -> tuple[Tensor, ...]:
-        """Return the outputs of the compressed and, if it is needed, the selected branch for some queries."""
-        selection, documents, rank = self.selection, blocks.layout.documents, blocks.rank
-        mine, at = documents[:, here, None], rank[:, here]
-        allowed = (documents[:, None, :: selection.stride] == mine) & (mine >= 0)
-        if self.causal:
-            allowed = allowed & (rank[:, None, :: selection.stride] + selection.window - 1 <= at[..., None])
-        small, weights = compressed_attention(q, k, v, allowed, softcap=self.softcap)
-        if not selecting:
-            return (small,)
-        admissible = (documents[:, None, :: selection.size] == mine) & (mine >= 0)
-        if self.causal:
-            admissible = admissible & (rank[:, None, :: selection.size] <= at[..., None])
-        selected, valid = select_blocks(
-            weights, at, rank[:, :: selection.size] // selection.size, admissible, selection
-        )
-        last = None
-        if self.causal:
-            last = torch.arange(blocks.places, device=q.device)[here].expand_as(at)
-        real, cap = blocks.layout.mask, self.softcap
-        read = selected_attention(
-            q, k_selected, v_selected, selected, valid, real, last, selection.size, softcap=cap
-        )
-        return small, read
 
     def init_state(self, batch: int) -> NSACache:
         """Return the empty caches of ``batch`` rows.
@@ -340,25 +274,12 @@ class NativeSparseAttention(SparseAttention):
             compressed = _longer(compressed, (k, v))
         every = torch.ones(1, 1, compressed[0].shape[2], dtype=torch.bool, device=x.device)
         small, weights = compressed_attention(q, *compressed, every, softcap=self.softcap)
-        mask = self._selected_tokens(weights, here)
+        mask = selected_tokens(weights, here, selection)
+        mask = mask.repeat_interleave(self.num_heads // self.num_kv_heads, 1)
         read = masked_softcap_attention(q, *selected, mask, softcap=self.softcap)
         window = masked_softcap_attention(q, *near, softcap=self.softcap)
         y = self._gated(x, (small, read, window)).squeeze(1)
         return self.out_proj(y), NSACache(raw, compressed, selected, near, here + 1)
-
-    def _selected_tokens(self, weights: Tensor, here: int) -> Tensor:
-        """Return the mask of tokens 0..here that token ``here`` attends to, ``(B, H, 1, here + 1)``."""
-        selection = self.selection
-        block = torch.arange(here // selection.size + 1, device=weights.device)[None]
-        strides = len(block[0]) * selection.size // selection.stride
-        weights = F.pad(weights, (0, strides - weights.shape[-1]))
-        rank = torch.full_like(block[:, :1], here)
-        selected, valid = select_blocks(
-            weights, rank, block, torch.ones_like(block[:, None], dtype=torch.bool), selection
-        )
-        read = torch.zeros(*weights.shape[:3], len(block[0]), dtype=torch.bool, device=weights.device)
-        read = read.scatter(3, selected, valid).repeat_interleave(selection.size, 3)[..., : here + 1]
-        return read.repeat_interleave(self.num_heads // self.num_kv_heads, 1)
 
 
 def _longer(

@@ -1,0 +1,7 @@
+import pytest
+import transformers
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet():
+    transformers.utils.logging.disable_progress_bar()
