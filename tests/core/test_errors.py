@@ -2,8 +2,8 @@ from ultra_core.errors import ConfigError, Fault, UltraError, did_you_mean, key_
 
 
 def test_a_fault_says_where_and_what():
-    fault = Fault("a.yaml", 3, 7, ("model", "layer_pattern", 0, "retnet"), "expected a text")
-    assert str(fault) == "a.yaml:3:7: model.layer_pattern[0].retnet: expected a text"
+    fault = Fault("a.yaml", 3, 7, ("model", "layer_pattern", 0, "retnet"), "expected a string")
+    assert str(fault) == "a.yaml:3:7: model.layer_pattern[0].retnet: expected a string"
     assert fault.key == "model.layer_pattern[0].retnet"
     assert str(Fault("a.yaml", 1, 1, (), "is empty")) == "a.yaml:1:1: is empty"
     assert str(Fault("--set a.b", 1, 1, ("a", "b"), "wrong")) == "--set a.b: a.b: wrong"

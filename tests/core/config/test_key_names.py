@@ -1,5 +1,6 @@
 """Other names of keys, and choices in any case, by their declarations in a class."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import attrs
@@ -53,6 +54,17 @@ def test_keys_and_choices_everywhere():
         (("how",), "group-by"),
     ]
     assert source.tree == before
+
+
+def test_types_that_yaml_cannot_write_are_passed_over():
+    @attrs.frozen
+    class Callback:
+        call: str | Callable[[int], int] = "none"
+        pair: tuple[Inner, int] | None = None
+
+    made, rewritten = own_names(parse_source("call: x\npair: [{width: 2}, 3]\n"), Callback)
+    assert structure(made, Callback) == Callback("x", (Inner(2), 3))
+    assert rewritten == [(("pair", 0, "width"), "size")]
 
 
 def test_positions_are_those_of_the_file():

@@ -56,7 +56,7 @@ def test_faults_stand_at_the_override():
         (".=1", (), "expected KEY=VALUE"),
         ("a." * 60 + "b=1", (), "expected KEY=VALUE"),
         ("a=[1, 2", ("a",), "not valid YAML"),
-        ("a.b={x: 1, x: 2}", ("a", "b", "x"), "twice"),
+        ("a.b={x: 1, x: 2}", ("a", "b", "x"), "duplicate"),
         ("a=.nan", ("a",), "finite"),
         ("a=\x00", ("a",), "U+0000"),
         ("training.names.7=1", ("training", "names"), "not one of its positions"),

@@ -1,7 +1,9 @@
 from typing import Annotated
 
+import pytest
+
 from ultra_core.contracts import FromModel, Range
-from ultra_core.plugins.describe import describe, docstring_sections, items
+from ultra_core.plugins.describe import as_yaml, describe, docstring_sections, items
 
 
 class Block:
@@ -60,7 +62,7 @@ def test_the_table_of_options():
     assert heads.from_model == "num_heads"
     assert heads.doc == "heads H; D must be a multiple: always."
     assert rate.doc == "of forgetting."
-    assert (name.type, name.default, name.doc) == ("a text or null", "null", "")
+    assert (name.type, name.default, name.doc) == ("a string or null", "null", "")
 
 
 def test_options_documented_at_the_constructor():
@@ -88,3 +90,19 @@ def test_what_has_little_to_say():
     assert described.options[0].default == ""
     assert docstring_sections("") == ("", {})
     assert items("") == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (1e-6, "1e-06"),
+        ("x", "x"),
+        ("", "''"),
+        ((1, 2), "[1, 2]"),
+        (len, repr(len)),
+    ],
+)
+def test_defaults_as_yaml_writes_them(value, text):
+    assert as_yaml(value) == text

@@ -11,7 +11,7 @@ from ultra_core.errors import PluginError
 from ultra_core.plugins import hooks
 from ultra_core.plugins.hooks import build_manager, hookimpl, plugin_entries, plugin_manager, specifications
 
-GUIDE = Path(__file__).parents[2] / "docs" / "plugins.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "plugins.md"
 
 
 def module(**attributes):
@@ -72,7 +72,7 @@ def test_a_class_that_cannot_be_made_is_an_error():
     class Plugin:
         def __init__(self, needed): ...
 
-    with pytest.raises(PluginError, match=r"a:x cannot be made: TypeError"):
+    with pytest.raises(PluginError, match=r"a:x cannot be instantiated: TypeError"):
         build_manager([("a:x", Plugin)])
 
 

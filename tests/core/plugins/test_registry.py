@@ -7,6 +7,7 @@ from ultra_core import blocks, presets
 from ultra_core.errors import NameClashError, PluginError, UnknownNameError
 from ultra_core.plugins.kinds import KINDS
 from ultra_core.plugins.registry import Registry
+from ultra_core.plugins.source_files import summary
 
 BOOM = "raise RuntimeError('this must not be imported')"
 
@@ -152,7 +153,7 @@ def test_names_are_added_at_run_time(registry):
     assert registry.get("mine") is Mine
     assert registry.entry("lazy").distribution == "my-notebook"
     assert registry.get("my-notebook:lazy").__name__ == "JSONDecoder"
-    assert registry.summary(registry.entry("mine")) == "A block of a notebook."
+    assert summary(registry.entry("mine")) == "A block of a notebook."
     registry.add("mine", Mine)  # the same again changes nothing
     assert len([e for e in registry.entries() if e.name == "mine"]) == 1
     with pytest.raises(NameClashError, match="nothing is overwritten"):

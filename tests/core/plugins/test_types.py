@@ -1,12 +1,12 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Optional
 
 import attrs
 import pytest
 
 from ultra_core.contracts import Range
-from ultra_core.plugins.types import as_yaml, is_plain, is_writable, mismatch, words
+from ultra_core.plugins.types import TypeVisitor, is_plain, is_writable, mismatch, words
 
 Count = Annotated[int, Range(min=1)]
 
@@ -46,16 +46,16 @@ FITS_NOT = [
     (2.0, int, "a whole number"),
     ("3", int, "a whole number"),
     (True, float, "a number"),
-    (1, str, "a text"),
+    (1, str, "a string"),
     (0, type(None), "null"),
     (True, Literal[1], "one of 1"),
     (1.0, Literal[1], "one of 1"),
     ("x", int | None, "a whole number or null"),
-    ("ab", list[str], "a list, each item a text"),
+    ("ab", list[str], "a list, each item a string"),
     ([1, "x"], list[int], "a list, each item a whole number"),
     ([1], tuple[int, int], "a list of 2 values (a whole number, a whole number)"),
-    ({"a": 1}, dict[str, str], "a mapping, each value a text"),
-    ({1: "a"}, dict[str, str], "a mapping, each value a text"),
+    ({"a": 1}, dict[str, str], "a mapping, each value a string"),
+    ({1: "a"}, dict[str, str], "a mapping, each value a string"),
     ([1], dict[str, Any], "a mapping"),
     ({"c": 1}, dict[Literal["a", "b"], int], "a mapping with keys among 'a', 'b', each value a whole number"),
     ("x", list, "a list"),
@@ -85,7 +85,7 @@ def test_bounds_from_outside():
 
 
 def test_members_of_a_union_that_yaml_cannot_write_are_not_mentioned():
-    assert words(str | Mapping[str, Mapping] | Callable) == "a text or a mapping, each value a mapping"
+    assert words(str | Mapping[str, Mapping] | Callable) == "a string or a mapping, each value a mapping"
     assert words(Section | None) == "a mapping or null"
     assert words(Callable | None) == "null"
 
@@ -104,17 +104,54 @@ def test_plain_and_writable():
     assert not is_writable(list[Callable])
 
 
+class Kinds(TypeVisitor):
+    """Returns the name of the method that is called, and its parts."""
+
+    def __getattr__(self, name):
+        return lambda hint, *parts: (name, *parts)
+
+    def annotated(self, hint, base, *extras):
+        return ("annotated", base, *extras)
+
+    def other(self, hint, *parts):
+        return ("other", *parts)
+
+
 @pytest.mark.parametrize(
-    ("value", "text"),
+    ("hint", "kind"),
     [
-        (None, "null"),
-        (True, "true"),
-        (1e-6, "1e-06"),
-        ("x", "x"),
-        ("", "''"),
-        ((1, 2), "[1, 2]"),
-        (len, repr(len)),
+        (int, ("scalar",)),
+        (None, ("scalar",)),
+        (Any, ("anything",)),
+        (Literal["a", 1], ("literal", "a", 1)),
+        (int | str, ("union", int, str)),
+        (Optional[int], ("union", int, type(None))),  # noqa: UP045 - another type than ``int | None``
+        (list[int], ("sequence", int)),
+        (Sequence[int], ("sequence", int)),
+        (tuple[int, ...], ("sequence", int)),
+        (tuple, ("sequence", Any)),
+        (tuple[int, str], ("fixed_tuple", int, str)),
+        (Mapping[str, int], ("mapping", str, int)),
+        (dict, ("mapping", Any, Any)),
+        (Section, ("section",)),
+        (Count, ("annotated", int, Range(min=1))),
+        (Callable[[int], int], ("other",)),
+        (set[int], ("other",)),
     ],
 )
-def test_defaults_as_yaml_writes_them(value, text):
-    assert as_yaml(value) == text
+def test_a_visitor_calls_the_method_of_the_kind_with_the_parts(hint, kind):
+    assert Kinds().visit(hint) == kind
+
+
+def test_kinds_without_a_method_are_other_and_annotations_are_looked_through():
+    class Numbers(TypeVisitor):
+        def scalar(self, hint):
+            return hint
+
+        def other(self, hint, *parts):
+            return None
+
+    assert Numbers().visit(Count) is int
+    assert Numbers().visit(list[int]) is None
+    with pytest.raises(NotImplementedError):
+        TypeVisitor().visit(int)

@@ -1,6 +1,6 @@
-"""What plugins declare: their parameters, their logits, and the bounds and sources of their options.
+"""What plugins declare: their parameters, their attention logits, bounds and sources of their options.
 
-There is no torch here, so that blocks declare and optimizers read without importing each other.
+This module does not import torch, and blocks and optimizers share it without importing each other.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ import attrs
 
 Kind = Literal["matrix", "vector", "embedding", "head", "gate", "conv", "router", "expert"]
 
-KINDS: tuple[str, ...] = get_args(Kind)
+PARAMETER_KINDS: tuple[str, ...] = get_args(Kind)
 
 SEED_ROLES: tuple[str, ...] = ("embeddings", "norms", "ode", "retnet", "mamba", "attention", "other")
-"""The learning-rate groups that every preset knows; a plugin may add its own role."""
+"""The learning-rate groups that every preset may set; a plugin may add its own role."""
 
 
 @attrs.frozen(kw_only=True)
 class ParamInfo:
-    """One parameter, as its module describes it.
+    """The description of one parameter by its module.
 
-    A module describes its direct parameters with a method
-    ``parameter_info(self) -> dict[str, ParamInfo]`` keyed by attribute name.
+    A module describes its direct parameters in a method ``parameter_info(self) -> dict[str, ParamInfo]``,
+    keyed by attribute name.
 
     Attributes:
         role: learning-rate group; an open set with ``embeddings``, ``norms``, ``ode``, ``retnet``,
             ``mamba``, ``attention``, ``other``.
-        kind: what the tensor is, which decides who may orthogonalise or factor it.
-        decay: whether weight decay may act on it at all; False for biases, gates and decays.
-        row_blocks: sizes along dimension 0 of the logical matrices that a fused projection stacks
-            (query, key, value); empty when the tensor is one matrix.
-        expert_dim: the dimension that counts experts in a stacked expert tensor, else None.
+        kind: what the tensor is, which decides whether an optimizer may orthogonalise or factorise it.
+        decay: whether weight decay applies to it; False for biases, gates and decay rates.
+        row_blocks: sizes along dimension 0 of the matrices that are stacked in a fused projection (query,
+            key, value); empty when the tensor is a single matrix.
+        expert_dim: the dimension that indexes experts in a stacked expert tensor, else None.
     """
 
     role: str = "other"
-    kind: Kind = attrs.field(default="matrix", validator=attrs.validators.in_(KINDS))
+    kind: Kind = attrs.field(default="matrix", validator=attrs.validators.in_(PARAMETER_KINDS))
     decay: bool = True
     row_blocks: tuple[int, ...] = ()
     expert_dim: int | None = None
@@ -50,20 +50,20 @@ PARTS: tuple[str, ...] = get_args(Part)
 
 @attrs.frozen(kw_only=True)
 class LogitRows:
-    """Rows of one parameter in which the logits of heads are linear, one head after the other.
+    """Rows of one parameter in which the attention logits of consecutive heads are linear.
 
-    The logits of head h are a sum of products, of ``query`` rows with ``key`` rows and of ``lone_query`` rows
-    with keys that stay as they are. Multiplying the first two by a and b and the third by a b multiplies the
-    logits by a b.
+    The logits of head h are a sum of products: of ``query`` with ``key`` rows, and of ``lone_query`` rows
+    with keys that are never scaled. Multiplying these by a, b and a b, respectively, multiplies the logits
+    by a b.
 
     Attributes:
-        parameter: its dotted name inside the block; rows are along dimension 0. A shift is a parameter of
-            its own.
-        part: ``query``; ``key``, where each of G key heads serves H / G neighbouring heads;
-            ``lone_query``: meets keys that heads share and that nobody scales.
-        heads: how many heads stand in the rows: H, for ``key`` G.
-        width: rows of one head.
-        start: the first row.
+        parameter: dotted name of the parameter in the block; rows are along dimension 0. A bias is a
+            parameter of its own.
+        part: ``query``; ``key``, where each of G key heads serves H / G consecutive heads; or
+            ``lone_query``, for keys that all heads share and that are never scaled.
+        heads: number of heads in the rows: H, or G for ``key``.
+        width: number of rows per head.
+        start: index of the first row.
     """
 
     parameter: str
@@ -74,7 +74,7 @@ class LogitRows:
 
     @property
     def stop(self) -> int:
-        """The row after the last one."""
+        """Index after the last row."""
         return self.start + self.heads * self.width
 
 
@@ -82,26 +82,25 @@ class LogitRows:
 class RecordsLogits(Protocol):
     """A module whose attention logits an optimizer can read and bound.
 
-    A logit is the product of a query and a key as the softmax sees it, with positions applied and scaled, but
-    before a cap and without what is added (biases, decays): what the rows of :meth:`logit_rows` scale.
+    A logit is the scaled product of a query and a key with position encodings applied, as the softmax gets
+    it, but before soft-capping and without additive terms (biases, decays).
     """
 
     def record_logits(self, enabled: bool) -> None:
-        """Begin or end to record; recording changes no output, and while it is off it costs nothing.
+        """Start or stop recording, which changes no output and costs nothing while it is off.
 
-        Recorded is what is computed in training mode with gradients, over all forward passes until the
-        maxima are taken.
+        Maxima are over all forward passes in training mode with gradients enabled, until they are read.
         """
 
     def take_max_logits(self) -> Any:
-        """Return the largest logit of every head since it was last taken, a tensor ``(H,)``, and forget it.
+        """Return the largest logit of each head since the last call, a tensor ``(H,)``, and reset it.
 
-        Over pairs that attend: of real tokens, of one document, not masked; -inf where there were none. None
-        when nothing was recorded.
+        Only pairs that attend to each other count: real tokens of one document that are not masked; -inf when
+        there are none. None when nothing was recorded.
         """
 
     def logit_rows(self) -> tuple[LogitRows, ...]:
-        """Return what the logits are linear in; nothing where they are not, as with normed q and k."""
+        """Return the rows in which the logits are linear; none when they are not, as with QK-norm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +113,7 @@ class Range:
     lt: float | None = None
 
     def __contains__(self, value: float) -> bool:
-        """Whether the value lies inside; NaN never does."""
+        """Whether the value is within the bounds; NaN never is."""
         return (
             not math.isnan(value)
             and (self.min is None or value >= self.min)
@@ -131,6 +130,6 @@ class Range:
 
 @dataclass(frozen=True)
 class FromModel:
-    """The parameter takes its value from this field of the model config unless the preset sets it."""
+    """Marks a parameter that takes its value from a field of the model config unless the preset sets it."""
 
     field: str

@@ -1,4 +1,4 @@
-"""The errors of ultra: each says what is wrong, where, what was given, what is allowed, and what to do."""
+"""The errors of ultra. Messages say what is wrong, where, what was given, what is allowed, and what to do."""
 
 from __future__ import annotations
 
@@ -9,57 +9,57 @@ from difflib import get_close_matches
 from functools import lru_cache
 
 LISTED = 50
-"""Most faults that a message lists; it counts the rest."""
+"""Maximum number of faults that a message lists; it counts the others."""
 
 _LONGEST_LINE = 1500
-"""Characters of one fault that are shown; a list of thousands of values would fill the screen."""
+"""Maximum number of characters of one fault; a list of thousands of values would fill the screen."""
 
 _ENORMOUS = re.compile(r"\S{500,}")
 
 LONGEST = 100
-"""Characters of a name that are compared with others: the time grows with their square."""
+"""Maximum number of characters of a name that are compared: the time grows with their square."""
 
-Path = tuple[str | int, ...]
-"""Where a value stands in a preset: ``("model", "layer_pattern", 0)``."""
+KeyPath = tuple[str | int, ...]
+"""The keys and indices that lead to a value in a preset: ``("model", "layer_pattern", 0)``."""
 
 
 class UltraError(Exception):
-    """Base of every error that a user can cause and mend; the command line prints it without a traceback."""
+    """Base of all errors that a user can cause and fix; the command line prints them without a traceback."""
 
 
 class PluginError(UltraError):
-    """A plugin that is broken, misdeclared, or asked for what it does not declare."""
+    """A plugin is broken, declares something invalid, or is asked for something that it does not declare."""
 
 
 class UnknownNameError(PluginError):
-    """A name that no installed distribution offers."""
+    """No installed distribution offers a name."""
 
 
 class NameClashError(PluginError):
-    """A name that two distributions offer."""
+    """Two distributions offer the same name."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong in a preset.
+    """One error in a preset.
 
     Attributes:
-        file: the file as the user named it, or ``--set KEY`` for an override.
+        file: the file name as the user wrote it, or ``--set KEY`` for an override.
         line: first line of the value or key, counted from 1.
         column: its column, counted from 1.
-        path: the keys that lead to it.
-        message: what was expected, what was found, what is close.
+        path: the keys and indices that lead to it.
+        message: what was expected, what was found, which names are similar.
     """
 
     file: str
     line: int
     column: int
-    path: Path
+    path: KeyPath
     message: str
 
     @property
     def key(self) -> str:
-        """The path as one word, ``model.layer_pattern[0]``; empty at the top of the file."""
+        """The path in dotted form, ``model.layer_pattern[0]``; empty at the top of the file."""
         return key_of(self.path)
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ class Fault:
 
 
 class ConfigError(UltraError):
-    """A preset with faults: all of them, in the order of the file, each once."""
+    """A preset has faults; all of them are listed once, in the order of the file."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         overridden = str.startswith
@@ -79,9 +79,9 @@ class ConfigError(UltraError):
 
 
 def shortened(items: Sequence[object]) -> list[str]:
-    """Return the first ``LISTED`` items as texts, and ``"and 89,950 more"`` when there are others.
+    """Return the first ``LISTED`` items as strings, and ``"and 89,950 more"`` when there are others.
 
-    Words of hundreds of characters, such as enormous names, and texts of thousands are cut.
+    Words of hundreds of characters, such as enormous names, and strings of thousands are truncated.
     """
     left = len(items) - LISTED
     texts = [_cut(text) for text in map(str, items[:LISTED])]
@@ -93,21 +93,21 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 500]} ... {text[-400:]}"
 
 
-def key_of(path: Path) -> str:
-    """Return a path as one word: ``("model", "layer_pattern", 0)`` is ``model.layer_pattern[0]``."""
+def key_of(path: KeyPath) -> str:
+    """Return a path in dotted form: ``("model", "layer_pattern", 0)`` is ``model.layer_pattern[0]``."""
     word = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return word.removeprefix(".")
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` when something allowed is close to what was given, else ``""``."""
+    """Return ``" Did you mean 'x'?"`` when an allowed name is similar to the given one, else ``""``."""
     close = closest(given, tuple(allowed))
     return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
 @lru_cache(maxsize=1024)
 def closest(given: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
-    """Return at most two of the allowed names that are close to what was given, whatever their case."""
+    """Return at most two of the allowed names that are similar to the given one, ignoring case."""
     names = {name.lower(): name for name in allowed}
     if given.lower() in names:
         return (names[given.lower()],)
@@ -115,5 +115,5 @@ def closest(given: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the names as a readable list, or ``"none"``."""
+    """Return the names separated by commas, or ``"none"``."""
     return ", ".join(names) if names else "none"

@@ -1,7 +1,7 @@
 """What an encoder is made of, as the ``model`` section of a preset describes it; imports no torch."""
 
-from ultra_blocks.config.errors import ModelConfigError, Path
+from ultra_blocks.config.errors import ModelConfigError
 from ultra_blocks.config.fields import UltraConfig
 from ultra_blocks.config.specs import Spec, bare_name, canonical_spec, split_spec
 
-__all__ = ["ModelConfigError", "Path", "Spec", "UltraConfig", "bare_name", "canonical_spec", "split_spec"]
+__all__ = ["ModelConfigError", "Spec", "UltraConfig", "bare_name", "canonical_spec", "split_spec"]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from ultra_core.errors import UltraError, shortened
-
-Path = tuple[str | int, ...]
-"""Where a value stands in a config: ``("layer_pattern", 2, "retnet", "chunk_size")``."""
+from ultra_core.errors import KeyPath, UltraError, shortened
 
 
 class ModelConfigError(UltraError, ValueError):
@@ -15,7 +12,7 @@ class ModelConfigError(UltraError, ValueError):
         faults: every fault as (path, message).
     """
 
-    def __init__(self, faults: list[tuple[Path, str]]) -> None:
+    def __init__(self, faults: list[tuple[KeyPath, str]]) -> None:
         self.faults = faults
         lines = [f"  {'.'.join(map(str, path))}: {message}" for path, message in faults]
         super().__init__("\n".join([f"{len(faults)} fault(s) in the model config:", *shortened(lines)]))

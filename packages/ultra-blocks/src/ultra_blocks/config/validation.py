@@ -10,7 +10,6 @@ from typing import Any, get_type_hints
 
 import attrs
 
-from ultra_blocks.config.errors import Path
 from ultra_blocks.config.fields import UltraConfig
 from ultra_blocks.config.specs import (
     Spec,
@@ -20,11 +19,11 @@ from ultra_blocks.config.specs import (
     split_spec,
 )
 from ultra_core import blocks, ffns, norms, positions
-from ultra_core.errors import PluginError, UltraError, listed
+from ultra_core.errors import KeyPath, PluginError, UltraError, listed
 from ultra_core.plugins.registry import Registry
 from ultra_core.plugins.signatures import check_options, mismatch, read_options
 
-Faults = Iterator[tuple[Path, str]]
+Faults = Iterator[tuple[KeyPath, str]]
 """(path, message) of each fault."""
 
 Layer = tuple[int, str, dict[str, Any]]
@@ -69,7 +68,7 @@ def _expert(ffn: tuple[str, Any]) -> Faults:
         yield path, f"expected NAME or {{NAME: {{options}}}}, found {len(expert)} names: {', '.join(expert)}"
 
 
-def _specs(config: UltraConfig) -> Iterator[tuple[Path, Any]]:
+def _specs(config: UltraConfig) -> Iterator[tuple[KeyPath, Any]]:
     if isinstance(config.layer_pattern, tuple):
         yield from ((("layer_pattern", i), spec) for i, spec in enumerate(config.layer_pattern))
     yield from (((name,), getattr(config, name)) for name in ("norm_type", "ffn", "positions"))
@@ -107,7 +106,7 @@ def contradictions(config: UltraConfig) -> Faults:
     yield from _position_kinds(config, known)
 
 
-def _plugin(registry: Registry, spec: Any, path: Path) -> Faults:
+def _plugin(registry: Registry, spec: Any, path: KeyPath) -> Faults:
     """Yield a fault for an unknown name, a plugin that cannot be imported, and every wrong option."""
     name, options = split_spec(spec)
     where = path if isinstance(spec, str) else (*path, name)
@@ -242,7 +241,7 @@ def _position_kinds(config: UltraConfig, known: list[Layer]) -> Faults:
             continue
         if not own and signature["positions"].from_model is None:
             continue
-        path: Path = ("layer_pattern", i, name, "positions") if own else ("positions",)
+        path: KeyPath = ("layer_pattern", i, name, "positions") if own else ("positions",)
         try:
             if own and (found := list(_plugin(positions, spec, path))):
                 yield from found

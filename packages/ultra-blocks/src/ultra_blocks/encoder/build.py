@@ -10,12 +10,12 @@ from typing import Any
 import attrs
 from torch import nn
 
-from ultra_blocks.config import ModelConfigError, Path, Spec, UltraConfig, split_spec
+from ultra_blocks.config import ModelConfigError, Spec, UltraConfig, split_spec
 from ultra_blocks.linear import linear_factory
 from ultra_blocks.norms.base import Place
 from ultra_blocks.positions import PositionCode, build
 from ultra_core import blocks, ffns, norms, positions
-from ultra_core.errors import PluginError, UltraError
+from ultra_core.errors import KeyPath, PluginError, UltraError
 from ultra_core.plugins.registry import Registry
 from ultra_core.plugins.signatures import bind, read_options
 
@@ -52,7 +52,7 @@ def build_mixer(
     own = read_options(cls).get("positions")
     if own is not None:
         if "positions" in options:
-            path: Path = ("layer_pattern", name, "positions")
+            path: KeyPath = ("layer_pattern", name, "positions")
             options["positions"] = _position_factory(options["positions"], fields, path)
         elif _is_embedded(config.positions):
             model["positions"] = "nope"
@@ -86,7 +86,7 @@ def embedded_positions(config: UltraConfig, fields: Mapping[str, Any]) -> Positi
 
 
 @contextmanager
-def naming(registry: Registry, name: str, path: Path) -> Iterator[None]:
+def naming(registry: Registry, name: str, path: KeyPath) -> Iterator[None]:
     """Convert errors raised while a plugin is built into errors that name it.
 
     Raises:
@@ -112,7 +112,7 @@ def _is_embedded(spec: Spec | None) -> bool:
     return spec is not None and getattr(positions.get(split_spec(spec)[0]), "kind", None) == "embed"
 
 
-def _position_factory(spec: Any, fields: Mapping[str, Any], path: Path) -> Callable[..., PositionCode]:
+def _position_factory(spec: Any, fields: Mapping[str, Any], path: KeyPath) -> Callable[..., PositionCode]:
     """Return a factory with which a block builds its position code from the fields of the model."""
 
     def factory(*, head_dim: int, num_heads: int, hidden_size: int, causal: bool) -> PositionCode:

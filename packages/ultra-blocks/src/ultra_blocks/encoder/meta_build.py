@@ -11,12 +11,12 @@ import attrs
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ultra_blocks.config import ModelConfigError, Path, UltraConfig, split_spec
+from ultra_blocks.config import ModelConfigError, UltraConfig, split_spec
 from ultra_blocks.config.validation import Faults, contradictions, type_faults
 from ultra_blocks.encoder.build import build_ffn, build_mixer, build_norm, embedded_positions, model_fields
 from ultra_blocks.norms.base import Place
 from ultra_core import blocks
-from ultra_core.errors import PluginError
+from ultra_core.errors import KeyPath, PluginError
 from ultra_core.plugins.signatures import read_options
 
 FFN_FIELDS = frozenset({"ffn", "use_moe", "ffn_activation", "num_experts", "top_k_experts"})
@@ -31,7 +31,7 @@ RANDOM_FILLS = {
 """Functions that fill a tensor with random numbers."""
 
 
-def config_faults(config: UltraConfig) -> list[tuple[Path, str]]:
+def config_faults(config: UltraConfig) -> list[tuple[KeyPath, str]]:
     """Return every (path, message) at which a config contradicts itself or the installed plugins.
 
     Among them is whatever the constructor of a block, norm, FFN or position code refuses: each is built once
@@ -72,7 +72,7 @@ def on_meta() -> Iterator[None]:
         yield
 
 
-def refusals(config: UltraConfig, known: Collection[Path]) -> Faults:
+def refusals(config: UltraConfig, known: Collection[KeyPath]) -> Faults:
     """Yield (path, message) for every part of the encoder that its constructor refuses.
 
     The parts are built on the meta device, as ``from_pretrained`` builds them. A constructor that raises
@@ -92,7 +92,7 @@ def refusals(config: UltraConfig, known: Collection[Path]) -> Faults:
                     yield fault
 
 
-def _parts(config: UltraConfig, known: Collection[Path], fields: set[str]) -> Iterator[Any]:
+def _parts(config: UltraConfig, known: Collection[KeyPath], fields: set[str]) -> Iterator[Any]:
     """Yield the path in the config and the builder of every part that no known fault concerns."""
     if "norm_type" not in fields:
         for place in get_args(Place):
@@ -130,7 +130,7 @@ def _fields_read(name: str, options: Collection[str]) -> set[str]:
     return found - {"positions"}
 
 
-def _refusals_of(path: Path, build: Callable[[], Any]) -> Faults:
+def _refusals_of(path: KeyPath, build: Callable[[], Any]) -> Faults:
     try:
         build()
     except ModelConfigError as error:
@@ -140,7 +140,7 @@ def _refusals_of(path: Path, build: Callable[[], Any]) -> Faults:
         yield path, str(error)
 
 
-def _full_path(path: Path, where: Path) -> Path:
+def _full_path(path: KeyPath, where: KeyPath) -> KeyPath:
     """Return the path of a fault, given the path of the part and the path that its builder reports."""
     if where[0] != path[0] or path[0] != "layer_pattern":
         return where

@@ -1,8 +1,8 @@
-"""Other names of keys, and choices in any case: rewritten before a section is read.
+"""Replaces aliases of keys, and choices written in another case, before a section is structured.
 
-A field of a configuration class may say in its metadata ``aliases``, a tuple of other names of its key, and
-``any_case``, that its choices (``Literal[...]``) may be written in any case and with the name of an
-enumeration before them: ``ROUND_ROBIN``, ``BatchSamplers.NO_DUPLICATES``.
+The metadata of a field of a configuration class may have ``aliases``, a tuple of other names of its key, and
+``any_case``, which accepts its choices (``Literal[...]``) in any case and behind the name of an enumeration:
+``ROUND_ROBIN``, ``BatchSamplers.NO_DUPLICATES``.
 """
 
 from __future__ import annotations
@@ -10,32 +10,30 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any, Union, get_origin
 
 import attrs
 
 from ultra_core.config.source import Node, Source
-from ultra_core.errors import Fault, Path, key_of
-from ultra_core.plugins.types import LISTS, MAPPINGS, UNIONS
+from ultra_core.errors import Fault, KeyPath, key_of
+from ultra_core.plugins.types import TypeVisitor
 
 _ENUMERATION = re.compile(r"^[A-Z][A-Za-z0-9]*\.")
 """The name of an enumeration before one of its choices."""
 
-Rewritten = tuple[Path, str]
-"""Where something stood that has another name, and that name."""
+Rewritten = tuple[KeyPath, str]
+"""The path of a key or choice that was replaced, and the name that replaced it."""
 
 
 def own_names(source: Source, cls: type) -> tuple[Source, list[Rewritten]]:
-    """Return the file with keys and choices as a class calls them, and what was rewritten.
+    """Return the file with the keys and choices of a class, and what was replaced.
 
-    A key that is there by two names is a fault of the result, unless one of them is an override: it takes the
-    place of the other. Positions are those of the file, which stays as
-    it is.
+    A key that appears under two names is a fault of the result, unless one of them is an override, which
+    replaces the other. Positions are those of the file; the given source is not changed.
     """
-    walk = _Walk(source)
-    root = walk.section(source.root, cls, ())
-    return Source(source.file, root, [*source.faults, *walk.faults]), walk.rewritten
+    names = _Names(source)
+    root = _OwnNames(names, source.root).visit(cls)
+    return Source(source.file, root, [*source.faults, *names.faults]), names.rewritten
 
 
 def is_override(key_lines: Mapping[str, tuple[str, int, int]], key: str) -> bool:
@@ -43,92 +41,94 @@ def is_override(key_lines: Mapping[str, tuple[str, int, int]], key: str) -> bool
     return key in key_lines and key_lines[key][0].startswith("--set ")
 
 
-class _Walk:
-    """Copies what is rewritten and the sections around it; all other nodes are those of the file."""
+@attrs.define
+class _Names:
+    """The replacements and faults of one file."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.faults: list[Fault] = []
-        self.rewritten: list[Rewritten] = []
+    source: Source
+    faults: list[Fault] = attrs.Factory(list)
+    rewritten: list[Rewritten] = attrs.Factory(list)
 
-    def section(self, node: Node, cls: type, path: Path) -> Node:
-        if not isinstance(node.value, dict):
-            return node
-        made: dict[str, Node] = dict(node.value)
-        lines = dict(node.key_lines)
-        for field in _fields(cls):
+
+@attrs.define
+class _OwnNames(TypeVisitor[Node]):
+    """Copies a node with the names that its type uses; the nodes of the file are not changed."""
+
+    names: _Names
+    node: Node
+    path: KeyPath = ()
+    any_case: bool = False
+
+    def _inside(self, node: Node, step: str | int) -> _OwnNames:
+        return attrs.evolve(self, node=node, path=(*self.path, step))
+
+    def section(self, hint: Any) -> Node:
+        if not isinstance(self.node.value, dict):
+            return self.node
+        cls = get_origin(hint) or hint
+        attrs.resolve_types(cls)
+        children: dict[str, Node] = dict(self.node.value)
+        lines = dict(self.node.key_lines)
+        for field in attrs.fields(cls):
             for alias in field.metadata.get("aliases", ()):
-                if alias in made:
-                    made = self._renamed(made, lines, alias, field.name, path)
-            child = made.get(field.name)
-            any_case = bool(field.metadata.get("any_case"))
-            if child is not None and _concerns(field.type, any_case):
-                made[field.name] = self._value(child, field.type, (*path, field.name), any_case)
-        return replace(node, value=made, key_lines=lines)
+                if alias in children:
+                    children = self._renamed(children, lines, alias, field.name)
+            if field.name in children:
+                inner = self._inside(children[field.name], field.name)
+                inner.any_case = bool(field.metadata.get("any_case"))
+                children[field.name] = inner.visit(field.type)
+        return replace(self.node, value=children, key_lines=lines)
 
     def _renamed(
-        self, made: dict[str, Node], lines: dict[str, Any], alias: str, name: str, path: Path
+        self, children: dict[str, Node], lines: dict[str, Any], alias: str, name: str
     ) -> dict[str, Node]:
-        over = [key for key in (alias, name) if is_override(lines, key)] if name in made else []
-        if len(over) == 1:  # it displaces what the file says by the other name
-            made = {key: child for key, child in made.items() if key in over or key not in (alias, name)}
+        over = [key for key in (alias, name) if is_override(lines, key)] if name in children else []
+        if len(over) == 1:  # it replaces what the file says under the other name
+            children = {k: child for k, child in children.items() if k in over or k not in (alias, name)}
             if over == [name]:
-                return made
-        elif name in made:
-            own = key_of((*path, name))
-            self.faults.append(
-                self.source.fault((*path, alias), f"says the same as {own}; keep one of them", key=True)
-            )
-            return {key: child for key, child in made.items() if key != alias}
-        self.rewritten.append(((*path, alias), name))
+                return children
+        elif name in children:
+            message = f"says the same as {key_of((*self.path, name))}; keep one of them"
+            self.names.faults.append(self.names.source.fault((*self.path, alias), message, key=True))
+            return {key: child for key, child in children.items() if key != alias}
+        self.names.rewritten.append(((*self.path, alias), name))
         if alias in lines:
             lines[name] = lines.pop(alias)
-        return {name if key == alias else key: child for key, child in made.items()}
+        return {name if key == alias else key: child for key, child in children.items()}
 
-    def _value(self, node: Node, hint: Any, path: Path, any_case: bool) -> Node:
-        origin, args = get_origin(hint) or hint, get_args(hint)
-        if attrs.has(origin):
-            return self.section(node, origin, path)
-        if origin is Annotated:
-            return self._value(node, args[0], path, any_case)
-        if origin in UNIONS:
-            for part in args:
-                node = self._value(node, part, path, any_case)
-        elif origin in (*LISTS, tuple) and isinstance(node.value, list) and args:
-            items = [self._value(c, args[0], (*path, i), any_case) for i, c in enumerate(node.value)]
-            return replace(node, value=items)
-        elif origin in MAPPINGS and isinstance(node.value, dict) and args:
-            inner = {key: self._value(c, args[1], (*path, key), any_case) for key, c in node.value.items()}
-            return replace(node, value=inner)
-        elif any_case and origin is Literal and isinstance(node.value, str):
-            choice = _choice(node.value, args)
-            if choice != node.value:
-                self.rewritten.append((path, choice))
-                return replace(node, value=choice)
-        return node
+    def union(self, hint: Any, *members: Any) -> Node:
+        for member in members:
+            self.node = self.visit(member)
+        return self.node
 
+    def fixed_tuple(self, hint: Any, *items: Any) -> Node:
+        return self.sequence(hint, Union[items])  # noqa: UP007 - the members are a tuple
 
-@lru_cache(maxsize=512)
-def _concerns(hint: Any, any_case: bool) -> bool:
-    """Whether a value of a type may hold a key or a choice with another name."""
-    origin, args = get_origin(hint) or hint, get_args(hint)
-    if attrs.has(origin):
-        return any(
-            field.metadata.get("aliases") or _concerns(field.type, bool(field.metadata.get("any_case")))
-            for field in _fields(origin)
-        )
-    if origin is Literal:
-        return any_case
-    return any(_concerns(part, any_case) for part in args if part is not Ellipsis)
+    def sequence(self, hint: Any, item: Any) -> Node:
+        if not isinstance(self.node.value, list):
+            return self.node
+        items = [self._inside(child, index).visit(item) for index, child in enumerate(self.node.value)]
+        return replace(self.node, value=items)
 
+    def mapping(self, hint: Any, key: Any, value: Any) -> Node:
+        if not isinstance(self.node.value, dict):
+            return self.node
+        items = {key: self._inside(child, key).visit(value) for key, child in self.node.value.items()}
+        return replace(self.node, value=items)
 
-def _fields(cls: type) -> tuple[Any, ...]:
-    attrs.resolve_types(cls)
-    return tuple(attrs.fields(cls))
+    def literal(self, hint: Any, *choices: Any) -> Node:
+        value = self.node.value
+        if not self.any_case or not isinstance(value, str) or (choice := _choice(value, choices)) == value:
+            return self.node
+        self.names.rewritten.append((self.path, choice))
+        return replace(self.node, value=choice)
+
+    def other(self, hint: Any, *parts: Any) -> Node:
+        return self.node
 
 
 def _choice(value: str, choices: tuple[Any, ...]) -> str:
-    """Return the choice that a text means, or the text."""
+    """Return the choice that a string stands for, or the string."""
     if value in choices:
         return value
     word = _ENUMERATION.sub("", value).lower().replace("-", "_")

@@ -1,4 +1,4 @@
-"""What a plain scalar means: the core schema of YAML 1.2, in finite numbers of 64 bits."""
+"""Resolves plain scalars: the core schema of YAML 1.2, restricted to finite numbers of 64 bits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 Scalar = str | int | float | bool | None
 
 FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-"""Characters that YAML does not allow in a text."""
+"""Characters that YAML does not allow in a string."""
 
 _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("null", "Null", "NULL", "~", ""), None),
@@ -23,7 +23,7 @@ _FLOAT = re.compile(
 
 
 def resolve(text: str) -> Scalar:
-    """Return what a plain (unquoted) scalar means in the core schema of YAML 1.2.
+    """Return the value of a plain (unquoted) scalar in the core schema of YAML 1.2.
 
     Raises:
         ValueError: a number that is not finite, or a whole number beyond 64 bits.
@@ -42,3 +42,11 @@ def resolve(text: str) -> Scalar:
             raise ValueError(f"{text} is not a finite number")
         return value
     return text
+
+
+def is_string(text: str) -> bool:
+    """Whether a plain scalar is a string, so that it needs no quotes."""
+    try:
+        return isinstance(resolve(text), str)
+    except ValueError:
+        return False

@@ -1,14 +1,15 @@
 """JSON Schema (draft 2020-12) of configuration classes and of the options of installed plugins.
 
-It accepts what `ultra_core.config` accepts, so that an editor completes and checks a preset while it is
-written. What depends on several keys stays with the loader.
+It accepts what `ultra_core.config` accepts, so that an editor can complete and check a preset. Rules between
+several keys are checked by the loader alone.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from math import isfinite
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import attrs
 
@@ -17,46 +18,55 @@ from ultra_core.errors import PluginError
 from ultra_core.plugins.describe import describe
 from ultra_core.plugins.registry import Registry
 from ultra_core.plugins.signatures import read_options
-from ultra_core.plugins.types import LISTS, MAPPINGS, UNIONS, is_writable
+from ultra_core.plugins.types import TypeVisitor, is_writable, range_of
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Schema = dict[str, Any]
 
-_SCALARS: dict[Any, str] = {
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    str: "string",
-    type(None): "null",
-    None: "null",
-}
-
 
 def type_schema(hint: Any) -> Schema:
     """Return the schema of a type that a configuration class or an option may have."""
-    origin, args = get_origin(hint) or hint, get_args(hint)
-    if hint in _SCALARS:
-        return {"type": _SCALARS[hint]}
-    if origin is Annotated:
-        schema = type_schema(args[0])
-        for extra in args[1:]:
-            if isinstance(extra, Range):
-                schema = _bounded(schema, extra)
-        return schema
-    if origin is Literal:
-        return {"enum": list(args)}
-    if origin in UNIONS:
-        return _any_of([type_schema(part) for part in args if is_writable(part)])
-    if origin is tuple and args and args[-1] is not Ellipsis:
-        items = [type_schema(part) for part in args]
-        return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
-    if origin in (*LISTS, tuple):
-        return {"type": "array", "items": type_schema(args[0])} if args else {"type": "array"}
-    if origin in MAPPINGS:
-        keys = {"propertyNames": type_schema(args[0])} if args and get_origin(args[0]) is Literal else {}
-        return {"type": "object", **keys, **({"additionalProperties": type_schema(args[1])} if args else {})}
-    return attrs_schema(origin) if attrs.has(origin) else {}
+    return _TypeSchema().visit(hint)
+
+
+class _TypeSchema(TypeVisitor[Schema]):
+    def annotated(self, hint: Any, base: Any, *extras: Any) -> Schema:
+        bounds = range_of(extras)
+        return _bounded(self.visit(base), bounds) if bounds else self.visit(base)
+
+    def scalar(self, hint: Any) -> Schema:
+        return {"type": {bool: "boolean", int: "integer", float: "number", str: "string"}.get(hint, "null")}
+
+    def literal(self, hint: Any, *choices: Any) -> Schema:
+        return {"enum": list(choices)}
+
+    def union(self, hint: Any, *members: Any) -> Schema:
+        schemas = [self.visit(member) for member in members if is_writable(member)]
+        unique = [schema for index, schema in enumerate(schemas) if schema not in schemas[:index]]
+        return {} if {} in unique else unique[0] if len(unique) == 1 else {"anyOf": unique}
+
+    def fixed_tuple(self, hint: Any, *items: Any) -> Schema:
+        schemas = list(map(self.visit, items))
+        return {"type": "array", "prefixItems": schemas, "minItems": len(items), "maxItems": len(items)}
+
+    def sequence(self, hint: Any, item: Any) -> Schema:
+        return {"type": "array", "items": self.visit(item)} if get_args(hint) else {"type": "array"}
+
+    def mapping(self, hint: Any, key: Any, value: Any) -> Schema:
+        keys = {"propertyNames": self.visit(key)} if get_origin(key) is Literal else {}
+        values = {"additionalProperties": self.visit(value)} if get_args(hint) else {}
+        return {"type": "object", **keys, **values}
+
+    def section(self, hint: Any) -> Schema:
+        return attrs_schema(get_origin(hint) or hint)
+
+    def other(self, hint: Any, *parts: Any) -> Schema:
+        return {}
+
+
+_LIMITS = {"minimum": "min", "maximum": "max", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt"}
+"""Keywords of JSON Schema and the attributes of `Range` that they correspond to."""
 
 
 def _bounded(schema: Schema, bounds: Range) -> Schema:
@@ -64,31 +74,18 @@ def _bounded(schema: Schema, bounds: Range) -> Schema:
         return {"anyOf": [_bounded(part, bounds) for part in schema["anyOf"]]}
     if schema.get("type") not in ("integer", "number"):
         return schema
-    words = {
-        "minimum": bounds.min,
-        "maximum": bounds.max,
-        "exclusiveMinimum": bounds.gt,
-        "exclusiveMaximum": bounds.lt,
+    limits = {keyword: getattr(bounds, name) for keyword, name in _LIMITS.items()}
+    return schema | {
+        keyword: limit for keyword, limit in limits.items() if limit is not None and isfinite(limit)
     }
-    return {
-        **schema,
-        **{word: bound for word, bound in words.items() if bound is not None and isfinite(bound)},
-    }
-
-
-def _any_of(schemas: list[Schema]) -> Schema:
-    if {} in schemas:
-        return {}
-    unique = [schema for index, schema in enumerate(schemas) if schema not in schemas[:index]]
-    return unique[0] if len(unique) == 1 else {"anyOf": unique}
 
 
 def attrs_schema(cls: type, *, doc: bool = True) -> Schema:
-    """Return the schema of an attrs class: one property a field, no others.
+    """Return the schema of an attrs class: one property per field and no additional ones.
 
-    A field's text comes from ``metadata["help"]``; ``metadata["schema"]`` replaces what its type says;
-    ``aliases`` and ``any_case`` are those of `ultra_core.config.key_names`.
-    ``doc`` adds the first line of the class's docstring.
+    The description of a field is its ``metadata["help"]``; ``metadata["schema"]`` replaces the schema of its
+    type; ``aliases`` and ``any_case`` are those of `ultra_core.config.key_names`. ``doc`` adds the first line
+    of the docstring of the class.
     """
     attrs.resolve_types(cls)
     properties: dict[str, Schema] = {}
@@ -98,19 +95,18 @@ def attrs_schema(cls: type, *, doc: bool = True) -> Schema:
             continue
         schema = dict(field.metadata.get("schema") or type_schema(field.type if field.type else Any))
         if schema.get("type") == "object" and not schema.get("required"):
-            schema["type"] = ["object", "null"]  # a section with nothing under it
+            schema["type"] = ["object", "null"]  # YAML reads a key without content as null
         if text := field.metadata.get("help"):
             schema["description"] = text
         if field.default is attrs.NOTHING:
             required.append(field.name)
-        elif _is_json(field.default):
-            schema["default"] = _json(field.default)
+        schema |= _default(field.default)
         if field.metadata.get("any_case"):
             schema = _any_case(schema)
         properties[field.name] = schema
         for alias in field.metadata.get("aliases", ()):
-            plain = {word: said for word, said in schema.items() if word != "default"}
-            properties[alias] = {**plain, "description": f"another name of {field.name}"}
+            without_default = {word: value for word, value in schema.items() if word != "default"}
+            properties[alias] = {**without_default, "description": f"another name of {field.name}"}
     made: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
     if required:
         made["required"] = required
@@ -121,11 +117,11 @@ def attrs_schema(cls: type, *, doc: bool = True) -> Schema:
 
 
 def any_letters(word: str, joints: str = "") -> str:
-    """Return the pattern of a word in any case.
+    """Return a regular expression that matches a word in any case.
 
     Args:
         word: letters, digits, hyphens and underscores.
-        joints: pattern of what stands for a hyphen or an underscore, or for nothing between two letters.
+        joints: expression that matches between all letters, in place of hyphens and underscores.
     """
     cased = [f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in word]
     if joints:
@@ -134,7 +130,7 @@ def any_letters(word: str, joints: str = "") -> str:
 
 
 def _any_case(schema: Schema) -> Schema:
-    """Return a schema whose choices may be written in any case and after the name of an enumeration."""
+    """Return a schema that accepts its choices in any case and behind the name of an enumeration."""
     made = dict(schema)
     if "enum" in schema:
         texts = [any_letters(choice) for choice in schema["enum"] if isinstance(choice, str)]
@@ -164,17 +160,14 @@ def options_schema(plugin: Callable[..., Any]) -> Schema:
             schema = _bounded(schema, option.range)
         if docs.get(name):
             schema["description"] = docs[name]
-        if not option.required and _is_json(option.default):
-            schema["default"] = _json(option.default)
-        properties[name] = schema
+        properties[name] = schema | _default(option.default)
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def named_schema(registry: Registry) -> Schema:
-    """Return the schema of NAME or ``{NAME: {options}}`` over everything that a registry offers.
+    """Return the schema of NAME or ``{NAME: {options}}`` for everything in a registry.
 
-    ``distribution:name`` is accepted too. A plugin that cannot be imported keeps its name; its options are
-    then anything.
+    ``distribution:name`` is accepted too. For a plugin that cannot be imported, any options are.
     """
     named: dict[str, Schema] = {}
     others: dict[str, Schema] = {}
@@ -204,15 +197,9 @@ def _options_of(registry: Registry, name: str) -> Schema:
         return {}
 
 
-def _is_json(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_json, value))
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
-    return value is None or isinstance(value, (bool, int, float, str))
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_json(item) for item in value]
-    return {key: _json(item) for key, item in value.items()} if isinstance(value, dict) else value
+def _default(value: Any) -> Schema:
+    """Return the keyword ``default``, or nothing when the value cannot be represented in JSON."""
+    try:
+        return {"default": json.loads(json.dumps(value))}
+    except (TypeError, ValueError):
+        return {}

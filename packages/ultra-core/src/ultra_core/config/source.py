@@ -1,4 +1,4 @@
-"""A preset as it was written: a tree in which every key and value has a position."""
+"""A preset as written: a tree in which every key and value has a position."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ultra_core.config.scalars import Scalar
-from ultra_core.errors import Fault, Path
+from ultra_core.errors import Fault, KeyPath
 
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """One value of the file: a scalar, a dict of nodes or a list of nodes, and where it stands."""
+    """One value of the file, which is a scalar, a dict of nodes or a list of nodes, and its position."""
 
     value: Scalar | dict[str, Node] | list[Node]
     file: str
@@ -32,7 +32,7 @@ class Node:
 
 
 class Source:
-    """A preset as it was written: its plain ``tree``, positions, and the ``faults`` of the writing itself."""
+    """A preset as written: its plain ``tree``, positions, and the ``faults`` that parsing found."""
 
     def __init__(self, file: str, root: Node, faults: list[Fault]) -> None:
         self.file = file
@@ -44,30 +44,29 @@ class Source:
         """The content as plain dicts, lists and scalars; a fresh copy."""
         return self.root.plain()
 
-    def get(self, path: Path, default: Any = None) -> Any:
-        """Return the plain value at a path, or the default when nothing is written there."""
+    def get(self, path: KeyPath, default: Any = None) -> Any:
+        """Return the plain value at a path, or the default when the path is not in the file."""
         node = self.node(path)
         return default if node is None else node.plain()
 
-    def node(self, path: Path) -> Node | None:
-        """Return what stands at a path, or None when nothing is written there."""
+    def node(self, path: KeyPath) -> Node | None:
+        """Return the node at a path, or None when the path is not in the file."""
         node: Node | None = self.root
         for part in path:
             node = None if node is None else _child(node, part)
         return node
 
-    def position(self, path: Path, *, key: bool = False) -> tuple[int, int]:
-        """Return line and column of the value at a path, or of its key.
+    def fault(self, path: KeyPath, message: str, *, key: bool = False) -> Fault:
+        """Return a fault at a path, for rules beyond types.
 
-        A path that is not in the file has the position of the nearest key above it.
+        Args:
+            path: the keys and indices; a missing one has the position of the nearest key above it.
+            message: what is wrong.
+            key: whether the fault is about the key instead of the value.
         """
-        return self._mark(path, key)[1:]
-
-    def fault(self, path: Path, message: str, *, key: bool = False) -> Fault:
-        """Return a fault at a path, for rules that types cannot say; ``key`` blames the key."""
         return Fault(*self._mark(path, key), tuple(path), message)
 
-    def _mark(self, path: Path, key: bool) -> tuple[str, int, int]:
+    def _mark(self, path: KeyPath, key: bool) -> tuple[str, int, int]:
         node, key_mark = self.root, (self.root.file, 1, 1)
         for part in path:
             child = _child(node, part)

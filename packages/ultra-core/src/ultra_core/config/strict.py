@@ -3,54 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import attrs
 from cattrs import Converter
+from cattrs.cols import list_structure_factory, mapping_structure_factory
 from cattrs.errors import (
     AttributeValidationNote,
     BaseValidationError,
     ForbiddenExtraKeysError,
     IterableValidationError,
     IterableValidationNote,
+    StructureHandlerNotFoundError,
 )
 from cattrs.gen import make_dict_structure_fn
 
-from ultra_core.errors import Path, did_you_mean, listed
-from ultra_core.plugins.types import (
-    LISTS,
-    MAPPINGS,
-    SCALARS,
-    UNIONS,
-    is_writable,
-    mismatch,
-    range_of,
-    words,
-)
+from ultra_core.errors import KeyPath, did_you_mean, listed
+from ultra_core.plugins.types import SCALARS, TypeVisitor, is_outside, is_writable, mismatch, range_of, words
+
+Hook = Callable[[Any, Any], Any]
+
+MANY = 200
+"""Number of invalid items or unknown keys beyond which messages no longer go into details.
+
+Such a file is wrong as a whole, and a search for similar names among thousands would take minutes.
+"""
 
 
 @attrs.frozen
 class Problem:
-    """A message and the keys below the structured value that lead to it."""
+    """A message and the path, relative to the structured value, to what it is about."""
 
-    path: Path
+    path: KeyPath
     message: str
     blames_key: bool = False
 
 
-MANY = 200
-"""Faulty items of a list, or unknown keys of a section, beyond which no more is said of each.
-
-The file is wrong as a whole then, and finding what is close to each of thousands of names would take minutes.
-"""
-
-
 class Mismatch(ValueError):
-    """A value that does not fit its type."""
+    """A value that does not fit its type; the message is composed only when it is read."""
+
+    def __init__(self, expected: str, value: Any, choices: tuple[Any, ...] = ()) -> None:
+        super().__init__(expected, value, choices)
+
+    def __str__(self) -> str:
+        expected, value, choices = self.args
+        texts = [choice for choice in choices if isinstance(choice, str)]
+        close = did_you_mean(value, texts) if isinstance(value, str) else ""
+        comma = "" if expected.endswith(";") else ","
+        return f"{expected}{comma} found {found(value)}{f'.{close}' if close else ''}"
+
+
+class WrongKind(Mismatch):
+    """A value of a different kind than its type requires, such as a string instead of a list."""
 
 
 def found(value: Any) -> str:
-    """Return a value as a message shows it: what it is and, when short, the value itself."""
+    """Return the description of a value for a message: its kind and, when it is short, the value itself."""
     if value is None:
         return "nothing (null)"
     if isinstance(value, bool):
@@ -59,77 +67,124 @@ def found(value: Any) -> str:
         kind = "a mapping" if isinstance(value, dict) else "a list"
         return f"{kind} of {len(value)}" if value else f"an empty {kind[2:]}"
     text = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-    return f"the text {text}" if isinstance(value, str) else text
+    return f"the string {text}" if isinstance(value, str) else text
 
 
 def make_converter() -> Converter:
-    """Return a converter with a strict rule for every type that a configuration class may have."""
-    made = Converter(detailed_validation=True, forbid_extra_keys=True)
-    for scalar in SCALARS:
-        made.register_structure_hook(scalar, _leaf)
-    made.register_structure_hook_func(_is(Literal), _leaf)
-    factories: list[tuple[Callable[[Any], bool], Any]] = [
-        (attrs.has, _section),
-        (_is(*LISTS, tuple), _list),
-        (_is(*MAPPINGS), _mapping),
-        (_is(*UNIONS), _union),
-        (_is(Annotated), _annotated),
-    ]
-    for fits, factory in factories:
-        made.register_structure_hook_factory(fits)(factory)
-    return made
+    """Return a converter with a strict hook for every type that a field of a configuration class may have."""
+    converter = Converter(detailed_validation=True, forbid_extra_keys=True)
+    strict = _StrictHooks(converter)
+    for scalar in SCALARS:  # cattrs looks up hooks by class before it asks factories
+        converter.register_structure_hook(scalar, strict.scalar(scalar))
+    converter.register_structure_hook_factory(lambda _: True)(strict.visit)
+    return converter
 
 
-Hook = Callable[[Any, Any], Any]
+class _StrictHooks(TypeVisitor[Hook]):
+    """Builds the hook for a type: it checks the kind of a value and lets cattrs structure the contents."""
 
+    def __init__(self, converter: Converter) -> None:
+        self.converter = converter
 
-def _origin(hint: Any) -> Any:
-    return get_origin(hint) or hint
+    def annotated(self, hint: Any, base: Any, *extras: Any) -> Hook:
+        inner, bounds = self.converter.get_structure_hook(base), range_of(extras)
 
+        def structure(value: Any, _: Any) -> Any:
+            if base in SCALARS and mismatch(value, base):
+                raise WrongKind(f"expected {words(hint)}", value)
+            result = inner(value, base)
+            if bounds and is_outside(result, bounds):
+                raise Mismatch(f"expected a number {bounds}", value)
+            return result
 
-def _is(*origins: Any) -> Callable[[Any], bool]:
-    return lambda hint: _origin(hint) in origins
+        return structure
+
+    def anything(self, hint: Any) -> Hook:
+        return lambda value, _: value
+
+    def scalar(self, hint: Any, *choices: Any) -> Hook:
+        return _leaf
+
+    literal = scalar
+
+    def union(self, hint: Any, *members: Any) -> Hook:
+        hooks = [(m, self.converter.get_structure_hook(m)) for m in members if is_writable(m)]
+
+        def structure(value: Any, _: Any) -> Any:
+            if value is None:
+                if mismatch(None, hint) is None:
+                    return None
+                raise WrongKind(f"expected {words(hint)}", None)
+            inside = []
+            for member, hook in hooks:
+                try:
+                    return hook(value, member)
+                except WrongKind:
+                    pass
+                except Exception as error:
+                    inside.append(error)
+            if len(inside) == 1:  # only this member accepts the kind of the value: its problems are specific
+                raise inside[0]
+            raise WrongKind(f"expected {words(hint)}", value)
+
+        return structure
+
+    def fixed_tuple(self, hint: Any, *items: Any) -> Hook:
+        hooks = [(item, self.converter.get_structure_hook(item)) for item in items]
+
+        def structure(value: Any, _: Any) -> Any:
+            if len(value) != len(items):
+                raise Mismatch(f"expected {words(hint)}", value)
+            results, errors = [], []
+            for index, (part, (item, hook)) in enumerate(zip(value, hooks, strict=True)):
+                try:
+                    results.append(hook(part, item))
+                except Exception as error:
+                    error.add_note(IterableValidationNote(f"item {index}", index, item))
+                    errors.append(error)
+            if errors:
+                raise IterableValidationError("items", errors, hint)
+            return tuple(results)
+
+        return _checked((list, tuple), f"expected {words(hint)}", structure)
+
+    def sequence(self, hint: Any, item: Any) -> Hook:
+        structure = list_structure_factory(list[item], self.converter)
+        kind: Any = tuple if (get_origin(hint) or hint) is tuple else list
+        return _checked((list, tuple), f"expected {words(hint)}", lambda value, _: kind(structure(value, _)))
+
+    def mapping(self, hint: Any, key: Any, value: Any) -> Hook:
+        structure = mapping_structure_factory(dict[Any, value], self.converter)
+        return _checked(Mapping | None, f"expected {words(hint)}", lambda value, _: structure(value or {}, _))
+
+    def section(self, hint: Any) -> Hook:
+        structure = make_dict_structure_fn(hint, self.converter)
+        optional = all(field.default is not attrs.NOTHING for field in attrs.fields(hint) if field.init)
+        expected = f"expected a mapping with the keys {_keys(hint)};"
+        kinds = Mapping | None if optional else Mapping  # YAML reads a key without content as null
+        return _checked(kinds, expected, lambda value, _: structure(value or {}, _))
+
+    def other(self, hint: Any, *parts: Any) -> Hook:
+        raise StructureHandlerNotFoundError(f"a configuration class cannot have a field of {hint}", hint)
 
 
 def _leaf(value: Any, hint: Any) -> Any:
     if problem := mismatch(value, hint):
-        close = ""
-        if get_origin(hint) is Literal and isinstance(value, str):
-            close = "." + did_you_mean(value, [c for c in get_args(hint) if isinstance(c, str)])
-        raise Mismatch(f"{problem}, found {found(value)}{close.removesuffix('.')}")
+        choices = get_args(hint)
+        is_kind = any(type(value) is type(choice) for choice in choices)
+        raise (Mismatch if is_kind else WrongKind)(problem, value, choices)
     return float(value) if hint is float else value
 
 
-def _annotated(hint: Any, made: Converter) -> Hook:
-    base, *extras = get_args(hint)
-    inner = made.get_structure_hook(base)
-    bounds = range_of(tuple(extras))
+def _checked(kinds: Any, expected: str, structure: Hook) -> Hook:
+    """Return a hook that rejects values of other kinds before it structures."""
 
-    def structure(value: Any, _: Any) -> Any:
-        if base in SCALARS and (problem := mismatch(value, base, bounds)):
-            raise Mismatch(f"{problem}, found {found(value)}")
-        result = inner(value, base)
-        if bounds is not None and (problem := mismatch(result, base, bounds)):
-            raise Mismatch(f"{problem}, found {found(value)}")
-        return result
+    def check(value: Any, hint: Any) -> Any:
+        if not isinstance(value, kinds):
+            raise WrongKind(expected, value)
+        return structure(value, hint)
 
-    return structure
-
-
-def _section(cls: Any, made: Converter) -> Hook:
-    inner = make_dict_structure_fn(
-        cls, made, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True
-    )
-
-    optional = all(field.default is not attrs.NOTHING for field in attrs.fields(cls) if field.init)
-
-    def structure(value: Any, hint: Any) -> Any:
-        value = {} if value is None and optional else value  # a section with nothing under it
-        if not isinstance(value, Mapping):
-            raise Mismatch(f"expected a mapping with the keys {_keys(cls)}; found {found(value)}")
-        return inner(value, hint)
-
-    return structure
+    return check
 
 
 def _keys(cls: Any) -> str:
@@ -137,109 +192,24 @@ def _keys(cls: Any) -> str:
     return listed(names if len(names) <= 8 else [*names[:8], "..."])
 
 
-def _list(hint: Any, made: Converter) -> Hook:
-    args = get_args(hint)
-    origin: Callable[[list[Any]], Any] = tuple if _origin(hint) is tuple else list
-    if not args:
-        args = (Any,) if origin is list else (Any, ...)
-    fixed = origin is tuple and not (len(args) == 2 and args[1] is Ellipsis)
-    hooks = [made.get_structure_hook(arg) for arg in args if arg is not Ellipsis]
-
-    def structure(value: Any, _: Any) -> Any:
-        if not isinstance(value, (list, tuple)) or (fixed and len(value) != len(args)):
-            raise Mismatch(f"expected {words(hint)}, found {found(value)}")
-        times = 1 if fixed else len(value)
-        pairs = zip(value, hooks * times, args[: len(hooks)] * times, strict=True)
-        return origin(_each(hint, [(index, *pair) for index, pair in enumerate(pairs)]))
-
-    return structure
-
-
-def _mapping(hint: Any, made: Converter) -> Hook:
-    item_type = get_args(hint)[1] if get_args(hint) else Any
-    item = made.get_structure_hook(item_type)
-
-    def structure(value: Any, _: Any) -> Any:
-        value = {} if value is None else value
-        if not isinstance(value, Mapping):
-            raise Mismatch(f"expected {words(hint)}, found {found(value)}")
-        items = _each(hint, [(key, part, item, item_type) for key, part in value.items()])
-        return dict(zip(value, items, strict=True))
-
-    return structure
-
-
-def _each(hint: Any, items: list[tuple[Any, Any, Hook, Any]]) -> list[Any]:
-    """Structure every item; all their problems come together, each with the index or key of its item."""
-    results: list[Any] = []
-    errors: list[Exception] = []
-    for index, value, hook, item_type in items:
-        if len(errors) == MANY:
-            errors.append(Mismatch(f"{MANY} of its {len(items)} items are wrong; the rest was not looked at"))
-            break
-        try:
-            results.append(hook(value, item_type))
-        except Exception as error:
-            note = IterableValidationNote(f"item {index}", index, item_type)
-            error.__notes__ = [*getattr(error, "__notes__", []), note]
-            errors.append(error)
-    if errors:
-        raise IterableValidationError("items", errors, hint)
-    return results
-
-
-def _union(hint: Any, made: Converter) -> Hook:
-    parts = [part for part in get_args(hint) if is_writable(part)]
-    hooks = [(part, made.get_structure_hook(part)) for part in parts]
-
-    def structure(value: Any, _: Any) -> Any:
-        errors = {}
-        if value is None:
-            if any(mismatch(None, part) is None for part in parts):
-                return None
-            raise Mismatch(f"expected {words(hint)}, found {found(value)}")
-        for part, hook in hooks:
-            try:
-                return hook(value, part)
-            except Exception as error:
-                errors[part] = error
-        shaped = [part for part in parts if _shape_fits(value, part)]
-        if len(shaped) == 1:  # the only member that this kind of value can mean: its own problems say most
-            raise errors[shaped[0]]
-        raise Mismatch(f"expected {words(hint)}, found {found(value)}")
-
-    return structure
-
-
-def _shape_fits(value: Any, part: Any) -> bool:
-    if get_origin(part) is Annotated:
-        return _shape_fits(value, get_args(part)[0])
-    if isinstance(value, Mapping):
-        return attrs.has(part) or _origin(part) in MAPPINGS
-    if isinstance(value, list):
-        return _origin(part) in (*LISTS, tuple)
-    if get_origin(part) is Literal:
-        return any(type(value) is type(choice) for choice in get_args(part))
-    return part in SCALARS and mismatch(value, part) is None
-
-
-def problems(error: BaseException, path: Path = ()) -> Iterator[Problem]:
-    """Yield what an error of the converter says, one problem a value.
+def problems(error: BaseException, path: KeyPath = ()) -> Iterator[Problem]:
+    """Yield one problem for each value that an error of the converter is about.
 
     Raises:
-        BaseException: the error itself, when no value can be blamed for it.
+        BaseException: the error itself, when it is not about a value.
     """
     if isinstance(error, BaseValidationError):
-        for inner in error.exceptions:
+        for inner in error.exceptions[:MANY]:
             yield from problems(inner, (*path, *_step(inner)))
+        if len(error.exceptions) > MANY:
+            yield Problem(path, f"{len(error.exceptions):,} items are invalid; the first {MANY} are listed")
     elif isinstance(error, ForbiddenExtraKeysError):
         known = [field.name for field in attrs.fields(error.cl) if field.init]
         few = len(error.extra_fields) <= MANY
         for key in sorted(error.extra_fields):
             close = did_you_mean(key, known) if few else ""
-            yield Problem(
-                (*path, key), f"unknown key.{close or f' The keys here: {_keys(error.cl)}'}", blames_key=True
-            )
+            message = f"unknown key.{close or f' The keys here: {_keys(error.cl)}'}"
+            yield Problem((*path, key), message, blames_key=True)
     elif isinstance(error, KeyError) and path and error.args == (path[-1],):
         yield Problem(path, "this key is required and is missing")
     elif isinstance(error, (ValueError, TypeError, ArithmeticError)):
@@ -248,7 +218,7 @@ def problems(error: BaseException, path: Path = ()) -> Iterator[Problem]:
         raise error
 
 
-def _step(error: BaseException) -> Path:
+def _step(error: BaseException) -> KeyPath:
     for note in getattr(error, "__notes__", ()):
         if isinstance(note, AttributeValidationNote):
             return (note.name,)

@@ -1,4 +1,4 @@
-"""Where the events of a YAML text come from: ruamel's parser, or libyaml's for absurdly long texts."""
+"""Parser events of a YAML text: from ruamel.yaml, or from libyaml for absurdly long texts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 from ruamel.yaml import YAML
 
 LARGE = 100_000
-"""Characters beyond which libyaml reads a text, thirty times as fast; no preset is a tenth as long.
+"""Number of characters beyond which libyaml, thirty times as fast, parses a text.
 
-Below it everything is read by ruamel, which knows YAML 1.2 and says more of what is wrong.
+No preset is a tenth as long. Shorter texts are parsed by ruamel.yaml, which implements YAML 1.2 and has
+better error messages.
 """
 
 
@@ -25,5 +26,5 @@ def events(text: str) -> Iterator[Any]:
 
         if yaml.__with_libyaml__:
             return yaml.parse(text, Loader=yaml.CLoader)
-    # a fresh object every time: after an error ruamel's parser keeps half of the old state
+    # a new object every time: after an error the parser of ruamel.yaml keeps some of its state
     return YAML(typ="safe", pure=True).parse(text)

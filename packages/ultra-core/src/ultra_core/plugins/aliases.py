@@ -1,4 +1,4 @@
-"""Other names of a plugin, declared in its class and read without importing it.
+"""Aliases of a plugin, declared in its class and read without importing it.
 
 ::
 
@@ -6,7 +6,7 @@
         aliases: ClassVar[Mapping[str, Alias]] = {"gla_attn": Alias()}
         resembles: ClassVar[Mapping[str, str]] = {"sparsek_attn": "which keeps single keys instead of blocks"}
 
-``resembles`` names methods that are not there and are not this one either: the error about such a name says
+``resembles`` lists methods that are not available and differ from this one: the error about such a name says
 which plugin is closest to it, and what differs.
 """
 
@@ -25,11 +25,11 @@ from ultra_core.plugins.source_files import definition
 
 @dataclass(frozen=True)
 class Alias:
-    """What another name of a plugin stands for.
+    """What an alias of a plugin stands for.
 
     Attributes:
-        options: options that the name implies.
-        remark: what somebody who writes it should know.
+        options: options that the alias implies.
+        remark: what a user of the alias should know.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -37,20 +37,20 @@ class Alias:
 
 
 def aliases(entry: Entry) -> dict[str, Alias]:
-    """Return the other names that a plugin declares; none where it cannot be read."""
+    """Return the aliases that a plugin declares; none when it cannot be read."""
     return {name: alias for name, alias in _declared(entry, "aliases").items() if isinstance(alias, Alias)}
 
 
 def resembles(entry: Entry) -> dict[str, str]:
-    """Return the names of what a plugin is close to without being it, each with what differs."""
+    """Return the names of similar methods that the plugin does not implement, each with what differs."""
     return {name: text for name, text in _declared(entry, "resembles").items() if isinstance(text, str)}
 
 
 def _declared(entry: Entry, attribute: str) -> Mapping[str, Any]:
-    """Return a mapping of the plugin's own, from its source unless it is imported or not so simple."""
+    """Return a mapping that the class of a plugin assigns: from its source where possible, else by import."""
     module, _, name = entry.target.partition(":")
     if entry.value is None and not name:
-        return {}  # a preset, which is a file
+        return {}  # presets are files
     if entry.value is None and module not in sys.modules:
         node = definition(entry)
         try:
@@ -67,10 +67,10 @@ def _declared(entry: Entry, attribute: str) -> Mapping[str, Any]:
 
 
 def _literal(node: ast.AST, attribute: str) -> Mapping[str, Any]:
-    """Return what the body of a class assigns to an attribute.
+    """Return the mapping that the body of a class assigns to an attribute.
 
     Raises:
-        ValueError: more than a dict of texts and calls of ``Alias`` with literals.
+        ValueError: it is not a literal dict of strings and calls of ``Alias`` with literals.
     """
     for statement in getattr(node, "body", ()):
         if not isinstance(statement, (ast.Assign, ast.AnnAssign)):

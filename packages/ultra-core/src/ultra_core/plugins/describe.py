@@ -1,15 +1,16 @@
-"""What a plugin is, in words: its options from the signature, the rest from the docstring."""
+"""Describes a plugin: its options from the signature, everything else from the docstring."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ultra_core.plugins.signatures import Option, read_options
-from ultra_core.plugins.types import as_yaml, words
+from ultra_core.plugins.types import words
 
 _SECTION = re.compile(r"^(Args|Attributes|Cost|Differs from the paper|Examples?|Note|References?|Paper|Raises"
                       r"|Returns|Shapes?|Yields):[ \t]*(.*)$")  # fmt: skip
@@ -22,11 +23,11 @@ class OptionRow:
 
     Attributes:
         name: the key in YAML.
-        type: the type in words, with its range: ``a whole number >= 1``.
-        default: as YAML would write it; empty when the option is required or comes from the caller.
+        type: description of the type, with its range: ``a whole number >= 1``.
+        default: the default in YAML; empty when the option is required or comes from the caller.
         from_model: the field of the model config that supplies it, or empty.
-        settable: False for what only the caller supplies.
-        doc: its sentence in the docstring.
+        settable: False when only the caller supplies it.
+        doc: its description in the docstring.
     """
 
     name: str
@@ -39,12 +40,12 @@ class OptionRow:
 
 @dataclass(frozen=True)
 class Description:
-    """A plugin in words.
+    """The description of a plugin.
 
     Attributes:
         summary: first paragraph of the docstring, on one line.
-        body: the paragraphs after it and before the first section.
-        options: one row an argument of the constructor.
+        body: the paragraphs between the summary and the first section.
+        options: one row per argument of the constructor.
         sections: the named sections of the docstring (``Cost``, ``Reference``, ``Shapes``, ``Raises``,
             ``Differs from the paper``, ...) without the arguments.
     """
@@ -56,18 +57,18 @@ class Description:
 
     @property
     def reference(self) -> str:
-        """The paper; empty when the docstring names none."""
+        """The paper; empty when the docstring does not name one."""
         names = ("Reference", "References", "Paper")
         return next((self.sections[name] for name in names if name in self.sections), "")
 
     @property
     def cost(self) -> str:
-        """Time and memory; empty when the docstring says nothing."""
+        """Time and memory; empty when the docstring does not say."""
         return self.sections.get("Cost", "")
 
     @property
     def differs(self) -> str:
-        """What differs from the paper; empty when the docstring says nothing."""
+        """What differs from the paper; empty when the docstring does not say."""
         return self.sections.get("Differs from the paper", "")
 
 
@@ -114,12 +115,12 @@ def docstring_sections(docstring: str) -> tuple[str, dict[str, str]]:
 
 
 def _continues(lines: list[str]) -> bool:
-    """Whether a line without indent still belongs to a section that began on the line of its title."""
+    """Whether an unindented line still belongs to a section that started on the line of its title."""
     return bool(lines) and bool(lines[0]) and bool(lines[-1])
 
 
 def items(section: str) -> dict[str, str]:
-    """Return the entries of an ``Args`` section by name, each on one line."""
+    """Return the entries of an ``Args`` section by name, each as one line."""
     found: dict[str, str] = {}
     name = ""
     for line in section.splitlines():
@@ -129,3 +130,13 @@ def items(section: str) -> dict[str, str]:
         elif name and line.strip():
             found[name] = f"{found[name]} {line.strip()}".strip()
     return found
+
+
+def as_yaml(value: Any) -> str:
+    """Return a plain default as YAML would write it on one line."""
+    if isinstance(value, str):
+        return value or "''"
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError):
+        return repr(value)

@@ -1,8 +1,8 @@
-"""Behaviour of plugins: the hooks of the pluggy project ``ultra`` and the manager that calls them.
+"""Hooks of the pluggy project ``ultra``: their specifications and the manager that calls them.
 
 A distribution offers hooks with an entry point of the group ``ultra.plugins`` that names a module, an object
-or a class without required arguments. A hook is a function with the name and arguments of a specification
-below (leave out the arguments that are not needed), marked ``@hookimpl``::
+or a class without required arguments. A hook is a function with the name of a specification below, some or
+all of its arguments, and the decorator ``@hookimpl``::
 
     from ultra_core.plugins.hooks import hookimpl
 
@@ -10,7 +10,7 @@ below (leave out the arguments that are not needed), marked ``@hookimpl``::
     def ultra_run_finished(run):
         print(run.path)
 
-Hooks are called by runs, never inside ``forward``; they only ever gain arguments.
+Runs call hooks, never inside ``forward``. Later versions may add arguments to a hook but never remove one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GROUP = "ultra.plugins"
 
 hookspec = pluggy.HookspecMarker("ultra")
 hookimpl = pluggy.HookimplMarker("ultra")
-"""Marks a function as an implementation of the hook of its name."""
+"""Marks a function as an implementation of the hook of the same name."""
 
 
 class Registries:
@@ -55,7 +55,7 @@ class Registries:
 
 
 class Run(Protocol):
-    """What a hook may count on in a run."""
+    """The attributes of a run that hooks may use."""
 
     path: Path
     """The folder ``runs/<name>``."""
@@ -71,30 +71,30 @@ class Run(Protocol):
 def ultra_register(registries: Registries) -> None:
     """Add names that are not entry points, with ``registries.blocks.add(name, target, source=...)``.
 
-    Called once, when the first run or command that uses hooks starts. Entry points are the better way
-    wherever they do: they need no import to be listed.
+    Called once, when the first run or command that uses hooks starts. Prefer entry points where possible:
+    they are listed without an import.
     """
 
 
 @hookspec
 def ultra_config_loaded(config: Any) -> None:
-    """Look at the checked configuration of a run before anything is built; an `UltraError` refuses it."""
+    """Inspect the validated configuration of a run before anything is built; an `UltraError` rejects it."""
 
 
 @hookspec
 def ultra_model_built(model: Any, config: Any) -> None:
-    """Look at or change the model (a ``torch.nn.Module``) after it is built, before its optimizer is."""
+    """Inspect or modify the model (a ``torch.nn.Module``) before its optimizer is built."""
 
 
 @hookspec
 def ultra_parameter_roles(model: Any) -> Mapping[str, str]:
-    """Return learning-rate roles by parameter name, for the parameters whose role should be another one."""
+    """Return learning-rate roles by parameter name, for the parameters whose role should change."""
     return {}
 
 
 @hookspec
 def ultra_parameter_info(model: Any) -> Mapping[str, ParamInfo]:
-    """Return descriptions by parameter name; they replace what modules and their types say of these."""
+    """Return descriptions by parameter name, which replace those of modules and module types."""
     return {}
 
 
@@ -106,33 +106,33 @@ def ultra_callbacks(run: Run) -> list[Any]:
 
 @hookspec
 def ultra_evaluate(run: Run, model: Any) -> Mapping[str, float]:
-    """Return metrics by name at every evaluation; they are logged beside the run's own."""
+    """Return metrics by name at every evaluation; they are logged with those of the run."""
     return {}
 
 
 @hookspec
 def ultra_checkpoint_saved(run: Run, path: Path) -> None:
-    """Act on a checkpoint that is complete and on disk at ``path``."""
+    """React to a checkpoint that has been written completely to ``path``."""
 
 
 @hookspec
 def ultra_run_finished(run: Run) -> None:
-    """Act at the end of a run, after its model is saved."""
+    """React to the end of a run, after its model has been saved."""
 
 
 def specifications() -> dict[str, Any]:
-    """Return every hook specification by name, in the order of this file."""
+    """Return all hook specifications by name, in the order of this file."""
     functions = inspect.getmembers(sys.modules[__name__], inspect.isfunction)
     found = [(name, function) for name, function in functions if name.startswith("ultra_")]
     return dict(sorted(found, key=lambda item: item[1].__code__.co_firstlineno))
 
 
 def build_manager(plugins: Iterable[tuple[str, Any]]) -> pluggy.PluginManager:
-    """Return a manager with these plugins, given as name and module, object or class.
+    """Return a manager of the given plugins, each a name and a module, object or class.
 
     Raises:
-        PluginError: a misspelt or unmarked hook, an argument that a hook has not, or a class that cannot
-            be made without arguments.
+        PluginError: a hook is misspelt, lacks ``@hookimpl`` or has an unknown argument, or a class cannot be
+            instantiated without arguments.
     """
     manager = pluggy.PluginManager("ultra")
     manager.add_hookspecs(sys.modules[__name__])
@@ -146,7 +146,7 @@ def build_manager(plugins: Iterable[tuple[str, Any]]) -> pluggy.PluginManager:
         _check_names(manager, name, made)
     try:
         manager.check_pending()
-    except pluggy.PluginValidationError as error:  # pragma: no cover - _check_names says it better before
+    except pluggy.PluginValidationError as error:  # pragma: no cover - _check_names reports it better
         raise PluginError(str(error)) from error
     return manager
 
@@ -157,7 +157,9 @@ def _instance(name: str, plugin: Any) -> Any:
     try:
         return plugin()
     except Exception as error:
-        raise PluginError(f"the plugin {name} cannot be made: {type(error).__name__}: {error}") from error
+        raise PluginError(
+            f"the plugin {name} cannot be instantiated: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _check_marks(name: str, plugin: Any) -> None:
@@ -175,13 +177,13 @@ def _check_names(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
     for caller in manager.get_hookcallers(plugin) or ():
         if not caller.has_spec() and not all(impl.optionalhook for impl in caller.get_hookimpls()):
             raise PluginError(
-                f"the plugin {name} implements {caller.name}, which is no hook."
+                f"the plugin {name} implements {caller.name}, which is not a hook."
                 f"{did_you_mean(caller.name, known)} The hooks: {listed(known)}"
             )
 
 
 def plugin_entries() -> tuple[Entry, ...]:
-    """Return the installed, enabled hook plugins, importing nothing."""
+    """Return the installed and enabled hook plugins without importing them."""
     return tuple(sorted(installed_entries(GROUP), key=lambda e: (e.distribution, e.name)))
 
 
@@ -193,10 +195,10 @@ def _manager(entries: tuple[Entry, ...]) -> pluggy.PluginManager:
 
 
 def plugin_manager() -> pluggy.PluginManager:
-    """Return the manager of all enabled plugins; they are imported at the first call.
+    """Return the manager of all enabled plugins, which are imported at the first call.
 
     Raises:
-        PluginError: a plugin cannot be imported or declares its hooks wrongly. The message says which one
-            and how to switch it off.
+        PluginError: a plugin cannot be imported or declares its hooks wrongly; the message names it and says
+            how to disable it.
     """
     return _manager(plugin_entries())

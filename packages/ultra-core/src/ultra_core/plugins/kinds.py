@@ -1,4 +1,4 @@
-"""The registries: one for each kind of plugin."""
+"""The registries, one for each kind of plugin."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ KINDS: dict[str, Registry] = {
     "tasks": tasks,
     "presets": presets,
 }
-"""Every registry by its plural name, in the order in which ``ultra-train list`` shows them."""
+"""Every registry by its plural name, in the order of ``ultra-train list``."""

@@ -1,4 +1,4 @@
-"""Entry points of the installed distributions, read once for all groups; nothing is imported."""
+"""Entry points of the installed distributions, read once for all groups without importing anything."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _NAME = re.compile(r"^Name:[ \t]*(\S+)", re.MULTILINE | re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a name comes from; made from metadata alone.
+    """Where a name comes from, according to metadata alone.
 
     Attributes:
         name: the name in YAML.
-        distribution: the distribution that offers it, in normal form (``my-plugin``).
+        distribution: the normalised name of the distribution that offers it (``my-plugin``).
         version: the version of that distribution; empty for names added at run time.
-        target: ``module:attribute``, or the file of a preset.
+        target: ``module:attribute``, or the path of a preset.
         value: the object itself, for names added at run time.
     """
 
@@ -38,7 +38,7 @@ class Entry:
     value: Any = field(default=None, repr=False, compare=False)
 
     def load(self) -> Any:
-        """Import and return what the entry points at.
+        """Import and return the object behind the entry.
 
         Raises:
             PluginError: the import fails; the reason is chained.
@@ -52,7 +52,7 @@ class Entry:
                 found = getattr(found, part.strip())
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a module may even call sys.exit() when it is imported
+        except BaseException as error:  # importing a module may even call sys.exit()
             raise PluginError(
                 f"{self.name!r} of {self.distribution} {self.version} cannot be imported from {self.target}: "
                 f"{type(error).__name__}: {error}. Repair or uninstall {self.distribution}, or switch it off "
@@ -62,12 +62,12 @@ class Entry:
 
 
 def normal(distribution: str) -> str:
-    """Return the name of a distribution in normal form: ``My_Plugin`` is ``my-plugin``."""
+    """Return the normalised name of a distribution: ``My_Plugin`` is ``my-plugin``."""
     return re.sub(r"[-_.]+", "-", distribution.strip()).lower()
 
 
 def disabled(distribution: str) -> bool:
-    """Whether ``ULTRA_DISABLE_PLUGINS`` (``a,b`` or ``*``) switches this distribution off; never our own."""
+    """Whether ``ULTRA_DISABLE_PLUGINS`` (``a,b`` or ``*``) disables this distribution; never one of ours."""
     if distribution in BUILT_IN:
         return False
     names = {normal(n) for n in os.environ.get("ULTRA_DISABLE_PLUGINS", "").split(",") if n.strip()}
@@ -75,19 +75,19 @@ def disabled(distribution: str) -> bool:
 
 
 def installed_entries(group: str) -> list[Entry]:
-    """Return the entries of a group over all installed, enabled distributions."""
+    """Return the entries of a group from all installed and enabled distributions."""
     return [entry for entry in _scan(tuple(sys.path)).get(group, []) if not disabled(entry.distribution)]
 
 
 def refresh() -> None:
-    """Forget what was read, after a distribution was installed or removed while this process runs."""
+    """Clear the cache after a distribution was installed or removed while this process runs."""
     importlib.invalidate_caches()
     _scan.cache_clear()
 
 
 @lru_cache(maxsize=2)
 def _scan(_path: tuple[str, ...]) -> dict[str, list[Entry]]:
-    """Read every distribution on ``sys.path`` once; the first of a name is the one that imports."""
+    """Read every distribution on ``sys.path`` once; of several with one name, the first is importable."""
     groups: dict[str, list[Entry]] = {}
     seen: set[str] = set()
     for dist in distributions():
@@ -105,7 +105,7 @@ def _scan(_path: tuple[str, ...]) -> dict[str, list[Entry]]:
 
 
 def _name(dist: Distribution) -> str:
-    # `dist.name` parses the whole of the metadata, a millisecond for each of some hundred distributions
+    # `dist.name` parses all metadata, which takes a millisecond for each of hundreds of distributions
     text = dist.read_text("METADATA") or dist.read_text("PKG-INFO") or ""
     found = _NAME.search(text)
     return normal(found[1]) if found else ""
@@ -114,5 +114,5 @@ def _name(dist: Distribution) -> str:
 def _points(dist: Distribution) -> list[EntryPoint]:
     try:
         return list(dist.entry_points)
-    except Exception:  # a file that is no entry-point file at all says nothing about names
+    except Exception:  # a malformed entry-point file offers nothing
         return []

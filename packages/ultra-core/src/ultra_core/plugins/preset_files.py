@@ -1,18 +1,17 @@
-"""Presets: an entry point names a package of YAML files; every file in it is a name."""
+"""The registry of presets: an entry point names a package, and every YAML file in it is a preset."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from ultra_core.config.preset_meta import read_meta
 from ultra_core.errors import PluginError
 from ultra_core.plugins.metadata import Entry, installed_entries
 from ultra_core.plugins.registry import Registry
 from ultra_core.plugins.source_files import package_folders
 
 NOT_PRESETS = frozenset({"schema"})
-"""Stems of YAML files that lie among the presets without being one."""
+"""Stems of YAML files in these packages that are not presets."""
 
 
 class Presets(Registry):
@@ -28,9 +27,9 @@ class Presets(Registry):
         ]
 
     def broken(self) -> tuple[tuple[Entry, str], ...]:
-        """Return malformed names and packages that are not there, each with the reason."""
+        """Return malformed names and missing packages, each with the reason."""
         lost = [
-            (package, f"the package {package.target} is not there")
+            (package, f"the package {package.target} does not exist")
             for package in installed_entries(self.group)
             if not package_folders(package.target)
         ]
@@ -40,21 +39,13 @@ class Presets(Registry):
         """Return the file of a preset.
 
         Raises:
-            PluginError: unknown, ambiguous, or the file is gone.
+            PluginError: the name is unknown or ambiguous, or the file no longer exists.
         """
         entry = self.entry(name)
         path = Path(entry.target)
         if not path.is_file():
-            raise PluginError(f"the file of preset {name!r} of {entry.distribution} is gone: {path}")
+            raise PluginError(f"the file of preset {name!r} of {entry.distribution} no longer exists: {path}")
         return path
-
-    def meta(self, name: str) -> dict[str, Any]:
-        """Return the section ``meta`` of a preset, reading no other; empty when it is absent or faulty."""
-        return read_meta(self.get(name))
-
-    def summary(self, entry: Entry) -> str:
-        """Return ``meta.summary`` of a preset."""
-        return str(read_meta(Path(entry.target)).get("summary", ""))
 
     def _local(self, name: str, target: Any, source: str) -> Entry:
         return Entry(name, source, "", str(target))

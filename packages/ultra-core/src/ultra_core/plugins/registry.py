@@ -1,4 +1,4 @@
-"""Names from entry-point metadata; a class is imported only when it is asked for."""
+"""Registries: names from entry-point metadata; a class is imported only when it is requested."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from ultra_core.errors import NameClashError, PluginError, UnknownNameError, clo
 from ultra_core.plugins import metadata
 from ultra_core.plugins.aliases import Alias, aliases, resembles
 from ultra_core.plugins.metadata import Entry, disabled, installed_entries, normal
-from ultra_core.plugins.source_files import summary
 
 __all__ = ["NAME", "Entry", "Registry", "disabled", "installed_entries"]
 
@@ -32,39 +31,35 @@ class Registry:
 
     @staticmethod
     def refresh() -> None:
-        """Forget what was read from metadata, after a distribution was installed while this process runs."""
+        """Clear the metadata cache after a distribution was installed while this process runs."""
         metadata.refresh()
 
     def names(self) -> tuple[str, ...]:
-        """Return every name on offer, sorted; a clash is listed once."""
+        """Return all names, sorted; a name that two distributions offer is listed once."""
         return tuple(sorted({e.name for e in self.entries()}))
 
     def entries(self) -> tuple[Entry, ...]:
-        """Return every entry, clashes included, sorted by name."""
+        """Return all entries, including clashes, sorted by name."""
         named = (e for e in self._entries() if NAME.fullmatch(e.name))
         return tuple(sorted(named, key=lambda e: (e.name, e.distribution)))
 
     def broken(self) -> tuple[tuple[Entry, str], ...]:
-        """Return the entries that metadata alone shows to be unusable, each with the reason."""
+        """Return the entries that are unusable according to metadata alone, each with the reason."""
         unusable = (e for e in self._entries() if not NAME.fullmatch(e.name))
         return tuple((e, _malformed(e.name, self.noun)) for e in unusable)
 
-    def summary(self, entry: Entry) -> str:
-        """Return one line about an entry, the first of its docstring, read without importing it."""
-        return summary(entry)
-
     def aliases(self, name: str) -> dict[str, Alias]:
-        """Return the other names of an installed plugin."""
+        """Return the aliases of an installed plugin."""
         taken = set(self.names())
         return {other: alias for other, alias in aliases(self.entry(name)).items() if other not in taken}
 
     def spellings(self) -> dict[str, str]:
-        """Return every name and every other name, each with the name that it stands for."""
+        """Return all names and aliases, each with the name that it stands for."""
         found = {other: entry.name for entry in self.entries() for other in aliases(entry)}
         return {**found, **{name: name for name in self.names()}}
 
     def canonical(self, name: str) -> tuple[str, Alias | None]:
-        """Return the name that another name stands for, and what it means; any other text as it is."""
+        """Return the name that an alias stands for, and the alias; any other name unchanged, with None."""
         distribution, colon, short = name.rpartition(":")
         if not self._named(name):
             for entry in self._find(name):
@@ -72,13 +67,13 @@ class Registry:
         return name, None
 
     def entry(self, name: str) -> Entry:
-        """Return where a name comes from, importing nothing; ``distribution:name`` picks one of several.
+        """Return where a name comes from without importing it; ``distribution:name`` selects one of several.
 
-        A name that a plugin declares as another one of its own is that plugin's.
+        An alias that a plugin declares leads to that plugin.
 
         Raises:
             UnknownNameError: no enabled distribution offers it.
-            NameClashError: two do, and the name does not say which.
+            NameClashError: several offer it, and the name does not say which one is meant.
         """
         found = self._find(name)
         if not found:
@@ -115,7 +110,7 @@ class Registry:
         return "".join(f" The closest is {close!r}, {what}." for close, what in said)
 
     def _near(self, name: str) -> list[str]:
-        """Return the names, and other names of others than these, that are close to one."""
+        """Return the names and aliases that are similar to a name, at most one for each plugin."""
         own = self.spellings()
         found = {own[near]: near for near in reversed(closest(name, tuple(own)))}
         return list(found.values())
@@ -124,7 +119,7 @@ class Registry:
         """Import and return the object behind a name.
 
         Raises:
-            PluginError: unknown, ambiguous, or it cannot be imported.
+            PluginError: the name is unknown or ambiguous, or the import fails.
         """
         return self.entry(name).load()
 
@@ -132,11 +127,11 @@ class Registry:
         return isinstance(name, str) and bool(self._find(name))
 
     def add(self, name: str, target: Any, *, source: str = "local") -> None:
-        """Add a name at run time: ``"module:attribute"`` or the object itself; the same twice is added once.
+        """Add a name at run time: ``"module:attribute"`` or the object; adding the same again has no effect.
 
         Raises:
             PluginError: the name is malformed.
-            NameClashError: the same source already offers something else by this name.
+            NameClashError: the same source already offers something else under this name.
         """
         if not NAME.fullmatch(name):
             raise PluginError(f"{source} offers a name that cannot be used: {_malformed(name, self.noun)}")

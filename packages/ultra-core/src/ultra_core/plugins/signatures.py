@@ -1,8 +1,8 @@
-"""The constructor signature of a plugin is its schema: this module reads it.
+"""Reads the constructor signature of a plugin, which is the schema of its options.
 
 A plugin is an ordinary class with typed keyword arguments. ``Annotated[int, Range(min=1)]`` and
-``Literal[...]`` give ranges and choices; ``Annotated[int, FromModel("num_heads")]`` says that the value
-comes from the model config unless the preset sets it.
+``Literal[...]`` declare ranges and choices; ``Annotated[int, FromModel("num_heads")]`` declares that the
+value comes from the model config unless the preset sets it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = [
 ]
 
 SUPPLIED = frozenset({"hidden_size", "ffn_hidden_size", "causal", "place", "head_dim", "params", "model"})
-"""Names that the caller passes to whoever has them in the signature; presets never set them."""
+"""Arguments that the caller passes to every signature that has them; presets never set them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
     """One keyword argument of a plugin's constructor.
 
-    ``settable`` is False for what only the caller can supply (modules, factories, ``hidden_size``).
+    ``settable`` is False when only the caller can supply it (modules, factories, ``hidden_size``).
     """
 
     name: str
@@ -59,7 +59,7 @@ def read_options(plugin: Callable[..., Any]) -> dict[str, Option]:
         PluginError: the signature has ``**kwargs`` or an annotation that cannot be resolved.
     """
     function = plugin.__init__ if inspect.isclass(plugin) else plugin
-    # thousands of layers ask for the same few signatures
+    # thousands of layers have the same few signatures
     known = _read if isinstance(plugin, Hashable) else _read.__wrapped__
     return dict(known(plugin, function))
 
@@ -75,7 +75,7 @@ def _read(plugin: Callable[..., Any], function: Callable[..., Any]) -> dict[str,
     if inspect.isclass(plugin):
         parameters = parameters[1:]
         if all(p.kind in _VARIADIC for p in parameters) and "__init__" not in vars(plugin):
-            return {}  # the bare constructor of `object` or `nn.Module`
+            return {}  # the inherited constructor of `object` or `nn.Module`
     options = {}
     for parameter in parameters:
         name = parameter.name
@@ -99,7 +99,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def check_options(name: str, plugin: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, str]:
-    """Return a message for every given option that the plugin has not or does not accept, keyed by option."""
+    """Return a message for every given option that the plugin lacks or does not accept, keyed by option."""
     options = {k: o for k, o in read_options(plugin).items() if o.settable}
     faults = {}
     for key, value in given.items():
@@ -111,16 +111,16 @@ def check_options(name: str, plugin: Callable[..., Any], given: Mapping[str, Any
 
 
 def require(plugin: Callable[..., Any], **given: Any) -> None:
-    """Raise unless values lie in the ranges and choices that a plugin's signature declares.
+    """Raise unless values are within the ranges and choices that the signature of a plugin declares.
 
-    For the first lines of a constructor, which is called without a preset too::
+    Constructors, which are called without a preset too, begin with it::
 
         require(RetNet, chunk_size=chunk_size, decay_init=decay_init)
 
-    A base class says ``require(type(self), ...)``; names that the signature lacks are not looked at.
+    A base class calls ``require(type(self), ...)``; names that the signature lacks are ignored.
 
     Raises:
-        ValueError: some do not; all are said.
+        ValueError: some are not; the message lists all of them.
     """
     known = read_options(plugin)
     declared = {name: value for name, value in given.items() if name in known}
@@ -140,18 +140,18 @@ def bind(
     model: Mapping[str, Any],
     optional: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Return the keyword arguments with which to build a plugin.
+    """Return the keyword arguments for the constructor of a plugin.
 
     Args:
         plugin: the class or factory.
-        options: what the preset sets for this plugin; wins over everything else.
-        supplied: what the caller passes to whoever names it (``hidden_size``, ``causal``, ...).
-        model: fields of the model config, passed where the signature says ``FromModel(field)``; a field
-            that is absent or None leaves the plugin's own default.
-        optional: names of ``options`` that may be dropped when the plugin has not got them.
+        options: what the preset sets for this plugin; takes precedence over everything else.
+        supplied: arguments of the caller for signatures that have them (``hidden_size``, ``causal``, ...).
+        model: fields of the model config, for parameters that declare ``FromModel(field)``; a field that is
+            missing or None leaves the default of the plugin.
+        optional: names of ``options`` that are dropped when the plugin lacks them.
 
     Raises:
-        PluginError: an option that the plugin has not.
+        PluginError: the plugin lacks an option.
     """
     signature = read_options(plugin)
     arguments = {name: value for name, value in supplied.items() if name in signature}

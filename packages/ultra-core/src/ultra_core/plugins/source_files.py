@@ -1,4 +1,4 @@
-"""Finding and reading the source of a plugin without importing it or anything around it."""
+"""Finds and reads the source of a plugin without importing the plugin or its package."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 from ultra_core.plugins.metadata import Entry
 
 MAX_STEPS = 8
-"""Most re-exports (``from .x import Y``) to follow."""
+"""Maximum number of re-exports (``from .x import Y``) to follow."""
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def package_folders(module: str) -> list[Path]:
-    """Return the folders of a package, several for a namespace package; empty when it is not there."""
+    """Return the folders of a package, several for a namespace package; empty when it does not exist."""
     top, *rest = module.split(".")
     try:
-        spec = importlib.util.find_spec(top)  # looks for a top-level package without importing anything
+        spec = importlib.util.find_spec(top)  # imports nothing for a top-level name
     except (ImportError, ValueError):
         return []
     folders = [Path(p) for p in (spec.submodule_search_locations or ())] if spec else []
@@ -29,7 +29,7 @@ def package_folders(module: str) -> list[Path]:
 
 
 def source_file(module: str) -> Path | None:
-    """Return the file of a module, or None when it is not written in Python or not there."""
+    """Return the file of a module, or None when it is not written in Python or does not exist."""
     for folder in package_folders(module):
         if (file := folder / "__init__.py").is_file():
             return file
@@ -47,7 +47,7 @@ def source_file(module: str) -> Path | None:
 
 
 def docstring(entry: Entry) -> str:
-    """Return the docstring of what an entry points at; of its module when it is no class or function."""
+    """Return the docstring of the class or function behind an entry, of its module when it is neither."""
     if entry.value is not None:
         return inspect.getdoc(entry.value) or ""
     module, _, attribute = entry.target.partition(":")
@@ -58,14 +58,14 @@ def docstring(entry: Entry) -> str:
 
 
 def definition(entry: Entry) -> Definition | None:
-    """Return the class or function that an entry points at as it is written; None when it is neither."""
+    """Return the syntax tree of the class or function behind an entry; None when it is neither."""
     module, _, attribute = entry.target.partition(":")
     found = _found(module, attribute)
     return found if isinstance(found, Definition) else None
 
 
 def _found(module: str, attribute: str) -> Definition | ast.Module | None:
-    """Return the definition behind a name, following re-exports; its module when it is no definition."""
+    """Return the definition of a name, following re-exports, or its module when the name is not defined."""
     for _ in range(MAX_STEPS):
         tree = _parsed(module)
         if tree is None:
@@ -89,9 +89,9 @@ def summary(entry: Entry) -> str:
 
 
 def _head(module: str, name: str) -> Definition | None:
-    """Return a top-level class or function cut off after its docstring, or None where that is not so simple.
+    """Return a top-level class or function truncated after its docstring, or None when that is not possible.
 
-    Most of the time that ``ultra-train list`` takes would go into parsing the rest of every file.
+    Parsing whole files would take most of the time of ``ultra-train list``.
     """
     file = source_file(module)
     try:

@@ -1,23 +1,73 @@
-"""The types whose values YAML can write: whether a value fits one, and how a reader would call it."""
+"""The types whose values YAML can write: a visitor, and the questions that plugins and presets ask."""
 
 from __future__ import annotations
 
 import collections.abc
-import json
 import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 from ultra_core.contracts import Range
 
+R = TypeVar("R")
+
 SCALARS: tuple[Any, ...] = (bool, int, float, str, type(None))
-LISTS: tuple[Any, ...] = (list, collections.abc.Sequence)
-MAPPINGS: tuple[Any, ...] = (dict, collections.abc.Mapping)
 UNIONS: tuple[Any, ...] = (Union, types.UnionType)
 
 
+class TypeVisitor(Generic[R]):
+    """Dispatches on the kind of a type, as ``ast.NodeVisitor`` does on the kind of a syntax node.
+
+    A subclass defines the methods that it needs. Each receives the type and its parts:
+
+    - ``scalar(hint)`` for one of `SCALARS` and ``literal(hint, *choices)``,
+    - ``union(hint, *members)``,
+    - ``annotated(hint, base, *extras)``, which visits the base unless it is overridden,
+    - ``sequence(hint, item)`` for ``list[item]``, ``Sequence[item]`` and ``tuple[item, ...]``,
+      ``fixed_tuple(hint, *items)`` for ``tuple[A, B]``,
+    - ``mapping(hint, key, value)`` for ``dict`` and ``Mapping`` (parts that the type leaves out are Any),
+    - ``section(hint)`` for an attrs class, which YAML writes as a mapping of its fields,
+    - ``anything(hint)`` for Any,
+    - ``other(hint, *parts)`` for types that YAML cannot write and for kinds without a method.
+    """
+
+    def visit(self, hint: Any) -> R:
+        """Call the method for this kind of type and return its result."""
+        kind, *parts = _kind_and_parts(hint)
+        return getattr(self, kind, self.other)(type(None) if hint is None else hint, *parts)
+
+    def annotated(self, hint: Any, base: Any, *extras: Any) -> R:
+        """Visit the base of ``Annotated[base, *extras]``."""
+        return self.visit(base)
+
+    def other(self, hint: Any, *parts: Any) -> R:
+        """Handle a type that has no method of its own."""
+        raise NotImplementedError
+
+
+def _kind_and_parts(hint: Any) -> tuple[Any, ...]:
+    origin, args = get_origin(hint) or hint, get_args(hint)
+    if origin is Annotated:
+        return "annotated", *args
+    if hint is Any:
+        return ("anything",)
+    if hint is None or hint in SCALARS:
+        return ("scalar",)
+    if origin is Literal:
+        return "literal", *args
+    if origin in UNIONS:
+        return "union", *args
+    if origin is tuple and args and args[-1] is not Ellipsis:
+        return "fixed_tuple", *args
+    if origin in (list, tuple, collections.abc.Sequence):
+        return "sequence", *(args[:1] or (Any,))
+    if origin in (dict, collections.abc.Mapping):
+        return "mapping", *(args or (Any, Any))
+    return ("section" if hasattr(origin, "__attrs_attrs__") else "other",)
+
+
 def split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Split ``Annotated[X, ...]`` into ``X`` and what it is annotated with."""
+    """Split ``Annotated[X, ...]`` into ``X`` and its annotations."""
     if get_origin(hint) is Annotated:
         base, *extras = get_args(hint)
         return base, tuple(extras)
@@ -30,119 +80,140 @@ def range_of(extras: tuple[Any, ...]) -> Range | None:
 
 
 def is_plain(hint: Any) -> bool:
-    """Whether YAML can write a value of this type: numbers, texts, choices, lists and mappings of them."""
-    hint, _ = split(hint)
-    origin, args = get_origin(hint) or hint, get_args(hint)
-    if origin in UNIONS:
-        return any(is_plain(part) for part in args if part is not type(None))
-    if origin in (*LISTS, *MAPPINGS, tuple):
-        return all(part is Ellipsis or part is Any or is_plain(part) for part in args)
-    return hint in SCALARS or origin is Literal
+    """Whether a preset can set an option of this type: numbers, strings, choices, lists and mappings of them.
+
+    A union is plain when a member other than None is; the others are for callers in Python.
+    """
+    return _Plain().visit(hint)
 
 
-def is_section(hint: Any) -> bool:
-    """Whether a type is an attrs class, which YAML writes as a mapping of its fields."""
-    return hasattr(get_origin(hint) or hint, "__attrs_attrs__")
+class _Plain(TypeVisitor[bool]):
+    def scalar(self, hint: Any, *choices: Any) -> bool:
+        return True
+
+    literal = scalar
+
+    def union(self, hint: Any, *members: Any) -> bool:
+        return any(self.visit(member) for member in members if member is not type(None))
+
+    def sequence(self, hint: Any, *items: Any) -> bool:
+        return all(item is Any or self.visit(item) for item in items)
+
+    fixed_tuple = mapping = sequence
+
+    def other(self, hint: Any, *parts: Any) -> bool:
+        return False
 
 
 def is_writable(hint: Any) -> bool:
-    """Whether a configuration class may have this type: what is plain, sections, `Any`, and lists of these.
+    """Whether a field of a configuration class may have this type: plain types, sections, Any, lists of them.
 
     Members of a union that are not writable, such as callables, are there for Python alone.
     """
-    hint, _ = split(hint)
-    origin, args = get_origin(hint) or hint, get_args(hint)
-    if origin in (*UNIONS, *LISTS, *MAPPINGS, tuple):
-        return all(part is Ellipsis or is_writable(part) for part in args)
-    return hint is Any or is_section(hint) or is_plain(hint)
+    return _Writable().visit(hint)
+
+
+class _Writable(_Plain):
+    anything = section = _Plain.scalar
+    union = _Plain.sequence
 
 
 def mismatch(value: Any, hint: Any, bounds: Range | None = None) -> str | None:
-    """Say what was expected when a plain value does not fit a type, else None; nothing is coerced.
+    """Return what was expected when a plain value does not fit a type, else None.
 
-    The one widening: an int fits a float.
+    Nothing is coerced; an int fits a float.
     """
-    hint, extras = split(hint)
+    base, extras = split(hint)
     bounds = range_of(extras) or bounds
-    if not _fits(value, hint):
-        return f"expected {words(hint, bounds)}"
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return f"expected a number {bounds}" if bounds and is_number and value not in bounds else None
+    if not _Fits(value).visit(base):
+        return f"expected {words(base, bounds)}"
+    return f"expected a number {bounds}" if bounds and is_outside(value, bounds) else None
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    origin, args = get_origin(hint) or hint, get_args(hint)
-    if hint is Any:
+def is_outside(value: Any, bounds: Range) -> bool:
+    """Whether a value is a number outside of bounds."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value not in bounds
+
+
+class _Fits(TypeVisitor[bool]):
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def annotated(self, hint: Any, base: Any, *extras: Any) -> bool:
+        bounds = range_of(extras)
+        return self.visit(base) and not (bounds and is_outside(self.value, bounds))
+
+    def anything(self, hint: Any) -> bool:
         return True
-    if hint is None or hint is type(None):
-        return value is None
-    if origin is Literal:
-        return any(type(value) is type(choice) and value == choice for choice in args)
-    if origin in UNIONS:
-        return any(mismatch(value, part) is None for part in args)
-    if origin in (*LISTS, tuple):
-        if not isinstance(value, (list, tuple)):
-            return False
-        if origin is tuple and args and args[-1] is not Ellipsis:
-            return len(value) == len(args) and all(map(_item_fits, value, args))
-        return all(_item_fits(item, args[0]) for item in value) if args else True
-    if origin in MAPPINGS:
-        key, item = args or (Any, Any)
-        return isinstance(value, Mapping) and all(
-            _item_fits(k, key) and _item_fits(v, item) for k, v in value.items()
+
+    def scalar(self, hint: Any) -> bool:
+        if hint in (int, float):
+            return isinstance(self.value, (int, hint)) and not isinstance(self.value, bool)
+        return isinstance(self.value, hint)
+
+    def literal(self, hint: Any, *choices: Any) -> bool:
+        return any(type(self.value) is type(choice) and self.value == choice for choice in choices)
+
+    def union(self, hint: Any, *members: Any) -> bool:
+        return any(map(self.visit, members))
+
+    def fixed_tuple(self, hint: Any, *items: Any) -> bool:
+        is_list = isinstance(self.value, (list, tuple)) and len(self.value) == len(items)
+        return is_list and all(
+            _Fits(value).visit(item) for value, item in zip(self.value, items, strict=True)
         )
-    if hint in (int, float):
-        kinds = (int,) if hint is int else (int, float)
-        return isinstance(value, kinds) and not isinstance(value, bool)
-    return isinstance(value, hint) if isinstance(hint, type) else False
 
+    def sequence(self, hint: Any, item: Any) -> bool:
+        return isinstance(self.value, (list, tuple)) and all(_Fits(value).visit(item) for value in self.value)
 
-def _item_fits(value: Any, hint: Any) -> bool:
-    return mismatch(value, hint) is None
+    def mapping(self, hint: Any, key: Any, value: Any) -> bool:
+        return isinstance(self.value, Mapping) and all(
+            _Fits(k).visit(key) and _Fits(v).visit(value) for k, v in self.value.items()
+        )
 
-
-_WORDS: dict[Any, str] = {
-    Any: "anything",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "a text",
-    None: "null",
-    type(None): "null",
-}
+    def other(self, hint: Any, *parts: Any) -> bool:
+        return isinstance(hint, type) and isinstance(self.value, hint)
 
 
 def words(hint: Any, bounds: Range | None = None) -> str:
-    """Return a type as a reader of a preset would call it: ``a whole number >= 1 or null``."""
-    hint, extras = split(hint)
-    bounds = range_of(extras) or bounds
-    origin, args = get_origin(hint) or hint, get_args(hint)
-    if hint in (int, float) and bounds:
-        return f"{_WORDS[hint]} {bounds}"
-    if origin is Literal:
-        return "one of " + ", ".join(map(repr, args))
-    if origin in UNIONS:
-        said = [words(part, bounds) for part in args if is_writable(part)]
-        return " or ".join(dict.fromkeys(said)) or "what YAML cannot write"
-    if origin is tuple and args and args[-1] is not Ellipsis:
-        return f"a list of {len(args)} values ({', '.join(map(words, args))})"
-    if origin in (*LISTS, tuple):
-        return f"a list, each item {words(args[0])}" if args and args[0] is not Any else "a list"
-    if origin in MAPPINGS:
-        choices = get_args(args[0]) if args and get_origin(args[0]) is Literal else ()
-        keys = f" with keys among {', '.join(map(repr, choices))}" if choices else ""
-        items = f", each value {words(args[1])}" if args and args[1] is not Any else ""
-        return f"a mapping{keys}{items}"
-    if is_section(hint):
+    """Return the description of a type for readers of a preset: ``a whole number >= 1 or null``."""
+    return _Words(bounds).visit(hint)
+
+
+class _Words(TypeVisitor[str]):
+    def __init__(self, bounds: Range | None = None) -> None:
+        self.bounds = bounds
+
+    def annotated(self, hint: Any, base: Any, *extras: Any) -> str:
+        return words(base, range_of(extras) or self.bounds)
+
+    def anything(self, hint: Any) -> str:
+        return "anything"
+
+    def scalar(self, hint: Any) -> str:
+        if hint in (int, float):
+            return f"a {'whole ' if hint is int else ''}number{f' {self.bounds}' if self.bounds else ''}"
+        return {bool: "true or false", str: "a string"}.get(hint, "null")
+
+    def literal(self, hint: Any, *choices: Any) -> str:
+        return "one of " + ", ".join(map(repr, choices))
+
+    def union(self, hint: Any, *members: Any) -> str:
+        names = [self.visit(member) for member in members if is_writable(member)]
+        return " or ".join(dict.fromkeys(names)) or "a value that YAML cannot write"
+
+    def fixed_tuple(self, hint: Any, *items: Any) -> str:
+        return f"a list of {len(items)} values ({', '.join(map(words, items))})"
+
+    def sequence(self, hint: Any, item: Any) -> str:
+        return "a list" if item is Any else f"a list, each item {words(item)}"
+
+    def mapping(self, hint: Any, key: Any, value: Any) -> str:
+        keys = f" with keys among {', '.join(map(repr, get_args(key)))}" if get_origin(key) is Literal else ""
+        return f"a mapping{keys}" + ("" if value is Any else f", each value {words(value)}")
+
+    def section(self, hint: Any) -> str:
         return "a mapping"
-    return _WORDS[hint] if hint in _WORDS else str(getattr(hint, "__name__", hint))
 
-
-def as_yaml(value: Any) -> str:
-    """Return a plain default as YAML would write it on one line."""
-    if isinstance(value, str):
-        return value or "''"
-    try:
-        return json.dumps(value)
-    except (TypeError, ValueError):
-        return repr(value)
+    def other(self, hint: Any, *parts: Any) -> str:
+        return str(getattr(hint, "__name__", hint))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from ultra_core.contracts import KINDS
+from ultra_core.contracts import PARAMETER_KINDS
 from ultra_optim.base import Optimizer, wide_dtype
 from ultra_optim.contract.state_spec import COUNT, COUNTERS, tensor_spec
 from ultra_optim.contract.traits import MATRIX_KINDS
@@ -38,12 +38,12 @@ class MatrixOptimizer(Optimizer):
             ValueError: it has none, or a parameter of kind ``matrix`` or ``expert`` is not a matrix.
         """
         kind = param_group.get("kind")
-        if kind not in KINDS:
+        if kind not in PARAMETER_KINDS:
             raise ValueError(
                 f"{type(self).__name__} needs to know which parameters are hidden matrices, but a group has "
                 f"kind {kind!r}. Pass ultra_optim.param_groups(model), use "
                 f"ultra_optim.build({type(self).__module__.rpartition('.')[2]!r}, model), "
-                f"or give each group a 'kind', one of {', '.join(KINDS)}"
+                f"or give each group a 'kind', one of {', '.join(PARAMETER_KINDS)}"
             )
         if kind not in MATRIX_KINDS:
             given = {**self.defaults, **param_group}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import attrs
 import click
 
 from ultra_core.errors import UnknownNameError, did_you_mean
-from ultra_core.plugins.kinds import KINDS, presets
+from ultra_core.plugins.kinds import KINDS
 from ultra_core.plugins.metadata import Entry
 from ultra_optim.roles.option_aliases import written
 from ultra_train.cli.kinds import split
@@ -80,7 +81,9 @@ def _other_names(kind: str, entry: Entry) -> Iterator[str]:
 
 
 def _preset(entry: Entry) -> Iterator[str]:
-    for key, value in presets.meta(f"{entry.distribution}:{entry.name}").items():
+    from ultra_core.config.preset_meta import read_meta  # the YAML library takes a while to import
+
+    for key, value in read_meta(Path(entry.target)).items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
         yield f"  {key}: {text}"
     yield f"  all of it: ultra-train show {entry.name}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import click
 
 from ultra_core.plugins.hooks import plugin_entries
-from ultra_core.plugins.kinds import KINDS, presets
+from ultra_core.plugins.kinds import KINDS
 from ultra_core.plugins.metadata import Entry
 from ultra_core.plugins.source_files import docstring, summary
 from ultra_optim.contract.facts import facts
@@ -51,27 +53,26 @@ def list_plugins(kind: str | None, check: bool, guide: tuple[str, ...], tag: tup
 
 
 def _row(kind: str, entry: Entry) -> tuple[str, ...]:
-    columns: tuple[str, ...] = ()
     if kind == "presets":
-        columns = (", ".join(_tags(entry)),)
-    elif kind == "optimizers":
-        columns = facts(docstring(entry))
-    return (
-        entry.name,
-        _owner(entry),
-        *columns,
-        summary(entry) if kind == HOOKS else KINDS[kind].summary(entry),
-    )
+        return entry.name, _owner(entry), ", ".join(_tags(entry)), str(_meta(entry).get("summary", ""))
+    columns = facts(docstring(entry)) if kind == "optimizers" else ()
+    return entry.name, _owner(entry), *columns, summary(entry)
+
+
+def _meta(entry: Entry) -> dict[str, Any]:
+    from ultra_core.config.preset_meta import read_meta  # the YAML library takes a while to import
+
+    return read_meta(Path(entry.target))
 
 
 def _tags(entry: Entry) -> list[str]:
-    said = presets.meta(f"{entry.distribution}:{entry.name}")
-    return [str(said[key]) for key in ("vram", "stability") if said.get(key)]
+    meta = _meta(entry)
+    return [str(meta[key]) for key in ("vram", "stability") if meta.get(key)]
 
 
 def matches(entry: Entry, guides: tuple[str, ...], tags: tuple[str, ...]) -> bool:
     """Whether a preset is in all of these guides and has all of these tags (GPU memory or stability)."""
-    own = presets.meta(f"{entry.distribution}:{entry.name}").get("guides")
+    own = _meta(entry).get("guides")
     listed = own if isinstance(own, list) else []
     return all(guide in listed for guide in guides) and all(tag in _tags(entry) for tag in tags)
 
