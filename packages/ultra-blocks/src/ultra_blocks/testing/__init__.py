@@ -11,8 +11,9 @@ from ultra_blocks.testing.kit import (
     norm_cases,
     position_cases,
     pytest_params,
+    trials,
 )
-from ultra_blocks.testing.rules import Rule, RuleBroken, Rules
+from ultra_core.testing import Rule, RuleBroken, Rules
 
 __all__ = [
     "FFN_RULES",
@@ -34,4 +35,5 @@ __all__ = [
     "norm_cases",
     "position_cases",
     "pytest_params",
+    "trials",
 ]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ultra_blocks.layout import Layout
 from ultra_blocks.testing.cases import BlockCase, gradients, output
 from ultra_blocks.testing.draws import FILLS, Batch, batches, relative_error
-from ultra_blocks.testing.rules import Rules
+from ultra_core.testing import Rules
 
 BLOCK_RULES = Rules()
 """The rules of blocks, by id."""

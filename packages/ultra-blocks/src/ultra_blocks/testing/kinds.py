@@ -21,7 +21,7 @@ from ultra_blocks.testing.cases import (
 )
 from ultra_blocks.testing.draws import Batch, batches, relative_error
 from ultra_blocks.testing.parameters import check_description, check_drawing, check_saving, described
-from ultra_blocks.testing.rules import Rules
+from ultra_core.testing import Rules
 
 NORM_RULES, FFN_RULES, POSITION_RULES = Rules(), Rules(), Rules()
 

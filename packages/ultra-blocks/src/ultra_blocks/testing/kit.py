@@ -12,7 +12,8 @@ from ultra_blocks.testing import logits, numerics, parameters, traits  # noqa: F
 from ultra_blocks.testing.cases import BlockCase, Case, FFNCase, NormCase, PositionCase
 from ultra_blocks.testing.exactness import BLOCK_RULES
 from ultra_blocks.testing.kinds import FFN_RULES, NORM_RULES, POSITION_RULES
-from ultra_blocks.testing.rules import Rule, Rules
+from ultra_core.testing import Rules, Trial
+from ultra_core.testing import pytest_params as params_of
 
 RULES = BLOCK_RULES
 """The rules of blocks by id, in order; each is called with a :class:`BlockCase`."""
@@ -60,16 +61,30 @@ def rules_of(case: Case) -> Rules:
     return rules[type(case)]
 
 
+def trials(cases: Iterable[Case] | None = None, rules: Iterable[str] | None = None) -> list[Trial]:
+    """Return every case with every rule that applies to it.
+
+    Args:
+        cases: the plugins under test; None: every registered block, norm, FFN and position code.
+        rules: ids of the rules to try; None: all but the slow ones.
+    """
+    if cases is None:
+        cases = [*block_cases(), *norm_cases(), *ffn_cases(), *position_cases()]
+    ids = None if rules is None else list(rules)
+    pairs = [(case, rule) for case in cases for rule in rules_of(case).chosen(case, ids)]
+    return [Trial(rule, case, f"{rule.id} {case}") for case, rule in pairs]
+
+
 def check(case: Case, rules: Iterable[str] | None = None) -> list[str]:
     """Try a case on the rules that apply to it, or on those named; return their ids.
 
     Raises:
         RuleBroken: the first rule that is broken.
     """
-    chosen = rules_of(case).chosen(case, rules)
-    for rule in chosen:
-        rule(case)
-    return [rule.id for rule in chosen]
+    chosen = trials([case], rules)
+    for trial in chosen:
+        trial()
+    return [trial.rule.id for trial in chosen]
 
 
 def check_block(
@@ -106,10 +121,4 @@ def pytest_params(cases: Iterable[Case] | None = None, rules: Iterable[str] | No
 
     None: every registered block, norm, FFN and position code.
     """
-    import pytest
-
-    if cases is None:
-        cases = [*block_cases(), *norm_cases(), *ffn_cases(), *position_cases()]
-    named = None if rules is None else list(rules)
-    pairs: list[tuple[Case, Rule]] = [(c, r) for c in cases for r in rules_of(c).chosen(c, named)]
-    return [pytest.param(case, rule, id=f"{case}-{rule.id}".replace(" ", "-")) for case, rule in pairs]
+    return params_of(trials(cases, rules))

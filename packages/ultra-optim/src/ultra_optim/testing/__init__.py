@@ -10,7 +10,8 @@
         check_optimizer(name, rule)
 """
 
-from ultra_optim.testing.kit import RULES, Rule, cases, check_optimizer
+from ultra_core.testing import Rule, RuleBroken, Rules
+from ultra_optim.testing.kit import RULES, cases, check_optimizer, trials
 from ultra_optim.testing.subject import Subject
 
-__all__ = ["RULES", "Rule", "Subject", "cases", "check_optimizer"]
+__all__ = ["RULES", "Rule", "RuleBroken", "Rules", "Subject", "cases", "check_optimizer", "trials"]

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import attrs
 from torch import nn
 from torch.optim import Optimizer
 
 from ultra_core import optimizers
-from ultra_core.errors import UltraError, did_you_mean, listed
-from ultra_optim.contract.traits import OptimizerTraits, traits_of
+from ultra_core.testing import Rule, Rules, Trial
 from ultra_optim.testing import learning, state, tensors
 from ultra_optim.testing.subject import Subject
-
-
-def _always(traits: OptimizerTraits) -> bool:
-    return True
-
-
-@attrs.frozen
-class Rule:
-    """One promise: ``check(subject)`` raises AssertionError when it is broken."""
-
-    id: str
-    check: Callable[[Subject], None]
-    applies: Callable[[OptimizerTraits], bool] = _always
-
-    @property
-    def statement(self) -> str:
-        """The promise in one sentence."""
-        return (self.check.__doc__ or "").strip()
 
 
 def asks_for_kinds(subject: Subject) -> None:
@@ -46,18 +26,18 @@ def asks_for_kinds(subject: Subject) -> None:
         assert name in text, f"the message does not name {name}: {text}"
 
 
-RULES: dict[str, Rule] = {
-    rule.id: rule
+RULES = Rules(
+    (rule.id, rule)
     for rule in (
-        Rule("O0", asks_for_kinds, lambda traits: traits.matrix),
+        Rule("O0", asks_for_kinds, lambda case: case.traits.matrix),
         Rule("O1", learning.is_itself),
         Rule("O2a", learning.moves_everything),
         Rule("O2b", learning.reduces_the_loss),
-        Rule("O3", learning.obeys_the_gradient_scale, lambda traits: traits.gradient_scale != "other"),
+        Rule("O3", learning.obeys_the_gradient_scale, lambda case: case.traits.gradient_scale != "other"),
         Rule("O4a", state.resumes_exactly),
         Rule("O4b", state.keeps_plain_state),
-        Rule("O5", learning.is_linear_in_the_rate, lambda traits: traits.linear_in_lr),
-        Rule("O6", learning.decays_what_it_should, lambda traits: traits.decay != "none"),
+        Rule("O5", learning.is_linear_in_the_rate, lambda case: case.traits.linear_in_lr),
+        Rule("O6", learning.decays_what_it_should, lambda case: case.traits.decay != "none"),
         Rule("O7", state.ignores_how_groups_are_cut),
         Rule("O8a", state.ignores_the_order),
         Rule("O8b", state.skips_missing_gradients),
@@ -67,14 +47,14 @@ RULES: dict[str, Rule] = {
         Rule("O10b", tensors.supports_closures),
         Rule("O11", tensors.takes_every_shape),
         Rule("O12", tensors.takes_low_precision),
-        Rule("O13", learning.bounds_its_updates, lambda traits: traits.max_update_rms is not None),
-        Rule("O14", learning.evens_the_singular_values, lambda traits: traits.max_condition is not None),
+        Rule("O13", learning.bounds_its_updates, lambda case: case.traits.max_update_rms is not None),
+        Rule("O14", learning.evens_the_singular_values, lambda case: case.traits.max_condition is not None),
         Rule("O15", learning.follows_the_schedule),
-        Rule("O16", state.keeps_as_much_as_declared, lambda traits: traits.state_per_element is not None),
+        Rule("O16", state.keeps_as_much_as_declared, lambda case: case.traits.state_per_element is not None),
         Rule("O17", state.skips_a_dropped_step),
-        Rule("O18", state.swaps_weights, lambda traits: traits.eval_weights),
+        Rule("O18", state.swaps_weights, lambda case: case.traits.eval_weights),
     )
-}
+)
 """The rules by their ids; ``RULES["O6"].statement`` says what one promises."""
 
 
@@ -89,18 +69,28 @@ def check_optimizer(
         options: constructor options to judge it by, e.g. ``{"adjust_lr_fn": "original"}``.
 
     Raises:
-        AssertionError: saying which rule is broken and how.
+        RuleBroken: the first rule that is broken, and how.
         UltraError: an unknown rule or optimizer.
     """
-    if rule is not None and rule not in RULES:
-        raise UltraError(f"unknown rule {rule!r}.{did_you_mean(rule, RULES)} Rules: {listed(list(RULES))}")
+    subject = subject_of(name, options)
+    for one in RULES.chosen(subject) if rule is None else [RULES.named(rule)]:
+        one(subject)
+
+
+def trials(names: Iterable[str | type[Optimizer]] | None = None) -> list[Trial]:
+    """Return every optimizer with every rule that applies to its traits.
+
+    Args:
+        names: registered names or classes; None takes every registered name.
+    """
+    subjects = map(subject_of, optimizers.names() if names is None else names)
+    return [Trial(rule, subject, rule.id) for subject in subjects for rule in RULES.chosen(subject)]
+
+
+def subject_of(name: str | type[Optimizer], options: Mapping[str, Any] | None = None) -> Subject:
+    """Return the case for a registered name or a class."""
     cls = optimizers.get(name) if isinstance(name, str) else name
-    subject = Subject(name if isinstance(name, str) else cls.__name__, cls, dict(options or {}))
-    for one in [RULES[rule]] if rule else [r for r in RULES.values() if r.applies(subject.traits)]:
-        try:
-            one.check(subject)
-        except AssertionError as problem:
-            raise AssertionError(f"{subject.name} breaks {one.id}, {one.statement} {problem}") from problem
+    return Subject(name if isinstance(name, str) else cls.__name__, cls, dict(options or {}))
 
 
 def cases(names: Iterable[str | type[Optimizer]] | None = None) -> list[tuple[str | type[Optimizer], str]]:
@@ -109,8 +99,5 @@ def cases(names: Iterable[str | type[Optimizer]] | None = None) -> list[tuple[st
     Args:
         names: registered names or classes; None takes every registered name.
     """
-    found: list[tuple[str | type[Optimizer], str]] = []
-    for name in optimizers.names() if names is None else names:
-        traits = traits_of(optimizers.get(name) if isinstance(name, str) else name)
-        found += [(name, rule.id) for rule in RULES.values() if rule.applies(traits)]
-    return found
+    chosen = list(optimizers.names() if names is None else names)
+    return [(name, rule.id) for name in chosen for rule in RULES.chosen(subject_of(name))]

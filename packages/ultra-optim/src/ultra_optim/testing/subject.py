@@ -24,6 +24,9 @@ class Subject:
     cls: type[Optimizer]
     options: Mapping[str, Any] = attrs.field(factory=dict)
 
+    def __str__(self) -> str:
+        return self.name
+
     @property
     def traits(self) -> OptimizerTraits:
         """What the class promises."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -11,10 +9,8 @@ import click
 
 from ultra_core.errors import UltraError, listed
 from ultra_core.plugins.kinds import KINDS
+from ultra_core.testing import Trial, run
 from ultra_train.cli.kinds import split
-
-Trial = tuple[str, str, Callable[[], None]]
-"""Id of a rule and what it is tried on, the rule in a sentence, the trial itself."""
 
 BLOCK_KIT = {
     "blocks": "block_cases",
@@ -39,11 +35,11 @@ def check(name: str) -> None:
     """
     kind, short = _kind_of(name)
     KINDS[kind].get(short)
-    broken = [rule for rule, statement, trial in _trials(kind, short) if not _holds(rule, statement, trial)]
-    if broken:
-        click.echo(f"{short} breaks {listed(broken)}", err=True)
+    report = run(_trials(kind, short), show=click.echo)
+    if report.broken:
+        click.echo(report.summary(short), err=True)
         raise click.exceptions.Exit(1)
-    click.echo(f"{short} keeps every rule")
+    click.echo(report.summary(short))
 
 
 def _kind_of(name: str) -> tuple[str, str]:
@@ -56,16 +52,11 @@ def _kind_of(name: str) -> tuple[str, str]:
     return found[0], short
 
 
-def _trials(kind: str, name: str) -> Iterator[Trial]:
+def _trials(kind: str, name: str) -> list[Trial]:
     if kind == "optimizers":
-        kit = _kit("ultra_optim.testing.kit", "ultra-optim")
-        for _, rule in kit.cases([name]):
-            yield rule, kit.RULES[rule].statement, partial(kit.check_optimizer, name, rule)
-        return
-    kit = _kit("ultra_blocks.testing.kit", "ultra-blocks")
-    for case in getattr(kit, BLOCK_KIT[kind])([name]):
-        for rule in kit.rules_of(case).chosen(case, None):
-            yield f"{rule.id} {case}", rule.statement, partial(rule, case)
+        return _kit("ultra_optim.testing", "ultra-optim").trials([name])
+    kit = _kit("ultra_blocks.testing", "ultra-blocks")
+    return kit.trials(getattr(kit, BLOCK_KIT[kind])([name]))
 
 
 def _kit(module: str, package: str) -> Any:
@@ -73,14 +64,3 @@ def _kit(module: str, package: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise UltraError(f"the kit needs: pip install '{package}[testing]' ({error})") from error
-
-
-def _holds(rule: str, statement: str, trial: Callable[[], None]) -> bool:
-    try:
-        trial()
-    except Exception as error:  # whatever a plugin raises, it is what its author wants to see
-        click.echo(f"broken  {rule}: {statement}")
-        click.echo(f"        {type(error).__name__}: {error}")
-        return False
-    click.echo(f"kept    {rule}: {statement}")
-    return True

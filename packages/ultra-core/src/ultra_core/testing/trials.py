@@ -1,0 +1,43 @@
+"""A rule and the case that it is tried on, for a runner or for pytest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from ultra_core.testing.rules import Rule
+
+
+@attrs.frozen
+class Trial:
+    """One rule to be tried on one case; call it to try.
+
+    Attributes:
+        rule: the rule.
+        case: the plugin under test, in whatever form the kit gives it; its text is its name.
+        label: what a report calls the trial.
+    """
+
+    rule: Rule
+    case: Any
+    label: str
+
+    def __call__(self) -> None:
+        """Try it.
+
+        Raises:
+            RuleBroken: the case breaks the rule.
+        """
+        self.rule(self.case)
+
+
+def pytest_params(trials: Iterable[Trial]) -> list[Any]:
+    """Return ``pytest.param(case, rule)`` for every trial."""
+    import pytest
+
+    return [
+        pytest.param(trial.case, trial.rule, id=f"{trial.case}-{trial.rule.id}".replace(" ", "-"))
+        for trial in trials
+    ]
