@@ -98,8 +98,8 @@ def _model(plugin: Any) -> Iterator[str]:
 
 def _task(plugin: type) -> Iterator[str]:
     """Yield what a task is, the keys that it adds to presets, and its commands."""
-    from ultra_core.plugins.describe import docstring_sections
-    from ultra_core.plugins.types import as_yaml, range_of, words
+    from ultra_core.plugins.describe import as_yaml, docstring_sections
+    from ultra_core.plugins.types import range_of, words
 
     text, _ = docstring_sections(inspect.getdoc(plugin) or "")
     yield from (f"  {line}".rstrip() for line in text.splitlines())
