@@ -250,7 +250,7 @@ class ChangesWithChunks(Mean):
 
 class RecordsAllPairs(StandardAttention):
     def _max_logits(self, q: Tensor, k: Tensor, layout: Layout, window: int | None) -> Tensor:
-        return self._scores(q, k, layout).detach().amax((0, 2, 3))
+        return self.scores(q, k, layout).detach().amax((0, 2, 3))
 
 
 class TakesValuesForKeys(StandardAttention):
