@@ -14,6 +14,7 @@ from ultra_optim.base import wide_dtype
 from ultra_optim.contract.checks import INFINITY, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule, decay_numbers
+from ultra_optim.engine.plain import widen
 from ultra_optim.families.factored import (
     FactoredOptimizer,
     Matrices,
@@ -27,7 +28,6 @@ from ultra_optim.families.factored import (
     root_mean_square,
     square_sums,
     update_averages_,
-    widen,
 )
 from ultra_optim.roles.option_aliases import Implied, OptionAlias, negative
 

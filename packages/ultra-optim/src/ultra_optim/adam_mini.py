@@ -15,8 +15,9 @@ from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.state_spec import COUNT, tensor_spec
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
+from ultra_optim.engine.plain import widen
 from ultra_optim.engine.threads import parallel_for
-from ultra_optim.families.factored import group_vectors, rms_of_each, widen
+from ultra_optim.families.factored import group_vectors, rms_of_each
 from ultra_optim.families.matrices import matrix_layout
 
 

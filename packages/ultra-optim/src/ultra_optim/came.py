@@ -13,6 +13,7 @@ from ultra_core.contracts import Range
 from ultra_optim.contract.checks import Beta, Epsilon, LearningRate, WeightDecay
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule, decay_numbers
+from ultra_optim.engine.plain import widen
 from ultra_optim.families.factored import (
     FactoredOptimizer,
     Matrices,
@@ -28,7 +29,6 @@ from ultra_optim.families.factored import (
     square_sums,
     sums_of,
     update_averages_,
-    widen,
 )
 from ultra_optim.roles.option_aliases import OptionAlias
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
@@ -109,7 +110,7 @@ def run(queue: Sequence[Queued], tasks: Sequence[Callable[[], None]] = ()) -> li
     jobs: list[Callable[[], list[Sum] | None]] = list(tasks)
     jobs += [functools.partial(_run_part, part) for part in parts if part.shared]
     only_loops = not tasks and all(part.loop is not None for part in parts if part.shared)
-    found = parallel_map(lambda job: job() or [], jobs, caller_works=only_loops)
+    found = [sums for sums in parallel_map(operator.call, jobs, caller_works=only_loops) if sums]
     found += [_run_part(part) for part in parts if not part.shared and not part.compiled]
     found += _run_compiled([part for part in parts if part.compiled])
     pieces: dict[tuple[int, int], list[Tensor]] = {}

@@ -79,13 +79,21 @@ def apply(one: Pass) -> list[Tensor]:
     if len(set(kinds)) != 1:
         return _apply_by_kind(one, kinds)
     params, grads, *state = one.columns
-    wide = [p.to(wide_dtype(p)) for p in params]
+    wide = [widen(p) for p in params]
     wide_grads = [g.to(w.dtype) for g, w in zip(grads, wide, strict=True)]
     sums = one.update(wide, wide_grads, *map(list, state), **one.numbers)
     for p, w in zip(params, wide, strict=True):
         if w is not p:
             p.copy_(w)
     return list(sums or ())
+
+
+WIDE_DTYPES = frozenset({torch.float32, torch.float64})
+
+
+def widen(tensor: Tensor) -> Tensor:
+    """Return the tensor in at least float32; the tensor itself if it is that already."""
+    return tensor if tensor.dtype in WIDE_DTYPES else tensor.to(wide_dtype(tensor))
 
 
 def wide_dtype(tensor: Tensor) -> torch.dtype:

@@ -11,10 +11,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from ultra_optim.base import wide_dtype
 from ultra_optim.contract.state_spec import COUNT, COUNTERS, tensor_spec
 from ultra_optim.engine import sizes
 from ultra_optim.engine.decay import decay_
+from ultra_optim.engine.plain import widen
 from ultra_optim.engine.threads import on_cpu, parallel_for, parallel_map
 from ultra_optim.families.flat import FlatState, flat_views
 from ultra_optim.families.matrices import matrices_in, matrix_layout
@@ -155,11 +155,6 @@ def map_rows(work: Callable[..., Result], *tensors: Tensor) -> list[Result]:
     return parallel_map(
         lambda rows: work(*rows), list(zip(*(t.split(height, 1) for t in tensors), strict=True))
     )
-
-
-def widen(tensor: Tensor) -> Tensor:
-    """Return the tensor in at least float32."""
-    return tensor.to(wide_dtype(tensor))
 
 
 def descend_(weight: Tensor, left: Tensor, right: Tensor, *, decay: float, cautious: bool) -> None:

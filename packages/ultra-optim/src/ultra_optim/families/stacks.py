@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -117,16 +118,12 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
             treated = set(mine)
             self.update_others(group, [p for p in params if p not in treated])
         chunks = [
-            (step, chunk)
+            (step, rows)
             for step, same in self.count(mine).items()
-            for chunk in _chunks([row for p in same for row in self._rows(group, p, layout[p])])
+            for rows in _chunks([row for p in same for row in self._rows(group, p, layout[p])])
         ]
-        parallel_for(
-            lambda found: self._update_chunk(group, *found),
-            chunks,
-            lambda found: [row[0] for row in found[1]],
-            sizes.STACKED_ALONE,
-        )
+        update = functools.partial(self._update_chunk, group)
+        parallel_for(update, chunks, lambda chunk: [row[0] for row in chunk[1]], sizes.STACKED_ALONE)
 
     def _treats(self, group: Mapping[str, Any], p: Tensor, layout: Any) -> bool:
         return all(self.treats(group, *m.shape[1:]) for m in matrices_in(p, *layout))
@@ -180,23 +177,24 @@ class StackedOptimizer(MatrixOptimizer, FlatState):
         return totals
 
     def _update_chunk(
-        self, group: dict[str, Any], step: int, chunk: list[tuple[Tensor, Tensor, Any]]
+        self, group: dict[str, Any], chunk: tuple[int, list[tuple[Tensor, Tensor, Any]]]
     ) -> None:
-        weights, grads, states = zip(*chunk, strict=True)
+        step, rows = chunk
+        weights, grads, states = zip(*rows, strict=True)
         wide = [g.to(wide_dtype(g)) for g in grads]
-        if len(chunk) == 1:
+        if len(rows) == 1:
             stack = Stack(step, wide[0].contiguous(), states[0])
         else:
             joined = {name: torch.cat([s[name] for s in states]) for name in states[0]}
             stack = Stack(step, torch.cat(wide), joined)
         direction = self.direction(group, stack)
         batch_sizes = [w.shape[0] for w in weights]
-        if len(chunk) > 1:
+        if len(rows) > 1:
             for name, value in stack.state.items():
                 torch._foreach_copy_([s[name] for s in states], list(value.split(batch_sizes)))
         if direction is None:
             return
-        parts = direction.split(batch_sizes) if len(chunk) > 1 else [direction]
+        parts = direction.split(batch_sizes) if len(rows) > 1 else [direction]
         for weight, d in zip(weights, parts, strict=True):
             descend_(weight, d, group)
 
