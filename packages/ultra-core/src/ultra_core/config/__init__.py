@@ -11,7 +11,7 @@
 Fields of the attrs classes may be ``bool int float str None Any``, ``Literal[...]``, unions, ``list[X]``,
 ``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[str, X]``, ``Mapping[str, X]``, ``Sequence[X]``, other attrs
 classes, and ``Annotated[X, Range(...)]`` anywhere. Nothing is coerced, except that an int fits a float. A
-field without a default is required. A ``ValueError`` of a validator or of ``__attrs_post_init__`` is a fault of
+field without a default is required. A ``ValueError`` of a validator or ``__attrs_post_init__`` is a fault of
 its section.
 """
 
