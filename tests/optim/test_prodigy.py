@@ -1,4 +1,4 @@
-"""Prodigy: against pytorch_optimizer's class, its one distance, and rates of roles as units."""
+"""Prodigy: against pytorch_optimizer's class, its one distance, and learning rates of roles as multipliers."""
 
 from functools import partial
 from typing import Any
@@ -46,16 +46,16 @@ def test_against_pytorch_optimizer(
 
 
 @pytest.mark.parametrize("bias_correction", [False, True])
-def test_against_the_formula_with_groups_of_several_rates(bias_correction: bool) -> None:
+def test_against_the_formula_with_groups_of_several_learning_rates(bias_correction: bool) -> None:
     params = [p.requires_grad_() for p in tensors(0)]
-    rates = [1.0, 0.1, 0.5]
-    groups = [{"params": [p], "lr": lr} for p, lr in zip(params, rates, strict=True)]
+    lrs = [1.0, 0.1, 0.5]
+    groups = [{"params": [p], "lr": lr} for p, lr in zip(params, lrs, strict=True)]
     options = {"betas": (0.9, 0.99), "weight_decay": 0.01, "d0": 1e-4, "use_bias_correction": bias_correction}
     optimizer = Prodigy(groups, **options)
     descend(optimizer, params, steps=35)
     expected = prodigy(tensors(0), lambda now, step: [
         4 * (p - 1) ** 3 + 0.1 * noise for p, noise in zip(now, tensors(step), strict=True)
-    ], rates=rates, steps=35, eps=1e-8, **options)  # fmt: skip
+    ], lrs=lrs, steps=35, eps=1e-8, **options)  # fmt: skip
     for a, b in zip(params, expected, strict=True):
         # p_0 - p cancels at first: rounding of 1e-16 is 1e-12 of the first distances, and grows with them
         torch.testing.assert_close(a.detach(), b, rtol=1e-8, atol=1e-10)

@@ -173,9 +173,9 @@ class Prodigy(Optimizer):
         if first["use_bias_correction"]:
             step_size *= (1 - beta2 ** (first["k"] + 1)) ** 0.5 / (1 - beta1 ** (first["k"] + 1))
         sums: Any = torch.stack(self._sums, dim=1)
-        products, lengths = (
-            sums.full_tensor() if hasattr(sums, "full_tensor") else sums
-        ).tolist()  # of DTensors
+        if hasattr(sums, "full_tensor"):  # a DTensor
+            sums = sums.full_tensor()
+        products, lengths = sums.tolist()
         length = math.fsum(lengths)
         if length == 0:
             return

@@ -60,10 +60,11 @@ class AveragedOptimizer(Optimizer):
             if group["train_mode"] == train_mode:
                 continue
             group["train_mode"] = train_mode
-            share = weight(self.interpolation_weight(group))
+            weight_of_z = weight(self.interpolation_weight(group))
             for p in group["params"]:
-                if (z := self.state[p].get("z")) is not None if p in self.state else False:
-                    p.copy_(torch.lerp(p.to(z.dtype), z, share))
+                if p in self.state and "z" in self.state[p]:
+                    z = self.state[p]["z"]
+                    p.copy_(torch.lerp(p.to(z.dtype), z, weight_of_z))
 
     def base_iterates(self, params: Sequence[Tensor]) -> list[Tensor]:
         """Return z of every parameter in at least float32; it starts as the parameter itself."""

@@ -1,1 +1,1 @@
-"""The formulas of the optimizers, one tensor at a time, as plainly as possible, for tests."""
+"""Plain reference implementations of the optimizers, one tensor at a time, for tests."""

@@ -180,7 +180,7 @@ def adam_mini(
 
 
 def decayed(p: Tensor, d: Tensor, *, lr: float, weight_decay: float, rule: str, peak: float) -> Tensor:
-    """What decay of a rule leaves of a parameter whose step is - lr d."""
+    """Return a parameter after weight decay by a rule, where its step is - lr d."""
     part = torch.full_like(p, lr * weight_decay)
     if rule == "corrected":  # arXiv 2506.02285
         part = part * lr / peak

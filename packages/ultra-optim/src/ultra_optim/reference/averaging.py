@@ -1,4 +1,4 @@
-"""Methods with three sequences, all of them kept: z that steps, x its average, y where gradients are."""
+"""Methods with three sequences, all of them stored: the iterates z, their average x, and y for gradients."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def schedulefree_adamw(
     v = torch.zeros_like(start)
     total = largest = 0.0
     for t, g in enumerate(grads, 1):
-        rate = lr * min(1.0, t / max(1, warmup_steps))
+        step_size = lr * min(1.0, t / max(1, warmup_steps))
         v = b2 * v + (1 - b2) * g**2
-        z = z - rate * (g / ((v / (1 - b2**t)).sqrt() + eps) + weight_decay * y)
-        largest = max(largest, rate)
+        z = z - step_size * (g / ((v / (1 - b2**t)).sqrt() + eps) + weight_decay * y)
+        largest = max(largest, step_size)
         weight = t**r * largest**weight_lr_power
         total += weight
         x = (1 - weight / total) * x + weight / total * z

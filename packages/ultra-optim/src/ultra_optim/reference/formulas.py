@@ -11,7 +11,7 @@ from torch import Tensor
 def adamw(
     p: Tensor, g: Tensor, state: dict[str, Any], *, lr: float, betas: Any, eps: float, weight_decay: float
 ) -> Tensor:
-    """AdamW, arXiv 1711.05101, with decay multiplied by the rate."""
+    """AdamW, arXiv 1711.05101, with weight decay multiplied by the learning rate."""
     b1, b2 = betas
     t = state["t"] = state.get("t", 0) + 1
     m = state["m"] = b1 * state.get("m", torch.zeros_like(p)) + (1 - b1) * g
@@ -30,7 +30,7 @@ def sgd_momentum(
     weight_decay: float,
     nesterov: bool,
 ) -> Tensor:
-    """SGD with coupled decay; the first momentum is the first gradient."""
+    """SGD with coupled weight decay; the first momentum is the first gradient."""
     g = g + weight_decay * p
     b = state["b"] = momentum * state["b"] + g if "b" in state else g
     return p - lr * (g + momentum * b if nesterov else b)

@@ -62,7 +62,7 @@ def muon(
 
 
 def turbo(g: Tensor, eps: float = 0.0) -> Tensor:
-    """Four iterations of their own, on rows divided by the roots of their sums of |G G^T|."""
+    """Turbo-Muon's four iterations, on rows divided by the roots of their sums of |G G^T|."""
     if g.shape[0] > g.shape[1]:
         return turbo(g.T, eps).T
     x = torch.diag((g @ g.T).abs().sum(1).clamp(min=eps) ** -0.5) @ g

@@ -1,4 +1,4 @@
-"""QK-clip as Algorithm 1 of Kimi K2 has it: one head at a time."""
+"""QK-clip, algorithm 1 of arXiv 2507.20534, one head at a time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def qk_clip(
 def qk_clip_mla(
     w_qc: Heads, w_kc: Heads, w_qr: Heads, s_max: Sequence[float], tau: float
 ) -> tuple[Heads, Heads, Heads]:
-    """Clip what heads of latent attention have of their own; the rotary key is shared and stays."""
+    """Clip the queries and keys of each head in latent attention; the shared rotary key is not changed."""
     gamma = gammas(s_max, tau)
     for h, g in enumerate(gamma):
         w_qc = [*w_qc[:h], g**0.5 * w_qc[h], *w_qc[h + 1 :]]

@@ -30,7 +30,7 @@ def shampoo(
     grafting: str = "adam",
     weight_decay: float = 0.0,
 ) -> Tensor:
-    """Shampoo, arXiv 1802.09568 and 2309.06497, with Adam's length."""
+    """Shampoo, arXiv 1802.09568 and 2309.06497, with the norm of Adam's direction."""
     b1, b2 = betas
     t = state["t"] = state.get("t", 0) + 1
     m = state["m"] = b1 * state.get("m", torch.zeros_like(p)) + (1 - b1) * g
@@ -64,7 +64,7 @@ def soap(
     precondition_frequency: int,
     weight_decay: float = 0.0,
 ) -> Tensor:
-    """SOAP, arXiv 2409.11321, algorithm 3, as its authors' code runs it; the first step moves nothing."""
+    """SOAP, arXiv 2409.11321, algorithm 3, as in the authors' code; the first step moves nothing."""
     b1, b2 = betas
     first = "L" not in state
     t = state["t"] = state.get("t", -1) + 1
@@ -109,7 +109,7 @@ def kron(
     precond_lr: float,
     weight_decay: float = 0.0,
 ) -> Tensor:
-    """PSGD Kron with triangular factors, each step an update of them; ``noise(t)`` is V of step t."""
+    """PSGD Kron with triangular factors, which every step updates; ``noise(t)`` is V of step t."""
     t = state["t"] = state.get("t", 0) + 1
     m = state["m"] = momentum * state.get("m", torch.zeros_like(p)) + (1 - momentum) * g
     average = m / (1 - momentum**t)

@@ -13,7 +13,7 @@ def prodigy(
     start: Sequence[Tensor],
     gradient: Callable[[list[Tensor], int], list[Tensor]],
     *,
-    rates: Sequence[float],
+    lrs: Sequence[float],
     steps: int,
     betas: Any,
     eps: float,
@@ -21,12 +21,12 @@ def prodigy(
     d0: float,
     use_bias_correction: bool,
 ) -> list[Tensor]:
-    """Prodigy, arXiv 2306.06101, algorithm 4, with a rate a tensor; returns the last weights.
+    """Prodigy, arXiv 2306.06101, algorithm 4, with a learning rate for each tensor; returns the weights.
 
     ``gradient(weights, t)`` gives the gradients of update t, which counts from 1.
     """
     b1, b2 = betas
-    b3, base, d, numerator = b2**0.5, max(rates), d0, 0.0
+    b3, base, d, numerator = b2**0.5, max(lrs), d0, 0.0
     p = list(start)
     m, v, s = ([torch.zeros_like(t) for t in start] for _ in range(3))
     for t in range(1, steps + 1):
@@ -35,7 +35,7 @@ def prodigy(
         numerator = b3 * numerator + d / d0 * step * sum(
             float((g[i] * (start[i] - p[i])).sum()) for i in range(len(p))
         )
-        units = [rate / base for rate in rates]
+        units = [lr / base for lr in lrs]
         s = [b3 * s[i] + d / d0 * step * units[i] * g[i] for i in range(len(p))]
         m = [b1 * m[i] + (1 - b1) * d * g[i] for i in range(len(p))]
         v = [b2 * v[i] + (1 - b2) * d * d * g[i] ** 2 for i in range(len(p))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def dynamic_values(signed: bool) -> list[float]:
-    """The values that eight bits stand for: a decade, a linear part in it, a sign if signed; 0 and 1."""
+    """Return the values of the 8-bit codes: decades with equal cells, with a sign if signed; 0 and 1."""
     found = {0.0, 1.0}
     for exponent in range(7):
         cells = 2**exponent * (1 if signed else 2)
@@ -15,7 +15,7 @@ def dynamic_values(signed: bool) -> list[float]:
 
 
 def round_trip(numbers: list[float], signed: bool, block: int = 256) -> list[float]:
-    """Each number as its block's largest magnitude times the nearest value; unsigned ones stay above 0."""
+    """Return each number as the largest magnitude of its block times the nearest value."""
     values = dynamic_values(signed)
     result = []
     for start in range(0, len(numbers), block):
