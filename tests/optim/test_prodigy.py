@@ -1,4 +1,4 @@
-"""Prodigy: against pytorch_optimizer's class, its one distance, and learning rates of roles as multipliers."""
+"""Prodigy: against pytorch_optimizer's class; one distance; learning rates of roles as multipliers."""
 
 from functools import partial
 from typing import Any
