@@ -12,7 +12,6 @@ from ultra_core.contracts import Range
 R = TypeVar("R")
 
 SCALARS: tuple[Any, ...] = (bool, int, float, str, type(None))
-UNIONS: tuple[Any, ...] = (Union, types.UnionType)
 
 
 class TypeVisitor(Generic[R]):
@@ -55,7 +54,7 @@ def _kind_and_parts(hint: Any) -> tuple[Any, ...]:
         return ("scalar",)
     if origin is Literal:
         return "literal", *args
-    if origin in UNIONS:
+    if origin in (Union, types.UnionType):
         return "union", *args
     if origin is tuple and args and args[-1] is not Ellipsis:
         return "fixed_tuple", *args

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any, get_origin
 
 import attrs
 
@@ -12,7 +12,7 @@ from ultra_core import optimizers
 from ultra_core.config import Path, Source
 from ultra_core.contracts import SEED_ROLES
 from ultra_core.errors import UltraError
-from ultra_core.plugins.types import UNIONS
+from ultra_core.plugins.types import TypeVisitor
 from ultra_optim.roles.option_names import OptionNames
 from ultra_train.config.declared_tasks import DeclaredTasks, declared_tasks
 from ultra_train.config.synonyms import PARAMETERS, SYNONYMS, by_synonym, flattened
@@ -129,14 +129,18 @@ def _keys(cls: type, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     for field in attrs.fields(cls):
         if field.init:
             yield from ((*path, name) for name in (field.name, *field.metadata.get("aliases", ())))
-            for section in _sections(field.type):
+            for section in _Sections().visit(field.type):
                 yield from _keys(section, (*path, field.name))
 
 
-def _sections(hint: Any) -> Iterator[type]:
-    origin = get_origin(hint) or hint
-    if attrs.has(origin):
-        yield origin
-    elif origin in UNIONS or origin is Annotated:
-        for part in get_args(hint):
-            yield from _sections(part)
+class _Sections(TypeVisitor[tuple[type, ...]]):
+    """Collects the sections that a value of a type may be."""
+
+    def section(self, hint: Any) -> tuple[type, ...]:
+        return (get_origin(hint) or hint,)
+
+    def union(self, hint: Any, *members: Any) -> tuple[type, ...]:
+        return tuple(section for member in members for section in self.visit(member))
+
+    def other(self, hint: Any, *parts: Any) -> tuple[type, ...]:
+        return ()
