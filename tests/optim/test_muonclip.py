@@ -13,12 +13,10 @@ from ultra_blocks.encoder.post_step import after_step
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_core import blocks
-from ultra_core.contracts import LogitRows, RecordsLogits
-from ultra_core.errors import PluginError, UltraError
+from ultra_core.contracts import RecordsLogits
+from ultra_core.errors import UltraError
 from ultra_optim import MuonClip, build, param_groups
-from ultra_optim.families.qk_clip import clip_factors
 from ultra_optim.reference.muonclip import gammas, qk_clip, qk_clip_mla
-from ultra_optim.testing.subject import Bag
 
 STILL = {"lr": 0.0, "weight_decay": 0.0}
 SOFTMAX = [
@@ -269,47 +267,6 @@ def test_the_model_is_asked_for() -> None:
         MuonClip(param_groups(block))
     assert len(MuonClip(param_groups(block), model=block).targets) == 1
     assert len(MuonClip(param_groups([block, nn.Linear(3, 4)]), model=[block, block]).targets) == 1
-
-
-class Strange(Bag):
-    """Says of its rows what it is told."""
-
-    def __init__(self, *rows: LogitRows) -> None:
-        super().__init__([torch.ones(8, 3)])
-        self.rows = rows
-
-    def logit_rows(self) -> tuple[LogitRows, ...]:
-        return self.rows
-
-
-QUERY = LogitRows(parameter="p0", part="query", heads=2, width=2)
-FOUR_KEYS = LogitRows(parameter="p0", part="key", heads=4, width=1, start=4)
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([QUERY, LogitRows(parameter="p1", part="key", heads=2, width=2)], "rows that do not exist"),
-        ([QUERY, LogitRows(parameter="p0", part="key", heads=2, width=2, start=5)], "rows that do not exist"),
-        (
-            [QUERY, LogitRows(parameter="p0", part="key", heads=4, width=1, start=4)],
-            r"\[2\] and keys of \[4\]",
-        ),
-        ([QUERY], r"queries of \[2\] and keys of \[\]"),
-        ([QUERY, LogitRows(parameter="p0", part="lone_query", heads=1, width=1, start=4)], r"\[1, 2\]"),
-    ],
-)
-def test_a_block_that_contradicts_itself(rows, message) -> None:
-    with pytest.raises(PluginError, match=message):
-        build(MuonClip, Strange(*rows))
-
-
-def test_what_overflowed_clips_nothing() -> None:
-    maxima = torch.tensor([float("inf"), float("nan"), -float("inf"), 200.0])
-    factors = clip_factors(maxima, threshold=100.0, alpha=0.5, key_heads=4)
-    torch.testing.assert_close(factors["query"], torch.tensor([1, 1, 1, 0.5**0.5]))
-    torch.testing.assert_close(factors["key"], torch.tensor([1, 1, 1, 0.5**0.5]))
-    torch.testing.assert_close(factors["lone_query"], torch.tensor([1, 1, 1, 0.5]))
 
 
 def test_processes_clip_by_the_largest_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
