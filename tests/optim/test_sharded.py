@@ -1,6 +1,6 @@
 """Element-wise methods move DTensors, as FSDP2 makes them, as they move plain tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -35,26 +35,34 @@ def mesh() -> Iterator[DeviceMesh]:
     dist.destroy_process_group()
 
 
+@pytest.mark.parametrize("compile", [None, False])
 @pytest.mark.parametrize("name", NAMES)
-def test_dtensors_move_as_tensors_do(name: str, mesh: DeviceMesh) -> None:
+def test_dtensors_move_as_tensors_do(name: str, compile: bool | None, mesh: DeviceMesh) -> None:
+    """Beside a plain tensor, except for Prodigy, which adds up over all of them."""
+    plain = set() if name == "Prodigy" else {2}
     ends = []
     for sharded in (True, False):
         generator = torch.Generator().manual_seed(0)
-        weights = [torch.randn(8, 6, generator=generator), torch.randn(5, generator=generator)]
-        params = [
-            nn.Parameter(distribute_tensor(w, mesh, [Shard(0)]) if sharded else w.clone()) for w in weights
-        ]
+        weights = [torch.randn(shape, generator=generator) for shape in ((8, 6), (5,), (7, 3))]
+
+        def placed(tensors: list[torch.Tensor], sharded: bool = sharded) -> list[torch.Tensor]:
+            return [
+                distribute_tensor(t, mesh, [Shard(0)]) if sharded and i not in plain else t.clone()
+                for i, t in enumerate(tensors)
+            ]
+
+        params = [nn.Parameter(w) for w in placed(weights)]
         options = {"total_steps": 9} if name == "AdEMAMix" else {}
-        optimizer = getattr(ultra_optim, name)(params, **options)
+        optimizer = getattr(ultra_optim, name)(params, compile=compile, **options)
 
         def backward(
             params: list[nn.Parameter] = params,
             generator: torch.Generator = generator,
-            sharded: bool = sharded,
+            placed: Callable[[list[torch.Tensor]], list[torch.Tensor]] = placed,
         ) -> float:
-            for p in params:
-                grad = torch.randn(p.shape, generator=generator)
-                p.grad = distribute_tensor(grad, mesh, [Shard(0)]) if sharded else grad
+            grads = placed([torch.randn(p.shape, generator=generator) for p in params])
+            for p, grad in zip(params, grads, strict=True):
+                p.grad = grad
             return 1.0
 
         for _ in range(7):

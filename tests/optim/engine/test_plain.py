@@ -64,6 +64,15 @@ def test_the_plain_form_needs_no_passes(name: str, monkeypatch: pytest.MonkeyPat
     trained(name, False)
 
 
+@pytest.mark.parametrize("name", ["lion", "lamb"])
+def test_the_plain_form_in_inference_mode_and_under_autocast(name: str) -> None:
+    expected = trained(name, False)
+    for context in (torch.inference_mode(), torch.autocast("cpu", torch.bfloat16)):
+        with context:
+            found = trained(name, False)
+        assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
 def parameter(*shape: int, dtype: torch.dtype = torch.float32) -> nn.Parameter:
     p = nn.Parameter(torch.randn(shape).to(dtype))
     p.grad = torch.randn(shape).to(dtype)
