@@ -109,11 +109,9 @@ class Checked:
         state_dict = with_new_options(self, state_dict)
         tensors = check_state_dict(self, state_dict)
         super().load_state_dict(state_dict)  # type: ignore[misc]
-        for parameter, saved in tensors:
+        for parameter, saved in tensors:  # torch has cast to the dtype of the parameter; state may be wider
             for key, value in saved.items():
-                if isinstance(
-                    value, Tensor
-                ):  # torch has cast to the dtype of the parameter, but state may be wider
+                if isinstance(value, Tensor):
                     self.state[parameter][key] = value.to(self.state[parameter][key].device)  # type: ignore[attr-defined]
 
     def state_spec(

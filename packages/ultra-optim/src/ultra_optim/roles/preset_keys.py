@@ -10,9 +10,7 @@ import attrs
 from ultra_core import optimizers
 from ultra_core.contracts import SEED_ROLES
 from ultra_core.plugins.signatures import check_options
-from ultra_optim.roles.option_names import ALIASES, OptionNames
-
-__all__ = ["ALIASES", "FLAT_DEFAULTS", "FLAT_NAMES", "Parsed", "displaced", "parse_parameters"]
+from ultra_optim.roles.option_names import OptionNames
 
 FLAT_NAMES: dict[str, str] = {"lr": "lr", "wd": "weight_decay", "betas": "betas", "eps": "eps"}
 """Hyperparameters in the flat spelling ``lr_embeddings``, and their names in AdamW."""
