@@ -1,4 +1,4 @@
-"""What the blocks claim against named peers: for each claim, which works are timed and their ratio."""
+"""Speed claims of the blocks against named peers, as ratios of measured times."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ultra_core.plugins.signatures import bind
 
 @attrs.frozen
 class Claim:
-    """A ratio of the seconds of works, and what it has to be."""
+    """A ratio of times, and its bound."""
 
     text: str
     bound: str
@@ -26,7 +26,7 @@ class Claim:
     ratio: Callable[..., float] = operator.truediv
 
     def holds(self, ratio: float) -> bool:
-        """Whether a ratio keeps the bound."""
+        """Whether a ratio satisfies the bound."""
         sign, number = self.bound.split()
         compare = {"<=": operator.le, ">=": operator.ge, ">": operator.gt}[sign]
         return compare(ratio, float(number))
@@ -36,11 +36,11 @@ LINEAR = {
     **dict.fromkeys(("retnet", "mamba", "gla", "hgrn2", "longformer_attn"), "<= 1.3"),
     **dict.fromkeys(("deltanet", "gated_deltanet", "kda"), "<= 1.5"),
 }
-"""What the time per token may grow by from T = 512 to 4096; Titan's memory is timed apart from its block."""
+"""Bounds of the growth of time per token from T = 512 to 4096; Titan's memory is timed separately."""
 
 
 def growth_claims(times: Mapping[tuple[str, int], float]) -> list[tuple[Claim, float]]:
-    """Return what blocks claim about their growth and the ratios, of times of as many tokens each."""
+    """Return the claims about the growth of blocks, with the ratios of times for equal numbers of tokens."""
     return [
         (Claim(f"{name}, T = 4096 / T = 512", bound, ()), times[name, 4096] / times[name, 512])
         for name, bound in LINEAR.items()
@@ -49,7 +49,7 @@ def growth_claims(times: Mapping[tuple[str, int], float]) -> list[tuple[Claim, f
 
 
 def build(setting: Setting, name: str, **options: Any) -> nn.Module:
-    """Return a bidirectional block as a model of this width would build it, without dropout."""
+    """Return a bidirectional block as in a model of this width, without dropout."""
     fields = {"num_heads": setting.heads, "retention_heads": setting.heads, "dropout": 0.0}
     supplied = {"hidden_size": setting.width, "causal": False}
     cls = blocks.get(name)
@@ -63,32 +63,32 @@ def work(setting: Setting, name: str, length: int, **options: Any) -> Work:
 
 
 def a_direction(theirs: float, their_projections: float, ours: float, our_projections: float) -> float:
-    """Return their time over the time of one of our two directions, both without projections."""
+    """Return the time of the peer divided by that of one of our two directions, without projections."""
     return 2 * (theirs - their_projections) / (ours - our_projections)
 
 
 def attention(setting: Setting, length: int) -> Claim:
-    """standard_attn beside the same layer written straight down."""
+    """Compare standard_attn with a plain implementation of the same layer."""
     bare = peers.BareSDPA(setting.width, setting.heads)
     works = (work(setting, "standard_attn", length), Work(setting, bare, length, bare))
     return Claim(f"standard_attn / bare SDPA layer, T = {length}", "<= 1.05", works)
 
 
 def sigmoid(setting: Setting, length: int) -> Claim:
-    """sigmoid_attn beside standard_attn, whose kernel it does not have."""
+    """Compare sigmoid_attn with standard_attn, which has a fused kernel."""
     works = (work(setting, "sigmoid_attn", length), work(setting, "standard_attn", length))
     return Claim(f"sigmoid_attn / standard_attn, T = {length}", "<= 1.6", works)
 
 
 def retention(setting: Setting) -> Claim:
-    """Retnet beside softmax attention of the same width."""
+    """Compare retnet with softmax attention of the same width."""
     bare = peers.BareSDPA(setting.width, setting.heads)
     works = (Work(setting, bare, 4096, bare), work(setting, "retnet", 4096))
     return Claim("bare SDPA layer / retnet, T = 4096", "> 1", works)
 
 
 def against_transformers(setting: Setting, name: str, bound: str, length: int = 1024) -> Claim:
-    """One direction of a block beside transformers' causal layer of the same sizes."""
+    """Compare one direction of a block with the causal layer of transformers of the same sizes."""
     ours = build(setting, name)
     theirs = peers.PEERS[name](setting, ours)
     works = (
@@ -101,7 +101,7 @@ def against_transformers(setting: Setting, name: str, bound: str, length: int = 
 
 
 def titan_memory(setting: Setting) -> Claim:
-    """Titan's memory: what the length costs."""
+    """Measure the growth of the time of Titan's memory with the length."""
     works = []
     for length in (4096, 512):
         memory = build(setting, "titan_attn").memory
@@ -110,12 +110,12 @@ def titan_memory(setting: Setting) -> Claim:
 
 
 def of_memory(memory: nn.Module) -> Call:
-    """Call a memory for what its heads read, side by side."""
+    """Return the concatenated outputs of the heads of a memory."""
     return lambda x, mask: memory(x, Layout.from_mask(mask)).flatten(2)
 
 
 def mixture(setting: Setting, experts: int, top_k: int, bound: str) -> Claim:
-    """moe beside a dense FFN of the width that a token meets in it."""
+    """Compare moe with a dense FFN of the width that is active for a token."""
     width = 4 * setting.width
 
     def ffn(name: str, inner: int, **options: Any) -> Work:

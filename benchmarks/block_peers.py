@@ -17,7 +17,7 @@ from ultra_blocks.positions.rope import RoPE
 
 
 class BareSDPA(nn.Module):
-    """Projections, rotary code, ``scaled_dot_product_attention``: what standard_attn has to keep up with."""
+    """Projections, RoPE and ``scaled_dot_product_attention``, the reference of the speed of standard_attn."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class BareSDPA(nn.Module):
         self.rope = RoPE(width // heads)
 
     def forward(self, x: Tensor, mask: Tensor, *, masked: bool = True) -> Tensor:
-        """Return the branch; not ``masked``: padding is seen too, which is what kernels without masks do."""
+        """Return the branch; unless ``masked``, padding is attended to, as by kernels without masks."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = self.rope.rotate(q, k, Layout.from_mask(mask))
         keys = mask[:, None, None] if masked else None
@@ -36,7 +36,7 @@ class BareSDPA(nn.Module):
 
 
 def sdpa_layers(setting: Setting) -> dict[str, tuple[nn.Module, Call]]:
-    """Return a bare SDPA layer with the mask and over full rows, where a GPU has a flash kernel for it."""
+    """Return a bare SDPA layer with a mask, and one over full rows, for which GPUs have a flash kernel."""
     if setting.device == "cpu":
         return {}
     layer = BareSDPA(setting.width, setting.heads)
@@ -49,7 +49,7 @@ def sdpa_layers(setting: Setting) -> dict[str, tuple[nn.Module, Call]]:
 
 
 def mamba2(setting: Setting, ours: nn.Module) -> Mamba2Mixer:
-    """Return transformers' causal Mamba-2 mixer of the sizes of a ``mamba`` block."""
+    """Return the causal Mamba-2 mixer of transformers with the sizes of a ``mamba`` block."""
     config = Mamba2Config(
         hidden_size=setting.width, num_heads=ours.num_heads, head_dim=ours.head_size,
         state_size=ours.state_size, n_groups=ours.num_groups, conv_kernel=4, num_hidden_layers=1,
@@ -59,7 +59,7 @@ def mamba2(setting: Setting, ours: nn.Module) -> Mamba2Mixer:
 
 
 def gated_delta_net(setting: Setting, ours: nn.Module) -> Qwen3NextGatedDeltaNet:
-    """Return transformers' causal layer of the sizes of a ``gated_deltanet`` block."""
+    """Return the causal layer of transformers with the sizes of a ``gated_deltanet`` block."""
     config = Qwen3NextConfig(
         hidden_size=setting.width, linear_num_value_heads=ours.num_heads, linear_conv_kernel_dim=4,
         linear_num_key_heads=ours.num_heads, linear_key_head_dim=ours.key_dim,
@@ -69,11 +69,11 @@ def gated_delta_net(setting: Setting, ours: nn.Module) -> Qwen3NextGatedDeltaNet
 
 
 PEERS = {"mamba": mamba2, "gated_deltanet": gated_delta_net}
-"""transformers' layer for a block of ours."""
+"""The layer of transformers that corresponds to a block."""
 
 
 def of_transformers(layer: nn.Module) -> Call:
-    """Call a layer of transformers with its own way to say which tokens are real."""
+    """Call a layer of transformers with a mask in its own format."""
     return lambda x, mask: layer(x, attention_mask=mask.long())
 
 
@@ -82,12 +82,12 @@ KERNELS = ("retnet", "mamba", "gla", "hgrn2", "deltanet", "gated_deltanet", "kda
 
 
 def has_fla(setting: Setting) -> bool:
-    """Whether the package and a GPU are there."""
+    """Whether the package and a GPU are available."""
     return setting.device != "cpu" and importlib.util.find_spec("fla") is not None
 
 
 def fla_layers(setting: Setting) -> dict[str, nn.Module]:
-    """Return the package's layers by our names; none without a GPU, or where its kernels came alone."""
+    """Return the layers of the package by block name; none without a GPU, or with only kernels installed."""
     if not has_fla(setting) or importlib.util.find_spec("fla.layers") is None:
         return {}
     from fla import layers
@@ -105,5 +105,5 @@ def fla_layers(setting: Setting) -> dict[str, nn.Module]:
 
 
 def of_fla(layer: nn.Module) -> Call:
-    """Call a layer of flash-linear-attention, which reads one direction."""
+    """Call a layer of flash-linear-attention, which computes one direction."""
     return lambda x, mask: layer(x, attention_mask=mask.long())[0]

@@ -1,4 +1,4 @@
-"""Each block as a small masked-language-model encoder, trained alike on the embedded Spanish sentences."""
+"""Quality of each block in a small masked language model, trained on the embedded Spanish sentences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ultra_train.tasks.mlm.training import MLMRun
 
 @attrs.define
 class Result:
-    """What a run left."""
+    """Results of a run."""
 
     loss: float
     accuracy: float
@@ -32,7 +32,7 @@ class Result:
 
 
 class Watch:
-    """A hook that keeps the task and the model of the run."""
+    """A hook that stores the task and the model of the run."""
 
     task: MLMRun
     parameters: int
@@ -59,7 +59,7 @@ def unigram_loss(task: MLMRun) -> float:
 
 
 def train(block: str, *, steps: int, layers: int, folder: Path, cache: Path) -> Result:
-    """Train an encoder of this block alone with the quickstart's data, sizes and optimizer."""
+    """Train an encoder of one block with the data, sizes and optimizer of the quickstart."""
     overrides = [
         f"model.layer_pattern=[{block}]", f"model.num_layers={layers}",
         f"training.scheduler_total_steps={steps}", f"training.cache_dir={cache}",
@@ -85,7 +85,7 @@ def train(block: str, *, steps: int, layers: int, folder: Path, cache: Path) -> 
 
 
 def main(names: list[str], *, steps: int, layers: int = 2) -> None:
-    """Print the table; whatever does not read its context stays above the unigram loss."""
+    """Print the table; a model that does not use its context stays above the unigram loss."""
     cache = Path(".cache/bench/blocks").resolve()
     setting = Setting(width=128, tokens=2048)
     rows, results = [], []

@@ -1,4 +1,4 @@
-"""Every block alone: time and memory of forward + backward, growth with the length, and its named peer.
+"""Cost of every single block: time and memory of forward and backward, growth with the length, and peers.
 
     python benchmarks/blocks.py                        # speed and memory
     python benchmarks/blocks.py --table                # quality: each block as an encoder, trained
@@ -36,7 +36,7 @@ QUADRATIC = "standard_attn"
 def growth(
     setting: Setting, names: list[str], lengths: tuple[int, ...], rounds: int
 ) -> dict[tuple[str, int], float]:
-    """Print what each block costs at each length, and from where it beats softmax attention.
+    """Print the cost of each block at each length, and where it becomes faster than softmax attention.
 
     Returns:
         The milliseconds of each block at each length.
@@ -77,7 +77,7 @@ def wins_from(name: str, lengths: tuple[int, ...], ms: Mapping[tuple[str, int], 
 
 
 def compare(setting: Setting, names: list[str], rounds: int, times: Mapping[tuple[str, int], float]) -> None:
-    """Print every claim with what was measured; ``times`` of the blocks at each length were before."""
+    """Print every claim with its measurement; ``times`` are those of the blocks at each length."""
     found = list(claims(setting, names))
     works = {work: work for claim in found for work in claim.works}
     figures = harness.interleave(works, rounds)
@@ -93,7 +93,7 @@ def compare(setting: Setting, names: list[str], rounds: int, times: Mapping[tupl
 
 
 def against_fla(setting: Setting, names: list[str], length: int, rounds: int) -> None:
-    """Print our two directions, without and with kernels, beside the package's causal layers, on a GPU."""
+    """Print our two directions, without and with kernels, and the causal layers of the package, on a GPU."""
     layers = peers.fla_layers(setting)
     works = {}
     for name in (name for name in peers.KERNELS if name in names and peers.has_fla(setting)):
@@ -126,15 +126,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="", metavar="NAMES", help="these blocks (and moe), by commas")
-    parser.add_argument("--tokens", type=int, default=4096, help="positions in a batch")
-    parser.add_argument("--lengths", default="512,1024,2048,4096", help="lengths of rows, by commas")
+    parser.add_argument(
+        "--only", default="", metavar="NAMES", help="only these blocks (and moe), separated by commas"
+    )
+    parser.add_argument("--tokens", type=int, default=4096, help="number of positions in a batch")
+    parser.add_argument("--lengths", default="512,1024,2048,4096", help="row lengths, separated by commas")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="fp32", choices=sorted(DTYPES))
     parser.add_argument("--table", action="store_true", help="train an encoder of each block instead")
-    parser.add_argument("--steps", type=int, default=300, help="updates of each encoder of --table")
+    parser.add_argument("--steps", type=int, default=300, help="number of updates of each encoder of --table")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)

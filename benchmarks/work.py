@@ -1,4 +1,4 @@
-"""One unit of work of the block benchmark: forward and backward of a module, its time and its peak memory."""
+"""The unit of work of the block benchmark: forward and backward of a module, timed, with peak memory."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch.profiler import ProfilerActivity, profile
 from ultra_blocks.layout import Layout
 
 REAL = 7 / 8
-"""Share of real tokens: rows are padded on the right, the shortest to three quarters."""
+"""Fraction of real tokens; rows are padded on the right, the shortest by a quarter."""
 
 
 @attrs.frozen
 class Setting:
-    """What all sides of a table share: sizes, device and dtype."""
+    """Settings of a table: sizes, device and dtype."""
 
     width: int = 256
     heads: int = 4
@@ -47,7 +47,7 @@ Call = Callable[[Tensor, Tensor], Tensor]
 
 
 class Work:
-    """Forward and backward, also with respect to the input; call it for the seconds that takes."""
+    """Forward and backward, including the gradient of the input; a call returns the seconds it took."""
 
     def __init__(
         self, setting: Setting, module: nn.Module, length: int, call: Call, width: int | None = None
@@ -77,7 +77,7 @@ class Work:
         return time.perf_counter() - start
 
     def peak(self) -> float:
-        """Return the bytes that a step holds at most beyond what was there before it."""
+        """Return the peak memory of a step in bytes, above the memory before it."""
         self.step()
         self.x.grad = None
         self.module.zero_grad(set_to_none=True)
@@ -97,7 +97,7 @@ class Work:
 
 
 def of_block(block: nn.Module) -> Call:
-    """Call a block of ultra; the layout and all tables are made anew, although layers would share them."""
+    """Call a block of ultra with a new layout and new tables, which layers of a model would share."""
 
     def call(x: Tensor, mask: Tensor) -> Tensor:
         y = block(x, Layout.from_mask(mask))
@@ -107,7 +107,7 @@ def of_block(block: nn.Module) -> Call:
 
 
 def without_fla(call: Call) -> Call:
-    """Let a block compute without kernels of flash-linear-attention."""
+    """Disable the kernels of flash-linear-attention."""
 
     def switched(x: Tensor, mask: Tensor) -> Tensor:
         os.environ["ULTRA_DISABLE_FLA"] = "1"
@@ -120,7 +120,7 @@ def without_fla(call: Call) -> Call:
 
 
 class Projections(Work):
-    """A layer's large projections alone, which any form of it has to pay."""
+    """The large projections of a layer, which every implementation of it needs."""
 
     def __init__(self, setting: Setting, module: nn.Module, length: int) -> None:
         layers = [m for m in module.modules() if isinstance(m, nn.Linear) and m.out_features >= setting.width]
