@@ -79,8 +79,8 @@ class NativeSparseAttention(SparseAttention):
         window: width of the window, half of which is on either side; causal: all of it is before the token.
         positions: position code of kind "rotate", or "nope"; a compressed key is rotated by the position of
             its first token.
-        qk_norm: RMS norm with gain of each query and key over d, before the position code. The keys
-            of each branch have separate gains; compressed keys are normalised after compression.
+        qk_norm: RMS norm with gain of each query and key over d, before the position code. The keys of each
+            branch have separate gains; compressed keys are normalised after compression.
         softcap: scores of all branches become ``softcap * tanh(S / softcap)``, before masks, and the
             selection uses the resulting weights. The scores are then computed without fused kernels, which
             have no cap: slower, in memory linear in T.
@@ -90,8 +90,7 @@ class NativeSparseAttention(SparseAttention):
     Shapes:
         x, y ``(B, T, D)``. Parameters: ``qkv_proj.weight`` ``((H + 6G) d, D)``, ``out_proj.weight``
         ``(D, D)``, ``gate_proj`` ``(3H, D)`` and its bias, ``key_compressor``, ``value_compressor``.
-        Decoding state: 2 G d elements per token for selected blocks, and ``2 G d / stride`` for compressed
-            ones.
+        Decoding state: 2 G d elements per token for selected blocks, and ``2 G d / stride`` for others.
         Time: ``T / stride + num_selected select_block + 1.5 window`` scores per token and head. Memory is
         linear in T, since only some scores at a time exist and are recomputed in the backward pass.
 
