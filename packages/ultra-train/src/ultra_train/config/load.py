@@ -33,10 +33,9 @@ def load_preset(
     """
     source = open_preset(name_or_path, overrides)
     form = form_of(source)
-    preset = _load(source, form, name_of(name_or_path), check_files)
+    preset: Preset = _load(source, form, name_of(name_or_path), check_files)
     if (refusal := form.refusal()) is not None:
         raise ConfigError([source.fault(*refusal)])
-    assert isinstance(preset, Preset)
     return preset
 
 
@@ -64,13 +63,15 @@ def form_of(source: Source) -> PresetForm[Any]:
 
 
 def _load(source: Source, form: PresetForm[Any], name: str, check_files: bool) -> Any:
-    source, renamed = form.translate(source)
-    written = Written(source, tuple(renamed), given_keys(source.tree))
+    """Take a file that was read through the stages: translate, structure, check, complete."""
+    translated, renamed = form.translate(source)
+    written = Written(translated, tuple(renamed), given_keys(translated.tree))
 
-    structured = structure(source, form.file_class, form.suggest)
+    structured = structure(translated, form.file_class, form.suggest)
 
     draft = form.draft(structured.sections, written) if structured.sections is not None else None
-    check(source, structured.faults, draft.faults(check_files=check_files) if draft is not None else ())
+    contradictions = draft.faults(check_files=check_files) if draft is not None else ()
+    check(translated, structured.faults, contradictions)
     assert draft is not None, "a file without readable sections has faults"
 
     absent = () if check_files else in_words(draft.missing())

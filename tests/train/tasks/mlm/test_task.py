@@ -1,0 +1,37 @@
+"""What the task mlm declares: its keys and the rules between them."""
+
+import pytest
+
+from ultra_train.tasks.mlm.options import MaskPolicy, MLMOptions
+from ultra_train.tasks.mlm.task import MLM
+
+RULES = [
+    (
+        "minimal",
+        "training.mask_policy={mask_rate: 0.9, random_rate: 0.2}",
+        "training.mask_policy",
+        "exceed 1",
+    ),
+    ("minimal", "training.mlm_probability=0", "training.mlm_probability", "> 0"),
+    ("minimal", "training.mask_policy={policy: words}", "training.mask_policy.policy", "'whole_word'"),
+    ("base", "tokenizer.name_or_path=", "tokenizer.name_or_path", "for example 'some/encoder'"),
+    ("base", "tokenizer={train: {vocab_size: 300}}", "tokenizer.train", "keeps the tokenizer"),
+]
+
+
+@pytest.mark.parametrize(("form", "override", "key", "message"), RULES)
+def test_contradictions(form, override, key, message, problems, request):
+    (fault,) = problems(request.getfixturevalue(form), override)
+    assert fault.key == key
+    assert message in fault.message
+
+
+def test_the_seeds_spell_its_keys_flat(load, minimal):
+    preset = load(minimal, "training.mlm_probability=0.3", "training.mask_policy={mask_rate: 0.5}")
+    options = MLM("mlm").given_options(preset)
+    assert options == MLMOptions(mlm_probability=0.3, mask_policy=MaskPolicy(mask_rate=0.5))
+    assert preset.notices == ()
+
+
+def test_a_preset_that_names_no_task_means_it(load, minimal):
+    assert load(minimal.replace("  task: mlm\n", "")) == load(minimal)
