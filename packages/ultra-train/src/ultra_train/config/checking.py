@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from ultra_core.config import Fault, Path, Source, raise_faults
+from ultra_core.config import Fault, KeyPath, Source, raise_faults
 
 
-def check(source: Source, faults: Sequence[Fault], contradictions: Iterable[tuple[Path, str]]) -> None:
+def check(source: Source, faults: Sequence[Fault], contradictions: Iterable[tuple[KeyPath, str]]) -> None:
     """Raise one report of everything that is wrong with a file.
 
     Args:
@@ -28,8 +28,8 @@ class _Shadows:
     """The faulty keys, to recognise contradictions that follow from them."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        self.paths: set[Path] = set()
-        self.above: set[Path] = set()
+        self.paths: set[KeyPath] = set()
+        self.above: set[KeyPath] = set()
         self.names: set[str] = set()
         for fault in faults:
             self.paths.add(fault.path)

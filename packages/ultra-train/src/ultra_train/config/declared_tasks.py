@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 import attrs
 
 from ultra_core import tasks
-from ultra_core.config import Path
+from ultra_core.config import KeyPath
 from ultra_core.errors import PluginError
 from ultra_core.plugins.metadata import BUILT_IN, Entry
 from ultra_core.plugins.registry import Registry
@@ -76,7 +76,7 @@ class DeclaredTasks:
         return subclass(PresetFile, fields)
 
     @cached_property
-    def own_optimizer_paths(self) -> tuple[Path, ...]:
+    def own_optimizer_paths(self) -> tuple[KeyPath, ...]:
         """The paths of the optimizer sections of tasks."""
         return tuple((*t.path, t.own_optimizer.key) for t in self.all if t.own_optimizer is not None)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ultra_blocks.config import split_spec
 from ultra_core import models, schedules, tasks
-from ultra_core.config import Path, Source
+from ultra_core.config import KeyPath, Source
 from ultra_core.config.key_names import is_override, own_names
 from ultra_core.config.strict import found
 from ultra_core.contracts import SEED_ROLES
@@ -20,14 +20,14 @@ from ultra_train.config.roles import roles_of_blocks
 DECODER = "Ultra trains encoders; model.causal: true builds causal blocks"
 """What is said of decoders."""
 
-PLAIN: tuple[tuple[Path, Registry], ...] = (
+PLAIN: tuple[tuple[KeyPath, Registry], ...] = (
     (("model_class",), models),
     (("training", "task"), tasks),
     (("training", "scheduler_type"), schedules),
 )
 """Keys whose value is nothing but the name of a plugin."""
 
-MODES: tuple[Path, ...] = (("mode",), ("model", "mode"))
+MODES: tuple[KeyPath, ...] = (("mode",), ("model", "mode"))
 
 
 def translate(source: Source, cls: type) -> tuple[Source, list[str]]:
@@ -52,7 +52,7 @@ def translate(source: Source, cls: type) -> tuple[Source, list[str]]:
     return made, said
 
 
-def drop_overridden(source: Source, path: Path, *, bare: bool = False) -> None:
+def drop_overridden(source: Source, path: KeyPath, *, bare: bool = False) -> None:
     """Remove the parameters of an optimizer section that overrides set under another name, or set to null.
 
     Args:
@@ -83,7 +83,7 @@ def _is_spec(item: object) -> bool:
     return isinstance(item, str) or (isinstance(item, dict) and len(item) == 1)
 
 
-def _mode(source: Source, path: Path) -> Iterator[str]:
+def _mode(source: Source, path: KeyPath) -> Iterator[str]:
     mode, section = source.node(path), source.node(path[:-1])
     if mode is None or section is None or not isinstance(section.value, dict):
         return

@@ -10,7 +10,7 @@ import attrs
 from ultra_blocks.config import UltraConfig
 from ultra_blocks.config.validation import type_faults
 from ultra_core import models
-from ultra_core.config import Path, Source
+from ultra_core.config import KeyPath, Source
 from ultra_train.config import local_files
 from ultra_train.config.canonical import completed
 from ultra_train.config.declared_tasks import DeclaredTasks
@@ -53,7 +53,7 @@ class EncoderForm(PresetForm[PresetFile]):
             drop_overridden(made, path, bare=True)
         return made, said
 
-    def suggest(self, source: Source, path: Path) -> str:
+    def suggest(self, source: Source, path: KeyPath) -> str:
         """Return the key that an unknown one probably means, and its place."""
         return suggestion(source, self.tasks, path)
 
@@ -81,7 +81,7 @@ class EncoderDraft(Draft):
 
     keys: EncoderKeys
 
-    def faults(self, *, check_files: bool) -> list[tuple[Path, str]]:
+    def faults(self, *, check_files: bool) -> list[tuple[KeyPath, str]]:
         """Return the faults of rules, of the model, and, without others, of building the optimizers."""
         training, model = self.keys.preset.training, self.keys.preset.model
         if found := too_many_sources(training):
@@ -97,7 +97,7 @@ class EncoderDraft(Draft):
                 found += build_faults(section, model, updates=updates)
         return found
 
-    def missing(self) -> list[tuple[Path, str]]:
+    def missing(self) -> list[tuple[KeyPath, str]]:
         """Return the data, base model and tokenizer that are not on this machine."""
         return local_files.missing(self.keys)
 
@@ -107,7 +107,7 @@ class EncoderDraft(Draft):
         return completed(self.keys, name, said)
 
 
-def _model_faults(model: UltraConfig) -> list[tuple[Path, str]]:
+def _model_faults(model: UltraConfig) -> list[tuple[KeyPath, str]]:
     """Return the faults of a model; torch is imported only if its types and ranges are right."""
     if found := list(type_faults(model)):
         return found
@@ -116,7 +116,7 @@ def _model_faults(model: UltraConfig) -> list[tuple[Path, str]]:
     return config_faults(model)
 
 
-def _with_model(preset: PresetFile, given: frozenset[Path]) -> PresetFile:
+def _with_model(preset: PresetFile, given: frozenset[KeyPath]) -> PresetFile:
     """Return the preset with its model complete: defaults of the model class, rows for the tokenizer."""
     if preset.model_class is None or preset.model_class not in models or preset.base_model is not None:
         return preset

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import attrs
 
-from ultra_core.config import Path, Source
+from ultra_core.config import KeyPath, Source
 
 P = TypeVar("P")
 """The class of the whole file."""
@@ -26,14 +26,14 @@ class Written:
 
     source: Source
     renamed: tuple[str, ...]
-    given: frozenset[Path]
+    given: frozenset[KeyPath]
 
 
 class Draft(ABC):
     """The typed sections of a file on their way to a loaded preset."""
 
     @abstractmethod
-    def faults(self, *, check_files: bool) -> Iterable[tuple[Path, str]]:
+    def faults(self, *, check_files: bool) -> Iterable[tuple[KeyPath, str]]:
         """Return where keys contradict each other or the installed plugins.
 
         Args:
@@ -41,7 +41,7 @@ class Draft(ABC):
         """
 
     @abstractmethod
-    def missing(self) -> Iterable[tuple[Path, str]]:
+    def missing(self) -> Iterable[tuple[KeyPath, str]]:
         """Return the data and models that are named but are not on this machine."""
 
     @abstractmethod
@@ -74,7 +74,7 @@ class PresetForm(ABC, Generic[P]):
         """Return the file with canonical keys and names, and a line about each that was rewritten."""
 
     @abstractmethod
-    def suggest(self, source: Source, path: Path) -> str:
+    def suggest(self, source: Source, path: KeyPath) -> str:
         """Return the message about an unknown key, or an empty text for the default message."""
 
     @abstractmethod
@@ -86,6 +86,6 @@ class PresetForm(ABC, Generic[P]):
             written: the file that they come from.
         """
 
-    def refusal(self) -> tuple[Path, str] | None:
+    def refusal(self) -> tuple[KeyPath, str] | None:
         """Return why no run trains from such a preset, and at which key to say so; None if one does."""
         return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from ultra_blocks.config import UltraConfig, bare_name, split_spec
 from ultra_core import blocks, ffns, positions
-from ultra_core.config import Path
+from ultra_core.config import KeyPath
 from ultra_core.plugins.signatures import read_options
 
 Part = tuple[Any, Collection[str]]
@@ -28,7 +28,7 @@ PLUGIN_FIELDS = (
 """Fields of the model that act only through a plugin that reads them."""
 
 
-def idle_model(model: UltraConfig, given: frozenset[Path]) -> Iterator[str]:
+def idle_model(model: UltraConfig, given: frozenset[KeyPath]) -> Iterator[str]:
     """Yield the fields that a file sets and no part of its model reads.
 
     ``max_positions`` is never among them: readers of a saved model use it, whatever the position code.

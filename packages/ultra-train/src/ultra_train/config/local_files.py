@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path as FilePath
 
-from ultra_core.config import Path
+from ultra_core.config import KeyPath
 from ultra_train.config.data import EMBEDDED, DataKeys, Dataset, DatasetSource, as_sources
 from ultra_train.config.encoder_keys import EncoderKeys
 from ultra_train.config.preset import PresetFile
@@ -24,12 +24,12 @@ _EMBEDDED = "ultra:"  # the rules look for these
 _NAMED = 5  # most sources that one line names, or that similar names are looked for
 
 
-def missing(keys: EncoderKeys) -> list[tuple[Path, str]]:
+def missing(keys: EncoderKeys) -> list[tuple[KeyPath, str]]:
     """Return every (key path, message) that names what is not on this machine, or cannot be read.
 
     Names of the hub are not looked up: `hub_notices` lists them.
     """
-    found: list[tuple[Path, str]] = []
+    found: list[tuple[KeyPath, str]] = []
     task, preset = keys.task, keys.preset
     if task is None or task.reads_dataset:
         found += missing_texts(preset.training)
@@ -58,7 +58,7 @@ def missing_models(preset: PresetFile) -> Faults:
         yield from missing_model(("tokenizer", "name_or_path"), tokenizer.name_or_path)
 
 
-def in_words(found: Iterable[tuple[Path, str]]) -> Iterator[str]:
+def in_words(found: Iterable[tuple[KeyPath, str]]) -> Iterator[str]:
     """Yield notices about missing data and models, the first few by name."""
     messages = [message for _, message in found]
     for message in messages[:_NAMED]:
@@ -122,7 +122,7 @@ def _local_folder(training: DataKeys) -> Faults:
             )
 
 
-def _dataset(path: Path, dataset: Dataset | None) -> Faults:
+def _dataset(path: KeyPath, dataset: Dataset | None) -> Faults:
     """Yield what is wrong with the sources of a ``dataset`` key, each at its place."""
     items = dataset if isinstance(dataset, tuple) else (dataset,)
     found = 0
@@ -136,7 +136,7 @@ def _dataset(path: Path, dataset: Dataset | None) -> Faults:
                 yield fault
 
 
-def unreadable_texts(path: Path, name: str, *, suggest: bool = True) -> Faults:
+def unreadable_texts(path: KeyPath, name: str, *, suggest: bool = True) -> Faults:
     """Yield a fault for texts that can only be on this machine, and are not, or cannot be read."""
     if name.strip() and not name.startswith(_EMBEDDED):
         try:
@@ -151,7 +151,7 @@ def _only_on_the_hub(name: str) -> bool:
     return may_be_on_hub(name) and not os.path.exists(name)
 
 
-def missing_model(path: Path, name: str) -> Faults:
+def missing_model(path: KeyPath, name: str) -> Faults:
     """Yield a fault for a model or tokenizer that can only be on this machine, and is not."""
     if not may_be_on_hub(name) and not expand_user(name).exists():
         yield path, f"there is no file or folder {name} (looked in {FilePath.cwd()}).{suggestion(name)}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultra_blocks.config import UltraConfig
 from ultra_core import optimizers
-from ultra_core.config import Path
+from ultra_core.config import KeyPath
 from ultra_core.contracts import SEED_ROLES
 from ultra_core.errors import UltraError
 from ultra_optim.roles.preset_keys import parse_parameters
@@ -53,7 +53,7 @@ def build_optimizer(
 
 def build_faults(
     section: OptimizerSection, model: UltraConfig | None, *, updates: int
-) -> Iterator[tuple[Path, str]]:
+) -> Iterator[tuple[KeyPath, str]]:
     """Yield why an optimizer cannot be built although each of its options is valid.
 
     It is built over the model on the meta device.

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from ultra_core import optimizers
-from ultra_core.config import Path
+from ultra_core.config import KeyPath
 from ultra_core.contracts import SEED_ROLES
 from ultra_core.errors import UltraError
 from ultra_optim.contract.traits import OptimizerTraits, traits_of
@@ -35,7 +35,7 @@ class OptimizerSection:
     """
 
     config: OptimizerConfig
-    path: Path
+    path: KeyPath
     flat: bool = False
     bare: bool = False
     roles: frozenset[str] = frozenset()
@@ -48,7 +48,7 @@ class OptimizerSection:
         return ".".join(map(str, self.path))
 
     @property
-    def parameters_path(self) -> Path:
+    def parameters_path(self) -> KeyPath:
         """The path for faults of the parameters as a whole."""
         return self.path if self.flat else (*self.path, "parameters")
 
@@ -96,7 +96,7 @@ class OptimizerSection:
             return self.with_flat_keys.optimizer
         return OptimizerConfig(optimizer_class=self.name, parameters=self.parsed.canonical)
 
-    def faults(self) -> list[tuple[Path, str]]:
+    def faults(self) -> list[tuple[KeyPath, str]]:
         """Return every fault of the section and of the flat keys beside it."""
         try:
             parsed = self.parsed
@@ -115,7 +115,7 @@ class OptimizerSection:
                 found.append(((*self.path, "parameters", key), said))
         return found
 
-    def _faults_of_flat_keys(self) -> Iterator[tuple[Path, str]]:
+    def _faults_of_flat_keys(self) -> Iterator[tuple[KeyPath, str]]:
         if (found := self.with_flat_keys) is None:
             return
         for key, message in found.faults:
@@ -142,7 +142,7 @@ def sections_of(
     found: dict[str, OptimizerSection] = {}
     flat = from_flat(training) if training.optimizer is None else None
     if training.optimizer is not None:
-        path: Path = ("training", "optimizer")
+        path: KeyPath = ("training", "optimizer")
         found[""] = OptimizerSection(config=training.optimizer, path=path, roles=roles, flat_keys=training)
     elif flat is not None:
         found[""] = OptimizerSection(config=flat, path=("training",), flat=True, roles=roles)

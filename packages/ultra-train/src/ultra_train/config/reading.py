@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from ultra_core import presets
-from ultra_core.config import Path, Source, load_source
+from ultra_core.config import KeyPath, Source, load_source
 
 
 def open_preset(name_or_path: str | FilePath, overrides: Iterable[str] = ()) -> Source:
@@ -25,14 +25,14 @@ def name_of(name_or_path: str | FilePath) -> str:
     return FilePath(str(name_or_path)).stem.rpartition(":")[2]
 
 
-def given_keys(tree: Any, path: Path = ()) -> frozenset[Path]:
+def given_keys(tree: Any, path: KeyPath = ()) -> frozenset[KeyPath]:
     """Return the paths of all keys of a plain tree whose value is not null."""
     items: Iterable[tuple[str | int, Any]] = ()
     if isinstance(tree, dict):
         items = tree.items()
     elif isinstance(tree, list):
         items = enumerate(tree)
-    found: set[Path] = set()
+    found: set[KeyPath] = set()
     for key, value in items:
         if value is not None:
             found |= {(*path, key)} | given_keys(value, (*path, key))

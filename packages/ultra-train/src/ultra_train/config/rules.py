@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ultra_blocks.config import split_spec
 from ultra_core import models, positions, schedules, tasks
-from ultra_core.config import Path
+from ultra_core.config import KeyPath
 from ultra_core.errors import UltraError
 from ultra_core.plugins.registry import Registry
 from ultra_core.plugins.signatures import read_options
@@ -26,7 +26,7 @@ FEWEST = 262
 """Pieces of the smallest tokenizer: special tokens, bytes and one character."""
 
 
-def faults(keys: EncoderKeys) -> list[tuple[Path, str]]:
+def faults(keys: EncoderKeys) -> list[tuple[KeyPath, str]]:
     """Return every (key path, message) at which a preset contradicts itself or the installed plugins."""
     preset, given = keys.preset, keys.written.given
     training = preset.training
@@ -40,7 +40,7 @@ def faults(keys: EncoderKeys) -> list[tuple[Path, str]]:
     return found
 
 
-def too_many_sources(training: TrainingConfig) -> list[tuple[Path, str]]:
+def too_many_sources(training: TrainingConfig) -> list[tuple[KeyPath, str]]:
     """Return a fault when the list of sources is too long to be meant."""
     count = len(training.dataset) if isinstance(training.dataset, tuple) else 1
     if count <= MOST_SOURCES:
@@ -49,7 +49,7 @@ def too_many_sources(training: TrainingConfig) -> list[tuple[Path, str]]:
     return [(("training", "dataset"), message)]
 
 
-def name_fault(registry: Registry, name: str, path: Path) -> Faults:
+def name_fault(registry: Registry, name: str, path: KeyPath) -> Faults:
     """Yield a fault when a registry does not know a name, or several distributions offer it."""
     try:
         registry.entry(name)
@@ -57,7 +57,7 @@ def name_fault(registry: Registry, name: str, path: Path) -> Faults:
         yield path, str(error)
 
 
-def _source_of_the_model(preset: PresetFile, given: frozenset[Path]) -> Faults:
+def _source_of_the_model(preset: PresetFile, given: frozenset[KeyPath]) -> Faults:
     own = [key for key in ("model_class", "model") if (key,) in given]
     if preset.base_model is not None and own:
         yield (
@@ -76,7 +76,7 @@ def _source_of_the_model(preset: PresetFile, given: frozenset[Path]) -> Faults:
             yield path, f"{message} {DECODER}." if "decoder" in preset.model_class.lower() else message
 
 
-def _vocabulary(preset: PresetFile, given: frozenset[Path]) -> Faults:
+def _vocabulary(preset: PresetFile, given: frozenset[KeyPath]) -> Faults:
     tokenizer = preset.tokenizer
     train = tokenizer.train if tokenizer is not None else None
     unnamed = tokenizer is None or tokenizer.name_or_path is None
@@ -187,7 +187,7 @@ def _data(training: TrainingConfig) -> Faults:
         source = spec if isinstance(spec, str) or spec is None else spec.source
         if source is None:
             continue
-        path: Path = ("training", "dataset", index) if len(specs) > 1 else ("training", "dataset")
+        path: KeyPath = ("training", "dataset", index) if len(specs) > 1 else ("training", "dataset")
         if not source.strip():
             yield path, "the source is empty; name a file, a folder or a data set"
         elif source.startswith("ultra:"):

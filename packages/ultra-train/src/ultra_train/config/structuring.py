@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from ultra_core.config import Fault, Path, Source, collect, from_tree
+from ultra_core.config import Fault, KeyPath, Source, collect, from_tree
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Structured(Generic[T]):
     faults: tuple[Fault, ...]
 
 
-def structure(source: Source, cls: type[T], suggest: Callable[[Source, Path], str]) -> Structured[T]:
+def structure(source: Source, cls: type[T], suggest: Callable[[Source, KeyPath], str]) -> Structured[T]:
     """Read a whole file as a class; the rest can be checked when values are faulty.
 
     Args:
@@ -53,7 +53,7 @@ def _without_faulty_values(tree: dict[str, Any], cls: type[T], faults: list[Faul
     return None
 
 
-def _remove(tree: dict[str, Any], path: Path) -> None:
+def _remove(tree: dict[str, Any], path: KeyPath) -> None:
     """Remove the key at a path; for a missing key or an item of a list, remove the section around it."""
     while path:
         parent: Any = tree

@@ -9,7 +9,7 @@ from typing import Any, get_origin
 import attrs
 
 from ultra_core import optimizers
-from ultra_core.config import Path, Source
+from ultra_core.config import KeyPath, Source
 from ultra_core.contracts import SEED_ROLES
 from ultra_core.errors import UltraError
 from ultra_core.plugins.types import TypeVisitor
@@ -36,7 +36,7 @@ OF_OPTIMIZER |= dict.fromkeys(("params", "args", "kwargs", "options", "hyperpara
 """Keys of an optimizer section, by their flattened names in other tools."""
 
 
-def suggestion(source: Source, known: DeclaredTasks, path: Path) -> str:
+def suggestion(source: Source, known: DeclaredTasks, path: KeyPath) -> str:
     """Return ``did you mean training.batch_size?`` for an unknown key; empty when nothing fits.
 
     Args:
@@ -85,7 +85,7 @@ def _parameter(name: str) -> str | None:
     return f"{PARAMETERS}.{prefix}-{names.meant(rest) or rest}"
 
 
-def _of_a_section(source: Source, known: DeclaredTasks, path: Path) -> str | None:
+def _of_a_section(source: Source, known: DeclaredTasks, path: KeyPath) -> str | None:
     """Return the key that is meant in the section of a task, or in a preset for this task."""
     for task in known.all:
         inside = task.section is not None and path[:2] == task.path
@@ -98,7 +98,7 @@ def _of_a_section(source: Source, known: DeclaredTasks, path: Path) -> str | Non
     return None
 
 
-def elsewhere(cls: type, path: Path) -> str | None:
+def elsewhere(cls: type, path: KeyPath) -> str | None:
     """Return the place of a key by this name in another section, the nearest to the top of the file."""
     places = [place for place in key_places(cls).get(flattened(str(path[-1])), ()) if place != path]
     return ".".join(places[0]) if places else None

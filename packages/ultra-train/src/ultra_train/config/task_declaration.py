@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from ultra_core.config import Path
+from ultra_core.config import KeyPath
 
 if TYPE_CHECKING:
     from ultra_train.config.form import PresetForm
     from ultra_train.config.preset import PresetFile
 
-Faults = Iterator[tuple[Path, str]]
+Faults = Iterator[tuple[KeyPath, str]]
 """Pairs of the path of a key and a message about what is wrong with it."""
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from ultra_core.config import Path, Source
+from ultra_core.config import KeyPath, Source
 from ultra_train.config.dialect import translate
 from ultra_train.config.form import Draft, PresetForm, Written
 from ultra_train.config.integrations import reporters
@@ -41,7 +41,7 @@ class SparseForm(PresetForm[SparseFile]):
         """Return the file with canonical keys and choices, and a line about each that was rewritten."""
         return translate(source, SparseFile)
 
-    def suggest(self, source: Source, path: Path) -> str:
+    def suggest(self, source: Source, path: KeyPath) -> str:
         """Return the key that an unknown one probably means, and its place."""
         target = SYNONYMS.get(flattened(str(path[-1]))) or elsewhere(SparseFile, path)
         return f"did you mean {target}?" if target else ""
@@ -50,7 +50,7 @@ class SparseForm(PresetForm[SparseFile]):
         """Return the draft."""
         return SparseDraft(preset, written)
 
-    def refusal(self) -> tuple[Path, str]:
+    def refusal(self) -> tuple[KeyPath, str]:
         """Say that no run trains from such a preset yet."""
         message = "this preset is for a sparse encoder; there is no task here that trains one from it"
         return ("model", "architecture"), message
@@ -63,13 +63,13 @@ class SparseDraft(Draft):
     preset: SparseFile
     written: Written
 
-    def faults(self, *, check_files: bool) -> Iterator[tuple[Path, str]]:
+    def faults(self, *, check_files: bool) -> Iterator[tuple[KeyPath, str]]:
         """Yield the faults of rules, and what is missing."""
         yield from rules.faults(self.preset, self.written.given)
         if check_files:
             yield from self.missing()
 
-    def missing(self) -> Iterator[tuple[Path, str]]:
+    def missing(self) -> Iterator[tuple[KeyPath, str]]:
         """Yield the base model and the data that are not on this machine."""
         yield from rules.missing(self.preset)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ultra_core.config import Path
 from ultra_core.errors import listed
 from ultra_train.config.form import Written
 from ultra_train.config.integrations import reports_to
@@ -28,7 +27,7 @@ def notices(preset: SparseFile, written: Written) -> tuple[str, ...]:
     return (*lines, *_device(preset))
 
 
-def _path(key: str) -> Path:
+def _path(key: str) -> KeyPath:
     return tuple(key.split("."))
 
 

@@ -7,7 +7,7 @@ import re
 import attrs
 
 from ultra_core import tasks
-from ultra_core.config import Path
+from ultra_core.config import KeyPath
 from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_train.config.local_files import missing_model, unreadable_texts
 from ultra_train.config.task_declaration import Faults
@@ -17,7 +17,7 @@ from ultra_train.tasks.sparse.preset import SparseFile
 from ultra_train.tasks.sparse.sections import DATASET_KEYS, SparseDataset, keys_of
 
 
-def faults(preset: SparseFile, given: frozenset[Path]) -> Faults:
+def faults(preset: SparseFile, given: frozenset[KeyPath]) -> Faults:
     """Yield every (key path, message) at which a sparse preset contradicts itself."""
     try:
         tasks.entry(preset.task)
@@ -72,11 +72,11 @@ def _architecture(preset: SparseFile) -> Faults:
             )
 
 
-def _datasets(preset: SparseFile, given: frozenset[Path]) -> Faults:
+def _datasets(preset: SparseFile, given: frozenset[KeyPath]) -> Faults:
     strategies = ("round_robin", "proportional")
     enabled = []
     for name, entry in preset.datasets.items():
-        path: Path = ("datasets", name)
+        path: KeyPath = ("datasets", name)
         if name == "sampling_strategy":
             if entry not in strategies:
                 yield path, f"sampling_strategy is {entry!r}; expected one of {', '.join(strategies)}"
