@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ultra_core.config import KeyPath
 from ultra_core.errors import listed
 from ultra_train.config.form import Written
 from ultra_train.config.integrations import reports_to
