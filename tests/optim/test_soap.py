@@ -14,6 +14,7 @@ from ultra_optim.reference.preconditioned import soap
 from ultra_optim.soap import SOAP
 from ultra_optim.testing.subject import Bag, drive, error, gradients
 
+SHAPES = ((4, 6), (6, 4), (5, 5))
 OPTIONS = {"lr": 0.01, "betas": (0.9, 0.95), "eps": 1e-8, "shampoo_beta": 0.9, "precondition_frequency": 4}
 
 
@@ -30,11 +31,15 @@ def test_against_the_formula(follow: Callable[..., float], dtype: torch.dtype) -
 
 
 def test_against_pytorch_optimizer(follow: Callable[..., float]) -> None:
-    """Square matrices, as above; its new bases come from float32, its eps is added before the bias correction."""
+    """Its preconditioner is float32 throughout, its eps is added before the bias correction.
+
+    The long side of a rectangle is not rotated: after one gradient its eigenvectors hang on the rounding.
+    """
     common = OPTIONS | {"eps": 1e-14, "weight_decay": 0.0}
-    theirs = partial(pytorch_optimizer.SOAP, **common)
-    assert follow(partial(make, **common), theirs, ((5, 5), (6, 6)), formula=False, steps=3) < 1e-11
-    assert follow(partial(make, **common), theirs, ((5, 5), (6, 6)), formula=False, steps=12) < 1e-6
+    for shape in SHAPES:
+        ours = partial(make, **common, max_precond_dim=5)
+        theirs = partial(pytorch_optimizer.SOAP, **common, max_precondition_dim=5)
+        assert follow(ours, theirs, (shape,), formula=False, steps=12) < 1e-6
 
 
 def test_the_first_step_moves_nothing_and_sets_up_the_basis() -> None:
