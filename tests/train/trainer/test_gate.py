@@ -94,6 +94,7 @@ def test_a_dropped_update_is_taken_back(loss, grad_norm, reason):
     assert (event["event"], event["step"], event["reason"]) == ("dropped_update", 8, reason)
     assert (event["in_a_row"], event["dropped_updates"]) == (1, 1)
     assert event["grad_norm"] == grad_norm
+    assert event["loss"] == pytest.approx(loss, nan_ok=True)  # of one process: nothing is averaged
 
 
 def test_the_module_is_sought_only_for_numbers_that_are_not_finite():
