@@ -12,15 +12,15 @@ import dataclasses
 import json
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import mutants as mutants_module
+from judging import judge
 from mutants import Mutant
-from tracing import add_probes, environment, runs_at_import, trace
+from tracing import add_probes, trace
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,69 +109,6 @@ def judge_all(options: argparse.Namespace, chosen: Sequence[Mutant], known: dict
         worker.start()
     for worker in workers:
         worker.join()
-
-
-def judge(tree: Path, mutant: Mutant, known: dict, seconds: float) -> dict[str, str]:
-    """Run the tests that run the mutant's line, those of the same name first and short ones before long ones.
-
-    A line that runs at import may matter to any test of its package; those come last.
-    """
-    tests, seen = list(known["runs"][mutant.name]), set(known["runs"][mutant.name])
-    if runs_at_import((tree / mutant.file).read_text("utf-8"), mutant.line):
-        folder = f"tests/{Path(mutant.file).parts[1].removeprefix('ultra-')}/"
-        tests += [
-            t for t in known["seconds"] if t.startswith(folder) and t not in seen | set(known["failed"])
-        ]
-    stem = Path(mutant.file).stem
-    name = f"test_{Path(mutant.file).parent.name if stem == '__init__' else stem}.py"
-    tests.sort(
-        key=lambda t: (not t.partition("::")[0].endswith("/" + name), t not in seen, known["seconds"][t])
-    )
-    chosen, total = [], 0.0
-    for test in tests:
-        total += known["seconds"][test]
-        if total > seconds and chosen:
-            break
-        chosen.append(test)
-    if not chosen:
-        return {"verdict": "survived", "by": "no test runs it"}
-    left = len(tests) - len(chosen)
-    path = tree / mutant.file
-    source = path.read_text("utf-8")
-    listing = tree / ".tests-to-run"
-    listing.write_text("\n".join(chosen), "utf-8")
-    try:
-        path.write_text(mutants_module.mutated(source, mutant), "utf-8")
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-x",
-            "--no-header",
-            "-p",
-            "no:cacheprovider",
-            f"@{listing}",
-        ]
-        done = subprocess.run(
-            command,
-            cwd=tree,
-            env=environment(tree),
-            capture_output=True,
-            text=True,
-            timeout=3 * seconds + 120,
-        )
-    except subprocess.TimeoutExpired:
-        return {"verdict": "caught", "by": "it never ends"}
-    finally:
-        path.write_text(source, "utf-8")
-    if done.returncode:
-        lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-        return {
-            "verdict": "caught",
-            "by": (lines or (done.stdout + done.stderr).splitlines()[-1:] or [""])[0][:200],
-        }
-    return {"verdict": "survived", "by": f"{len(chosen)} tests ran, {left} more run the line"}
 
 
 def report(results: Path, chosen: Sequence[Mutant], lost: Sequence[Mutant]) -> int:
