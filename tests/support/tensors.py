@@ -23,9 +23,12 @@ def normals(
 
 
 def randomise(module: Module, scale: float = 0.4, seed: int = 3) -> Module:
-    """Give every parameter normal values at which an error shows: vectors, as of norms, are around one."""
+    """Give every parameter normal values at which an error shows: vectors, as of norms, are around one.
+
+    The values are the same in every dtype.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in module.parameters():
-            p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype) * scale + (p.ndim == 1))
+            p.copy_(torch.randn(p.shape, generator=generator) * scale + (p.ndim == 1))
     return module

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from support.tensors import randomise
 from ultra_blocks.config import UltraConfig
 from ultra_blocks.encoder import Encoder
 from ultra_blocks.ffn.base import ACTIVATIONS
@@ -48,11 +49,7 @@ def _plain(monkeypatch):
 
 
 def awake(module, seed=0):
-    g = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in module.parameters():
-            p.copy_(0.6 * torch.randn(p.shape, generator=g, dtype=p.dtype))
-    return module.double()
+    return randomise(module, scale=0.6, seed=seed).double()
 
 
 def build(**options):

@@ -14,6 +14,8 @@ from transformers.models.big_bird.modeling_big_bird import (
     BigBirdSelfAttention,
 )
 
+from support.formulas import rms_norm
+from support.tensors import randomise
 from ultra_blocks.config import UltraConfig
 from ultra_blocks.encoder import Encoder
 from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig
@@ -27,15 +29,7 @@ DRAWN = batches(rows=(1, 2), documents=(0, 3), paddings=("none", "left", "right"
 
 
 def awake(module: nn.Module) -> nn.Module:
-    g = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(0.4 * torch.randn(parameter.shape, generator=g))
-    return module.double().eval()
-
-
-def normed(x: Tensor, norm: nn.Module | None) -> Tensor:
-    return x if norm is None else x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight
+    return randomise(module, seed=0).double().eval()
 
 
 def by_the_paper(block: BigBirdAttention, x: Tensor, layout: Layout) -> Tensor:
@@ -43,7 +37,7 @@ def by_the_paper(block: BigBirdAttention, x: Tensor, layout: Layout) -> Tensor:
     q, k, v = (
         part.unflatten(-1, (block.num_heads, -1)).transpose(1, 2) for part in block.qkv_proj(x).chunk(3, -1)
     )
-    q, k = normed(q, block.q_norm), normed(k, block.k_norm)
+    q, k = rms_norm(q, block.q_norm), rms_norm(k, block.k_norm)
     q, k = block._rotate(q, k, layout)
     y = bigbird(
         q,

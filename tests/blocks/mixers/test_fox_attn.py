@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from support.tensors import randomise
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.mixers.fox_attn import FoxAttention
@@ -30,11 +31,7 @@ def build(gates: str, dtype: torch.dtype = torch.float64, **options: Any) -> Fox
     block = FoxAttention(
         12, num_heads=2, causal=gates == "causal", separate_gates=gates == "separate", **options
     )
-    g = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for p in block.parameters():
-            p.copy_(torch.randn(p.shape, generator=g) * 0.4 + (p.ndim == 1))
-    return block.to(dtype).eval()
+    return randomise(block).to(dtype).eval()
 
 
 def by_the_paper(block: FoxAttention, x: Tensor, layout: Layout) -> Tensor:

@@ -11,6 +11,7 @@ from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
     DeepseekV3RotaryEmbedding,
 )
 
+from support.tensors import randomise
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.mixers.latent_attn import LatentAttention
@@ -34,11 +35,7 @@ OPTIONS = st.fixed_dictionaries(
 def build(**options: Any) -> LatentAttention:
     """A block whose parameters all have values at which an error shows."""
     block = LatentAttention(12, num_heads=2, **options).double().eval()
-    g = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for p in block.parameters():
-            p.copy_(torch.randn(p.shape, generator=g) * 0.4 + (p.ndim == 1))
-    return block
+    return randomise(block)
 
 
 def by_the_paper(block: LatentAttention, x: Tensor, layout: Layout) -> Tensor:

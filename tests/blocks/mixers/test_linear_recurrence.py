@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from support.tensors import normal
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.mixers.gla import GLA
@@ -31,7 +32,7 @@ def build(cls, **options):
 
 
 def inputs(batch=2, length=21):
-    return torch.randn(batch, length, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return normal((batch, length, WIDTH), seed=1)
 
 
 def plainly(block, x):

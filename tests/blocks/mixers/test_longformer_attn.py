@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from transformers import LongformerConfig
 from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
 
+from support.formulas import rms_norm
+from support.tensors import randomise
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.longformer_attn import LongformerAttention
 from ultra_blocks.reference.longformer_attn import longformer
@@ -18,15 +20,7 @@ DRAWN = batches(rows=(1, 2), documents=(0, 3), paddings=("none", "left", "right"
 
 
 def awake(module: nn.Module, seed: int = 0) -> nn.Module:
-    g = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(0.4 * torch.randn(parameter.shape, generator=g))
-    return module.double().eval()
-
-
-def normed(x: Tensor, norm: nn.Module | None) -> Tensor:
-    return x if norm is None else x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight
+    return randomise(module, seed=seed).double().eval()
 
 
 def by_the_paper(block: LongformerAttention, x: Tensor, layout: Layout) -> Tensor:
@@ -34,13 +28,13 @@ def by_the_paper(block: LongformerAttention, x: Tensor, layout: Layout) -> Tenso
     q, k, v = (
         part.unflatten(-1, (block.num_heads, -1)).transpose(1, 2) for part in block.qkv_proj(x).chunk(3, -1)
     )
-    q, k = normed(q, block.q_norm), normed(k, block.k_norm)
+    q, k = rms_norm(q, block.q_norm), rms_norm(k, block.k_norm)
     q, k = block._rotate(q, k, layout)
     rows = None
     if block.has_rows:
         apart = (block.global_q_proj(x), *block.global_kv_proj(x).chunk(2, -1))
         qg, kg, vg = (t.unflatten(-1, (block.num_heads, -1)).transpose(1, 2) for t in apart)
-        qg, kg = normed(qg, block.global_q_norm), normed(kg, block.global_k_norm)
+        qg, kg = rms_norm(qg, block.global_q_norm), rms_norm(kg, block.global_k_norm)
         rows = (*block._rotate(qg, kg, layout), vg)
     y = longformer(
         q,

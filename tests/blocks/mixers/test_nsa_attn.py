@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from support.formulas import rms_norm
+from support.tensors import randomise
 from ultra_blocks.functional import nsa_branches
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.compression import BlockCompressor
@@ -41,15 +43,7 @@ SIZES = [
 
 
 def awake(module: nn.Module) -> nn.Module:
-    g = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=g))
-    return module.double().eval()
-
-
-def normed(x: Tensor, norm: nn.Module | None) -> Tensor:
-    return x if norm is None else x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight
+    return randomise(module, scale=0.5, seed=0).double().eval()
 
 
 def compressing(
@@ -63,7 +57,7 @@ def compressing(
         placed = [token + network.places[s] for s, token in enumerate(tokens)]
         placed += [torch.zeros_like(placed[0])] * (len(network.places) - len(placed))
         made = network.out(F.gelu(network.mix(torch.cat(placed)))).view(1, 1, 1, -1)
-        made = normed(made, norm)
+        made = rms_norm(made, norm)
         if turned:
             here = layout.positions[row : row + 1, column : column + 1]
             alone = Layout.from_mask(torch.ones(1, 1, dtype=torch.bool), positions=here)
@@ -77,8 +71,8 @@ def by_the_paper(block: NativeSparseAttention, x: Tensor, layout: Layout) -> Ten
     x = layout.zero_padding(x)
     heads = block.qkv_proj(x).unflatten(-1, (-1, block.head_dim)).transpose(1, 2)
     q, raw_k, raw_v, k_chosen, v_chosen, k_near, v_near = heads.split(block.head_counts, 1)
-    q, k_chosen = normed(q, block.q_norm), normed(k_chosen, block.chosen_k_norm)
-    k_near = normed(k_near, block.window_k_norm)
+    q, k_chosen = rms_norm(q, block.q_norm), rms_norm(k_chosen, block.chosen_k_norm)
+    k_near = rms_norm(k_near, block.window_k_norm)
     q, k_chosen = block._rotate(q, k_chosen, layout)
     k_near, _ = block._rotate(k_near, k_near, layout)
     y = nsa(

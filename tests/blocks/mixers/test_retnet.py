@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from support.tensors import normal
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.retnet import RetNet
 from ultra_blocks.testing import block_cases, pytest_params
@@ -21,7 +22,7 @@ def build(**options):
 
 
 def inputs(batch=2, length=21):
-    return torch.randn(batch, length, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return normal((batch, length, WIDTH), seed=1)
 
 
 def authors_parallel_form(block, x):

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from support.tensors import randomise
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.sigmoid_attn import SigmoidAttention
 from ultra_blocks.positions import PositionCode
@@ -23,15 +24,6 @@ OPTIONS = st.fixed_dictionaries(
         "bias": st.booleans(),
     }
 )
-
-
-def awake(block: nn.Module) -> Any:
-    """Give every parameter a value at which an error shows."""
-    g = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for p in block.parameters():
-            p.copy_(torch.randn(p.shape, generator=g, dtype=p.dtype) * 0.4 + (p.ndim == 1))
-    return block
 
 
 def by_the_paper(block: SigmoidAttention, x: Tensor, layout: Layout) -> Tensor:
@@ -74,7 +66,7 @@ def test_equals_the_paper_forward_and_backward(
     options: dict[str, Any], length: int, real: float, packed: bool, seed: int
 ) -> None:
     g = torch.Generator().manual_seed(seed)
-    block = awake(SigmoidAttention(12, num_heads=2, **options).double())
+    block = randomise(SigmoidAttention(12, num_heads=2, **options).double())
     mask = torch.rand(2, length, generator=g) < real
     documents = (torch.rand(2, length, generator=g) < 0.3).cumsum(1) if packed else None
     layout = Layout.from_mask(mask, documents)
@@ -91,7 +83,7 @@ def test_equals_the_paper_forward_and_backward(
 @given(OPTIONS, st.sampled_from(["rope", "alibi", "hope"]), st.integers(1, 7))
 def test_decoding_equals_the_forward_pass(options: dict[str, Any], positions: str, length: int) -> None:
     options |= {"causal": True, "positions": positions}
-    block = awake(SigmoidAttention(12, num_heads=2, **options).double()).eval()
+    block = randomise(SigmoidAttention(12, num_heads=2, **options).double()).eval()
     x = torch.randn(2, length, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     state, whole = block.init_state(2), block(x)
     for t in range(length):
@@ -146,7 +138,7 @@ class Learnt(PositionCode):
 
 
 def test_a_learnt_bias_gets_its_gradient() -> None:
-    block = awake(SigmoidAttention(8, num_heads=2, positions=Learnt).double())
+    block = randomise(SigmoidAttention(8, num_heads=2, positions=Learnt).double())
     layout = Layout.from_mask(torch.tensor([[True, True, False, True, True]]))
     x = torch.randn(1, 5, 8, dtype=torch.float64).requires_grad_()
     torch.autograd.gradcheck(lambda x, _: block(x, layout), (x, block.positions.slope))
@@ -162,7 +154,7 @@ def test_dropout_acts_in_training_alone() -> None:
 
 
 def test_compiled_it_stays_one_graph_and_equal() -> None:
-    block = awake(SigmoidAttention(8, num_heads=2, softcap=3.0).double())
+    block = randomise(SigmoidAttention(8, num_heads=2, softcap=3.0).double())
     layout = Layout.from_mask(torch.arange(9) < torch.tensor([[9], [5]]))
     results = []
     for function in (block, torch.compile(block, backend="aot_eager", fullgraph=True)):

@@ -10,6 +10,7 @@ from transformers import BertConfig, ModernBertConfig
 from transformers.models.bert.modeling_bert import BertSelfAttention
 from transformers.models.modernbert.modeling_modernbert import ModernBertAttention, ModernBertRotaryEmbedding
 
+from support.tensors import randomise
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.mixers.standard_attn import StandardAttention
@@ -62,21 +63,12 @@ def by_the_paper(block: StandardAttention, x: Tensor, layout: Layout) -> Tensor:
     return torch.where(layout.mask[..., None], y, 0.0)
 
 
-def awake(block: nn.Module) -> nn.Module:
-    """Give every parameter a value at which an error shows."""
-    g = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for p in block.parameters():
-            p.copy_(torch.randn(p.shape, generator=g, dtype=p.dtype) * 0.4 + (p.ndim == 1))
-    return block
-
-
 @given(OPTIONS, st.integers(1, 9), st.sampled_from([0.6, 2.0]), st.booleans(), st.integers(0, 99))
 def test_equals_the_paper_forward_and_backward(
     options: dict[str, Any], length: int, real: float, packed: bool, seed: int
 ) -> None:
     g = torch.Generator().manual_seed(seed)
-    block = awake(StandardAttention(12, num_heads=2, **options).double())
+    block = randomise(StandardAttention(12, num_heads=2, **options).double())
     mask = torch.rand(2, length, generator=g) < real
     documents = (torch.rand(2, length, generator=g) < 0.3).cumsum(1) if packed else None
     layout = Layout.from_mask(mask, documents)
@@ -94,7 +86,7 @@ def test_equals_the_paper_forward_and_backward(
 @given(OPTIONS, st.integers(1, 9))
 def test_decoding_equals_the_forward_pass(options: dict[str, Any], length: int) -> None:
     options["causal"] = True
-    block = awake(StandardAttention(12, num_heads=2, **options).double()).eval()
+    block = randomise(StandardAttention(12, num_heads=2, **options).double()).eval()
     x = torch.randn(2, length, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     state = block.init_state(2)
     for t in range(length):
@@ -171,7 +163,7 @@ class Closer(PositionCode):
 
 
 def test_takes_codes_that_make_the_scores() -> None:
-    block = awake(StandardAttention(8, num_heads=2, positions=Closer, causal=True).double())
+    block = randomise(StandardAttention(8, num_heads=2, positions=Closer, causal=True).double())
     x = torch.randn(2, 5, 8, dtype=torch.float64)
     state = block.init_state(2)
     whole = block(x)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from support.tensors import randomise
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.softmax import KVCache
 from ultra_blocks.mixers.standard_attn import StandardAttention
@@ -70,11 +71,7 @@ def awake(**options: Any) -> TitanAttention:
     """A block whose parameters all have values at which an error shows."""
     options = {"num_heads": HEADS, "memory_chunk": 3, "persistent_tokens": 2, **options}
     block = TitanAttention(WIDTH, **options).double().eval()
-    g = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for p in block.parameters():
-            p.copy_(torch.randn(p.shape, generator=g, dtype=p.dtype) * 0.4 + (p.ndim == 1))
-    return block
+    return randomise(block)
 
 
 def split(x: Tensor, parts: int) -> list[Tensor]:
