@@ -1,7 +1,7 @@
 import pytest
 
 from ultra_core.config import load_source, parse_source
-from ultra_core.config.yaml_parser import MAX_BYTES, MAX_DEPTH
+from ultra_core.config.yaml_parser import MAX_DEPTH
 from ultra_core.errors import ConfigError
 
 FATAL = [
@@ -98,15 +98,18 @@ def test_files(tmp_path):
     good.write_text("lr: 1e-6\n")
     assert load_source(good).tree == {"lr": 1e-6}
     assert load_source(str(good)).file == str(good)
+    longest = tmp_path / "longest.yaml"
+    longest.write_bytes(b"a: 1\n" + b"#" * 999_995)
+    assert load_source(longest).tree == {"a": 1}
     huge = tmp_path / "huge.yaml"
-    huge.write_bytes(b"#" * (MAX_BYTES + 1))
+    huge.write_bytes(b"#" * 1_000_001)
     for path, message in [
         (tmp_path / "absent.yaml", "no such file"),
         (tmp_path, "is a folder"),
         (good / "below", "cannot be read"),
         ("nul\0name", "cannot be read"),
         (tmp_path / ("x" * 5000), "cannot be read"),
-        (huge, "larger than"),
+        (huge, "larger than 1000000 bytes"),
     ]:
         with pytest.raises(ConfigError, match=message) as caught:
             load_source(path)
