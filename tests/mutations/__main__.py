@@ -17,7 +17,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-import mutants as mutants_module
+import mutants
 from judging import judge
 from mutants import Mutant
 from tracing import add_probes, trace
@@ -36,7 +36,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             tree = clone(options.tree, Path(folder))
             add_probes(tree, chosen)
-            found = trace(tree, chosen, options.pytest, options.results / "trace")
+            parallel = ["-n", str(options.jobs), "--dist", "worksteal"] if options.jobs > 1 else []
+            found = trace(tree, chosen, parallel, options.results / "trace")
         traced.write_text(json.dumps(found), "utf-8")
     known = json.loads(traced.read_text("utf-8"))
     judge_all(options, chosen, known)
@@ -58,8 +59,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=float, default=100, help="of tests for each mutant, by their usual times"
     )
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--pytest", nargs="*", default=[], help="further arguments of the run that traces")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that run tests")
     options = parser.parse_args()
     options.tree = options.tree.resolve()
     options.results = options.results.resolve()
@@ -69,15 +69,13 @@ def parse() -> argparse.Namespace:
 def choose(options: argparse.Namespace) -> tuple[list[Mutant], list[Mutant]]:
     """Return the mutants where this tree has them, and those that it has not."""
     if options.mutants is None or not options.mutants.exists():
-        drawn = mutants_module.draw(options.tree, options.seed, options.count)
-        mutants_module.write(options.mutants or options.results / "mutants.json", drawn)
+        drawn = mutants.draw(options.tree, options.seed, options.count)
+        mutants.write(options.mutants or options.results / "mutants.json", drawn)
         return drawn, []
     places = json.loads(options.places.read_text("utf-8")) if options.places else {}
     chosen, lost = [], []
-    for mutant in mutants_module.read(options.mutants):
-        there = mutants_module.locate(
-            dataclasses.replace(mutant, **places.get(mutant.name, {})), options.tree
-        )
+    for mutant in mutants.read(options.mutants):
+        there = mutants.locate(dataclasses.replace(mutant, **places.get(mutant.name, {})), options.tree)
         (chosen if there else lost).append(there or mutant)
     return chosen, lost
 
