@@ -89,6 +89,7 @@ def wheels(session: nox.Session) -> None:
     """Build every package; install each with its declared dependencies alone, and use it."""
     uv(session, "build", "--all-packages", "--wheel", "--no-sources", "--out-dir", "dist", "--clear")
     pins = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["uv"]["constraint-dependencies"]
+    session.env["UV_COMPILE_BYTECODE"] = "0"  # each environment below imports a part of it, once
     folder = Path(session.create_tmp())
     (folder / "constraints.txt").write_text("\n".join(pins))
     # uv caches what it found through --find-links by name and version alone: without this, a sibling of
