@@ -5,7 +5,7 @@ import json
 import jsonschema
 from ruamel.yaml import YAML
 
-from ultra_train.config import load_any
+from ultra_train.config import load_any, to_yaml
 
 
 def test_validate_says_so(ultra, preset):
@@ -28,6 +28,7 @@ def test_validate_reports_every_file(ultra, preset, tmp_path):
 def test_show_prints_the_canonical_form(ultra, preset, tmp_path):
     result = ultra("show", preset, "--set", "training.seed=11")
     assert result.exit_code == 0
+    assert result.stdout == to_yaml(load_any(preset, ["training.seed=11"]))
     path = tmp_path / "again.yaml"
     path.write_text(result.stdout)
     assert load_any(path) == load_any(preset, ["training.seed=11"])
