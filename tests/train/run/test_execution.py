@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers.utils import logging
 
 from ultra_core.errors import UltraError
 from ultra_core.plugins.hooks import build_manager, hookimpl
@@ -31,6 +32,16 @@ def test_a_run_leaves_everything(finished_run):
     } <= there
     assert [c.step for c in list_checkpoints(finished_run / "checkpoints")] == [12, 8, 4]
     assert not [p for p in finished_run.rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
+
+
+def test_transformers_warns_of_nothing_in_a_run(run_tiny, tmp_path):
+    before = logging.get_verbosity()
+    try:
+        logging.set_verbosity_warning()
+        run_tiny(tmp_path, "training.max_steps=1")
+        assert logging.get_verbosity() == logging.ERROR
+    finally:
+        logging.set_verbosity(before)
 
 
 def test_the_resolved_preset_loads_to_itself(finished_run, tiny_preset):
