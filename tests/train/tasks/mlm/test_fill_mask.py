@@ -12,7 +12,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import DebertaV2Config, DebertaV2ForMaskedLM, PreTrainedTokenizerFast
 
-from ultra_train.tasks.mlm.fill_mask import FillMaskError, fill_mask
+from ultra_train.tasks.mlm.fill_mask import FillMaskError, fill_mask, locate
 
 
 def test_a_run_its_model_and_its_name_give_the_same_guesses(finished_run):
@@ -63,6 +63,11 @@ def test_faults_are_clear(finished_run, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FillMaskError, match="neither a model nor a checkpoint"):
         fill_mask(tmp_path / "empty", ["[MASK]"])
+
+
+def test_an_owner_and_a_name_are_a_hub_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert locate("owner/name", Path("runs")) == "owner/name"
 
 
 def test_a_run_that_has_not_finished_answers_from_its_newest_checkpoint(finished_run, tmp_path):
