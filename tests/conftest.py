@@ -15,9 +15,10 @@ import pytest
 
 from support.profile import SLOW
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts background jobs so; tests interrupt child processes and expect them to stop.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Background jobs start with these ignored; tests send them to processes and expect them to stop.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 hypothesis.settings.register_profile(
     "default",
