@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ultra_blocks.functional.block_sparse import random_blocks
-from ultra_blocks.reference.bigbird_attn import drawn_blocks
+from ultra_blocks.reference.bigbird_attn import random_links
 
 SEED = torch.tensor(1234)
 
@@ -23,7 +23,7 @@ def test_draws_are_those_of_the_reference_distinct_and_not_seen_anyway(count: in
             free = range(1, b - 1) if causal else [j for j in range(1, count - 1) if abs(j - b) > 1]
             assert len(set(mine)) == len(mine) == min(3, len(free))
             assert set(mine) <= set(free)
-            assert set(mine) == drawn_blocks(b, count, 1234, h, 3, causal=causal)
+            assert set(mine) == random_links(b, count, 1234, h, 3, causal=causal)
 
 
 def test_draws_differ_by_seed_and_head_and_cover_all_blocks_alike() -> None:

@@ -21,7 +21,7 @@ from ultra_blocks.encoder import Encoder
 from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.bigbird_attn import BigBirdAttention
-from ultra_blocks.reference.bigbird_attn import bigbird, drawn_blocks
+from ultra_blocks.reference.bigbird_attn import bigbird, random_links
 from ultra_blocks.testing import check_block
 from ultra_blocks.testing.draws import Batch, batches
 
@@ -127,7 +127,7 @@ def test_equals_the_block_sparse_attention_of_transformers_with_the_same_plan(
     ours = copied(theirs, block_size=size, random_blocks=drawn)
     seed = int(ours.plan_seed)
     plan = [
-        np.array([sorted(drawn_blocks(b, count, seed, h, drawn, causal=False)) for b in range(1, count - 1)])
+        np.array([sorted(random_links(b, count, seed, h, drawn, causal=False)) for b in range(1, count - 1)])
         for h in range(2)
     ]
     monkeypatch.setattr(theirs, "_bigbird_block_rand_mask_with_head", lambda **_: plan)

@@ -3,7 +3,7 @@
 import pytest
 
 from ultra_train.callbacks.metrics_file import MetricsFile
-from ultra_train.run.events import EventLog, in_words
+from ultra_train.run.events import EventLog, format_event
 
 DROPPED = {"event": "dropped_update", "step": 3, "reason": "the loss is nan", "module": None, "in_a_row": 2}
 
@@ -27,7 +27,7 @@ DROPPED = {"event": "dropped_update", "step": 3, "reason": "the loss is nan", "m
     ],
 )
 def test_what_is_printed(tmp_path, event, line):
-    assert in_words(event) == line
+    assert format_event(event) == line
     said = []
     file = MetricsFile(tmp_path / "metrics.jsonl")
     EventLog(file, said.append)(event)

@@ -10,10 +10,10 @@ from ultra_train.run.folder import (
     RunFolderError,
     check_reachable,
     check_unused,
-    choose,
+    choose_folder,
     is_locked,
     locked,
-    taken,
+    reserved,
 )
 from ultra_train.system.owned_files import OwnedFiles
 
@@ -26,37 +26,37 @@ def trained(folder):
 
 
 def test_a_new_run_never_takes_the_folder_of_another(tmp_path):
-    assert choose(tmp_path, "quickstart", name=None, resume=False).name == "quickstart"
+    assert choose_folder(tmp_path, "quickstart", name=None, resume=False).name == "quickstart"
     trained(tmp_path / "quickstart")
-    assert choose(tmp_path, "quickstart", name=None, resume=False).name == "quickstart-2"
+    assert choose_folder(tmp_path, "quickstart", name=None, resume=False).name == "quickstart-2"
     trained(tmp_path / "quickstart-2")
-    assert choose(tmp_path, "quickstart", name=None, resume=False).name == "quickstart-3"
-    assert choose(tmp_path, "quickstart", name=None, resume=True).name == "quickstart-2"
-    assert choose(tmp_path, "quickstart", name="quickstart", resume=True).name == "quickstart"
+    assert choose_folder(tmp_path, "quickstart", name=None, resume=False).name == "quickstart-3"
+    assert choose_folder(tmp_path, "quickstart", name=None, resume=True).name == "quickstart-2"
+    assert choose_folder(tmp_path, "quickstart", name="quickstart", resume=True).name == "quickstart"
     with pytest.raises(RunFolderError, match="exists already"):
-        choose(tmp_path, "quickstart", name="quickstart", resume=False)
+        choose_folder(tmp_path, "quickstart", name="quickstart", resume=False)
 
 
 def test_a_folder_whose_run_never_trained_is_taken_again(tmp_path):
     folder = tmp_path / "a"
     (folder / "tokenizer").mkdir(parents=True)
     (folder / "config.yaml").write_text("")
-    assert choose(tmp_path, "a", name=None, resume=False).name == "a-2"  # nothing says that it is ours
+    assert choose_folder(tmp_path, "a", name=None, resume=False).name == "a-2"  # nothing says that it is ours
     with locked(folder):
-        assert choose(tmp_path, "a", name=None, resume=False).name == "a-2"
-    assert choose(tmp_path, "a", name=None, resume=False) == folder
+        assert choose_folder(tmp_path, "a", name=None, resume=False).name == "a-2"
+    assert choose_folder(tmp_path, "a", name=None, resume=False) == folder
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", "-x", " "])
 def test_a_name_is_not_a_path(tmp_path, name):
     with pytest.raises(RunFolderError, match="cannot name a run"):
-        choose(tmp_path, "a", name=name, resume=False)
+        choose_folder(tmp_path, "a", name=name, resume=False)
 
 
 def test_nothing_to_resume_lists_what_is_there(tmp_path):
     trained(tmp_path / "standard")
     with pytest.raises(RunFolderError, match="Did you mean 'standard'"):
-        choose(tmp_path, "standart", name=None, resume=True)
+        choose_folder(tmp_path, "standart", name=None, resume=True)
 
 
 def test_a_lock_is_given_back(tmp_path):
@@ -70,14 +70,14 @@ def test_a_lock_is_given_back(tmp_path):
 @pytest.mark.parametrize("name", [".", "..", "..."])
 def test_dots_alone_are_no_name(tmp_path, name):
     with pytest.raises(RunFolderError, match="cannot name a run"):
-        choose(tmp_path, "a", name=name, resume=False)
+        choose_folder(tmp_path, "a", name=name, resume=False)
 
 
 def test_a_file_in_the_place_of_a_folder(tmp_path):
     (tmp_path / "a").write_text("notes")
-    assert choose(tmp_path, "a", name=None, resume=False).name == "a-2"
+    assert choose_folder(tmp_path, "a", name=None, resume=False).name == "a-2"
     with pytest.raises(RunFolderError, match="exists already"):
-        choose(tmp_path, "a", name="a", resume=False)
+        choose_folder(tmp_path, "a", name="a", resume=False)
     with pytest.raises(RunFolderError, match=r"cannot be written .*--output-dir"), locked(tmp_path / "a/b"):
         pass
 
@@ -140,7 +140,7 @@ def test_a_run_that_never_trained_leaves_what_was_there(tmp_path, there, error):
     before, folder = everything(tmp_path), tmp_path / "runs" / "a"
 
     def fail():
-        with taken(folder):
+        with reserved(folder):
             (folder / "config.yaml").touch()
             (folder / "checkpoints").mkdir()
             (folder / "tokenizer").mkdir()
@@ -155,7 +155,7 @@ def test_a_run_that_never_trained_leaves_what_was_there(tmp_path, there, error):
 
 def test_what_a_plugin_wrote_into_it_and_what_has_trained_stays(tmp_path):
     def start(name, trains):
-        with taken(tmp_path / name) as started:
+        with reserved(tmp_path / name) as started:
             if trains:
                 started()
             else:
@@ -172,9 +172,9 @@ def test_what_a_plugin_wrote_into_it_and_what_has_trained_stays(tmp_path):
 
 def test_a_run_whose_config_is_lost_can_go_on(tmp_path):
     (tmp_path / "a" / "checkpoints" / "checkpoint-4").mkdir(parents=True)
-    assert choose(tmp_path, "a", name=None, resume=True) == tmp_path / "a"
+    assert choose_folder(tmp_path, "a", name=None, resume=True) == tmp_path / "a"
     with pytest.raises(RunFolderError, match=r"Runs there: a\."):
-        choose(tmp_path, "b", name=None, resume=True)
+        choose_folder(tmp_path, "b", name=None, resume=True)
 
 
 def test_a_lock_that_is_no_text(tmp_path):
@@ -203,7 +203,7 @@ def test_a_process_that_comes_second_removes_nothing_of_the_first(tmp_path, monk
     with ExitStack() as first:
 
         def start():
-            first.enter_context(taken(folder))
+            first.enter_context(reserved(folder))
             (folder / "config.yaml").touch()
             (folder / "checkpoints").mkdir()
             (folder / "tokenizer").mkdir()
@@ -211,22 +211,22 @@ def test_a_process_that_comes_second_removes_nothing_of_the_first(tmp_path, monk
             OwnedFiles(folder).put("tokenizer", {"files": {"tokenizer.json": ""}})
 
         between_opening_and_locking(monkeypatch, start)
-        with pytest.raises(RunFolderError, match="in use"), taken(folder):
+        with pytest.raises(RunFolderError, match="in use"), reserved(folder):
             pass
         names = {".lock", "config.yaml", "checkpoints", "tokenizer", "tokenizer/tokenizer.json", "made.json"}
         assert everything(folder) == names
         assert is_locked(folder)
     assert everything(folder) == {".lock"}  # the second opened it before the first took it
-    assert choose(folder.parent, "a", name=None, resume=False) == folder
+    assert choose_folder(folder.parent, "a", name=None, resume=False) == folder
 
 
 def test_a_lock_that_its_holder_removes_meanwhile_is_made_anew(tmp_path, monkeypatch):
     folder = tmp_path / "runs" / "a"
 
     first = ExitStack()
-    first.enter_context(taken(folder))
+    first.enter_context(reserved(folder))
     between_opening_and_locking(monkeypatch, first.close)
-    with taken(folder):
+    with reserved(folder):
         assert everything(folder) == {".lock"}
         assert is_locked(folder)
     assert not list(tmp_path.iterdir())

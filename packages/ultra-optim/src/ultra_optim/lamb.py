@@ -16,7 +16,7 @@ from ultra_optim.engine.compilation import compilable
 from ultra_optim.engine.operations import Number, of_each, scaled, square_sum
 from ultra_optim.engine.plain import Pass, Passes
 from ultra_optim.families.adam import adam_, adam_numbers, adamw_update, scaled_adam_step_
-from ultra_optim.families.experts import each_weight, expert_dims
+from ultra_optim.families.experts import expert_dims, unstacked_experts
 
 
 class LAMB(Optimizer):
@@ -90,7 +90,7 @@ class LAMB(Optimizer):
     ) -> Passes:
         grads = [p.grad for p in params if p.grad is not None]
         moments = self.zeros(params, "exp_avg"), self.zeros(params, "exp_avg_sq")
-        columns = each_weight(dims, params, grads, *moments)
+        columns = unstacked_experts(dims, params, grads, *moments)
         squares = yield Pass.over(lamb_norms, *columns, **numbers, weight_decay=group["weight_decay"])
         ratios = of_each(functools.partial(trust_ratios, limit=group["max_trust"]), squares)
         yield Pass.over(

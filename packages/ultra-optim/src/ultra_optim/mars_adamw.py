@@ -17,7 +17,7 @@ from ultra_optim.engine.decay import DecayRule, decay_numbers
 from ultra_optim.engine.operations import Number, copy_, lerp, of_each, square_sum
 from ultra_optim.engine.plain import Pass, Passes
 from ultra_optim.families.adam import adam_numbers, adamw_update
-from ultra_optim.families.experts import each_weight, expert_dims
+from ultra_optim.families.experts import expert_dims, unstacked_experts
 
 
 class MARSAdamW(Optimizer):
@@ -143,7 +143,7 @@ class MARSAdamW(Optimizer):
     ) -> Passes:
         grads = [p.grad for p in params if p.grad is not None]
         states = [self.zeros(params, name) for name in ("last_grad", "exp_avg", "exp_avg_sq")]
-        columns = each_weight(dims, params, grads, *states)
+        columns = unstacked_experts(dims, params, grads, *states)
         squares = yield Pass.over(square_of_corrected, *columns[:3], strength=strength)
         scales = of_each(lambda square: square.rsqrt().clamp(max=1), squares)
         yield Pass.over(mars_update, *columns, scales, strength=strength, **numbers)

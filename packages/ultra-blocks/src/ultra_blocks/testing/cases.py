@@ -1,4 +1,4 @@
-"""A plugin under test: how it is built small, and its kind's rules."""
+"""A plugin under test, built at a small size; one class for each kind of plugin."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ultra_blocks.mixers.base import Traits
 from ultra_core.plugins.signatures import bind, read_options
 
 MODEL = {"num_heads": 2, "retention_heads": 2, "dropout": 0.0, "num_layers": 2, "num_loops": 1}
-"""Fields of a small model, for parameters that read them; options of a case win."""
+"""Fields of a small model, for parameters that read them; options of a case take precedence."""
 
 
 @attrs.frozen(kw_only=True)
 class Case:
-    """A plugin class, its options, and the width at which it is tried."""
+    """A plugin class, its options, and the width at which it is tested."""
 
     name: str
     cls: Any
@@ -31,11 +31,11 @@ class Case:
         return self.name
 
     def takes(self, option: str) -> bool:
-        """Whether the constructor has this keyword."""
+        """Whether the constructor has this keyword argument."""
         return option in read_options(self.cls)
 
     def arguments(self, **options: Any) -> dict[str, Any]:
-        """Return the keyword arguments of the constructor; ``options`` win over those of the case."""
+        """Return the keyword arguments of the constructor; ``options`` override those of the case."""
         return bind(self.cls, {**self.options, **options}, supplied=self.supplied(), model=MODEL)
 
     def supplied(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Case:
         return {"hidden_size": self.hidden_size}
 
     def build(self, dtype: torch.dtype = torch.float64, *, seed: int = 0, **options: Any) -> nn.Module:
-        """Return a module in evaluation mode whose parameters are all awake: none is zero, none symmetric."""
+        """Return a module in evaluation mode, with perturbed parameters: none is zero or symmetric."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = self.cls(**self.arguments(**options))
@@ -54,7 +54,7 @@ class Case:
         return module.to(dtype).eval()
 
     def copy_of(self, module: nn.Module, dtype: torch.dtype = torch.float64, **options: Any) -> nn.Module:
-        """Return another build with the same weights."""
+        """Build the plugin again, with other options, and return it with the weights of ``module``."""
         other = self.build(dtype, seed=1, **options)
         other.load_state_dict(module.state_dict())
         return other
@@ -70,12 +70,12 @@ class BlockCase(Case):
         return f"{self.name} ({'causal' if self.causal else 'bidirectional'})"
 
     def supplied(self) -> dict[str, Any]:
-        """Return width and direction."""
+        """Return the width and the direction."""
         return {"hidden_size": self.hidden_size, "causal": self.causal}
 
     @property
     def traits(self) -> Traits:
-        """What the class declares."""
+        """The traits that the class declares."""
         return getattr(self.cls, "traits", Traits())
 
 
@@ -98,13 +98,13 @@ class NormCase(Case):
         return f"{self.name} ({self.place})"
 
     def supplied(self) -> dict[str, Any]:
-        """Return width and place."""
+        """Return the width and the place."""
         return {"hidden_size": self.hidden_size, "place": self.place}
 
 
 @attrs.frozen(kw_only=True)
 class PositionCase(Case):
-    """A position code for two heads of eight."""
+    """A position code for two heads of width 8."""
 
     causal: bool = False
 
@@ -115,7 +115,7 @@ class PositionCase(Case):
 
 
 def output(module: nn.Module, x: Tensor, layout: Layout | None) -> Tensor:
-    """Return the branch value alone; auxiliary losses are left out."""
+    """Return the branch value without the auxiliary losses."""
     y = module(x, layout)
     branch = y[0] if isinstance(y, tuple) else y
     assert isinstance(branch, Tensor)
@@ -123,7 +123,7 @@ def output(module: nn.Module, x: Tensor, layout: Layout | None) -> Tensor:
 
 
 def gradients(y: Tensor, weight: Tensor, leaves: list[Tensor]) -> list[Tensor]:
-    """Return the gradients of ``sum(y * weight)``, zeros for what it does not depend on."""
+    """Return the gradients of ``sum(y * weight)``; zeros for leaves on which it does not depend."""
     if not y.requires_grad:
         return [torch.zeros_like(leaf) for leaf in leaves]
     found = torch.autograd.grad(y, leaves, weight, allow_unused=True, materialize_grads=True)
@@ -131,7 +131,7 @@ def gradients(y: Tensor, weight: Tensor, leaves: list[Tensor]) -> list[Tensor]:
 
 
 def check_gradients(function: Callable[[Tensor], Tensor], x: Tensor, module: nn.Module) -> None:
-    """Raise AssertionError unless gradients with respect to input and parameters are finite differences."""
+    """Raise AssertionError unless the gradients of input and parameters agree with finite differences."""
     leaves = [x.detach().requires_grad_(), *module.parameters()]
     try:
         gradcheck(lambda x, *_: function(x), leaves, atol=1e-6, rtol=1e-4, fast_mode=True)

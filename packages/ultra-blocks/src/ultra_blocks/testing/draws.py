@@ -1,4 +1,4 @@
-"""What the kit draws: the shape of a batch, never its numbers, which follow from a seed."""
+"""Hypothesis strategies for batches: shapes are drawn, and numbers are computed from a drawn seed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ultra_blocks.layout import Layout
 Padding = Literal["none", "left", "right", "inside"]
 
 FILLS = (float("nan"), float("inf"), -1e4, 1.0)
-"""What may stand under padding; 1.0 stands for ordinary random numbers."""
+"""Values of the input at padding; 1.0 means ordinary random numbers."""
 
 
 @attrs.frozen
 class Batch:
-    """A batch to be made: lengths of the documents of each row, where padding goes, and seeds."""
+    """The description of a batch: document lengths of each row, the place of the padding, and the seed."""
 
     rows: tuple[tuple[int, ...], ...]
     padding: Padding
@@ -30,15 +30,15 @@ class Batch:
 
     @property
     def width(self) -> int:
-        """Columns T: the longest row, and extra padding where there is any."""
+        """Number of columns T: that of the longest row, plus the extra padding if there is padding."""
         return max(1, max(sum(row) for row in self.rows) + (0 if self.padding == "none" else self.extra))
 
     def generator(self, salt: int = 0) -> torch.Generator:
-        """Return a generator whose numbers follow from the seed."""
+        """Return a random generator that depends only on the seed and ``salt``."""
         return torch.Generator().manual_seed(1000 * self.seed + salt)
 
     def layout(self) -> Layout:
-        """Return the layout, with padding where it was drawn."""
+        """Return the layout of the batch."""
         mask = torch.zeros(len(self.rows), self.width, dtype=torch.bool)
         documents = torch.zeros(mask.shape, dtype=torch.long)
         g = self.generator(1)
@@ -63,7 +63,7 @@ class Batch:
     def place(
         self, tokens: list[Tensor], layout: Layout, hidden_size: int, fill: float | None = None
     ) -> Tensor:
-        """Return ``(B, T, D)`` with the tokens at real places and rubbish at padding."""
+        """Return the input ``(B, T, D)``: the tokens at real places, and ``fill`` times noise at padding."""
         noise = torch.randn(*layout.mask.shape, hidden_size, generator=self.generator(3))
         x = (noise * (self.fill if fill is None else fill)).to(self.dtype)
         if tokens:
@@ -79,7 +79,10 @@ def batches(
     dtypes: tuple[torch.dtype, ...] = (torch.float64,),
     longest: int = 19,
 ) -> st.SearchStrategy[Batch]:
-    """Return batches with that many rows, and documents a row; a row of zero documents is padding."""
+    """Return a strategy for batches; ``rows`` and ``documents`` (per row) are minimum and maximum.
+
+    A row without documents is all padding.
+    """
     lengths = st.integers(1, longest)
     row = st.lists(lengths, min_size=documents[0], max_size=documents[1]).map(tuple)
     return st.builds(
@@ -94,7 +97,7 @@ def batches(
 
 
 def relative_error(got: Tensor, wanted: Tensor, scale: Tensor | None = None) -> float:
-    """Return ``max |got - wanted| / max |wanted|``, NaN read as infinite."""
+    """Return ``max |got - wanted| / max |wanted|``; infinity if ``got`` has NaN."""
     if not wanted.numel():
         return 0.0
     largest = (wanted if scale is None else scale).detach().abs().max().double()

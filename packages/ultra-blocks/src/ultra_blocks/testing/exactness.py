@@ -1,4 +1,4 @@
-"""Rules of exactness: padding, packing, neighbours in the batch change nothing, forward and backward."""
+"""Rules of exactness: padding, packing and other rows change neither outputs nor gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKED_TOLERANCES = TOLERANCES | {torch.float32: 5e-5}
 
 @BLOCK_RULES("B0", draw=batches(paddings=("none",), rows=(1, 1)))
 def full_is_none(case: BlockCase, batch: Batch) -> None:
-    """A layout of full rows gives what no layout gives, in the shape and dtype of the input."""
+    """A layout without padding gives the same output as no layout, with the shape and dtype of the input."""
     module = case.build()
     x = batch.place(batch.tokens(case.hidden_size), batch.layout(), case.hidden_size)
     bare, whole = output(module, x, None), output(module, x, batch.layout())
@@ -32,13 +32,13 @@ def full_is_none(case: BlockCase, batch: Batch) -> None:
 
 @BLOCK_RULES("B1", draw=batches(rows=(1, 1), dtypes=ALL_DTYPES), examples=16)
 def padding_invariance(case: BlockCase, batch: Batch) -> None:
-    """Real tokens give the same with padding on any side, of any amount, holding anything, as without."""
+    """Outputs at real tokens do not depend on the amount, the place or the content of padding."""
     _same_alone(case, batch, TOLERANCES)
 
 
 @BLOCK_RULES("B1b", draw=batches(rows=(1, 2), documents=(0, 2), dtypes=(torch.float64, torch.float32)))
 def padding_content(case: BlockCase, batch: Batch) -> None:
-    """Two different contents of padding give bit-equal outputs and gradients."""
+    """Different values at padding give bit-identical outputs and gradients."""
     module, layout = case.build(batch.dtype), batch.layout()
     first: list[Tensor] | None = None
     for fill in FILLS:
@@ -53,7 +53,7 @@ def padding_content(case: BlockCase, batch: Batch) -> None:
 
 @BLOCK_RULES("B2", draw=batches(rows=(2, 3), paddings=("right",), dtypes=ALL_DTYPES))
 def batch_independence(case: BlockCase, batch: Batch) -> None:
-    """A row gives in a batch what it gives alone."""
+    """The output of a row does not depend on the other rows of the batch."""
     _same_alone(case, batch, TOLERANCES)
 
 
@@ -69,13 +69,13 @@ def batch_independence(case: BlockCase, batch: Batch) -> None:
     examples=16,
 )
 def packing_invariance(case: BlockCase, batch: Batch) -> None:
-    """Documents packed into one row give what they give alone."""
+    """Documents that are packed into one row have the same outputs as in separate rows."""
     _same_alone(case, batch, PACKED_TOLERANCES)
 
 
 @BLOCK_RULES("B16", draw=batches(rows=(1, 3), documents=(0, 1)))
 def empty_rows(case: BlockCase, batch: Batch) -> None:
-    """Outputs at padding are exact zeros, also in a row with no real token, and no gradient is NaN."""
+    """Outputs at padding are exact zeros, also in rows without real tokens, and all gradients are finite."""
     module, layout = case.build(), batch.layout()
     tokens = batch.tokens(case.hidden_size)
     x = batch.place(tokens, layout, case.hidden_size).detach().requires_grad_()
@@ -83,12 +83,12 @@ def empty_rows(case: BlockCase, batch: Batch) -> None:
     assert (y[~layout.mask] == 0).all(), "an output at padding is not zero"
     found = gradients(y, torch.ones_like(y), [x, *module.parameters()])
     assert all(g.isfinite().all() for g in found), "a gradient is NaN or infinite"
-    assert (found[0][~layout.mask] == 0).all(), "what stands under padding has a gradient"
+    assert (found[0][~layout.mask] == 0).all(), "the input at padding has a gradient"
 
 
 @BLOCK_RULES("B16b")
 def empty_batches(case: BlockCase) -> None:
-    """A batch without rows, or of rows without tokens, gives an output as empty, and gradients of zero."""
+    """A batch without rows or without tokens gives an output of the same shape, and zero gradients."""
     module = case.build()
     for shape in ((0, 3), (2, 0), (0, 0)):
         mask = torch.ones(shape, dtype=torch.bool)
@@ -105,7 +105,7 @@ def empty_batches(case: BlockCase) -> None:
 
 
 def _same_alone(case: BlockCase, batch: Batch, tolerances: dict[torch.dtype, float]) -> None:
-    """Compare a batch with its documents one by one, without padding or layout."""
+    """Compare a batch with its documents in separate calls, without padding or layout."""
     module = case.build(batch.dtype)
     wide = batch.dtype is not torch.bfloat16  # sums over documents round too often to compare gradients
     apart = _outcome(module, batch, case.hidden_size, wide, None)

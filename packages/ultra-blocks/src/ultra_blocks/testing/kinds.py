@@ -35,7 +35,7 @@ def _tokens(case: Case, seed: int, *shape: int) -> Tensor:
 
 @NORM_RULES("N1", draw=SEEDS)
 def last_dimension(case: NormCase, seed: int) -> None:
-    """A norm acts on the last dimension alone: a token gives in any batch what it gives alone."""
+    """A norm acts on the last dimension only: the output of a token does not depend on other tokens."""
     module, x = case.build(), _tokens(case, seed, 2, 5)
     y = module(x)
     assert y.shape == x.shape, f"input {tuple(x.shape)}, output {tuple(y.shape)}"
@@ -45,7 +45,7 @@ def last_dimension(case: NormCase, seed: int) -> None:
 
 @NORM_RULES("N2", draw=st.tuples(SEEDS, st.sampled_from([0.0, 1e-4, 1.0, 1e4])))
 def norm_finiteness(case: NormCase, drawn: tuple[int, float]) -> None:
-    """Outputs and gradients are finite in every dtype, for zeros (as padding holds) and large inputs."""
+    """Outputs and gradients are finite in every dtype, for zeros (as at padding) and for large inputs."""
     seed, scale = drawn
     exact = case.build()(scale * _tokens(case, seed, 2, 5))
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
@@ -67,11 +67,11 @@ def norm_gradients(case: NormCase, seed: int) -> None:
 
 @NORM_RULES("N4")
 def norm_parameters(case: NormCase) -> None:
-    """Parameters are saved whole, of the role norms, and first weights are the same whatever the seed."""
+    """Parameters are in the state dict and have the role norms; initialisation follows the global seed."""
     module: nn.Module = case.build()
     x = _tokens(case, 0, 3)
     check_description(module)
-    roles = {said.role for said in described(module).values()}
+    roles = {info.role for info in described(module).values()}
     assert roles <= {"norms"}, f"roles {roles}"
     assert torch.equal(check_saving(case)(x), module(x)), "the loaded norm gives other outputs"
     check_drawing(case)
@@ -79,7 +79,7 @@ def norm_parameters(case: NormCase) -> None:
 
 @FFN_RULES("F1", draw=batches(rows=(1, 2), documents=(0, 2)), examples=10)
 def ffn_padding(case: FFNCase, batch: Batch) -> None:
-    """Padding changes nothing, holds no gradient, and its outputs are exact zeros."""
+    """Outputs and gradients do not depend on padding; outputs at padding are exact zeros."""
     module, layout = case.build(), batch.layout()
     tokens = batch.tokens(case.hidden_size)
     x = batch.place(tokens, layout, case.hidden_size)
@@ -98,7 +98,7 @@ def ffn_padding(case: FFNCase, batch: Batch) -> None:
 
 @FFN_RULES("F2", draw=batches(rows=(1, 1), paddings=("none",)), examples=3)
 def ffn_numbers(case: FFNCase, batch: Batch) -> None:
-    """Gradients agree with finite differences, evaluation repeats, bf16 autocast stays within 5 %."""
+    """Gradients agree with finite differences, evaluation is deterministic, bf16 autocast is within 5 %."""
     module, layout = case.build(), batch.layout()
     x = batch.place(batch.tokens(case.hidden_size), layout, case.hidden_size).detach()
     y = output(module, x, layout).detach()
@@ -113,7 +113,7 @@ def ffn_numbers(case: FFNCase, batch: Batch) -> None:
 
 @FFN_RULES("F3")
 def ffn_parameters(case: FFNCase) -> None:
-    """Parameters are saved whole, described, and drawn from torch's global generator."""
+    """Parameters are in the state dict and described; initialisation uses torch's global generator."""
     module, x = case.build(), _tokens(case, 0, 1, 3)
     check_description(module)
     assert torch.equal(output(check_saving(case), x, None), output(module, x, None)), "loaded, it differs"
@@ -121,7 +121,7 @@ def ffn_parameters(case: FFNCase) -> None:
 
 
 def _scores(code: PositionCode, q: Tensor, k: Tensor, layout: Layout) -> Tensor:
-    """Return the scores ``(B, H, T, T)`` that a code makes of q and k, whatever its kind."""
+    """Return the scores ``(B, H, T, T)`` of q and k with a position code of any kind."""
     if code.kind == "rotate":
         q, k = code.rotate(q, k, layout)
     if code.kind == "scores":
@@ -149,7 +149,7 @@ def _code(module: nn.Module) -> PositionCode:
 
 @POSITION_RULES("P1")
 def kind(case: PositionCase) -> None:
-    """A code is of a known kind, has that kind's method, and raises a ValueError at the other methods."""
+    """A code has a known kind and the method of that kind; its other methods raise ValueError."""
     code, layout = _code(case.build()), Layout.full(1, 3)
     assert code.kind in get_args(Kind), f"kind {code.kind!r}"
     q = torch.zeros(1, 2, 3, case.hidden_size // 2, dtype=torch.float64)
@@ -178,7 +178,7 @@ def _scored(case: PositionCase) -> bool:
     when=lambda c: c.cls.relative and _scored(c),
 )
 def relative(case: PositionCase, drawn: tuple[Batch, int]) -> None:
-    """Scores of a relative code stay when all positions move by one number."""
+    """Scores of a relative code do not change when all positions are shifted by the same number."""
     batch, by = drawn
     layout = batch.layout()
     moved = Layout.from_mask(layout.mask, layout.documents, layout.positions + by)
@@ -191,7 +191,7 @@ def relative(case: PositionCase, drawn: tuple[Batch, int]) -> None:
 
 @POSITION_RULES("P3", draw=batches(documents=(1, 2)), when=lambda c: c.cls.symmetric and _scored(c))
 def symmetric(case: PositionCase, batch: Batch) -> None:
-    """Scores of a symmetric code stay when positions are counted from the other end."""
+    """Scores of a symmetric code do not change when positions are counted from the other end."""
     layout = batch.layout()
     last = layout.positions.amax() + 1
     mirrored = Layout.from_mask(layout.mask, layout.documents, last - layout.positions)
@@ -201,7 +201,7 @@ def symmetric(case: PositionCase, batch: Batch) -> None:
 
 @POSITION_RULES("P4", draw=batches(rows=(1, 1), documents=(1, 1)), when=_scored)
 def position_padding(case: PositionCase, batch: Batch) -> None:
-    """Scores between real tokens are those of the document without padding."""
+    """Scores between real tokens do not depend on padding."""
     layout = batch.layout()
     length = sum(batch.rows[0])
     code = _code(case.build())
@@ -216,7 +216,7 @@ def position_padding(case: PositionCase, batch: Batch) -> None:
 
 @POSITION_RULES("P5")
 def position_parameters(case: PositionCase) -> None:
-    """Nothing lives outside the state dict, and every parameter is described."""
+    """The state dict holds the whole state, and every parameter is described."""
     check_description(case.build())
     check_saving(case)
     check_drawing(case)

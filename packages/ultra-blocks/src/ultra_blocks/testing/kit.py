@@ -1,4 +1,4 @@
-"""Which plugins are tried on which rules."""
+"""The cases and rules of the kit, and functions that run them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ultra_core.testing import Rules, Trial
 from ultra_core.testing import pytest_params as params_of
 
 RULES = BLOCK_RULES
-"""The rules of blocks by id, in order; each is called with a :class:`BlockCase`."""
+"""The rules of blocks by id, in order; a rule is called with a :class:`BlockCase`."""
 
 
 def block_cases(
@@ -62,11 +62,11 @@ def rules_of(case: Case) -> Rules:
 
 
 def trials(cases: Iterable[Case] | None = None, rules: Iterable[str] | None = None) -> list[Trial]:
-    """Return every case with every rule that applies to it.
+    """Return a trial for each case and each rule that applies to it.
 
     Args:
         cases: the plugins under test; None: every registered block, norm, FFN and position code.
-        rules: ids of the rules to try; None: all but the slow ones.
+        rules: ids of the rules; None: all except the slow ones.
     """
     if cases is None:
         cases = [*block_cases(), *norm_cases(), *ffn_cases(), *position_cases()]
@@ -76,7 +76,7 @@ def trials(cases: Iterable[Case] | None = None, rules: Iterable[str] | None = No
 
 
 def check(case: Case, rules: Iterable[str] | None = None) -> list[str]:
-    """Try a case on the rules that apply to it, or on those named; return their ids.
+    """Check the rules that apply to a case, or only the given ones, and return their ids.
 
     Raises:
         RuleBroken: the first rule that is broken.
@@ -94,13 +94,13 @@ def check_block(
     rules: Iterable[str] | None = None,
     hidden_size: int = 16,
 ) -> None:
-    """Try a block on the rules, in each direction that it declares.
+    """Check the rules of blocks, in each direction that the block declares.
 
     Args:
         block: a registered name or a class.
         options: keyword arguments of its constructor, where the defaults do not fit a width of 16.
-        rules: ids to try; None: all but the slow ones (``B13c``, ``B13d``, which compile).
-        hidden_size: width at which to try it.
+        rules: ids of the rules; None: all except the slow ones (``B13c``, ``B13d``, which compile).
+        hidden_size: width of the block under test.
 
     Raises:
         RuleBroken: the first rule that is broken; the message states it.
@@ -119,6 +119,8 @@ def pytest_params(cases: Iterable[Case] | None = None, rules: Iterable[str] | No
         def test_conformance(case, rule):
             rule(case)
 
-    None: every registered block, norm, FFN and position code.
+    Args:
+        cases: the plugins under test; None: every registered block, norm, FFN and position code.
+        rules: ids of the rules; None: all except the slow ones.
     """
     return params_of(trials(cases, rules))

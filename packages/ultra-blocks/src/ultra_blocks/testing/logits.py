@@ -1,4 +1,4 @@
-"""Rules about blocks that record their logits for optimizers that bound them."""
+"""Rules for blocks that record their attention logits for optimizers that bound them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _largest(module: Any, x: Tensor, layout: Layout | None) -> Tensor:
 
 @BLOCK_RULES("B21", draw=batches(rows=(1, 2), documents=(1, 3)), when=_records, examples=5)
 def recording(case: BlockCase, batch: Batch) -> None:
-    """Recording changes no output; the largest logits are those of the documents alone, taken once."""
+    """Recording changes no output, ignores padding and packing, and its result can be taken once."""
     module: Any = case.build()
     layout, tokens = batch.layout(), batch.tokens(case.hidden_size)
     x = batch.place(tokens, layout, case.hidden_size)
@@ -43,7 +43,7 @@ def recording(case: BlockCase, batch: Batch) -> None:
     assert torch.equal(output(module, x, layout), plain), "recording changes the output"
     alone = [_largest(module, document[None], None) for document in tokens]
     error = relative_error(maxima, torch.stack(alone).amax(0))
-    assert error <= 1e-10, f"padding, packing or documents that are apart change them by {error:.1e}"
+    assert error <= 1e-10, f"the maxima depend on padding or packing: they differ by {error:.1e}"
     module.take_max_logits()
     output(module.eval(), x, layout)
     with torch.no_grad():
@@ -53,7 +53,7 @@ def recording(case: BlockCase, batch: Batch) -> None:
 
 @BLOCK_RULES("B22", draw=st.tuples(st.integers(0, 99), st.booleans()), when=_records, examples=4)
 def scaling(case: BlockCase, drawn: tuple[int, bool]) -> None:
-    """Scaling the rows of a head, all on the side of the query or of the key, scales its largest logit."""
+    """Scaling the query rows or the key rows of a head scales its largest logit by the same factor."""
     seed, by_query = drawn
     g = torch.Generator().manual_seed(seed)
     module: Any = case.build()

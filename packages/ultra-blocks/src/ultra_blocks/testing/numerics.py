@@ -1,4 +1,4 @@
-"""Rules of numbers: gradients, finiteness, determinism, recomputation, half precision."""
+"""Rules of numerics: gradients, finiteness, determinism, activation checkpointing, half precision."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def gradient_check(case: BlockCase, batch: Batch) -> None:
 
 
 EXTREMES = ((1e-4, 0.0), (1e4, 0.0), (1.0, 30.0), (1.0, -30.0))
-"""Scales of the input, and what is added to all vectors, so that gates and decays are open or shut."""
+"""Scales of the input, and shifts of all vectors, which open or close gates and decays."""
 
 
 @BLOCK_RULES("B11")
@@ -50,7 +50,7 @@ def finiteness(case: BlockCase) -> None:
 
 @BLOCK_RULES("B12", draw=batches(rows=(1, 2)))
 def determinism(case: BlockCase, batch: Batch) -> None:
-    """Evaluation twice is bit-equal, and training without dropout is evaluation."""
+    """Evaluation is deterministic, and training without dropout gives the same output."""
     dropout: dict[str, Any] = {"dropout": 0.0} if case.takes("dropout") else {}
     module, x = case.build(**dropout), _placed(case, batch)
     first = output(module, x, batch.layout())
@@ -60,7 +60,7 @@ def determinism(case: BlockCase, batch: Batch) -> None:
 
 @BLOCK_RULES("B13", draw=batches(rows=(1, 2), documents=(1, 2)), examples=5)
 def checkpointing(case: BlockCase, batch: Batch) -> None:
-    """Recomputed activations give the outputs and gradients of kept ones."""
+    """Activation checkpointing changes neither outputs nor gradients."""
     module = case.build()
     results = []
     for recompute in (False, True):
@@ -80,13 +80,13 @@ def checkpointing(case: BlockCase, batch: Batch) -> None:
 
 @BLOCK_RULES("B13c", slow=True)
 def tracing(case: BlockCase) -> None:
-    """A block traced by torch.compile gives what it gives eagerly, forward and gradient, padded or not."""
+    """A block traced by ``torch.compile`` has the same outputs and gradients as in eager mode."""
     _compare_compiled(case, "aot_eager")
 
 
 @BLOCK_RULES("B13d", slow=True)
 def compiling(case: BlockCase) -> None:
-    """A block whose code torch.compile generated gives what it gives eagerly, forward and gradient."""
+    """A block compiled by ``torch.compile`` has the same outputs and gradients as in eager mode."""
     _compare_compiled(case, "inductor")
 
 
@@ -109,7 +109,7 @@ def _compare_compiled(case: BlockCase, backend: str) -> None:
 
 @BLOCK_RULES("B14", draw=batches(rows=(1, 2), documents=(1, 2)), examples=5)
 def autocast(case: BlockCase, batch: Batch) -> None:
-    """Under bf16 autocast the output stays within 5 % (Frobenius) of fp32, and gradients are finite."""
+    """Under bf16 autocast the output is within 5 % (Frobenius norm) of fp32, and gradients are finite."""
     module, x = case.build(torch.float32), _placed(case, batch, torch.float32)
     exact = output(module, x, batch.layout()).detach()
     with torch.autocast("cpu", torch.bfloat16):

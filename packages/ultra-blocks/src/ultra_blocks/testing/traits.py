@@ -1,4 +1,4 @@
-"""Rules about what a block declares: directions, steps, positions, symmetry, cost; and what it does not."""
+"""Rules for the traits of a block: directions, decoding, positions, symmetry, cost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _input(case: BlockCase, length: int, seed: int, rows: int = 1) -> Tensor:
 
 
 def _influence(case: BlockCase, x: Tensor, token: int) -> Tensor:
-    """Return how much each input token ``(T,)`` moves the output of one token, against the largest."""
+    """Return the norm of the gradient of one output token with respect to each input ``(T,)``, at most 1."""
     x = x.clone().requires_grad_()
     y = output(case.build(), x, None)[:, token]
     weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(7), dtype=y.dtype)
@@ -37,7 +37,7 @@ def _influence(case: BlockCase, x: Tensor, token: int) -> Tensor:
 
 @BLOCK_RULES("B3", draw=LENGTHS, when=lambda case: case.causal, examples=12)
 def causality(case: BlockCase, drawn: tuple[int, int]) -> None:
-    """A causal block never sees the future: later tokens move no output and get no gradient from it."""
+    """In a causal block, the output of a token and its gradient do not depend on later tokens."""
     x = _input(case, *drawn)
     here = drawn[1] % (drawn[0] - 1)
     ahead = _influence(case, x, here)[here + 1 :]
@@ -50,7 +50,7 @@ def causality(case: BlockCase, drawn: tuple[int, int]) -> None:
 
 @BLOCK_RULES("B4", draw=LENGTHS)
 def context(case: BlockCase, drawn: tuple[int, int]) -> None:
-    """Tokens see their neighbours (causal: the last one), and with full_context the ends of the document."""
+    """A token depends on its neighbours (causal: the previous one); with ``full_context``, on both ends."""
     x = _input(case, *drawn)
     last = drawn[0] - 1
     pairs = [(last, last - 1)] if case.causal else [(last, last - 1), (0, 1)]
@@ -67,7 +67,7 @@ def _decodes(case: BlockCase) -> bool:
 
 @BLOCK_RULES("B5", draw=LENGTHS, when=_decodes)
 def decoding(case: BlockCase, drawn: tuple[int, int]) -> None:
-    """Token-by-token decoding gives what the forward pass gives."""
+    """Decoding token by token gives the same outputs as the forward pass."""
     for dtype, limit in ((torch.float64, 1e-10), (torch.float32, 5e-4)):
         module: Any = case.build(dtype)
         x = _input(case, *drawn, rows=2).to(dtype)
@@ -85,7 +85,7 @@ def decoding(case: BlockCase, drawn: tuple[int, int]) -> None:
     when=lambda case: case.takes("chunk_size"),
 )
 def chunks(case: BlockCase, drawn: tuple[Batch, int]) -> None:
-    """The size of the chunks changes speed, not the result."""
+    """The result does not depend on the chunk size."""
     batch, size = drawn
     module = case.build()
     other = case.copy_of(module, chunk_size=size)
@@ -100,7 +100,7 @@ def chunks(case: BlockCase, drawn: tuple[Batch, int]) -> None:
     when=lambda case: case.traits.relative,
 )
 def shift(case: BlockCase, drawn: tuple[Batch, int]) -> None:
-    """A relative block gives the same when all positions move by one number."""
+    """The output of a relative block does not change when all positions are shifted by the same number."""
     batch, by = drawn
     layout = batch.layout()
     moved = Layout.from_mask(layout.mask, layout.documents, layout.positions + by)
@@ -117,7 +117,7 @@ def _symmetric(case: BlockCase) -> bool:
 
 @BLOCK_RULES("B9", draw=batches(rows=(1, 2), documents=(1, 3)), when=_symmetric)
 def reversal(case: BlockCase, batch: Batch) -> None:
-    """A symmetric block without a position code turns reversed documents into the reversed output."""
+    """Without a position code, a symmetric block maps reversed documents to reversed outputs."""
     none: dict[str, Any] = {"positions": "nope"} if case.takes("positions") else {}
     module = case.build(**none)
     layout = batch.layout()
@@ -131,7 +131,7 @@ def reversal(case: BlockCase, batch: Batch) -> None:
 
 @BLOCK_RULES("B17", when=lambda case: case.traits.linear_time)
 def linear_time(case: BlockCase) -> None:
-    """Twice the length costs a linear-time block about twice the multiply-adds."""
+    """A linear-time block needs about twice the multiply-adds for twice the length."""
     costs = []
     for length in (1024, 2048):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -142,7 +142,7 @@ def linear_time(case: BlockCase) -> None:
 
 @BLOCK_RULES("U1")
 def undeclared(case: BlockCase) -> None:
-    """What a block does not declare raises a ValueError when it is asked for."""
+    """Directions, decoding and position codes that a block does not declare raise ValueError."""
     traits = case.traits
     if not case.takes("causal"):
         both = traits.causal and traits.bidirectional

@@ -25,14 +25,14 @@ Rewritten = tuple[KeyPath, str]
 """The path of a key or choice that was replaced, and the name that replaced it."""
 
 
-def own_names(source: Source, cls: type) -> tuple[Source, list[Rewritten]]:
+def canonical_names(source: Source, cls: type) -> tuple[Source, list[Rewritten]]:
     """Return the file with the keys and choices of a class, and what was replaced.
 
     A key that appears under two names is a fault of the result, unless one of them is an override, which
     replaces the other. Positions are those of the file; the given source is not changed.
     """
     names = _Names(source)
-    root = _OwnNames(names, source.root).visit(cls)
+    root = _CanonicalNames(names, source.root).visit(cls)
     return Source(source.file, root, [*source.faults, *names.faults]), names.rewritten
 
 
@@ -51,7 +51,7 @@ class _Names:
 
 
 @attrs.define
-class _OwnNames(TypeVisitor[Node]):
+class _CanonicalNames(TypeVisitor[Node]):
     """Copies a node with the names that its type uses; the nodes of the file are not changed."""
 
     names: _Names
@@ -59,7 +59,7 @@ class _OwnNames(TypeVisitor[Node]):
     path: KeyPath = ()
     any_case: bool = False
 
-    def _inside(self, node: Node, step: str | int) -> _OwnNames:
+    def _inside(self, node: Node, step: str | int) -> _CanonicalNames:
         return attrs.evolve(self, node=node, path=(*self.path, step))
 
     def section(self, hint: Any) -> Node:

@@ -15,7 +15,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from ultra_optim.engine.c_codegen import Source, source_of
+from ultra_optim.engine.c_codegen import LoopSource, source_of
 from ultra_optim.engine.c_compiler import BuildError, build, find_compiler
 from ultra_optim.engine.c_operations import TYPES
 from ultra_optim.engine.compilation import split_numbers
@@ -61,7 +61,7 @@ class Loop:
         values: the numbers of the update.
     """
 
-    source: Source
+    source: LoopSource
     function: Callable[..., None]
     scalars: tuple[bool, ...]
     values: list[float]
@@ -135,7 +135,7 @@ def loop_for(update: Callable[..., Any], signature: Signature, numbers: Mapping[
     return None if made is None else Loop(*made, signature.scalars, list(changing.values()))
 
 
-_loops: dict[Any, tuple[Source, Callable[..., None]] | None] = {}
+_loops: dict[Any, tuple[LoopSource, Callable[..., None]] | None] = {}
 
 
 def compiler_works() -> bool:

@@ -22,7 +22,7 @@ BEFORE, INSIDE, AFTER = range(3)
 """Where a value is computed: before the loop, in it for every element, or after it from a sum."""
 
 
-class Source(NamedTuple):
+class LoopSource(NamedTuple):
     """A loop in C.
 
     Attributes:
@@ -42,7 +42,7 @@ def source_of(
     names: Sequence[str],
     fixed: Mapping[str, Any],
     dtype: torch.dtype,
-) -> Source:
+) -> LoopSource:
     """Trace an update and write its loop.
 
     Args:
@@ -127,7 +127,7 @@ class _Writer(TorchDispatchMode):
             self.note(results, self.apply(name, given, named))
         return results
 
-    def write(self, result: Tensor | None, number: str) -> Source:
+    def write(self, result: Tensor | None, number: str) -> LoopSource:
         """Write the whole function.
 
         Args:
@@ -162,7 +162,7 @@ class _Writer(TorchDispatchMode):
             "}",
         ]
         shape = None if result is None else tuple(result.shape)
-        return Source("\n".join([f"typedef {number} T;", HEAD, "{", *body, "}", ""]), len(results), shape)
+        return LoopSource("\n".join([f"typedef {number} T;", HEAD, "{", *body, "}", ""]), len(results), shape)
 
     def apply(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Write an operation on one tensor; return its value."""

@@ -13,7 +13,7 @@ def expert_dims(group: Mapping[str, Any]) -> dict[Tensor, int | None]:
     return dict(zip(group["params"], group.get("expert_dim", ()), strict=False))
 
 
-def each_weight(
+def unstacked_experts(
     dims: Mapping[Tensor, int | None], params: Sequence[Tensor], *columns: Sequence[Tensor]
 ) -> list[list[Tensor]]:
     """Return columns of tensors shaped like the parameters, with one view for each expert of a stack."""

@@ -1,4 +1,4 @@
-"""The conformance kit: what an optimizer promises, as functions that plugin authors can call.
+"""The conformance kit: rules for optimizers, for our tests and for those of plugin authors.
 
 ::
 

@@ -1,4 +1,4 @@
-"""The rules, their names, and which of them apply."""
+"""The rules of the kit with their ids and conditions, and functions that run them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ultra_optim.testing.subject import Subject
 
 
 def asks_for_kinds(subject: Subject) -> None:
-    """A matrix optimizer refuses bare tensors and names ``param_groups`` and ``build``."""
+    """A matrix optimizer refuses tensors without a kind, and names ``param_groups`` and ``build``."""
     try:
         subject.cls([nn.Parameter(nn.Linear(3, 4).weight.detach())], **subject.options)
     except ValueError as problem:
         text = str(problem)
     else:
-        raise AssertionError("bare tensors were accepted, of which nobody knows what they are")
+        raise AssertionError("tensors without a kind were accepted")
     for name in ("ultra_optim.param_groups", "ultra_optim.build"):
         assert name in text, f"the message does not name {name}: {text}"
 
@@ -30,7 +30,7 @@ RULES = Rules(
     (rule.id, rule)
     for rule in (
         Rule("O0", asks_for_kinds, lambda case: case.traits.matrix),
-        Rule("O1", learning.is_itself),
+        Rule("O1", learning.differs_from_other_methods),
         Rule("O2a", learning.moves_everything),
         Rule("O2b", learning.reduces_the_loss),
         Rule("O3", learning.obeys_the_gradient_scale, lambda case: case.traits.gradient_scale != "other"),
@@ -55,7 +55,7 @@ RULES = Rules(
         Rule("O18", state.swaps_weights, lambda case: case.traits.eval_weights),
     )
 )
-"""The rules by their ids; ``RULES["O6"].statement`` says what one promises."""
+"""The rules by id; ``RULES["O6"].statement`` is what rule O6 requires."""
 
 
 def check_optimizer(
@@ -66,7 +66,7 @@ def check_optimizer(
     Args:
         name: a registered name or a class.
         rule: the id of a rule; None checks all.
-        options: constructor options to judge it by, e.g. ``{"adjust_lr_fn": "original"}``.
+        options: constructor options of the optimizer under test, e.g. ``{"adjust_lr_fn": "original"}``.
 
     Raises:
         RuleBroken: the first rule that is broken, and how.
@@ -78,7 +78,7 @@ def check_optimizer(
 
 
 def trials(names: Iterable[str | type[Optimizer]] | None = None) -> list[Trial]:
-    """Return every optimizer with every rule that applies to its traits.
+    """Return a trial for each optimizer and each rule that applies to its traits.
 
     Args:
         names: registered names or classes; None takes every registered name.

@@ -1,4 +1,4 @@
-"""Rules about where an optimizer goes: that it learns, is itself, and obeys rate, decay and scale."""
+"""Rules about updates: that they reduce the loss, and follow learning rate, weight decay and scale."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from ultra_optim.testing.subject import (
 )
 
 SAME = 0.999999
-"""Cosine of two paths of twenty steps in float64 from which on they are one method; AdEMAMix, whose slow
-average has hardly begun then, comes closest to another with 0.99999."""
+"""Cosine of the displacements after twenty steps in float64 above which two methods count as the same.
+
+The largest cosine of different methods is 0.99999: that of AdEMAMix, whose slow average starts late."""
 
 SHAPES = ((6, 10), (12, 4), (7,))
 
@@ -36,22 +37,27 @@ def _start(dtype: torch.dtype = torch.float64) -> list[Tensor]:
     return [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in SHAPES]
 
 
-def is_itself(subject: Subject) -> None:
-    """Twenty steps lead elsewhere than those of every other optimizer that is known."""
+def differs_from_other_methods(subject: Subject) -> None:
+    """The displacement after twenty steps differs from that of every other known optimizer."""
     own = _path(subject)
     for name, rival, options in _rivals(subject):
         other = _path_of(name, rival, tuple(options.items()))
         likeness = float(torch.cosine_similarity(own, other, dim=0))
         if subject.name == traits_of(rival).imitates or name == subject.traits.imitates:
-            assert not torch.equal(own, other), f"it goes where {name} goes, to the bit"
+            assert not torch.equal(own, other), f"its updates equal those of {name} bit for bit"
             assert likeness > 0.999, f"it should follow {name}, but the cosine is {likeness:.6f}"
             continue
-        assert likeness < SAME, f"it goes where {name} goes (cosine {likeness:.6f}): it is not its own method"
+        assert likeness < SAME, (
+            f"its updates are those of {name} (cosine {likeness:.6f}): it is not a method of its own"
+        )
 
 
 def _path(subject: Subject) -> Tensor:
-    """Where the twenty steps lead: a tensor has the size that 8-bit states ask for, every fourth gradient is
-    large, logits are above the usual bound, so that what tells methods apart acts."""
+    """Return the displacement after twenty steps of a problem in which methods differ.
+
+    One tensor is large enough for 8-bit state, every fourth gradient is large, and the attention logits are
+    above the usual bound.
+    """
     start, steps = _problem()
     moved = displacement(
         subject, start, steps, logit=125.0, lr=1e-2, weight_decay=0.0, total_steps=len(steps)
@@ -88,7 +94,7 @@ def _rivals(subject: Subject) -> list[tuple[str, Any, dict[str, Any]]]:
 
 
 def moves_everything(subject: Subject) -> None:
-    """No parameter that gets gradients stays where it was, whatever its shape and initial value."""
+    """Every parameter that gets gradients is updated, whatever its shape and initial value."""
     model = seeded_net()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     train(model, subject.build(model, lr=1e-3), 10)
@@ -101,7 +107,7 @@ def moves_everything(subject: Subject) -> None:
 
 
 def reduces_the_loss(subject: Subject) -> None:
-    """With one of three rates, 150 steps halve the loss of a small network and of a convex quadratic."""
+    """With one of three learning rates, 150 steps halve the loss of a small network and of a quadratic."""
     for name, fall in (("network", _fall_of_a_network), ("quadratic", _fall_of_a_quadratic)):
         best = float("inf")
         for lr in (1e-3, 1e-2, 1e-1):
@@ -118,7 +124,7 @@ def _fall_of_a_network(subject: Subject, lr: float) -> float:
 
 
 def _fall_of_a_quadratic(subject: Subject, lr: float) -> float:
-    """Of half the squared distances, the curvature of whose directions lies between 0.1 and 1."""
+    """Return the final over the initial loss of a convex quadratic with curvatures between 0.1 and 1."""
     bag = Bag([torch.zeros(shape, dtype=torch.float64) for shape in SHAPES])
     optimizer = subject.build(bag, lr=lr, weight_decay=0.0)
     curvature = [torch.linspace(0.1, 1.0, t.numel(), dtype=t.dtype).view_as(t) for t in _start(torch.float64)]
@@ -136,7 +142,7 @@ def _fall_of_a_quadratic(subject: Subject, lr: float) -> float:
 
 
 def obeys_the_gradient_scale(subject: Subject) -> None:
-    """Multiplying all gradients by c changes the update as the traits say: not at all, or by c."""
+    """Gradients multiplied by c give the same update, or c times the update, as the traits declare."""
     start = _start()
     base = displacement(subject, start, gradients(start, 5, scale=1e4), lr=1e-3, weight_decay=0.0)
     for c in (1e-3, 1e3):
@@ -148,7 +154,7 @@ def obeys_the_gradient_scale(subject: Subject) -> None:
 
 
 def is_linear_in_the_rate(subject: Subject) -> None:
-    """Twice the learning rate, twice the first displacement."""
+    """The first displacement is proportional to the learning rate."""
     start = _start()
     steps = gradients(start, 2 if subject.traits.idle_first_step else 1)
     once = displacement(subject, start, steps, lr=1e-3, weight_decay=0.0)
@@ -158,7 +164,7 @@ def is_linear_in_the_rate(subject: Subject) -> None:
 
 
 def decays_what_it_should(subject: Subject) -> None:
-    """Weight decay acts as the traits say, and never where ``decay`` is False."""
+    """Weight decay is applied as the traits declare, and never to parameters with ``decay=False``."""
     start = _start()
     infos = {"p1": ParamInfo(kind="matrix", decay=False), "p2": ParamInfo(kind="vector", decay=False)}
 
@@ -180,7 +186,7 @@ def decays_what_it_should(subject: Subject) -> None:
 
 
 def bounds_its_updates(subject: Subject) -> None:
-    """After ten steps rms(update) / lr is at most what the traits promise."""
+    """After ten steps, rms(update) / lr is at most ``traits.max_update_rms``."""
     start = _start()
     bag = Bag([t.clone() for t in start])
     optimizer = subject.build(bag, lr=1e-3, weight_decay=0.0)
@@ -194,7 +200,7 @@ def bounds_its_updates(subject: Subject) -> None:
 
 
 def evens_the_singular_values(subject: Subject) -> None:
-    """The singular values of a matrix's step are as close together as promised, whatever its shape."""
+    """The condition number of the update of a matrix is at most ``traits.max_condition``, for every shape."""
     bound = subject.traits.max_condition or float("inf")
     for index, (rows, columns) in enumerate(((16, 16), (12, 24), (24, 12), (8, 64))):
         (noise,) = gradients([torch.zeros(rows, columns, dtype=torch.float64)], 1, seed=index)[0]
@@ -203,11 +209,11 @@ def evens_the_singular_values(subject: Subject) -> None:
         (moved,) = displacement(subject, [torch.zeros_like(ill)], [[ill]], lr=1e-2, weight_decay=0.0)
         found = torch.linalg.svdvals(moved)
         ratio = float(found.max() / found.min())
-        assert ratio <= bound, f"({rows}, {columns}): singular values {ratio:.2f} apart, promised {bound}"
+        assert ratio <= bound, f"({rows}, {columns}): condition number {ratio:.2f}, promised at most {bound}"
 
 
 def follows_the_schedule(subject: Subject) -> None:
-    """The rate of a group counts at the next step, whoever wrote it; at rate 0 nothing moves."""
+    """A new ``lr`` in a group holds from the next step on; with learning rate 0 no parameter changes."""
     start = _start()
     steps = gradients(start, 3)
 
@@ -236,4 +242,4 @@ def follows_the_schedule(subject: Subject) -> None:
     for whole, half in zip(*moves, strict=True):
         assert not torch.equal(whole, half), "an edited group['lr'] was ignored"
         if subject.traits.linear_in_lr:
-            assert error(half, 0.5 * whole) < 1e-6, "half the rate must give half the step"
+            assert error(half, 0.5 * whole) < 1e-6, "half the learning rate must give half the step"

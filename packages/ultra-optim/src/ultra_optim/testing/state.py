@@ -1,4 +1,4 @@
-"""Rules about what an optimizer keeps: resuming, grouping, skipping, memory."""
+"""Rules about the state of an optimizer: resuming, parameter groups, skipped steps, memory."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _through_safetensors(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def resumes_exactly(subject: Subject) -> None:
-    """Five steps of a falling rate, all state saved and loaded, five more: to the bit as ten steps."""
+    """Five steps, saving, loading and five more steps give the same bits as ten steps, with a schedule."""
     for dtype in (torch.float32, torch.float64):
         for passage in (_through_torch, _through_safetensors):
             whole, halved, resumed = (seeded_net(3, dtype) for _ in range(3))
@@ -96,7 +96,7 @@ def _same_groups(one: Optimizer, other: Optimizer) -> None:
 
 
 def ignores_how_groups_are_cut(subject: Subject) -> None:
-    """The same parameters in one group or in three move alike, bit for bit."""
+    """The update of a parameter does not depend on which parameters share its group, bit for bit."""
     start = [torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((4, 6), (6, 6), (9, 5))]
     steps = gradients(start, 8)
     together, apart = Bag([t.clone() for t in start]), Bag([t.clone() for t in start])
@@ -108,7 +108,7 @@ def ignores_how_groups_are_cut(subject: Subject) -> None:
 
 
 def ignores_the_order(subject: Subject) -> None:
-    """The order of the parameters does not matter."""
+    """Updates do not depend on the order of the parameters."""
     start = [
         torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((4, 6), (6, 4), (5,), (8, 6))
     ]
@@ -120,7 +120,7 @@ def ignores_the_order(subject: Subject) -> None:
 
 
 def skips_missing_gradients(subject: Subject) -> None:
-    """A parameter without gradient keeps its value and gets no state; zero gradients stay finite."""
+    """A parameter without a gradient is not changed and gets no state; zero gradients give finite values."""
     start = [torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((4, 6), (6, 4), (5,))]
     bag = Bag([t.clone() for t in start])
     optimizer = subject.build(bag, lr=1e-2)
@@ -134,7 +134,7 @@ def skips_missing_gradients(subject: Subject) -> None:
 
 
 def skips_a_dropped_step(subject: Subject) -> None:
-    """``step()`` after the gradients were dropped changes neither weights nor state nor counters."""
+    """``step()`` without gradients changes neither weights nor state nor counters."""
     model = seeded_net(4)
     optimizer = subject.build(model, lr=1e-2)
     train(model, optimizer, 3)
@@ -158,7 +158,7 @@ def _same_state(before: dict[Any, Any], after: dict[Any, Any], where: str) -> No
 
 
 def refuses_sparse_gradients(subject: Subject) -> None:
-    """A sparse gradient is refused with the word, before weights, state or groups are changed."""
+    """A sparse gradient is an error that says so, before weights, state or groups are changed."""
     bag = Bag([torch.ones(5, 4), torch.ones(3)])
     optimizer = subject.build(bag, lr=1e-2)
     drive(optimizer, bag.tensors(), gradients(bag.tensors(), 3))
@@ -182,18 +182,20 @@ def refuses_sparse_gradients(subject: Subject) -> None:
 
 
 def keeps_as_much_as_declared(subject: Subject) -> None:
-    """The state of what the method treats has ``state_per_element`` numbers an element."""
+    """The state of treated parameters has ``traits.state_per_element`` numbers per element."""
     bag = Bag([torch.ones(6, 10), torch.ones(12, 4), torch.ones(7)])
     optimizer = subject.build(bag, lr=1e-2)
     drive(optimizer, bag.tensors(), gradients(bag.tensors(), 2))
     for p in treated(subject, optimizer):
-        kept = sum(v.numel() for v in optimizer.state[p].values() if isinstance(v, Tensor) and v.ndim > 0)
+        numbers = sum(v.numel() for v in optimizer.state[p].values() if isinstance(v, Tensor) and v.ndim > 0)
         expected = (subject.traits.state_per_element or 0) * p.numel()
-        assert kept == expected, f"{kept} numbers kept for {tuple(p.shape)}, declared {expected}"
+        assert numbers == expected, (
+            f"the state of {tuple(p.shape)} has {numbers} numbers, declared {expected}"
+        )
 
 
 def keeps_plain_state(subject: Subject) -> None:
-    """State and groups are tensors and plain numbers, texts and lists of them."""
+    """State consists of tensors and plain numbers; groups can be written as JSON."""
     model = seeded_net(4)
     optimizer = subject.build(model, lr=1e-2)
     train(model, optimizer, 2)
@@ -206,7 +208,7 @@ def keeps_plain_state(subject: Subject) -> None:
 
 
 def swaps_weights(subject: Subject) -> None:
-    """``eval()`` then ``train()`` gives the weights back, twice is as once, and both modes resume exactly."""
+    """``train()`` undoes ``eval()``, repeated calls have no effect, and training resumes from both modes."""
     model, resumed = seeded_net(4), seeded_net(5)
     optimizer: Any = subject.build(model, lr=1e-2)
     train(model, optimizer, 6)

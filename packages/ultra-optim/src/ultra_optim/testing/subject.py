@@ -1,4 +1,4 @@
-"""The optimizer under test, and the small models on which it is tried."""
+"""The optimizer under test, and small models to train with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ultra_optim.roles.build import build
 
 @attrs.frozen
 class Subject:
-    """An optimizer class with the options that its author wants to be judged by."""
+    """An optimizer class under test, with constructor options."""
 
     name: str
     cls: type[Optimizer]
@@ -29,15 +29,15 @@ class Subject:
 
     @property
     def traits(self) -> OptimizerTraits:
-        """What the class promises."""
+        """The traits that the class declares."""
         return traits_of(self.cls)
 
     def has(self, option: str) -> bool:
-        """Whether the constructor takes this option."""
+        """Whether the constructor has this option."""
         return option in read_options(self.cls)
 
     def build(self, model: nn.Module, *, roles: Any = None, **options: Any) -> Optimizer:
-        """Build it over a model's groups; ``weight_decay`` is dropped where it is not an option."""
+        """Build the optimizer over a model; ``weight_decay`` is ignored where it is not an option."""
         options = {**self.options, **options}
         options.setdefault("total_steps", 100)
         if not self.has("weight_decay"):
@@ -45,27 +45,27 @@ class Subject:
         return build(self.cls, model, roles=roles, **options)
 
     def over(self, tensors: Sequence[Tensor], **options: Any) -> Optimizer:
-        """Build it over tensors that are to be treated as hidden matrices where they have two dimensions."""
+        """Build the optimizer over tensors; those with two dimensions are hidden matrices."""
         return self.build(Bag(tensors), **options)
 
 
 class Head(nn.Module):
-    """One attention head, for optimizers that bound logits: it says what its largest is.
+    """An attention head for optimizers that bound logits, whose largest logit is set by the test.
 
-    Queries and keys are the halves of the first parameter that has two rows.
+    The first parameter with at least two rows is the query and key projection, half of the rows each.
     """
 
     logit = 0.0
 
     def record_logits(self, enabled: bool) -> None:
-        """There is nothing to record."""
+        """Do nothing: the largest logit is set by the test."""
 
     def take_max_logits(self) -> Tensor:
         """Return ``logit``."""
         return torch.tensor([self.logit], dtype=torch.float64)
 
     def logit_rows(self) -> tuple[LogitRows, ...]:
-        """Return the halves."""
+        """Return the rows of queries and keys."""
         name, width = next((n, len(p) // 2) for n, p in self.named_parameters() if p.ndim and len(p) > 1)
         return (
             LogitRows(parameter=name, part="query", heads=1, width=width),
@@ -74,7 +74,7 @@ class Head(nn.Module):
 
 
 class Bag(Head):
-    """Tensors as parameters of one module, which says of each what it is."""
+    """A module whose parameters are the given tensors, each with a description."""
 
     def __init__(
         self, tensors: Iterable[Tensor], infos: Mapping[str, ParamInfo] | None = None, *, logit: float = 0.0
@@ -87,7 +87,7 @@ class Bag(Head):
         self.infos = dict(infos or {})
 
     def parameter_info(self) -> dict[str, ParamInfo]:
-        """Two dimensions are a matrix, three are stacked experts, others are vectors; ``infos`` overrides."""
+        """Describe 2D tensors as matrices and 3D tensors as experts, unless ``infos`` has a description."""
         kinds = {2: "matrix", 3: "expert"}
         return {
             name: self.infos.get(name, ParamInfo(kind=kinds.get(p.ndim, "vector")))  # type: ignore[arg-type]
@@ -95,12 +95,12 @@ class Bag(Head):
         }
 
     def tensors(self) -> list[nn.Parameter]:
-        """The parameters in order."""
+        """Return the parameters in order."""
         return list(self.parameters())
 
 
 def cut_apart(subject: Subject, bag: Bag, **options: Any) -> Optimizer:
-    """Build it over the groups that it would have, cut into groups of one parameter each."""
+    """Build the optimizer over groups of one parameter each, with the options of its usual groups."""
     groups = [
         {
             key: [value[i]] if isinstance(value, list) and len(value) == len(group["params"]) else value
@@ -116,7 +116,7 @@ def cut_apart(subject: Subject, bag: Bag, **options: Any) -> Optimizer:
 
 
 class Net(Head):
-    """Embedding, two linear layers, a norm: every role and kind that a small model has."""
+    """A small regression model with an embedding, a norm and linear layers."""
 
     def __init__(self, width: int = 12) -> None:
         super().__init__()
@@ -130,21 +130,21 @@ class Net(Head):
         self.register_buffer("targets", torch.randn(11, width))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Ids (batch,) to the mean squared error of a regression on fixed targets, a scalar."""
+        """Return the mean squared error of ids ``(batch,)`` against fixed targets, a scalar."""
         x = self.norm(self.embed(ids))
         y = self.down(torch.tanh(self.up(x))) + self.zero(x)
         return (y - self.targets[ids]).square().mean()
 
 
 def seeded_net(seed: int = 0, dtype: torch.dtype = torch.float64) -> Net:
-    """The same model for the same seed."""
+    """Return a model that depends on the seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Net().to(dtype)
 
 
 def gradients(tensors: Sequence[Tensor], steps: int, seed: int = 1, scale: float = 1.0) -> list[list[Tensor]]:
-    """Fixed random gradients, one list a step."""
+    """Return random gradients, one list for each step."""
     generator = torch.Generator().manual_seed(seed)
     return [
         [
@@ -156,7 +156,7 @@ def gradients(tensors: Sequence[Tensor], steps: int, seed: int = 1, scale: float
 
 
 def take_step(optimizer: Any, *closure: Callable[[], Any]) -> Any:
-    """Take a step, and the curvature pass after it where one is due, with the same gradients."""
+    """Take a step and, if it is due, the curvature pass after it, with the same gradients."""
     value = optimizer.step(*closure)
     if getattr(optimizer, "curvature_due", False):
         held = [(p, p.grad) for group in optimizer.param_groups for p in group["params"]]
@@ -207,14 +207,14 @@ def displacement(
     logit: float = 0.0,
     **options: Any,
 ) -> list[Tensor]:
-    """How far each tensor moves under the given gradients; ``logit`` is what the bag says of its head."""
+    """Return the displacement of each tensor after these gradients; ``logit`` is the largest logit."""
     bag = Bag([t.clone() for t in start], logit=logit)
     drive(subject.build(bag, **options), bag.tensors(), steps)
     return [p.detach() - t for p, t in zip(bag.tensors(), start, strict=True)]
 
 
 def treated(subject: Subject, optimizer: Optimizer) -> list[Tensor]:
-    """The parameters that the method itself treats: all, or the matrices of a matrix optimizer."""
+    """Return the parameters that the method itself treats: all, or those that are matrices."""
     return [
         p
         for group in optimizer.param_groups
@@ -224,7 +224,7 @@ def treated(subject: Subject, optimizer: Optimizer) -> list[Tensor]:
 
 
 def error(actual: Tensor, expected: Tensor) -> float:
-    """Largest difference, relative to the largest expected value."""
+    """Return the largest difference relative to the largest expected value."""
     if actual.numel() == 0:
         return 0.0
     return float((actual - expected).abs().max() / (expected.abs().max() + 1e-300))

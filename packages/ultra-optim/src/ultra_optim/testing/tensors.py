@@ -1,4 +1,4 @@
-"""Rules about tensors: shapes, layouts, dtypes, ownership, closures."""
+"""Rules about tensors: shapes, memory layouts, dtypes, memory of others, closures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LAYOUTS = (torch.Tensor.clone, torch.Tensor.contiguous, torch.Tensor.clone)
 
 
 def treats_elements_alike(subject: Subject) -> None:
-    """All at once or one by one, fused or not, in one long vector or in pieces: the same result."""
+    """Updates do not depend on how parameters are batched, fused or cut into pieces."""
     start = [
         torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((4, 6), (6, 6), (6, 4), (9,))
     ]
@@ -31,7 +31,9 @@ def treats_elements_alike(subject: Subject) -> None:
     together = displacement(subject, start, steps, lr=1e-2)
     for index, t in enumerate(start):
         (alone,) = displacement(subject, [t], [[grads[index]] for grads in steps], lr=1e-2)
-        assert error(alone, together[index]) < 1e-6, f"{tuple(t.shape)} moves otherwise when it is alone"
+        assert error(alone, together[index]) < 1e-6, (
+            f"{tuple(t.shape)} moves differently when it is the only parameter"
+        )
     if subject.has("fused"):
         for a, b in zip(together, displacement(subject, start, steps, lr=1e-2, fused=False), strict=True):
             assert error(a, b) < 1e-5, "the fused update differs from the plain one"
@@ -42,11 +44,11 @@ def treats_elements_alike(subject: Subject) -> None:
     (whole,) = displacement(subject, [long], long_steps, lr=1e-2)
     cut = [g[0].split(300_000) for g in long_steps]
     pieces = displacement(subject, long.split(300_000), cut, lr=1e-2)
-    assert error(torch.cat(pieces), whole) < 1e-6, "a long vector moves otherwise than its pieces"
+    assert error(torch.cat(pieces), whole) < 1e-6, "a long vector moves differently from its pieces"
 
 
 def leaves_others_alone(subject: Subject) -> None:
-    """Gradients stay as they were, unless declared; nothing but parameters and state is written."""
+    """``step()`` writes only parameters and state; gradients only if the traits declare it."""
     buffer = torch.full((64,), 7.0)
     views = [buffer[4:28].view(4, 6), buffer[32:37]]
     model = Bag([])
@@ -88,13 +90,13 @@ def supports_closures(subject: Subject) -> None:
     assert enabled == [True, True], "the closure was not called with gradients enabled"
     assert value is not None, "step(closure) must return the loss"
     assert all(p.requires_grad and p.grad_fn is None for p in bag.parameters()), (
-        "a parameter is no leaf any more"
+        "a parameter is not a leaf any more"
     )
 
 
 @st.composite
 def _parameters(draw: st.DrawFn) -> tuple[list[Tensor], dict[str, ParamInfo]]:
-    """One tensor of each kind, of one dtype; sizes, order, strides and parts of the fused one are drawn."""
+    """Draw one tensor of each kind, with sizes, order, strides, row blocks and one dtype for all."""
     a, b, c, d = (draw(st.integers(1, 6)) for _ in range(4))
     first = draw(st.integers(1, 3))
     fused = ParamInfo(kind="matrix", row_blocks=(first, a))
@@ -119,8 +121,10 @@ def _parameters(draw: st.DrawFn) -> tuple[list[Tensor], dict[str, ParamInfo]]:
 
 
 def takes_every_shape(subject: Subject) -> None:
-    """Scalars, empty tensors, rows, columns, fused matrices, stacked experts, convolutions: all finite, and
-    the same in other memory and in other groups."""
+    """Parameters of every shape stay finite, whatever their memory layout and parameter groups.
+
+    Scalars, empty tensors, rows, columns, fused matrices, stacked experts and convolutions are drawn.
+    """
 
     @hypothesis.settings(deadline=None, derandomize=True, max_examples=12, database=None)
     @hypothesis.given(parameters=_parameters())
@@ -144,7 +148,7 @@ def takes_every_shape(subject: Subject) -> None:
 
 
 def takes_low_precision(subject: Subject) -> None:
-    """bfloat16 parameters move, at first, about as far as float32 ones."""
+    """The first steps of bfloat16 parameters are about those of float32 ones."""
     start = [torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((8, 12), (12, 8), (9,))]
     start = [t.bfloat16().float() for t in start]
     steps = [[g.bfloat16().float() for g in grads] for grads in gradients(start, 4)]
@@ -157,4 +161,4 @@ def takes_low_precision(subject: Subject) -> None:
     drive(optimizer, bag.tensors(), [[g.bfloat16() for g in grads] for grads in steps])
     for p, t, expected in zip(bag.tensors(), start, wide, strict=True):
         distance = float((p.detach().float() - t - expected).norm() / expected.norm())
-        assert distance < 0.1, f"the bfloat16 run went elsewhere: {distance:.2f} of the way"
+        assert distance < 0.1, f"the bfloat16 displacement differs by {distance:.2f} of its norm"

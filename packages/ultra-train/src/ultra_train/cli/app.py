@@ -44,7 +44,7 @@ REFUSED = (
 """Errors of the file system about a path that the user named."""
 
 
-class Fault(click.ClickException):
+class UserFault(click.ClickException):
     """An error that the user can correct: printed on stderr, exit code 2, no traceback."""
 
     exit_code = 2
@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
         except UltraError as error:
             if debugging(ctx):
                 raise
-            raise Fault(str(error)) from error
+            raise UserFault(str(error)) from error
         except KeyboardInterrupt as stop:
             from ultra_train.system.signals import exit_code, name_of
 
@@ -97,9 +97,9 @@ class LazyGroup(click.Group):
             if debugging(ctx) or not (refused or is_full_disk(error)):
                 raise
             if refused:
-                raise Fault(f"{system.filename}: {system.strerror} (--debug shows where)") from error
+                raise UserFault(f"{system.filename}: {system.strerror} (--debug shows where)") from error
             where = f" while writing {system.filename}" if system.filename else ""
-            raise Fault(
+            raise UserFault(
                 f"the disk is full{where}; free some space, then --resume goes on from the last checkpoint"
             ) from error
 

@@ -115,8 +115,8 @@ def _task(plugin: type) -> Iterator[str]:
                 extras = tuple(rest)
             default = "required" if field.default is attrs.NOTHING else as_yaml(_default(field.default))
             yield f"    {field.name}: {words(hint, range_of(extras))} [{default}]"
-            if said := field.metadata.get("help"):
-                yield f"        {said}"
+            if text := field.metadata.get("help"):
+                yield f"        {text}"
     if commands := getattr(plugin, "commands", {}):
         yield from ("", f"  commands: {', '.join(f'ultra-train {name}' for name in commands)}")
 
@@ -129,19 +129,19 @@ def _default(value: Any) -> Any:
 
 
 def _plugin(plugin: Any) -> Iterator[str]:
-    from ultra_core.plugins.describe import describe as in_words
+    from ultra_core.plugins.describe import describe as describe_plugin
 
-    said = in_words(plugin)
-    yield f"  {said.summary}"
-    yield from (f"  {line}".rstrip() for line in said.body.splitlines())
-    settable = [row for row in said.options if row.settable]
+    description = describe_plugin(plugin)
+    yield f"  {description.summary}"
+    yield from (f"  {line}".rstrip() for line in description.body.splitlines())
+    settable = [row for row in description.options if row.settable]
     yield from ("", "  options:") if settable else ("", "  no options")
     for row in settable:
         source = f" or the model's {row.from_model}" if row.from_model else ""
         yield f"    {row.name}: {row.type} [{row.default or 'required'}{source}]"
         if row.doc:
             yield f"        {row.doc}"
-    for title, text in said.sections.items():
+    for title, text in description.sections.items():
         yield ""
         yield f"  {title}:"
         yield from (f"    {line}".rstrip() for line in text.splitlines())

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ultra_blocks.config import split_spec
 from ultra_core import models, schedules, tasks
 from ultra_core.config import KeyPath, Source
-from ultra_core.config.key_names import is_override, own_names
+from ultra_core.config.key_names import canonical_names, is_override
 from ultra_core.config.strict import found
 from ultra_core.contracts import SEED_ROLES
 from ultra_core.errors import PluginError, key_of
@@ -39,7 +39,7 @@ def translate(source: Source, cls: type) -> tuple[Source, list[str]]:
         source: the file.
         cls: the class of the whole file.
     """
-    made, rewritten = own_names(source, cls)
+    made, rewritten = canonical_names(source, cls)
     said = [f"{key_of(path)} is {name}" for path, name in rewritten]
     for path, registry in PLAIN:
         name, section = made.get(path), made.node(path[:-1])

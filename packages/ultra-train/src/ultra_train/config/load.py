@@ -11,7 +11,7 @@ from ultra_train.config.checking import check
 from ultra_train.config.declared_tasks import declared_tasks
 from ultra_train.config.encoder_form import EncoderForm
 from ultra_train.config.form import PresetForm, Written
-from ultra_train.config.local_files import in_words
+from ultra_train.config.local_files import missing_notices
 from ultra_train.config.preset import Preset
 from ultra_train.config.reading import given_keys, name_of, open_preset
 from ultra_train.config.structuring import structure
@@ -74,5 +74,5 @@ def _load(source: Source, form: PresetForm[Any], name: str, check_files: bool) -
     check(translated, structured.faults, contradictions)
     assert draft is not None, "a file without readable sections has faults"
 
-    absent = () if check_files else in_words(draft.missing())
+    absent = () if check_files else missing_notices(draft.missing())
     return draft.complete(name, absent)

@@ -58,7 +58,7 @@ def missing_models(preset: PresetFile) -> Faults:
         yield from missing_model(("tokenizer", "name_or_path"), tokenizer.name_or_path)
 
 
-def in_words(found: Iterable[tuple[KeyPath, str]]) -> Iterator[str]:
+def missing_notices(found: Iterable[tuple[KeyPath, str]]) -> Iterator[str]:
     """Yield notices about missing data and models, the first few by name."""
     messages = [message for _, message in found]
     for message in messages[:_NAMED]:

@@ -37,7 +37,7 @@ def optimizer_schema(name: Schema) -> Schema:
     return {**_section(name, {"type": "object"}), "allOf": choices}
 
 
-def bare_optimizer_schema(name: Schema) -> Schema:
+def unprefixed_optimizer_schema(name: Schema) -> Schema:
     """Return the schema of a section whose keys may do without the optimizer's name; loading checks them.
 
     Args:

@@ -11,7 +11,7 @@ from ultra_core.config import dump
 from ultra_core.config.schema import DIALECT, any_letters, attrs_schema, named_schema
 from ultra_core.plugins.registry import Registry
 from ultra_train.config.declared_tasks import DeclaredTasks, declared_tasks
-from ultra_train.config.optimizer_schema import bare_optimizer_schema, optimizer_schema
+from ultra_train.config.optimizer_schema import optimizer_schema, unprefixed_optimizer_schema
 
 Schema = dict[str, Any]
 ENCODER: Schema = {
@@ -41,7 +41,7 @@ def preset_schema() -> Schema:
             "activation": _activation(),
             "position": named_schema(positions),
             "optimizer": optimizer_schema(_name(optimizers)),
-            "bare_optimizer": bare_optimizer_schema(_name(optimizers)),
+            "bare_optimizer": unprefixed_optimizer_schema(_name(optimizers)),
         },
     }
 

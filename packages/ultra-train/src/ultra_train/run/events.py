@@ -26,7 +26,7 @@ class EventLog:
     def __call__(self, event: Event) -> None:
         """Write an event, and print it if it has a line."""
         self.metrics.write(event)
-        if (line := in_words(event)) is not None:
+        if (line := format_event(event)) is not None:
             self.say(line)
 
     def write_once(self, events: Iterable[Event]) -> None:
@@ -37,7 +37,7 @@ class EventLog:
                 self.metrics.write({"step": 0, **event})
 
 
-def in_words(event: Event) -> str | None:
+def format_event(event: Event) -> str | None:
     """Return the line that is printed for an event, or None."""
     match event["event"]:
         case "dropped_update":

@@ -25,12 +25,12 @@ from ultra_train.run.context import Run
 from ultra_train.run.dead_workers import dead_workers_explained
 from ultra_train.run.device import check_machine, describe_device, describe_model, pick_device, pick_precision
 from ultra_train.run.events import EventLog
-from ultra_train.run.folder import check_unused, choose, taken
+from ultra_train.run.folder import check_unused, choose_folder, reserved
 from ultra_train.run.model_folder import publish
 from ultra_train.run.obstructions import set_aside_obstructions
 from ultra_train.run.output_paths import check_no_overlap, check_output_paths
 from ultra_train.run.report import write_report
-from ultra_train.run.resuming import newest_checkpoint, resume_command, say_what_changed, start_point
+from ultra_train.run.resuming import newest_checkpoint, print_changed_keys, resume_command, start_point
 from ultra_train.run.trainer_setup import build_trainer, check_room
 from ultra_train.system import files, run_files
 from ultra_train.system.owned_files import OwnedFiles
@@ -78,9 +78,9 @@ def execute(
     hooks = plugin_manager()
     hooks.hook.ultra_config_loaded(config=preset)
     task = _task(training.task)
-    folder = choose(Path(output_dir or run_files.RUNS), preset.name, name=name, resume=resume)
+    folder = choose_folder(Path(output_dir or run_files.RUNS), preset.name, name=name, resume=resume)
     check_no_overlap(training, folder)
-    with signals, taken(folder) as started:
+    with signals, reserved(folder) as started:
         if resume:
             started()
         task_run = task.start(
@@ -88,7 +88,7 @@ def execute(
         )
         run = Run(path=folder, config=preset, task=task_run)
         with dead_workers_explained(folder / run_files.CHECKPOINTS):
-            return _Execution(run, console, where, resume, signals, started, hooks).go()
+            return _Execution(run, console, where, resume, signals, started, hooks).execute()
 
 
 def _task(name: str) -> Task:
@@ -130,7 +130,7 @@ class _Execution:
         """Print a line."""
         self.console.print(line, markup=False)
 
-    def go(self) -> Path:
+    def execute(self) -> Path:
         """Prepare, train, evaluate, save and report."""
         run = self.run
         self._begin()
@@ -155,7 +155,7 @@ class _Execution:
         set_aside_obstructions(run.path, self.say)
         self.say(f"run: {run.path} on {describe_device(self.device)}")
         if self.resume:
-            say_what_changed(run.path, run.config, self.checkpoint, self.say)
+            print_changed_keys(run.path, run.config, self.checkpoint, self.say)
         if self.checkpoint is None:
             self._record_config()
 

@@ -31,7 +31,7 @@ class RunFolderError(UltraError):
     """A folder that cannot be the folder of this run."""
 
 
-def choose(runs: Path, preset: str, *, name: str | None, resume: bool) -> Path:
+def choose_folder(runs: Path, preset: str, *, name: str | None, resume: bool) -> Path:
     """Return the folder of a run; nothing that is on disk is ever overwritten by a new run.
 
     A new run of preset ``quickstart`` gets ``quickstart``, or ``quickstart-2`` when that is taken, and so
@@ -137,14 +137,17 @@ def is_locked(folder: Path) -> bool:
 
 
 @contextmanager
-def taken(folder: Path) -> Iterator[Callable[[], None]]:
-    """Hold the folder of a run, and remove it if the run ends before it trains.
+def reserved(folder: Path) -> Iterator[Callable[[], None]]:
+    """Lock the folder of a run, and remove it if the run ends before training begins.
 
-    Yields what says that it trains. What was there before stays, and so does what the run did not make. A
-    process that does not get the folder removes nothing: what is there is the holder's.
+    Only what the run created is removed. A process that does not get the lock removes nothing, because the
+    content belongs to the process that holds it.
+
+    Yields:
+        a function that the run calls when training begins.
 
     Raises:
-        RunFolderError: another process trains in it, or it cannot be written.
+        RunFolderError: another process trains in the folder, or it cannot be written.
     """
     with locked(folder) as missing:
         before = _everything(folder)

@@ -41,7 +41,7 @@ def newest_checkpoint(run: Path, say: Say) -> Checkpoint | None:
     return checkpoint
 
 
-def say_what_changed(run: Path, preset: Preset, checkpoint: Checkpoint | None, say: Say) -> None:
+def print_changed_keys(run: Path, preset: Preset, checkpoint: Checkpoint | None, say: Say) -> None:
     """Print the keys that differ from those that the run was trained with so far.
 
     Args:
