@@ -28,7 +28,7 @@ TOOLS = {
     "plugin": "ultra_train.cli.plugin:plugin",
     "tokenizer": "ultra_train.cli.tokenizer:tokenizer",
 }
-"""The commands that are ours whatever tasks are installed; those of tasks come between the two."""
+"""The commands that do not depend on installed tasks; those of tasks are listed between the two groups."""
 
 REFUSED = (
     errno.EACCES,
@@ -50,7 +50,7 @@ class UserFault(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        """Print it."""
+        """Print the message."""
         click.echo(f"error: {self.message}", err=True)
 
 

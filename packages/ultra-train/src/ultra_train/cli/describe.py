@@ -61,7 +61,7 @@ def _plugin_or_model(kind: str, entry: Entry) -> Iterator[str]:
 
 
 def _other_names(kind: str, entry: Entry) -> Iterator[str]:
-    """Yield what else presets may call a plugin and its options."""
+    """Yield the other names of a plugin and of its options in presets."""
     plugin = entry.load()
     names = []
     for name, alias in KINDS[kind].aliases(f"{entry.distribution}:{entry.name}").items():

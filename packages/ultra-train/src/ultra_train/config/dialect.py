@@ -57,7 +57,7 @@ def drop_overridden(source: Source, path: KeyPath, *, bare: bool = False) -> Non
 
     Args:
         source: the file, which is changed.
-        path: where the section stands.
+        path: path of the section.
         bare: parameters may do without the name of the optimizer.
     """
     name, section = source.get((*path, "optimizer_class")), source.node(path)

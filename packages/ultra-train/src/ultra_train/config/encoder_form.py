@@ -30,7 +30,7 @@ class EncoderForm(PresetForm[PresetFile]):
     """Presets with ``model_class`` and ``model``, or ``base_model``.
 
     Args:
-        tasks: the installed tasks, whose keys stand in ``training``.
+        tasks: the installed tasks, whose keys are in ``training``.
     """
 
     def __init__(self, tasks: DeclaredTasks) -> None:

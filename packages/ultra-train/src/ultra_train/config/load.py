@@ -25,11 +25,11 @@ def load_preset(
     Args:
         name_or_path: the name of an installed preset, or a YAML file.
         overrides: ``KEY=VALUE`` settings, checked like the file: ``training.batch_size=8``.
-        check_files: whether to look for the data and models that it names on this machine, too.
+        check_files: whether data and models that are not on this machine are faults.
 
     Raises:
-        ConfigError: anything is wrong with it; every fault, each with its place.
-        UnknownNameError: neither a file nor an installed preset.
+        ConfigError: the preset has faults; the error lists all of them with line and column.
+        UnknownNameError: there is neither such a file nor such an installed preset.
     """
     source = open_preset(name_or_path, overrides)
     form = form_of(source)
@@ -47,7 +47,7 @@ def load_any(
 
 
 def from_source(source: Source, name: str, *, check_files: bool = False) -> Any:
-    """Check what was read and bring it into canonical form; see `load_preset` for ``check_files``.
+    """Check a preset that was read, and complete it; see ``load_preset`` for ``check_files``.
 
     Raises:
         ConfigError: all faults of types and all contradictions between keys.
@@ -63,7 +63,7 @@ def form_of(source: Source) -> PresetForm[Any]:
 
 
 def _load(source: Source, form: PresetForm[Any], name: str, check_files: bool) -> Any:
-    """Take a file that was read through the stages: translate, structure, check, complete."""
+    """Run the stages after reading: translate, structure, check, complete."""
     translated, renamed = form.translate(source)
     written = Written(translated, tuple(renamed), given_keys(translated.tree))
 

@@ -36,7 +36,7 @@ def build_optimizer(
         updates: how many the run has, which optimizers with a schedule of their own follow to its end.
 
     Raises:
-        UltraError: there is no optimizer, or it has not these parameters.
+        UltraError: there is no such optimizer, or it does not have these parameters.
     """
     import ultra_optim
 

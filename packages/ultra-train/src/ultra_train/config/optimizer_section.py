@@ -22,15 +22,15 @@ from ultra_train.config.task_declaration import TaskDeclaration
 
 @attrs.frozen(kw_only=True, slots=False)
 class OptimizerSection:
-    """An optimizer section, or the flat keys that stand for one.
+    """An optimizer section, or the flat keys that are equivalent to one.
 
     Attributes:
         config: the section as written, or what the flat keys mean.
-        path: where the section stands; ``training`` for flat keys.
+        path: path of the section; ``training`` for flat keys.
         flat: the file has the flat spelling, so that faults point at its keys.
         bare: parameters may do without the name of the optimizer.
         roles: roles that may have learning rates of their own.
-        flat_keys: the keys of ``training``, where flat ones may stand beside the section.
+        flat_keys: the keys of ``training``, which may hold flat keys beside the section.
         displaces: the key of a learning rate that one in the section displaces, or empty.
     """
 

@@ -42,7 +42,7 @@ def suggestion(source: Source, known: DeclaredTasks, path: KeyPath) -> str:
     Args:
         source: the file.
         known: the installed tasks, whose keys may be meant.
-        path: where the key stands.
+        path: path of the unknown key.
     """
     name = flattened(str(path[-1]))
     option = COMMAND_LINE.get(name)
@@ -58,7 +58,7 @@ def suggestion(source: Source, known: DeclaredTasks, path: KeyPath) -> str:
 
 @lru_cache(maxsize=8)
 def flat_synonyms(known: DeclaredTasks) -> dict[str, str]:
-    """Return the key that each name elsewhere stands for, keys of tasks without a section included."""
+    """Return the key for each name in other tools, with keys of tasks that have no section of their own."""
     table = dict(SYNONYMS)
     for task in known.all:
         if task.section is None and task.form is None:
@@ -105,7 +105,7 @@ def elsewhere(cls: type, path: KeyPath) -> str | None:
 
 
 def misplaced_key(key: str) -> str | None:
-    """Return the place of a key of ultra, by its own or another name, that stands among parameters."""
+    """Return the right place of a key of ultra that is among the parameters of an optimizer."""
     known = declared_tasks()
     if (target := flat_synonyms(known).get(flattened(key))) is not None:
         return None if target.startswith(PARAMETERS) else target

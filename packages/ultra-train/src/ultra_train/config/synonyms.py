@@ -1,7 +1,7 @@
 """Names of keys in other tools, for the suggestions in errors about unknown keys.
 
 The table holds names of transformers' training arguments and example scripts, of configuration files of
-models, and of common training tools. A key of ultra that stands in the wrong place needs no entry: its places
+models, and of common training tools. A key of ultra in the wrong place needs no entry: its places
 follow from the classes.
 """
 

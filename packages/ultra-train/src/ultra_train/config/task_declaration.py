@@ -45,7 +45,7 @@ class TaskDeclaration:
     """An attrs class of the task's keys, each declared with `ultra_train.config.keys.key`."""
 
     section: ClassVar[str | None] = None
-    """The section below ``training`` that holds the options; None when they stand in ``training`` itself."""
+    """The section below ``training`` that holds the options; None if they are keys of ``training``."""
 
     default: ClassVar[bool] = False
     """Whether a preset that names no task means this one."""

@@ -1,1 +1,6 @@
-"""What holds for any model or tokenizer of transformers, whoever published it."""
+"""Helpers for any model or tokenizer of transformers, whoever published it.
+
+* ``precision``, ``vocabulary``, ``sequence_length``: dtype, number of tokens, longest sequence.
+* ``probe``: trial forward passes without side effects; ``stateless``: outputs independent of earlier batches.
+* ``errors``, ``verbosity``: short error messages; fewer log messages.
+"""

@@ -1,4 +1,4 @@
-"""Errors of foreign models in words."""
+"""Short descriptions of errors that models of other authors raise."""
 
 from __future__ import annotations
 

@@ -1,0 +1,10 @@
+"""One run: from a loaded preset to a finished folder.
+
+* ``execution``: ``execute(preset)``, the stages of a run in order.
+* ``folder``, ``output_paths``, ``obstructions``: where a run writes, and what may be in the way.
+* ``device``, ``arguments``, ``trainer_setup``, ``callbacks``: from the keys of a preset to a trainer.
+* ``resuming``: the checkpoint to resume from, and the command that does it.
+* ``console``, ``events``, ``closing``: what a run prints.
+* ``model_folder``, ``card``, ``report``: the finished model, its model card, the page with the curves.
+* ``context``: the run as hooks see it; ``dead_workers``: the error of a killed data loader worker.
+"""

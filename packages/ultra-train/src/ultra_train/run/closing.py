@@ -1,4 +1,4 @@
-"""The final metrics of a run, and the words that it prints at its end."""
+"""The final metrics of a run, and what it prints at its end."""
 
 from __future__ import annotations
 

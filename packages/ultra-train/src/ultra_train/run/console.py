@@ -10,10 +10,10 @@ from ultra_train.system.signals import Signals
 
 
 class RunConsole(Console):
-    """A console whose reader may go away when the run is stopped: Ctrl-C also ends the ``tee`` behind it.
+    """A console that survives the end of its reader: Ctrl-C also ends a ``tee`` behind it.
 
     Args:
-        signals: the signals of the run; while there is none, a reader that goes away ends the run.
+        signals: the signals of the run; before the first signal, a closed pipe ends the run.
     """
 
     def __init__(self, signals: Signals) -> None:

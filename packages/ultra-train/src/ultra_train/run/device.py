@@ -18,10 +18,10 @@ from ultra_train.hf.precision import DTYPE_NAMES
 
 
 def pick_device(wanted: str | None) -> torch.device:
-    """Return the device that was asked for, or the best there is.
+    """Return the requested device, or the best one of this machine.
 
     Raises:
-        UltraError: this machine has not got it.
+        UltraError: this machine does not have the device.
     """
     cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     mps = ["mps"] if torch.backends.mps.is_available() else []
@@ -50,8 +50,7 @@ def check_machine(training: TrainingConfig, device: torch.device) -> None:
     """Refuse what this machine does not support, before any data is read.
 
     Raises:
-        UltraError: fp16 without a GPU, or a logging integration that transformers has not or that is not
-            installed.
+        UltraError: fp16 without a GPU, or a logging integration that is unknown to transformers or not installed.
     """
     if pick_precision(training, device) == "fp16" and device.type == "cpu":
         raise UltraError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")

@@ -1,4 +1,4 @@
-"""One run from a loaded preset to a finished model: ``execute(preset)``."""
+"""The execution of a run, from a loaded preset to a finished model."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ def execute(
     output_dir: str | Path | None = None,
     device: str | None = None,
 ) -> Path:
-    """Train what a preset says and return the folder of the run.
+    """Train from a loaded preset and return the folder of the run.
 
     Args:
         preset: from ``ultra_train.config.load_preset``.
-        resume: go on from the newest whole checkpoint of the run.
-        name: name of the run; the preset's when left out, numbered when that is taken.
-        output_dir: folder of runs; ``runs`` when left out.
-        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; the best there is when left out.
+        resume: continue from the newest intact checkpoint of the run.
+        name: name of the run; by default that of the preset, with a number if it is in use.
+        output_dir: folder of runs; ``runs`` by default.
+        device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default the best one of this machine.
 
     Raises:
-        UltraError: anything that a user can correct.
-        KeyboardInterrupt: stopped by a signal; a checkpoint is saved.
+        UltraError: an error that a user can correct.
+        KeyboardInterrupt: a signal stopped the run, after it had saved a checkpoint.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UltraError(
@@ -103,7 +103,7 @@ def _task(name: str) -> Task:
 
 
 class _Execution:
-    """The stages of one run, which has its folder to itself."""
+    """The stages of one run, which holds the lock of its folder."""
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class _Execution:
         return callbacks
 
     def _training_begins(self) -> None:
-        """Keep the folder from now on, and record the preset: a resumed checkpoint has proved to fit it."""
+        """Keep the folder, and record the preset, which fits the checkpoint if the run is resumed."""
         self.started()
         self._record_config()
 
@@ -204,7 +204,7 @@ class _Execution:
 
     @property
     def model_folder(self) -> Path:
-        """Where the finished model goes."""
+        """The folder of the finished model."""
         wanted = self.run.config.training.hf_output_dir
         return files.expand_user(wanted).absolute() if wanted else self.run.path / run_files.MODEL
 
@@ -213,7 +213,7 @@ class _Execution:
         write_card(folder, self.run.config, self.run.task.task.card, metrics, self.run.trainer)
 
     def _stopped(self, callbacks: Callbacks) -> None:
-        """Say how to resume a run that was stopped; one that a plugin stopped counts as finished."""
+        """Raise with the command to resume if the run was stopped; if a plugin stopped it, it is finished."""
         reason = callbacks.reason_to_stop
         if reason is None:
             return

@@ -24,21 +24,21 @@ except ImportError:  # no advisory locks on this system
     fcntl = None
 
 BEFORE_TRAINING = {CONFIG, TOKENIZER, LOCK, OWNERSHIP_FILE}
-"""What a run leaves that is killed before it trains."""
+"""What a run that is killed before training leaves in its folder."""
 
 
 class RunFolderError(UltraError):
-    """A folder that cannot be the folder of this run."""
+    """A folder cannot be used by this run."""
 
 
 def choose_folder(runs: Path, preset: str, *, name: str | None, resume: bool) -> Path:
-    """Return the folder of a run; nothing that is on disk is ever overwritten by a new run.
+    """Return the folder of a run; a new run never overwrites an existing one.
 
-    A new run of preset ``quickstart`` gets ``quickstart``, or ``quickstart-2`` when that is taken, and so
-    on. ``resume`` takes the newest of them, or exactly ``name``.
+    A new run of the preset ``quickstart`` gets ``quickstart``, or ``quickstart-2`` if that is in use, and so
+    on. ``resume`` selects the newest of them, or ``name``.
 
     Raises:
-        RunFolderError: there is nothing to resume, or a name that was asked for is taken.
+        RunFolderError: there is no run to resume, or ``name`` is in use.
     """
     if name is not None and (not re.fullmatch(r"[\w.][\w.+-]*", name) or not name.strip(".")):
         raise RunFolderError(
@@ -82,7 +82,7 @@ def is_run(folder: Path) -> bool:
 def is_unused(folder: Path) -> bool:
     """Whether a new run may use this folder: it is missing, empty, or of a run that never trained.
 
-    The lock says that a run was there: a folder with a ``config.yaml`` of somebody else is none of ours.
+    The lock file identifies the folder of a run: a folder with only a ``config.yaml`` may be somebody else's.
     """
     if not os.path.lexists(folder):
         return True
@@ -93,14 +93,14 @@ def is_unused(folder: Path) -> bool:
 
 
 def check_reachable(key: str, folder: Path) -> None:
-    """Refuse a folder that cannot be made or written to, before the work whose result goes there.
+    """Refuse a folder that cannot be created or written, before the work whose result is written to it.
 
     Args:
-        key: what the user called it.
-        folder: the folder; it need not be there.
+        key: the key or option that names the folder, for messages.
+        folder: the folder, which need not exist.
 
     Raises:
-        RunFolderError: it, or what is above it, is a file, a link to nothing, or may not be written to.
+        RunFolderError: the folder or a parent is a file, a broken link, or not writable.
     """
     folder = files.expand_user(folder).absolute()
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
@@ -114,7 +114,7 @@ def check_reachable(key: str, folder: Path) -> None:
 
 
 def check_unused(model: str | None) -> None:
-    """Refuse a folder for the finished model (``hf_output_dir``) that holds something already.
+    """Refuse a folder for the finished model (``hf_output_dir``) that is not empty.
 
     Raises:
         RunFolderError: it is a file, or a folder that is not empty.
@@ -181,9 +181,10 @@ def _newest(runs: Path, preset: str) -> Path | None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[set[Path]]:
-    """Hold a run's folder for this process; the lock goes when the process does, however it ends.
+    """Lock the folder of a run for this process; the lock ends with the process.
 
-    Yields which of the lock, the folder and those above it were not there before.
+    Yields:
+        those of the lock file, the folder and its parents that did not exist before.
 
     Raises:
         RunFolderError: another process trains in it, or it cannot be written.
@@ -203,10 +204,10 @@ def locked(folder: Path) -> Iterator[set[Path]]:
 
 
 def _locked_file(folder: Path, missing: set[Path]) -> IO[str]:
-    """Open and lock the file that stands for a folder, and note what was not there before.
+    """Open and lock the lock file of a folder, and add the paths that did not exist to ``missing``.
 
-    Its holder may remove it, and the folder, just before it lets go. Then what was opened here is no longer
-    the file that others find, and its lock would keep nobody out: it is opened anew.
+    The process that holds the lock may remove the file just before it releases it. A lock on a removed file
+    would exclude nobody, so the file is opened again.
     """
     while True:
         file = _open(folder, missing)
@@ -239,7 +240,7 @@ def _open(folder: Path, missing: set[Path]) -> IO[str]:
 
 
 def _lock(file: IO[str], folder: Path) -> bool:
-    """Lock the file; False when it is no longer the one that others find."""
+    """Lock the file, and return whether its path still leads to it."""
     if fcntl is None:
         return True
     try:
@@ -261,7 +262,7 @@ _held: set[IO[str]] = set()
 
 
 def _close_inherited_locks() -> None:
-    """Close the locks in a forked child, which would hold them for as long as it outlives its parent."""
+    """Close the locks in a forked child, which would hold them after the death of its parent."""
     for file in _held:
         file.close()
 

@@ -1,4 +1,4 @@
-"""Publishing a finished model into its folder, which may hold files of others."""
+"""Publishing a finished model into its folder, which may contain files of other programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ultra_train.system.owned_files import OwnedFiles
 
 INSIDE = ".unfinished-"
 UNFINISHED = ".unfinished"
-"""Marks a folder in which a model is being written: all that is in it is ours."""
+"""Marks a folder in which a model is being written, whose whole content may be removed."""
 
 
 def publish(folder: Path, fill: Callable[[Path], None], made: OwnedFiles, say: Callable[[str], None]) -> None:
@@ -22,10 +22,10 @@ def publish(folder: Path, fill: Callable[[Path], None], made: OwnedFiles, say: C
     A file of an earlier save of this run is replaced; any other file of the same name is renamed first.
 
     Args:
-        folder: where the model goes.
+        folder: the folder of the model.
         fill: writes the model into the folder that it is given.
-        made: the record of the run.
-        say: hears of every file that was renamed.
+        made: the record of the files that the run owns.
+        say: prints which files were renamed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = not folder.exists()
@@ -49,7 +49,7 @@ def publish(folder: Path, fill: Callable[[Path], None], made: OwnedFiles, say: C
 
 
 def _clean(folder: Path) -> None:
-    """Remove what writers of this model left that were killed: folders with the marker of ours."""
+    """Remove the marked folders that killed processes left."""
     for left in [*folder.parent.glob(f".{folder.name}-*"), *folder.glob(f"{INSIDE}*")]:
         if (left / UNFINISHED).is_file() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)

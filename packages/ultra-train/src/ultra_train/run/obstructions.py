@@ -23,7 +23,7 @@ def set_aside_obstructions(folder: Path, say: Callable[[str], None]) -> None:
 
     Args:
         folder: folder of the run.
-        say: hears of everything that is renamed.
+        say: prints what is renamed.
     """
     for name in NAMES:
         path = folder / name

@@ -23,10 +23,10 @@ def newest_checkpoint(run: Path, say: Say) -> Checkpoint | None:
 
     Args:
         run: folder of the run.
-        say: hears of every checkpoint that is passed over.
+        say: prints which checkpoints are skipped.
 
     Raises:
-        CheckpointError: there are checkpoints, and each is damaged.
+        CheckpointError: there are checkpoints, but all of them are damaged.
     """
     damaged: list[str] = []
     folder = run / CHECKPOINTS
@@ -46,8 +46,8 @@ def print_changed_keys(run: Path, preset: Preset, checkpoint: Checkpoint | None,
 
     Args:
         run: folder of the run.
-        preset: what it goes on with.
-        checkpoint: where it goes on from.
+        preset: the preset of the resumed run.
+        checkpoint: the checkpoint that it resumes from.
         say: prints a line.
     """
     path = (checkpoint.path if checkpoint is not None else run) / CONFIG
@@ -68,7 +68,7 @@ def print_changed_keys(run: Path, preset: Preset, checkpoint: Checkpoint | None,
 def start_point(run: Path, checkpoint: Checkpoint | None, say: Say) -> str | None:
     """Return the folder of the checkpoint that a resumed run starts from; None for its beginning.
 
-    Checkpoints that are newer, which are damaged, are set aside.
+    Newer checkpoints are damaged and are set aside.
     """
     if checkpoint is None:
         say("no checkpoint was saved yet: the run starts again from its beginning, the same way")

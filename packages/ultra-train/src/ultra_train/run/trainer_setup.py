@@ -40,10 +40,10 @@ def build_trainer(
 
     Args:
         run: the run.
-        device: where it trains.
-        checkpoint: what it goes on from; None for a new run.
-        on_event: hears of dropped updates, rollbacks and notices.
-        on_saved: hears of every finished checkpoint.
+        device: the device of the run.
+        checkpoint: the checkpoint to resume from; None for a new run.
+        on_event: called with dropped updates, rollbacks and notices.
+        on_saved: called with the path of every finished checkpoint.
         say: prints a line.
     """
     task, training = run.task, run.config.training
@@ -88,7 +88,7 @@ def check_room(run: Run) -> None:
     """Refuse a run whose checkpoints would not fit on the disk or into its storage budget.
 
     Raises:
-        UltraError: says how much room there is.
+        UltraError: there is too little room; the message says how much there is.
     """
     settings = run.trainer.settings
     weights = sum(p.numel() * p.element_size() for p in run.model.parameters())

@@ -1,1 +1,6 @@
-"""The process and its surroundings: files, signals, random generators."""
+"""The process and its surroundings.
+
+* ``files``, ``checksums``: atomic writing and removing; SHA-256.
+* ``run_files``, ``owned_files``: names of the files of a run, and the record of those that it owns.
+* ``signals``, ``random_state``: signal handling; the state of all random generators.
+"""

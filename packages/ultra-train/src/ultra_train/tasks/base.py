@@ -28,7 +28,7 @@ Options = TypeVar("Options", covariant=True)
 """The options of a task."""
 
 Say = Callable[[str], None]
-"""Prints a line about what is going on."""
+"""A function that prints a line about the progress of the run."""
 
 
 @attrs.frozen
@@ -36,8 +36,8 @@ class Curve:
     """A chart of ``report.html``.
 
     Attributes:
-        title: what stands above it.
-        metrics: the metrics that it shows; one that ends with ``_`` means all that begin with it.
+        title: the title of the chart.
+        metrics: the metrics that it shows; a name that ends with ``_`` is a prefix.
     """
 
     title: str
@@ -46,13 +46,13 @@ class Curve:
 
 @attrs.frozen(kw_only=True)
 class CardText:
-    """What the card of a finished model says about its task.
+    """The text of the model card about a task.
 
     Attributes:
         tags: tags for the hub.
         pipeline_tag: the pipeline of transformers that loads the model, or None.
         summary: what the model is, for presets without a summary.
-        usage: Markdown on how to use it; ``PATH`` stands for the model.
+        usage: Markdown on how to use it; ``PATH`` is replaced by the path of the model.
     """
 
     tags: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class CardText:
 
 
 class Task(TaskDeclaration, ABC):
-    """A way to train: its keys and rules, curves and model card, commands, and the start of a run."""
+    """The declaration of a task: keys and rules, curves, model card, commands, and the start of a run."""
 
     commands: ClassVar[Mapping[str, str]] = {}
     """Commands of ``ultra-train``, each with its ``module:attribute``; a literal dict."""
@@ -74,7 +74,7 @@ class Task(TaskDeclaration, ABC):
     """Metrics that the table at the top of the report shows beside the losses."""
 
     card: ClassVar[CardText] = CardText()
-    """What the model card says."""
+    """The text of the model card."""
 
     @abstractmethod
     def start(self, preset: Preset, folder: Path, *, device: torch.device, say: Say = print) -> TaskRun[Any]:
@@ -84,7 +84,7 @@ class Task(TaskDeclaration, ABC):
             preset: a loaded preset that names it.
             folder: folder of the run.
             device: where it trains.
-            say: prints a line about what is going on.
+            say: prints a line about the progress.
         """
 
 
@@ -103,14 +103,14 @@ class Batches(Protocol):
 class TaskRun(ABC, Generic[Options]):
     """One run of a task: its model, data, loss and metrics, and what it saves.
 
-    ``ultra_train.run.execution`` calls the methods in the order in which they stand here.
+    ``ultra_train.run.execution`` calls the methods in the order of this class.
 
     Args:
         task: the task, whose options the preset has.
         preset: the loaded preset.
         folder: folder of the run.
         device: where it trains.
-        say: prints a line about what is going on.
+        say: prints a line about the progress.
     """
 
     trainer_class: ClassVar[type[UltraTrainerMixin]]
@@ -131,7 +131,7 @@ class TaskRun(ABC, Generic[Options]):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Get tokenizer and data ready; may take long, and is fast the second time."""
+        """Prepare the tokenizer and the data; the results are cached for the next run."""
 
     @abstractmethod
     def build_model(self) -> nn.Module:
@@ -160,7 +160,7 @@ class TaskRun(ABC, Generic[Options]):
 
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
-        """Return what a checkpoint records of the data; ``data`` must be equal when it is resumed."""
+        """Return the facts that a checkpoint records; ``data`` must be equal when the run is resumed."""
 
     def trainer_options(self) -> Mapping[str, Any]:
         """Return further arguments of ``trainer_class``."""
@@ -172,7 +172,7 @@ class TaskRun(ABC, Generic[Options]):
 
     @abstractmethod
     def save(self, trainer: Any, folder: Path) -> None:
-        """Write the finished model into a new folder, whose files the run moves to their place."""
+        """Write the finished model into a new folder; the run then moves the files into place."""
 
     def closing_words(self, trainer: Any, metrics: Mapping[str, float]) -> Iterator[Any]:
         """Yield what the run prints at its end: lines, or anything that rich can render."""

@@ -63,10 +63,10 @@ def _read(dataset: Dataset | None) -> list[DataSource]:
 def tokenizer_of_run(run: TaskRun[TextKeys]) -> PreTrainedTokenizerBase:
     """Return the tokenizer that a preset names, or one trained on the texts of the run.
 
-    A trained one is kept in ``cache_dir`` for every run of the same texts, and copied into the run.
+    A trained tokenizer is cached in ``cache_dir`` for other runs on the same texts, and copied into the run.
 
     Raises:
-        UltraError: there is none, and none can be trained.
+        UltraError: the preset names no tokenizer, and none can be trained.
     """
     preset, options = run.preset, run.options
     config = preset.tokenizer or TokenizerConfig()

@@ -36,7 +36,7 @@ def provide(
         cache: folder of caches (``training.cache_dir``).
         about: everything that the tokenizer depends on.
         train: trains it into a folder.
-        say: hears of what is trained, reused or set aside.
+        say: prints what is trained, reused or set aside.
     """
     folder, made = run / TOKENIZER, OwnedFiles(run)
     if (source := _checkpoint_with_one(run)) is not None:

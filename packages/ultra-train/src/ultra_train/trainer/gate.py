@@ -47,7 +47,7 @@ class UpdateGate:
 
     Args:
         host: the trainer.
-        settings: its ``guard`` sets the limits, and its ``on_event`` is told of dropped updates.
+        settings: its ``guard`` sets the limits, and its ``on_event`` is called for dropped updates.
 
     Attributes:
         update: the accumulation window that is being judged.

@@ -14,7 +14,7 @@ class TrainingDiverged(UltraError):
 
 
 class RollbackNeeded(Exception):
-    """The run cannot go on from where it is and must return to its last intact checkpoint."""
+    """Training cannot continue and must return to the last intact checkpoint."""
 
 
 @attrs.define(kw_only=True)

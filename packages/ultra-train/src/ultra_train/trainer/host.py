@@ -46,6 +46,6 @@ if TYPE_CHECKING:
         return trainer
 
 else:
-    # For mypy the mix-ins derive from the trainer that they stand in front of, so that every override must
-    # fit the installed version of transformers; at run time they can stand in front of any of its subclasses.
+    # For mypy the mix-ins derive from the trainer that they precede, so that every override must
+    # fit the installed version of transformers; at run time they can precede any of its subclasses.
     MixinBase = object

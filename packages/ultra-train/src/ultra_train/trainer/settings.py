@@ -37,7 +37,7 @@ class TrainerSettings:
         files: text files that go into every checkpoint, by file name (the resolved preset).
         facts: what the manifest of a checkpoint records (packages, fingerprint of the data).
         storage_budget: bytes that ``run_folder`` may take, or None.
-        on_event: is told of dropped updates, rollbacks and notices.
+        on_event: called with dropped updates, rollbacks and notices.
         on_saved: is called with the folder of every finished checkpoint.
     """
 

@@ -20,7 +20,7 @@ from ultra_train.hf.vocabulary import num_embeddings
 from ultra_train.trainer.non_finite import all_finite
 
 _WRAPPERS = r"^(?:_orig_mod\.|module\.)+"
-"""What ``torch.compile`` and data parallelism put before the names of weights."""
+"""The prefixes that ``torch.compile`` and data parallelism add to names of weights."""
 
 _SHOWN = 4
 
@@ -31,11 +31,11 @@ class Base:
 
     Attributes:
         name: folder or hub id.
-        model: the model, its weights in the precision that was asked for.
+        model: the model, with its weights in the requested precision.
         dtype: the precision of its files.
-        fresh: weights that its files have not, drawn at random.
-        unused: weights of its files that the model has not.
-        added: rows of the embeddings that its files have not.
+        fresh: weights that are missing from its files and are initialised at random.
+        unused: weights in its files that the model does not have.
+        added: number of rows that were added to the embeddings.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Base:
         """Run the model on a row of tokens, and tell the tokenizer how long a row may be.
 
         Yields:
-            what the user should know: what did not fit, and what is unusual about the model.
+            notices for the user: which weights did not fit, and limits of the model.
 
         Raises:
             UltraError: it cannot be run, or cannot read rows of ``max_length`` tokens.
@@ -107,14 +107,14 @@ class Base:
 def load_base(base: str, *, dtype: torch.dtype, tokens: int = 0, trust_remote_code: bool = False) -> Base:
     """Load a masked language model of transformers for further training.
 
-    Weights are held in ``dtype`` whatever they are saved in: in half precision most updates are smaller than
-    what a weight can move by. Heads and prefixes that are known by other names are put where they belong.
-    What the files have not is drawn from the global generator.
+    Weights are converted to ``dtype``, because most updates are below the resolution of half precision.
+    Known other names of heads and prefixes are translated. Weights that are missing from the files are
+    initialised from the global random generator.
 
     Args:
         base: folder or hub id.
         dtype: precision of the weights that are trained.
-        tokens: how many tokens need a row of the embeddings.
+        tokens: number of token ids that need a row of the embeddings.
         trust_remote_code: run code that comes with the model.
 
     Raises:
@@ -159,7 +159,7 @@ def _loaded(base: str, dtype: torch.dtype, tokens: int, trust: bool) -> Base:
 
 
 def _renamed(model: PreTrainedModel, unexpected: Iterable[str]) -> dict[str, Any]:
-    """Return with which options weights that have another name in the files find their place."""
+    """Return the options of ``from_pretrained`` that translate other names of weights in the files."""
     names = list(unexpected)
     if getattr(model.config, "legacy", None) is True and any(n.startswith("lm_predictions.") for n in names):
         # DeBERTa's own head; the one that transformers builds by default has other names
@@ -170,10 +170,7 @@ def _renamed(model: PreTrainedModel, unexpected: Iterable[str]) -> dict[str, Any
 
 
 def _draw(model: PreTrainedModel, missing: Iterable[str], trust: bool) -> None:
-    """Draw the weights that are not in the files as a new model would have them.
-
-    Transformers leaves some of them as whatever was in the memory.
-    """
+    """Initialise the weights that are missing from the files; transformers leaves some uninitialised."""
     state = _new(model, trust).state_dict()
     with torch.no_grad():
         for name in missing:
@@ -182,7 +179,7 @@ def _draw(model: PreTrainedModel, missing: Iterable[str], trust: bool) -> None:
 
 
 def _with_rows(model: PreTrainedModel, rows: int, trust: bool) -> PreTrainedModel:
-    """Return the model with more rows of the embeddings and of everything in the head that is as long."""
+    """Return the model with a larger vocabulary: more rows of the embeddings and of the head."""
     before = model.state_dict()
     model.config.vocab_size = rows
     larger = _new(model, trust)
@@ -204,7 +201,7 @@ def _precision(dtype: torch.dtype) -> str:
 
 
 def _modules(names: Iterable[str]) -> str:
-    """Return the modules of weights in words: the first few, and how many more there are."""
+    """Return the names of the modules of these weights, or of the first few and the number of others."""
     modules = list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
     more = f" and {len(modules) - _SHOWN} more" if len(modules) > _SHOWN else ""
     return ", ".join(modules[:_SHOWN]) + more

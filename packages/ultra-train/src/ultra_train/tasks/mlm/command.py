@@ -12,7 +12,7 @@ import click
 @click.option("--runs", default="runs", show_default=True, help="Folder of runs.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
 def fill_mask(model: str, texts: tuple[str, ...], top_k: int, runs: str, trust_remote_code: bool) -> None:
-    """Show the likeliest tokens at each [MASK] or <mask> of TEXT.
+    """Show the most probable tokens at each [MASK] or <mask> of TEXT.
 
     MODEL is the folder of a run or of a model, the name of a run, or a hub id.
     """

@@ -139,7 +139,7 @@ class MLMTrainer(UltraTrainerMixin, Trainer):
 
 
 def most_frequent_token(shards: TokenShards, tokenizer: Any, sample: int = 100_000) -> int:
-    """Return the commonest ordinary token of (at most ``sample`` of) the training documents."""
+    """Return the most frequent ordinary token of at most ``sample`` training documents."""
     counts = np.zeros(num_token_ids(tokenizer), dtype=np.int64)
     chosen = np.unique(np.linspace(0, len(shards) - 1, min(sample, len(shards))).astype(np.int64))
     for part in np.array_split(chosen, -(-len(chosen) // 4096)):

@@ -42,7 +42,7 @@ def fill_mask(
     runs: str | Path = "runs",
     trust_remote_code: bool = False,
 ) -> list[list[list[Guess]]]:
-    """Return the likeliest tokens at every blank of every text.
+    """Return the most probable tokens at every blank of every text.
 
     Args:
         model: folder of a run or of a model, name of a run below ``runs``, or hub id.

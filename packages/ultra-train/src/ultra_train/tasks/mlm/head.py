@@ -1,8 +1,8 @@
 """The head of any masked language model, computed at the masked positions only.
 
-With a large vocabulary the logits of all positions are most of the time and memory of a step, and only one
-in seven is ever used. Models of this project leave the others out by themselves; for every other model the
-hidden states are gathered on their way into the head.
+With a large vocabulary, logits take most of the time and memory of a step, and only one in seven positions is
+masked. Models of this project compute no others; for every other model, the hidden states of masked positions
+are gathered before they enter the head.
 """
 
 from __future__ import annotations
@@ -18,24 +18,26 @@ from ultra_train.hf.errors import describe_error
 from ultra_train.hf.probe import logits_of, preserve_state, probe_inputs
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
-"""Largest difference between both ways, relative to the largest number; matrix products of other shapes
-round differently, while a head that mixes positions is off by as much as there is."""
+"""Largest accepted difference from the head at every position, relative to the largest value.
+
+Matrix products of other shapes round differently; a head that mixes positions differs far more.
+"""
 
 
 class MaskedHead:
     """Gives the logits and the loss of a model at the positions that have labels.
 
-    Hidden states are gathered before the child of the model that holds its output embeddings; where there
-    is none, behind its encoder. Whether that is exact is tried out on a few tokens: the logits, and the
-    gradients of the head's own parameters, must be those of the head at every position. If not, the head
-    runs everywhere and ``reason`` says why.
+    Hidden states are gathered at the input of the child module that holds the output embeddings, or else at
+    the output of the encoder. A test on a few tokens shows whether that is exact: the logits and the gradients
+    of the head's parameters must equal those of the head at every position. Otherwise the head runs at every
+    position, and ``reason`` says why.
 
     Args:
         model: a masked language model of transformers, or one of this project.
 
     Attributes:
-        reason: why the head runs at every position; None where it need not.
-        gathers_itself: whether it is a model of this project, whose own forward does all this.
+        reason: why the head runs at every position; None if it runs at masked positions only.
+        gathers_itself: whether the model is one of this project, whose ``forward`` gathers by itself.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -54,7 +56,7 @@ class MaskedHead:
         """Return the cross entropy of the masked tokens of a micro-batch, divided by those of the update.
 
         Args:
-            run: the model, or what wraps it for training.
+            run: the model, or its wrapper for training.
             inputs: a batch with ``labels (B, T)``, -100 where nothing is predicted.
             num_items: masked tokens of all micro-batches of the update; None: those of this one.
 
@@ -86,7 +88,7 @@ class MaskedHead:
         return (flat if self._gathered else flat.index_select(0, index)), targets
 
     def _attach(self) -> str | None:
-        """Gather where it is exact; return why that is nowhere, or None."""
+        """Install the gathering at the first place where it is exact; return why there is none, or None."""
         reason = "neither its head nor its encoder is a module of its own"
         with preserve_state(self.model), torch.enable_grad():
             inputs = labelled(self.model)
@@ -119,7 +121,7 @@ class MaskedHead:
         return [logits.detach(), *zeros]
 
     def _places(self) -> Iterator[tuple[list[nn.Parameter], Callable[[], Any]]]:
-        """Yield the parameters of the head and how to gather before it, for one place after the other."""
+        """Yield the possible places: the parameters of the head, and a function that gathers before it."""
         model: Any = self.model
         base, embeddings = getattr(model, "base_model", model), _embeddings(model.get_output_embeddings)
         known = (embeddings, _embeddings(model.get_input_embeddings))
@@ -160,7 +162,7 @@ class MaskedHead:
 
 
 def _embeddings(get: Callable[[], Any]) -> nn.Module | None:
-    """Return the embeddings that a model says it has; transformers guesses them, and may not."""
+    """Return the embeddings that a model declares, or None where transformers cannot find them."""
     try:
         found = get()
     except NotImplementedError:
@@ -175,7 +177,7 @@ def _gathers_itself(model: nn.Module) -> bool:
 
 
 def labelled(model: Any) -> dict[str, Tensor]:
-    """Return two rows, one of them with padding, and labels for three positions."""
+    """Return a batch of two rows, one of them with padding, with labels at three positions."""
     inputs = probe_inputs(model, 2, 5, padding=1)
     labels = torch.full_like(inputs["input_ids"], IGNORED)
     labels[0, [1, 3]], labels[1, 2] = 0, 0

@@ -1,4 +1,4 @@
-"""The options of the task ``mlm``, which stand in ``training`` itself."""
+"""The options of the task ``mlm``, which are keys of ``training`` itself."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class MLMRun(TaskRun[MLMOptions]):
 
     @cached_property
     def base(self) -> Base:
-        """The model that the run continues, loaded once; weights that its files have not follow the seed."""
+        """The model that the run continues, loaded once; missing weights are initialised from the seed."""
         name, training = self.preset.base_model or "", self.preset.training
         trust = self.preset.tokenizer is not None and self.preset.tokenizer.trust_remote_code
         set_seed(training.seed)
@@ -143,7 +143,7 @@ class MLMRun(TaskRun[MLMOptions]):
 
     @property
     def save_dtype(self) -> Precision:
-        """The precision that the finished model is saved in."""
+        """The precision in which the finished model is saved."""
         training = self.preset.training
         of_base = DTYPE_NAMES.get(self.base.dtype) if self.preset.model is None else None
         return training.save_dtype or of_base or training.weights_dtype
@@ -163,7 +163,7 @@ class MLMRun(TaskRun[MLMOptions]):
 
     @property
     def batching(self) -> Literal["length", "packed"]:
-        """How documents become rows: packed on a GPU, whose kernels keep them apart; else by length."""
+        """How documents are put into rows: packed on a GPU, where kernels separate them, else by length."""
         if self.options.batching is not None:
             return self.options.batching
         return "packed" if self.device.type == "cuda" and self.preset.model is not None else "length"
@@ -229,7 +229,7 @@ class MLMRun(TaskRun[MLMOptions]):
         return {"data": f"{self.train.fingerprint}:{order}"}
 
     def events(self) -> Iterator[Mapping[str, Any]]:
-        """Yield what was read and made of each source."""
+        """Yield the counts of each source."""
         yield data_event(self.train.counts)
 
     def trainer_options(self) -> Mapping[str, Any]:
@@ -237,7 +237,7 @@ class MLMRun(TaskRun[MLMOptions]):
         return {"frequent_token": most_frequent_token(self.train, self.tokenizer)}
 
     def save(self, trainer: Any, folder: Path) -> None:
-        """Write the trained class itself, with tokenizer and what sentence-transformers reads."""
+        """Write the model, its tokenizer, and the files that sentence-transformers reads."""
         trainer.save_model(str(folder))
         self._convert(folder)
         if (model := self.folder / TOKENIZER / "sentencepiece.model").is_file():
@@ -248,7 +248,7 @@ class MLMRun(TaskRun[MLMOptions]):
             self.say("notice: the config does not say how wide states are; sentence-transformers needs it")
 
     def _convert(self, folder: Path) -> None:
-        """Give the saved weights the precision that they are to have."""
+        """Convert the saved weights to ``save_dtype``."""
         held, wanted = self.preset.training.weights_dtype, self.save_dtype
         if wanted == held:
             return
@@ -258,7 +258,7 @@ class MLMRun(TaskRun[MLMOptions]):
             self.say(f"The model is saved in {wanted} (training.save_dtype); its checkpoints are in {held}.")
 
     def closing_words(self, trainer: Any, metrics: Mapping[str, float]) -> Iterator[Any]:
-        """Say how good the guesses are on held-out texts, and show some."""
+        """Yield the accuracy on held-out texts, and a table of predictions."""
         if "eval_accuracy" in metrics:
             accuracy, baseline = metrics["eval_accuracy"], metrics["eval_unigram_accuracy"]
             yield (
@@ -280,7 +280,7 @@ class MLMRun(TaskRun[MLMOptions]):
 
 
 def _compared_with_baseline(accuracy: float, baseline: float) -> str:
-    """Return a phrase that compares a model with always guessing the commonest token."""
+    """Return a phrase that compares the accuracy with that of the most frequent token."""
     if accuracy < baseline:
         return "; the model is worse than that, it has learned nothing of use yet"
     if accuracy < 1.1 * baseline or accuracy == 0:

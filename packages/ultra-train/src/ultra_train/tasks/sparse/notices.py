@@ -1,4 +1,4 @@
-"""What is said before a sparse preset without faults is trained."""
+"""Notices before a run of a sparse preset."""
 
 from __future__ import annotations
 

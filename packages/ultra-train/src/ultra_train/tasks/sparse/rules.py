@@ -1,4 +1,4 @@
-"""What keys of a sparse preset demand of each other, beyond their types."""
+"""Rules between the keys of a sparse preset."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def same_kind(expected: Any, given: Any, where: str) -> None:
             same_kind(expected[key], given[key], f"{where}[{key!r}]")
     elif isinstance(expected, (list, tuple)):
         if not isinstance(given, (list, tuple)) or len(given) != len(expected):
-            raise CheckpointError(f"{where} has not {len(expected)} values")
+            raise CheckpointError(f"{where} does not have {len(expected)} values")
         for index, value in enumerate(expected):
             same_kind(value, given[index], f"{where}[{index}]")
     elif None not in (expected, given) and _kind(expected) is not _kind(given):
