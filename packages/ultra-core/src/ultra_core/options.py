@@ -1,4 +1,4 @@
-"""The path of options for plugins written for 0.1; new ones use `contracts` and `plugins.signatures`."""
+"""The path of options for plugins written for 0.1; new ones use ``contracts`` and ``plugins.signatures``."""
 
 from ultra_core.contracts import FromModel, Range
 from ultra_core.plugins.signatures import Option, bind, check_options, read_options, require

@@ -5,7 +5,7 @@
     source = load_source("preset.yaml", overrides=["training.batch_size=8"])
     training, faults = collect(source, Training, ("training",))  # (instance or None, faults)
     faults.append(source.fault(("model", "num_heads"), "must divide hidden_size"))
-    raise_faults(source, faults)  # one ConfigError with every fault; `structure` does all of this at once
+    raise_faults(source, faults)  # one ConfigError with every fault; ``structure`` does all of this at once
     print(dump(unstructure(training)))
 
 Fields of the attrs classes may be ``bool int float str None Any``, ``Literal[...]``, unions, ``list[X]``,

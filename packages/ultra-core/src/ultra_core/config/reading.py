@@ -1,4 +1,4 @@
-"""Reads a preset file, a text or a mapping into a `Source`, which has the position of every value."""
+"""Reads a preset file, a text or a mapping into a ``Source``, which has the position of every value."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def parse_source(text: str | bytes, overrides: Iterable[str] = (), *, file: str 
     """Read a preset from text; ``file`` is its name in messages.
 
     Faults that leave the rest readable (duplicate keys, tags, overrides that do not fit) are stored in
-    ``Source.faults`` and reported with those of `structure`.
+    ``Source.faults`` and reported with those of ``structure``.
 
     Raises:
         ConfigError: it is not one YAML mapping.

@@ -1,7 +1,7 @@
 """JSON Schema (draft 2020-12) of configuration classes and of the options of installed plugins.
 
-It accepts what `ultra_core.config` accepts, so that an editor can complete and check a preset. Rules between
-several keys are checked by the loader alone.
+It accepts what ``ultra_core.config`` accepts, so that an editor can complete and check a preset. Rules
+between several keys are checked only when a preset is loaded.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _TypeSchema(TypeVisitor[Schema]):
 
 
 _LIMITS = {"minimum": "min", "maximum": "max", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt"}
-"""Keywords of JSON Schema and the attributes of `Range` that they correspond to."""
+"""Keywords of JSON Schema and the attributes of ``Range`` that they correspond to."""
 
 
 def _bounded(schema: Schema, bounds: Range) -> Schema:
@@ -84,8 +84,8 @@ def attrs_schema(cls: type, *, doc: bool = True) -> Schema:
     """Return the schema of an attrs class: one property per field and no additional ones.
 
     The description of a field is its ``metadata["help"]``; ``metadata["schema"]`` replaces the schema of its
-    type; ``aliases`` and ``any_case`` are those of `ultra_core.config.key_names`. ``doc`` adds the first line
-    of the docstring of the class.
+    type; ``aliases`` and ``any_case`` are those of ``ultra_core.config.key_names``. ``doc`` adds the first
+    line of the docstring of the class.
     """
     attrs.resolve_types(cls)
     properties: dict[str, Schema] = {}

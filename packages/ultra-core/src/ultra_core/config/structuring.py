@@ -1,4 +1,4 @@
-"""Structures a `Source` into instances of attrs classes and reports all faults at once."""
+"""Structures a ``Source`` into instances of attrs classes and reports all faults at once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def collect(
     """Return the section at a path as an instance, or None and its faults.
 
     A section that is not in the file is read as an empty mapping. The faults that parsing found
-    (``source.faults``) are not included; `raise_faults` adds them.
+    (``source.faults``) are not included; ``raise_faults`` adds them.
 
     Args:
         source: the file.

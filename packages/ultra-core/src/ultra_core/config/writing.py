@@ -38,7 +38,7 @@ _Representer.add_representer(str, _Representer.represent_string)
 
 
 def dump(tree: Mapping[str, Any]) -> str:
-    """Return a plain mapping as YAML text, in its order, that `parse_source` reads back unchanged."""
+    """Return a plain mapping as YAML text, in its order, that ``parse_source`` reads back unchanged."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Representer = _Representer
     yaml.default_flow_style = False

@@ -2,7 +2,7 @@
 
 Scalars follow the core schema of YAML 1.2: ``1e-6`` is a number, ``yes`` is a string. Anchors and aliases are
 supported. Tags, merge keys, duplicate keys, keys that are not strings, numbers that are not finite and
-multiple documents are faults. Every input gives nodes or a `ConfigError`.
+multiple documents are faults. Every input gives nodes or a ``ConfigError``.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _decode(data: str | bytes, file: str) -> str:
 
 
 class _Composer:
-    """Composes nodes from parser events and records faults on the way; recursion ends at `MAX_DEPTH`.
+    """Composes nodes from parser events and records faults on the way; recursion ends at ``MAX_DEPTH``.
 
     ``compose()`` of ruamel.yaml cannot be used: after a syntax error it returns nothing, so that the faults
     before it are lost, and its nodes do not say whether a tag is explicit, where an alias is, nor where a

@@ -78,7 +78,7 @@ def ultra_register(registries: Registries) -> None:
 
 @hookspec
 def ultra_config_loaded(config: Any) -> None:
-    """Inspect the validated configuration of a run before anything is built; an `UltraError` rejects it."""
+    """Inspect the validated configuration of a run before anything is built; an ``UltraError`` rejects it."""
 
 
 @hookspec

@@ -19,7 +19,7 @@ class TypeVisitor(Generic[R]):
 
     A subclass defines the methods that it needs. Each receives the type and its parts:
 
-    - ``scalar(hint)`` for one of `SCALARS` and ``literal(hint, *choices)``,
+    - ``scalar(hint)`` for one of ``SCALARS`` and ``literal(hint, *choices)``,
     - ``union(hint, *members)``,
     - ``annotated(hint, base, *extras)``, which visits the base unless it is overridden,
     - ``sequence(hint, item)`` for ``list[item]``, ``Sequence[item]`` and ``tuple[item, ...]``,

@@ -9,8 +9,8 @@ A kit defines what a case is (a block in one direction, an optimizer with its op
         \"\"\"The output at a token does not depend on later tokens.\"\"\"
         assert ..., "token 3 moved the output at token 1 by 0.2"
 
-`ultra_blocks.testing` and `ultra_optim.testing` are such kits. Rules that draw examples need hypothesis,
-and `pytest_params` needs pytest; nothing else does.
+``ultra_blocks.testing`` and ``ultra_optim.testing`` are such kits. Rules that draw examples need hypothesis,
+and ``pytest_params`` needs pytest; nothing else does.
 """
 
 from ultra_core.testing.report import Outcome, Report, run

@@ -105,7 +105,7 @@ class Rules(dict[str, Rule]):
         slow: bool = False,
         examples: int = 8,
     ) -> Callable[[Callable[..., None]], Rule]:
-        """Return the decorator; the arguments are those of `Rule`."""
+        """Return the decorator; the arguments are those of ``Rule``."""
 
         def enter(check: Callable[..., None]) -> Rule:
             self[id] = Rule(id, check, when, draw, slow, examples)

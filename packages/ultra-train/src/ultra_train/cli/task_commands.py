@@ -12,7 +12,7 @@ from ultra_core.plugins.metadata import BUILT_IN, Entry
 from ultra_core.plugins.source_files import definition
 
 ATTRIBUTE = "commands"
-"""The attribute of `ultra_train.tasks.base.Task` that declares them."""
+"""The attribute of ``ultra_train.tasks.base.Task`` that declares them."""
 
 
 def task_commands() -> dict[str, str]:

@@ -37,7 +37,7 @@ class Draft(ABC):
         """Return where keys contradict each other or the installed plugins.
 
         Args:
-            check_files: whether what is `missing` is a fault, too.
+            check_files: whether what is ``missing`` is a fault, too.
         """
 
     @abstractmethod

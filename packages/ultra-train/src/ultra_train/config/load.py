@@ -42,7 +42,7 @@ def load_preset(
 def load_any(
     name_or_path: str | FilePath, overrides: Iterable[str] = (), *, check_files: bool = False
 ) -> Any:
-    """Load a preset of any form, also one that no run trains from yet; see `load_preset`."""
+    """Load a preset of any form, also one that no run trains from yet; see ``load_preset``."""
     return from_source(open_preset(name_or_path, overrides), name_of(name_or_path), check_files=check_files)
 
 

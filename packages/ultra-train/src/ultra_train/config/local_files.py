@@ -27,7 +27,7 @@ _NAMED = 5  # most sources that one line names, or that similar names are looked
 def missing(keys: EncoderKeys) -> list[tuple[KeyPath, str]]:
     """Return every (key path, message) that names what is not on this machine, or cannot be read.
 
-    Names of the hub are not looked up: `hub_notices` lists them.
+    Names of the hub are not looked up: ``hub_notices`` lists them.
     """
     found: list[tuple[KeyPath, str]] = []
     task, preset = keys.task, keys.preset

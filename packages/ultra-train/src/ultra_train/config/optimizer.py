@@ -110,7 +110,7 @@ def from_flat(keys: OptimizerKeys) -> OptimizerConfig | None:
 
 
 def flat_key(key: str) -> str:
-    """Return the flat key from which `from_flat` made a parameter."""
+    """Return the flat key from which ``from_flat`` made a parameter."""
     rest = key.partition("-")[2]
     if rest in GALORE_DEFAULTS:
         return f"galore_{rest}"

@@ -63,7 +63,7 @@ class OptimizerSection:
 
     @cached_property
     def parsed(self) -> Parsed:
-        """What the parameters of the section mean; see `read`."""
+        """What the parameters of the section mean; see ``read``."""
         return self.read(self.config.parameters)
 
     @cached_property

@@ -51,7 +51,7 @@ class PresetFile:
 
 @attrs.frozen(kw_only=True, slots=False)
 class Preset(PresetFile):
-    """A loaded preset; see `LoadedPreset`."""
+    """A loaded preset; see ``LoadedPreset``."""
 
     name: str = attrs.field(default="preset", eq=False)
     notices: tuple[str, ...] = attrs.field(default=(), eq=False)

@@ -116,7 +116,7 @@ def _ffn_activation(field: Schema) -> Schema:
 
 
 def _with_activations(schema: Schema) -> Schema:
-    """Return the schema of FFNs whose option ``activation`` may be written as `_activation` says."""
+    """Return the schema of FFNs whose option ``activation`` may be written as ``_activation`` says."""
     ours = list(get_args(Activation))
     if schema.get("enum") == ours:
         kept = {word: said for word, said in schema.items() if word != "enum"}

@@ -42,7 +42,7 @@ class TaskDeclaration:
     """
 
     options: ClassVar[type | None] = None
-    """An attrs class of the task's keys, each declared with `ultra_train.config.keys.key`."""
+    """An attrs class of the task's keys, each declared with ``ultra_train.config.keys.key``."""
 
     section: ClassVar[str | None] = None
     """The section below ``training`` that holds the options; None if they are keys of ``training``."""

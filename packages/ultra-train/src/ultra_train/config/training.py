@@ -24,7 +24,7 @@ class TrainingConfig(
 ):
     """The keys of ``training`` that every run has; each group that it inherits from has one theme.
 
-    A preset is read as a subclass with the keys of the installed tasks, see `ultra_train.config.task_keys`.
+    A preset is read as a subclass with the keys of the installed tasks, see ``ultra_train.config.task_keys``.
     After loading, ``optimizer``, ``dataset`` (a tuple of sources), ``max_steps``, ``eval_every_n_steps`` and
     ``report_to`` are filled in and the flat optimizer keys are None.
     """

@@ -50,7 +50,7 @@ def check_machine(training: TrainingConfig, device: torch.device) -> None:
     """Refuse what this machine does not support, before any data is read.
 
     Raises:
-        UltraError: fp16 without a GPU, or a logging integration that is unknown to transformers or not installed.
+        UltraError: fp16 without a GPU, or a logging integration that is unknown or not installed.
     """
     if pick_precision(training, device) == "fp16" and device.type == "cpu":
         raise UltraError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")

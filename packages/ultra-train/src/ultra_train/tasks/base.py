@@ -1,7 +1,7 @@
 """The two classes of a task plugin: its declaration, and one run of it.
 
-The entry point names a subclass of `Task`. Its module is imported whenever a preset is loaded, so it must not
-import torch; what trains is a `TaskRun`, whose module `Task.start` imports.
+The entry point names a subclass of ``Task``. Its module is imported whenever a preset is loaded, so it must
+not import torch. A ``TaskRun`` does the training; ``Task.start`` imports its module.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class TaskRun(ABC, Generic[Options]):
     """A trainer of the Hugging Face family behind the mixin."""
 
     tokenizer: Any
-    """The tokenizer, which `prepare` sets; it is saved beside the model."""
+    """The tokenizer, which ``prepare`` sets; it is saved beside the model."""
 
     def __init__(
         self, task: Task, preset: Preset, folder: Path, *, device: torch.device, say: Say = print

@@ -28,7 +28,7 @@ class MaskedHead:
     """Gives the logits and the loss of a model at the positions that have labels.
 
     Hidden states are gathered at the input of the child module that holds the output embeddings, or else at
-    the output of the encoder. A test on a few tokens shows whether that is exact: the logits and the gradients
+    the output of the encoder. A test on a few tokens shows whether that is exact: logits and gradients
     of the head's parameters must equal those of the head at every position. Otherwise the head runs at every
     position, and ``reason`` says why.
 

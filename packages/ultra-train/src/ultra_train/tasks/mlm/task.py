@@ -70,7 +70,7 @@ class MLM(Task):
             )
 
     def start(self, preset: Preset, folder: Path, *, device: torch.device, say: Say = print) -> MLMRun:
-        """Return a run; see `Task.start`."""
+        """Return a run; see ``Task.start``."""
         from ultra_train.tasks.mlm.training import MLMRun
 
         return MLMRun(self, preset, folder, device=device, say=say)

@@ -48,7 +48,7 @@ class SparseFile:
 
 @attrs.frozen(kw_only=True, slots=False)
 class SparsePreset(SparseFile):
-    """A loaded preset of a sparse encoder; see `ultra_train.config.LoadedPreset`."""
+    """A loaded preset of a sparse encoder; see ``ultra_train.config.LoadedPreset``."""
 
     name: str = attrs.field(default="preset", eq=False)
     notices: tuple[str, ...] = attrs.field(default=(), eq=False)
