@@ -46,7 +46,7 @@ def deep_memory(
         D_t = (1 - alpha_t) D_{t-1} + S_t,      W_t = start + D_t,      y_t = M_t(q_t)
 
     The gradient of a layer is the product of its input ``a_t`` and the gradient ``g_t`` of its output. In a
-    chunk a layer therefore has the closed form of :func:`neural_memory`,
+    chunk a layer therefore has the closed form of ``neural_memory``,
 
         x_t W_t = x_t start + F_t0 x_t D' + (F E)_t0 x_t S' - sum_{i<=t} theta_i (F E)_ti (x_t . a_i) g_i,
 

@@ -22,7 +22,7 @@ class GQAAttention(SoftmaxAttention):
         S_h = Q_h K_g^T / sqrt(d) + bias,   A_h = softmax(S_h),   g = floor(h G / H)
         Y = [A_h V_g over h] W_O
 
-    G = H is :class:`StandardAttention`, and G = 1 is multi-query attention. The projections have fewer
+    G = H is the block ``standard_attn``, and G = 1 is multi-query attention. The projections have fewer
     parameters and the decoding cache G/H the size; the cost of the scores stays the same.
 
     Args:

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultra_blocks.functional.conv import depthwise_conv, depthwise_conv_step
-from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory, fused_linear
-from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_blocks.mixers.base import Traits
+from ultra_blocks.mixers.contiguous import ContiguousMixer
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_core.contracts import ParamInfo
 from ultra_core.plugins.signatures import require
@@ -36,7 +36,7 @@ class RecurrentState(NamedTuple):
     window: Tensor
 
 
-class LinearRecurrence(Mixer):
+class LinearRecurrence(ContiguousMixer):
     """Base of blocks whose heads have a matrix-valued state ``S_t`` and the output ``q_t S_t``.
 
     ::
@@ -157,16 +157,8 @@ class LinearRecurrence(Mixer):
             info["conv1d.weight"] = ParamInfo(role=self.role, kind="conv")
         return info
 
-    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
-        """Mix the tokens ``(B, T, D)`` of each document."""
-        check_layout(x, layout)
-        if layout is None or layout.dense:
-            return self._mix(x, None, None)
-        rows = layout.real_first  # neighbours must be adjacent
-        y = self._mix(rows.gather(self.enter(x, layout)), rows.mask, rows.documents)
-        return self.leave(rows.scatter(y), layout)
-
-    def _mix(self, x: Tensor, real: Tensor | None, documents: Tensor | None) -> Tensor:
+    def mix_rows(self, x: Tensor, real: Tensor | None, documents: Tensor | None) -> Tensor:
+        """Mix the tokens of each document; see :meth:`ContiguousMixer.mix_rows`."""
         u, gate = self.in_proj(x).split((sum(self.conv_widths), self.gate_width), -1)
         if self.conv1d is not None:
             u = depthwise_conv(u, self.conv1d.weight, None, causal=self.causal, documents=documents)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from ultra_blocks.functional.conv import depthwise_conv, depthwise_conv_step
 from ultra_blocks.functional.dispatch import ssd
 from ultra_blocks.functional.ssd import Scan, log_softplus
-from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory, fused_linear
-from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_blocks.mixers.base import Traits
+from ultra_blocks.mixers.contiguous import ContiguousMixer
 from ultra_core.contracts import FromModel, ParamInfo, Range
 from ultra_core.plugins.aliases import Alias
 from ultra_core.plugins.signatures import require
@@ -33,7 +33,7 @@ class MambaState(NamedTuple):
     window: Tensor
 
 
-class Mamba(Mixer):
+class Mamba(ContiguousMixer):
     """Mamba-2, bidirectional as in Hydra or causal, in time linear in the length.
 
     Each head has a state whose decay, input and readout depend on the token (a selective state space):
@@ -181,16 +181,8 @@ class Mamba(Mixer):
         info["norm.weight"] = ParamInfo(role="norms", kind="vector")
         return info
 
-    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
-        """Mix the tokens ``(B, T, D)`` of each document."""
-        check_layout(x, layout)
-        if layout is None or layout.dense:
-            return self._mix(x, None, None)
-        rows = layout.real_first  # neighbours must be adjacent
-        y = self._mix(rows.gather(self.enter(x, layout)), rows.mask, rows.documents)
-        return self.leave(rows.scatter(y), layout)
-
-    def _mix(self, x: Tensor, real: Tensor | None, documents: Tensor | None) -> Tensor:
+    def mix_rows(self, x: Tensor, real: Tensor | None, documents: Tensor | None) -> Tensor:
+        """Mix the tokens of each document; see :meth:`ContiguousMixer.mix_rows`."""
         z, u, dt = self._project(x)
         weight, bias = self.conv1d.get_parameter("weight"), self.conv1d.get_parameter("bias")
         u = F.silu(depthwise_conv(u, weight, bias, causal=self.causal, documents=documents))
