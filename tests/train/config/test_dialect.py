@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from support.notices import notice
 from ultra_blocks.config import UltraConfig
 from ultra_core import blocks, optimizers
 from ultra_core.contracts import SEED_ROLES
@@ -11,11 +12,6 @@ from ultra_core.plugins.signatures import read_options
 from ultra_train.config import to_tree, to_yaml
 
 BLOCKS = ["gla", "deltanet", "gated_deltanet", "hgrn2", "retnet", "mamba", "kda"]
-
-
-def said(preset: Any, start: str) -> str:
-    (line,) = [line for line in preset.notices if line.startswith(start)]
-    return line
 
 
 def optimizer(name: str, **keys: Any) -> str:
@@ -42,11 +38,11 @@ def test_a_family_file_of_every_optimizer(accepted, base):
             key = f"{name}-{option}_norms"
             if option not in options:
                 assert key not in kept
-                assert key in said(preset, "no effect in this run")
+                assert key in notice(preset, "no effect in this run")
             elif isinstance(options[option].default, tuple) and len(options[option].default) > 2 - (
                 option == "eps"
             ):
-                assert f"{key} is {kept[key]}" in said(preset, "completed values")
+                assert f"{key} is {kept[key]}" in notice(preset, "completed values")
         if name in ("adan", "ademamix"):
             assert kept[f"{name}-betas_ode"] == [0.9, 0.95, options["betas"].default[2]]
         if name == "adafactor":
@@ -71,21 +67,21 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any], str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "given", "kept", "notice"), ROWS)
-def test_parameters_of_optimizers(accepted, base, name, given, kept, notice):
+@pytest.mark.parametrize(("name", "given", "kept", "renaming"), ROWS)
+def test_parameters_of_optimizers(accepted, base, name, given, kept, renaming):
     preset = accepted(base, optimizer(name, **{f"{name}-{key}": value for key, value in given.items()}))
     expected = {f"{name}-{key}": value for key, value in (kept or given).items()}
     assert preset.training.optimizer.parameters == expected
-    if notice:
-        assert notice in said(preset, "other names")
+    if renaming:
+        assert renaming in notice(preset, "other names")
     if name == "adafactor" and "beta2_decay" in given:
-        assert "adafactor-beta2_decay is -0.8" in said(preset, "completed values")
+        assert "adafactor-beta2_decay is -0.8" in notice(preset, "completed values")
 
 
 def test_a_clip_that_the_method_has_not(accepted, base):
     preset = accepted(base, optimizer("cautious_adamw", **{"cautious_adamw-cautious_clip": True}))
     assert preset.training.optimizer.parameters == {}
-    assert "cautious_adamw-cautious_clip" in said(preset, "no effect in this run")
+    assert "cautious_adamw-cautious_clip" in notice(preset, "no effect in this run")
 
 
 def test_an_optimizer_by_its_other_name(accepted, base):
@@ -93,7 +89,7 @@ def test_an_optimizer_by_its_other_name(accepted, base):
     preset = accepted(base, optimizer("q_apollo", **keys))
     assert preset.training.optimizer.optimizer_class == "apollo_8bit"
     assert preset.training.optimizer.parameters["apollo_8bit-update_interval"] == 5
-    line = said(preset, "other names")
+    line = notice(preset, "other names")
     assert "q_apollo is apollo_8bit (its states are quantised, not the weights)" in line
     assert line.count("q_apollo-* is apollo_8bit-*") == 1
 
@@ -110,7 +106,7 @@ def test_both_spellings_that_say_the_same(accepted, base, problems):
                       "training.galore_scale=0.5")  # fmt: skip
     parameters = preset.training.optimizer.parameters
     assert parameters == {"galore_adamw-lr": 1e-4, "galore_adamw-rank": 32, "galore_adamw-scale": 0.5}
-    assert "training.galore_scale is galore_adamw-scale" in said(preset, "other names")
+    assert "training.galore_scale is galore_adamw-scale" in notice(preset, "other names")
     assert accepted(base, GALORE, "training.use_galore=false", "training.galore_rank=8").notices
 
 
@@ -139,7 +135,7 @@ training: {lr_other: 1e-3}
 def test_blocks_that_are_called_attention(accepted, name):
     preset = accepted(MODEL, f"model.layer_pattern=[{name}_attn, {{{name}_attn: {{}}}}, standard_attn]")
     assert preset.model.layer_pattern == (name, name, "standard_attn")
-    assert f"model.layer_pattern {name}_attn is {name}" in said(preset, "other names")
+    assert f"model.layer_pattern {name}_attn is {name}" in notice(preset, "other names")
     assert f"{name}_attn" not in to_yaml(preset)
 
 
@@ -157,7 +153,7 @@ def test_blocks_that_are_called_attention(accepted, name):
 def test_positional_encoding(accepted, given, own):
     preset = accepted(MODEL, f"model.positional_encoding={given}")
     assert preset.model.positions == own
-    assert "model.positional_encoding is positions" in said(preset, "other names")
+    assert "model.positional_encoding is positions" in notice(preset, "other names")
     assert "positional_encoding" not in to_yaml(preset)
 
 
@@ -180,7 +176,7 @@ def test_options_of_rope(accepted):
     own = accepted(MODEL, "model.rope_scaling=1.0")
     assert own.model.rope_factor == 1.0
     idle = accepted(MODEL, "model.layer_pattern=[retnet]", "model.rope_base=500.0")
-    assert "model.rope_base" in said(idle, "no effect in this run")
+    assert "model.rope_base" in notice(idle, "no effect in this run")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +213,7 @@ def test_decoders_are_refused(problems, override, key):
 
 
 def test_an_encoder_may_say_that_it_is_one(accepted):
-    assert "model.mode encoder" in said(accepted(MODEL, "model.mode=encoder"), "other names")
+    assert "model.mode encoder" in notice(accepted(MODEL, "model.mode=encoder"), "other names")
     assert "mode" not in to_tree(accepted(MODEL, "mode=encoder"))
 
 
@@ -240,6 +236,6 @@ def test_settings_of_mlflow(load, sparse, minimal, later_tasks, problems):
     named = load(sparse, section, "training.report_to=[tensorboard, mlflow]")
     assert (named.mlflow.experiment_name, named.mlflow.tags) == ("e", {"a": "b"})
     idle = load(minimal, section)
-    assert "mlflow" in said(idle, "no effect in this run")
+    assert "mlflow" in notice(idle, "no effect in this run")
     (fault,) = problems(minimal, "mlflow={tracking_url: x}")
     assert "Did you mean 'tracking_uri'" in fault.message

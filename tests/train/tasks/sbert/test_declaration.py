@@ -5,17 +5,13 @@ import json
 import jsonschema
 import pytest
 
+from support.notices import notice
 from ultra_core.config import parse_source
 from ultra_train.config.declared_tasks import declared_tasks
 from ultra_train.config.schema import preset_schema
 from ultra_train.config.suggestions import key_places
 from ultra_train.config.synonyms import by_synonym, flattened
 from ultra_train.tasks.sbert.synonyms import SYNONYMS
-
-
-def said(preset, start):
-    (line,) = [line for line in preset.notices if line.startswith(start)]
-    return line
 
 
 def idle(preset):
@@ -50,12 +46,12 @@ def test_sbert(accepted, later_tasks):
         "muon-nesterov": True,
         "muon-ns_steps": 5,
     }
-    assert "momentum is muon-momentum" in said(preset, "other names")
+    assert "momentum is muon-momentum" in notice(preset, "other names")
 
 
 def test_sbert_keys_without_effect(accepted, later_tasks):
     other = SBERT.replace("muon", "lion")
-    line = said(accepted(other), "no effect in this run")
+    line = notice(accepted(other), "no effect in this run")
     for key in ("training.sbert.wandb_project", "parameters.momentum", "parameters.ns_steps"):
         assert key in line
 
