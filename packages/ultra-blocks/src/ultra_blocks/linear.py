@@ -131,7 +131,7 @@ def linear_factory(use_bitnet: bool) -> LinearFactory:
 def fused_linear(
     linear: LinearFactory, in_features: int, heights: Sequence[int], *, bias: bool = False
 ) -> nn.Module:
-    """Build one projection that stacks several, whose heights a quantising projection is told.
+    """Build one projection that stacks several; a quantising projection gets the height of each.
 
     Args:
         linear: factory of projections.

@@ -1,4 +1,4 @@
-"""Every optimizer class, and the functions to build them: what ``ultra_optim`` shows of itself."""
+"""The public names of ``ultra_optim``: every optimizer class, and the functions to build optimizers."""
 
 from ultra_optim.adafactor import Adafactor
 from ultra_optim.adam_mini import AdamMini

@@ -1,4 +1,4 @@
-"""What an encoder is made of, as the ``model`` section of a preset describes it; imports no torch."""
+"""The configuration of an encoder, as in the ``model`` section of a preset; imports no torch."""
 
 from ultra_blocks.config.errors import ModelConfigError
 from ultra_blocks.config.fields import UltraConfig

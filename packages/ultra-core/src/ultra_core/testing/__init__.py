@@ -1,4 +1,4 @@
-"""The frame of the conformance kits: rules in tables, trials of cases on them, and a report.
+"""The frame of the conformance kits: tables of rules, trials of rules on cases, and a report.
 
 A kit defines what a case is (a block in one direction, an optimizer with its options) and fills a table::
 

@@ -1,4 +1,4 @@
-"""Running trials to the end, whatever they raise, and the report of their outcomes."""
+"""Running all trials, also after errors, and the report of their outcomes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ultra_core.testing.trials import Trial
 
 @attrs.frozen
 class Outcome:
-    """What came of a trial: ``error`` is what the plugin or the rule raised, None when the rule is kept."""
+    """The outcome of a trial: ``error`` is the exception that was raised, None if the rule holds."""
 
     trial: Trial
     error: Exception | None = None
@@ -36,13 +36,13 @@ class Report:
         return tuple(outcome for outcome in self.outcomes if outcome.error is not None)
 
     def summary(self, name: str) -> str:
-        """Return the verdict on the plugin of this name in one line."""
+        """Return the result for the plugin of this name in one line."""
         labels = [outcome.trial.label for outcome in self.broken]
         return f"{name} breaks {listed(labels)}" if labels else f"{name} keeps every rule"
 
 
 def run(trials: Iterable[Trial], show: Callable[[Outcome], None] = lambda _: None) -> Report:
-    """Try everything and return the report; ``show`` receives each outcome as soon as it is known."""
+    """Run all trials and return the report; ``show`` is called with each outcome."""
     outcomes = []
     for trial in trials:
         outcomes.append(_outcome(trial))

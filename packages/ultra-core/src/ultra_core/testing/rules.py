@@ -1,4 +1,4 @@
-"""Rules of conformance: what each states, which cases it is about, and the check that it makes."""
+"""Rules of a conformance kit: the statement of each, the cases that it applies to, and its check."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Rule:
 
     @property
     def explanation(self) -> str:
-        """Why it must hold and how it is tried: the rest of the docstring; empty when there is none."""
+        """Why it must hold and how it is checked: the rest of the docstring; empty when there is none."""
         return (inspect.getdoc(self.check) or "").partition("\n\n")[2].strip()
 
     def __call__(self, case: Any) -> None:
-        """Try the rule on a case.
+        """Check the rule on a case.
 
         Raises:
             RuleBroken: the case breaks it.
@@ -94,7 +94,7 @@ class Rule:
 
 
 class Rules(dict[str, Rule]):
-    """A table of rules by id, in order; ``@rules("B1", ...)`` enters the function below it."""
+    """A table of rules by id, in order; ``@rules("B1", ...)`` adds the function that it decorates."""
 
     def __call__(
         self,
@@ -124,7 +124,7 @@ class Rules(dict[str, Rule]):
         return self[id]
 
     def chosen(self, case: Any, ids: Iterable[str] | None = None) -> list[Rule]:
-        """Return the rules that apply to a case: of those named, or of all that are not slow.
+        """Return the rules that apply to a case, among the given ids or all that are not slow.
 
         Raises:
             UltraError: a rule that does not exist is named.

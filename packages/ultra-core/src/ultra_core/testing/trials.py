@@ -1,4 +1,4 @@
-"""A rule and the case that it is tried on, for a runner or for pytest."""
+"""A rule together with a case, for a runner or for pytest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ultra_core.testing.rules import Rule
 
 @attrs.frozen
 class Trial:
-    """One rule to be tried on one case; call it to try.
+    """One rule on one case; call it to check the rule.
 
     Attributes:
         rule: the rule.
@@ -25,7 +25,7 @@ class Trial:
     label: str
 
     def __call__(self) -> None:
-        """Try it.
+        """Check the rule on the case.
 
         Raises:
             RuleBroken: the case breaks the rule.

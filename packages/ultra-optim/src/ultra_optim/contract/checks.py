@@ -1,4 +1,4 @@
-"""What every optimizer refuses: wrong hyperparameters, foreign state, sparse gradients, complex tensors."""
+"""Checks of every optimizer: hyperparameters, state dicts, sparse gradients, complex tensors."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _lock = threading.Lock()
 
 
 class Signature(NamedTuple):
-    """What a loop needs to know about the rows that it is compiled for.
+    """The properties of a row that determine the code of its loop.
 
     Attributes:
         dtype: dtype of the tensors.

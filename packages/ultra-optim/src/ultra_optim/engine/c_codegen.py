@@ -103,7 +103,7 @@ class _Writer(TorchDispatchMode):
             self.note(tensor, value)
 
     def note(self, tensor: Tensor, value: _Value | list[_Value]) -> None:
-        """Remember which value in C a tensor of the trace is."""
+        """Record the C value of a tensor of the trace."""
         self.alive.append(tensor)
         self.values[id(tensor)] = value
 

@@ -21,8 +21,8 @@ ROWS_PER_CALL = 4
 """A call takes tenths of a millisecond of Python; code for more rows takes longer to generate."""
 
 
-class Signature(NamedTuple):
-    """What rows that share a call have in common.
+class CallSignature(NamedTuple):
+    """The properties by which rows are grouped into calls of compiled code.
 
     Attributes:
         update: the marked function.
@@ -53,11 +53,11 @@ def call_all(
     Returns:
         what each update returns for its row.
     """
-    alike: dict[Signature, list[int]] = {}
+    alike: dict[CallSignature, list[int]] = {}
     for i, (update, row, own) in enumerate(zip(updates, rows, numbers, strict=True)):
         changing, fixed = split_numbers(own)
         tensors = tuple((t.device, t.dtype, t.numel() == 1) for t in row)
-        alike.setdefault(Signature(update, tuple(changing), fixed, tensors), []).append(i)
+        alike.setdefault(CallSignature(update, tuple(changing), fixed, tensors), []).append(i)
     results: list[Tensor | None] = [None] * len(rows)
     for signature, members in alike.items():
         for start in range(0, len(members), ROWS_PER_CALL):
@@ -69,7 +69,7 @@ def call_all(
 
 
 def _call(
-    signature: Signature, rows: Sequence[Row], numbers: Sequence[Mapping[str, Any]]
+    signature: CallSignature, rows: Sequence[Row], numbers: Sequence[Mapping[str, Any]]
 ) -> list[Tensor | None]:
     first = rows[0][0]
     wide = torch.promote_types(first.dtype, torch.float32)
@@ -82,7 +82,7 @@ def _call(
 
 
 @functools.cache
-def _compiled(signature: Signature) -> Callable[..., list[Tensor | None]]:
+def _compiled(signature: CallSignature) -> Callable[..., list[Tensor | None]]:
     columns = len(signature.tensors)
 
     def several(values: Tensor, *tensors: Tensor) -> list[Tensor | None]:

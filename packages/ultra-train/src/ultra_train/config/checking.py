@@ -9,12 +9,12 @@ from ultra_core.config import Fault, KeyPath, Source, raise_faults
 
 
 def check(source: Source, faults: Sequence[Fault], contradictions: Iterable[tuple[KeyPath, str]]) -> None:
-    """Raise one report of everything that is wrong with a file.
+    """Raise one report of all faults of a file.
 
     Args:
-        source: the file, with the faults of its writing.
-        faults: the values of wrong types and the unknown keys.
-        contradictions: the findings of the rules; those that follow from a fault are left out.
+        source: the file, with the faults that parsing found.
+        faults: values of wrong types and unknown keys.
+        contradictions: faults that rules found; those that follow from another fault are left out.
 
     Raises:
         ConfigError: there is at least one fault.

@@ -20,12 +20,12 @@ from ultra_train.data.errors import DataError
 from ultra_train.data.sources.files import find_files, may_be_on_hub, suggestion
 from ultra_train.system.files import expand_user
 
-_EMBEDDED = "ultra:"  # the rules look for these
-_NAMED = 5  # most sources that one line names, or that similar names are looked for
+_EMBEDDED = "ultra:"  # prefix of the embedded data sets, which ``rules`` checks
+_NAMED = 5  # maximum number of sources that are named in a line or compared with similar names
 
 
 def missing(keys: EncoderKeys) -> list[tuple[KeyPath, str]]:
-    """Return every (key path, message) that names what is not on this machine, or cannot be read.
+    """Return (key path, message) of all data and models that are not on this machine or cannot be read.
 
     Names of the hub are not looked up: ``hub_notices`` lists them.
     """
@@ -39,14 +39,14 @@ def missing(keys: EncoderKeys) -> list[tuple[KeyPath, str]]:
 
 
 def missing_texts(training: TrainingConfig) -> Faults:
-    """Yield every (key path, message) of texts that are not there, or cannot be read."""
+    """Yield (key path, message) of texts that do not exist or cannot be read."""
     yield from _local_folder(training)
     if not reads_local_folder(training):
         yield from _dataset(("training", "dataset"), training.dataset)
 
 
 def missing_models(preset: PresetFile) -> Faults:
-    """Yield every (key path, message) of a base model, a tokenizer or its texts that are not there."""
+    """Yield (key path, message) of a missing base model, tokenizer, or texts of a tokenizer."""
     if preset.base_model is not None:
         yield from missing_model(("base_model",), preset.base_model)
     tokenizer = preset.tokenizer
@@ -68,7 +68,7 @@ def missing_notices(found: Iterable[tuple[KeyPath, str]]) -> Iterator[str]:
 
 
 def hub_notices(keys: EncoderKeys) -> Iterator[str]:
-    """Yield notices about texts that come from the hub, or from nowhere but the embedded data set."""
+    """Yield notices about texts from the hub, and about the embedded texts if no others are named."""
     training = keys.preset.training
     local = training.local_parquet_dir
     reads = keys.task is not None and keys.task.reads_dataset
@@ -123,7 +123,7 @@ def _local_folder(training: DataKeys) -> Faults:
 
 
 def _dataset(path: KeyPath, dataset: Dataset | None) -> Faults:
-    """Yield what is wrong with the sources of a ``dataset`` key, each at its place."""
+    """Yield the faults of the sources of a ``dataset`` key, each with its path."""
     items = dataset if isinstance(dataset, tuple) else (dataset,)
     found = 0
     for index, item in enumerate(items):
@@ -137,7 +137,7 @@ def _dataset(path: KeyPath, dataset: Dataset | None) -> Faults:
 
 
 def unreadable_texts(path: KeyPath, name: str, *, suggest: bool = True) -> Faults:
-    """Yield a fault for texts that can only be on this machine, and are not, or cannot be read."""
+    """Yield a fault for local texts that do not exist or cannot be read."""
     if name.strip() and not name.startswith(_EMBEDDED):
         try:
             find_files(name, suggest=suggest)
@@ -152,6 +152,6 @@ def _only_on_the_hub(name: str) -> bool:
 
 
 def missing_model(path: KeyPath, name: str) -> Faults:
-    """Yield a fault for a model or tokenizer that can only be on this machine, and is not."""
+    """Yield a fault for a local model or tokenizer that does not exist."""
     if not may_be_on_hub(name) and not expand_user(name).exists():
         yield path, f"there is no file or folder {name} (looked in {FilePath.cwd()}).{suggestion(name)}"
