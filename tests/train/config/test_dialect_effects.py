@@ -137,7 +137,7 @@ def test_other_modes_are_shown_as_they_are_written(problems, minimal, mode):
 
 def test_texts_that_nothing_names(load, minimal):
     (line,) = load(minimal.replace("  dataset: ultra:es-commands\n", "")).notices
-    assert line.startswith("training.dataset: nothing names the texts")
+    assert line.startswith("training.dataset is not set")
     assert "ultra:es-commands" in line
     assert load(minimal).notices == ()
 

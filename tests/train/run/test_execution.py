@@ -310,7 +310,7 @@ def test_a_config_that_cannot_be_read_stops_nothing(run_tiny, finished_run, tmp_
     shutil.copytree(finished_run, folder)
     (folder / "config.yaml").write_text("model_class: [", "utf-8")
     run_tiny(tmp_path, "training.max_steps=13", resume=True)
-    assert "notice: other than when the run began: training.max_steps" in capsys.readouterr().out
+    assert "notice: changed since the run began: training.max_steps" in capsys.readouterr().out
     assert load_preset(folder / "config.yaml").training.max_steps == 13
 
 

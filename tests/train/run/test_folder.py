@@ -121,7 +121,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
         with pytest.raises(RunFolderError, match=r"key: .*file is a file"):
             check_reachable("key", folder)
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
-    with pytest.raises(RunFolderError, match="may not be written to"):
+    with pytest.raises(RunFolderError, match="is not writable"):
         check_reachable("key", tmp_path / "new")
 
 

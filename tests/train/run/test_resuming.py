@@ -38,4 +38,4 @@ def test_a_folder_of_runs_elsewhere_is_named(monkeypatch):
 def test_without_a_checkpoint_a_run_starts_from_its_beginning(tmp_path):
     said = []
     assert start_point(tmp_path, None, said.append) is None
-    assert said == ["no checkpoint was saved yet: the run starts again from its beginning, the same way"]
+    assert said == ["no checkpoint was saved yet: the run starts again from its beginning"]

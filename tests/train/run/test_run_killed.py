@@ -46,7 +46,7 @@ def test_control_c_saves_a_checkpoint_and_says_how_to_go_on(start, tmp_path, run
     os.kill(run.pid, signal.SIGINT)
     assert run.ended() == 130, run.text
     assert re.search(
-        r"stopped after update \d+ of 12.*Go on with: ultra-train run .* --resume", run.text, re.DOTALL
+        r"stopped after update \d+ of 12.*Resume with: ultra-train run .* --resume", run.text, re.DOTALL
     )
     assert "Traceback" not in run.text
     (checkpoint, *_) = list_checkpoints(folder / "checkpoints")

@@ -93,7 +93,7 @@ def test_a_worker_that_the_system_kills(start, run_tiny, finished_run, tmp_path)
     (error,) = [line for line in run.text.splitlines() if line.startswith("error: ")]
     assert "a process that makes batches ended" in error
     assert "memory ran out" in error
-    assert "goes on from checkpoint-" in error
+    assert "can be resumed from checkpoint-" in error
     run_tiny(tmp_path / "runs", resume=True)
     weights = [(f / "model" / "model.safetensors").read_bytes() for f in (folder, finished_run)]
     assert weights[0] == weights[1]

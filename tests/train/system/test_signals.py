@@ -202,7 +202,7 @@ def test_the_death_of_a_worker_is_explained(tmp_path, said):
     with pytest.raises(UltraError, match=r"memory ran out.*dataloader_workers.*its beginning with --resume"):
         train(said)
     (tmp_path / "checkpoint-8").mkdir()
-    with pytest.raises(UltraError, match="goes on from checkpoint-8 with --resume"):
+    with pytest.raises(UltraError, match="can be resumed from checkpoint-8 with --resume"):
         train(said)
     with pytest.raises(RuntimeError, match="something else"):
         train("something else")

@@ -84,7 +84,7 @@ class LazyGroup(click.Group):
             if debugging(ctx):
                 raise
             if not getattr(stop, "message", ""):  # else the run has said it
-                left = "a run that has saved a checkpoint goes on from it with --resume"
+                left = "a run that has saved a checkpoint can be resumed with --resume"
                 click.echo(f"interrupted by {name_of(stop)} at once; {left}", err=True)
             raise click.exceptions.Exit(exit_code(stop)) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -100,7 +100,7 @@ class LazyGroup(click.Group):
                 raise UserFault(f"{system.filename}: {system.strerror} (--debug shows where)") from error
             where = f" while writing {system.filename}" if system.filename else ""
             raise UserFault(
-                f"the disk is full{where}; free some space, then --resume goes on from the last checkpoint"
+                f"the disk is full{where}; free some space, then resume from the last checkpoint (--resume)"
             ) from error
 
 
@@ -130,7 +130,7 @@ def load(target: str) -> click.Command:
 
 
 def broken(name: str, error: PluginError) -> click.Command:
-    """Return a command that says why the one of a task cannot be used."""
+    """Return a command that raises the error of a task whose command cannot be imported."""
 
     def refuse(**_: Any) -> None:
         raise error

@@ -29,7 +29,7 @@ NARROW = 40
 @click.command("list")
 @click.argument("kind", type=Kind(), required=False)
 @click.option(
-    "--check", is_flag=True, help="Import each in a process of its own; exit code 1 if one is broken."
+    "--check", is_flag=True, help="Import each in a separate process; exit code 1 if one is broken."
 )
 @click.option("--guide", multiple=True, help="Presets in this guide: best_first_run, lowest_vram, ...")
 @click.option("--tag", multiple=True, help="Presets with this tag: p40_safe, low, ...")

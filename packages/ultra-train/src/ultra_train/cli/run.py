@@ -27,9 +27,9 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key: training.seed=7."
         ),
         click.option("--resume", is_flag=True, help="Resume from the newest intact checkpoint of the run."),
-        click.option("--name", help="Name of the run; the preset's name when left out."),
+        click.option("--name", help="Name of the run [name of the preset]."),
         click.option("--output-dir", type=click.Path(path_type=Path), help="Folder of runs [runs]."),
-        click.option("--device", help="cpu, cuda, cuda:1, mps; the best there is when left out."),
+        click.option("--device", help="cpu, cuda, cuda:1 or mps [the best one of this machine]."),
         click.option(
             "--gpu-temp-guard/--no-gpu-temp-guard", default=None, help="Pause while the GPU is too hot."
         ),

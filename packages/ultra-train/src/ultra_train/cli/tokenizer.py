@@ -16,12 +16,19 @@ def tokenizer() -> None:
 @tokenizer.command()
 @click.option("--data", required=True, multiple=True, help="File, folder, glob or data set.")
 @click.option(
-    "--vocab-size", required=True, type=click.IntRange(min=1), help="Size, special tokens included."
+    "--vocab-size",
+    required=True,
+    type=click.IntRange(min=1),
+    help="Size of the vocabulary, special tokens included.",
 )
 @click.option("--output-dir", default="tokenizer", show_default=True, type=click.Path(path_type=Path))
 @click.option("--model-type", default="unigram", show_default=True, type=click.Choice(["unigram", "bpe"]))
 @click.option(
-    "--max-length", default=512, show_default=True, type=click.IntRange(min=1), help="Most tokens of a text."
+    "--max-length",
+    default=512,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Maximum number of tokens of a text.",
 )
 @click.option("--lowercase", is_flag=True, help="Convert texts to lower case.")
 @click.option(
@@ -35,7 +42,7 @@ def tokenizer() -> None:
     default=2_000_000,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Most texts to read.",
+    help="Maximum number of texts to read.",
 )
 @click.option("--column", default="text", show_default=True, help="Column of tables that holds the text.")
 @click.option(

@@ -24,7 +24,7 @@ class DatasetSource:
     )
     split: str = key("train", "split of a Hugging Face data set")
     column: str = key("text", "column that holds the text")
-    weight: Positive = key(1.0, "passes over it in an epoch: 2.0 takes every document twice")
+    weight: Positive = key(1.0, "passes over it in an epoch; 2.0: every document twice")
     name: str | None = key(None, "configuration name of a Hugging Face data set")
 
 
@@ -45,14 +45,14 @@ class DataKeys:
     """Where the training data comes from, and how it is batched."""
 
     dataset: Dataset | None = key(
-        None, f"source of the texts, or a list of sources; {EMBEDDED} when nothing names one"
+        None, f"source of the texts, or a list of sources; {EMBEDDED} if there is none"
     )
     local_parquet_dir: str | None = key(None, "folder of parquet files that is read instead of the data set")
-    prefer_local_cache: bool = key(True, "read local_parquet_dir when it is there")
+    prefer_local_cache: bool = key(True, "read local_parquet_dir if it exists")
     stream_local_parquet: bool = key(True, "read parquet row group by row group", later=True)
     cache_dir: str = key("./temp_data/v2_dataset_cache", "folder of the tokenised shards")
     max_samples: Count = key(20_000_000, "the run ends after this many documents")
-    dataloader_workers: Natural = key(2, "processes that make batches")
+    dataloader_workers: Natural = key(2, "worker processes that load batches")
     batch_size: Count = key(4, "documents in a forward pass")
     eval_fraction: Fraction = key(0.01, "share of the documents held out for evaluation, below 1; 0 for none")
     seed: Natural = key(42, "seed of initial weights, order and masks")
@@ -63,7 +63,7 @@ class TextKeys:
     """How plain text becomes token ids: keys that the options of tasks on text inherit."""
 
     on_bad_rows: Literal["error", "skip"] = key(
-        "error", "a row that cannot be read or is no text ends the run, or is skipped, counted and named"
+        "error", "whether a row that cannot be read ends the run, or is skipped, counted and named"
     )
     dataset_batch_size: Count = key(25_000, "documents that are tokenised at a time")
     num_workers: Natural = key(8, "processes that tokenise")

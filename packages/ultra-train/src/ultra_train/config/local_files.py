@@ -73,7 +73,7 @@ def hub_notices(keys: EncoderKeys) -> Iterator[str]:
     local = training.local_parquet_dir
     reads = keys.task is not None and keys.task.reads_dataset
     if reads and training.dataset is None and not (local is not None and training.prefer_local_cache):
-        yield f"training.dataset: nothing names the texts, so the run trains on the few of {EMBEDDED}"
+        yield f"training.dataset is not set; the run trains on the small embedded data set {EMBEDDED}"
     if reads_local_folder(training):
         return
     names = [source.source for source in as_sources(training.dataset) if _only_on_the_hub(source.source)]

@@ -36,7 +36,7 @@ class CheckpointKeys:
     eval_every_n_steps: Count | None = key(
         None, "updates between evaluations; checkpoint_every_n_steps when left out"
     )
-    best_metric: str = key("eval_loss", "metric that says which checkpoint is best")
+    best_metric: str = key("eval_loss", "metric that ranks checkpoints")
     hf_output_dir: str | None = key(None, "folder of the finished model; model/ in the folder of the run")
     storage_budget_gb: Positive | None = key(None, "disk space that the run may use (GB)")
     push_to_hub: bool = key(False, "upload the finished model", later=True)
@@ -52,7 +52,7 @@ class ComputeKeys:
         None, "mixed precision with this type; the type of the weights is weights_dtype"
     )
     weights_dtype: Literal["fp32", "bf16"] = key(
-        "fp32", "type of the trained weights, whatever type a base model is saved in"
+        "fp32", "type of the trained weights, independent of the files of a base model"
     )
     save_dtype: Literal["fp32", "bf16", "fp16"] | None = key(
         None, "precision of the finished model's files; that of the base model, or weights_dtype, if left out"

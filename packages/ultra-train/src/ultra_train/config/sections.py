@@ -24,8 +24,8 @@ class TokenizerTraining:
     character_coverage: Fraction = key(
         0.9999, "share of the characters that get a piece of their own; the rest is spelled in bytes"
     )
-    max_texts: Count = key(2_000_000, "most texts that are read")
-    data: Dataset | None = key(None, "texts to train on; the run's own data when left out")
+    max_texts: Count = key(2_000_000, "maximum number of texts to read")
+    data: Dataset | None = key(None, "texts to train on; by default those of the run")
 
 
 @attrs.frozen(kw_only=True)
@@ -35,7 +35,7 @@ class TokenizerConfig:
     name_or_path: str | None = key(None, "hub id or folder; with train, the folder to write")
     use_fast: bool = key(True, "use the fast implementation")
     trust_remote_code: bool = key(False, "run code that comes with the tokenizer")
-    train: TokenizerTraining | None = key(None, "train a tokenizer when there is none")
+    train: TokenizerTraining | None = key(None, "settings of a tokenizer to train if there is none")
 
 
 @attrs.frozen(kw_only=True)

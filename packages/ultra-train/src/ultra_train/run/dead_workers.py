@@ -35,7 +35,7 @@ def dead_workers_explained(checkpoints: Path) -> Iterator[None]:
         raise UltraError(
             f"a process that makes batches ended ({said}), mostly because memory ran out and the system "
             "killed it. Use fewer of them (training.dataloader_workers) or smaller batches "
-            f"(training.batch_size); the run goes on from {newest} with --resume."
+            f"(training.batch_size); the run can be resumed from {newest} with --resume."
         ) from error
 
 

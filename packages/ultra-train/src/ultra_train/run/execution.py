@@ -220,7 +220,7 @@ class _Execution:
         trainer = self.run.trainer
         message = (
             f"{reason}: stopped after update {trainer.state.global_step} of {trainer.args.max_steps}, and a "
-            f"checkpoint is saved. Go on with: {resume_command(self.run.path)}"
+            f"checkpoint is saved. Resume with: {resume_command(self.run.path)}"
         )
         if self.signals.received is None:
             raise TooHot(message)

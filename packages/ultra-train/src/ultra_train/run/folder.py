@@ -58,7 +58,7 @@ def choose_folder(runs: Path, preset: str, *, name: str | None, resume: bool) ->
         return _free(runs, preset)
     if not is_unused(runs / name):
         raise RunFolderError(
-            f"{runs / name} exists already. Go on with it by --resume, choose another --name, or remove it."
+            f"{runs / name} exists already. Continue it with --resume, choose another --name, or remove it."
         )
     return runs / name
 
@@ -105,12 +105,12 @@ def check_reachable(key: str, folder: Path) -> None:
     folder = files.expand_user(folder).absolute()
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not there.is_dir():
-        what = "a file" if there.exists() else "a link to what is not there"
+        what = "a file" if there.exists() else "a broken link"
         raise RunFolderError(
-            f"{key}: {there} is {what}, so there can be no folder {folder}; name another one"
+            f"{key}: {there} is {what}, so the folder {folder} cannot be created; name another one"
         )
     if not os.access(there, os.W_OK | os.X_OK):
-        raise RunFolderError(f"{key}: {there} may not be written to; name another folder")
+        raise RunFolderError(f"{key}: {there} is not writable; name another folder")
 
 
 def check_unused(model: str | None) -> None:
@@ -122,7 +122,7 @@ def check_unused(model: str | None) -> None:
     folder = files.expand_user(model) if model else None
     if folder is not None and os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise RunFolderError(
-            f"training.hf_output_dir: {folder} is there already and is not an empty folder; nothing is "
+            f"training.hf_output_dir: {folder} exists and is not an empty folder; nothing is "
             "overwritten. Name another one, or empty it."
         )
 

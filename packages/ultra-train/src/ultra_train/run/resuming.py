@@ -35,8 +35,8 @@ def newest_checkpoint(run: Path, say: Say) -> Checkpoint | None:
         say(line)
     if checkpoint is None and damaged:
         raise CheckpointError(
-            f"none of the checkpoints in {folder} can be used, so there is nothing to go on "
-            "from. Put a copy of one back, or start again without --resume, which takes a new folder."
+            f"none of the checkpoints in {folder} can be used, so the run cannot be "
+            "resumed. Restore a copy of one, or start again without --resume, which takes a new folder."
         )
     return checkpoint
 
@@ -56,13 +56,13 @@ def print_changed_keys(run: Path, preset: Preset, checkpoint: Checkpoint | None,
     try:
         before = to_tree(load_preset(path))
     except UltraError as error:
-        say(f"notice: what has changed since the run began is not known: {error}")
+        say(f"notice: the preset of the run cannot be read to compare it: {error}")
         return
     changed = [key for key in changed_keys(before, to_tree(preset)) if not key.startswith("meta.")]
     if changed:
-        say(f"notice: other than when the run began: {', '.join(changed)}")
+        say(f"notice: changed since the run began: {', '.join(changed)}")
     if any(key.startswith("training.optimizer.") for key in changed):
-        say("        the optimizer goes on with the hyperparameters that its checkpoint holds")
+        say("        the optimizer keeps the hyperparameters of its checkpoint")
 
 
 def start_point(run: Path, checkpoint: Checkpoint | None, say: Say) -> str | None:
@@ -71,7 +71,7 @@ def start_point(run: Path, checkpoint: Checkpoint | None, say: Say) -> str | Non
     Newer checkpoints are damaged and are set aside.
     """
     if checkpoint is None:
-        say("no checkpoint was saved yet: the run starts again from its beginning, the same way")
+        say("no checkpoint was saved yet: the run starts again from its beginning")
         return None
     set_aside(run / CHECKPOINTS, newer_than=checkpoint.step)
     say(f"resuming after update {checkpoint.step}")

@@ -12,7 +12,7 @@ from ultra_train.config.keys import Fraction, Natural, Share, key
 
 @attrs.frozen(kw_only=True)
 class MaskPolicy:
-    """What is chosen for prediction and what the model sees there; the rest is left as it is."""
+    """Which tokens are predicted, and what replaces them in the input."""
 
     policy: Literal["token", "whole_word"] = key("token", "what is chosen: tokens, or all tokens of a word")
     mask_rate: Fraction = key(0.8, "share of the chosen tokens that becomes the mask token")

@@ -19,7 +19,7 @@ class SbertOptions:
         "paired_similarity", "what its columns are", any_case=True
     )
     columns: dict[str, str] = key(
-        help="what the task calls a column -> the data set's name for it", factory=dict
+        help="name of a column in the task -> its name in the data set", factory=dict
     )
     query_prefix: str = key("", "put before every query")
     document_prefix: str = key("", "put before every document")
@@ -31,7 +31,7 @@ class SbertOptions:
     warmup_steps: Natural = key(0, "updates that warm up")
     evaluation_steps: Natural = key(0, "updates between evaluations; 0 for one an epoch")
     checkpoint_save_steps: Natural = key(0, "updates between checkpoints; 0 for one an epoch")
-    resume_from_checkpoint: str | bool | None = key(None, "checkpoint to go on from; true: the newest")
+    resume_from_checkpoint: str | bool | None = key(None, "checkpoint to resume from; true: the newest")
     learning_rate: Positive = key(2e-5, "learning rate when no optimizer section gives one")
     max_train_samples: Count | None = key(None, "most pairs that are trained on")
     max_eval_samples: Count | None = key(None, "most pairs that are evaluated on")

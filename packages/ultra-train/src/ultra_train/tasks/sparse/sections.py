@@ -19,18 +19,16 @@ class SparseModel:
     """``model`` of a sparse preset."""
 
     base_model: str = key(help="hub id or path")
-    architecture: Architecture = key(help="what is built on it", any_case=True)
+    architecture: Architecture = key(help="kind of sparse encoder", any_case=True)
     pooling_strategy: Literal["max", "sum"] = key("max", "how SPLADE pools over tokens", any_case=True)
     use_router: bool | None = key(
         None, "queries and documents have their own encoders; inference-free-splade does"
     )
-    freeze_static_embedding: bool = key(False, "keep the query weights as they are")
+    freeze_static_embedding: bool = key(False, "do not train the query weights")
     csr_k: Count = key(256, "active latents of a text")
     csr_k_aux: Count = key(512, "latents of the auxiliary loss")
     csr_hidden_dim: Count | None = key(None, "latents; four times the width of the base model when left out")
-    patch_sigmoid_for_sparsity: bool = key(
-        False, "take the logits before the sigmoid of a head that squashes them (NorBERT4)"
-    )
+    patch_sigmoid_for_sparsity: bool = key(False, "use the logits before the sigmoid of the head (NorBERT4)")
     load_pretrained_sparse_encoder: bool = key(
         False, "base_model is a saved sparse encoder that is continued"
     )
@@ -48,7 +46,7 @@ class SparseTraining:
     gradient_accumulation_steps: Count = key(1, "forward passes in an update")
     learning_rate: Positive = key(2e-5, "learning rate")
     query_learning_rate: Positive | None = key(None, "learning rate of the static query weights")
-    warmup_ratio: Fraction = key(0.1, "share of the updates that warms up")
+    warmup_ratio: Fraction = key(0.1, "share of the updates that is warm-up")
     weight_decay: NonNegative = key(0.0, "weight decay")
     max_grad_norm: NonNegative = key(1.0, "global norm to which gradients are clipped")
     fp16: bool = key(False, "mixed precision in fp16")
@@ -56,21 +54,21 @@ class SparseTraining:
     torch_compile: bool = key(False, "torch.compile the model")
     max_seq_length: Count = key(256, "tokens in a text")
     batch_sampler: Literal["batch_sampler", "no_duplicates", "no_duplicates_hashed", "group_by_label"] = key(
-        "no_duplicates", "how batches are drawn", any_case=True
+        "no_duplicates", "how batches are sampled", any_case=True
     )
     eval_strategy: Literal["no", "steps", "epoch"] = key("steps", "when to evaluate", any_case=True)
     eval_steps: Count = key(500, "updates between evaluations")
     logging_steps: Count = key(100, "updates between log lines")
     save_strategy: Literal["no", "steps", "epoch", "best"] = key("steps", "when to save", any_case=True)
     save_steps: Count = key(500, "updates between checkpoints")
-    save_total_limit: Count | None = key(2, "checkpoints that are kept")
-    load_best_model_at_end: bool = key(False, "end with the best checkpoint")
-    metric_for_best_model: str | None = key(None, "metric that says which one is best")
-    greater_is_better: bool | None = key(None, "whether more of it is better")
+    save_total_limit: Count | None = key(2, "number of checkpoints to keep")
+    load_best_model_at_end: bool = key(False, "load the best checkpoint at the end")
+    metric_for_best_model: str | None = key(None, "metric that ranks checkpoints")
+    greater_is_better: bool | None = key(None, "whether greater values are better")
     early_stopping_patience: Count | None = key(
         None, "evaluations without a better metric after which training stops"
     )
-    early_stopping_threshold: NonNegative = key(0.0, "how much better the metric must be to count")
+    early_stopping_threshold: NonNegative = key(0.0, "smallest improvement of the metric that counts")
     logging_dir: str | None = key(None, "folder of TensorBoard files")
     push_to_hub: bool = key(False, "upload the model")
     hub_model_id: str | None = key(None, "where to")
@@ -82,9 +80,9 @@ class SparseTraining:
     report_to: str | tuple[str, ...] | None = key(
         ("tensorboard",), "logging integrations of transformers; null: none"
     )
-    dataloader_num_workers: Natural = key(0, "processes that make batches")
+    dataloader_num_workers: Natural = key(0, "worker processes that load batches")
     dataloader_pin_memory: bool = key(True, "page-locked batches")
-    dataloader_prefetch_factor: Count | None = key(None, "batches that a process makes ahead")
+    dataloader_prefetch_factor: Count | None = key(None, "batches that a process prepares in advance")
 
 
 @attrs.frozen(kw_only=True)
@@ -102,14 +100,14 @@ class SparseLoss:
 class SparseDataset:
     """One data set; ``nli``, ``scandi_qa`` and ``ddsc`` are known, any other has a ``source``."""
 
-    enabled: bool = key(True, "whether it takes part")
+    enabled: bool = key(True, "whether the data set is used")
     source: str | None = key(None, "a Hugging Face data set, a file or a folder")
     columns: dict[str, str] = key(
-        help="what the task calls a column -> the data set's name for it", factory=dict
+        help="name of a column in the task -> its name in the data set", factory=dict
     )
-    languages: tuple[str, ...] | None = key((), "languages that are taken; null: all")
+    languages: tuple[str, ...] | None = key((), "languages to use; null: all")
     split_ratio: OpenFraction | Shares | None = key(
-        None, "share that is trained on, the rest evaluates; or the shares of train, dev and test"
+        None, "share for training, the rest is for evaluation; or the shares of train, dev and test"
     )
     tasks: tuple[str, ...] | None = key((), "tasks of ddsc; null: all")
     use_norquad: bool = key(True, "part of scandi_qa")
@@ -176,7 +174,7 @@ class SparseHardware:
     """``hardware`` of a sparse preset."""
 
     device: Literal["cuda", "mps", "cpu"] | None = key(
-        None, "where to train; the best there is when left out or not there", any_case=True
+        None, "device; by default, or if it does not exist, the best one of this machine", any_case=True
     )
     gradient_checkpointing: bool = key(False, "recompute activations in the backward pass to save memory")
     tf32: bool = key(False, "TF32 matrix products")
