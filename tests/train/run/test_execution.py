@@ -117,7 +117,7 @@ def test_resuming_what_is_not_there_says_what_is(run_tiny, finished_run):
 
 
 def test_two_runs_never_share_a_folder(run_tiny, finished_run):
-    from ultra_train.run.folder import locked
+    from ultra_train.run.folder_lock import locked
 
     with locked(finished_run), pytest.raises(UltraError, match="in use"):
         run_tiny(finished_run.parent, resume=True, name=finished_run.name)

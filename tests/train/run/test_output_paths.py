@@ -7,7 +7,7 @@ import re
 import pytest
 
 from ultra_train.config import TrainingConfig
-from ultra_train.run.folder import RunFolderError
+from ultra_train.run.folder_lock import RunFolderError
 from ultra_train.run.output_paths import check_no_overlap, check_output_paths
 
 CACHE, MODEL, TABLE = "training.cache_dir", "training.hf_output_dir", "training.csv_log_path"

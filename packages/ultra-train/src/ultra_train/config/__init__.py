@@ -5,7 +5,9 @@
 * ``reading``: the file as a tree with positions; ``dialect`` then replaces other names of keys and plugins.
 * ``structuring``: typed sections; ``suggestions`` and ``synonyms`` explain unknown keys.
 * ``checking``: one report of all faults, which ``rules``, ``local_files`` and ``optimizer_build`` find.
-* ``canonical``: every default filled in; ``notices`` lists what has no effect or another name.
+* ``canonical``: every default filled in. ``notices``, ``idle_model`` and ``other_names`` report what has no
+  effect or another name.
+* ``encoder_keys``, ``roles``: values that the stages derive from the keys; ``schema``: the JSON Schema.
 
 ``preset``, ``training``, ``data``, ``run``, ``guards``, ``optimizer``, ``sections``, ``integrations`` declare
 the keys; ``task_declaration``, ``task_keys`` and ``declared_tasks`` add those of tasks. ``optimizer_*`` read

@@ -1,7 +1,7 @@
 """One run: from a loaded preset to a finished folder.
 
 * ``execution``: ``execute(preset)``, the stages of a run in order.
-* ``folder``, ``output_paths``, ``obstructions``: where a run writes, and what may be in the way.
+* ``folder``, ``folder_lock``, ``output_paths``, ``obstructions``: where a run writes, and what is in its way.
 * ``device``, ``arguments``, ``trainer_setup``, ``callbacks``: from the keys of a preset to a trainer.
 * ``resuming``: the checkpoint to resume from, and the command that does it.
 * ``console``, ``events``, ``closing``: what a run prints.

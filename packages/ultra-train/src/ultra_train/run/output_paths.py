@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from ultra_train.config import TrainingConfig
-from ultra_train.run.folder import RunFolderError, check_reachable
+from ultra_train.run.folder import check_reachable
+from ultra_train.run.folder_lock import RunFolderError
 from ultra_train.system import files
 from ultra_train.system.run_files import (
     CHECKPOINTS,
