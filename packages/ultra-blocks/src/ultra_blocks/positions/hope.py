@@ -165,7 +165,7 @@ def decay_factors(clock: Tensor, rates: Tensor) -> list[Tensor]:
 
     A row is halved until blocks have ``SMALLEST_BLOCK`` tokens. On the way up, two halves meet at the first
     token m of the right one, and a pair across it decays by ``exp(-r (c_i - c_m)) exp(-r (c_m - c_j))``: no
-    exponent is positive, whatever the rate and the distance.
+    exponent is positive, whatever the decay rate and the distance.
 
     Args:
         clock: ``(B or 1, T)`` int64, not decreasing along a row.
