@@ -10,7 +10,7 @@ import pytest
 
 from ultra_core import tasks
 from ultra_core.config import parse_source
-from ultra_core.errors import ConfigError
+from ultra_core.errors import ConfigError, PluginError
 from ultra_train.config import from_source, to_tree
 from ultra_train.config.data import TextKeys
 from ultra_train.config.declared_tasks import declared_tasks
@@ -169,6 +169,24 @@ def test_so_does_a_task_that_cannot_be_imported(minimal, load, problems, added):
     assert load(minimal).notices == ()
     (fault,) = problems(minimal, "training.task=gone")
     assert "cannot be imported" in fault.message
+
+
+def test_so_does_a_class_that_is_no_task(minimal, load, problems, added):
+    added(odd=object)
+    assert load(minimal).notices == ()
+    (fault,) = problems(minimal, "training.task=odd")
+    assert "must be a subclass of ultra_train.tasks.base.Task" in fault.message
+
+
+@pytest.mark.parametrize("method", ["rules", "missing", "idle_keys"])
+def test_a_method_that_fails_names_its_task(minimal, load, added, method):
+    def fail(self, *arguments):
+        raise ZeroDivisionError("division by zero")
+
+    added(faulty=type("Faulty", (Flat,), {method: fail}))
+    message = rf"{method}\(\) of the task 'faulty' of a-plugin failed: ZeroDivisionError: division by zero"
+    with pytest.raises(PluginError, match=message):
+        list(load(minimal.replace("task: mlm", "task: faulty")).notices)
 
 
 def test_a_preset_without_a_task_means_the_default(load, minimal, added):

@@ -98,6 +98,11 @@ def declared_tasks() -> DeclaredTasks:
             continue
         if isinstance(plugin, type) and issubclass(plugin, TaskDeclaration):
             found.append((entry.name, entry.distribution, plugin))
+        else:
+            broken[entry.name] = (
+                f"{entry.target} of {entry.distribution} must be a subclass of "
+                f"ultra_train.tasks.base.Task to be the task {entry.name!r}"
+            )
     return _checked(tuple(found), tuple(broken.items()))
 
 

@@ -14,7 +14,7 @@ from ultra_core.config import KeyPath
 from ultra_train.config.data import EMBEDDED, DataKeys, Dataset, DatasetSource, as_sources
 from ultra_train.config.encoder_keys import EncoderKeys
 from ultra_train.config.preset import PresetFile
-from ultra_train.config.task_declaration import Faults
+from ultra_train.config.task_declaration import Faults, answers
 from ultra_train.config.training import TrainingConfig
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.files import find_files, may_be_on_hub, suggestion
@@ -34,7 +34,7 @@ def missing(keys: EncoderKeys) -> list[tuple[KeyPath, str]]:
     if task is None or task.reads_dataset:
         found += missing_texts(preset.training)
     if task is not None and task.name in keys.options:
-        found += task.missing(keys.options[task.name])
+        found += answers(task, "missing", keys.options[task.name])
     return [*found, *missing_models(preset)]
 
 

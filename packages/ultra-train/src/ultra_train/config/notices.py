@@ -15,6 +15,7 @@ from ultra_train.config.optimizer import GALORE_KEYS
 from ultra_train.config.optimizer_section import OptimizerSection
 from ultra_train.config.other_names import other_name_of_optimizer, other_names_in_model
 from ultra_train.config.roles import roles_of_base
+from ultra_train.config.task_declaration import answers
 
 
 def notices(keys: EncoderKeys) -> tuple[str, ...]:
@@ -66,7 +67,7 @@ def _idle_keys(keys: EncoderKeys) -> Iterator[str]:
         yield "mlflow"
     for declared in keys.tasks.all:
         if declared.name in keys.options:
-            yield from declared.idle_keys(keys.options[declared.name], preset)
+            yield from answers(declared, "idle_keys", keys.options[declared.name], preset)
     for section in _written_sections(keys):
         displaced = section.displaces
         if displaced and "lr" in section.parsed.options and tuple(displaced.split(".")) in given:

@@ -14,7 +14,7 @@ from ultra_train.config.encoder_keys import EncoderKeys
 from ultra_train.config.optimizer import RATE_KEYS
 from ultra_train.config.optimizer_section import OptimizerSection
 from ultra_train.config.preset import PresetFile
-from ultra_train.config.task_declaration import Faults
+from ultra_train.config.task_declaration import Faults, answers
 from ultra_train.config.training import TrainingConfig
 from ultra_train.data.sources.data_source import DataSource
 from ultra_train.data.sources.texts import check_exists
@@ -128,7 +128,7 @@ def _task(keys: EncoderKeys) -> Faults:
     if keys.task is None and (reason := keys.tasks.broken.get(name.rpartition(":")[2])):
         yield path, reason
     if keys.task is not None:
-        yield from keys.task.rules(keys.options.get(keys.task.name), keys.preset)
+        yield from answers(keys.task, "rules", keys.options.get(keys.task.name), keys.preset)
 
 
 def _optimizers(keys: EncoderKeys) -> Faults:

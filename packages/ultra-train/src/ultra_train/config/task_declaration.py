@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from ultra_core.config import KeyPath
+from ultra_core.errors import PluginError, UltraError
 
 if TYPE_CHECKING:
     from ultra_train.config.form import PresetForm
@@ -101,3 +102,25 @@ class TaskDeclaration:
     def idle_keys(self, options: Any, preset: PresetFile) -> Iterator[str]:
         """Yield the dotted keys among the options that have no effect beside the other keys of a preset."""
         yield from ()
+
+
+def answers(task: TaskDeclaration, method: str, *arguments: Any) -> Iterator[Any]:
+    """Yield what a method of a task yields.
+
+    Args:
+        task: the declaration.
+        method: ``rules``, ``missing`` or ``idle_keys``.
+        arguments: the arguments of the method.
+
+    Raises:
+        PluginError: the method failed; the message names the task.
+    """
+    try:
+        yield from getattr(task, method)(*arguments)
+    except UltraError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{method}() of the task {task.name!r} of {task.distribution} failed: "
+            f"{type(error).__name__}: {error}"
+        ) from error
