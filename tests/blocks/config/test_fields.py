@@ -1,7 +1,7 @@
 import attrs
 import pytest
 
-from ultra_blocks.config import UltraConfig, split_spec
+from ultra_blocks.config import ModelConfigError, UltraConfig, split_spec
 from ultra_blocks.encoder import check_config
 
 pytestmark = pytest.mark.usefixtures("toy_plugins")
@@ -113,3 +113,14 @@ def test_hope_is_for_the_blocks_whose_own_code_it_is():
     assert config(use_hope=False).positions_for("hope") == "rope"
     assert config(use_hope=False).positions_for("alibi") == "alibi"
     assert config(positions={"alibi": {}}).positions_for("rope") == {"alibi": {}}
+
+
+def test_the_method_check_of_0_1_still_checks_and_warns():
+    good = config()
+    with pytest.warns(DeprecationWarning, match=r"ultra_blocks\.encoder\.check_config"):
+        assert good.check() is good
+    with (
+        pytest.warns(DeprecationWarning, match="check_config"),
+        pytest.raises(ModelConfigError, match="num_heads"),
+    ):
+        config(hidden_size=100, num_heads=3).check()

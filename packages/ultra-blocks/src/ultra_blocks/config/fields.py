@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from importlib import import_module
 from typing import Annotated, Any, Literal
 
 import attrs
@@ -221,6 +223,17 @@ class UltraConfig:
         if self.use_hope is False and isinstance(default, str) and bare_name(default) == "hope":
             return "rope"
         return default
+
+    def check(self) -> UltraConfig:
+        """Do as ``ultra_blocks.encoder.check_config``; the former name."""
+        warnings.warn(
+            "UltraConfig.check() is called ultra_blocks.encoder.check_config() now",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        # by name, because the checks build blocks and lie above the configuration
+        checked: UltraConfig = import_module("ultra_blocks.encoder").check_config(self)
+        return checked
 
     def canonical(self) -> UltraConfig:
         """Return the same model with canonical plugin names and with ``ffn`` in place of its shorthands.
