@@ -29,6 +29,6 @@ SLOW = (
 )
 """Files and folders that ``nox -s quick`` leaves out.
 
-They train whole runs, start interpreters, compile, try every registered name, or take more than ten seconds of
-a core for another reason.
+They train whole runs, start interpreters, compile, try every registered name, or take more than ten
+seconds of a core for another reason.
 """
