@@ -15,11 +15,14 @@ SLOW = (
     "blocks/mixers/test_longformer_attn.py",
     "blocks/mixers/test_nsa_attn.py",
     "blocks/mixers/test_titan_attn.py",
+    "blocks/mixers/test_ode.py",
     "blocks/test_conformance.py",
     "blocks/testing/",
     "optim/contract/",
     "optim/engine/",
     "optim/test_conformance.py",
+    "optim/test_heavyball.py",
+    "optim/test_quality.py",
     "optim/testing/",
     "packaging/test_example_plugin.py",
     "packaging/test_start_up.py",
@@ -29,7 +32,7 @@ SLOW = (
     "train/presets/",
     "train/run/",
     "train/tokenizer/test_training.py",
-    "train/trainer/checkpoints/test_damaged_checkpoints.py",
+    "train/trainer/checkpoints/",
     "train/trainer/families/",
 )
 """Files and folders that ``nox -s quick`` leaves out.
