@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from support.padding import check_padding
 from support.tensors import normal
-from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.mamba import Mamba
 from ultra_blocks.reference import ssd as reference
 from ultra_blocks.testing import block_cases, pytest_params
@@ -125,15 +125,7 @@ def test_no_steps_without_causal():
 @pytest.mark.parametrize("holes", [[0, 1, 2], [20, 19], [3, 4, 5, 11, 12], [0, 7, 8, 9, 10, 11, 12, 13, 20]])
 def test_padding_anywhere_leaves_what_the_tokens_alone_give(options, holes):
     block, x = build(**options), inputs(batch=1)
-    mask = torch.ones(1, 21, dtype=torch.bool)
-    mask[0, holes] = False
-    filled = x.masked_fill(~mask[..., None], float("nan")).requires_grad_()
-    y = block(filled, Layout.from_mask(mask))
-    assert (y[mask] - block(x[mask][None])[0]).abs().max() < 1e-13
-    assert (y[~mask] == 0).all()
-    (gradient,) = torch.autograd.grad(y.sum(), filled)
-    assert gradient.isfinite().all()
-    assert (gradient[~mask] == 0).all()
+    check_padding(block, x, holes)
 
 
 KIT = ["B1", "B1b", "B3", "B5", "B7", "B16"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor
 
 from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.mixers.base import Mixer
 
 
-class ContiguousMixer(Mixer):
+class ContiguousMixer(Mixer, ABC):
     """Base of blocks with a convolution or a scan; all padding is moved to the end of its row first.
 
     A subclass implements :meth:`mix_rows`.
@@ -23,6 +25,7 @@ class ContiguousMixer(Mixer):
         y = self.mix_rows(rows.gather(self.enter(x, layout)), rows.mask, rows.documents)
         return self.leave(rows.scatter(y), layout)
 
+    @abstractmethod
     def mix_rows(self, x: Tensor, real: Tensor | None, documents: Tensor | None) -> Tensor:
         """Mix the tokens ``(B, T, D)`` of each document; outputs at padding may have any finite value.
 
@@ -31,4 +34,3 @@ class ContiguousMixer(Mixer):
             real: ``(B, T)`` bool, True at real tokens; None without padding and with one document per row.
             documents: ``(B, T)`` document of each token, or None like ``real``.
         """
-        raise NotImplementedError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import types
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
@@ -14,7 +15,7 @@ R = TypeVar("R")
 SCALARS: tuple[Any, ...] = (bool, int, float, str, type(None))
 
 
-class TypeVisitor(Generic[R]):
+class TypeVisitor(ABC, Generic[R]):
     """Dispatches on the kind of a type, as ``ast.NodeVisitor`` does on the kind of a syntax node.
 
     A subclass defines the methods that it needs. Each receives the type and its parts:
@@ -39,9 +40,9 @@ class TypeVisitor(Generic[R]):
         """Visit the base of ``Annotated[base, *extras]``."""
         return self.visit(base)
 
+    @abstractmethod
     def other(self, hint: Any, *parts: Any) -> R:
         """Handle a type that has no method of its own."""
-        raise NotImplementedError
 
 
 def _kind_and_parts(hint: Any) -> tuple[Any, ...]:
