@@ -31,7 +31,9 @@ for name, examples in {"quick": 5, "nightly": 200}.items():
     hypothesis.settings.register_profile(
         name, parent=hypothesis.settings.get_profile("default"), max_examples=examples
     )
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+hypothesis.settings.load_profile(PROFILE)
+os.environ.setdefault("ULTRA_KIT_EFFORT", {"nightly": "thorough"}.get(PROFILE, PROFILE))
 
 
 TESTS = Path(__file__).parent

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import strategies as st
 
 from ultra_core.errors import UltraError
-from ultra_core.testing import Rule, RuleBroken, Rules
+from ultra_core.testing import Finding, Rule, RuleBroken, Rules
+from ultra_core.testing.efforts import current_effort
 
 RULES = Rules()
 
@@ -13,11 +14,13 @@ def is_even(case):
     which is the first paragraph.
 
     Odd numbers cannot be halved.
+
+    Fix: add one.
     """
     assert case % 2 == 0, f"{case} is odd"
 
 
-@RULES("X2", when=lambda case: case > 10, slow=True)
+@RULES("X2", when=lambda case: case > 10, least="thorough")
 def is_small(case):
     """A number is below 100."""
     assert case < 100
@@ -28,40 +31,76 @@ def test_a_table_holds_its_rules_by_id_in_order():
     assert RULES["X1"] is is_even
     assert is_even.statement == "A number is even, which is the first paragraph."
     assert is_even.explanation == "Odd numbers cannot be halved."
+    assert is_even.fix == "add one."
     assert is_small.explanation == ""
 
 
 def test_a_broken_rule_says_who_breaks_what_and_how():
     is_even(2)
-    with pytest.raises(RuleBroken, match=r"3 breaks rule X1: A number is even, .* Found: 3 is odd"):
+    with pytest.raises(RuleBroken) as caught:
         is_even(3)
+    assert str(caught.value).splitlines() == [
+        "3 breaks rule X1: A number is even, which is the first paragraph.",
+        "seen: 3 is odd",
+        "fix:  add one.",
+    ]
+
+
+def test_a_finding_says_what_to_do_in_its_case():
+    def check(case):
+        """Nothing keeps it.
+
+        Fix: give up.
+        """
+        raise Finding("it is\n  not", fix="try `again`")
+
+    with pytest.raises(RuleBroken) as caught:
+        Rule("X5", check)("mine")
+    assert caught.value.details() == ["seen: it is not", "fix:  try `again`"]
 
 
 def test_any_other_error_says_where_it_came_from():
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises(RuleBroken, match=r"seen: TypeError: .* \(test_rules.py:\d+\)"):
         is_even("text")
-    assert "rule X1" in caught.value.__notes__[-1]
 
 
-def test_rules_are_chosen_by_case_speed_and_name():
+def test_a_group_of_errors_is_told_by_its_first():
+    def check(case):
+        """Nothing keeps it."""
+        raise ExceptionGroup("many", [ExceptionGroup("inner", [ValueError("the first")]), KeyError("other")])
+
+    with pytest.raises(RuleBroken, match="seen: ValueError: the first"):
+        Rule("X5", check)("mine")
+
+
+def test_rules_are_chosen_by_case_effort_and_name():
     assert RULES.chosen(4) == [is_even]
-    assert RULES.chosen(12) == [is_even]
+    assert RULES.chosen(12, effort="default") == [is_even]
+    assert RULES.chosen(12, effort="thorough") == [is_even, is_small]
     assert RULES.chosen(12, ["X2", "X1"]) == [is_small, is_even]
     assert RULES.chosen(4, ["X2"]) == []
     with pytest.raises(UltraError, match=r"unknown rule 'X3'.*Rules: X1, X2"):
         RULES.chosen(4, ["X3"])
 
 
-def test_examples_are_drawn_and_scaled_with_the_profile():
+@pytest.mark.parametrize(("effort", "count"), [("quick", 2), ("default", 5), ("thorough", 100)])
+def test_examples_are_drawn_and_scaled_with_the_effort(effort, count):
     seen = []
 
     def check(case, example):
         """Draws are small."""
         seen.append(example)
-        assert example < case
+        assert example < case, f"{example} is large"
 
-    Rule("X3", check, draw=st.integers(0, 9), examples=8)(10)
-    assert 3 <= len(seen) <= 200
-    assert set(seen) <= set(range(10))
-    with pytest.raises(RuleBroken, match="X3"):
-        Rule("X3", check, draw=st.integers(5, 9), examples=8)(5)
+    Rule("X3", check, draw=st.integers(0, 9999), examples=5)(10_000, effort)
+    assert len(seen) == count
+    with pytest.raises(RuleBroken, match=r"X3: Draws are small.\nseen: (\d+) is large.*; drawn: \1"):
+        Rule("X3", check, draw=st.integers(5, 9), examples=5)(5, effort)
+
+
+def test_the_environment_sets_the_effort(monkeypatch):
+    monkeypatch.setenv("ULTRA_KIT_EFFORT", "quick")
+    assert current_effort() == "quick"
+    monkeypatch.setenv("ULTRA_KIT_EFFORT", "lazy")
+    with pytest.raises(UltraError, match="'lazy'; it must be one of quick, default, thorough"):
+        current_effort()

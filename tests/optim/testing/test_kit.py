@@ -52,6 +52,11 @@ class Sound(torch.optim.Optimizer):
         return self.state[p]["momentum"]
 
 
+class NeedsAnOption(Sound):
+    def __init__(self, params: Any, *, width: int, lr: Rate = 1e-3, weight_decay: Rate = 0.0) -> None:
+        super().__init__(params, lr=lr, weight_decay=weight_decay)
+
+
 class ForgetsItsState(Sound):
     """The momentum is an attribute, which no state dict holds."""
 
@@ -299,6 +304,7 @@ class WritesStateOfARefusedStep(Sound):
 
 
 FAULTS: list[tuple[str, type[torch.optim.Optimizer]]] = [
+    ("C1", NeedsAnOption),
     ("O0", MatrixWithoutQuestions),
     ("O1", AdamWCopied),
     ("O1", ClaimsToFollowAdamW),

@@ -1,7 +1,7 @@
 """The conformance kit: rules for every block, norm, FFN and position code (extra ``[testing]``)."""
 
 from ultra_blocks.testing.cases import BlockCase, Case, FFNCase, NormCase, PositionCase
-from ultra_blocks.testing.kinds import FFN_RULES, NORM_RULES, POSITION_RULES
+from ultra_blocks.testing.construction import FFN_RULES, NORM_RULES, POSITION_RULES
 from ultra_blocks.testing.kit import (
     RULES,
     block_cases,

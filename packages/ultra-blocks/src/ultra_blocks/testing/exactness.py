@@ -7,11 +7,8 @@ from torch import Tensor, nn
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.testing.cases import BlockCase, gradients, output
+from ultra_blocks.testing.construction import BLOCK_RULES
 from ultra_blocks.testing.draws import FILLS, Batch, batches, relative_error
-from ultra_core.testing import Rules
-
-BLOCK_RULES = Rules()
-"""The rules of blocks, by id."""
 
 ALL_DTYPES = (torch.float64, torch.float64, torch.float32, torch.bfloat16)
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 2e-2}
@@ -30,7 +27,7 @@ def full_is_none(case: BlockCase, batch: Batch) -> None:
     assert error <= 1e-12, f"they differ by {error:.1e}"
 
 
-@BLOCK_RULES("B1", draw=batches(rows=(1, 1), dtypes=ALL_DTYPES), examples=16)
+@BLOCK_RULES("B1", draw=batches(rows=(1, 1), dtypes=ALL_DTYPES), examples=10)
 def padding_invariance(case: BlockCase, batch: Batch) -> None:
     """Outputs at real tokens do not depend on the amount, the place or the content of padding."""
     _same_alone(case, batch, TOLERANCES)
@@ -66,7 +63,7 @@ def batch_independence(case: BlockCase, batch: Batch) -> None:
         dtypes=ALL_DTYPES,
         longest=9,
     ),
-    examples=16,
+    examples=10,
 )
 def packing_invariance(case: BlockCase, batch: Batch) -> None:
     """Documents that are packed into one row have the same outputs as in separate rows."""

@@ -8,11 +8,10 @@ from typing import Any
 import ultra_core
 from ultra_blocks.mixers.base import Traits
 from ultra_blocks.norms.base import PLACES
-from ultra_blocks.testing import logits, numerics, parameters, traits  # noqa: F401 - their rules join BLOCK_RULES
+from ultra_blocks.testing import exactness, kinds, logits, numerics, parameters, traits  # noqa: F401 - they add rules
 from ultra_blocks.testing.cases import BlockCase, Case, FFNCase, NormCase, PositionCase
-from ultra_blocks.testing.exactness import BLOCK_RULES
-from ultra_blocks.testing.kinds import FFN_RULES, NORM_RULES, POSITION_RULES
-from ultra_core.testing import Rules, Trial
+from ultra_blocks.testing.construction import BLOCK_RULES, FFN_RULES, NORM_RULES, POSITION_RULES
+from ultra_core.testing import Effort, Rules, Trial
 from ultra_core.testing import pytest_params as params_of
 
 RULES = BLOCK_RULES
@@ -61,18 +60,21 @@ def rules_of(case: Case) -> Rules:
     return rules[type(case)]
 
 
-def trials(cases: Iterable[Case] | None = None, rules: Iterable[str] | None = None) -> list[Trial]:
+def trials(
+    cases: Iterable[Case] | None = None, rules: Iterable[str] | None = None, effort: Effort | None = None
+) -> list[Trial]:
     """Return a trial for each case and each rule that applies to it.
 
     Args:
         cases: the plugins under test; None: every registered block, norm, FFN and position code.
-        rules: ids of the rules; None: all except the slow ones.
+        rules: ids of the rules; None: all that the effort includes.
+        effort: how thorough the trials are; None: what the environment says.
     """
     if cases is None:
         cases = [*block_cases(), *norm_cases(), *ffn_cases(), *position_cases()]
     ids = None if rules is None else list(rules)
-    pairs = [(case, rule) for case in cases for rule in rules_of(case).chosen(case, ids)]
-    return [Trial(rule, case, f"{rule.id} {case}") for case, rule in pairs]
+    pairs = [(case, rule) for case in cases for rule in rules_of(case).chosen(case, ids, effort)]
+    return [Trial(rule, case, f"{rule.id} {case}", effort) for case, rule in pairs]
 
 
 def check(case: Case, rules: Iterable[str] | None = None) -> list[str]:
@@ -99,7 +101,7 @@ def check_block(
     Args:
         block: a registered name or a class.
         options: keyword arguments of its constructor, where the defaults do not fit a width of 16.
-        rules: ids of the rules; None: all except the slow ones (``B13c``, ``B13d``, which compile).
+        rules: ids of the rules; None: all that the effort includes.
         hidden_size: width of the block under test.
 
     Raises:
@@ -121,6 +123,6 @@ def pytest_params(cases: Iterable[Case] | None = None, rules: Iterable[str] | No
 
     Args:
         cases: the plugins under test; None: every registered block, norm, FFN and position code.
-        rules: ids of the rules; None: all except the slow ones.
+        rules: ids of the rules; None: all that the effort includes.
     """
     return params_of(trials(cases, rules))

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.testing.cases import BlockCase, output
+from ultra_blocks.testing.construction import BLOCK_RULES
 from ultra_blocks.testing.draws import Batch, batches, relative_error
-from ultra_blocks.testing.exactness import BLOCK_RULES
 from ultra_core.contracts import RecordsLogits
 
 
@@ -30,7 +30,7 @@ def _largest(module: Any, x: Tensor, layout: Layout | None) -> Tensor:
     return maxima
 
 
-@BLOCK_RULES("B21", draw=batches(rows=(1, 2), documents=(1, 3)), when=_records, examples=5)
+@BLOCK_RULES("B21", draw=batches(rows=(1, 2), documents=(1, 3)), when=_records, examples=3)
 def recording(case: BlockCase, batch: Batch) -> None:
     """Recording changes no output, ignores padding and packing, and its result can be taken once."""
     module: Any = case.build()
@@ -51,7 +51,7 @@ def recording(case: BlockCase, batch: Batch) -> None:
     assert module.take_max_logits() is None, "evaluation was recorded"
 
 
-@BLOCK_RULES("B22", draw=st.tuples(st.integers(0, 99), st.booleans()), when=_records, examples=4)
+@BLOCK_RULES("B22", draw=st.tuples(st.integers(0, 99), st.booleans()), when=_records, examples=3)
 def scaling(case: BlockCase, drawn: tuple[int, bool]) -> None:
     """Scaling the query rows or the key rows of a head scales its largest logit by the same factor."""
     seed, by_query = drawn

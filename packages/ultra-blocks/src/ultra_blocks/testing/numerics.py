@@ -11,8 +11,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.testing.cases import BlockCase, check_gradients, gradients, output
+from ultra_blocks.testing.construction import BLOCK_RULES
 from ultra_blocks.testing.draws import Batch, batches, relative_error
-from ultra_blocks.testing.exactness import BLOCK_RULES
 
 
 def _placed(case: BlockCase, batch: Batch, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -21,7 +21,7 @@ def _placed(case: BlockCase, batch: Batch, dtype: torch.dtype = torch.float64) -
     )
 
 
-@BLOCK_RULES("B10", draw=batches(rows=(1, 2), documents=(1, 2), longest=4), examples=4)
+@BLOCK_RULES("B10", draw=batches(rows=(1, 2), documents=(1, 2), longest=4), examples=3)
 def gradient_check(case: BlockCase, batch: Batch) -> None:
     """Gradients agree with finite differences in fp64."""
     module, layout = case.build(), batch.layout()
@@ -58,7 +58,7 @@ def determinism(case: BlockCase, batch: Batch) -> None:
     assert torch.equal(first, output(module.train(), x, batch.layout())), "training differs from evaluation"
 
 
-@BLOCK_RULES("B13", draw=batches(rows=(1, 2), documents=(1, 2)), examples=5)
+@BLOCK_RULES("B13", draw=batches(rows=(1, 2), documents=(1, 2)), examples=3)
 def checkpointing(case: BlockCase, batch: Batch) -> None:
     """Activation checkpointing changes neither outputs nor gradients."""
     module = case.build()
@@ -78,13 +78,13 @@ def checkpointing(case: BlockCase, batch: Batch) -> None:
         assert error <= 1e-12, f"they differ by {error:.1e}"
 
 
-@BLOCK_RULES("B13c", slow=True)
+@BLOCK_RULES("B13c", least="thorough")
 def tracing(case: BlockCase) -> None:
     """A block traced by ``torch.compile`` has the same outputs and gradients as in eager mode."""
     _compare_compiled(case, "aot_eager")
 
 
-@BLOCK_RULES("B13d", slow=True)
+@BLOCK_RULES("B13d", least="thorough")
 def compiling(case: BlockCase) -> None:
     """A block compiled by ``torch.compile`` has the same outputs and gradients as in eager mode."""
     _compare_compiled(case, "inductor")
@@ -107,7 +107,7 @@ def _compare_compiled(case: BlockCase, backend: str) -> None:
             assert error <= 1e-11, f"they differ by {error:.1e}"
 
 
-@BLOCK_RULES("B14", draw=batches(rows=(1, 2), documents=(1, 2)), examples=5)
+@BLOCK_RULES("B14", draw=batches(rows=(1, 2), documents=(1, 2)), examples=3)
 def autocast(case: BlockCase, batch: Batch) -> None:
     """Under bf16 autocast the output is within 5 % (Frobenius norm) of fp32, and gradients are finite."""
     module, x = case.build(torch.float32), _placed(case, batch, torch.float32)

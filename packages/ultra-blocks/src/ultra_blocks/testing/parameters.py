@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from ultra_blocks.testing.cases import BlockCase, Case, gradients, output
+from ultra_blocks.testing.construction import BLOCK_RULES
 from ultra_blocks.testing.draws import Batch, batches
-from ultra_blocks.testing.exactness import BLOCK_RULES
 from ultra_core.contracts import ParamInfo
 
 

@@ -15,8 +15,8 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.base import Mixer
 from ultra_blocks.positions import PositionCode
 from ultra_blocks.testing.cases import BlockCase, gradients, output
+from ultra_blocks.testing.construction import BLOCK_RULES
 from ultra_blocks.testing.draws import Batch, batches, relative_error
-from ultra_blocks.testing.exactness import BLOCK_RULES
 
 LENGTHS = st.tuples(st.integers(2, 23), st.integers(0, 99))
 
@@ -35,7 +35,7 @@ def _influence(case: BlockCase, x: Tensor, token: int) -> Tensor:
     return norms / norms.max()
 
 
-@BLOCK_RULES("B3", draw=LENGTHS, when=lambda case: case.causal, examples=12)
+@BLOCK_RULES("B3", draw=LENGTHS, when=lambda case: case.causal, examples=8)
 def causality(case: BlockCase, drawn: tuple[int, int]) -> None:
     """In a causal block, the output of a token and its gradient do not depend on later tokens."""
     x = _input(case, *drawn)

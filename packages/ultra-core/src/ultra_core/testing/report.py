@@ -1,58 +1,90 @@
-"""Running all trials, also after errors, and the report of their outcomes."""
+"""Running trials in order, also after errors, and the report of their outcomes."""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import attrs
 
-from ultra_core.errors import listed
+from ultra_core.testing.findings import RuleBroken
 from ultra_core.testing.trials import Trial
+
+INDENT = " " * 8
 
 
 @attrs.frozen
 class Outcome:
-    """The outcome of a trial: ``error`` is the exception that was raised, None if the rule holds."""
+    """The outcome of a trial: broken if there is an error, not tried if there is a reason, else kept."""
 
     trial: Trial
-    error: Exception | None = None
+    error: RuleBroken | None = None
+    reason: str = ""
+
+    @property
+    def kind(self) -> Literal["kept", "broken", "left out"]:
+        """The first word of its line."""
+        return "broken" if self.error else "left out" if self.reason else "kept"
 
     def __str__(self) -> str:
-        label = f"{self.trial.label}: {self.trial.rule.statement}"
-        if self.error is None:
-            return f"kept    {label}"
-        return f"broken  {label}\n        {type(self.error).__name__}: {self.error}"
+        line = f"{self.kind:8}{self.trial.label}: {self.trial.rule.statement}"
+        if self.reason:
+            return f"{line[:8]} {self.trial.label}: {self.reason}"
+        return "\n".join([line, *(INDENT + text for text in (self.error.details() if self.error else []))])
 
 
 @attrs.frozen
 class Report:
-    """The outcomes of a check, in the order of the trials."""
+    """The outcomes of a check, in the order of the trials, and the processor time that it took."""
 
     outcomes: tuple[Outcome, ...]
+    seconds: float = 0.0
 
     @property
     def broken(self) -> tuple[Outcome, ...]:
         """The outcomes of broken rules."""
-        return tuple(outcome for outcome in self.outcomes if outcome.error is not None)
+        return tuple(outcome for outcome in self.outcomes if outcome.kind == "broken")
 
-    def summary(self, name: str) -> str:
-        """Return the result for the plugin of this name in one line."""
-        labels = [outcome.trial.label for outcome in self.broken]
-        return f"{name} breaks {listed(labels)}" if labels else f"{name} keeps every rule"
+    def summary(self) -> str:
+        """Return the counts in one line, as in ``14 kept, 2 broken, 3 not tried because B0 is broken``."""
+        kinds = Counter(outcome.kind for outcome in self.outcomes)
+        reasons = Counter(outcome.reason for outcome in self.outcomes if outcome.reason)
+        counts = [f"{kinds['kept']} kept", f"{kinds['broken']} broken"]
+        return ", ".join(counts + [f"{n} not tried because {reason}" for reason, n in reasons.items()])
 
 
 def run(trials: Iterable[Trial], show: Callable[[Outcome], None] = lambda _: None) -> Report:
-    """Run all trials and return the report; ``show`` is called with each outcome."""
-    outcomes = []
+    """Run all trials in order and return the report; ``show`` is called with each outcome.
+
+    A trial is left out if its rule cannot be tried on its case, if a rule that it comes after is broken or
+    was left out for that reason, and if a gate was broken before it.
+    """
+    start = time.process_time()
+    outcomes: list[Outcome] = []
+    broken: set[tuple[str, str]] = set()  # (case, rule) pairs, with those that follow from them
+    closed = ""
     for trial in trials:
-        outcomes.append(_outcome(trial))
-        show(outcomes[-1])
-    return Report(tuple(outcomes))
+        case = str(trial.case)
+        causes = [id for id in trial.rule.after if (case, id) in broken]
+        if reason := closed or "".join(f"{id} is broken" for id in causes[:1]) or trial.obstacle:
+            outcome = Outcome(trial, reason=reason)
+        else:
+            outcome = _outcome(trial)
+        if outcome.error or causes:
+            broken.add((case, trial.rule.id))
+        if outcome.error and trial.rule.gate:
+            closed = f"{trial.rule.id} is broken"
+        outcomes.append(outcome)
+        if not closed or outcome.error:
+            show(outcome)
+    return Report(tuple(outcomes), time.process_time() - start)
 
 
 def _outcome(trial: Trial) -> Outcome:
     try:
         trial()
-    except Exception as error:  # whatever a plugin raises, it is what its author wants to see
+    except RuleBroken as error:
         return Outcome(trial, error)
     return Outcome(trial)

@@ -9,80 +9,101 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ultra_core.errors import UltraError, did_you_mean, listed
+from ultra_core.testing.efforts import Effort, current_effort, includes, scaled
+from ultra_core.testing.findings import Finding, RuleBroken, seen_in
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
-
-PROFILE_EXAMPLES = 25
-"""Examples of the hypothesis profile to which ``Rule.examples`` refers."""
-
-FEWEST_EXAMPLES = 3
-
-
-class RuleBroken(AssertionError):
-    """A plugin breaks a rule; the message states the rule and how it was broken."""
 
 
 def _always(case: Any) -> bool:
     return True
 
 
+def _no_reason(case: Any) -> str:
+    return ""
+
+
 @attrs.frozen(eq=False)
 class Rule:
     """One rule of a kit; call it with a case.
 
+    The docstring of the check states the rule in its first paragraph. A paragraph that starts with ``Fix:``
+    says what the author of a plugin that breaks it should do; all others explain the rule.
+
     Attributes:
         id: short name, as in ``B1``; published ids never change their meaning.
-        check: the function, which raises AssertionError; its docstring states and explains the rule.
+        check: the function, which raises AssertionError (or :class:`Finding`).
         applies: whether the rule is about a case.
         draw: what hypothesis draws for the second argument of the check; None when there is none.
-        slow: left out unless it is asked for by name.
-        examples: number of draws under a hypothesis profile of 25 examples; other profiles scale it.
+        least: the least effort that tries the rule.
+        examples: number of draws at the default effort.
+        after: ids of rules without which this one means nothing; it is left out where one of them is broken.
+        gate: nothing else is tried once this rule is broken.
+        unless: why the rule cannot be tried on a case, as in "it has no reference"; empty if it can.
     """
 
     id: str
     check: Callable[..., None]
     applies: Callable[[Any], bool] = _always
     draw: SearchStrategy[Any] | None = None
-    slow: bool = False
-    examples: int = 8
+    least: Effort = "default"
+    examples: int = 5
+    after: tuple[str, ...] = ()
+    gate: bool = False
+    unless: Callable[[Any], str] = _no_reason
 
     @property
     def statement(self) -> str:
         """What must hold: the first paragraph of the docstring of the check, on one line."""
-        return " ".join((inspect.getdoc(self.check) or self.id).partition("\n\n")[0].split())
+        return self._paragraphs()[0]
 
     @property
     def explanation(self) -> str:
-        """Why it must hold and how it is checked: the rest of the docstring; empty when there is none."""
-        return (inspect.getdoc(self.check) or "").partition("\n\n")[2].strip()
+        """Why it must hold and how it is checked; empty when the docstring does not say."""
+        return "\n\n".join(text for text in self._paragraphs()[1:] if not text.startswith("Fix:"))
 
-    def __call__(self, case: Any) -> None:
+    @property
+    def fix(self) -> str:
+        """What to do when it is broken; empty when the docstring does not say."""
+        fixes = (text for text in self._paragraphs() if text.startswith("Fix:"))
+        return next(fixes, "").removeprefix("Fix:").strip()
+
+    def _paragraphs(self) -> list[str]:
+        text = inspect.getdoc(self.check) or self.id
+        return [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+
+    def __call__(self, case: Any, effort: Effort | None = None) -> None:
         """Check the rule on a case.
 
-        Raises:
-            RuleBroken: the case breaks it.
-        """
-        try:
-            self._try(case)
-        except AssertionError as error:
-            raise RuleBroken(f"{case} breaks rule {self.id}: {self.statement} Found: {error}") from error
-        except Exception as error:
-            error.add_note(f"while {case} was tried on rule {self.id}: {self.statement}")
-            raise
+        Args:
+            case: the plugin under test.
+            effort: how many examples are drawn; None: what the environment says.
 
-    def _try(self, case: Any) -> None:
+        Raises:
+            RuleBroken: the case breaks it, or raises an exception of its own.
+        """
+        drawn: list[Any] = []
+        try:
+            self._try(case, drawn, effort or current_effort())
+        except Exception as error:
+            example = drawn[-1] if drawn else None
+            fix = error.fix if isinstance(error, Finding) and error.fix else self.fix
+            headline = f"{case} breaks rule {self.id}: {self.statement}"
+            raise RuleBroken(headline, seen_in(error, example), fix) from error
+
+    def _try(self, case: Any, drawn: list[Any], effort: Effort) -> None:
         if self.draw is None:
             self.check(case)
             return
         from hypothesis import HealthCheck, Phase, given, settings
 
         def examine(example: Any) -> None:
+            drawn.append(example)
             self.check(case, example)
 
-        scaled = self.examples * settings().max_examples // PROFILE_EXAMPLES
         limits = settings(
-            max_examples=max(FEWEST_EXAMPLES, scaled),
+            max_examples=scaled(self.examples, effort),
             deadline=None,
             derandomize=True,
             database=None,
@@ -97,18 +118,12 @@ class Rules(dict[str, Rule]):
     """A table of rules by id, in order; ``@rules("B1", ...)`` adds the function that it decorates."""
 
     def __call__(
-        self,
-        id: str,
-        *,
-        draw: SearchStrategy[Any] | None = None,
-        when: Callable[[Any], bool] = _always,
-        slow: bool = False,
-        examples: int = 8,
+        self, id: str, *, when: Callable[[Any], bool] = _always, **options: Any
     ) -> Callable[[Callable[..., None]], Rule]:
-        """Return the decorator; the arguments are those of ``Rule``."""
+        """Return the decorator; ``when`` is ``Rule.applies``, other options are named as in ``Rule``."""
 
         def enter(check: Callable[..., None]) -> Rule:
-            self[id] = Rule(id, check, when, draw, slow, examples)
+            self[id] = Rule(id, check, when, **options)
             return self[id]
 
         return enter
@@ -123,11 +138,13 @@ class Rules(dict[str, Rule]):
             raise UltraError(f"unknown rule {id!r}.{did_you_mean(id, self)} Rules: {listed(list(self))}")
         return self[id]
 
-    def chosen(self, case: Any, ids: Iterable[str] | None = None) -> list[Rule]:
-        """Return the rules that apply to a case, among the given ids or all that are not slow.
+    def chosen(self, case: Any, ids: Iterable[str] | None = None, effort: Effort | None = None) -> list[Rule]:
+        """Return the rules that apply to a case, among the given ids or all that the effort includes.
 
         Raises:
             UltraError: a rule that does not exist is named.
         """
-        wanted = [rule for rule in self.values() if not rule.slow] if ids is None else map(self.named, ids)
+        level = effort or current_effort()
+        every = (rule for rule in self.values() if includes(level, rule.least))
+        wanted = every if ids is None else map(self.named, ids)
         return [rule for rule in wanted if rule.applies(case)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from ultra_core.testing.efforts import Effort
 from ultra_core.testing.rules import Rule
 
 
@@ -18,11 +19,18 @@ class Trial:
         rule: the rule.
         case: the plugin under test, in whatever form the kit gives it; its text is its name.
         label: what a report calls the trial.
+        effort: how many examples are drawn; None: what the environment says.
     """
 
     rule: Rule
     case: Any
     label: str
+    effort: Effort | None = None
+
+    @property
+    def obstacle(self) -> str:
+        """Why the rule cannot be tried on this case; empty if it can."""
+        return self.rule.unless(self.case)
 
     def __call__(self) -> None:
         """Check the rule on the case.
@@ -30,14 +38,19 @@ class Trial:
         Raises:
             RuleBroken: the case breaks the rule.
         """
-        self.rule(self.case)
+        self.rule(self.case, self.effort)
 
 
 def pytest_params(trials: Iterable[Trial]) -> list[Any]:
-    """Return ``pytest.param(case, rule)`` for every trial."""
+    """Return ``pytest.param(case, rule)`` for every trial; those that cannot be tried are skipped."""
     import pytest
 
     return [
-        pytest.param(trial.case, trial.rule, id=f"{trial.case}-{trial.rule.id}".replace(" ", "-"))
+        pytest.param(
+            trial.case,
+            trial.rule,
+            id=f"{trial.case}-{trial.rule.id}".replace(" ", "-"),
+            marks=[pytest.mark.skip(reason=trial.obstacle)] if trial.obstacle else [],
+        )
         for trial in trials
     ]

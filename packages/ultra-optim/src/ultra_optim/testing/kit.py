@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from ultra_core import optimizers
-from ultra_core.testing import Rule, Rules, Trial
+from ultra_core.testing import Effort, Finding, Rule, Rules, Trial
 from ultra_optim.testing import learning, state, tensors
-from ultra_optim.testing.subject import Subject
+from ultra_optim.testing.subject import Bag, Subject
+
+
+def constructs(subject: Subject) -> None:
+    """The constructor takes groups of parameters and its own defaults.
+
+    Fix: give every argument but ``params`` a default, or pass ``options`` to the kit.
+    """
+    bag = Bag([torch.ones(6, 4), torch.ones(3)])
+    try:
+        optimizer = subject.build(bag, lr=1e-3)
+    except Exception as error:
+        raise Finding(f"building it raises {type(error).__name__}: {error}") from error
+    if not isinstance(optimizer, Optimizer):
+        raise Finding(f"{subject.cls.__name__}(...) is a {type(optimizer).__name__}, no Optimizer")
 
 
 def asks_for_kinds(subject: Subject) -> None:
@@ -29,6 +44,7 @@ def asks_for_kinds(subject: Subject) -> None:
 RULES = Rules(
     (rule.id, rule)
     for rule in (
+        Rule("C1", constructs, gate=True, least="quick"),
         Rule("O0", asks_for_kinds, lambda case: case.traits.matrix),
         Rule("O1", learning.differs_from_other_methods),
         Rule("O2a", learning.moves_everything),
@@ -77,14 +93,16 @@ def check_optimizer(
         one(subject)
 
 
-def trials(names: Iterable[str | type[Optimizer]] | None = None) -> list[Trial]:
+def trials(names: Iterable[str | type[Optimizer]] | None = None, effort: Effort | None = None) -> list[Trial]:
     """Return a trial for each optimizer and each rule that applies to its traits.
 
     Args:
         names: registered names or classes; None takes every registered name.
+        effort: how thorough the trials are; None: what the environment says.
     """
     subjects = map(subject_of, optimizers.names() if names is None else names)
-    return [Trial(rule, subject, rule.id) for subject in subjects for rule in RULES.chosen(subject)]
+    pairs = [(subject, rule) for subject in subjects for rule in RULES.chosen(subject, effort=effort)]
+    return [Trial(rule, subject, rule.id, effort) for subject, rule in pairs]
 
 
 def subject_of(name: str | type[Optimizer], options: Mapping[str, Any] | None = None) -> Subject:

@@ -9,7 +9,7 @@ import click
 
 from ultra_core.errors import UltraError, listed
 from ultra_core.plugins.kinds import KINDS
-from ultra_core.testing import Trial, run
+from ultra_core.testing import Effort, Trial, run
 from ultra_train.cli.kinds import split
 
 BLOCK_KIT = {
@@ -28,18 +28,19 @@ def plugin() -> None:
 
 @plugin.command()
 @click.argument("name")
-def check(name: str) -> None:
+@click.option("--quick", "effort", flag_value="quick", help="Few examples, in a few seconds.")
+@click.option("--thorough", "effort", flag_value="thorough", help="Many examples, and compiling.")
+def check(name: str, effort: Effort | None) -> None:
     """Run the conformance kit over NAME, rule by rule; exit code 1 if one breaks.
 
     NAME is a block, norm, FFN, position code or optimizer, or kind:name.
     """
     kind, short = _kind_of(name)
     KINDS[kind].get(short)
-    report = run(_trials(kind, short), show=click.echo)
+    report = run(_trials(kind, short, effort), show=click.echo)
+    click.echo(f"{short}: {report.summary()}")
     if report.broken:
-        click.echo(report.summary(short), err=True)
         raise click.exceptions.Exit(1)
-    click.echo(report.summary(short))
 
 
 def _kind_of(name: str) -> tuple[str, str]:
@@ -52,11 +53,11 @@ def _kind_of(name: str) -> tuple[str, str]:
     return found[0], short
 
 
-def _trials(kind: str, name: str) -> list[Trial]:
+def _trials(kind: str, name: str, effort: Effort | None) -> list[Trial]:
     if kind == "optimizers":
-        return _kit("ultra_optim.testing", "ultra-optim").trials([name])
+        return _kit("ultra_optim.testing", "ultra-optim").trials([name], effort)
     kit = _kit("ultra_blocks.testing", "ultra-blocks")
-    return kit.trials(getattr(kit, BLOCK_KIT[kind])([name]))
+    return kit.trials(getattr(kit, BLOCK_KIT[kind])([name]), effort=effort)
 
 
 def _kit(module: str, package: str) -> Any:
