@@ -35,6 +35,7 @@ class Traits:
             output.
         linear_time: the number of multiply-adds is linear in the length.
         own_norm: normalises its input itself, so that the layer applies no norm before it.
+        speed_only: options that change speed and memory but no output, as the length of chunks.
     """
 
     bidirectional: bool = True
@@ -46,6 +47,7 @@ class Traits:
     symmetric: bool = False
     linear_time: bool = False
     own_norm: bool = False
+    speed_only: frozenset[str] = frozenset()
 
 
 class Mixer(nn.Module):

@@ -39,6 +39,7 @@ class OptimizerTraits:
         whole_tensors: the update of an element of a vector depends on the others, by a norm or a mean.
         imitates: the optimizer, a registered one or one of torch, whose path this one follows up to rounding
             of its state.
+        speed_only: options that change speed and memory but no update, as ``compile``.
     """
 
     decay: Literal["decoupled", "proximal", "coupled", "inside", "none"] = "decoupled"
@@ -58,6 +59,7 @@ class OptimizerTraits:
     changes_gradients: bool = False
     whole_tensors: bool = False
     imitates: str | None = None
+    speed_only: frozenset[str] = frozenset()
 
 
 def traits_of(optimizer: Any) -> OptimizerTraits:
