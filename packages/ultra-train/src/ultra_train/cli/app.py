@@ -25,7 +25,7 @@ TOOLS = {
     "validate": "ultra_train.cli.validate:validate",
     "show": "ultra_train.cli.show:show",
     "schema": "ultra_train.cli.schema:schema",
-    "plugin": "ultra_train.cli.plugin:plugin",
+    "plugin": "ultra_train.cli.plugin.group:plugin",
     "tokenizer": "ultra_train.cli.tokenizer:tokenizer",
 }
 """The commands that do not depend on installed tasks; those of tasks are listed between the two groups."""

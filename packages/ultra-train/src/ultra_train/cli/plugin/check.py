@@ -21,12 +21,7 @@ BLOCK_KIT = {
 """Kinds of plugins that ultra_blocks.testing knows -> its function that says what to try them on."""
 
 
-@click.group()
-def plugin() -> None:
-    """Tools for the authors of plugins."""
-
-
-@plugin.command()
+@click.command()
 @click.argument("name")
 @click.option("--quick", "effort", flag_value="quick", help="Few examples, in a few seconds.")
 @click.option("--thorough", "effort", flag_value="thorough", help="Many examples, and compiling.")

@@ -1,0 +1,1 @@
+"""The block ``plugin_name`` for ultra."""

@@ -1,0 +1,1 @@
+"""The optimizer ``plugin_name`` for ultra."""
