@@ -17,6 +17,9 @@ SHARED = "shared"
 
 GROUPS = {
     "block": "blocks",
+    "norm": "norms",
+    "ffn": "ffns",
+    "position": "positions",
     "optimizer": "optimizers",
 }
 """The kinds of plugins that there are templates for, each with its plural."""

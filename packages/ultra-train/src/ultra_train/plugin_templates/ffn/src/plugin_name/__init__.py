@@ -1,0 +1,1 @@
+"""The FFN ``plugin_name`` for ultra."""

@@ -1,0 +1,1 @@
+"""The norm ``plugin_name`` for ultra."""

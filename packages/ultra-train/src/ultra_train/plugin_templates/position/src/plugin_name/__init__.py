@@ -1,0 +1,1 @@
+"""The position code ``plugin_name`` for ultra."""
