@@ -81,9 +81,11 @@ def test_draws_weights_as_asked() -> None:
 def test_enters_and_leaves_padding_as_zeros() -> None:
     layout = Layout.from_mask(torch.tensor([[True, False]]))
     x = torch.tensor([[[1.0], [float("nan")]]])
-    assert Mixer.enter(x, layout).tolist() == [[[1.0], [0.0]]]
-    assert Mixer.leave(x, layout).tolist() == [[[1.0], [0.0]]]
-    assert Mixer.enter(x, None) is x
+    block = Mixer(1)
+    assert block.enter(x, layout).tolist() == [[[1.0], [0.0]]]
+    assert block.leave(x, layout).tolist() == [[[1.0], [0.0]]]
+    assert block.enter(x, None) is x
+    assert block.leave(x, None) is x
 
 
 def test_a_code_of_a_kind_that_nobody_knows_is_refused() -> None:

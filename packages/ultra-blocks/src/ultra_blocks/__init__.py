@@ -1,0 +1,25 @@
+"""Sequence blocks, norms, feed-forward networks, position codes, and the encoder that stacks them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ultra_blocks.public import *  # noqa: F403  for type checkers and editors
+
+FUNCTIONS = ("after_step", "build")
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that reading presets and listing plugins need no torch."""
+    if name in FUNCTIONS or name[:1].isupper():
+        public = import_module("ultra_blocks.public")
+        if name in public.__all__:
+            return getattr(public, name)
+    raise AttributeError(f"module 'ultra_blocks' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names too, for completion; this imports torch."""
+    return sorted({*globals(), *import_module("ultra_blocks.public").__all__})

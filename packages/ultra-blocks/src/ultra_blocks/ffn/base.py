@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultra_blocks.activations import Activation
+from ultra_blocks.inputs import check_width
 from ultra_blocks.layout import Layout, check_layout
 from ultra_core.contracts import ParamInfo
 
@@ -62,8 +63,10 @@ class FeedForward(nn.Module):
         """Return ``x`` with zeros at padding, so that NaN there does not reach the gradients of the weights.
 
         Raises:
-            ValueError: the layout belongs to another batch, or is a bare mask.
+            ValueError: ``x`` is not ``(..., D)`` of a floating dtype with the width of the FFN, or the layout
+                belongs to another batch or is a bare mask.
         """
+        check_width(self, x, self.hidden_size)
         check_layout(x, layout)
         return x if layout is None else layout.zero_padding(x)
 

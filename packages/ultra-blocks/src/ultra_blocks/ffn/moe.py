@@ -14,6 +14,7 @@ from ultra_blocks.config import Spec, bare_name, split_spec
 from ultra_blocks.ffn.experts import apply, build_experts
 from ultra_blocks.functional.experts import Routing, balance_loss, route, z_loss
 from ultra_blocks.init import initialise
+from ultra_blocks.inputs import check_tokens
 from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory
 from ultra_core import ffns
@@ -151,8 +152,9 @@ class MoE(nn.Module):
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Return the branch value ``(B, T, D)``, and in training the losses by name."""
-        tokens, real = x.flatten(0, 1), None
+        check_tokens(self, x, self.router.in_features)
         check_layout(x, layout)
+        tokens, real = x.flatten(0, 1), None
         if layout is not None and layout.padded:
             real = layout.segments.real
             tokens = tokens.index_select(0, real)

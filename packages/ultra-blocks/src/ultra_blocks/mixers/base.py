@@ -9,6 +9,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from ultra_blocks.inputs import check_tokens
 from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.positions import PositionCode, PositionSpec, build
@@ -127,18 +128,20 @@ class Mixer(nn.Module):
                 "init_state(batch) makes the state of other rows"
             )
 
-    @staticmethod
-    def enter(x: Tensor, layout: Layout | None) -> Tensor:
+    def enter(self, x: Tensor, layout: Layout | None) -> Tensor:
         """Return ``x`` with zeros at padding, so that NaN there reaches no sum, forward or backward.
 
         Raises:
-            ValueError: the layout belongs to another batch, or is a bare mask.
+            ValueError: ``x`` is not ``(B, T, D)`` of a floating dtype with the width of the block, or the
+                layout belongs to another batch or is a bare mask.
         """
+        check_tokens(self, x, self.hidden_size)
         check_layout(x, layout)
         return x if layout is None else layout.zero_padding(x)
 
-    leave = enter
-    """The same for outputs, which must be exact zeros at padding."""
+    def leave(self, y: Tensor, layout: Layout | None) -> Tensor:
+        """Return ``y`` ``(B, T, D)`` with exact zeros at padding."""
+        return y if layout is None else layout.zero_padding(y)
 
     def build_positions(self, spec: PositionSpec, *, head_dim: int, num_heads: int) -> PositionCode:
         """Build the position code of a spec, and check that this block can apply it.

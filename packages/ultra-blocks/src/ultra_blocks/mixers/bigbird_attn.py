@@ -37,7 +37,8 @@ class BigBirdAttention(SparseAttention):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of heads H, each of width ``d = D / H``.
+        num_heads: number of heads H, each of width ``d = D / H``; None: the divisor of D with heads closest
+            to 64 wide.
         causal: tokens attend only to themselves and earlier tokens.
         block_size: tokens of a block.
         random_blocks: number of random links of each block and head; 0: none.
@@ -76,7 +77,7 @@ class BigBirdAttention(SparseAttention):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        num_heads: Annotated[int | None, FromModel("num_heads"), Range(min=1)] = None,
         causal: bool = False,
         block_size: Annotated[int, Range(min=1)] = 64,
         random_blocks: Annotated[int, Range(min=0)] = 3,

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from ultra_blocks.layout import Layout, check_layout
+from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.base import Mixer
 
 
@@ -18,11 +18,11 @@ class ContiguousMixer(Mixer, ABC):
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Mix the tokens ``(B, T, D)`` of each document."""
-        check_layout(x, layout)
+        x = self.enter(x, layout)
         if layout is None or layout.dense:
             return self.mix_rows(x, None, None)
         rows = layout.real_first
-        y = self.mix_rows(rows.gather(self.enter(x, layout)), rows.mask, rows.documents)
+        y = self.mix_rows(rows.gather(x), rows.mask, rows.documents)
         return self.leave(rows.scatter(y), layout)
 
     @abstractmethod

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ultra_blocks.functional.delta_rule import DeltaGates, delta_step
 from ultra_blocks.functional.dispatch import delta_rule
 from ultra_blocks.linear import LinearFactory
+from ultra_blocks.mixers.heads import RECURRENT_WIDTH, number_of_heads
 from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate, head_width
 from ultra_core.plugins.signatures import require
 
@@ -29,7 +30,8 @@ class DeltaRule(LinearRecurrence):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of heads H, each of width ``d_k = D / H``.
+        num_heads: number of heads H, each of width ``d_k = D / H``; None: the divisor of D with heads closest
+            to 128 wide.
         value_expansion: width of the values of a head divided by d_k.
         negative_eigenvalues: write strengths in (0, 2) instead of (0, 1).
         chunk_size: tokens of a chunk.
@@ -45,7 +47,7 @@ class DeltaRule(LinearRecurrence):
         self,
         hidden_size: int,
         *,
-        num_heads: int,
+        num_heads: int | None,
         value_expansion: int,
         negative_eigenvalues: bool,
         chunk_size: int,
@@ -55,6 +57,7 @@ class DeltaRule(LinearRecurrence):
         eps: float,
         linear: LinearFactory,
     ) -> None:
+        num_heads = number_of_heads(num_heads, hidden_size, width=RECURRENT_WIDTH)
         sizes = {"num_heads": num_heads, "value_expansion": value_expansion, "chunk_size": chunk_size}
         require(type(self), **sizes)
         head_dim = head_width(type(self).__name__, hidden_size, num_heads)

@@ -28,7 +28,7 @@ class DeltaNet(DeltaRule):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of heads H, a divisor of D.
+        num_heads: number of heads H, a divisor of D; None: the one with heads closest to 128 wide.
         causal: process the past only; ``init_state`` and ``step`` then decode token by token.
         value_expansion: width of values and gate divided by D.
         negative_eigenvalues: beta in (0, 2), so that a write can flip the sign of a stored value, which state
@@ -59,7 +59,7 @@ class DeltaNet(DeltaRule):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 4,
+        num_heads: Annotated[int | None, FromModel("num_heads"), Range(min=1)] = None,
         causal: bool = False,
         value_expansion: Annotated[int, Range(min=1)] = 1,
         negative_eigenvalues: bool = False,

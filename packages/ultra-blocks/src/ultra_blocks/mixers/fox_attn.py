@@ -46,7 +46,8 @@ class FoxAttention(SoftmaxAttention):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of heads H, each of width ``d = D / H``.
+        num_heads: number of heads H, each of width ``d = D / H``; None: the divisor of D with heads closest
+            to 64 wide.
         causal: tokens attend only to themselves and earlier tokens.
         positions: position code in addition to the gates; "nope" is that of the paper.
         separate_gates: use separate gates for later keys in encoders.
@@ -81,7 +82,7 @@ class FoxAttention(SoftmaxAttention):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        num_heads: Annotated[int | None, FromModel("num_heads"), Range(min=1)] = None,
         causal: bool = False,
         positions: Annotated[PositionSpec, FromModel("positions")] = "nope",
         separate_gates: bool = False,
@@ -117,7 +118,7 @@ class FoxAttention(SoftmaxAttention):
         )
         self.initial_forget = float(initial_forget)
         self.directions = 2 if separate_gates else 1
-        self.forget_proj = nn.Linear(hidden_size, self.directions * num_heads)
+        self.forget_proj = nn.Linear(hidden_size, self.directions * self.num_heads)
         self.reset_parameters()
 
     @torch.no_grad()

@@ -31,7 +31,7 @@ class GatedDeltaNet(DeltaRule):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of heads H, a divisor of D.
+        num_heads: number of heads H, a divisor of D; None: the one with heads closest to 128 wide.
         causal: process the past only; ``init_state`` and ``step`` then decode token by token.
         value_expansion: width of values and gate divided by D.
         negative_eigenvalues: beta in (0, 2), so that a write can flip the sign of a stored value.
@@ -65,7 +65,7 @@ class GatedDeltaNet(DeltaRule):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 4,
+        num_heads: Annotated[int | None, FromModel("num_heads"), Range(min=1)] = None,
         causal: bool = False,
         value_expansion: Annotated[int, Range(min=1)] = 2,
         negative_eigenvalues: bool = False,
@@ -87,7 +87,7 @@ class GatedDeltaNet(DeltaRule):
             eps=eps,
             linear=linear,
         )
-        heads = self.directions * num_heads
+        heads = self.directions * self.num_heads
         self.decay_proj = nn.Linear(hidden_size, heads, bias=False)
         self.A_log = nn.Parameter(torch.empty(heads))
         self.dt_bias = nn.Parameter(torch.empty(heads))

@@ -29,7 +29,8 @@ class GatedSoftmaxAttention(SoftmaxAttention):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of heads H, each of width ``d = D / H``.
+        num_heads: number of heads H, each of width ``d = D / H``; None: the divisor of D with heads closest
+            to 64 wide.
         causal: tokens attend only to themselves and earlier tokens.
         positions: position code; without one an encoder does not know the order of its tokens.
         gate: "element": one gate per channel; "head": one gate per head.
@@ -58,7 +59,7 @@ class GatedSoftmaxAttention(SoftmaxAttention):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        num_heads: Annotated[int | None, FromModel("num_heads"), Range(min=1)] = None,
         causal: bool = False,
         positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
         gate: Gate = "element",
@@ -85,7 +86,9 @@ class GatedSoftmaxAttention(SoftmaxAttention):
             linear=linear,
         )
         self.gate: Gate = gate
-        self.gate_proj = nn.Linear(hidden_size, hidden_size if gate == "element" else num_heads, bias=False)
+        self.gate_proj = nn.Linear(
+            hidden_size, hidden_size if gate == "element" else self.num_heads, bias=False
+        )
         self.reset_parameters()
 
     def parameter_info(self) -> dict[str, ParamInfo]:

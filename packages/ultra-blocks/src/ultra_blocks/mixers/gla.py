@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ultra_blocks.functional.dispatch import gated_linear
 from ultra_blocks.functional.gated_linear import gated_step
 from ultra_blocks.linear import LinearFactory
+from ultra_blocks.mixers.heads import RECURRENT_WIDTH, number_of_heads
 from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate, head_width
 from ultra_core.contracts import FromModel, Range
 from ultra_core.plugins.aliases import Alias
@@ -30,7 +31,7 @@ class GLA(LinearRecurrence):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of heads H.
+        num_heads: number of heads H; None: the divisor of D with heads closest to 128 wide.
         causal: process the past only; ``init_state`` and ``step`` then decode token by token.
         key_expansion: total width of the keys divided by D.
         value_expansion: total width of the values divided by D.
@@ -64,7 +65,7 @@ class GLA(LinearRecurrence):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 4,
+        num_heads: Annotated[int | None, FromModel("num_heads"), Range(min=1)] = None,
         causal: bool = False,
         key_expansion: Annotated[float, Range(gt=0)] = 0.5,
         value_expansion: Annotated[float, Range(gt=0)] = 1.0,
@@ -76,6 +77,7 @@ class GLA(LinearRecurrence):
         eps: Annotated[float, Range(gt=0)] = 1e-5,
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
+        num_heads = number_of_heads(num_heads, hidden_size, width=RECURRENT_WIDTH)
         sizes = {"key_expansion": key_expansion, "value_expansion": value_expansion, "gate_rank": gate_rank}
         require(GLA, **sizes, num_heads=num_heads, chunk_size=chunk_size, gate_temperature=gate_temperature)
         super().__init__(

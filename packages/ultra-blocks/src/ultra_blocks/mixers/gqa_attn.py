@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from torch import nn
 
 from ultra_blocks.linear import LinearFactory
+from ultra_blocks.mixers.heads import grouped_heads
 from ultra_blocks.mixers.softmax import SoftmaxAttention
 from ultra_blocks.positions import PositionSpec
 from ultra_core.contracts import FromModel, Range
@@ -27,7 +28,8 @@ class GQAAttention(SoftmaxAttention):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of query heads H, each of width ``d = D / H``.
+        num_heads: number of query heads H, each of width ``d = D / H``; None: the divisor of D with heads
+            closest to 64 wide.
         num_kv_heads: number of key heads G, a divisor of H; None: H / 4 if 4 divides H, else 1.
         causal: tokens attend only to themselves and earlier tokens.
         positions: position code; without one an encoder does not know the order of its tokens.
@@ -57,7 +59,7 @@ class GQAAttention(SoftmaxAttention):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        num_heads: Annotated[int | None, FromModel("num_heads"), Range(min=1)] = None,
         num_kv_heads: Annotated[int | None, FromModel("num_kv_heads"), Range(min=1)] = None,
         causal: bool = False,
         positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
@@ -68,8 +70,7 @@ class GQAAttention(SoftmaxAttention):
         bias: bool = False,
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
-        if num_kv_heads is None:
-            num_kv_heads = 1 if num_heads % 4 else num_heads // 4
+        num_heads, num_kv_heads = grouped_heads(num_heads, num_kv_heads, hidden_size)
         super().__init__(
             hidden_size,
             num_heads=num_heads,

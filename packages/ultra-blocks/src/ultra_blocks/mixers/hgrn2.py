@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ultra_blocks.functional.dispatch import gated_linear
 from ultra_blocks.functional.gated_linear import gated_step
 from ultra_blocks.linear import LinearFactory
+from ultra_blocks.mixers.heads import RECURRENT_WIDTH, number_of_heads
 from ultra_blocks.mixers.linear_recurrence import Gates, LinearRecurrence, OutputGate, head_width
 from ultra_core.contracts import FromModel, Range
 from ultra_core.plugins.aliases import Alias
@@ -31,7 +32,7 @@ class HGRN2(LinearRecurrence):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of heads H, a divisor of D.
+        num_heads: number of heads H, a divisor of D; None: the one with heads closest to 128 wide.
         causal: process the past only; ``init_state`` and ``step`` then decode token by token.
         lower_bound: initial value of b in all channels, which is then learned; 0: b stays 0. An encoder of L
             layers sets 0, 1/L, .., (L-1)/L.
@@ -67,7 +68,7 @@ class HGRN2(LinearRecurrence):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 4,
+        num_heads: Annotated[int | None, FromModel("num_heads"), Range(min=1)] = None,
         causal: bool = False,
         lower_bound: Annotated[float, FromModel("layer_depth"), Range(min=0, lt=1)] = 0.0,
         conv_size: Annotated[int, Range(min=0)] | None = None,
@@ -76,6 +77,7 @@ class HGRN2(LinearRecurrence):
         eps: Annotated[float, Range(gt=0)] = 1e-5,
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
+        num_heads = number_of_heads(num_heads, hidden_size, width=RECURRENT_WIDTH)
         require(HGRN2, num_heads=num_heads, lower_bound=lower_bound, chunk_size=chunk_size)
         width = head_width("HGRN2", hidden_size, num_heads)
         super().__init__(

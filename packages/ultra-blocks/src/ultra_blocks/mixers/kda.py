@@ -32,7 +32,7 @@ class KDA(DeltaRule):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of heads H, a divisor of D.
+        num_heads: number of heads H, a divisor of D; None: the one with heads closest to 128 wide.
         causal: process the past only; ``init_state`` and ``step`` then decode token by token.
         value_expansion: width of values and gate divided by D.
         decay_rank: width between W_1 and W_2; None: D / H.
@@ -66,7 +66,7 @@ class KDA(DeltaRule):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 4,
+        num_heads: Annotated[int | None, FromModel("num_heads"), Range(min=1)] = None,
         causal: bool = False,
         value_expansion: Annotated[int, Range(min=1)] = 1,
         decay_rank: Annotated[int, Range(min=1)] | None = None,
@@ -93,7 +93,7 @@ class KDA(DeltaRule):
         rank = self.key_dim if decay_rank is None else decay_rank
         self.decay_down = nn.Linear(hidden_size, rank, bias=False)
         self.decay_up = nn.Linear(rank, self.directions * hidden_size, bias=False)
-        self.A_log = nn.Parameter(torch.empty(self.directions * num_heads))
+        self.A_log = nn.Parameter(torch.empty(self.directions * self.num_heads))
         self.dt_bias = nn.Parameter(torch.empty(self.directions * hidden_size))
         self.reset_parameters()
 

@@ -14,6 +14,7 @@ from ultra_blocks.functional.softcap_attention import softcap_attention
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_blocks.mixers.heads import number_of_heads
 from ultra_blocks.mixers.max_logits import MaxLogits, rows_of
 from ultra_blocks.mixers.softmax import check_options, columns
 from ultra_blocks.norms.base import like
@@ -59,7 +60,7 @@ class LatentAttention(MaxLogits, Mixer):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of heads H.
+        num_heads: number of heads H; None: the divisor of D with heads closest to 64 wide.
         causal: tokens attend only to themselves and earlier tokens.
         positions: code that rotates q_R and k_R: "rope", another one of kind "rotate", or "nope" for none; an
             encoder without one needs other layers that encode order.
@@ -103,7 +104,7 @@ class LatentAttention(MaxLogits, Mixer):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        num_heads: Annotated[int | None, FromModel("num_heads"), Range(min=1)] = None,
         causal: bool = False,
         positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
         latent_dim: Annotated[int, Range(min=1)] | None = None,
@@ -121,6 +122,7 @@ class LatentAttention(MaxLogits, Mixer):
         super().__init__(hidden_size, causal=causal)
         name = type(self).__name__
         check_options(name, window=window, softcap=softcap, dropout=dropout)
+        num_heads = number_of_heads(num_heads, hidden_size)
         if num_heads < 1 or (hidden_size % num_heads and None in (head_dim, rope_dim, value_dim)):
             raise ValueError(
                 f"{name}: num_heads={num_heads} does not divide hidden_size={hidden_size}; choose another, "
@@ -182,9 +184,9 @@ class LatentAttention(MaxLogits, Mixer):
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Return the attention branch ``(B, T, D)`` of ``x`` ``(B, T, D)``; zeros at padding."""
+        x = self.enter(x, layout)
         if layout is None:
             layout = Layout.full(x.shape[0], x.shape[1], x.device)
-        x = self.enter(x, layout)
         q_own, q_rotated, latents, rotated, squares = self._project(x, layout)
         k_own, v = self._decompress(latents)
         q = torch.cat((q_own, q_rotated), -1)

@@ -48,7 +48,8 @@ class LongformerAttention(SparseAttention):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of heads H, each of width ``d = D / H``.
+        num_heads: number of heads H, each of width ``d = D / H``; None: the divisor of D with heads closest
+            to 64 wide.
         causal: tokens attend only to themselves and earlier tokens.
         window: width of the window, half of which is on either side; causal: all of it is before the token.
         global_tokens: number of first tokens of each document that are global, such as [CLS]; 0: none.
@@ -91,7 +92,7 @@ class LongformerAttention(SparseAttention):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        num_heads: Annotated[int | None, FromModel("num_heads"), Range(min=1)] = None,
         causal: bool = False,
         window: Annotated[int, Range(min=1)] = 512,
         global_tokens: Annotated[int, Range(min=0)] = 1,

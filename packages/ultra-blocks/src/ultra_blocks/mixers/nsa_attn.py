@@ -18,6 +18,7 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.compression import BlockCompressor
+from ultra_blocks.mixers.heads import grouped_heads
 from ultra_blocks.mixers.sparse import SparseAttention, normed, one_token
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
@@ -68,7 +69,8 @@ class NativeSparseAttention(SparseAttention):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of query heads H, each of width ``d = D / H``.
+        num_heads: number of query heads H, each of width ``d = D / H``; None: the divisor of D with heads
+            closest to 64 wide.
         num_kv_heads: number of key heads G, a divisor of H; None: H / 4 if 4 divides H, else 1.
         causal: tokens attend only to themselves and earlier tokens.
         compress_block: tokens l of a compressed block; a multiple of the stride, at most ``select_block``.
@@ -118,7 +120,7 @@ class NativeSparseAttention(SparseAttention):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        num_heads: Annotated[int | None, FromModel("num_heads"), Range(min=1)] = None,
         num_kv_heads: Annotated[int | None, FromModel("num_kv_heads"), Range(min=1)] = None,
         causal: bool = False,
         compress_block: Annotated[int, Range(min=1)] = 32,
@@ -133,8 +135,7 @@ class NativeSparseAttention(SparseAttention):
         bias: bool = False,
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
-        if num_kv_heads is None:
-            num_kv_heads = 1 if num_heads % 4 else num_heads // 4
+        num_heads, num_kv_heads = grouped_heads(num_heads, num_kv_heads, hidden_size)
         super().__init__(
             hidden_size,
             num_heads=num_heads,

@@ -41,7 +41,7 @@ class ODE(Mixer):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of attention heads.
+        num_heads: number of attention heads; None: the divisor of D with heads closest to 64 wide.
         causal: tokens attend only to themselves and earlier tokens. There is no decoding token by token,
             which would need the keys and values of every evaluation.
         positions: position code of the attention.
@@ -78,7 +78,7 @@ class ODE(Mixer):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        num_heads: Annotated[int | None, FromModel("num_heads"), Range(min=1)] = None,
         causal: bool = False,
         positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
         qk_norm: bool = False,
@@ -123,9 +123,9 @@ class ODE(Mixer):
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Return ``z(1) - z(0)`` ``(B, T, D)`` from ``z(0) = x``; zeros at padding."""
+        x = self.enter(x, layout)
         if layout is None:
             layout = Layout.full(x.shape[0], x.shape[1], x.device)
-        x = self.enter(x, layout)
         held = self._mask(x)
 
         def field(z: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from ultra_blocks.functional.retention import (
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_blocks.mixers.heads import RECURRENT_WIDTH, number_of_heads
 from ultra_blocks.positions import real_positions
 from ultra_core.contracts import FromModel, Range
 from ultra_core.plugins.aliases import Alias
@@ -52,7 +53,8 @@ class RetNet(Mixer):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of heads H, a divisor of D; D / H must be even if keys are rotated.
+        num_heads: number of heads H, a divisor of D; D / H must be even if keys are rotated. None: the
+            divisor with heads closest to 128 wide.
         causal: process the past only; ``init_state`` and ``step`` then decode token by token.
         bidirectional_form: if not causal, all heads use both sides ("symmetric"), or the first half of them
             uses earlier tokens and the second later ones, with the same decays ("split"); both include the
@@ -86,7 +88,7 @@ class RetNet(Mixer):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("retention_heads"), Range(min=1)] = 8,
+        num_heads: Annotated[int | None, FromModel("retention_heads"), Range(min=1)] = None,
         causal: bool = False,
         bidirectional_form: Literal["symmetric", "split"] = "symmetric",
         value_expansion: Annotated[int, Range(min=1)] = 2,
@@ -97,6 +99,10 @@ class RetNet(Mixer):
         linear: Annotated[LinearFactory, FromModel("linear")] = nn.Linear,
     ) -> None:
         super().__init__(hidden_size, causal=causal)
+        self.split = bidirectional_form == "split" and not causal
+        num_heads = number_of_heads(
+            num_heads, hidden_size, width=RECURRENT_WIDTH, multiple_of=2 if self.split else 1
+        )
         sizes = {"num_heads": num_heads, "value_expansion": value_expansion, "chunk_size": chunk_size}
         forms = {"bidirectional_form": bidirectional_form, "decay_init": decay_init, "rotation": rotation}
         require(RetNet, **sizes, **forms, eps=eps)
@@ -111,7 +117,6 @@ class RetNet(Mixer):
                 f"RetNet: hidden_size {hidden_size} over {num_heads} heads gives heads of {self.key_dim}, "
                 "which do not fall into pairs to rotate; change num_heads or set rotation: none"
             )
-        self.split = bidirectional_form == "split" and not causal
         if self.split and num_heads % 2:
             raise ValueError(
                 f"RetNet: bidirectional_form split gives each side half of the heads, but there are "
@@ -146,9 +151,10 @@ class RetNet(Mixer):
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Mix the tokens ``(B, T, D)`` of each document."""
+        x = self.enter(x, layout)
         if layout is None:
             layout = Layout.full(x.shape[0], x.shape[1], x.device)
-        q, k, v, gate = self._project(self.enter(x, layout), self._shared_turns(layout, _exact(x)))
+        q, k, v, gate = self._project(x, self._shared_turns(layout, _exact(x)))
         decays = self._shared_decays(layout, _exact(x), v)
         mix: Any = fla_forms.retention if isinstance(decays, RetentionSteps) else retention
         if self.split:

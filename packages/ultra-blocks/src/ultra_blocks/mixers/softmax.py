@@ -15,6 +15,7 @@ from ultra_blocks.functional.tiled_attention import score_bias, tiled_attention
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer, Traits
+from ultra_blocks.mixers.heads import number_of_heads
 from ultra_blocks.mixers.max_logits import MaxLogits, rows_of
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
@@ -60,8 +61,8 @@ class SoftmaxAttention(MaxLogits, Mixer):
         self,
         hidden_size: int,
         *,
-        num_heads: int,
-        num_kv_heads: int,
+        num_heads: int | None,
+        num_kv_heads: int | None,
         causal: bool,
         positions: PositionSpec,
         qk_norm: bool,
@@ -73,6 +74,8 @@ class SoftmaxAttention(MaxLogits, Mixer):
     ) -> None:
         super().__init__(hidden_size, causal=causal)
         name = type(self).__name__
+        num_heads = number_of_heads(num_heads, hidden_size)
+        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
         if num_heads < 1 or hidden_size % num_heads:
             raise ValueError(f"{name}: num_heads={num_heads} does not divide hidden_size={hidden_size}")
         if num_kv_heads < 1 or num_heads % num_kv_heads:
@@ -107,9 +110,10 @@ class SoftmaxAttention(MaxLogits, Mixer):
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Return the attention branch ``(B, T, D)`` of ``x`` ``(B, T, D)``; zeros at padding."""
+        x = self.enter(x, layout)
         if layout is None:
             layout = Layout.full(x.shape[0], x.shape[1], x.device)
-        y = self._attend(self.enter(x, layout), layout)
+        y = self._attend(x, layout)
         return self.leave(self.out_proj(y), layout)
 
     def _attend(self, x: Tensor, layout: Layout) -> Tensor:

@@ -12,6 +12,7 @@ from ultra_blocks.functional.document_blocks import DocumentBlocks, document_blo
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Mixer
+from ultra_blocks.mixers.heads import number_of_heads
 from ultra_blocks.mixers.softmax import check_options
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
@@ -34,8 +35,8 @@ class SparseAttention(Mixer):
         self,
         hidden_size: int,
         *,
-        num_heads: int,
-        num_kv_heads: int,
+        num_heads: int | None,
+        num_kv_heads: int | None,
         branches: int = 1,
         causal: bool,
         positions: PositionSpec,
@@ -46,6 +47,8 @@ class SparseAttention(Mixer):
     ) -> None:
         super().__init__(hidden_size, causal=causal)
         name = type(self).__name__
+        num_heads = number_of_heads(num_heads, hidden_size)
+        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
         if num_heads < 1 or hidden_size % num_heads:
             raise ValueError(f"{name}: num_heads={num_heads} does not divide hidden_size={hidden_size}")
         if num_kv_heads < 1 or num_heads % num_kv_heads:
@@ -70,9 +73,9 @@ class SparseAttention(Mixer):
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Return the attention branch ``(B, T, D)`` of ``x`` ``(B, T, D)``; zeros at padding."""
+        x = self.enter(x, layout)
         if layout is None:
             layout = Layout.full(x.shape[0], x.shape[1], x.device)
-        x = self.enter(x, layout)
         blocks = document_blocks(layout, self._align(layout))
         y = self._attend(blocks.pack(x), blocks)
         return self.leave(blocks.unpack(self.out_proj(y)), layout)

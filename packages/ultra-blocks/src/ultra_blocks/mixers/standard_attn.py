@@ -23,7 +23,8 @@ class StandardAttention(SoftmaxAttention):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of heads H, each of width ``d = D / H``.
+        num_heads: number of heads H, each of width ``d = D / H``; None: the divisor of D with heads closest
+            to 64 wide.
         causal: tokens attend only to themselves and earlier tokens.
         positions: position code; without one an encoder does not know the order of its tokens.
         qk_norm: RMS norm with gain of each query and key over d, before the position code.
@@ -55,7 +56,7 @@ class StandardAttention(SoftmaxAttention):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        num_heads: Annotated[int | None, FromModel("num_heads"), Range(min=1)] = None,
         causal: bool = False,
         positions: Annotated[PositionSpec, FromModel("positions")] = "rope",
         qk_norm: bool = False,

@@ -60,7 +60,8 @@ class TitanAttention(SoftmaxAttention):
 
     Args:
         hidden_size: width D of the residual stream.
-        num_heads: number of heads H, each of width ``d = D / H``.
+        num_heads: number of heads H, each of width ``d = D / H``; None: the divisor of D with heads closest
+            to 64 wide.
         causal: tokens attend only to themselves and earlier tokens; then ``init_state`` and ``step`` decode.
         positions: position code of the attention; the memory depends on the order of tokens only.
         memory: whether there is a memory.
@@ -114,7 +115,7 @@ class TitanAttention(SoftmaxAttention):
         self,
         hidden_size: int,
         *,
-        num_heads: Annotated[int, FromModel("num_heads"), Range(min=1)] = 12,
+        num_heads: Annotated[int | None, FromModel("num_heads"), Range(min=1)] = None,
         causal: bool = False,
         positions: Annotated[PositionSpec, FromModel("positions")] = "hope",
         memory: bool = True,
@@ -171,7 +172,7 @@ class TitanAttention(SoftmaxAttention):
         self.memory: TitanMemory | None = None
         if memory:
             self.memory = (TitanMemory if memory_depth == 1 else DeepMemory)(
-                hidden_size, num_heads=num_heads, causal=causal, chunk_size=memory_chunk, linear=linear
+                hidden_size, num_heads=self.num_heads, causal=causal, chunk_size=memory_chunk, linear=linear
             )
             self.memory_norm = RMSNorm(self.head_dim)
             if variant != "mal":
@@ -218,9 +219,9 @@ class TitanAttention(SoftmaxAttention):
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Return the branch ``(B, T, D)`` of ``x`` ``(B, T, D)``; zeros at padding."""
+        x = self.enter(x, layout)
         if layout is None:
             layout = Layout.full(x.shape[0], x.shape[1], x.device)
-        x = self.enter(x, layout)
         if self.memory is None:
             y = self._attend(x, layout)
         elif self.variant == "mac":

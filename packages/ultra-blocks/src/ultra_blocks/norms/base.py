@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from ultra_blocks.inputs import check_width
 from ultra_core.contracts import ParamInfo
 
 Place = Literal["mixer", "ffn", "final", "embedding", "head"]
@@ -29,6 +30,14 @@ class Norm(nn.Module):
             raise ValueError(f"{type(self).__name__}: place must be one of {PLACES}; given {place!r}")
         self.hidden_size = hidden_size
         self.place = place
+
+    def check(self, x: Tensor) -> None:
+        """Raise unless ``x`` is ``(..., D)`` with the width of the norm; ``forward`` starts with this.
+
+        Raises:
+            ValueError: it has another width, which may be broadcast silently, or holds integers.
+        """
+        check_width(self, x, self.hidden_size)
 
     def parameter_info(self) -> dict[str, ParamInfo]:
         """Describe the gain (weight decay only if ``wd_norms`` is set) and the rest (no weight decay)."""

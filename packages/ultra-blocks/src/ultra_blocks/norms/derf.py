@@ -59,6 +59,7 @@ class Derf(Norm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the error function to every element."""
+        self.check(x)
         wide = torch.promote_types(x.dtype, torch.float32)
         inner = torch.addcmul(self.shift.to(wide), self.alpha.to(wide), x.to(wide))
         return torch.addcmul(like(self.bias, x), like(self.weight, x), torch.erf(inner).to(x.dtype))

@@ -73,6 +73,7 @@ class DynamicTanh(Norm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the tanh to every element."""
+        self.check(x)
         wide = torch.promote_types(x.dtype, torch.float32)
         squashed = torch.tanh(self.alpha.to(wide) * x.to(wide)).to(x.dtype)
         return torch.addcmul(like(self.bias, x), like(self.weight, x), squashed)

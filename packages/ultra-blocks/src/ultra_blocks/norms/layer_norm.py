@@ -55,5 +55,6 @@ class LayerNorm(Norm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension."""
+        self.check(x)
         bias = None if self.bias is None else like(self.bias, x)
         return F.layer_norm(x, (self.hidden_size,), like(self.weight, x), bias, self.eps)

@@ -50,4 +50,5 @@ class RMSNorm(Norm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension."""
+        self.check(x)
         return F.rms_norm(x, (self.hidden_size,), like(self.weight, x), self.eps)
