@@ -278,6 +278,8 @@ def test_a_right_block_keeps_every_rule(causal: bool) -> None:
     ("rule", "cls", "causal"),
     [
         ("C1", NeedsAnOption, False),
+        ("C2", ChangesShape, False),
+        ("C3", IsRestless, False),
         ("B0", ChangesShape, False),
         ("B1", LeaksPadding, False),
         ("B1", LeaksPadding, True),

@@ -1,4 +1,4 @@
-"""Initialisation of a module that may take a standard deviation, a scale, both or neither."""
+"""Initialisation of modules: first weights, and buffers that are computed anew after loading."""
 
 from __future__ import annotations
 
@@ -20,3 +20,15 @@ def initialise(module: nn.Module | None, *, std: float, residual_scale: float) -
         accepted = inspect.signature(reset).parameters
         arguments = {"std": std, "residual_scale": residual_scale}
         reset(**{name: value for name, value in arguments.items() if name in accepted})
+
+
+def reset_buffers(module: nn.Module) -> None:
+    """Call ``reset_buffers()`` of every module inside that has it.
+
+    A module with buffers that are not saved (``persistent=False``) defines this method, which computes them
+    from the options of its constructor. It is called after weights were loaded over the meta device, where
+    such buffers have no values.
+    """
+    for part in module.modules():
+        if callable(reset := getattr(part, "reset_buffers", None)):
+            reset()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ultra_blocks.encoder import Encoder
 from ultra_blocks.encoder.mlm_head import MLMHead
 from ultra_blocks.hf.config import UltraHFConfig
+from ultra_blocks.init import reset_buffers
 from ultra_blocks.layout import Layout
 
 # ultra_blocks.hf.config reports a missing transformers
@@ -49,7 +50,10 @@ class UltraPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def initialize_weights(self) -> None:
-        """Initialise the weights that are missing from a checkpoint, and keep those loaded from it."""
+        """Initialise the weights that are missing from a checkpoint, and keep those loaded from it.
+
+        Buffers that no checkpoint holds are computed anew.
+        """
         tensors = [*self.parameters(), *self.buffers()]
         loaded = [t for t in tensors if getattr(t, "_is_hf_initialized", False)]
         if len(loaded) == len(tensors):
@@ -59,6 +63,7 @@ class UltraPreTrainedModel(PreTrainedModel):
         self.reset_parameters()
         for tensor, value in zip(loaded, kept, strict=True):
             tensor.copy_(value)
+        reset_buffers(self)
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:

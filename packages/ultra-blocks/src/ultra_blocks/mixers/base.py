@@ -1,11 +1,10 @@
-"""Mixer, the base of all blocks that mix tokens, and Traits, the declaration of what a block supports."""
+"""Mixer, the base of all blocks that mix tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import attrs
 import torch
 from torch import Tensor, nn
 
@@ -13,42 +12,11 @@ from ultra_blocks.inputs import check_tokens
 from ultra_blocks.layout import Layout, check_layout
 from ultra_blocks.linear import LinearFactory
 from ultra_blocks.positions import PositionCode, PositionSpec, build
+from ultra_blocks.traits import Traits
 from ultra_core.contracts import ParamInfo
+from ultra_core.module_types import is_norm
 
 __all__ = ["LinearFactory", "Mixer", "Traits"]
-
-NORM_TYPES = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
-
-
-@attrs.frozen(kw_only=True)
-class Traits:
-    """Capabilities of a block; the conformance kit checks them, and that anything else raises.
-
-    Attributes:
-        bidirectional: works with ``causal=False``.
-        causal: works with ``causal=True``.
-        full_context: every token depends on every other one of its document, in one layer with default
-            options.
-        recurrent_step: a causal block has ``init_state(batch)`` and ``step(x_t, state)``.
-        positions: kinds of position codes that it applies: "rotate", "bias", "scores". Empty: none.
-        relative: the output is invariant to adding a constant to all positions.
-        symmetric: without a position code (or with "nope"), reversing the input reverses the bidirectional
-            output.
-        linear_time: the number of multiply-adds is linear in the length.
-        own_norm: normalises its input itself, so that the layer applies no norm before it.
-        speed_only: options that change speed and memory but no output, as the length of chunks.
-    """
-
-    bidirectional: bool = True
-    causal: bool = True
-    full_context: bool = True
-    recurrent_step: bool = False
-    positions: frozenset[str] = frozenset()
-    relative: bool = True
-    symmetric: bool = False
-    linear_time: bool = False
-    own_norm: bool = False
-    speed_only: frozenset[str] = frozenset()
 
 
 class Mixer(nn.Module):
@@ -175,7 +143,7 @@ class Mixer(nn.Module):
         blocks = self.row_blocks()
         info = {}
         for path, module in self.named_modules():
-            if isinstance(module, NORM_TYPES) or (module is not self and hasattr(module, "parameter_info")):
+            if module is not self and (hasattr(module, "parameter_info") or is_norm(module)):
                 continue
             for name, parameter in module.named_parameters(recurse=False):
                 dotted = f"{path}.{name}" if path else name

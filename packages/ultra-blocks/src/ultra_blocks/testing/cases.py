@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import attrs
 import torch
 from torch import Tensor, nn
-from torch.autograd.gradcheck import GradcheckError, gradcheck
 
 from ultra_blocks.layout import Layout
-from ultra_blocks.mixers.base import Traits
+from ultra_blocks.positions import PositionCode
+from ultra_blocks.testing.draws import Batch
+from ultra_blocks.traits import NumericTraits, Traits
+from ultra_core.errors import PluginError
 from ultra_core.plugins.signatures import bind, read_options
 
 MODEL = {"num_heads": 2, "retention_heads": 2, "dropout": 0.0, "num_layers": 2, "num_loops": 1}
 """Fields of a small model, for parameters that read them; options of a case take precedence."""
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""Values of the trait ``precision``, and their dtypes."""
+
+ERRORS = {torch.float64: 1e-12, torch.float32: 5e-5, torch.bfloat16: 2e-2}
+"""Largest relative error between two ways to the same number, by the dtype that a module computes in."""
 
 
 @attrs.frozen(kw_only=True)
@@ -30,13 +38,31 @@ class Case:
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def traits(self) -> NumericTraits:
+        """The traits that the class declares; rule C1 reports any that are of another type."""
+        return _declared(self.cls, NumericTraits)
+
+    def rounds_to(self, dtype: torch.dtype) -> torch.dtype:
+        """Return the coarser of a dtype and of the precision that the traits declare."""
+        inside = PRECISIONS.get(self.traits.precision or "", dtype)
+        return max(dtype, inside, key=ERRORS.__getitem__)
+
+    def allows(self, limit: float) -> float:
+        """Return the limit of a relative error in fp64, or that of the precision that the traits declare."""
+        return limit if self.traits.precision is None else max(limit, ERRORS[self.rounds_to(torch.float64)])
+
     def takes(self, option: str) -> bool:
-        """Whether the constructor has this keyword argument."""
-        return option in read_options(self.cls)
+        """Whether the constructor has this keyword argument; False if its signature cannot be read."""
+        try:
+            return option in read_options(self.cls)
+        except PluginError:
+            return False
 
     def arguments(self, **options: Any) -> dict[str, Any]:
         """Return the keyword arguments of the constructor; ``options`` override those of the case."""
-        return bind(self.cls, {**self.options, **options}, supplied=self.supplied(), model=MODEL)
+        own = getattr(self.cls, "testing_options", {})
+        return bind(self.cls, {**own, **self.options, **options}, supplied=self.supplied(), model=MODEL)
 
     def supplied(self) -> dict[str, Any]:
         """Return what a model supplies to plugins of this kind."""
@@ -75,8 +101,18 @@ class BlockCase(Case):
 
     @property
     def traits(self) -> Traits:
-        """The traits that the class declares."""
-        return getattr(self.cls, "traits", Traits())
+        """The traits that the class declares; rule C1 reports any that are of another type."""
+        return _declared(self.cls, Traits)
+
+    def length(self, wanted: int) -> int:
+        """Return a number of columns, or that of the longest batch that the block accepts."""
+        return min(wanted, self.traits.longest or wanted)
+
+    def fit(self, drawn: Any) -> Any:
+        """Return what a rule drew, with batches that the block accepts: not packed, not too long."""
+        if isinstance(drawn, tuple):
+            return tuple(self.fit(part) for part in drawn)
+        return drawn.fitted(self.traits) if isinstance(drawn, Batch) else drawn
 
 
 @attrs.frozen(kw_only=True)
@@ -108,10 +144,22 @@ class PositionCase(Case):
 
     causal: bool = False
 
+    def declares(self, name: str) -> Any:
+        """Return a class attribute of the code, or that of ``PositionCode``."""
+        return getattr(self.cls, name, getattr(PositionCode, name))
+
     def supplied(self) -> dict[str, Any]:
         """Return the sizes of a block with two heads."""
         sizes = {"head_dim": self.hidden_size // 2, "num_heads": 2, "hidden_size": self.hidden_size}
         return {**sizes, "causal": self.causal}
+
+
+T = TypeVar("T", bound=NumericTraits)
+
+
+def _declared(cls: Any, kind: type[T]) -> T:
+    declared = getattr(cls, "traits", None)
+    return declared if isinstance(declared, kind) else kind()
 
 
 def output(module: nn.Module, x: Tensor, layout: Layout | None) -> Tensor:
@@ -128,12 +176,3 @@ def gradients(y: Tensor, weight: Tensor, leaves: list[Tensor]) -> list[Tensor]:
         return [torch.zeros_like(leaf) for leaf in leaves]
     found = torch.autograd.grad(y, leaves, weight, allow_unused=True, materialize_grads=True)
     return list(found)
-
-
-def check_gradients(function: Callable[[Tensor], Tensor], x: Tensor, module: nn.Module) -> None:
-    """Raise AssertionError unless the gradients of input and parameters agree with finite differences."""
-    leaves = [x.detach().requires_grad_(), *module.parameters()]
-    try:
-        gradcheck(lambda x, *_: function(x), leaves, atol=1e-6, rtol=1e-4, fast_mode=True)
-    except GradcheckError as error:
-        raise AssertionError(str(error).splitlines()[0]) from error

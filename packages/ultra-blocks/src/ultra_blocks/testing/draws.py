@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ultra_blocks.layout import Layout
+from ultra_blocks.traits import Traits
 
 Padding = Literal["none", "left", "right", "inside"]
 
@@ -27,6 +28,22 @@ class Batch:
     seed: int
     dtype: torch.dtype
     fill: float = float("nan")
+
+    def __str__(self) -> str:
+        rows = ", ".join(_lengths(row) for row in self.rows)
+        padding = "no padding" if self.padding == "none" else f"padding {self.padding} ({_fill(self.fill)})"
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"rows {rows}; {padding}; T = {self.width}, {dtype}, seed {self.seed}"
+
+    def fitted(self, traits: Traits) -> Batch:
+        """Return the batch as a block with these traits accepts it: one document a row, not too long."""
+        rows = self.rows if traits.packing else tuple((sum(row),) if row else () for row in self.rows)
+        extra = self.extra
+        if traits.longest is not None:
+            extra = min(extra, max(traits.longest - 1, 0))
+            longest = traits.longest - extra
+            rows = tuple((min(sum(row), longest),) if sum(row) > longest else row for row in rows)
+        return attrs.evolve(self, rows=rows, extra=extra)
 
     @property
     def width(self) -> int:
@@ -69,6 +86,15 @@ class Batch:
         if tokens:
             x[layout.mask] = torch.cat(tokens)
         return x
+
+
+def _lengths(row: tuple[int, ...]) -> str:
+    """Return the lengths of the documents of a row, as in ``3+5``."""
+    return "+".join(str(n) for n in row) if row else "empty"
+
+
+def _fill(fill: float) -> str:
+    return "random numbers" if fill == 1.0 else f"random numbers times {fill:g}" if fill == fill else "NaN"
 
 
 def batches(

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ultra_core
-from ultra_blocks.mixers.base import Traits
 from ultra_blocks.norms.base import PLACES
 from ultra_blocks.testing import exactness, kinds, logits, numerics, parameters, traits  # noqa: F401 - they add rules
 from ultra_blocks.testing.cases import BlockCase, Case, FFNCase, NormCase, PositionCase
 from ultra_blocks.testing.construction import BLOCK_RULES, FFN_RULES, NORM_RULES, POSITION_RULES
+from ultra_blocks.testing.widths import fitting
 from ultra_core.testing import Effort, Rules, Trial
 from ultra_core.testing import pytest_params as params_of
 
@@ -19,39 +19,50 @@ RULES = BLOCK_RULES
 
 
 def block_cases(
-    names: Iterable[Any] | None = None, *, options: Mapping[str, Any] | None = None, hidden_size: int = 16
+    names: Iterable[Any] | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    hidden_size: int | None = None,
 ) -> Iterator[BlockCase]:
-    """Yield blocks, by registered name or as classes, once for each direction that they declare."""
+    """Yield blocks, by registered name or as classes, once for each direction that they declare.
+
+    Args:
+        names: registered names or classes; None: every registered block.
+        options: keyword arguments of the constructors.
+        hidden_size: width of the blocks; None: the smallest of 16, 32, 64 and 128 that they accept.
+    """
     for name, cls in _plugins(ultra_core.blocks, names):
-        declared: Traits = getattr(cls, "traits", Traits())
         for causal in (False, True):
-            if declared.causal if causal else declared.bidirectional:
-                yield BlockCase(
-                    name=name, cls=cls, options=options or {}, hidden_size=hidden_size, causal=causal
-                )
+            case = BlockCase(name=name, cls=cls, options=options or {}, causal=causal)
+            if case.traits.causal if causal else case.traits.bidirectional:
+                yield fitting(case, hidden_size)
 
 
 def norm_cases(names: Iterable[Any] | None = None) -> Iterator[NormCase]:
     """Yield norms, by registered name or as classes, once for each place."""
     for name, cls in _plugins(ultra_core.norms, names):
-        yield from (NormCase(name=name, cls=cls, place=place) for place in PLACES)
+        yield from (fitting(NormCase(name=name, cls=cls, place=place)) for place in PLACES)
 
 
 def ffn_cases(names: Iterable[Any] | None = None) -> Iterator[FFNCase]:
     """Yield FFNs, by registered name or as classes."""
     for name, cls in _plugins(ultra_core.ffns, names):
-        yield FFNCase(name=name, cls=cls)
+        yield fitting(FFNCase(name=name, cls=cls))
 
 
 def position_cases(names: Iterable[Any] | None = None) -> Iterator[PositionCase]:
     """Yield position codes, by registered name or as classes."""
     for name, cls in _plugins(ultra_core.positions, names):
-        yield PositionCase(name=name, cls=cls)
+        yield fitting(PositionCase(name=name, cls=cls))
 
 
 def _plugins(registry: Any, names: Iterable[Any] | None) -> Iterator[tuple[str, Any]]:
     for name in registry.names() if names is None else names:
-        yield (name, registry.get(name)) if isinstance(name, str) else (name.__name__, name)
+        yield (
+            (name, registry.get(name))
+            if isinstance(name, str)
+            else (getattr(name, "__name__", repr(name)), name)
+        )
 
 
 def rules_of(case: Case) -> Rules:
@@ -94,15 +105,15 @@ def check_block(
     *,
     options: Mapping[str, Any] | None = None,
     rules: Iterable[str] | None = None,
-    hidden_size: int = 16,
+    hidden_size: int | None = None,
 ) -> None:
     """Check the rules of blocks, in each direction that the block declares.
 
     Args:
         block: a registered name or a class.
-        options: keyword arguments of its constructor, where the defaults do not fit a width of 16.
+        options: keyword arguments of its constructor, where the defaults do not fit a small width.
         rules: ids of the rules; None: all that the effort includes.
-        hidden_size: width of the block under test.
+        hidden_size: width of the block under test; None: the smallest of 16, 32, 64 and 128 that it accepts.
 
     Raises:
         RuleBroken: the first rule that is broken; the message states it.

@@ -10,9 +10,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ultra_blocks.layout import Layout
-from ultra_blocks.testing.cases import BlockCase, check_gradients, gradients, output
+from ultra_blocks.testing.cases import BlockCase, output
 from ultra_blocks.testing.construction import BLOCK_RULES
-from ultra_blocks.testing.draws import Batch, batches, relative_error
+from ultra_blocks.testing.differences import check_close, check_finite
+from ultra_blocks.testing.draws import Batch, batches
+from ultra_blocks.testing.exactness import named_gradients
+from ultra_blocks.testing.finite_differences import check_gradients
+from ultra_core.testing import Finding
 
 
 def _placed(case: BlockCase, batch: Batch, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -23,10 +27,19 @@ def _placed(case: BlockCase, batch: Batch, dtype: torch.dtype = torch.float64) -
 
 @BLOCK_RULES("B10", draw=batches(rows=(1, 2), documents=(1, 2), longest=4), examples=3)
 def gradient_check(case: BlockCase, batch: Batch) -> None:
-    """Gradients agree with finite differences in fp64."""
-    module, layout = case.build(), batch.layout()
-    check_gradients(lambda x: output(module, x, layout), _placed(case, batch), module)
+    """Gradients agree with finite differences in fp64.
 
+    Fix: look for ``detach()``, ``torch.no_grad()``, ``.data`` and in-place writes on the way from the input
+    to the output, and for a wrong ``backward`` of an ``autograd.Function``. A block that computes in a fixed
+    dtype declares ``Traits(precision="fp32")`` (or ``"bf16"``), and one that rounds with a straight-through
+    gradient ``Traits(straight_through=True)``.
+    """
+    module, layout = case.build(), batch.layout()
+    check_gradients(case, lambda x: output(module, x, layout), _placed(case, batch), module)
+
+
+AUTOCAST, AUTOCAST_STEPS = 0.05, 0.15
+"""Limits of the error under autocast; the second for blocks that round, where small errors cross a step."""
 
 EXTREMES = ((1e-4, 0.0), (1e4, 0.0), (1.0, 30.0), (1.0, -30.0))
 """Scales of the input, and shifts of all vectors, which open or close gates and decays."""
@@ -34,33 +47,45 @@ EXTREMES = ((1e-4, 0.0), (1e4, 0.0), (1.0, 30.0), (1.0, -30.0))
 
 @BLOCK_RULES("B11")
 def finiteness(case: BlockCase) -> None:
-    """Outputs and gradients of long rows are finite for inputs from 1e-4 to 1e4 and for extreme gates."""
-    tokens = torch.randn(1, 2048, case.hidden_size, generator=torch.Generator().manual_seed(0))
+    """Outputs and gradients of long rows are finite for inputs from 1e-4 to 1e4 and for extreme gates.
+
+    Fix: compute exponentials in log space or after subtracting the maximum, clamp or normalise what a
+    recurrence accumulates, and use ``F.logsigmoid`` and ``F.softplus`` instead of the logarithm of a sigmoid.
+    """
+    tokens = torch.randn(1, case.length(2048), case.hidden_size, generator=torch.Generator().manual_seed(0))
     # fp64 has a wider range than these two
     for (scale, shift), dtype in itertools.product(EXTREMES, (torch.float32, torch.bfloat16)):
         module, leaf = case.build(dtype), (scale * tokens).to(dtype).requires_grad_()
         with torch.no_grad():
-            for vector in (p for p in module.parameters() if p.ndim == 1):
+            for vector in (p for p in module.parameters() if p.ndim <= 1):
                 vector.add_(shift)
         y = output(module, leaf, None)
-        found = [y, *gradients(y, torch.ones_like(y), [leaf, *module.parameters()])]
-        finite = all(t.isfinite().all() for t in found)
-        assert finite, f"NaN or infinity at input scale {scale:g}, vectors + {shift:g}, in {dtype}"
+        found = {"output": y, **named_gradients(module, y, torch.ones_like(y), [leaf], ["the input"])}
+        scales = f"input scale {scale:g}, vectors + {shift:g}, T = {tokens.shape[1]}, {dtype}"
+        check_finite(found, scales)
 
 
 @BLOCK_RULES("B12", draw=batches(rows=(1, 2)))
 def determinism(case: BlockCase, batch: Batch) -> None:
-    """Evaluation is deterministic, and training without dropout gives the same output."""
+    """Evaluation is deterministic, and training without dropout gives the same output.
+
+    Fix: draw random numbers only where ``self.training`` and a rate above 0 ask for them, and let nothing
+    else depend on ``self.training``.
+    """
     dropout: dict[str, Any] = {"dropout": 0.0} if case.takes("dropout") else {}
     module, x = case.build(**dropout), _placed(case, batch)
     first = output(module, x, batch.layout())
-    assert torch.equal(first, output(module, x, batch.layout())), "two calls in evaluation differ"
-    assert torch.equal(first, output(module.train(), x, batch.layout())), "training differs from evaluation"
+    check_close(output(module, x, batch.layout()), first, 0.0, other="the first time")
+    trained = output(module.train(), x, batch.layout())
+    check_close(trained, first, 0.0, what="output in training", other="in evaluation")
 
 
 @BLOCK_RULES("B13", draw=batches(rows=(1, 2), documents=(1, 2)), examples=3)
 def checkpointing(case: BlockCase, batch: Batch) -> None:
-    """Activation checkpointing changes neither outputs nor gradients."""
+    """Activation checkpointing changes neither outputs nor gradients.
+
+    Fix: write nothing into the module in ``forward`` (counters, caches, buffers): it runs twice.
+    """
     module = case.build()
     results = []
     for recompute in (False, True):
@@ -72,21 +97,28 @@ def checkpointing(case: BlockCase, batch: Batch) -> None:
             else output(module, x, layout)
         )
         assert isinstance(y, Tensor)
-        results.append([y, *gradients(y, torch.ones_like(y), [x, *module.parameters()])])
-    for kept, recomputed in zip(*results, strict=True):
-        error = relative_error(recomputed, kept)
-        assert error <= 1e-12, f"they differ by {error:.1e}"
+        found = named_gradients(module, y, torch.ones_like(y), [x], ["the input"])
+        results.append({"output": y, **found})
+    for name, kept in results[0].items():
+        check_close(results[1][name], kept, case.allows(1e-12), what=name, other="without checkpointing")
 
 
 @BLOCK_RULES("B13c", least="thorough")
 def tracing(case: BlockCase) -> None:
-    """A block traced by ``torch.compile`` has the same outputs and gradients as in eager mode."""
+    """A block traced by ``torch.compile`` has the same outputs and gradients as in eager mode.
+
+    Fix: branch on shapes and options, not on values of tensors, and keep Python objects that change
+    (counters, lists) out of ``forward``.
+    """
     _compare_compiled(case, "aot_eager")
 
 
 @BLOCK_RULES("B13d", least="thorough")
 def compiling(case: BlockCase) -> None:
-    """A block compiled by ``torch.compile`` has the same outputs and gradients as in eager mode."""
+    """A block compiled by ``torch.compile`` has the same outputs and gradients as in eager mode.
+
+    Fix: see B13c; if that is kept, look for operators whose compiled form rounds otherwise.
+    """
     _compare_compiled(case, "inductor")
 
 
@@ -101,20 +133,33 @@ def _compare_compiled(case: BlockCase, backend: str) -> None:
         for function in (module, compiled):
             leaf = x.clone().requires_grad_()
             y = output(function, leaf, layout)
-            results.append([y, *gradients(y, torch.ones_like(y), [leaf, *module.parameters()])])
-        for eager, graph in zip(*results, strict=True):
-            error = relative_error(graph, eager)
-            assert error <= 1e-11, f"they differ by {error:.1e}"
+            found = named_gradients(module, y, torch.ones_like(y), [leaf], ["the input"])
+            results.append({"output": y, **found})
+        for name, eager in results[0].items():
+            check_close(results[1][name], eager, case.allows(1e-11), what=name, other="in eager mode")
 
 
 @BLOCK_RULES("B14", draw=batches(rows=(1, 2), documents=(1, 2)), examples=3)
 def autocast(case: BlockCase, batch: Batch) -> None:
-    """Under bf16 autocast the output is within 5 % (Frobenius norm) of fp32, and gradients are finite."""
+    """Under bf16 autocast the output is within 5 % (Frobenius norm) of fp32, and gradients are finite.
+
+    Fix: compute what autocast leaves in bf16 and needs more digits (long sums, decays, normalisers,
+    positions) in fp32: ``x.float()`` inside ``with torch.autocast(x.device.type, enabled=False)``.
+    """
     module, x = case.build(torch.float32), _placed(case, batch, torch.float32)
     exact = output(module, x, batch.layout()).detach()
     with torch.autocast("cpu", torch.bfloat16):
         y = output(module, x, batch.layout())
-    error = float((y.detach().float() - exact).norm() / (exact.norm() + 1e-30))
-    assert error <= 5e-2, f"the outputs are {error:.1%} apart"
-    found = gradients(y, torch.ones_like(y), list(module.parameters()))
-    assert all(g.isfinite().all() for g in found), "a gradient is NaN or infinite"
+    check_norm(y, exact, AUTOCAST_STEPS if case.traits.straight_through else AUTOCAST)
+    check_finite(named_gradients(module, y, torch.ones_like(y), []), "under bf16 autocast")
+
+
+def check_norm(y: Tensor, exact: Tensor, limit: float) -> None:
+    """Raise a finding unless the Frobenius norm of ``y - exact`` is within ``limit`` times that of ``exact``.
+
+    Raises:
+        Finding: it is not.
+    """
+    error = float((y.detach().double() - exact.double()).norm() / (exact.double().norm() + 1e-30))
+    if not error <= limit:
+        raise Finding(f"under autocast the output {tuple(y.shape)} is {error:.1%} off, limit {limit:.0%}")

@@ -5,54 +5,92 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ultra_blocks.init import reset_buffers
 from ultra_blocks.testing.cases import BlockCase, Case, gradients, output
 from ultra_blocks.testing.construction import BLOCK_RULES
+from ultra_blocks.testing.differences import check_close
 from ultra_blocks.testing.draws import Batch, batches
 from ultra_core.contracts import ParamInfo
+from ultra_core.errors import listed
+from ultra_core.module_types import is_norm
+from ultra_core.testing import Finding
 
 
-def described(module: nn.Module) -> dict[str, ParamInfo]:
-    """Return the description of each parameter by its modules; the innermost module takes precedence."""
-    info: dict[str, ParamInfo] = {}
+def described(module: nn.Module) -> dict[str, ParamInfo | None]:
+    """Return the description of each parameter by its modules; the innermost module takes precedence.
+
+    None: no module describes it, so that optimizers go by the type of the module that owns it. Norms that no
+    module describes have the role ``norms``, as they have for optimizers.
+    """
+    info: dict[str, ParamInfo | None] = {name: None for name, _ in module.named_parameters()}
     for path, part in module.named_modules():  # outer modules come first
+        dot = f"{path}." if path else ""
         describe = getattr(part, "parameter_info", None)
-        for name, description in (describe() if describe is not None else {}).items():
-            info[f"{path}.{name}" if path else name] = description
+        if describe is None and is_norm(part):
+            own = dict(part.named_parameters(recurse=False))
+            info |= {dot + name: ParamInfo(role="norms", kind="vector", decay=name != "bias") for name in own}
+        info |= {dot + name: given for name, given in (describe() if describe is not None else {}).items()}
     return info
 
 
 def check_description(module: nn.Module) -> None:
-    """Raise AssertionError unless every parameter is described, and in agreement with its shape."""
+    """Raise a finding unless descriptions are complete, of parameters that exist, and fit their shapes.
+
+    A plain module, without any ``parameter_info``, leaves all of them to the types of its modules.
+
+    Raises:
+        Finding: they are not.
+    """
     info = described(module)
     parameters = dict(module.named_parameters())
-    assert not info.keys() - parameters.keys(), (
-        f"{info.keys() - parameters.keys()} are described but not there"
-    )
-    assert not parameters.keys() - info.keys(), f"{parameters.keys() - info.keys()} have no role"
-    for name, description in info.items():
-        height = sum(description.row_blocks)
-        rows = [size for dim, size in enumerate(parameters[name].shape) if dim != description.expert_dim]
-        assert height in (0, rows[0]), f"row_blocks of {name} add up to {height}"
-        assert parameters[name].ndim > 1 or description.kind != "matrix", (
-            f"{name} is a vector, described as a matrix"
+    if unknown := sorted(info.keys() - parameters.keys()):
+        raise Finding(
+            f"parameter_info() describes {listed(unknown)}; there are only {listed(sorted(parameters))}"
         )
+    silent = [name for name, given in info.items() if given is None]
+    if silent and hasattr(module, "parameter_info"):
+        raise Finding(f"parameter_info() leaves out {listed(silent)}, so that no one says their role")
+    for name, description in info.items():
+        if description is None:
+            continue
+        shape, height = tuple(parameters[name].shape), sum(description.row_blocks)
+        rows = next((size for dim, size in enumerate(shape) if dim != description.expert_dim), 0)
+        if height not in (0, rows):
+            blocks = description.row_blocks
+            raise Finding(f"row_blocks {blocks} of {name} {shape} add up to {height}, and it has {rows} rows")
+        if len(shape) <= 1 and description.kind == "matrix":
+            raise Finding(f"{name} {shape} is a vector, described as a matrix")
 
 
 def check_saving(case: Case) -> nn.Module:
     """Build a module on the meta device, load its state dict, and return it.
 
     Raises:
-        AssertionError: it has buffers that are not in the state dict.
+        Finding: a tensor of it is neither in the state dict nor computed anew by ``reset_buffers``.
     """
     module = case.build()
     with torch.device("meta"):
         other = case.cls(**case.arguments())
+    for path, part in other.named_modules():
+        loose = [name for name, value in vars(part).items() if isinstance(value, torch.Tensor)]
+        if loose:
+            where = f"{path}.{loose[0]}" if path else loose[0]
+            raise Finding(
+                f"{where} is a plain tensor, which stays on the device where the module was built",
+                fix=f'`self.register_buffer("{loose[0]}", {loose[0]})`, or compute it in `forward`',
+            )
     other = other.to(torch.float64).to_empty(device="cpu").eval()
-    lost = [name for name, _ in other.named_buffers() if name not in module.state_dict()]
-    assert not lost, f"the buffers {lost} are not saved, so that loading over the meta device leaves rubbish"
     for tensor in (*other.parameters(), *other.buffers()):
         tensor.data.fill_(float("nan")) if tensor.is_floating_point() else tensor.data.zero_()
     other.load_state_dict(module.state_dict())
+    reset_buffers(other)
+    wanted = dict(module.named_buffers())
+    for name, buffer in other.named_buffers():
+        if name not in module.state_dict() and not torch.equal(buffer, wanted[name]):
+            raise Finding(
+                f"the buffer {name} {tuple(buffer.shape)} is not saved, so that loading over the meta device "
+                "leaves rubbish in it"
+            )
     return other
 
 
@@ -66,41 +104,59 @@ def check_drawing(case: Case) -> None:
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
             built.append(list(module.parameters()))
-    assert all(torch.equal(a, b) for a, b in zip(built[0], built[1], strict=True)), (
-        "the same seed gives different weights"
-    )
+    names = [name for name, _ in module.named_parameters()]
+    for name, first, again in zip(names, *built[:2], strict=True):
+        check_close(again, first, 0.0, what=f"built again with the same seed, {name}", other="at first")
+        if not first.isfinite().all():
+            raise Finding(f"the initial {name} {tuple(first.shape)} has NaN or infinity")
     constant = all((p == p.flatten()[0]).all() for p in built[0] if p.numel())
     differ = any(not torch.equal(a, b) for a, b in zip(built[0], built[2], strict=True))
-    assert constant or differ, "different seeds give the same weights"
-    assert all(p.isfinite().all() for p in built[0]), "an initial weight is NaN or infinite"
+    if not (constant or differ):
+        raise Finding("torch.manual_seed(0) and torch.manual_seed(1) give the same weights")
 
 
-@BLOCK_RULES("B15", draw=batches(rows=(2, 2), documents=(1, 1)), examples=3)
+@BLOCK_RULES("B15", draw=batches(rows=(2, 2), documents=(1, 1)), examples=3, after=("B1",))
 def state_dict(case: BlockCase, batch: Batch) -> None:
-    """The state dict holds the whole state: a block built on the meta device and loaded is the same."""
+    """The state dict holds the whole state: a block built on the meta device and loaded is the same.
+
+    ``from_pretrained`` builds models on the meta device, where nothing is computed.
+
+    Fix: compute tables in ``forward``, save them (``register_buffer(name, table)``), or compute those with
+    ``persistent=False`` anew in a method ``reset_buffers()``, which is called after loading.
+    """
     other = check_saving(case)
     x = batch.place(batch.tokens(case.hidden_size), batch.layout(), case.hidden_size)
-    same = torch.equal(output(other, x, batch.layout()), output(case.build(), x, batch.layout()))
-    assert same, "the loaded block gives other outputs"
+    wanted = output(case.build(), x, batch.layout())
+    check_close(output(other, x, batch.layout()), wanted, 0.0, what="loaded, output", other="before saving")
 
 
 @BLOCK_RULES("B15b")
 def roles(case: BlockCase) -> None:
-    """Every parameter has a role and gets a gradient; row blocks add up to the rows of their matrix."""
+    """Every parameter has a role and gets a gradient; row blocks add up to the rows of their matrix.
+
+    Fix: ``Mixer.parameter_info`` describes every parameter, and a plain module leaves it to the types of its
+    modules; an override extends ``super().parameter_info()``. Remove a parameter that ``forward`` does not
+    use.
+    """
     module = case.build()
     check_description(module)
     g = torch.Generator().manual_seed(0)
     # long enough for attention between blocks of 32 tokens
-    x = torch.randn(2, 67, case.hidden_size, generator=g, dtype=torch.float64)
+    x = torch.randn(2, case.length(67), case.hidden_size, generator=g, dtype=torch.float64)
     y = output(module, x, None)
     weight = torch.randn(y.shape, generator=g, dtype=y.dtype)
     named = dict(module.named_parameters())
     found = zip(named, gradients(y, weight, list(named.values())), strict=True)
-    idle = [name for name, g in found if not g.any()]
-    assert not idle, f"{idle} get no gradient"
+    idle = [f"{name} {tuple(g.shape)}" for name, g in found if not g.any()]
+    if idle:
+        raise Finding(f"{listed(idle)} get no gradient from an input {tuple(x.shape)}")
 
 
 @BLOCK_RULES("B15c")
 def first_weights(case: BlockCase) -> None:
-    """Initial weights depend on torch's global generator only, also after ``reset_parameters``."""
+    """Initial weights depend on torch's global generator only, also after ``reset_parameters``.
+
+    Fix: draw with ``nn.init`` or ``torch.randn``, without a generator, ``numpy`` or ``random``, and seed
+    nothing.
+    """
     check_drawing(case)

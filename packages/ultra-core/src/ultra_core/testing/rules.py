@@ -35,7 +35,8 @@ class Rule:
         id: short name, as in ``B1``; published ids never change their meaning.
         check: the function, which raises AssertionError (or :class:`Finding`).
         applies: whether the rule is about a case.
-        draw: what hypothesis draws for the second argument of the check; None when there is none.
+        draw: what hypothesis draws for the second argument of the check; None when there is none. A case with
+            a method ``fit`` replaces each example by one that its plugin accepts.
         least: the least effort that tries the rule.
         examples: number of draws at the default effort.
         after: ids of rules without which this one means nothing; it is left out where one of them is broken.
@@ -98,7 +99,10 @@ class Rule:
             return
         from hypothesis import HealthCheck, Phase, given, settings
 
+        fit = getattr(case, "fit", None)  # makes an example one that the plugin accepts
+
         def examine(example: Any) -> None:
+            example = fit(example) if fit is not None else example
             drawn.append(example)
             self.check(case, example)
 

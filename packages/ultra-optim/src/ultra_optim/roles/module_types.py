@@ -6,13 +6,12 @@ import re
 from typing import Any, cast
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from ultra_core.contracts import ParamInfo
+from ultra_core.module_types import is_linear, is_norm
 
 _ATTENTION_CLASS = re.compile(r".*Attention\d*")
-_NORM_TYPES = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, _NormBase)
 
 
 FUSED: dict[str, dict[str, int]] = {
@@ -28,31 +27,6 @@ FUSED_IN_HEADS: dict[str, dict[str, int]] = {"DisentangledSelfAttention": {"in_p
 def is_attention(module: nn.Module) -> bool:
     """Whether the class or a base class is called ``...Attention``, as in transformers."""
     return any(_ATTENTION_CLASS.fullmatch(cls.__name__) for cls in type(module).__mro__)
-
-
-def is_norm(module: nn.Module) -> bool:
-    """Whether a module is a norm: one of torch's, or a module with only a gain vector and perhaps a bias.
-
-    The second case recognises ``LlamaRMSNorm`` and similar classes, which have no common base class.
-    """
-    if isinstance(module, _NORM_TYPES):
-        return True
-    if isinstance(module, (nn.Embedding, nn.EmbeddingBag, _ConvNd, nn.PReLU)) or _is_linear(module):
-        return False
-    own = dict(module.named_parameters(recurse=False))
-    return (
-        "weight" in own
-        and own.keys() <= {"weight", "bias"}
-        and all(parameter.ndim == 1 for parameter in own.values())
-        and next(module.children(), None) is None
-    )
-
-
-def _is_linear(module: nn.Module) -> bool:
-    """Whether a module is ``nn.Linear`` or a replacement: a quantised, low-rank or ternary layer."""
-    return isinstance(module, nn.Linear) or (
-        hasattr(module, "in_features") and hasattr(module, "out_features")
-    )
 
 
 def infer(module: nn.Module, *, attention: bool) -> dict[str, ParamInfo]:
@@ -79,7 +53,7 @@ def infer(module: nn.Module, *, attention: bool) -> dict[str, ParamInfo]:
         elif isinstance(module, nn.MultiheadAttention) and name.endswith("proj_weight"):
             blocks = (module.embed_dim,) * 3 if name == "in_proj_weight" else ()
             info = ParamInfo(role=role, kind="matrix", row_blocks=blocks)
-        elif _is_linear(module) and name == "weight" and parameter.ndim == 2:
+        elif is_linear(module) and name == "weight" and parameter.ndim == 2:
             info = ParamInfo(role=role, kind="matrix")
         found[name] = info
     return found

@@ -1,0 +1,65 @@
+"""What a plugin declares about itself: Traits of a block, and NumericTraits of every module that computes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+Precision = Literal["fp32", "bf16"]
+
+
+@attrs.frozen(kw_only=True)
+class NumericTraits:
+    """How a block, FFN or norm computes, if not exactly in the dtype of its input.
+
+    It is the class attribute ``traits`` of an FFN or a norm. The conformance kit compares with the tolerance
+    that these traits allow.
+
+    Attributes:
+        precision: the module rounds to this dtype inside, whatever the dtype of its input.
+        straight_through: the output has jumps (rounding, signs) and gradients are those of another, smooth
+            function; they are nonzero, and following them lowers a loss.
+        speed_only: options that change speed and memory but no output, as the length of chunks.
+    """
+
+    precision: Precision | None = None
+    straight_through: bool = False
+    speed_only: frozenset[str] = frozenset()
+
+
+@attrs.frozen(kw_only=True)
+class Traits(NumericTraits):
+    """Capabilities of a block; the conformance kit checks them, and that anything else raises.
+
+    Attributes:
+        bidirectional: works with ``causal=False``.
+        causal: works with ``causal=True``.
+        full_context: every token depends on every other one of its document, in one layer with default
+            options.
+        recurrent_step: a causal block has ``init_state(batch)`` and ``step(x_t, state)``.
+        positions: kinds of position codes that it applies: "rotate", "bias", "scores". Empty: none.
+        relative: the output is invariant to adding a constant to all positions.
+        symmetric: without a position code (or with "nope"), reversing the input reverses the bidirectional
+            output.
+        linear_time: the number of multiply-adds is linear in the length.
+        own_norm: normalises its input itself, so that the layer applies no norm before it.
+        packing: keeps the documents of a row apart. If not, the encoder refuses rows of several documents.
+        longest: the number of columns of the longest batch that it accepts, padding included; the encoder
+            refuses longer ones. None: no limit.
+        precision: see :class:`NumericTraits`.
+        straight_through: see :class:`NumericTraits`.
+        speed_only: see :class:`NumericTraits`.
+    """
+
+    bidirectional: bool = True
+    causal: bool = True
+    full_context: bool = True
+    recurrent_step: bool = False
+    positions: frozenset[str] = frozenset()
+    relative: bool = True
+    symmetric: bool = False
+    linear_time: bool = False
+    own_norm: bool = False
+    packing: bool = True
+    longest: int | None = None
