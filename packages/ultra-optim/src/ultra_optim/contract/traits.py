@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 
+from ultra_core.errors import PluginError, listed
+
 MATRIX_KINDS = frozenset({"matrix", "expert"})
 """Kinds of parameters that matrix optimizers treat; their AdamW part updates all others."""
+
+Decay = Literal["decoupled", "proximal", "coupled", "inside", "none"]
+GradientScale = Literal["invariant", "linear", "other"]
+StateDtype = Literal["wide", "parameter"]
+
+
+def _one_of(choices: Any) -> Any:
+    def check(_: Any, attribute: Any, value: Any) -> None:
+        if value not in get_args(choices):
+            raise ValueError(f"{attribute.name} is {value!r}; one of {listed(get_args(choices))}")
+
+    return check
 
 
 @attrs.frozen(kw_only=True)
@@ -37,13 +51,23 @@ class OptimizerTraits:
         idle_first_step: the first step moves nothing.
         changes_gradients: ``step()`` writes to ``p.grad``.
         whole_tensors: the update of an element of a vector depends on the others, by a norm or a mean.
-        imitates: the optimizer, a registered one or one of torch, whose path this one follows up to rounding
-            of its state.
+        dimensions: numbers of dimensions of the parameters that it takes, as in ``(2,)``; it refuses others
+            with an error. None takes all, parameters without dimensions included.
+        sparse_gradients: it takes sparse gradients. Without it, they are refused before anything is changed.
+        state_at_construction: a parameter has state before its first gradient.
+        state_dtype: ``wide``: state of low-precision parameters is at least float32, or quantised with
+            scales; ``parameter``: it has the dtype of the parameter.
+        exact_resume: a resumed run equals an uninterrupted one bit for bit; False: up to rounding, as where
+            ``load_state_dict`` changes the dtype of a state.
+        lr_in_momentum: the momentum is an average of steps, learning rate included, so that a new rate acts
+            gradually.
+        imitates: the optimizer, a registered name or one such as ``torch.optim.SGD``, whose path this one
+            follows up to rounding, at the same options.
         speed_only: options that change speed and memory but no update, as ``compile``.
     """
 
-    decay: Literal["decoupled", "proximal", "coupled", "inside", "none"] = "decoupled"
-    gradient_scale: Literal["invariant", "linear", "other"] = "other"
+    decay: Decay = attrs.field(default="decoupled", validator=_one_of(Decay))
+    gradient_scale: GradientScale = attrs.field(default="other", validator=_one_of(GradientScale))
     linear_in_lr: bool = True
     state_per_element: int | None = None
     matrix: bool = False
@@ -58,10 +82,27 @@ class OptimizerTraits:
     idle_first_step: bool = False
     changes_gradients: bool = False
     whole_tensors: bool = False
+    dimensions: tuple[int, ...] | None = None
+    sparse_gradients: bool = False
+    state_at_construction: bool = False
+    state_dtype: StateDtype = attrs.field(default="wide", validator=_one_of(StateDtype))
+    exact_resume: bool = True
+    lr_in_momentum: bool = False
     imitates: str | None = None
     speed_only: frozenset[str] = frozenset()
 
 
 def traits_of(optimizer: Any) -> OptimizerTraits:
-    """Return the traits of an optimizer or its class; a third party's without traits has the defaults."""
-    return getattr(optimizer, "traits", None) or OptimizerTraits()
+    """Return the traits of an optimizer or its class; a third party's without traits has the defaults.
+
+    Raises:
+        PluginError: its attribute ``traits`` is something else.
+    """
+    traits = getattr(optimizer, "traits", None) or OptimizerTraits()
+    if not isinstance(traits, OptimizerTraits):
+        name = getattr(optimizer, "__qualname__", type(optimizer).__qualname__)
+        raise PluginError(
+            f"{name}.traits is a {type(traits).__name__}; write traits = OptimizerTraits(...), "
+            "which ultra_optim.contract.traits defines"
+        )
+    return traits

@@ -11,14 +11,15 @@ from torch.optim import Optimizer
 
 from ultra_core import optimizers
 from ultra_core.testing import Effort, Finding, Rule, Rules, Trial
-from ultra_optim.testing import learning, state, tensors
+from ultra_optim.testing import distinctness, learning, state, tensors
 from ultra_optim.testing.subject import Bag, Subject
 
 
 def constructs(subject: Subject) -> None:
-    """The constructor takes groups of parameters and its own defaults.
+    """The constructor takes groups of parameters, a learning rate, and its own defaults.
 
-    Fix: give every argument but ``params`` a default, or pass ``options`` to the kit.
+    Fix: name and annotate every argument, and give all but ``params`` a default, or pass ``options`` to the
+    kit: ``def __init__(self, params, lr: float = 1e-3, *, weight_decay: float = 0.0)``.
     """
     bag = Bag([torch.ones(6, 4), torch.ones(3)])
     try:
@@ -32,7 +33,7 @@ def constructs(subject: Subject) -> None:
 def asks_for_kinds(subject: Subject) -> None:
     """A matrix optimizer refuses tensors without a kind, and names ``param_groups`` and ``build``."""
     try:
-        subject.cls([nn.Parameter(nn.Linear(3, 4).weight.detach())], **subject.options)
+        subject.over_groups([nn.Parameter(nn.Linear(3, 4).weight.detach())])
     except ValueError as problem:
         text = str(problem)
     else:
@@ -46,14 +47,14 @@ RULES = Rules(
     for rule in (
         Rule("C1", constructs, gate=True, least="quick"),
         Rule("O0", asks_for_kinds, lambda case: case.traits.matrix),
-        Rule("O1", learning.differs_from_other_methods),
+        Rule("O1", distinctness.differs_from_other_methods),
         Rule("O2a", learning.moves_everything),
         Rule("O2b", learning.reduces_the_loss),
         Rule("O3", learning.obeys_the_gradient_scale, lambda case: case.traits.gradient_scale != "other"),
         Rule("O4a", state.resumes_exactly),
         Rule("O4b", state.keeps_plain_state),
         Rule("O5", learning.is_linear_in_the_rate, lambda case: case.traits.linear_in_lr),
-        Rule("O6", learning.decays_what_it_should, lambda case: case.traits.decay != "none"),
+        Rule("O6", learning.decays_what_it_should, lambda case: case.has("weight_decay")),
         Rule("O7", state.ignores_how_groups_are_cut),
         Rule("O8a", state.ignores_the_order),
         Rule("O8b", state.skips_missing_gradients),

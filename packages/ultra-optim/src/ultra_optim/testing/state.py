@@ -59,7 +59,13 @@ def _through_safetensors(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def resumes_exactly(subject: Subject) -> None:
-    """Five steps, saving, loading and five more steps give the same bits as ten steps, with a schedule."""
+    """Five steps, saving, loading and five more steps give the same bits as ten steps, with a schedule.
+
+    The same up to rounding where the traits say so (``exact_resume``).
+
+    Fix: keep all that an update reads in ``self.state[p]`` or in the group. ``load_state_dict`` of torch
+    casts floating-point state, except ``step``, to the dtype of the parameter.
+    """
     for dtype in (torch.float32, torch.float64):
         for passage in (_through_torch, _through_safetensors):
             whole, halved, resumed = (seeded_net(3, dtype) for _ in range(3))
@@ -77,11 +83,15 @@ def resumes_exactly(subject: Subject) -> None:
             second.load_state_dict(passage(copy.deepcopy(first.state_dict())))
             later.load_state_dict(schedule.state_dict())
             resumed.load_state_dict(halved.state_dict())
+            half_way = [p.detach().clone() for p in halved.parameters()]
             for step in range(5, 10):
                 train(resumed, second, 1, start=step)
                 later.step()
-            for (name, a), b in zip(whole.named_parameters(), resumed.parameters(), strict=True):
-                assert torch.equal(a, b), f"{name} differs after resuming from the saved state"
+            pairs = zip(whole.named_parameters(), resumed.parameters(), half_way, strict=True)
+            for (name, a), b, old in pairs:
+                apart = error((b - old).detach(), (a - old).detach())
+                same = torch.equal(a, b) if subject.traits.exact_resume else apart < 1e-4
+                assert same, f"{name} differs after resuming from the saved state, by {apart:.0e} of its way"
             _same_groups(reference, second)
 
 
@@ -120,14 +130,27 @@ def ignores_the_order(subject: Subject) -> None:
 
 
 def skips_missing_gradients(subject: Subject) -> None:
-    """A parameter without a gradient is not changed and gets no state; zero gradients give finite values."""
+    """A parameter without a gradient is not changed and gets no state; zero gradients give finite values.
+
+    Where the traits say that state is made in the constructor (``state_at_construction``), it is there from
+    the beginning and does not change.
+
+    Fix: skip parameters whose ``grad`` is None, and make state in the first step that has a gradient.
+    """
     start = [torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((4, 6), (6, 4), (5,))]
     bag = Bag([t.clone() for t in start])
     optimizer = subject.build(bag, lr=1e-2)
     used, unused = bag.tensors()[1:], bag.tensors()[0]
+    before = copy.deepcopy(dict(optimizer.state.get(unused, {})))
+    if subject.traits.state_at_construction:
+        assert before, "traits.state_at_construction: a new optimizer has no state"
+    else:
+        assert not before, "a parameter has state before its first step"
     drive(optimizer, used, gradients(used, 3))
     assert torch.equal(unused.detach(), start[0]), "a parameter without gradient moved"
-    assert not optimizer.state.get(unused), "a parameter without gradient got state"
+    after = optimizer.state.get(unused, {})
+    assert bool(before) or not after, "a parameter without gradient got state"
+    _same_state({0: before}, {0: after}, "steps in which the parameter had no gradient")
     drive(optimizer, bag.tensors(), [[torch.zeros_like(t) for t in start]] * 3)
     finite = all(bool(torch.isfinite(p).all()) for p in bag.tensors())
     assert finite, "zero gradients made a parameter infinite or NaN"
@@ -158,7 +181,16 @@ def _same_state(before: dict[Any, Any], after: dict[Any, Any], where: str) -> No
 
 
 def refuses_sparse_gradients(subject: Subject) -> None:
-    """A sparse gradient is an error that says so, before weights, state or groups are changed."""
+    """A sparse gradient is refused by an error that says so, before weights, state or groups are changed.
+
+    Where the traits say ``sparse_gradients``, the first update is that of the dense gradient.
+
+    Fix: look at all gradients before the first write: ``if p.grad.is_sparse: raise ValueError("... sparse
+    ...")``; or, if rows that occur twice are added up, declare ``OptimizerTraits(sparse_gradients=True)``.
+    """
+    if subject.traits.sparse_gradients:
+        _takes_sparse_gradients(subject)
+        return
     bag = Bag([torch.ones(5, 4), torch.ones(3)])
     optimizer = subject.build(bag, lr=1e-2)
     drive(optimizer, bag.tensors(), gradients(bag.tensors(), 3))
@@ -168,17 +200,37 @@ def refuses_sparse_gradients(subject: Subject) -> None:
     sparse.grad = torch.ones(5, 4).to_sparse()
     try:
         take_step(optimizer)
-    except (ValueError, RuntimeError) as problem:
+    except Exception as problem:
         message = str(problem)
     else:
         raise AssertionError("a sparse gradient was accepted")
-    assert "sparse" in message, f"the message does not say that the gradient is sparse: {message}"
+    assert "sparse" in message.lower(), f"the message does not say that the gradient is sparse: {message}"
     weights, saved = before
     now = optimizer.state_dict()
     for name, value in bag.state_dict().items():
         assert torch.equal(value, weights[name]), f"{name} moved although the step was refused"
     assert now["param_groups"] == saved["param_groups"], "a group changed although the step was refused"
     _same_state(saved["state"], now["state"], "a step that was refused")
+
+
+def _takes_sparse_gradients(subject: Subject) -> None:
+    ids = torch.tensor([1, 3, 1, 4])  # one row occurs twice, as tokens do
+    start, found = torch.linspace(-1, 1, 20).view(5, 4), []
+    for sparse in (False, True):
+        bag = Bag([start.clone()])
+        (table,) = bag.tensors()
+        optimizer = subject.build(bag, lr=1e-2, weight_decay=0.0)
+        for _ in range(2 if subject.traits.idle_first_step else 1):
+            optimizer.zero_grad()
+            torch.nn.functional.embedding(ids, table, sparse=sparse).square().sum().backward()
+            take_step(optimizer)
+        found.append(table.detach() - start)
+    dense_move, sparse_move = found
+    apart = error(sparse_move, dense_move)
+    assert apart < 1e-4, (
+        "the update by a sparse gradient, in which one row occurs twice, differs from that by the same dense "
+        f"gradient by {apart:.0e} of the largest move"
+    )
 
 
 def keeps_as_much_as_declared(subject: Subject) -> None:
@@ -195,14 +247,17 @@ def keeps_as_much_as_declared(subject: Subject) -> None:
 
 
 def keeps_plain_state(subject: Subject) -> None:
-    """State consists of tensors and plain numbers; groups can be written as JSON."""
+    """State consists of tensors and plain values: numbers, strings, None; groups can be written as JSON.
+
+    Fix: store tensors themselves, and what else is needed as a number: ``self.state[p]["step"] += 1``.
+    """
     model = seeded_net(4)
     optimizer = subject.build(model, lr=1e-2)
     train(model, optimizer, 2)
     state = optimizer.state_dict()
     for entry in state["state"].values():
         for key, value in entry.items():
-            plain = isinstance(value, (Tensor, bool, int, float))
+            plain = value is None or isinstance(value, (Tensor, bool, int, float, str))
             assert plain, f"state {key!r} is a {type(value).__name__}"
     json.dumps(state["param_groups"])
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ultra_core.contracts import LogitRows, ParamInfo
+from ultra_core.errors import PluginError
 from ultra_core.plugins.signatures import read_options
 from ultra_optim.contract.traits import MATRIX_KINDS, OptimizerTraits, traits_of
 from ultra_optim.roles.build import build
@@ -33,16 +34,39 @@ class Subject:
         return traits_of(self.cls)
 
     def has(self, option: str) -> bool:
-        """Whether the constructor has this option."""
-        return option in read_options(self.cls)
+        """Whether the constructor has this option; never, if its signature cannot be read, as C1 reports."""
+        try:
+            return option in read_options(self.cls)
+        except PluginError:
+            return False
+
+    @property
+    def default_rate(self) -> float:
+        """The default learning rate; 0.001 where there is none."""
+        option = read_options(self.cls).get("lr")
+        return 1e-3 if option is None or option.required else float(option.default)
+
+    def takes(self, parameter: Tensor) -> bool:
+        """Whether the traits say that it takes parameters with so many dimensions."""
+        return self.traits.dimensions is None or parameter.ndim in self.traits.dimensions
 
     def build(self, model: nn.Module, *, roles: Any = None, **options: Any) -> Optimizer:
-        """Build the optimizer over a model; ``weight_decay`` is ignored where it is not an option."""
+        """Build the optimizer over a model; ``weight_decay`` is ignored where it is not an option.
+
+        Parameters that the optimizer does not take are frozen.
+        """
+        for parameter in model.parameters():
+            parameter.requires_grad_(self.takes(parameter))
         options = {**self.options, **options}
         options.setdefault("total_steps", 100)
         if not self.has("weight_decay"):
             options.pop("weight_decay", None)
         return build(self.cls, model, roles=roles, **options)
+
+    def over_groups(self, params: Any, model: nn.Module | None = None) -> Optimizer:
+        """Build the optimizer over parameters or groups, whose options come first."""
+        supplied: dict[str, Any] = {"lr": self.default_rate, "total_steps": 100, "model": model}
+        return self.cls(params, **{n: v for n, v in supplied.items() if self.has(n)} | dict(self.options))
 
     def over(self, tensors: Sequence[Tensor], **options: Any) -> Optimizer:
         """Build the optimizer over tensors; those with two dimensions are hidden matrices."""
@@ -109,10 +133,7 @@ def cut_apart(subject: Subject, bag: Bag, **options: Any) -> Optimizer:
         for group in subject.build(bag, **options).param_groups
         for i in range(len(group["params"]))
     ]
-    own: dict[str, Any] = dict(subject.options)
-    own |= {"total_steps": 100} if subject.has("total_steps") else {}
-    own |= {"model": bag} if subject.traits.needs_logits else {}
-    return subject.cls(groups, **own)
+    return subject.over_groups(groups, model=bag)
 
 
 class Net(Head):

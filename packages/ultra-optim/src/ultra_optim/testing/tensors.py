@@ -89,9 +89,7 @@ def supports_closures(subject: Subject) -> None:
             value = take_step(optimizer, closure)
     assert enabled == [True, True], "the closure was not called with gradients enabled"
     assert value is not None, "step(closure) must return the loss"
-    assert all(p.requires_grad and p.grad_fn is None for p in bag.parameters()), (
-        "a parameter is not a leaf any more"
-    )
+    assert all(p.is_leaf for p in bag.parameters()), "a parameter is not a leaf any more"
 
 
 @st.composite
@@ -123,8 +121,15 @@ def _parameters(draw: st.DrawFn) -> tuple[list[Tensor], dict[str, ParamInfo]]:
 def takes_every_shape(subject: Subject) -> None:
     """Parameters of every shape stay finite, whatever their memory layout and parameter groups.
 
-    Scalars, empty tensors, rows, columns, fused matrices, stacked experts and convolutions are drawn.
+    Scalars, empty tensors, rows, columns, fused matrices, stacked experts and convolutions are drawn. Numbers
+    of dimensions that the traits leave out must be refused by an error of the constructor or the first step.
+
+    Fix: address elements by the tensor (``p.add_(...)``), not by its memory; what takes only some numbers of
+    dimensions declares them, ``OptimizerTraits(dimensions=(2,))``, and raises ``ValueError`` for others.
     """
+    for dimensions in range(5):
+        if subject.traits.dimensions is not None and dimensions not in subject.traits.dimensions:
+            _refuses_dimensions(subject, dimensions)
 
     @hypothesis.settings(deadline=None, derandomize=True, max_examples=12, database=None)
     @hypothesis.given(parameters=_parameters())
@@ -147,18 +152,37 @@ def takes_every_shape(subject: Subject) -> None:
     fuzz()
 
 
+def _refuses_dimensions(subject: Subject, dimensions: int) -> None:
+    tensor = nn.Parameter(torch.ones((3,) * dimensions))
+    try:
+        drive(subject.over_groups([tensor]), [tensor], gradients([tensor], 1))
+    except Exception:
+        return
+    raise AssertionError(
+        f"traits.dimensions leaves out {dimensions}, and a tensor of shape {tuple(tensor.shape)} was accepted"
+    )
+
+
 def takes_low_precision(subject: Subject) -> None:
-    """The first steps of bfloat16 parameters are about those of float32 ones."""
+    """The first steps of bfloat16 parameters are about those of float32 ones.
+
+    The learning rate is so large that the resolution of bfloat16 does not matter.
+
+    Fix: compute in float32 and round once: ``p.copy_(wide)``; a fused kernel may skip the dtype.
+    """
     start = [torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((8, 12), (12, 8), (9,))]
     start = [t.bfloat16().float() for t in start]
     steps = [[g.bfloat16().float() for g in grads] for grads in gradients(start, 4)]
-    lr = 0.5 if subject.traits.idle_first_step else 0.1  # far enough for the resolution of bfloat16
-    if subject.traits.one_lr:
-        lr = 1e5  # a method that finds its step size starts at about 1e-6
-    wide = displacement(subject, start, steps, lr=lr, weight_decay=0.0)
+    first = 1e5 if subject.traits.one_lr else 0.1  # a method that finds its step size starts at about 1e-6
+    for lr in (first * 10.0**power for power in range(8)):
+        wide = displacement(subject, start, steps, lr=lr, weight_decay=0.0)
+        if max(float(moved.square().mean()) for moved in wide) > 0.01:
+            break
     bag = Bag([t.bfloat16() for t in start])
     optimizer = subject.build(bag, lr=lr, weight_decay=0.0)
     drive(optimizer, bag.tensors(), [[g.bfloat16() for g in grads] for grads in steps])
     for p, t, expected in zip(bag.tensors(), start, wide, strict=True):
-        distance = float((p.detach().float() - t - expected).norm() / expected.norm())
-        assert distance < 0.1, f"the bfloat16 displacement differs by {distance:.2f} of its norm"
+        distance = float((p.detach().float() - t - expected).norm() / (expected.norm() + 1e-12))
+        assert distance < 0.1, (
+            f"the bfloat16 displacement of {tuple(p.shape)} differs by {distance:.2f} of its norm"
+        )
