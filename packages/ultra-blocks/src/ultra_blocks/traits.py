@@ -19,7 +19,7 @@ class NumericTraits:
     Attributes:
         precision: the module rounds to this dtype inside, whatever the dtype of its input.
         straight_through: the output has jumps (rounding, signs) and gradients are those of another, smooth
-            function; they are nonzero, and following them lowers a loss.
+            function; they are nonzero, and the output rises along them.
         speed_only: options that change speed and memory but no output, as the length of chunks.
     """
 
@@ -47,6 +47,8 @@ class Traits(NumericTraits):
         packing: keeps the documents of a row apart. If not, the encoder refuses rows of several documents.
         longest: the number of columns of the longest batch that it accepts, padding included; the encoder
             refuses longer ones. None: no limit.
+        largest_input: magnitude of the input up to which outputs and gradients are finite in fp32 and bf16.
+            Behind a norm, inputs are about 1; fused attention kernels fail where scores exceed about 1e6.
         precision: see :class:`NumericTraits`.
         straight_through: see :class:`NumericTraits`.
         speed_only: see :class:`NumericTraits`.
@@ -63,3 +65,4 @@ class Traits(NumericTraits):
     own_norm: bool = False
     packing: bool = True
     longest: int | None = None
+    largest_input: float = 1e4

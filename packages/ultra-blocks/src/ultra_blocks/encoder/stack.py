@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -14,6 +14,7 @@ from ultra_blocks.config import ModelConfigError, UltraConfig
 from ultra_blocks.config.validation import contradictions, type_faults
 from ultra_blocks.encoder.build import build_ffn, build_mixer, build_norm, embedded_positions, model_fields
 from ultra_blocks.encoder.embeddings import Embeddings
+from ultra_blocks.encoder.limits import Limits
 from ultra_blocks.encoder.meta_build import check_config
 from ultra_blocks.init import initialise
 from ultra_blocks.layout import Layout, check_layout
@@ -113,6 +114,7 @@ class Encoder(nn.Module):
             for i, (name, options) in enumerate(config.layers())
         )
         self.norm = build_norm(config, "final")
+        self.limits = Limits.of(cast(EncoderLayer, layer).mixer for layer in self.layers)
 
     def reset_parameters(self) -> None:
         """Initialise all weights, with random numbers of torch's global generator."""
@@ -143,7 +145,8 @@ class Encoder(nn.Module):
             collect: also return the outputs of the embeddings and of every layer.
 
         Raises:
-            ValueError: neither ids nor embeddings are given, or the layout belongs to another batch.
+            ValueError: neither ids nor embeddings are given, the layout belongs to another batch, or a block
+                does not accept it: packed documents, or so many columns.
         """
         given = input_ids if input_ids is not None else inputs_embeds
         if given is None:
@@ -151,6 +154,7 @@ class Encoder(nn.Module):
         check_layout(given, layout)
         if layout is None:
             layout = Layout.full(given.shape[0], given.shape[1], given.device)
+        self.limits.check(layout)
         x = self.embeddings(input_ids, layout, inputs_embeds)
         losses: Losses = {}
         states = []

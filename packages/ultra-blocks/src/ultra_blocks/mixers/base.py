@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from ultra_blocks.inputs import check_tokens
 from ultra_blocks.layout import Layout, check_layout
@@ -80,19 +81,20 @@ class Mixer(nn.Module):
     def enter_step(self, x_t: Tensor, state: Any) -> None:
         """Raise unless ``x_t`` is ``(B, D)`` and the state has as many rows; ``step`` starts with this.
 
-        The first dimension of the first tensor of the state, a tuple or a tuple of tuples, is the batch.
+        The first dimension of the first tensor of the state, in tuples, lists or dicts, is the batch; a state
+        without a tensor fits any batch.
 
         Raises:
             ValueError: the block was built with ``causal=False``, or the state belongs to another batch,
                 which would be broadcast silently.
         """
         self.require_causal()
-        while isinstance(state, tuple):
-            state = state[0]
-        if x_t.shape != (len(state), self.hidden_size):
+        tensors = (part for part in tree_leaves(state) if isinstance(part, Tensor) and part.ndim)
+        rows = next((len(tensor) for tensor in tensors), x_t.shape[0])
+        if x_t.shape != (rows, self.hidden_size):
             raise ValueError(
                 f"{type(self).__name__}: step takes the next token of every row, (batch, hidden_size) "
-                f"{(len(state), self.hidden_size)} with this state; given {tuple(x_t.shape)}. "
+                f"{(rows, self.hidden_size)} with this state; given {tuple(x_t.shape)}. "
                 "init_state(batch) makes the state of other rows"
             )
 

@@ -23,7 +23,13 @@ STEPS = {torch.float64: (1e-4,), torch.float32: (1e-2, 3e-3, 1e-3), torch.bfloat
 
 POINTS = 17
 BISECTIONS = 40
-DESCENT = 30
+"""The number of points on a line among which a jump is sought, and of halvings of the interval around it."""
+
+NEIGHBOURS, SMOOTHING = 16, 0.3
+"""The number of points over which slopes across jumps are averaged, and their relative distance."""
+
+SLOPE_RATIOS = (0.2, 2.0)
+"""Smallest and largest ratio of the mean slope to the mean gradient; rounding to a sign gives about 0.5."""
 
 
 def check_gradients(case: Case, function: Function, x: Tensor, module: nn.Module) -> None:
@@ -31,7 +37,7 @@ def check_gradients(case: Case, function: Function, x: Tensor, module: nn.Module
 
     Without traits, they agree with finite differences in fp64. With a ``precision``, the slope along the
     gradient does, within the rounding of that dtype. With ``straight_through``, the function has jumps, and
-    following the gradients lowers a loss.
+    rises along its gradients over steps that are longer than these.
 
     Args:
         case: the plugin, for its traits.
@@ -44,7 +50,7 @@ def check_gradients(case: Case, function: Function, x: Tensor, module: nn.Module
     """
     if case.traits.straight_through:
         _check_jumps(function, x, module)
-        _check_descent(function, x, module)
+        _check_direction(function, x, module)
     elif case.traits.precision is not None:
         _check_slopes(function, x, module, case.rounds_to(x.dtype))
     else:
@@ -143,32 +149,43 @@ def _check_jumps(function: Function, x: Tensor, module: nn.Module) -> None:
     )
 
 
-def _check_descent(function: Function, x: Tensor, module: nn.Module) -> None:
-    """Raise a finding unless no gradient is zero, and following them lowers a loss."""
-    found, _ = _found(function, x, module)
+def _check_direction(function: Function, x: Tensor, module: nn.Module) -> None:
+    """Raise a finding unless the function rises along its gradients, over steps longer than its jumps.
+
+    Slopes and gradients are means over points nearby, which smooth the jumps.
+    """
+    found, weight = _found(function, x, module)
     for name, g in found.items():
         if not g.any():
             raise Finding(f"the gradient of {name} {tuple(g.shape)} is zero")
-    wanted = function(x).detach()
-    wanted = wanted + wanted.std() * torch.randn(
-        wanted.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64
-    ).to(wanted.dtype)
-    leaf = x.detach().clone().requires_grad_()
-    before = {name: p.detach().clone() for name, p in module.named_parameters()}
-    optimizer = torch.optim.Adam([leaf, *module.parameters()], lr=3e-2)
-    losses = []
-    for _ in range(DESCENT):
-        optimizer.zero_grad()
-        loss = (function(leaf) - wanted).double().square().mean()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
+    point = x.detach().clone()
+    leaves = _leaves(point, module)
+    before = {name: leaf.detach().clone() for name, leaf in leaves.items()}
+    sizes = {name: float(leaf.double().square().mean().sqrt()) + 1e-3 for name, leaf in before.items()}
+    slopes: dict[str, list[tuple[float, float]]] = {name: [] for name in leaves}
+    generator = torch.Generator().manual_seed(6)
+    for _ in range(NEIGHBOURS):
+        with torch.no_grad():
+            for name, leaf in leaves.items():
+                noise = torch.randn(leaf.shape, generator=generator, dtype=torch.float64).to(leaf.dtype)
+                leaf.copy_(before[name] + SMOOTHING * sizes[name] * noise)
+        near, _ = _found(function, point, module)
+        for name, leaf in leaves.items():
+            length = float(near[name].double().norm()) + 1e-30
+            by = SMOOTHING * sizes[name] * leaf.numel() ** 0.5
+            with torch.no_grad():
+                up, down = (
+                    _moved(function, point, leaf, sign * by / length * near[name], weight) for sign in (1, -1)
+                )
+            slopes[name].append(((up - down) / (2 * by), length))
     with torch.no_grad():
-        for name, p in module.named_parameters():
-            p.copy_(before[name])
-            p.grad = None
-    if not min(losses[-5:]) < 0.9 * losses[0]:
-        raise Finding(
-            f"{DESCENT} steps of Adam along the gradients change a squared error from {losses[0]:.4g} to "
-            f"{losses[-1]:.4g}; it should fall by 10 %"
-        )
+        for name, leaf in leaves.items():
+            leaf.copy_(before[name])
+    for name, pairs in slopes.items():
+        slope, length = (sum(numbers) / NEIGHBOURS for numbers in zip(*pairs, strict=True))
+        if not SLOPE_RATIOS[0] <= slope / length <= SLOPE_RATIOS[1]:
+            raise Finding(
+                f"along the gradient of {name} {tuple(found[name].shape)} the function rises by {slope:.3g} "
+                f"a unit, over long steps, but the gradient says {length:.3g}: the ratio is not between "
+                f"{SLOPE_RATIOS[0]} and {SLOPE_RATIOS[1]}"
+            )

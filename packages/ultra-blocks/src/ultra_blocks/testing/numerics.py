@@ -41,6 +41,9 @@ def gradient_check(case: BlockCase, batch: Batch) -> None:
 AUTOCAST, AUTOCAST_STEPS = 0.05, 0.15
 """Limits of the error under autocast; the second for blocks that round, where small errors cross a step."""
 
+LEAST_INPUT = 10.0
+"""Magnitude of the input that every block must take, whatever its traits declare."""
+
 EXTREMES = ((1e-4, 0.0), (1e4, 0.0), (1.0, 30.0), (1.0, -30.0))
 """Scales of the input, and shifts of all vectors, which open or close gates and decays."""
 
@@ -49,12 +52,17 @@ EXTREMES = ((1e-4, 0.0), (1e4, 0.0), (1.0, 30.0), (1.0, -30.0))
 def finiteness(case: BlockCase) -> None:
     """Outputs and gradients of long rows are finite for inputs from 1e-4 to 1e4 and for extreme gates.
 
+    Traits that declare a smaller ``largest_input`` lower the 1e4, to no less than 10.
+
     Fix: compute exponentials in log space or after subtracting the maximum, clamp or normalise what a
     recurrence accumulates, and use ``F.logsigmoid`` and ``F.softplus`` instead of the logarithm of a sigmoid.
+    Where a fused kernel overflows in its backward pass, declare ``Traits(largest_input=1e3)``.
     """
+    largest = max(case.traits.largest_input, LEAST_INPUT)
     tokens = torch.randn(1, case.length(2048), case.hidden_size, generator=torch.Generator().manual_seed(0))
     # fp64 has a wider range than these two
     for (scale, shift), dtype in itertools.product(EXTREMES, (torch.float32, torch.bfloat16)):
+        scale = min(scale, largest)
         module, leaf = case.build(dtype), (scale * tokens).to(dtype).requires_grad_()
         with torch.no_grad():
             for vector in (p for p in module.parameters() if p.ndim <= 1):
@@ -70,7 +78,8 @@ def determinism(case: BlockCase, batch: Batch) -> None:
     """Evaluation is deterministic, and training without dropout gives the same output.
 
     Fix: draw random numbers only where ``self.training`` and a rate above 0 ask for them, and let nothing
-    else depend on ``self.training``.
+    else depend on ``self.training``. A layer inside with a dropout of its own gets its rate from a keyword
+    ``dropout`` of the constructor.
     """
     dropout: dict[str, Any] = {"dropout": 0.0} if case.takes("dropout") else {}
     module, x = case.build(**dropout), _placed(case, batch)
