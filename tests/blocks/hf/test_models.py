@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 import transformers
+from torch import nn
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from support.hf_models import VARIANTS, batch, config, make
@@ -245,3 +246,27 @@ def test_a_plugin_added_at_run_time_is_recorded_as_such(monkeypatch, tmp_path):
     monkeypatch.setattr(blocks, "_added", [])
     with pytest.raises(PluginError, match="add it again before loading"):
         AutoModel.from_pretrained(tmp_path)
+
+
+class Tabled(nn.Module):
+    """Has a table that is not saved, as rotations of other libraries."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.empty(hidden_size), persistent=False)
+        self.reset_buffers()
+
+    def reset_buffers(self) -> None:
+        torch.arange(float(len(self.table)), out=self.table)
+
+    def forward(self, x, layout=None):
+        return x * self.table
+
+
+def test_buffers_that_are_not_saved_are_computed_anew(monkeypatch, tmp_path):
+    monkeypatch.setattr(blocks, "_added", [])
+    blocks.add("tabled", Tabled)
+    saved = make(layer_pattern=["tabled"])
+    saved.save_pretrained(tmp_path)
+    table = AutoModel.from_pretrained(tmp_path).encoder.layers[0].mixer.table
+    assert torch.equal(table, torch.arange(float(len(table))))

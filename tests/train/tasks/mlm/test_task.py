@@ -1,7 +1,12 @@
 """What the task mlm declares: its keys and the rules between them."""
 
-import pytest
+from typing import ClassVar
 
+import pytest
+from torch import nn
+
+from ultra_blocks.traits import Traits
+from ultra_core import blocks
 from ultra_train.tasks.mlm.options import MaskPolicy, MLMOptions
 from ultra_train.tasks.mlm.task import MLM
 
@@ -22,6 +27,34 @@ RULES = [
 @pytest.mark.parametrize(("form", "override", "key", "message"), RULES)
 def test_contradictions(form, override, key, message, problems, request):
     (fault,) = problems(request.getfixturevalue(form), override)
+    assert fault.key == key
+    assert message in fault.message
+
+
+class Unpacked(nn.Module):
+    traits: ClassVar[Traits] = Traits(packing=False, longest=64)
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "message"),
+    [
+        (
+            "training.batching=packed",
+            "training.batching",
+            "which the block unpacked of layer 0 does not keep apart",
+        ),
+        ("training.max_length=65", "training.max_length", "the block unpacked of layer 0 accepts 64 tokens"),
+    ],
+)
+def test_rows_that_a_block_does_not_accept(override, key, message, problems, minimal, monkeypatch):
+    monkeypatch.setattr(blocks, "_added", [])
+    blocks.add("unpacked", Unpacked)
+    own = ("model.layer_pattern=[unpacked]", "training.max_length=64")
+    assert not problems(minimal, *own)
+    (fault,) = problems(minimal, *own, override)
     assert fault.key == key
     assert message in fault.message
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import attrs
-from torch import nn
 
+from ultra_blocks.config import UltraConfig
 from ultra_blocks.layout import Layout
 from ultra_blocks.traits import Traits
+from ultra_core import blocks
+from ultra_core.errors import UltraError
 
 
 @attrs.frozen
 class Limits:
-    """The blocks of an encoder that refuse the most: packed rows, and all but the shortest batches.
+    """The blocks of an encoder that accept the least, by their traits.
 
     Attributes:
-        unpacked: layer and class of a block without the trait ``packing``; None: all of them pack.
-        short: layer and class of the block with the smallest trait ``longest``; None: no block has it.
+        unpacked: number of the first layer whose block does not keep packed documents apart, and the name of
+            the block; None: all of them do.
+        short: number of the layer whose block accepts the fewest columns, and the name of the block; None:
+            all accept any number.
         longest: this number of columns.
     """
 
@@ -26,17 +28,19 @@ class Limits:
     longest: int | None = None
 
     @classmethod
-    def of(cls, mixers: Iterable[nn.Module]) -> Limits:
-        """Return the limits of blocks, by their traits; blocks without traits have none."""
+    def of(cls, config: UltraConfig) -> Limits:
+        """Return the limits of an encoder; blocks without traits, or that cannot be imported, have none."""
         limits = cls()
-        for layer, mixer in enumerate(mixers):
-            traits, own = getattr(mixer, "traits", None), (layer, type(mixer).__name__)
-            if not isinstance(traits, Traits):
+        known: dict[str, Traits | None] = {}
+        for layer, (name, _) in enumerate(config.layers()):
+            if name not in known:
+                known[name] = _traits(name)
+            if (traits := known[name]) is None:
                 continue
             if not traits.packing and limits.unpacked is None:
-                limits = attrs.evolve(limits, unpacked=own)
+                limits = attrs.evolve(limits, unpacked=(layer, name))
             if traits.longest is not None and traits.longest < (limits.longest or traits.longest + 1):
-                limits = attrs.evolve(limits, short=own, longest=traits.longest)
+                limits = attrs.evolve(limits, short=(layer, name), longest=traits.longest)
         return limits
 
     def check(self, layout: Layout) -> None:
@@ -60,3 +64,11 @@ class Limits:
                 f"layer {layer}, the block {name}, accepts {self.longest} columns at most (its traits say "
                 f"longest={self.longest}), but this batch has {columns}; truncate its rows"
             )
+
+
+def _traits(name: str) -> Traits | None:
+    try:
+        traits = getattr(blocks.get(name), "traits", None)
+    except UltraError:
+        return None
+    return traits if isinstance(traits, Traits) else None

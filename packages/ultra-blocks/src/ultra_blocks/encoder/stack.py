@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -114,7 +114,7 @@ class Encoder(nn.Module):
             for i, (name, options) in enumerate(config.layers())
         )
         self.norm = build_norm(config, "final")
-        self.limits = Limits.of(cast(EncoderLayer, layer).mixer for layer in self.layers)
+        self.limits = Limits.of(config)
 
     def reset_parameters(self) -> None:
         """Initialise all weights, with random numbers of torch's global generator."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from ultra_blocks.config import UltraConfig
+from ultra_blocks.config.validation import type_faults
 from ultra_train.config.preset import Preset, PresetFile
 from ultra_train.config.task_declaration import Faults
 from ultra_train.tasks.base import CardText, Curve, Say, Task
@@ -51,11 +53,13 @@ class MLM(Task):
     }
 
     def rules(self, options: MLMOptions, preset: PresetFile) -> Faults:
-        """Yield faults of the masking, and of the tokenizer of a base model."""
+        """Yield faults of the masking, of rows that a block refuses, and of the tokenizer of a base model."""
         mask_rate, random_rate = options.mask_policy.mask_rate, options.mask_policy.random_rate
         if mask_rate + random_rate > 1 + 1e-9:
             message = f"mask_rate ({mask_rate:g}) and random_rate ({random_rate:g}) exceed 1 together"
             yield (*self.path, "mask_policy"), message
+        if preset.model is not None:
+            yield from self._limits(options, preset.model)
         tokenizer, base = preset.tokenizer, preset.base_model
         if base is not None and tokenizer is not None and tokenizer.train is not None:
             yield (
@@ -67,6 +71,27 @@ class MLM(Task):
             yield (
                 ("tokenizer", "name_or_path"),
                 f"{self.name} with base_model needs tokenizer.name_or_path, for example {base!r}",
+            )
+
+    def _limits(self, options: MLMOptions, model: UltraConfig) -> Faults:
+        if any(type_faults(model)):
+            return
+        from ultra_blocks.encoder.limits import Limits  # imports torch
+
+        limits = Limits.of(model)
+        if options.batching == "packed" and limits.unpacked is not None:
+            layer, name = limits.unpacked
+            yield (
+                (*self.path, "batching"),
+                f"packed puts several documents into a row, which the block {name} of layer {layer} does not "
+                "keep apart (its traits say packing=False); use length",
+            )
+        if limits.short is not None and options.max_length > (limits.longest or 0):
+            layer, name = limits.short
+            yield (
+                (*self.path, "max_length"),
+                f"max_length is {options.max_length}, but the block {name} of layer {layer} accepts "
+                f"{limits.longest} tokens at most",
             )
 
     def start(self, preset: Preset, folder: Path, *, device: torch.device, say: Say = print) -> MLMRun:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from ultra_blocks.encoder.limits import Limits
 from ultra_core.errors import UltraError
 from ultra_train.config.sections import TokenizerConfig
 from ultra_train.data.batches.batch_plan import BatchPlan
@@ -163,10 +164,15 @@ class MLMRun(TaskRun[MLMOptions]):
 
     @property
     def batching(self) -> Literal["length", "packed"]:
-        """How documents are put into rows: packed on a GPU, where kernels separate them, else by length."""
+        """How documents are put into rows: packed on a GPU, where kernels separate them, else by length.
+
+        By length, too, where a block does not keep packed documents apart.
+        """
         if self.options.batching is not None:
             return self.options.batching
-        return "packed" if self.device.type == "cuda" and self.preset.model is not None else "length"
+        if self.device.type != "cuda" or self.preset.model is None:
+            return "length"
+        return "packed" if Limits.of(self.preset.model).unpacked is None else "length"
 
     def _collator(self, shards: TokenShards, *, mask_rate: float, random_rate: float) -> MLMCollator:
         return MLMCollator(
