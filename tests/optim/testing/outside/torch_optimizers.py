@@ -67,4 +67,11 @@ class Adadelta(torch.optim.Adadelta):
         super().__init__(params, lr, weight_decay=weight_decay)
 
 
-CLASSES = (Adam, Adagrad, RMSprop, NAdam, SGD, Adadelta)
+class Muon(torch.optim.Muon):
+    traits: ClassVar = OptimizerTraits(dimensions=(2,))
+
+    def __init__(self, params: Any, lr: float = 1e-3, *, weight_decay: float = 0.1) -> None:
+        super().__init__(params, lr, weight_decay)
+
+
+CLASSES = (Adam, Adagrad, RMSprop, NAdam, SGD, Adadelta, Muon)

@@ -100,10 +100,13 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 def check_options(name: str, plugin: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, str]:
     """Return a message for every given option that the plugin lacks or does not accept, keyed by option."""
-    options = {k: o for k, o in read_options(plugin).items() if o.settable}
+    every = read_options(plugin)
+    options = {k: o for k, o in every.items() if o.settable}
     faults = {}
     for key, value in given.items():
-        if key not in options:
+        if key in every and every[key].type is Any and key not in SUPPLIED:
+            faults[key] = f"{name}: {key} has no type to check a value against; annotate it: {key}: float"
+        elif key not in options:
             faults[key] = f"{name} has no option {key!r}.{did_you_mean(str(key), options)} {_all(options)}"
         elif problem := mismatch(value, options[key].type, options[key].range):
             faults[key] = f"{name}: {key} is {value!r}; {problem}"

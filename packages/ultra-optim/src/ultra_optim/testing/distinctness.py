@@ -27,8 +27,6 @@ def differs_from_other_methods(subject: Subject) -> None:
     """The displacement after twenty steps differs from that of every other known optimizer.
 
     That of the optimizer that the traits name (``imitates``) must be followed.
-
-    Fix: a twin of a known method says so: ``traits = OptimizerTraits(imitates="adamw")``.
     """
     own, twin = _path(subject), subject.traits.imitates
     followed = None
@@ -43,9 +41,11 @@ def differs_from_other_methods(subject: Subject) -> None:
         if followed is not None and _likeness(followed, other) >= SAME:
             continue  # a twin of its twin
         likeness = _likeness(own, other)
-        assert likeness < SAME, (
-            f"its updates are those of {name} (cosine {likeness:.6f}): it is not a method of its own"
-        )
+        if likeness >= SAME:
+            raise Finding(
+                f"its updates are those of {name} (cosine {likeness:.6f}): it is not a method of its own",
+                fix=f'a twin on purpose says so: traits = OptimizerTraits(imitates="{name}")',
+            )
 
 
 def _likeness(one: Tensor, other: Tensor) -> float:

@@ -95,7 +95,10 @@ def _fall_of_a_quadratic(subject: Subject, lr: float) -> float:
 
 
 def obeys_the_gradient_scale(subject: Subject) -> None:
-    """Gradients multiplied by c give the same update, or c times the update, as the traits declare."""
+    """Gradients multiplied by c give the same update, or c times the update, as the traits declare.
+
+    Fix: compare ``eps`` with the gradient; or declare ``OptimizerTraits(gradient_scale="other")``.
+    """
     start = _start()
     base = displacement(subject, start, gradients(start, 5, scale=1e4), lr=1e-3, weight_decay=0.0)
     for c in (1e-3, 1e3):
@@ -107,7 +110,10 @@ def obeys_the_gradient_scale(subject: Subject) -> None:
 
 
 def is_linear_in_the_rate(subject: Subject) -> None:
-    """The first displacement is proportional to the learning rate."""
+    """The first displacement is proportional to the learning rate.
+
+    Fix: multiply the whole step by ``group["lr"]``; or declare ``OptimizerTraits(linear_in_lr=False)``.
+    """
     start = _start()
     steps = gradients(start, 2 if subject.traits.idle_first_step else 1)
     once = displacement(subject, start, steps, lr=1e-3, weight_decay=0.0)
@@ -119,8 +125,8 @@ def is_linear_in_the_rate(subject: Subject) -> None:
 def decays_what_it_should(subject: Subject) -> None:
     """Weight decay is applied as the traits declare, and never to parameters with ``decay=False``.
 
-    Fix: read ``group["weight_decay"]``, which is 0 in groups that must not decay. Decay that is added to the
-    gradient is declared by ``OptimizerTraits(decay="coupled")``.
+    Fix: read ``group["weight_decay"]``, which is 0 in groups that must not decay, and declare how it acts:
+    ``OptimizerTraits(decay="coupled")`` if it is added to the gradient.
     """
     start = _start()
     infos = {"p1": ParamInfo(kind="matrix", decay=False), "p2": ParamInfo(kind="vector", decay=False)}
@@ -188,7 +194,8 @@ def follows_the_schedule(subject: Subject) -> None:
     Where the learning rate is part of the momentum (trait ``lr_in_momentum``), 300 steps with learning rate 0
     must bring all parameters to rest.
 
-    Fix: read ``group["lr"]`` in every step, and multiply the whole step by it.
+    Fix: read ``group["lr"]`` in every step, and multiply the whole step by it. What moves by an average of
+    earlier steps, their learning rates included, declares ``OptimizerTraits(lr_in_momentum=True)``.
     """
     start = _start()
     steps = gradients(start, 3)

@@ -64,7 +64,8 @@ def resumes_exactly(subject: Subject) -> None:
     The same up to rounding where the traits say so (``exact_resume``).
 
     Fix: keep all that an update reads in ``self.state[p]`` or in the group. ``load_state_dict`` of torch
-    casts floating-point state, except ``step``, to the dtype of the parameter.
+    casts floating-point state, except ``step``, to the dtype of the parameter: where that is the only
+    difference, declare ``OptimizerTraits(exact_resume=False)``.
     """
     for dtype in (torch.float32, torch.float64):
         for passage in (_through_torch, _through_safetensors):
@@ -135,7 +136,8 @@ def skips_missing_gradients(subject: Subject) -> None:
     Where the traits say that state is made in the constructor (``state_at_construction``), it is there from
     the beginning and does not change.
 
-    Fix: skip parameters whose ``grad`` is None, and make state in the first step that has a gradient.
+    Fix: skip parameters whose ``grad`` is None, and make state in the first step that has a gradient; or in
+    the constructor, and declare ``OptimizerTraits(state_at_construction=True)``.
     """
     start = [torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((4, 6), (6, 4), (5,))]
     bag = Bag([t.clone() for t in start])

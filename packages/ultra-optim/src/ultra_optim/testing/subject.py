@@ -248,4 +248,4 @@ def error(actual: Tensor, expected: Tensor) -> float:
     """Return the largest difference relative to the largest expected value."""
     if actual.numel() == 0:
         return 0.0
-    return float((actual - expected).abs().max() / (expected.abs().max() + 1e-300))
+    return float((actual - expected).abs().max()) / (float(expected.abs().max()) + 1e-300)
