@@ -88,8 +88,8 @@ class Adafactor(FactoredOptimizer):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 1e-3,
+        *,
         beta2_decay: Annotated[float, Range(gt=-INFINITY, lt=0)] = -0.8,
         eps: tuple[Epsilon, Epsilon] = (1e-30, 1e-3),
         d: Annotated[float, Range(gt=0)] = 1.0,

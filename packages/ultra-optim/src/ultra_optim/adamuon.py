@@ -66,8 +66,8 @@ class AdaMuon(MuonFamily):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 1e-3,
+        *,
         weight_decay: WeightDecay = 0.1,
         momentum: Beta = 0.95,
         beta2: Beta = 0.95,

@@ -19,6 +19,7 @@ from ultra_optim.contract.checks import (
     tensors_in,
 )
 from ultra_optim.contract.state_spec import tensor_spec
+from ultra_optim.contract.tensor_numbers import plain, tensors_of
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine.decay import DecayRule, decay_, decay_numbers
 from ultra_optim.families.adam import can_fuse, same_layout
@@ -59,8 +60,8 @@ class AdamW(Checked, torch.optim.AdamW):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 1e-3,
+        *,
         betas: tuple[Beta, Beta] = (0.9, 0.999),
         eps: Epsilon = 1e-8,
         weight_decay: WeightDecay = 0.01,
@@ -80,14 +81,14 @@ class AdamW(Checked, torch.optim.AdamW):
         }
         check_hyperparameters(AdamW, {**options, "decay_rule": decay_rule})
         self._decay_rule = decay_rule
-        self._withheld: list[tuple[dict[str, Any], float]] = []
+        self._withheld: list[tuple[dict[str, Any], dict[str, Any]]] = []
         super().__init__(params, fused=fused, **options)
         self.defaults["decay_rule"] = decay_rule
         self._attach()
 
     def _attach(self) -> None:
         self.watch_steps()
-        self.register_step_post_hook(lambda optimizer, args, kwargs: optimizer.restore_weight_decay())
+        self.register_step_post_hook(lambda optimizer, args, kwargs: optimizer.restore_groups())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore pickled state; torch does not pickle the hooks."""
@@ -113,15 +114,15 @@ class AdamW(Checked, torch.optim.AdamW):
     @torch.no_grad()
     def prepare(self) -> None:
         """Refuse sparse gradients, avoid the fused kernel where it would be wrong, apply decay rules."""
-        self.restore_weight_decay()
+        self.restore_groups()
         super().prepare()
         for group in self.param_groups:
+            self._withhold(group, plain(tensors_of(group)))
             if group["fused"] and not same_layout(group["params"]):
                 group["fused"] = None
             if group["decay_rule"] != "plain":
                 self._decay(group)
-                self._withheld.append((group, group["weight_decay"]))
-                group["weight_decay"] = 0.0  # torch's step must not decay once more
+                self._withhold(group, {"weight_decay": 0.0})  # torch's step must not decay once more
 
     def _decay(self, group: dict[str, Any]) -> None:
         params = [p for p in group["params"] if p.grad is not None]
@@ -132,7 +133,13 @@ class AdamW(Checked, torch.optim.AdamW):
         if params:
             decay_(params, directions, **decay_numbers(group))
 
-    def restore_weight_decay(self) -> None:
-        """Give the groups back the weight decay that was hidden from torch's step."""
+    def _withhold(self, group: dict[str, Any], shown: dict[str, Any]) -> None:
+        """Show other values of these options to torch's step."""
+        self._withheld.append((group, {name: group[name] for name in shown}))
+        group.update(shown)
+
+    def restore_groups(self) -> None:
+        """Give the groups back the tensors and the weight decay that were hidden from torch's step."""
         while self._withheld:
-            group, group["weight_decay"] = self._withheld.pop()
+            group, own = self._withheld.pop()
+            group.update(own)

@@ -58,8 +58,8 @@ class Adan(Optimizer):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 1e-3,
+        *,
         betas: tuple[Beta, Beta, Beta] = (0.98, 0.92, 0.99),
         eps: Epsilon = 1e-8,
         weight_decay: WeightDecay = 0.0,

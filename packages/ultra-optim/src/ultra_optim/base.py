@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ultra_optim.contract.checks import Checked
+from ultra_optim.contract.tensor_numbers import as_numbers
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine import c_backend, sizes
 from ultra_optim.engine.passes import Queued, queued, run, run_passes
@@ -81,9 +82,10 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self.prepare()
-        self._queue, self._tasks = [], []
-        with without_autocast({p.device.type for group in self.param_groups for p in group["params"]}):
+        devices = {p.device.type for group in self.param_groups for p in group["params"]}
+        with without_autocast(devices), as_numbers(self.param_groups):
+            self.prepare()
+            self._queue, self._tasks = [], []
             for group in self.param_groups:
                 params = [p for p in group["params"] if p.grad is not None and p.numel() > 0]
                 if params:

@@ -84,8 +84,8 @@ class CAME(FactoredOptimizer):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 2e-4,
+        *,
         betas: tuple[Beta, Beta, Beta] = (0.9, 0.999, 0.9999),
         eps: tuple[Epsilon, Epsilon] = (1e-30, 1e-16),
         clip_threshold: Annotated[float, Range(gt=0)] = 1.0,

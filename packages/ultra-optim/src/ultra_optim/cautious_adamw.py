@@ -63,8 +63,8 @@ class CautiousAdamW(Optimizer):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 1e-3,
+        *,
         betas: tuple[Beta, Beta] = (0.9, 0.999),
         eps: Epsilon = 1e-6,
         weight_decay: WeightDecay = 0.0,

@@ -49,8 +49,8 @@ class Lion(Optimizer):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 1e-4,
+        *,
         betas: tuple[Beta, Beta] = (0.9, 0.99),
         weight_decay: WeightDecay = 0.0,
         decay_rule: DecayRule = "plain",

@@ -65,8 +65,8 @@ class MARSAdamW(Optimizer):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 3e-3,
+        *,
         betas: tuple[Beta, Beta] = (0.95, 0.99),
         eps: Epsilon = 1e-8,
         weight_decay: WeightDecay = 0.0,
@@ -106,7 +106,7 @@ class MARSAdamW(Optimizer):
             raise ValueError(
                 "MARSAdamW: lr_1d follows the schedule of lr, so lr must not be 0 when both are set"
             )
-        group["lr_1d_factor"] = 1.0 if chosen["lr_1d"] is None else chosen["lr_1d"] / chosen["lr"]
+        group["lr_1d_factor"] = 1.0 if chosen["lr_1d"] is None else float(chosen["lr_1d"] / chosen["lr"])
         super().add_param_group(group)
 
     def state_spec(

@@ -63,8 +63,8 @@ class MARSMuon(MuonFamily):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 1e-3,
+        *,
         weight_decay: WeightDecay = 0.1,
         momentum: Beta = 0.95,
         gamma: Annotated[float, Range(min=0)] = 0.025,

@@ -114,9 +114,9 @@ class MuonClip(MuonFamily):
     def __init__(
         self,
         params: Any,
+        lr: LearningRate = 1e-3,
         *,
         model: Modules | None = None,
-        lr: LearningRate = 1e-3,
         weight_decay: WeightDecay = 0.1,
         momentum: Beta = 0.95,
         nesterov: bool = True,

@@ -67,8 +67,8 @@ class NorMuon(MuonFamily):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 1e-3,
+        *,
         weight_decay: WeightDecay = 0.1,
         momentum: Beta = 0.95,
         beta2: Beta = 0.95,

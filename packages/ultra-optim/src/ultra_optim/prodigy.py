@@ -69,8 +69,8 @@ class Prodigy(Optimizer):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 1.0,
+        *,
         betas: tuple[Beta, Beta] = (0.9, 0.999),
         beta3: Beta | None = None,
         eps: Annotated[float, Range(gt=0, lt=INFINITY)] = 1e-8,

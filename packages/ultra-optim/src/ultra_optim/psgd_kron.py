@@ -78,8 +78,8 @@ class PSGDKron(StackedOptimizer):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 3e-4,
+        *,
         momentum: Beta = 0.9,
         weight_decay: WeightDecay = 0.0,
         min_update_probability: Annotated[float, Range(gt=0, max=1)] = 0.03,

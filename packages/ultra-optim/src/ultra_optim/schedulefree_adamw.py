@@ -65,8 +65,8 @@ class ScheduleFreeAdamW(AveragedOptimizer):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 2.5e-3,
+        *,
         betas: tuple[Annotated[float, Range(gt=0, lt=1)], Beta] = (0.9, 0.999),
         eps: Epsilon = 1e-8,
         weight_decay: WeightDecay = 0.0,

@@ -82,8 +82,8 @@ class Scion(MatrixOptimizer):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 2.0**-12,
+        *,
         momentum: Annotated[float, Range(gt=0, max=1)] = 0.1,
         radius: Radius = 50.0,
         radius_ends: Radius = 3000.0,

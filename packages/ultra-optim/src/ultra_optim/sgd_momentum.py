@@ -50,8 +50,8 @@ class SGDMomentum(Optimizer):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 1e-2,
+        *,
         momentum: Beta = 0.9,
         dampening: Beta = 0.0,
         weight_decay: WeightDecay = 0.0,

@@ -72,8 +72,8 @@ class Shampoo(StackedOptimizer):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 1e-3,
+        *,
         betas: tuple[Beta, Beta] = (0.9, 0.999),
         eps: Epsilon = 1e-8,
         weight_decay: WeightDecay = 0.0,

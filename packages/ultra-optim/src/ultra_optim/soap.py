@@ -71,8 +71,8 @@ class SOAP(StackedOptimizer):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 3e-3,
+        *,
         betas: tuple[Beta, Beta] = (0.95, 0.95),
         eps: Epsilon = 1e-8,
         weight_decay: WeightDecay = 0.01,

@@ -68,8 +68,8 @@ class Sophia(Optimizer):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 1e-4,
+        *,
         betas: tuple[Beta, Beta] = (0.965, 0.99),
         rho: Annotated[float, Range(gt=0, lt=INFINITY)] = 0.04,
         update_period: Annotated[int, Range(min=1)] = 10,

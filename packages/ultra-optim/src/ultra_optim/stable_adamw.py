@@ -57,8 +57,8 @@ class StableAdamW(Optimizer):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 1e-3,
+        *,
         betas: tuple[Beta, Beta] = (0.9, 0.99),
         eps: Epsilon = 1e-8,
         weight_decay: WeightDecay = 0.01,

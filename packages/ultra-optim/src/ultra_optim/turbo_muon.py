@@ -60,8 +60,8 @@ class TurboMuon(MuonFamily):
     def __init__(
         self,
         params: Any,
-        *,
         lr: LearningRate = 1e-3,
+        *,
         weight_decay: WeightDecay = 0.1,
         momentum: Beta = 0.95,
         nesterov: bool = True,

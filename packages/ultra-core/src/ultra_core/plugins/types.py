@@ -115,7 +115,6 @@ def is_writable(hint: Any) -> bool:
 
 class _Writable(_Plain):
     anything = section = _Plain.scalar
-    union = _Plain.sequence
 
 
 def mismatch(value: Any, hint: Any, bounds: Range | None = None) -> str | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ultra_core.contracts import Range
 from ultra_core.plugins.signatures import mismatch, read_options
 from ultra_optim.contract.state_spec import COUNT, COUNTERS, checked_state, tensor_spec
+from ultra_optim.contract.tensor_numbers import as_number, plain, refill, tensors_of
 from ultra_optim.engine.decay import note_peak
 
 INFINITY = float("inf")
@@ -34,7 +35,8 @@ OPTIONAL = frozenset(
 )
 """Keys that a saved group may lack: names, and those that torch's schedulers add."""
 
-LearningRate = Annotated[float, Range(min=0, lt=INFINITY)]
+LearningRate = Annotated[float | Tensor, Range(min=0, lt=INFINITY)]
+"""A number, or a tensor of one element, see :mod:`ultra_optim.contract.tensor_numbers`."""
 WeightDecay = Annotated[float, Range(min=0, lt=INFINITY)]
 Beta = Annotated[float, Range(min=0, lt=1)]
 Epsilon = Annotated[float, Range(min=0, lt=INFINITY)]
@@ -98,6 +100,11 @@ class Checked:
         group["optimizer"] = owner(self)
         note_peak(group)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state and the groups as tensors and plain data; learning rates are numbers."""
+        saved = super().state_dict()  # type: ignore[misc]
+        return {**saved, "param_groups": [plain(group) for group in saved["param_groups"]]}
+
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load a state dict of the same optimizer over the same parameters, with the dtypes of its state.
 
@@ -108,7 +115,10 @@ class Checked:
         """
         state_dict = with_new_options(self, state_dict)
         tensors = check_state_dict(self, state_dict)
+        own = [tensors_of(group) for group in self.param_groups]
         super().load_state_dict(state_dict)  # type: ignore[misc]
+        for group, numbers in zip(self.param_groups, own, strict=True):
+            refill(group, numbers)
         for parameter, saved in tensors:  # torch has cast to the dtype of the parameter; state may be wider
             for key, value in saved.items():
                 if isinstance(value, Tensor):
@@ -144,12 +154,13 @@ def check_hyperparameters(cls: type, given: Mapping[str, Any]) -> None:
         ValueError: names the first value that does not fit and what is allowed.
     """
     for name, option in read_options(cls).items():
-        if (
-            option.settable
-            and name in given
-            and (problem := mismatch(given[name], option.type, option.range))
-        ):
-            raise ValueError(f"{cls.__name__}: {name} is {given[name]!r}; {problem}")
+        if not option.settable or name not in given:
+            continue
+        value = given[name]
+        if mismatch(value, option.type) is None:  # a tensor only where the signature allows one
+            value = as_number(f"{cls.__name__}: {name}", value)
+        if problem := mismatch(value, option.type, option.range):
+            raise ValueError(f"{cls.__name__}: {name} is {value!r}; {problem}")
 
 
 def materialized(params: Any) -> Any:

@@ -28,7 +28,7 @@ NORMALIZED_KINDS = frozenset({"matrix", "expert", "conv"})
 def note_peak(group: dict[str, Any]) -> None:
     """Record the learning rate of a new group as its peak, before a schedule starts below it."""
     if group.get("decay_rule") == "corrected":
-        group.setdefault("peak_lr", group["lr"])
+        group.setdefault("peak_lr", float(group["lr"]))
 
 
 def decay_numbers(group: dict[str, Any]) -> dict[str, Any]:
