@@ -25,6 +25,7 @@ SLOW = (
     "optim/test_quality.py",
     "optim/testing/",
     "packaging/test_example_plugin.py",
+    "packaging/test_plugin_guide.py",
     "packaging/test_start_up.py",
     "train/cli/test_presets_commands.py",
     "train/config/test_absurd.py",

@@ -11,7 +11,7 @@ from ultra_core.errors import PluginError
 from ultra_core.plugins import hooks
 from ultra_core.plugins.hooks import build_manager, hookimpl, plugin_entries, plugin_manager, specifications
 
-GUIDE = Path(__file__).parents[3] / "docs" / "plugins.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "plugins" / "hooks.md"
 
 
 def module(**attributes):
