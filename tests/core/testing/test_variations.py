@@ -37,11 +37,13 @@ def values(option: str, tried: list[Variation] | None = None) -> list[Any]:
     [
         ("eps", [0.5, 0.25]),
         ("rate", [0.6, 0.25]),
+        ("rate = 0", [0.0]),
         ("window", [3, 5]),
         ("heads", [4]),
         ("bias", [True]),
         ("form", ["mean"]),
         ("betas[0]", [(0.5, None), (0.25, None)]),
+        ("betas[0] = 0", [(0.0, None)]),
         ("betas[1]", [(0.9, 0.5), (0.9, 0.25)]),
         ("widths", [[3, 2], [8, 2]]),
         ("spec", []),
@@ -96,11 +98,22 @@ def test_a_class_declares_values_and_contexts() -> None:
     assert nesterov.choice
 
 
+def test_a_class_may_declare_several_values() -> None:
+    class Declares:
+        variations: ClassVar[Mapping[str, Any]] = {"path": [{"path": "here"}, {"path": "there"}]}
+
+        def __init__(self, *, path: str = "") -> None: ...
+
+    here, there = variations(Declares, {})
+    assert (here.value, there.value) == ("here", "there")
+    assert here.choice
+
+
 def outcomes(*values: Any, choice: bool, base: Any = "a", equal: Mapping[Any, Any] | None = None) -> str:
     """Return the complaint about an option whose value is its outcome, except for those in ``equal``."""
     alias = equal or {}
     tried = [
-        (Variation("form", {"form": value}, base=base, choice=choice), alias.get(value, value))
+        (Variation("form", "form", {"form": value}, base=base, choice=choice), alias.get(value, value))
         for value in values
     ]
     return indistinct(tried, lambda context: alias.get(base, base), lambda x, y: x == y)
@@ -119,4 +132,4 @@ def test_a_default_of_none_may_stand_for_a_choice() -> None:
 
 def test_one_number_must_act() -> None:
     assert outcomes(1, 3, choice=False, base=2, equal={3: 2}) == ""
-    assert outcomes(1, 3, choice=False, base=2, equal={3: 2, 1: 2}) == "form=1 and form=3 and form=2"
+    assert outcomes(1, 3, choice=False, base=2, equal={3: 2, 1: 2}) == "form=1, form=3 and form=2"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import get_args
+from typing import Any, ClassVar, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,6 +40,12 @@ class FeedForward(nn.Module):
     Raises:
         ValueError: a width below 1, an unknown activation, or a dropout outside [0, 1).
     """
+
+    variations: ClassVar[Mapping[str, Any]] = {
+        # celu is elu with its default slope
+        "activation": tuple({"activation": name} for name in ACTIVATIONS if name != "celu")
+    }
+    """By option, arguments under which it is seen to act, where the conformance kit cannot guess them."""
 
     def __init__(
         self, hidden_size: int, ffn_hidden_size: int, *, activation: Activation, dropout: float, bias: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.distributed as dist
@@ -78,6 +78,12 @@ class MoE(nn.Module):
     loads by k, so that it is 1 for uniform routing, and is computed per micro-batch of a process (per
     sequence in DeepSeek). The bias uses the tokens of all processes.
     """
+
+    variations: ClassVar[Mapping[str, Any]] = {
+        "expert": {"expert": "glu"},
+        "balance": {"routing": "sigmoid"},
+        "bias_rate": {"routing": "sigmoid", "balance": "bias"},
+    }
 
     def __init__(
         self,

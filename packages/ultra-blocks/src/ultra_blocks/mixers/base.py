@@ -36,6 +36,8 @@ class Mixer(nn.Module):
     """The child whose initial weight is scaled by ``residual_scale``."""
     exact_parameters: ClassVar[tuple[str, ...]] = ()
     """Direct parameters (decays, steps) that stay fp32 when the model is cast to half precision."""
+    variations: ClassVar[Mapping[str, Any]] = {}
+    """By option, arguments under which it is seen to act, where the conformance kit cannot guess them."""
 
     def __init__(self, hidden_size: int, *, causal: bool = False) -> None:
         super().__init__()

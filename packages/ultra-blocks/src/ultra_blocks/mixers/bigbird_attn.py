@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,7 @@ class BigBirdAttention(SparseAttention):
     traits: ClassVar[Traits] = Traits(
         full_context=False, recurrent_step=True, positions=frozenset({"rotate"}), linear_time=True
     )
+    variations: ClassVar[Mapping[str, Any]] = {"random_blocks": {"block_size": 8}}
 
     def __init__(
         self,

@@ -69,7 +69,9 @@ class LinearRecurrence(ContiguousMixer):
         ValueError: the kernel size of a centred convolution is even.
     """
 
-    traits: ClassVar[Traits] = Traits(recurrent_step=True, linear_time=True)
+    traits: ClassVar[Traits] = Traits(
+        recurrent_step=True, linear_time=True, speed_only=frozenset({"chunk_size"})
+    )
     projects_keys: ClassVar[bool] = True
     """Whether keys are projected; False: they are among the gates, and ``k`` is an empty tensor."""
     gate_modules: ClassVar[tuple[str, ...]] = ()

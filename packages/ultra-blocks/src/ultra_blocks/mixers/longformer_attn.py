@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +87,7 @@ class LongformerAttention(SparseAttention):
     traits: ClassVar[Traits] = Traits(
         full_context=False, recurrent_step=True, positions=frozenset({"rotate"}), linear_time=True
     )
+    variations: ClassVar[Mapping[str, Any]] = {"global_tokens": {"window": 8}}
 
     def __init__(
         self,

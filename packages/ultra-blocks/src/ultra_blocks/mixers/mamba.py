@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +86,10 @@ class Mamba(ContiguousMixer):
     aliases: ClassVar[Mapping[str, Alias]] = {"mamba_attn": Alias()}
     role: ClassVar[str] = "mamba"
     exact_parameters: ClassVar[tuple[str, ...]] = ("A_log", "D", "dt_bias")
-    traits: ClassVar[Traits] = Traits(recurrent_step=True, linear_time=True)
+    traits: ClassVar[Traits] = Traits(
+        recurrent_step=True, linear_time=True, speed_only=frozenset({"chunk_size"})
+    )
+    variations: ClassVar[Mapping[str, Any]] = {"num_groups": {"head_size": 8}, "decay_init": {"head_size": 8}}
 
     def __init__(
         self,

@@ -115,6 +115,10 @@ class NativeSparseAttention(SparseAttention):
         "sparsek_attn": "which selects keys too, but in blocks and by compressed scores",
     }
     traits: ClassVar[Traits] = Traits(recurrent_step=True, positions=frozenset({"rotate"}))
+    variations: ClassVar[Mapping[str, Any]] = {
+        "select_block": {"num_selected": 3},
+        "local_blocks": {"num_selected": 4},
+    }
 
     def __init__(
         self,

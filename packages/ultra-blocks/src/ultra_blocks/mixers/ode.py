@@ -71,7 +71,10 @@ class ODE(Mixer):
     aliases: ClassVar[Mapping[str, Alias]] = {"ode_attn": Alias()}
     role = "ode"
     traits: ClassVar[Traits] = Traits(
-        positions=frozenset({"rotate", "bias", "scores"}), symmetric=True, own_norm=True
+        positions=frozenset({"rotate", "bias", "scores"}),
+        symmetric=True,
+        own_norm=True,
+        speed_only=frozenset({"checkpoint"}),
     )
 
     def __init__(

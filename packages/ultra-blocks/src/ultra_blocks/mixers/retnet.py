@@ -82,7 +82,9 @@ class RetNet(Mixer):
 
     aliases: ClassVar[Mapping[str, Alias]] = {"retnet_attn": Alias()}
     role: ClassVar[str] = "retnet"
-    traits: ClassVar[Traits] = Traits(recurrent_step=True, linear_time=True)
+    traits: ClassVar[Traits] = Traits(
+        recurrent_step=True, linear_time=True, speed_only=frozenset({"chunk_size"})
+    )
 
     def __init__(
         self,

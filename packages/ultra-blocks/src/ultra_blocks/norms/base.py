@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 
@@ -21,6 +22,9 @@ class Norm(nn.Module):
     Raises:
         ValueError: the width is below 1, or the place is not in :data:`PLACES`.
     """
+
+    variations: ClassVar[Mapping[str, Any]] = {}
+    """By option, arguments under which it is seen to act, where the conformance kit cannot guess them."""
 
     def __init__(self, hidden_size: int, *, place: Place = "mixer") -> None:
         super().__init__()

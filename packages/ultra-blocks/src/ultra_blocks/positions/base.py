@@ -43,6 +43,10 @@ class PositionCode(nn.Module):
     kind: ClassVar[Kind] = "none"
     relative: ClassVar[bool] = True
     symmetric: ClassVar[bool] = False
+    variations: ClassVar[Mapping[str, Any]] = {}
+    """By option, arguments under which it is seen to act, where the conformance kit cannot guess them."""
+    speed_only: ClassVar[frozenset[str]] = frozenset()
+    """Options that change speed and memory but no output."""
 
     def __init__(self) -> None:  # the signature of nn.Module would hide that a code has no options
         super().__init__()

@@ -64,6 +64,11 @@ class Case:
         own = getattr(self.cls, "testing_options", {})
         return bind(self.cls, {**own, **self.options, **options}, supplied=self.supplied(), model=MODEL)
 
+    @property
+    def speed_only(self) -> frozenset[str]:
+        """The options that the plugin declares to change speed and memory only."""
+        return self.traits.speed_only
+
     def supplied(self) -> dict[str, Any]:
         """Return what a model supplies to plugins of this kind."""
         return {"hidden_size": self.hidden_size}
@@ -144,6 +149,11 @@ class PositionCase(Case):
 
     causal: bool = False
 
+    @property
+    def speed_only(self) -> frozenset[str]:
+        """The class attribute of that name; codes have no traits."""
+        return frozenset(self.declares("speed_only"))
+
     def declares(self, name: str) -> Any:
         """Return a class attribute of the code, or that of ``PositionCode``."""
         return getattr(self.cls, name, getattr(PositionCode, name))
@@ -160,6 +170,11 @@ T = TypeVar("T", bound=NumericTraits)
 def _declared(cls: Any, kind: type[T]) -> T:
     declared = getattr(cls, "traits", None)
     return declared if isinstance(declared, kind) else kind()
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return normal numbers that depend on the seed only."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
 def output(module: nn.Module, x: Tensor, layout: Layout | None) -> Tensor:

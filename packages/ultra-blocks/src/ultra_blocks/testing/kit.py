@@ -7,7 +7,17 @@ from typing import Any
 
 import ultra_core
 from ultra_blocks.norms.base import PLACES
-from ultra_blocks.testing import exactness, kinds, logits, numerics, parameters, traits  # noqa: F401 - they add rules
+from ultra_blocks.testing import (  # noqa: F401 - they add rules
+    exactness,
+    ffns,
+    logits,
+    norms,
+    numerics,
+    parameters,
+    positions,
+    signature,
+    traits,
+)
 from ultra_blocks.testing.cases import BlockCase, Case, FFNCase, NormCase, PositionCase
 from ultra_blocks.testing.construction import BLOCK_RULES, FFN_RULES, NORM_RULES, POSITION_RULES
 from ultra_blocks.testing.widths import fitting

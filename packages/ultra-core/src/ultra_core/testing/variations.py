@@ -14,6 +14,9 @@ from ultra_core.plugins.types import TypeVisitor, range_of
 
 T = TypeVar("T")
 
+LEAST_BESIDE_ZERO = 1e-2
+"""The least default that must act otherwise than zero; smaller ones only avoid a division by zero."""
+
 Accepts = Callable[[Mapping[str, Any]], object]
 """Builds a plugin with the given arguments, and raises if it refuses them."""
 
@@ -23,7 +26,9 @@ class Variation:
     """Arguments to try for one option.
 
     Attributes:
-        option: its name; elements of a tuple are options of their own, as in ``betas[0]``.
+        name: the constructor's argument.
+        option: what is varied: elements of a tuple are options of their own, as in ``betas[0]``, and so is a
+            zero, which code like ``rate or 0.1`` takes for no value.
         arguments: the option and its context; what they leave out stays as it is.
         context: the other options, under which the option is compared with its base value.
         base: the value of the option that this one is compared with.
@@ -31,17 +36,13 @@ class Variation:
         refusal: why no value can be tried; empty if one can.
     """
 
+    name: str
     option: str
     arguments: Mapping[str, Any] = attrs.field(factory=dict)
     context: Mapping[str, Any] = attrs.field(factory=dict)
     base: Any = None
     choice: bool = False
     refusal: str = ""
-
-    @property
-    def name(self) -> str:
-        """The name of the constructor's argument."""
-        return self.option.partition("[")[0]
 
     @property
     def value(self) -> Any:
@@ -64,8 +65,8 @@ def variations(
 
     A choice (``Literal``, bool) is tried in all its values. A number is tried in one smaller and one larger
     value, well inside its range, and each element of a tuple by itself. ``variations`` of the class takes
-    precedence: it maps an option to the arguments to try, which may set other options as a context; without
-    the option itself, they are a context for the guesses.
+    precedence: it maps an option to the arguments to try, or a list of several that must all differ. They
+    may set other options as a context; without the option itself, they are a context for the guesses.
 
     Args:
         cls: the plugin.
@@ -75,20 +76,26 @@ def variations(
         skip: names of options to leave out.
     """
     found: list[Variation] = []
+    given = guesses or {}
     for name, option in read_options(cls).items():
-        if name in frozenset(skip) or not is_plain(option.type):
+        if name in frozenset(skip) or not (is_plain(option.type) or name in given):
             continue
         base = options.get(name, option.default)
-        declared = dict(getattr(cls, "variations", {}).get(name, {}))
-        if name in declared:
-            slots = [_Slot(name, ((declared.pop(name),),))]
-        elif guesses is not None and name in guesses:
-            slots = [_Slot(name, tuple((guess,) for guess in guesses[name] if guess != base))]
-        else:
-            slots = _Slots(name, base).visit(_hint(option))
-        for slot in slots:
-            if slot.groups or option.settable:
-                found += slot.variations(name, base, declared, accepts)
+        declared = getattr(cls, "variations", {}).get(name, {})
+        contexts: Sequence[Mapping[str, Any]] = [declared] if isinstance(declared, Mapping) else declared
+        for context in contexts:
+            if name in context:
+                if context[name] == base and len(contexts) > 1:
+                    continue
+                slots = [_Slot(name, ((context[name],),), choice=len(contexts) > 1)]
+            elif name in given:
+                others = tuple((guess,) for guess in given[name] if guess != base)
+                slots = [_Slot(name, others, choice=True)]
+            else:
+                slots = _Slots(name, base).visit(_hint(option))
+            for slot in slots:
+                if slot.groups or option.settable:
+                    found += slot.variations(name, base, _without(context, name), accepts)
     return found
 
 
@@ -115,7 +122,11 @@ def indistinct(
             return "{} and {}".format(*twins[0])
         return f"{equal[0]} and {default}" if equal and not (first.base is None and len(tried) > 1) else ""
     moved = len(equal) < len(tried) or any(not same(x, y) for (_, x), (_, y) in pairs)
-    return "" if moved else f"{' and '.join(dict.fromkeys(equal))} and {default}"
+    return "" if moved else f"{', '.join(dict.fromkeys(equal))} and {default}"
+
+
+def _without(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in arguments.items() if key != name}
 
 
 def _hint(option: Option) -> Any:
@@ -142,11 +153,12 @@ class _Slot:
                 except Exception as error:
                     refusal = f"{name}={value!r} raises {type(error).__name__}: {error}"
                     continue
-                found.append(Variation(self.option, arguments, context, base, self.choice))
+                found.append(Variation(name, self.option, arguments, context, base, self.choice))
                 break
         if self.choice and self.groups:
             return found  # to refuse a choice, which may not go with the other options, is to heed it
-        return found or [Variation(self.option, refusal=refusal or "no value can be guessed from its type")]
+        reason = refusal or "no value can be guessed from its type"
+        return found or [Variation(name, self.option, refusal=reason)]
 
 
 class _Slots(TypeVisitor[list[_Slot]]):
@@ -167,7 +179,10 @@ class _Slots(TypeVisitor[list[_Slot]]):
             return self.other(hint)
         numbers = _whole_numbers if hint is int else _numbers
         groups = tuple(tuple(filter(self._legal, group)) for group in numbers(self.base))
-        return [_Slot(self.option, groups)]
+        slots = [_Slot(self.option, groups)]
+        if self.bounds is not None and self.bounds.min == 0 and (self.base or 0) >= LEAST_BESIDE_ZERO:
+            slots.append(_Slot(f"{self.option} = 0", ((hint(0),),), choice=True))
+        return slots
 
     def _legal(self, value: float) -> bool:
         return value != self.base and (self.bounds is None or value in self.bounds)

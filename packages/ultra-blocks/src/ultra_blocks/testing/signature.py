@@ -1,0 +1,83 @@
+"""The rule that every option acts, for plugins of each kind."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import attrs
+
+from ultra_blocks.testing.cases import BlockCase, Case, FFNCase
+from ultra_blocks.testing.construction import BLOCK_RULES, FFN_RULES, NORM_RULES, POSITION_RULES
+from ultra_blocks.testing.outcomes import LENGTH, Observer, Outcome, long_gradients
+from ultra_core.errors import listed
+from ultra_core.testing import Finding
+from ultra_core.testing.variations import Variation, indistinct, variations
+
+POSITIONS = ("nope", "rope", {"rope": {"base": 7.0}}, "alibi", "hope")
+"""Position codes to try; a block refuses those that it cannot apply."""
+
+
+def options_act(case: Case) -> None:
+    """Every option changes outputs, losses, gradients or initial weights, but for those of ``speed_only``.
+
+    Each option is varied by itself, with the same weights where their shapes agree. A long row, packed rows
+    with padding, decoding, gradients and a step of training are compared.
+
+    Fix: pass the option on to where it acts. If it changes only speed or memory, name it in ``speed_only`` of
+    the traits. If it acts only with other values or options, declare them in ``variations``.
+    """
+    observer, elsewhere = Observer(case), _other_direction(case)
+    for option, group in groupby(_tried(case), key=lambda variation: variation.option):
+        found = _found(observer, list(group))
+        if found and elsewhere is not None:  # an option may be for one direction only
+            found = _found(Observer(elsewhere), [v for v in _tried(elsewhere) if v.option == option])
+        if found:
+            raise found
+
+
+def _tried(case: Case) -> list[Variation]:
+    guesses = {"positions": POSITIONS, "hidden_size": (2 * case.hidden_size,)}
+    # only some norms depend on their place
+    return variations(
+        case.cls, case.arguments(), lambda options: case.build(**options), guesses=guesses, skip={"place"}
+    )
+
+
+def _found(observer: Observer, tried: list[Variation]) -> Finding | None:
+    """Compare the values of one option, and return what is wrong."""
+    first = tried[0]
+    if first.refusal:
+        fix = f"declare values to try in the class: `variations: ClassVar = {{{first.name!r}: {{...}}}}`"
+        return Finding(f"{first.option} cannot be varied: {first.refusal}", fix=fix)
+    outcomes = [(variation, observer.outcome(variation.arguments)) for variation in tried]
+    if first.name in observer.case.speed_only:
+        for variation, outcome in outcomes:
+            if change := outcome.difference(observer.outcome(variation.context)):
+                return Finding(f"{first.name} is in speed_only, but {variation} changes {change}")
+    elif twins := indistinct(outcomes, observer.outcome, lambda a, b: not a.difference(b)):
+        return Finding(f"{twins} give the same outputs, gradients and initial weights")
+    for variation, outcome in outcomes:
+        reshaped = outcome.form != observer.outcome(variation.context).form
+        if reshaped and (idle := _idle(observer.case, outcome, variation)):
+            return Finding(f"with {variation}, {listed(idle)} get no gradient from {LENGTH} tokens")
+    return None
+
+
+def _other_direction(case: Case) -> Case | None:
+    if isinstance(case, BlockCase) and case.traits.causal and case.traits.bidirectional:
+        return attrs.evolve(case, causal=not case.causal)
+    return None
+
+
+def _idle(case: Case, outcome: Outcome, variation: Variation) -> list[str]:
+    """Return the parameters of a block or an FFN that a long row does not depend on."""
+    if not isinstance(case, (BlockCase, FFNCase)):
+        return []
+    width = case.arguments(**variation.arguments).get("hidden_size", case.hidden_size)
+    _, (_, *found) = long_gradients(outcome.module, width)
+    named = zip(outcome.module.named_parameters(), found, strict=True)
+    return [name for (name, _), gradient in named if not gradient.any()]
+
+
+for rules in (BLOCK_RULES, NORM_RULES, FFN_RULES, POSITION_RULES):
+    rules("U2")(options_act)
