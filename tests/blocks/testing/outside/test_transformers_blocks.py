@@ -94,7 +94,8 @@ class RoFormer(nn.Module):
             hidden_size=hidden_size, num_attention_heads=num_heads, attention_probs_dropout_prob=0.0
         )
         self.attention = RoFormerSelfAttention(config)
-        angles = torch.arange(256)[:, None] * 10000.0 ** -(torch.arange(0, 8, 2) / 8)
+        width = hidden_size // num_heads
+        angles = torch.arange(256)[:, None] * 10000.0 ** -(torch.arange(0, width, 2) / width)
         self.register_buffer("sines", torch.cat([angles.sin(), angles.cos()], -1))
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
