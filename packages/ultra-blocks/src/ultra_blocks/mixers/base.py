@@ -146,8 +146,11 @@ class Mixer(nn.Module):
         """
         blocks = self.row_blocks()
         info = {}
+        others: tuple[str, ...] = ()  # paths of modules that describe all that is in them
         for path, module in self.named_modules():
-            if module is not self and (hasattr(module, "parameter_info") or is_norm(module)):
+            if module is not self and hasattr(module, "parameter_info"):
+                others = (*others, f"{path}.")
+            if f"{path}.".startswith(others) or is_norm(module):
                 continue
             for name, parameter in module.named_parameters(recurse=False):
                 dotted = f"{path}.{name}" if path else name

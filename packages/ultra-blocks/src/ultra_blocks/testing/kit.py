@@ -13,8 +13,10 @@ from ultra_blocks.testing import (  # noqa: F401 - they add rules
     logits,
     norms,
     numerics,
+    parameter_use,
     parameters,
     positions,
+    registration,
     signature,
     traits,
 )

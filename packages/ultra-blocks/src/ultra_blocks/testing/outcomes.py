@@ -21,6 +21,9 @@ SAME = 1e-9
 LENGTH = 300
 """Tokens of the long row: more than a window, a block or a table has that some test would choose."""
 
+SHORT = 7
+"""Tokens of the short row."""
+
 Named = Iterator[tuple[str, Tensor]]
 
 
@@ -31,12 +34,14 @@ class Outcome:
     Attributes:
         module: the plugin.
         form: shapes and descriptions of its parameters and buffers, by what they are.
+        limit: the largest relative difference of two outcomes that are the same.
         known: tensors that have been computed, with what they are, in the order of their cost.
         unknown: the others.
     """
 
     module: nn.Module
     form: dict[str, Any]
+    limit: float
     known: list[tuple[str, Tensor]]
     unknown: Named
 
@@ -53,7 +58,7 @@ class Outcome:
         for (what, mine), (_, its) in zip(self, other, strict=True):
             if mine.shape != its.shape:
                 return f"the shape of {what}"
-            if (error := relative_error(mine, its)) > SAME:
+            if (error := relative_error(mine, its)) > self.limit:
                 return f"{what} by {error:.1e}"
         return ""
 
@@ -76,16 +81,18 @@ class Observer:
     def _observe(self, options: Mapping[str, Any]) -> Outcome:
         module = self.case.build(**options)
         parameters = dict(module.named_parameters())
-        tensors = {**parameters, **dict(module.named_buffers())}
-        initial = _flat([tensor.detach() for tensor in tensors.values()])
-        form: dict[str, Any] = {f"the shape of {name}": t.shape for name, t in tensors.items()}
+        state = {**parameters, **dict(module.named_buffers())}
+        initial = _flat(list(state.values()))
+        form: dict[str, Any] = {f"the shape of {name}": tensor.shape for name, tensor in state.items()}
         with torch.no_grad():
             for name, shared in self.weights.setdefault(repr(form), parameters).items():
                 parameters[name].copy_(shared)
         form |= {f"the description of {name}": info for name, info in described(module).items()}
         arguments = self.case.arguments(**options)
         observe = _OBSERVERS[type(self.case)]
-        return Outcome(module, form, [("an initial weight", initial)], observe(self.case, module, arguments))
+        tensors = observe(self.case, module, arguments)
+        limit = self.case.allows(SAME)
+        return Outcome(module, form, limit, [("an initial weight", initial)], tensors)
 
 
 def _flat(tensors: list[Tensor]) -> Tensor:
@@ -96,24 +103,42 @@ def _parts(y: Any) -> tuple[Tensor, dict[str, Tensor]]:
     return y if isinstance(y, tuple) else (y, {})
 
 
-def long_gradients(module: nn.Module, width: int) -> tuple[Tensor, list[Tensor]]:
+def long_row(case: Case, width: int) -> Tensor:
+    """Return an input of one long row, or of the longest that a block accepts."""
+    return noise(1, case.length(LENGTH) if isinstance(case, BlockCase) else LENGTH, width)
+
+
+def long_gradients(module: nn.Module, row: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Return the output of a long row, and the gradients of the input and all parameters."""
-    x = noise(1, LENGTH, width).requires_grad_()
+    x = row.clone().requires_grad_()
     y, _ = _parts(module(x, None))
     return y, gradients(y, noise(*y.shape, seed=1), [x, *module.parameters()])
+
+
+def answer(case: Case, module: Any, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return the output of a short row, or the scores or embeddings of a position code."""
+    if isinstance(case, PositionCase):
+        layout, q = Layout.full(1, SHORT), noise(1, 2, SHORT, case.hidden_size // 2, dtype=dtype)
+        return module.embed(layout) if module.kind == "embed" else scores(module, q, q, layout)
+    x = noise(1, SHORT, case.hidden_size, dtype=dtype)
+    return _parts(module(x) if isinstance(case, NormCase) else module(x, None))[0]
 
 
 def _observe_branch(case: Case, module: Any, arguments: Mapping[str, Any]) -> Named:
     """Yield the outputs of a block or an FFN, then what training and decoding give."""
     width = arguments.get("hidden_size", case.hidden_size)
-    yield "the output of a long row", _parts(module(noise(1, LENGTH, width), None))[0]
-    x = torch.cat([noise(1, 40, width), 10 * noise(1, 40, width, seed=2)])
-    mask = torch.arange(40) < torch.tensor([[40], [31]])
-    layout = Layout.from_mask(mask, (torch.arange(40) > 12).long().expand(2, -1))
-    yield "the output of packed rows", _parts(module(x, layout))[0]
+    row = long_row(case, width)
+    yield "the output of a long row", _parts(module(row, None))[0]
+    length = min(40, row.shape[1])
+    x = torch.cat([noise(1, length, width), 10 * noise(1, length, width, seed=2)])
+    mask = torch.arange(length) < torch.tensor([[length], [length * 3 // 4]])
+    packs = not isinstance(case, BlockCase) or case.traits.packing
+    documents = (torch.arange(length) >= length // 3).long().expand(2, -1)
+    layout = Layout.from_mask(mask, documents if packs else None)
+    yield "the output of padded rows", _parts(module(x, layout))[0]
     if arguments.get("causal") and isinstance(case, BlockCase) and case.traits.recurrent_step:
         yield "a decoded output", _decoded(module, x)
-    yield "a gradient", _flat(long_gradients(module, width)[1])
+    yield "a gradient", _flat(long_gradients(module, row)[1])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         y, losses = _parts(module.train()(x, layout))

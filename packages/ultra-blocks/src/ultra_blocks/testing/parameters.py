@@ -20,16 +20,21 @@ def described(module: nn.Module) -> dict[str, ParamInfo | None]:
     """Return the description of each parameter by its modules; the innermost module takes precedence.
 
     None: no module describes it, so that optimizers go by the type of the module that owns it. Norms that no
-    module describes have the role ``norms``, as they have for optimizers.
+    module describes have the role ``norms``, as they have for optimizers. A parameter with several names has
+    the first.
     """
-    info: dict[str, ParamInfo | None] = {name: None for name, _ in module.named_parameters()}
+    first = {id(parameter): name for name, parameter in module.named_parameters()}
+    every = module.named_parameters(remove_duplicate=False)
+    names = {name: first[id(parameter)] for name, parameter in every}
+    info: dict[str, ParamInfo | None] = dict.fromkeys(first.values())
     for path, part in module.named_modules():  # outer modules come first
         dot = f"{path}." if path else ""
         describe = getattr(part, "parameter_info", None)
         if describe is None and is_norm(part):
             own = dict(part.named_parameters(recurse=False))
             info |= {dot + name: ParamInfo(role="norms", kind="vector", decay=name != "bias") for name in own}
-        info |= {dot + name: given for name, given in (describe() if describe is not None else {}).items()}
+        given = describe() if describe is not None else {}
+        info |= {names.get(dot + name, dot + name): entry for name, entry in given.items()}
     return info
 
 

@@ -8,7 +8,7 @@ import attrs
 
 from ultra_blocks.testing.cases import BlockCase, Case, FFNCase
 from ultra_blocks.testing.construction import BLOCK_RULES, FFN_RULES, NORM_RULES, POSITION_RULES
-from ultra_blocks.testing.outcomes import LENGTH, Observer, Outcome, long_gradients
+from ultra_blocks.testing.outcomes import LENGTH, Observer, Outcome, long_gradients, long_row
 from ultra_core.errors import listed
 from ultra_core.testing import Finding
 from ultra_core.testing.variations import Variation, indistinct, variations
@@ -74,7 +74,7 @@ def _idle(case: Case, outcome: Outcome, variation: Variation) -> list[str]:
     if not isinstance(case, (BlockCase, FFNCase)):
         return []
     width = case.arguments(**variation.arguments).get("hidden_size", case.hidden_size)
-    _, (_, *found) = long_gradients(outcome.module, width)
+    _, (_, *found) = long_gradients(outcome.module, long_row(case, width))
     named = zip(outcome.module.named_parameters(), found, strict=True)
     return [name for (name, _), gradient in named if not gradient.any()]
 
