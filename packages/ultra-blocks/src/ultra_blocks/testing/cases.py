@@ -115,7 +115,7 @@ class BlockCase(Case):
 
     def fit(self, drawn: Any) -> Any:
         """Return what a rule drew, with batches that the block accepts: not packed, not too long."""
-        if isinstance(drawn, tuple):
+        if type(drawn) is tuple:
             return tuple(self.fit(part) for part in drawn)
         return drawn.fitted(self.traits) if isinstance(drawn, Batch) else drawn
 

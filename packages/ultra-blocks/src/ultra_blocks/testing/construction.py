@@ -22,17 +22,17 @@ TOKENS = 5
 def constructs(case: Case) -> None:
     """The constructor takes what a model supplies and its own defaults, and makes an ``nn.Module``.
 
-    It is built at the first of the widths 16, 32, 64 and 128 that it accepts, with two heads.
+    It is built at the first of some small widths that it accepts, with two heads.
 
     Fix: give every other argument a default, or set ``testing_options: ClassVar = {"name": value}`` in the
-    class where the defaults do not fit these widths.
+    class where the defaults do not fit the widths 16, 32, 64 and 128.
     """
-    check_traits(case)
     try:
         given = case.arguments()
     except PluginError as error:
         raise Finding(str(error), fix="write every argument out, with its type and default") from error
-    supplied = listed([f"{name}={value!r}" for name, value in given.items()])
+    check_traits(case)
+    supplied = ", ".join(f"{name}={value!r}" for name, value in given.items())
     try:
         module = case.cls(**given)
     except Exception as error:
@@ -121,7 +121,8 @@ def _input(case: Case) -> Tensor:
 
 def _check_answer(case: Case, *layout: Layout | None) -> None:
     module, x = case.build(), _input(case)
-    given = listed([f"x {tuple(x.shape)}", *("None" if part is None else "a Layout" for part in layout)])
+    others = ["None" if part is None else "a Layout" for part in layout]
+    given = " and ".join([f"x {tuple(x.shape)}", *others])
     try:
         y = _tensor(module(x, *layout))
     except (TypeError, AttributeError, NotImplementedError) as error:

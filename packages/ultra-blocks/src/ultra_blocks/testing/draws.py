@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import attrs
 import torch
@@ -11,6 +11,17 @@ from torch import Tensor
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.traits import Traits
+
+
+class Row(NamedTuple):
+    """The description of a row without padding: its length, and the seed of its tokens."""
+
+    length: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"T = {self.length}, seed {self.seed}"
+
 
 Padding = Literal["none", "left", "right", "inside"]
 

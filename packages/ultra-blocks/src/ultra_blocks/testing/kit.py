@@ -10,6 +10,7 @@ from ultra_blocks.norms.base import PLACES
 from ultra_blocks.testing import (  # noqa: F401 - they add rules
     exactness,
     ffns,
+    limits,
     logits,
     norms,
     numerics,

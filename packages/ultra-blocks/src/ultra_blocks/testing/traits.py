@@ -17,10 +17,10 @@ from ultra_blocks.positions import PositionCode
 from ultra_blocks.testing.cases import BlockCase, gradients, output
 from ultra_blocks.testing.construction import BLOCK_RULES
 from ultra_blocks.testing.differences import check_close
-from ultra_blocks.testing.draws import Batch, batches
+from ultra_blocks.testing.draws import Batch, Row, batches
 from ultra_core.testing import Finding
 
-LENGTHS = st.tuples(st.integers(2, 23), st.integers(0, 99))
+LENGTHS = st.builds(Row, st.integers(2, 23), st.integers(0, 99))
 
 
 def _input(case: BlockCase, length: int, seed: int, rows: int = 1) -> Tensor:
@@ -38,7 +38,7 @@ def _influence(case: BlockCase, x: Tensor, token: int) -> Tensor:
 
 
 @BLOCK_RULES("B3", draw=LENGTHS, when=lambda case: case.causal, examples=8)
-def causality(case: BlockCase, drawn: tuple[int, int]) -> None:
+def causality(case: BlockCase, drawn: Row) -> None:
     """In a causal block, the output of a token and its gradient do not depend on later tokens.
 
     Fix: pass ``is_causal=self.causal`` or ``layout.attention_mask(self.causal)`` to attention, pad causal
@@ -60,7 +60,7 @@ def causality(case: BlockCase, drawn: tuple[int, int]) -> None:
 
 
 @BLOCK_RULES("B4", draw=LENGTHS)
-def context(case: BlockCase, drawn: tuple[int, int]) -> None:
+def context(case: BlockCase, drawn: Row) -> None:
     """A token depends on its neighbours (causal: the previous one); with ``full_context``, on both ends.
 
     Fix: a block that sees a window, or one side of a token, is not bidirectional over the whole document:
@@ -85,7 +85,7 @@ def _decodes(case: BlockCase) -> bool:
 
 
 @BLOCK_RULES("B5", draw=LENGTHS, when=_decodes, after=("B3",))
-def decoding(case: BlockCase, drawn: tuple[int, int]) -> None:
+def decoding(case: BlockCase, drawn: Row) -> None:
     """Decoding token by token gives the same outputs as the forward pass.
 
     Fix: compare ``step`` with ``forward`` at T = 2: the first output shows the projections, the second the

@@ -54,7 +54,11 @@ def seen_in(error: Exception, example: Any = None) -> str:
     text = " ".join(" ".join(lines).split())
     if not isinstance(error, AssertionError):
         text = f"{type(error).__name__}: {text}{_origin(error)}"
-    return f"{text}; drawn: {example}" if example is not None else text
+    return text if example is None else f"{text}; drawn: {_described(example)}"
+
+
+def _described(example: Any) -> str:
+    return ", ".join(map(str, example)) if type(example) is tuple else str(example)
 
 
 def _origin(error: Exception) -> str:
