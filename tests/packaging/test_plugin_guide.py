@@ -42,10 +42,11 @@ training:
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
-def page(request, monkeypatch):
-    """A page of the guide, with what it defines installed."""
+def page(request, monkeypatch, tmp_path):
+    """A page of the guide, with what it defines installed, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
     found = Page(request.param)
-    found.install(monkeypatch)
+    found.install(tmp_path, monkeypatch)
     return found
 
 
@@ -79,8 +80,8 @@ def examples():
 
 
 @pytest.mark.parametrize(("path", "kind", "name"), examples())
-def test_examples_pass_the_check(path, kind, name, monkeypatch):
-    Page(path).install(monkeypatch)
+def test_examples_pass_the_check(path, kind, name, monkeypatch, tmp_path):
+    Page(path).install(tmp_path, monkeypatch)
     result = CliRunner().invoke(cli, ["plugin", "check", f"{kind}:{name}", "--quick"])
     assert result.exit_code == 0, result.output
     assert ", 0 broken" in result.output
@@ -106,9 +107,8 @@ STORIES = "\n".join(
 """The texts that the preset of the task names."""
 
 
-def test_presets_are_valid(page, tmp_path, monkeypatch):
+def test_presets_are_valid(page, tmp_path):
     """Fragments are completed by a small preset; what stands in them is read as strictly as a file."""
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "stories.txt").write_text(STORIES)
     for block in page.of("yaml"):
         preset = tmp_path / "preset.yaml"
@@ -172,9 +172,8 @@ def test_links_lead_somewhere():
 
 
 def test_the_hooks_of_the_guide_are_called(monkeypatch, tmp_path):
-    page = Page(DOCS / "plugins" / "hooks.md")
-    page.install(monkeypatch)
-    manager = build_manager([("my-package:diary", page.module)])
+    Page(DOCS / "plugins" / "hooks.md").install(tmp_path, monkeypatch)
+    manager = build_manager([("my-package:diary", attribute("my_package.diary"))])
     model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(11))})
     (roles,) = manager.hook.ultra_parameter_roles(model=model)
     assert roles == {"layers.10.weight": "last", "layers.10.bias": "last"}
@@ -185,7 +184,7 @@ def test_the_hooks_of_the_guide_are_called(monkeypatch, tmp_path):
 
 def test_the_task_of_the_guide_trains(monkeypatch, tmp_path):
     page = Page(DOCS / "plugins" / "tasks.md")
-    page.install(monkeypatch)
+    page.install(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "stories.txt").write_text(STORIES)
     (tmp_path / "order.yaml").write_text(next(page.of("yaml")).text)
