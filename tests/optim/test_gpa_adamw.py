@@ -29,10 +29,12 @@ def test_the_sequences_written_out(dtype: torch.dtype, tolerance: float) -> None
     drive(optimizer, params)
     grads = [tensors(step + 1, torch.float64) for step in range(20)]
     for index, (start, p) in enumerate(zip(tensors(0, torch.float64), params, strict=True)):
-        x, y = gpa_adamw(start, [g[index] for g in grads], **ADAM, mu_y=0.7, mu_x=0.9)
+        y, state = start, {}
+        for step in grads:
+            y = gpa_adamw(y, step[index], state, **ADAM, mu_y=0.7, mu_x=0.9)
         torch.testing.assert_close(p.detach().double(), y, rtol=0, atol=tolerance)
         optimizer.eval()
-        torch.testing.assert_close(p.detach().double(), x, rtol=0, atol=tolerance)
+        torch.testing.assert_close(p.detach().double(), state["x"], rtol=0, atol=tolerance)
         optimizer.train()
 
 

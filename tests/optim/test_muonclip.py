@@ -8,6 +8,7 @@ import pytorch_optimizer
 import torch
 from torch import Tensor, distributed, nn
 
+from support.tensors import normal
 from ultra_blocks.encoder import Encoder, UltraConfig
 from ultra_blocks.encoder.post_step import after_step
 from ultra_blocks.layout import Layout
@@ -17,6 +18,7 @@ from ultra_core.contracts import RecordsLogits
 from ultra_core.errors import UltraError
 from ultra_optim import MuonClip, build, param_groups
 from ultra_optim.reference.muonclip import gammas, qk_clip, qk_clip_mla
+from ultra_optim.testing.subject import Bag, drive, gradients
 
 STILL = {"lr": 0.0, "weight_decay": 0.0}
 SOFTMAX = [
@@ -345,3 +347,13 @@ def test_pytorch_optimizer_clips_alike_unless_keys_are_shared(key_heads: int) ->
     if key_heads == 2:  # half of a key head goes by one query, half by the other
         ratios = theirs(q, k, maxima)[1] / k
         torch.testing.assert_close(ratios[::2, 0], (6 / maxima.clamp(min=6)).sqrt())
+
+
+def test_a_deep_copy_clips_the_blocks_of_the_copied_model() -> None:
+    bag = Bag([normal((6, 5), 0)], logit=125.0)
+    optimizer = build("muonclip", bag, lr=0.01)
+    copied_bag, copied = copy.deepcopy((bag, optimizer))
+    for each, its in ((bag, optimizer), (copied_bag, copied)):
+        drive(its, each.tensors(), gradients(each.tensors(), 3))
+    assert torch.equal(bag.p0, copied_bag.p0)
+    assert copied.targets[0].block is copied_bag

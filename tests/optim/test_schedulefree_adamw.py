@@ -43,10 +43,12 @@ def test_the_sequences_written_out() -> None:
     drive(optimizer, params, 12)
     grads = [tensors(step + 1, torch.float64) for step in range(12)]
     for index, (start, p) in enumerate(zip(tensors(0, torch.float64), params, strict=True)):
-        x, y = schedulefree_adamw(start, [g[index] for g in grads], **OPTIONS)
+        y, state = start, {}
+        for step in grads:
+            y = schedulefree_adamw(y, step[index], state, **OPTIONS)
         torch.testing.assert_close(p.detach(), y, rtol=0, atol=1e-12)
         optimizer.eval()
-        torch.testing.assert_close(p.detach(), x, rtol=0, atol=1e-12)
+        torch.testing.assert_close(p.detach(), state["x"], rtol=0, atol=1e-12)
         optimizer.train()
 
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from optim.testing.sound import Rate, Sound
+from optim.testing.test_mutants import MUTANTS
 from torch import Tensor, nn
 
 from ultra_core.errors import UltraError
@@ -320,7 +321,7 @@ def test_a_subclass_of_adamw_that_changes_nothing_is_found() -> None:
 
 
 def test_every_rule_has_a_fault() -> None:
-    assert {rule for rule, _ in FAULTS} == RULES.keys()
+    assert {rule for rule, *_ in [*FAULTS, *MUTANTS]} == RULES.keys()
 
 
 def test_rules_state_themselves() -> None:

@@ -80,8 +80,9 @@ class Adafactor(FactoredOptimizer):
         "warmup_init": Implied((False,), "the learning rate does not warm up by itself; use a schedule"),
     }
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        gradient_scale="invariant", max_update_rms=1.0, whole_tensors=True
+        state_dtype="wide", gradient_scale="invariant", max_update_rms=1.0, whole_tensors=True
     )
+    reference: ClassVar[str] = "ultra_optim.reference.factored:adafactor"
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "row_var", "col_var", "variance"})
     shapes: ClassVar[dict[str, StateAxes]] = {"row_var": "rows", "col_var": "columns"}
 

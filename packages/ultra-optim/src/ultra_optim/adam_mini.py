@@ -54,8 +54,9 @@ class AdamMini(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        gradient_scale="invariant", max_update_rms=1.1, whole_tensors=True
+        state_dtype="wide", gradient_scale="invariant", max_update_rms=1.1, whole_tensors=True
     )
+    reference: ClassVar[str] = "ultra_optim.reference.adam_family:adam_mini"
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "block_avg_sq"})
 
     def __init__(

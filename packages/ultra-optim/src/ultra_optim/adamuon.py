@@ -59,8 +59,9 @@ class AdaMuon(MuonFamily):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        gradient_scale="invariant", state_per_element=2, matrix=True, max_update_rms=1.1
+        state_dtype="wide", gradient_scale="invariant", state_per_element=2, matrix=True, max_update_rms=1.1
     )
+    reference: ClassVar[str] = "ultra_optim.reference.orthogonal:adamuon"
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"momentum_buffer", "direction_sq", "step"}
 
     def __init__(

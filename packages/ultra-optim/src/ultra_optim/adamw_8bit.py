@@ -50,8 +50,13 @@ class AdamW8bit(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        gradient_scale="invariant", max_update_rms=1.1, whole_tensors=True, imitates="adamw"
+        state_dtype="wide",
+        gradient_scale="invariant",
+        max_update_rms=1.1,
+        whole_tensors=True,
+        imitates="adamw",
     )
+    reference: ClassVar[str] = "ultra_optim.reference.formulas:adamw"
     state_names: ClassVar[frozenset[str]] = frozenset(
         {"step", "exp_avg", "exp_avg_scale", "exp_avg_sq", "exp_avg_sq_scale"}
     )

@@ -49,8 +49,9 @@ class Adan(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        decay="proximal", gradient_scale="invariant", state_per_element=4
+        state_dtype="wide", decay="proximal", gradient_scale="invariant", state_per_element=4
     )
+    reference: ClassVar[str] = "ultra_optim.reference.adam_family:adan"
     state_names: ClassVar[frozenset[str]] = frozenset(
         {"step", "exp_avg", "exp_avg_diff", "exp_avg_sq", "previous_grad"}
     )

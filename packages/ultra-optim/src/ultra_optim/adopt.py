@@ -47,8 +47,9 @@ class ADOPT(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        gradient_scale="invariant", state_per_element=2, idle_first_step=True
+        state_dtype="wide", gradient_scale="invariant", state_per_element=2, idle_first_step=True
     )
+    reference: ClassVar[str] = "ultra_optim.reference.adam_family:adopt"
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "exp_avg_sq"})
 
     def __init__(

@@ -78,7 +78,10 @@ class APOLLO(StackedOptimizer):
     """
 
     option_aliases: ClassVar[Mapping[str, OptionAlias]] = {"update_proj_gap": OptionAlias("update_interval")}
-    traits: ClassVar[OptimizerTraits] = OptimizerTraits(gradient_scale="invariant", matrix=True)
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        state_dtype="wide", gradient_scale="invariant", matrix=True
+    )
+    reference: ClassVar[str] = "ultra_optim.testing.seeded_references:seeded_apollo"
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"step", "low_avg", "low_avg_sq", "length"}
 
     def __init__(

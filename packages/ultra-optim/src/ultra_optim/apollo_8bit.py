@@ -62,6 +62,7 @@ class APOLLO8bit(APOLLO):
         "q_apollo": Alias(remark="its states are quantised, not the weights")
     }
     traits: ClassVar[OptimizerTraits] = attrs.evolve(APOLLO.traits, imitates="apollo")
+    reference: ClassVar[str] = "ultra_optim.testing.seeded_references:apollo_8bit"
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {
         "step", "low_avg", "low_avg_scale", "low_avg_sq", "low_avg_sq_scale", "length",
     }  # fmt: skip

@@ -53,6 +53,7 @@ class APOLLOMini(APOLLO):
             ("tensor",), "apollo_mini has one scale for each matrix; apollo has this option"
         ),
     }
+    reference: ClassVar[str] = "ultra_optim.testing.seeded_references:apollo_mini"
     state_names: ClassVar[frozenset[str]] = APOLLO.state_names
 
     def __init__(

@@ -71,7 +71,9 @@ class CAME(FactoredOptimizer):
         "eps1": OptionAlias("eps", part=0),
         "eps2": OptionAlias("eps", part=1),
     }
-    traits: ClassVar[OptimizerTraits] = OptimizerTraits(gradient_scale="invariant", whole_tensors=True)
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        state_dtype="wide", gradient_scale="invariant", whole_tensors=True
+    )
     shapes: ClassVar[dict[str, StateAxes]] = {
         "exp_avg": "both",
         "exp_avg_sq_row": "rows",
@@ -79,6 +81,7 @@ class CAME(FactoredOptimizer):
         "exp_avg_res_row": "rows",
         "exp_avg_res_col": "columns",
     }
+    reference: ClassVar[str] = "ultra_optim.reference.factored:came"
     state_names: ClassVar[frozenset[str]] = frozenset(shapes) | {"momentum", "variance"}
 
     def __init__(

@@ -56,8 +56,9 @@ class CautiousAdamW(Optimizer):
         "cautious_clip": "the method clips nothing; the fraction that it divides by is at least 0.001"
     }
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        gradient_scale="invariant", state_per_element=2, whole_tensors=True
+        state_dtype="wide", gradient_scale="invariant", state_per_element=2, whole_tensors=True
     )
+    reference: ClassVar[str] = "ultra_optim.reference.adam_family:cautious_adamw"
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "exp_avg_sq"})
 
     def __init__(

@@ -65,8 +65,9 @@ class GaLoreAdamW(StackedOptimizer):
         "proj_type": Implied(("std",), "P is always on the shorter side")
     }
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        gradient_scale="invariant", matrix=True, max_update_rms=1.1
+        state_dtype="wide", gradient_scale="invariant", matrix=True, max_update_rms=1.1
     )
+    reference: ClassVar[str] = "ultra_optim.reference.low_rank:galore"
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"step", "projector", "low_avg", "low_avg_sq"}
 
     def __init__(

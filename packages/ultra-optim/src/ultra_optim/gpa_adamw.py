@@ -51,8 +51,14 @@ class GPAAdamW(AveragedOptimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        decay="inside", gradient_scale="invariant", linear_in_lr=False, state_per_element=3, eval_weights=True
+        state_dtype="wide",
+        decay="inside",
+        gradient_scale="invariant",
+        linear_in_lr=False,
+        state_per_element=3,
+        eval_weights=True,
     )
+    reference: ClassVar[str] = "ultra_optim.reference.averaging:gpa_adamw"
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "z", "exp_avg", "exp_avg_sq"})
 
     def __init__(

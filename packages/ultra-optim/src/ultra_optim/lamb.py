@@ -50,8 +50,9 @@ class LAMB(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        decay="inside", gradient_scale="invariant", state_per_element=2
+        state_dtype="wide", decay="inside", gradient_scale="invariant", state_per_element=2
     )
+    reference: ClassVar[str] = "ultra_optim.reference.formulas:lamb"
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "exp_avg_sq"})
 
     def __init__(

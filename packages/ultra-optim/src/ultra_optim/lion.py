@@ -42,8 +42,9 @@ class Lion(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        gradient_scale="invariant", state_per_element=1, max_update_rms=1.0
+        state_dtype="wide", gradient_scale="invariant", state_per_element=1, max_update_rms=1.0
     )
+    reference: ClassVar[str] = "ultra_optim.reference.formulas:lion"
     state_names: ClassVar[frozenset[str]] = frozenset({"exp_avg"})
 
     def __init__(

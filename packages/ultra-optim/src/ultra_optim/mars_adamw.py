@@ -59,7 +59,8 @@ class MARSAdamW(Optimizer):
             listed twice, a state dict belongs to another optimizer, or a gradient is sparse.
     """
 
-    traits: ClassVar[OptimizerTraits] = OptimizerTraits(max_update_rms=1.5)
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(state_dtype="wide", max_update_rms=1.5)
+    reference: ClassVar[str] = "ultra_optim.reference.adam_family:mars_adamw"
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "exp_avg_sq", "last_grad"})
 
     def __init__(

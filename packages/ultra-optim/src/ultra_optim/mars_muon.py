@@ -56,8 +56,9 @@ class MARSMuon(MuonFamily):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        state_per_element=2, matrix=True, max_update_rms=1.1, max_condition=1.25 / 0.65
+        state_dtype="wide", state_per_element=2, matrix=True, max_update_rms=1.1, max_condition=1.25 / 0.65
     )
+    reference: ClassVar[str] = "ultra_optim.reference.orthogonal:mars_muon"
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"momentum_buffer", "last_grad"}
 
     def __init__(

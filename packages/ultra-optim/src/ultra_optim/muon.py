@@ -57,12 +57,14 @@ class Muon(MuonFamily):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        state_dtype="wide",
         gradient_scale="invariant",
         state_per_element=1,
         matrix=True,
         max_update_rms=1.1,
         max_condition=1.25 / 0.65,
     )
+    reference: ClassVar[str] = "ultra_optim.reference.muon:muon"
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"momentum_buffer"}
 
     def __init__(

@@ -102,6 +102,7 @@ class MuonClip(MuonFamily):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        state_dtype="wide",
         gradient_scale="invariant",
         state_per_element=1,
         matrix=True,
@@ -109,6 +110,7 @@ class MuonClip(MuonFamily):
         needs_logits=True,
         max_condition=1.25 / 0.65,
     )
+    reference: ClassVar[str] = "ultra_optim.reference.orthogonal:muonclip"
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"momentum_buffer"}
 
     def __init__(
@@ -157,6 +159,10 @@ class MuonClip(MuonFamily):
         for target in self.targets:
             target.block.record_logits(True)
         self._maxima: list[tuple[Target, Tensor]] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied and pickled, the blocks that are clipped included."""
+        return {**super().__getstate__(), "targets": self.targets, "_maxima": self._maxima}
 
     def prepare(self) -> None:
         """Check the gradients and collect the maxima before anything is changed.

@@ -60,8 +60,9 @@ class NorMuon(MuonFamily):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        gradient_scale="invariant", matrix=True, max_update_rms=1.1
+        state_dtype="wide", gradient_scale="invariant", matrix=True, max_update_rms=1.1
     )
+    reference: ClassVar[str] = "ultra_optim.reference.orthogonal:normuon"
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"momentum_buffer", "row_avg_sq"}
 
     def __init__(

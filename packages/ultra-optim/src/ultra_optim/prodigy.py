@@ -62,8 +62,15 @@ class Prodigy(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        decay="inside", gradient_scale="invariant", linear_in_lr=False, state_per_element=4, one_lr=True
+        state_dtype="wide",
+        decay="inside",
+        gradient_scale="invariant",
+        linear_in_lr=False,
+        state_per_element=4,
+        one_lr=True,
+        common_steps=True,
     )
+    reference: ClassVar[str] = "ultra_optim.reference.prodigy:prodigy_step"
     state_names: ClassVar[frozenset[str]] = frozenset({"s", "p0", "exp_avg", "exp_avg_sq"})
 
     def __init__(

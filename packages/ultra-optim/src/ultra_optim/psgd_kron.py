@@ -72,7 +72,8 @@ class PSGDKron(StackedOptimizer):
             gradient is sparse.
     """
 
-    traits: ClassVar[OptimizerTraits] = OptimizerTraits(matrix=True, max_update_rms=1.1)
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(state_dtype="wide", matrix=True, max_update_rms=1.1)
+    reference: ClassVar[str] = "ultra_optim.testing.seeded_references:seeded_kron"
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"step", "momentum_buffer", "left", "right"}
 
     def __init__(

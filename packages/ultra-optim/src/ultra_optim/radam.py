@@ -47,7 +47,10 @@ class RAdam(Optimizer):
             another optimizer, or a gradient is sparse.
     """
 
-    traits: ClassVar[OptimizerTraits] = OptimizerTraits(state_per_element=2, max_update_rms=1.1)
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        state_dtype="wide", state_per_element=2, max_update_rms=1.1
+    )
+    reference: ClassVar[str] = "ultra_optim.reference.adam_family:radam"
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "exp_avg_sq"})
 
     def __init__(

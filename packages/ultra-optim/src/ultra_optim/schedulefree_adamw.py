@@ -54,12 +54,16 @@ class ScheduleFreeAdamW(AveragedOptimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        state_dtype="wide",
+        decay="inside",
         gradient_scale="invariant",
         linear_in_lr=False,
         state_per_element=2,
         eval_weights=True,
         own_schedule=True,
+        common_steps=True,
     )
+    reference: ClassVar[str] = "ultra_optim.reference.averaging:schedulefree_adamw"
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "z", "exp_avg_sq"})
 
     def __init__(

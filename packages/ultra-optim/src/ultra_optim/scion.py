@@ -70,13 +70,18 @@ class Scion(MatrixOptimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        state_dtype="wide",
         decay="none",
         gradient_scale="invariant",
         state_per_element=1,
         matrix=True,
+        other_kinds="own",
+        shape_factor="spectral",
         whole_tensors=True,
+        eps=EPSILON,
         max_condition=1.25 / 0.65,
     )
+    reference: ClassVar[str] = "ultra_optim.reference.orthogonal:scion"
     state_names: ClassVar[frozenset[str]] = frozenset({"momentum_buffer"})
 
     def __init__(

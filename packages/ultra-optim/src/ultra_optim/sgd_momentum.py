@@ -43,8 +43,13 @@ class SGDMomentum(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        decay="coupled", gradient_scale="linear", state_per_element=1, imitates="torch.optim.SGD"
+        state_dtype="wide",
+        decay="coupled",
+        gradient_scale="linear",
+        state_per_element=1,
+        imitates="torch.optim.SGD",
     )
+    reference: ClassVar[str] = "ultra_optim.reference.formulas:sgd_momentum"
     state_names: ClassVar[frozenset[str]] = frozenset({"momentum_buffer"})
 
     def __init__(

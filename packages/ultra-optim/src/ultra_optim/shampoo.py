@@ -63,8 +63,9 @@ class Shampoo(StackedOptimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        gradient_scale="invariant", matrix=True, max_update_rms=1.1
+        state_dtype="wide", gradient_scale="invariant", matrix=True, max_update_rms=1.1
     )
+    reference: ClassVar[str] = "ultra_optim.reference.preconditioned:shampoo"
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {
         "step", "momentum", "graft_sq", "left", "right", "left_root", "right_root",
     }  # fmt: skip

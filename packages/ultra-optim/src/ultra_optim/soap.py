@@ -63,7 +63,10 @@ class SOAP(StackedOptimizer):
             gradient is sparse.
     """
 
-    traits: ClassVar[OptimizerTraits] = OptimizerTraits(matrix=True, max_update_rms=1.1, idle_first_step=True)
+    traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        state_dtype="wide", matrix=True, max_update_rms=1.1, idle_first_step=True
+    )
+    reference: ClassVar[str] = "ultra_optim.reference.preconditioned:soap"
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {
         "step", "rotated_avg", "rotated_avg_sq", "left", "right", "left_basis", "right_basis",
     }  # fmt: skip

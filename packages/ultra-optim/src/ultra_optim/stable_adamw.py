@@ -50,8 +50,14 @@ class StableAdamW(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        gradient_scale="invariant", state_per_element=2, max_update_rms=1.1, whole_tensors=True
+        state_dtype="wide",
+        decay="inside",
+        gradient_scale="invariant",
+        state_per_element=2,
+        max_update_rms=1.1,
+        whole_tensors=True,
     )
+    reference: ClassVar[str] = "ultra_optim.reference.adam_family:stable_adamw"
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "exp_avg_sq"})
 
     def __init__(

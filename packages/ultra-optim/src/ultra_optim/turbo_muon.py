@@ -48,12 +48,14 @@ class TurboMuon(MuonFamily):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        state_dtype="wide",
         gradient_scale="invariant",
         state_per_element=1,
         matrix=True,
         max_update_rms=1.1,
         max_condition=1.15 / 0.85,
     )
+    reference: ClassVar[str] = "ultra_optim.reference.orthogonal:turbo_muon"
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"momentum_buffer"}
     rescale_rows = True
 

@@ -15,7 +15,9 @@ class Lion(pytorch_optimizer.Lion):
 
 
 class AdaBelief(pytorch_optimizer.AdaBelief):
-    traits: ClassVar = OptimizerTraits(gradient_scale="invariant", state_per_element=2)
+    traits: ClassVar = OptimizerTraits(
+        gradient_scale="invariant", state_per_element=2, common_steps=True, eps=1e-8
+    )
 
     def __init__(self, params: Any, lr: float = 1e-3, *, weight_decay: float = 0.0) -> None:
         super().__init__(params, lr, weight_decay=weight_decay)
@@ -28,6 +30,7 @@ class ADOPT(pytorch_optimizer.ADOPT):
         idle_first_step=True,
         imitates="adopt",
         decay="coupled",
+        common_steps=True,
     )
 
     def __init__(self, params: Any, lr: float = 1e-3, *, weight_decay: float = 0.0) -> None:
@@ -42,7 +45,9 @@ class Tiger(pytorch_optimizer.Tiger):
 
 
 class LaProp(pytorch_optimizer.LaProp):
-    traits: ClassVar = OptimizerTraits(gradient_scale="invariant", state_per_element=2, lr_in_momentum=True)
+    traits: ClassVar = OptimizerTraits(
+        gradient_scale="invariant", state_per_element=2, lr_in_momentum=True, common_steps=True, eps=1e-7
+    )
 
     def __init__(self, params: Any, lr: float = 4e-4, *, weight_decay: float = 0.0) -> None:
         super().__init__(params, lr, weight_decay=weight_decay)
@@ -50,7 +55,12 @@ class LaProp(pytorch_optimizer.LaProp):
 
 class StableAdamW(pytorch_optimizer.StableAdamW):
     traits: ClassVar = OptimizerTraits(
-        gradient_scale="invariant", state_per_element=2, whole_tensors=True, imitates="stable_adamw"
+        gradient_scale="invariant",
+        state_per_element=2,
+        whole_tensors=True,
+        imitates="stable_adamw",
+        decay="inside",
+        common_steps=True,
     )
 
     def __init__(self, params: Any, lr: float = 1e-3, *, weight_decay: float = 0.01) -> None:

@@ -13,7 +13,9 @@ MATRIX_KINDS = frozenset({"matrix", "expert"})
 
 Decay = Literal["decoupled", "proximal", "coupled", "inside", "none"]
 GradientScale = Literal["invariant", "linear", "other"]
-StateDtype = Literal["wide", "parameter"]
+StateDtype = Literal["wide", "parameter", "any"]
+OtherKinds = Literal["adamw", "own"]
+ShapeFactor = Literal["rms", "spectral", "original", "none", "other"]
 
 
 def _one_of(choices: Any) -> Any:
@@ -55,8 +57,8 @@ class OptimizerTraits:
             with an error. None takes all, parameters without dimensions included.
         sparse_gradients: it takes sparse gradients. Without it, they are refused before anything is changed.
         state_at_construction: a parameter has state before its first gradient.
-        state_dtype: ``wide``: state of low-precision parameters is at least float32, or quantised with
-            scales; ``parameter``: it has the dtype of the parameter.
+        state_dtype: ``parameter``: state is at least as wide as the parameter, or quantised in whole numbers
+            with scales; ``wide``: it is at least float32 also for narrower ones; ``any``: it may be narrower.
         exact_resume: a resumed run equals an uninterrupted one bit for bit; False: up to rounding, as where
             ``load_state_dict`` changes the dtype of a state.
         lr_in_momentum: the momentum is an average of steps, learning rate included, so that a new rate acts
@@ -64,6 +66,17 @@ class OptimizerTraits:
         imitates: the optimizer, a registered name or one such as ``torch.optim.SGD``, whose path this one
             follows up to rounding, at the same options.
         speed_only: options that change speed and memory but no update, as ``compile``.
+        other_kinds: what updates the parameters that a matrix optimizer does not treat: ``adamw``, or
+            ``own``, a rule of the method itself.
+        shape_factor: how the size of an orthogonalised update depends on the shape of the matrix, (rows,
+            columns): ``rms``, equal root mean squares; ``spectral``, norms of sqrt(rows / columns);
+            ``original``, sqrt(max(1, rows / columns)); ``none``, equal norms; ``other``; None: any of the
+            first four.
+        common_steps: parameters share a count of steps, a distance or a pass of curvature, so that the update
+            of one that starts late, or has no gradient in some steps, depends on the others.
+        eps: what is added to denominators, where that is a constant and no option ``eps``.
+        reference_error: the largest difference from the attribute ``reference``, relative to the
+            displacement, in float64; larger where an iteration runs in another dtype.
     """
 
     decay: Decay = attrs.field(default="decoupled", validator=_one_of(Decay))
@@ -85,11 +98,18 @@ class OptimizerTraits:
     dimensions: tuple[int, ...] | None = None
     sparse_gradients: bool = False
     state_at_construction: bool = False
-    state_dtype: StateDtype = attrs.field(default="wide", validator=_one_of(StateDtype))
+    state_dtype: StateDtype = attrs.field(default="parameter", validator=_one_of(StateDtype))
     exact_resume: bool = True
     lr_in_momentum: bool = False
     imitates: str | None = None
     speed_only: frozenset[str] = frozenset()
+    other_kinds: OtherKinds = attrs.field(default="adamw", validator=_one_of(OtherKinds))
+    shape_factor: ShapeFactor | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_one_of(ShapeFactor))
+    )
+    common_steps: bool = False
+    eps: float = 0.0
+    reference_error: float = 1e-8
 
 
 def traits_of(optimizer: Any) -> OptimizerTraits:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ultra_optim.reference.formulas import adamw
+
 
 def _average(state: dict[str, Any], name: str, beta: float, x: Tensor) -> Tensor:
     state[name] = beta * state.get(name, torch.zeros_like(x)) + (1 - beta) * x
@@ -94,12 +96,14 @@ def ademamix(
     eps: float,
     weight_decay: float,
     alpha: float,
-    t_alpha_beta3: int,
+    t_alpha_beta3: int | None,
+    total_steps: int = 0,
 ) -> Tensor:
     """AdEMAMix, arXiv 2409.03137, algorithm 1 with the schedulers of section 3.1."""
     b1, b2, b3 = betas
     t = _count(state)
-    share = min(t / t_alpha_beta3, 1.0) if t_alpha_beta3 else 1.0
+    warmup = total_steps if t_alpha_beta3 is None else t_alpha_beta3
+    share = min(t / warmup, 1.0) if warmup else 1.0
     weighted = (1 - share) * math.log(b3) + share * math.log(b1)
     b3_t = min(math.exp(math.log(b1) * math.log(b3) / weighted), b3)
     m1, m2 = _average(state, "m1", b1, g), _average(state, "m2", b3_t, g)
@@ -118,8 +122,14 @@ def mars_adamw(
     eps: float,
     weight_decay: float,
     gamma: float,
+    betas_1d: Any = None,
 ) -> Tensor:
-    """MARS-AdamW, arXiv 2411.10438, algorithm 2, the approximate version."""
+    """MARS-AdamW, arXiv 2411.10438, algorithm 2, the approximate version.
+
+    Vectors take AdamW with ``betas_1d`` if that is given.
+    """
+    if betas_1d is not None and p.ndim < 2:
+        return adamw(p, g, state, lr=lr, betas=betas_1d, eps=eps, weight_decay=weight_decay)
     b1, b2 = betas
     t = _count(state)
     c = g + gamma * b1 / (1 - b1) * (g - state.get("g", torch.zeros_like(g)))
@@ -168,6 +178,9 @@ def adam_mini(
     block_rows: int = 1,
 ) -> Tensor:
     """Adam-mini, arXiv 2406.16793, algorithm 1, for a matrix with blocks of rows or a vector."""
+    if p.ndim == 0:
+        line = adam_mini(p[None], g[None], state, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+        return line[0]
     b1, b2 = betas
     t = _count(state)
     m = _average(state, "m", b1, g)

@@ -56,9 +56,10 @@ def lamb(
     betas: Any,
     eps: float,
     weight_decay: float,
-    adapt: bool = True,
+    adapt: bool | None = None,
 ) -> Tensor:
-    """LAMB, arXiv 1904.00962v5, algorithm 2 with phi(x) = x."""
+    """LAMB, arXiv 1904.00962v5, algorithm 2 with phi(x) = x; only matrices adapt by default."""
+    adapt = p.ndim > 1 if adapt is None else adapt
     b1, b2 = betas
     t = state["t"] = state.get("t", 0) + 1
     m = state["m"] = b1 * state.get("m", torch.zeros_like(p)) + (1 - b1) * g
@@ -79,9 +80,15 @@ def sophia(
     rho: float,
     eps: float,
     weight_decay: float,
+    curvature: Tensor | None = None,
 ) -> Tensor:
-    """Sophia, arXiv 2305.14342, algorithm 3; ``state["h"]`` is the caller's to update."""
-    b1, _ = betas
+    """Sophia, arXiv 2305.14342, algorithm 3; ``curvature`` is n g'^2 of a pass before this step, if any.
+
+    Without it, ``state["h"]`` is the caller's to update.
+    """
+    b1, b2 = betas
+    if curvature is not None:
+        state["h"] = b2 * state.get("h", torch.zeros_like(p)) + (1 - b2) * curvature
     m = state["m"] = b1 * state.get("m", torch.zeros_like(p)) + (1 - b1) * g
     h = state.setdefault("h", torch.zeros_like(p))
     ratio = state["ratio"] = (m / (rho * h).clamp(min=eps)).clamp(-1, 1)

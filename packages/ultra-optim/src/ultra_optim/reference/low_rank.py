@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ultra_optim.reference.quantised import rounded
+
 
 def moments(r: Tensor, state: dict[str, Any], betas: Any) -> tuple[Tensor, Tensor]:
     """Adam's averages, without bias correction."""
@@ -61,20 +63,24 @@ def apollo(
     scale_front: bool = False,
     disable_nl: bool = False,
     weight_decay: float = 0.0,
+    quantised: bool = False,
 ) -> Tensor:
     """APOLLO, arXiv 2412.05270, algorithm 1, with the options of its authors' code.
 
-    ``projections(t)`` is P of step t.
+    ``projections(t)`` is P of step t; ``quantised``: the moments are kept in 8 bits.
     """
     rows, columns = p.shape
     right = {"std": rows >= columns, "reverse_std": rows < columns, "right": True, "left": False}[proj_type]
     if not right:
         turned = partial(apollo, projections=projections, lr=lr, betas=betas, eps=eps, scale=scale)
         turned = partial(turned, scale_type=scale_type, scale_front=scale_front, disable_nl=disable_nl)
+        turned = partial(turned, quantised=quantised)
         return turned(p.T, g.T, state, proj_type="right", weight_decay=weight_decay).T
     t = state["t"] = state.get("t", 0) + 1
     r = g @ projections(t)
     m, v = moments(r, state, betas)
+    if quantised:
+        state["m"], state["v"] = rounded(m, signed=True), rounded(v, signed=False)
     n = m / (v.sqrt() + eps)
     s = (
         n.norm(dim=1, keepdim=True) / r.norm(dim=1, keepdim=True)

@@ -60,12 +60,20 @@ def soap(
     lr: float,
     betas: Any,
     eps: float,
-    shampoo_beta: float,
+    shampoo_beta: float | None,
     precondition_frequency: int,
     weight_decay: float = 0.0,
 ) -> Tensor:
-    """SOAP, arXiv 2409.11321, algorithm 3, as in the authors' code; the first step moves nothing."""
+    """SOAP, arXiv 2409.11321, algorithm 3, as in the authors' code; the first step moves nothing.
+
+    Raises:
+        NotImplementedError: the matrix is not square: the eigenvectors of the first G^T G, which lacks rank,
+            would depend on rounding.
+    """
+    if p.shape[0] != p.shape[1]:
+        raise NotImplementedError("only square matrices have a basis that does not depend on rounding")
     b1, b2 = betas
+    shampoo_beta = b2 if shampoo_beta is None else shampoo_beta
     first = "L" not in state
     t = state["t"] = state.get("t", -1) + 1
     if not first:

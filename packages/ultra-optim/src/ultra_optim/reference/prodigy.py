@@ -45,3 +45,31 @@ def prodigy(
             for i in range(len(p))
         ]
     return p
+
+
+def prodigy_step(
+    p: Tensor,
+    g: Tensor,
+    state: dict[str, Any],
+    *,
+    lr: float,
+    betas: Any,
+    eps: float,
+    weight_decay: float,
+    d0: float,
+) -> Tensor:
+    """One step of Prodigy for a model of one tensor, without bias correction."""
+    b1, b2 = betas
+    b3 = b2**0.5
+    if not state:
+        zero = torch.zeros_like(p)
+        state.update(start=p, d=d0, numerator=0.0, m=zero, v=zero, s=zero)
+    d = state["d"]
+    step = d * lr
+    away = float((g * (state["start"] - p)).sum())
+    state["numerator"] = b3 * state["numerator"] + d / d0 * step * away
+    state["s"] = b3 * state["s"] + d / d0 * step * g
+    m = state["m"] = b1 * state["m"] + (1 - b1) * d * g
+    v = state["v"] = b2 * state["v"] + (1 - b2) * d * d * g**2
+    state["d"] = max(d, state["numerator"] / float(state["s"].abs().sum()))
+    return p - step * (m / (v.sqrt() + state["d"] * eps) + weight_decay * p)

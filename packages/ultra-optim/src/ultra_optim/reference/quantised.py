@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 
 def dynamic_values(signed: bool) -> list[float]:
     """Return the values of the 8-bit codes: decades with equal cells, with a sign if signed; 0 and 1."""
@@ -25,3 +28,17 @@ def round_trip(numbers: list[float], signed: bool, block: int = 256) -> list[flo
             allowed = values if signed or x == 0 else values[1:]
             result.append(scale * min(allowed, key=lambda v: abs(x / scale - v)) if scale else 0.0)
     return result
+
+
+def rounded(t: Tensor, signed: bool, block: int = 256) -> Tensor:
+    """Return what :func:`round_trip` gives for all numbers of a tensor, in float32 as they are decoded."""
+    values = torch.tensor(dynamic_values(signed), dtype=torch.float64)
+    parts = []
+    for part in t.flatten().split(block):
+        scale = part.abs().max().float().double()
+        share = part.double() / scale if scale > 0 else part.double()
+        distance = (share[:, None] - values).abs()
+        if not signed:
+            distance[:, 0] = torch.where(part == 0, 0.0, torch.inf)
+        parts.append((values[distance.argmin(1)].float() * scale.float()).to(t.dtype))
+    return torch.cat(parts).view_as(t)

@@ -11,7 +11,23 @@ from torch.optim import Optimizer
 
 from ultra_core import optimizers
 from ultra_core.testing import Effort, Finding, Rule, Rules, Trial
-from ultra_optim.testing import distinctness, learning, state, tensors
+from ultra_optim.testing import (
+    counting,
+    curvature,
+    decay,
+    declarations,
+    distinctness,
+    formula,
+    isolation,
+    kernels,
+    learning,
+    magnitudes,
+    matrices,
+    memory,
+    schedules,
+    state,
+    tensors,
+)
 from ultra_optim.testing.subject import Bag, Subject
 
 
@@ -70,6 +86,24 @@ RULES = Rules(
         Rule("O16", state.keeps_as_much_as_declared, lambda case: case.traits.state_per_element is not None),
         Rule("O17", state.skips_a_dropped_step),
         Rule("O18", state.swaps_weights, lambda case: case.traits.eval_weights),
+        Rule("O19", formula.follows_its_reference, least="quick", unless=formula.lacks_a_reference),
+        Rule("O20", counting.counts_each_parameter, lambda case: not case.traits.common_steps, least="quick"),
+        Rule("O21", counting.starts_added_groups_anew),
+        Rule("O22", matrices.treats_blocks_as_matrices, lambda case: case.traits.matrix, least="quick"),
+        Rule("O23", matrices.scales_by_shape, lambda case: case.traits.matrix),
+        Rule("O24", matrices.gives_others_to_adamw, matrices.leaves_others_to_adamw),
+        Rule("O25", magnitudes.holds_for_small_gradients, magnitudes.promises_a_scale, after=("O3",)),
+        Rule("O26", decay.decays_in_every_step, decay.promises_a_path, least="quick", after=("O6",)),
+        Rule("O27", schedules.follows_a_late_schedule, after=("O15", "O30")),
+        Rule("O28", memory.keeps_state_wide, least="quick"),
+        Rule("O29", memory.owns_its_state, least="quick"),
+        Rule("O30", isolation.shares_nothing, least="quick"),
+        Rule("O31", isolation.leaves_random_numbers_alone, least="quick"),
+        Rule("O32", declarations.says_what_it_is, least="quick"),
+        Rule("O34a", curvature.says_that_curvature_is_missing, lambda case: case.traits.needs_curvature),
+        Rule("O34b", curvature.uses_its_curvature, lambda case: case.traits.needs_curvature),
+        Rule("O35a", kernels.agrees_with_itself, kernels.has_ways),
+        Rule("O35b", kernels.maximises, lambda case: case.has("maximize")),
     )
 )
 """The rules by id; ``RULES["O6"].statement`` is what rule O6 requires."""
@@ -78,7 +112,7 @@ RULES = Rules(
 def check_optimizer(
     name: str | type[Optimizer], rule: str | None = None, options: Mapping[str, Any] | None = None
 ) -> None:
-    """Check one rule, or all that apply to the optimizer's traits.
+    """Check one rule, or all that apply to the optimizer's traits and can be tried.
 
     Args:
         name: a registered name or a class.
@@ -90,7 +124,7 @@ def check_optimizer(
         UltraError: an unknown rule or optimizer.
     """
     subject = subject_of(name, options)
-    for one in RULES.chosen(subject) if rule is None else [RULES.named(rule)]:
+    for one in _triable(subject) if rule is None else [RULES.named(rule)]:
         one(subject)
 
 
@@ -113,10 +147,14 @@ def subject_of(name: str | type[Optimizer], options: Mapping[str, Any] | None = 
 
 
 def cases(names: Iterable[str | type[Optimizer]] | None = None) -> list[tuple[str | type[Optimizer], str]]:
-    """Return (optimizer, rule id) for every rule that applies, for ``pytest.mark.parametrize``.
+    """Return (optimizer, rule id) for every rule that applies and can be tried, for pytest's ``parametrize``.
 
     Args:
         names: registered names or classes; None takes every registered name.
     """
     chosen = list(optimizers.names() if names is None else names)
-    return [(name, rule.id) for name in chosen for rule in RULES.chosen(subject_of(name))]
+    return [(name, rule.id) for name in chosen for rule in _triable(subject_of(name))]
+
+
+def _triable(subject: Subject) -> list[Rule]:
+    return [rule for rule in RULES.chosen(subject) if not rule.unless(subject)]

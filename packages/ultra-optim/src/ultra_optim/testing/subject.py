@@ -180,16 +180,21 @@ def take_step(optimizer: Any, *closure: Callable[[], Any]) -> Any:
     """Take a step and, if it is due, the curvature pass after it, with the same gradients."""
     value = optimizer.step(*closure)
     if getattr(optimizer, "curvature_due", False):
-        held = [(p, p.grad) for group in optimizer.param_groups for p in group["params"]]
-
-        def sampled() -> float:
-            for p, grad in held:
-                p.grad = grad
-            return 1.0
-
-        optimizer.curvature_step(sampled)
-        sampled()
+        pass_curvature(optimizer)
     return value
+
+
+def pass_curvature(optimizer: Any, count: float = 1.0) -> None:
+    """Run a curvature pass of ``count`` predictions whose gradients are those of the last step."""
+    held = [(p, p.grad) for group in optimizer.param_groups for p in group["params"]]
+
+    def sampled() -> float:
+        for p, grad in held:
+            p.grad = grad
+        return count
+
+    optimizer.curvature_step(sampled)
+    sampled()
 
 
 def drive(
