@@ -54,7 +54,7 @@ def _lines(kind: str, entry: Entry) -> Iterator[str]:
 def _plugin_or_model(kind: str, entry: Entry) -> Iterator[str]:
     plugin = entry.load()
     if inspect.isclass(plugin) and kind == "tasks":
-        return _task(plugin)
+        return itertools.chain(task_lines(plugin), _faults(entry))
     if inspect.isclass(plugin) or inspect.isroutine(plugin):
         return _plugin(plugin)
     return _model(plugin)
@@ -96,7 +96,7 @@ def _model(plugin: Any) -> Iterator[str]:
         yield f"  {field}: {value}"
 
 
-def _task(plugin: type) -> Iterator[str]:
+def task_lines(plugin: type) -> Iterator[str]:
     """Yield what a task is, the keys that it adds to presets, and its commands."""
     from ultra_core.plugins.describe import as_yaml, docstring_sections
     from ultra_core.plugins.types import range_of, words
@@ -119,6 +119,14 @@ def _task(plugin: type) -> Iterator[str]:
                 yield f"        {text}"
     if commands := getattr(plugin, "commands", {}):
         yield from ("", f"  commands: {', '.join(f'ultra-train {name}' for name in commands)}")
+
+
+def _faults(entry: Entry) -> Iterator[str]:
+    """Yield what keeps a task from being used."""
+    from ultra_train.cli.task_faults import faults_of
+
+    if faults := faults_of(entry):
+        yield from ("", "  cannot be used as it is:", *(f"    {fault}" for fault in faults))
 
 
 def _default(value: Any) -> Any:

@@ -93,11 +93,20 @@ def table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
         yield "  ".join([*cells, last]).rstrip()
 
 
+def _colliding(tasks: Sequence[Entry]) -> list[tuple[str, Entry, str]]:
+    """Return the tasks that can be imported but not used beside the others."""
+    from ultra_train.cli.task_faults import faults_of
+
+    return [("tasks", entry, why) for entry in tasks for why in faults_of(entry)]
+
+
 def _report(shown: dict[str, list[Entry]]) -> None:
     from ultra_train.cli.checking import broken
 
     faults = [(kind, entry, why) for kind in shown if kind != HOOKS for entry, why in KINDS[kind].broken()]
     faults += broken({kind: entries for kind, entries in shown.items() if kind != "presets"})
+    if not any(kind == "tasks" for kind, _, _ in faults):  # else looking at them might end the process
+        faults += _colliding(shown.get("tasks", ()))
     for kind, entry, why in faults:
         click.echo(f"broken: {kind}:{entry.name} ({_owner(entry)}): {why}", err=True)
     click.echo(f"{sum(map(len, shown.values()))} checked, {len(faults)} broken")

@@ -19,12 +19,23 @@ def task_commands() -> dict[str, str]:
     """Return the commands of all tasks, each with its ``module:attribute``; ours win over those of others."""
     found: dict[str, str] = {}
     for entry in sorted(tasks.entries(), key=lambda entry: (entry.distribution not in BUILT_IN, entry.name)):
-        for name, target in _declared(entry).items():
+        for name, target in declared_commands(entry).items():
             found.setdefault(name, target)
     return found
 
 
-def _declared(entry: Entry) -> Mapping[str, str]:
+def shadowed(entry: Entry, others: Mapping[str, str]) -> dict[str, str]:
+    """Return the commands of a task that cannot be called, each with the target of that name that is called.
+
+    Args:
+        entry: the task.
+        others: the commands of ``ultra-train``, each with its ``module:attribute``.
+    """
+    own = declared_commands(entry)
+    return {name: others[name] for name, target in own.items() if others.get(name, target) != target}
+
+
+def declared_commands(entry: Entry) -> Mapping[str, str]:
     """Return the commands of a task: from its class when that is imported, else as its source has them."""
     module = entry.target.partition(":")[0]
     if entry.value is not None or module in sys.modules:

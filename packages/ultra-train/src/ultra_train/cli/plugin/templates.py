@@ -21,6 +21,9 @@ GROUPS = {
     "ffn": "ffns",
     "position": "positions",
     "optimizer": "optimizers",
+    "schedule": "schedules",
+    "task": "tasks",
+    "hook": "hooks",
 }
 """The kinds of plugins that there are templates for, each with its plural."""
 

@@ -1,0 +1,1 @@
+"""The hooks ``plugin_name`` for ultra."""

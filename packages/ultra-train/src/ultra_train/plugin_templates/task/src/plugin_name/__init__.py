@@ -1,0 +1,1 @@
+"""The task ``plugin_name`` for ultra."""
