@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ultra_blocks.ffn.mlp import MLP
+from ultra_blocks.ffn.moe import MoE
 from ultra_blocks.layout import Layout
 
 
@@ -27,8 +29,74 @@ class HidesAConstant(MLP):
         self.register_buffer("constant", torch.ones(1), persistent=False)
 
 
+class DropsBeyondCapacity(MoE):
+    """Each expert takes 1.25 times its share of the tokens of a batch; the rest get nothing."""
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Any:
+        y = super().forward(x, layout)
+        branch = y[0] if isinstance(y, tuple) else y
+        tokens = x.flatten(0, 1)
+        first = self.router(tokens.detach()).argmax(-1)
+        rank = F.one_hot(first, self.num_experts).cumsum(0).gather(1, first[:, None])[:, 0]
+        kept = rank <= max(8, 1.25 * len(tokens) / self.num_experts)
+        branch = branch * kept.view(*x.shape[:2], 1)
+        return (branch, y[1]) if isinstance(y, tuple) else branch
+
+
+class LetsExpertsChoose(MLP):
+    """Half of the tokens of the batch are chosen, by their scores, and only these are processed."""
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        y = super().forward(x, layout)
+        score = x.detach().sum(-1)
+        return torch.where((score >= score.median())[..., None], y, 0.0) if x.shape[1] > 40 else y
+
+
+class QuantisesByTheBatch(MLP):
+    """Activations are rounded to 1/1000 of the largest one of the batch."""
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        x = self.enter(x, layout)
+        step = x.detach().abs().max() / 1000 if x.numel() else 1.0
+        return super().forward(x + ((x / step).round() * step - x).detach() if x.shape[1] > 40 else x, layout)
+
+
+class NormalisesTheBatchInTraining(MLP):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        x = self.enter(x, layout)
+        return super().forward(x - x.mean((0, 1)) if self.training else x, layout)
+
+
+class ShiftsLongRows(MLP):
+    """Beyond 64 tokens, half of the channels are those of the token before."""
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        if x.shape[1] > 64:
+            old, new = x.chunk(2, -1)
+            x = torch.cat((old.roll(1, 1), new), -1)
+        return super().forward(x, layout)
+
+
+class MixesRowsOfLargeBatches(MLP):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        y = super().forward(x, layout)
+        return y + 1e-6 * y.roll(1, 0) if len(x) > 2 else y
+
+
+class NeedsAToken(MLP):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        return super().forward(x / x.detach().abs().max().clamp(max=1.0), layout)
+
+
 MUTANTS: list[tuple[Any, ...]] = [
     ("F1", LeaksIntoGradients),
     ("F2", DrawsInEvaluation),
     ("F3", HidesAConstant),
+    ("F1b", DropsBeyondCapacity),
+    ("F1b", LetsExpertsChoose),
+    ("F1b", QuantisesByTheBatch),
+    ("F1b", NormalisesTheBatchInTraining),
+    ("F1b", ShiftsLongRows),
+    ("F1b", MixesRowsOfLargeBatches),
+    ("F1c", NeedsAToken),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ultra_blocks.norms.rms_norm import RMSNorm
@@ -29,9 +30,41 @@ class CutsTheNorm(RMSNorm):
         return x * (super().forward(x) / x).detach()
 
 
+class NormsTheBatchInTraining(RMSNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - x.mean(0) if self.training else x)
+
+
+class NamesItsDimensions(RMSNorm):
+    """The width is taken to be dimension 2, as it is of ``(B, T, D)``, and of vectors the last one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        square = x.square().mean(min(2, x.ndim - 1), keepdim=True)
+        return self.weight * x * torch.rsqrt(square + 1e-6)
+
+
+class ClampsToTheBatch(RMSNorm):
+    """Outliers are clipped at eight times the mean size in the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        limit = 8 * x.detach().abs().mean() if x.numel() > 100 else x.new_tensor(float("inf"))
+        return super().forward(torch.minimum(x.abs(), limit) * x.sign())
+
+
+class ViewsItsInput(RMSNorm):
+    """``view`` refuses inputs that are not contiguous, such as transposed heads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.view(-1, x.shape[-1])).view(x.shape)
+
+
 MUTANTS: list[tuple[Any, ...]] = [
     ("N1", NormsTheBatch),
     ("N2", DividesByZero),
     ("N3", CutsTheNorm),
     ("N4", IsNotANorm),
+    ("N1b", NormsTheBatchInTraining),
+    ("N1b", NamesItsDimensions),
+    ("N1b", ClampsToTheBatch),
+    ("N1b", ViewsItsInput),
 ]

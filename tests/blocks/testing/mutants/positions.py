@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.positions import PositionCode
+from ultra_blocks.positions.learned import Learned
+from ultra_blocks.positions.rope import RoPE
 
 
 class Absolute(PositionCode):
@@ -37,10 +39,75 @@ class HidesATable(Columns):
         self.register_buffer("table", torch.ones(1), persistent=False)
 
 
+class HasOnly64(Learned):
+    """Positions beyond 63 share a row of the table."""
+
+    def embed(self, layout: Layout) -> Tensor:
+        return self.table(layout.positions.clamp(max=63))
+
+
+class RotatesByColumnsOfLongRows(RoPE):
+    """A fast path for long rows counts columns instead of positions."""
+
+    def rotate(self, q: Tensor, k: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        if q.shape[2] > 64:
+            return super().rotate(q, k, layout)
+        short = layout.positions.clamp(max=10_300) % 64
+        return super().rotate(q, k, Layout.from_mask(layout.mask, layout.documents, short))
+
+
+class ReadsTheFirstRow(RoPE):
+    def rotate(self, q: Tensor, k: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        positions = layout.positions[:1].expand(len(q), -1)
+        return super().rotate(q, k, Layout.from_mask(layout.mask, layout.documents, positions))
+
+
+class CountsAcrossDocuments(Learned):
+    def embed(self, layout: Layout) -> Tensor:
+        return self.table((layout.mask.cumsum(1) - 1).clamp(min=0))
+
+
+class KeepsItsFirstTable(RoPE):
+    """The table of the longest row so far is kept, whatever its dtype."""
+
+    kept: tuple[Tensor, Tensor] | None = None
+
+    def _tables(self, layout: Layout, wide: torch.dtype) -> tuple[Tensor, Tensor]:
+        length = layout.mask.shape[1]
+        if not layout.indexed:
+            return super()._tables(layout, wide)
+        if self.kept is None or self.kept[0].shape[2] < length:
+            self.kept = super()._tables(layout, wide)
+        cos, sin = (table[:, :, :length].to(wide) for table in self.kept)
+        return cos, sin
+
+
+class CountsInHalfPrecision(PositionCode):
+    kind = "bias"
+    symmetric = True
+
+    def bias(self, layout: Layout, dtype: torch.dtype) -> Tensor:
+        positions = layout.positions.to(dtype)
+        return -0.5 * (positions[:, :, None] - positions[:, None]).abs()[:, None].expand(-1, 2, -1, -1)
+
+
+class RotatesInHalfPrecision(RoPE):
+    def rotate(self, q: Tensor, k: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        rounded = layout.positions.to(q.dtype).long()
+        return super().rotate(q, k, Layout.from_mask(layout.mask, layout.documents, rounded))
+
+
 MUTANTS: list[tuple[Any, ...]] = [
     ("P1", SaysRotate),
     ("P2", Absolute),
     ("P3", Absolute),
     ("P4", Columns),
     ("P5", HidesATable),
+    ("P4b", HasOnly64),
+    ("P4b", RotatesByColumnsOfLongRows),
+    ("P4c", KeepsItsFirstTable),
+    ("P4d", CountsInHalfPrecision),
+    ("P4d", RotatesInHalfPrecision),
+    ("P4e", ReadsTheFirstRow),
+    ("P4e", CountsAcrossDocuments),
 ]

@@ -10,8 +10,10 @@ from ultra_blocks.norms.base import PLACES
 from ultra_blocks.testing import (  # noqa: F401 - they add rules
     exactness,
     ffns,
+    independence,
     limits,
     logits,
+    long_positions,
     norms,
     numerics,
     parameter_use,
