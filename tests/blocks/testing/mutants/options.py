@@ -33,7 +33,7 @@ class IgnoresTheWindow(Sound):
         return allowed
 
 
-class SwallowsTheWindow(StandardAttention):
+class SwallowsTheWindow(Sound):
     """The window is in the signature, and the parent never gets it."""
 
     def __init__(

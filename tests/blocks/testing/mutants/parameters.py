@@ -127,7 +127,7 @@ class KernelIsAMatrix(Sound):
         self.mix = nn.Conv1d(hidden_size, hidden_size, 1, groups=hidden_size, bias=False)
 
     def normalise(self, y: Tensor) -> Tensor:
-        return super().normalise(self.mix(y.mT).mT)
+        return super().normalise(self.mix(y.mT).mT if y.numel() else y)
 
 
 class ExpertsAreAMatrix(MLP):

@@ -50,10 +50,15 @@ class RotatesByColumnsOfLongRows(RoPE):
     """A fast path for long rows counts columns instead of positions."""
 
     def rotate(self, q: Tensor, k: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-        if q.shape[2] > 64:
-            return super().rotate(q, k, layout)
-        short = layout.positions.clamp(max=10_300) % 64
-        return super().rotate(q, k, Layout.from_mask(layout.mask, layout.documents, short))
+        return super().rotate(q, k, layout if q.shape[2] <= 64 else Layout.full(len(q), q.shape[2]))
+
+
+class RefusesLongRows(RoPE):
+    """The table has 256 rows, and a longer row is an error of indexing instead of a refusal."""
+
+    def rotate(self, q: Tensor, k: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        torch.zeros(256)[layout.positions]
+        return super().rotate(q, k, layout)
 
 
 class ReadsTheFirstRow(RoPE):
@@ -104,10 +109,11 @@ MUTANTS: list[tuple[Any, ...]] = [
     ("P4", Columns),
     ("P5", HidesATable),
     ("P4b", HasOnly64),
-    ("P4b", RotatesByColumnsOfLongRows),
+    ("P4b", RefusesLongRows),
     ("P4c", KeepsItsFirstTable),
     ("P4d", CountsInHalfPrecision),
     ("P4d", RotatesInHalfPrecision),
+    ("P4e", RotatesByColumnsOfLongRows),
     ("P4e", ReadsTheFirstRow),
     ("P4e", CountsAcrossDocuments),
 ]

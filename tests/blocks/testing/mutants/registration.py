@@ -54,10 +54,8 @@ class DrawsANumber(Sound):
 
 
 class CreatesAParameterLate(Sound):
-    late: nn.Parameter | None = None
-
     def opening(self, x: Tensor) -> Tensor:
-        if self.late is None:
+        if not hasattr(self, "late"):
             self.late = nn.Parameter(torch.zeros(self.hidden_size, dtype=x.dtype))
         return super().opening(x + self.late)
 

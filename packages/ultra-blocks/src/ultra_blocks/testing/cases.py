@@ -189,5 +189,7 @@ def gradients(y: Tensor, weight: Tensor, leaves: list[Tensor]) -> list[Tensor]:
     """Return the gradients of ``sum(y * weight)``; zeros for leaves on which it does not depend."""
     if not y.requires_grad:
         return [torch.zeros_like(leaf) for leaf in leaves]
-    found = torch.autograd.grad(y, leaves, weight, allow_unused=True, materialize_grads=True)
-    return list(found)
+    trained = [leaf for leaf in leaves if leaf.requires_grad]
+    found = torch.autograd.grad(y, trained, weight, allow_unused=True, materialize_grads=True)
+    by_id = dict(zip(map(id, trained), found, strict=True))
+    return [by_id[id(leaf)] if leaf.requires_grad else torch.zeros_like(leaf) for leaf in leaves]

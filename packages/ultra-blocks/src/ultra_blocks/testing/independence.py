@@ -75,10 +75,10 @@ def ffn_independence(case: FFNCase) -> None:
         slopes[0, 65] = 0
         if slopes.any():
             row, token = (int(i) for i in slopes.abs().amax(-1).nonzero()[0])
+            name = "training" if mode else "evaluation"
             raise Finding(
-                f"in {'training' if mode else 'evaluation'}, the output at token 65 of row 0 of a batch "
-                f"{tuple(leaf.shape)} has a gradient of {float(slopes[row, token].norm()):.3g} with respect to "
-                f"token {token} of row {row}"
+                f"in {name}, token 65 of row 0 of a batch {tuple(leaf.shape)} has a gradient of "
+                f"{float(slopes[row, token].norm()):.3g} at token {token} of row {row}"
             )
 
 

@@ -144,19 +144,31 @@ def own_positions(case: PositionCase) -> None:
     Fix: use ``layout.positions``, ``(B, T)``, of every row, not those of the first row, nor the columns.
     """
     code: Any = case.build()
-    mask = torch.ones(3, 14, dtype=torch.bool)
-    mask[1, :6] = False  # padding on the left
-    mask[2, 3:5] = False
-    documents = torch.zeros(3, 14, dtype=torch.long)
-    documents[0, 5:], documents[2, 9:] = 1, 1
-    layout = Layout.from_mask(mask, documents)
-    q, k = (t.expand(3, -1, -1, -1) for t in _drawn(case, 14))
-    together = _of(case, code, layout, q, k)
-    together = together.expand(3, *together.shape[1:])
-    for row in range(3):
-        for document in documents[row].unique():
-            index = (mask[row] & (documents[row] == document)).nonzero().flatten()
+    longest = _longest(case, case.build())
+    for scale in (1, LONG):
+        layout = _own(scale)
+        columns = layout.mask.shape[1]
+        if columns > longest:
+            continue
+        q, k = (t.expand(3, -1, -1, -1) for t in _drawn(case, columns))
+        together = _of(case, code, layout, q, k)
+        together = together.expand(3, *together.shape[1:])
+        for row, document in ((0, 0), (0, 1), (1, 0), (2, 0), (2, 1)):
+            index = (layout.mask[row] & (layout.documents[row] == document)).nonzero().flatten()
             alone = _of(case, code, Layout.full(1, len(index)), q[:1, :, index], k[:1, :, index])
             got = _part(together[row : row + 1], index, code.kind == "embed")
-            what = f"document {int(document)} of row {row}, columns {index.tolist()}: answer"
+            what = f"document {document} of row {row} of a batch (3, {columns}), answer"
             check_close(got, alone, 1e-12, what=what, other="of the document alone")
+
+
+LONG = 12
+"""How much longer the long rows are, which have 168 columns."""
+
+
+def _own(scale: int) -> Layout:
+    """Return two documents in a row, padding on the left, and two documents with padding inside the first."""
+    mask = torch.ones(3, 14, dtype=torch.bool)
+    documents = torch.zeros(3, 14, dtype=torch.long)
+    mask[1, :6] = mask[2, 3:5] = False
+    documents[0, 5:] = documents[2, 9:] = 1
+    return Layout.from_mask(mask.repeat_interleave(scale, 1), documents.repeat_interleave(scale, 1))
