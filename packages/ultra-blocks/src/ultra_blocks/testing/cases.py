@@ -52,6 +52,15 @@ class Case:
         """Return the limit of a relative error in fp64, or that of the precision that the traits declare."""
         return limit if self.traits.precision is None else max(limit, ERRORS[self.rounds_to(torch.float64)])
 
+    def length(self, wanted: int) -> int:
+        """Return a number of columns, or that of the longest batch that the plugin accepts."""
+        return min(wanted, getattr(self.traits, "longest", None) or wanted)
+
+    @property
+    def packs(self) -> bool:
+        """Whether the plugin accepts rows of several documents."""
+        return getattr(self.traits, "packing", True)
+
     def takes(self, option: str) -> bool:
         """Whether the constructor has this keyword argument; False if its signature cannot be read."""
         try:
@@ -108,10 +117,6 @@ class BlockCase(Case):
     def traits(self) -> Traits:
         """The traits that the class declares; rule C1 reports any that are of another type."""
         return _declared(self.cls, Traits)
-
-    def length(self, wanted: int) -> int:
-        """Return a number of columns, or that of the longest batch that the block accepts."""
-        return min(wanted, self.traits.longest or wanted)
 
     def fit(self, drawn: Any) -> Any:
         """Return what a rule drew, with batches that the block accepts: not packed, not too long."""

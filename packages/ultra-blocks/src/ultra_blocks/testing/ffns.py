@@ -9,7 +9,7 @@ from ultra_blocks.testing.construction import FFN_RULES
 from ultra_blocks.testing.differences import check_close, check_finite
 from ultra_blocks.testing.draws import Batch, batches
 from ultra_blocks.testing.exactness import check_answer, check_zero, named_gradients
-from ultra_blocks.testing.finite_differences import check_gradients
+from ultra_blocks.testing.finite_differences import check_gradients, check_precision
 from ultra_blocks.testing.numerics import AUTOCAST, AUTOCAST_STEPS, check_norm
 from ultra_blocks.testing.parameters import check_description, check_drawing, check_saving
 
@@ -53,6 +53,7 @@ def ffn_numbers(case: FFNCase, batch: Batch) -> None:
         half = output(case.build(torch.float32), x.float(), layout)
     check_norm(half, y, AUTOCAST_STEPS if case.traits.straight_through else AUTOCAST)
     check_gradients(case, lambda x: output(module, x, layout), x, module)
+    check_precision(case, lambda x: output(module, x, layout), x, module)
 
 
 @FFN_RULES("F3")

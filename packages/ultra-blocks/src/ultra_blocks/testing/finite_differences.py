@@ -18,8 +18,11 @@ Function = Callable[[Tensor], Tensor]
 SLOPE_ERRORS = {torch.float64: 1e-4, torch.float32: 1e-2, torch.bfloat16: 8e-2}
 """Largest relative error of the slope along the gradient, by the dtype that a module rounds to."""
 
-STEPS = {torch.float64: (1e-4,), torch.float32: (1e-2, 3e-3, 1e-3), torch.bfloat16: (3e-1, 1e-1, 3e-2)}
+STEPS = {torch.float64: (1e-5,), torch.float32: (1e-2, 3e-3, 1e-3), torch.bfloat16: (3e-1, 1e-1, 3e-2)}
 """Lengths of the steps, relative to the length of the point; the best balances rounding and curvature."""
+
+TINY_STEPS = (1e-8,)
+"""Steps within which a function that rounds to fp32 or bf16 is constant."""
 
 POINTS = 17
 BISECTIONS = 40
@@ -35,9 +38,9 @@ SLOPE_RATIOS = (0.2, 2.0)
 def check_gradients(case: Case, function: Function, x: Tensor, module: nn.Module) -> None:
     """Raise a finding unless the gradients of input and parameters are those of the function.
 
-    Without traits, they agree with finite differences in fp64. With a ``precision``, they do not, but the
-    slope along the gradient does, within the rounding of that dtype. With ``straight_through``, the function
-    has jumps, and rises along its gradients over steps that are longer than these.
+    Without traits, they agree with finite differences in fp64. With a ``precision``, the slope along the
+    gradient does, within the rounding of that dtype. With ``straight_through``, the function has jumps, and
+    rises along its gradients over steps that are longer than these.
 
     Args:
         case: the plugin, for its traits.
@@ -52,20 +55,38 @@ def check_gradients(case: Case, function: Function, x: Tensor, module: nn.Module
         _check_jumps(function, x, module)
         _check_direction(function, x, module)
         return
-    leaves = [x.detach().requires_grad_(), *module.parameters()]
-    rounds = case.traits.precision is not None
-    try:
-        gradcheck(lambda x, *_: function(x), leaves, atol=1e-6, rtol=1e-4, fast_mode=True)
-    except GradcheckError as error:
-        _check_slopes(function, x, module, case.rounds_to(x.dtype))  # its message names the tensor
-        if not rounds:
+    dtype = case.rounds_to(x.dtype)
+    _check_slopes(function, x, module, dtype, STEPS[dtype])  # fast, and its message names the tensor
+    if case.traits.precision is None:
+        leaves = [x.detach().requires_grad_(), *module.parameters()]
+        try:
+            gradcheck(lambda x, *_: function(x), leaves, atol=1e-6, rtol=1e-4, fast_mode=True)
+        except GradcheckError as error:
             raise Finding(" ".join(str(error).split())[:300]) from error
-    else:
-        if rounds:
-            raise Finding(
-                f"the traits declare precision={case.traits.precision!r}, but gradients are exact in fp64",
-                fix="leave the trait out, so that the kit compares exactly",
-            )
+
+
+def check_precision(case: Case, function: Function, x: Tensor, module: nn.Module) -> None:
+    """Raise a finding if a ``precision`` is declared, but gradients are exact in fp64.
+
+    Args:
+        case: the plugin, for its traits.
+        function: maps ``x`` to the output of ``module``.
+        x: the input in fp64, of several tokens.
+        module: the module whose parameters are checked too.
+
+    Raises:
+        Finding: the trait would hide errors, and is not needed.
+    """
+    if case.traits.precision is None:
+        return
+    try:
+        _check_slopes(function, x, module, torch.float64, TINY_STEPS)
+    except Finding:
+        return
+    raise Finding(
+        f"the traits declare precision={case.traits.precision!r}, but gradients are exact in fp64",
+        fix="leave the trait out, so that the kit compares exactly",
+    )
 
 
 def _leaves(x: Tensor, module: nn.Module) -> dict[str, Tensor]:
@@ -86,7 +107,9 @@ def _found(function: Function, x: Tensor, module: nn.Module) -> tuple[dict[str, 
 
 
 @torch.no_grad()
-def _check_slopes(function: Function, x: Tensor, module: nn.Module, dtype: torch.dtype) -> None:
+def _check_slopes(
+    function: Function, x: Tensor, module: nn.Module, dtype: torch.dtype, steps: tuple[float, ...]
+) -> None:
     """Compare the length of each gradient with the slope of the function along it."""
     with torch.enable_grad():
         found, weight = _found(function, x, module)
@@ -99,7 +122,7 @@ def _check_slopes(function: Function, x: Tensor, module: nn.Module, dtype: torch
             continue
         direction = (found[name].double() / length).to(leaf.dtype)
         slopes = []
-        for step in STEPS[dtype]:
+        for step in steps:
             by = step * max(float(leaf.double().norm()), 1e-3)
             ends = [_moved(function, point, leaf, sign * by * direction, weight) for sign in (1, -1)]
             slopes.append((ends[0] - ends[1]) / (2 * by))

@@ -10,7 +10,7 @@ from ultra_blocks.testing.cases import NormCase, noise
 from ultra_blocks.testing.construction import NORM_RULES
 from ultra_blocks.testing.differences import check_close, check_finite
 from ultra_blocks.testing.exactness import check_answer, named_gradients
-from ultra_blocks.testing.finite_differences import check_gradients
+from ultra_blocks.testing.finite_differences import check_gradients, check_precision
 from ultra_blocks.testing.parameters import check_description, check_drawing, check_saving, described
 from ultra_core.testing import Finding
 
@@ -60,7 +60,9 @@ def norm_gradients(case: NormCase, seed: int) -> None:
     Fix: do not detach the statistics: gradients flow through the mean and the root, too.
     """
     module = case.build()
-    check_gradients(case, module, noise(3, case.hidden_size, seed=seed), module)
+    x = noise(3, case.hidden_size, seed=seed)
+    check_gradients(case, module, x, module)
+    check_precision(case, module, x, module)
 
 
 @NORM_RULES("N4")

@@ -15,7 +15,7 @@ from ultra_blocks.testing.construction import BLOCK_RULES
 from ultra_blocks.testing.differences import check_close, check_finite
 from ultra_blocks.testing.draws import Batch, batches
 from ultra_blocks.testing.exactness import named_gradients
-from ultra_blocks.testing.finite_differences import check_gradients
+from ultra_blocks.testing.finite_differences import check_gradients, check_precision
 from ultra_core.testing import Finding
 
 
@@ -40,6 +40,18 @@ def gradient_check(case: BlockCase, batch: Batch) -> None:
 
 AUTOCAST, AUTOCAST_STEPS = 0.05, 0.15
 """Limits of the error under autocast; the second for blocks that round, where small errors cross a step."""
+
+
+@BLOCK_RULES("B10b", when=lambda case: case.traits.precision is not None, after=("B10",))
+def precision(case: BlockCase) -> None:
+    """A block that declares a ``precision`` needs it: its gradients are not exact in fp64.
+
+    Fix: leave the trait out.
+    """
+    x = torch.randn(2, 7, case.hidden_size, generator=torch.Generator().manual_seed(0)).double()
+    module = case.build()
+    check_precision(case, lambda x: output(module, x, None), x, module)
+
 
 LEAST_INPUT = 10.0
 """Magnitude of the input that every block must take, whatever its traits declare."""
