@@ -105,7 +105,7 @@ def _parts(y: Any) -> tuple[Tensor, dict[str, Tensor]]:
 
 def long_row(case: Case, width: int) -> Tensor:
     """Return an input of one long row, or of the longest that a block accepts."""
-    return noise(1, case.length(LENGTH) if isinstance(case, BlockCase) else LENGTH, width)
+    return noise(1, case.length(LENGTH), width)
 
 
 def long_gradients(module: nn.Module, row: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -132,9 +132,8 @@ def _observe_branch(case: Case, module: Any, arguments: Mapping[str, Any]) -> Na
     length = min(40, row.shape[1])
     x = torch.cat([noise(1, length, width), 10 * noise(1, length, width, seed=2)])
     mask = torch.arange(length) < torch.tensor([[length], [length * 3 // 4]])
-    packs = not isinstance(case, BlockCase) or case.traits.packing
     documents = (torch.arange(length) >= length // 3).long().expand(2, -1)
-    layout = Layout.from_mask(mask, documents if packs else None)
+    layout = Layout.from_mask(mask, documents if case.packs else None)
     yield "the output of padded rows", _parts(module(x, layout))[0]
     if arguments.get("causal") and isinstance(case, BlockCase) and case.traits.recurrent_step:
         yield "a decoded output", _decoded(module, x)
