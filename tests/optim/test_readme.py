@@ -36,7 +36,7 @@ def test_which_names_compile_is_said() -> None:
 
 def test_the_public_names_exist() -> None:
     classes = {optimizers.get(entry.name).__name__ for entry in optimizers.entries()}
-    assert {*public.__all__} >= {*classes, "build", "describe", "param_groups"}
+    assert {*public.__all__} >= {*classes, "build", "create", "describe", "param_groups"}
     assert all(callable(getattr(ultra_optim, name)) for name in public.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Adam'"):
         _ = ultra_optim.Adam

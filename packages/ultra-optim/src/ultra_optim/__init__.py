@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ultra_optim.public import *  # noqa: F403  for type checkers and editors
 
-FUNCTIONS = ("build", "describe", "param_groups")
+FUNCTIONS = ("build", "create", "describe", "param_groups")
 
 
 def __getattr__(name: str) -> Any:
@@ -18,3 +18,8 @@ def __getattr__(name: str) -> Any:
         if name in public.__all__:
             return getattr(public, name)
     raise AttributeError(f"module 'ultra_optim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names too, for completion; this imports torch."""
+    return sorted({*globals(), *import_module("ultra_optim.public").__all__})

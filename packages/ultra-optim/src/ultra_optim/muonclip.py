@@ -61,7 +61,7 @@ class MuonClip(MuonFamily):
     saved between the batches of one step loses those of earlier batches. With ``build`` nothing else is
     needed::
 
-        optimizer = ultra_optim.build("muonclip", model, lr=1e-3)
+        optimizer = ultra_optim.create("muonclip", model, lr=1e-3)
         loss.backward()
         optimizer.step()
 

@@ -25,7 +25,7 @@ from ultra_optim.normuon import NorMuon
 from ultra_optim.prodigy import Prodigy
 from ultra_optim.psgd_kron import PSGDKron
 from ultra_optim.radam import RAdam
-from ultra_optim.roles.build import build
+from ultra_optim.roles.build import build, create
 from ultra_optim.roles.groups import describe, param_groups
 from ultra_optim.schedulefree_adamw import ScheduleFreeAdamW
 from ultra_optim.scion import Scion
@@ -71,6 +71,7 @@ __all__ = [
     "StableAdamW",
     "TurboMuon",
     "build",
+    "create",
     "describe",
     "param_groups",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ultra_core.contracts import Range
 from ultra_core.plugins.signatures import mismatch, read_options
+from ultra_optim.contract import head_warning
 from ultra_optim.contract.state_spec import COUNT, COUNTERS, checked_state, tensor_spec
 from ultra_optim.contract.tensor_numbers import as_number, plain, refill, tensors_of
 from ultra_optim.engine.decay import note_peak
@@ -87,7 +88,9 @@ class Checked:
                 is listed twice or complex.
         """
         check_hyperparameters(type(self), {**self.defaults, **param_group})
-        (group,) = materialized([param_group])
+        (group,) = materialized(
+            [{key: value for key, value in param_group.items() if key != head_warning.KEY}]
+        )
         seen: set[int] = set()
         for tensor in tensors_in([group]):
             label = f"{type(self).__name__}: a parameter of shape {tuple(tensor.shape)}"
@@ -96,9 +99,20 @@ class Checked:
             if tensor.is_complex():
                 raise ValueError(f"{label} is complex; only real parameters are supported")
             seen.add(id(tensor))
+        self._name(group)
         super().add_param_group(group)  # type: ignore[misc]
         group["optimizer"] = owner(self)
         note_peak(group)
+
+    def _name(self, group: dict[str, Any]) -> None:
+        """Name the parameters of a later group by its position where those of the others have names.
+
+        torch refuses a group without names beside groups with names, as ``ultra_optim.param_groups`` makes.
+        """
+        params = group["params"]
+        bare = isinstance(params, list) and not any(isinstance(item, tuple) for item in params)
+        if bare and "param_names" not in group and any("param_names" in other for other in self.param_groups):
+            group["param_names"] = [f"{len(self.param_groups)}.{index}" for index in range(len(params))]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state and the groups as tensors and plain data; learning rates are numbers."""

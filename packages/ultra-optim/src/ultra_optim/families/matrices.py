@@ -12,6 +12,7 @@ from torch.optim.adamw import adamw
 
 from ultra_core.contracts import PARAMETER_KINDS
 from ultra_optim.base import Optimizer, wide_dtype
+from ultra_optim.contract.head_warning import KEY, warn_of
 from ultra_optim.contract.state_spec import COUNT, COUNTERS, tensor_spec
 from ultra_optim.contract.traits import MATRIX_KINDS
 from ultra_optim.engine.decay import decay_, decay_numbers
@@ -49,6 +50,7 @@ class MatrixOptimizer(Optimizer):
             given = {**self.defaults, **param_group}
             own = {name: given.get(f"adamw_{name}") for name in ("lr", "betas", "eps")}
             param_group = {k: v for k, v in own.items() if v is not None} | param_group
+        warn_of(param_group.get(KEY, {}), type(self).__name__)
         super().add_param_group(param_group)
         if kind in MATRIX_KINDS:
             try:

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ultra_core.contracts import SEED_ROLES, ParamInfo
+from ultra_core.contracts import PARAMETER_KINDS, SEED_ROLES, ParamInfo
 from ultra_core.errors import PluginError, UltraError, did_you_mean, listed
 from ultra_core.plugins.hooks import plugin_manager
+from ultra_optim.contract import head_warning
 from ultra_optim.roles.module_types import fused, heads, infer, is_attention
+from ultra_optim.roles.possible_heads import possible_heads
 
 Modules = nn.Module | Sequence[nn.Module]
 RoleOptions = Mapping[str, Mapping[str, Any]]
@@ -62,9 +64,10 @@ def describe(model: Modules) -> dict[str, ParamInfo]:
 def param_groups(
     model: Modules,
     *,
-    lr: float | None = None,
+    lr: float | Tensor | None = None,
     weight_decay: float | None = None,
     roles: RoleOptions | None = None,
+    kinds: Mapping[str, str] | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Return the trainable parameters of any module in groups for an optimizer.
@@ -82,14 +85,20 @@ def param_groups(
         lr: learning rate of groups whose role does not set one; the default of the optimizer if None.
         weight_decay: weight decay, likewise.
         roles: absolute values for each role, e.g. ``{"embeddings": {"lr": 1e-4, "betas": (0.9, 0.98)}}``.
+        kinds: kinds of single parameters, for those whose module does not say and whose type says too little,
+            e.g. ``{"decoder.weight": "head"}``.
         **options: further options of groups whose role does not set them.
 
     Raises:
         UltraError: no parameter is trainable, or a role is neither one of the seven built-in roles nor in the
-            model.
+            model; or ``kinds`` names a parameter or kind that does not exist.
         PluginError: see :func:`describe`.
     """
     infos = describe(model)
+    suspects = _suspects(model, infos)
+    for name, kind in (kinds or {}).items():
+        infos[name] = _with_kind(name, kind, infos)
+        suspects.pop(name, None)
     roles = roles or {}
     known = {*SEED_ROLES, *(info.role for info in infos.values())}
     for role in roles:
@@ -109,8 +118,28 @@ def param_groups(
         if key not in groups:
             groups[key] = _new_group(info, common, roles.get(info.role, {}))
         _append(groups[key], name, parameter, info)
+        if name in suspects:
+            groups[key].setdefault(head_warning.KEY, {})[name] = suspects[name]
     _check_complete(model, groups.values())
     return list(groups.values())
+
+
+def _suspects(model: Modules, infos: Mapping[str, ParamInfo]) -> dict[str, str]:
+    """Return what looks like an output head in each module of a model."""
+    found: dict[str, str] = {}
+    for prefix, module in _with_prefixes(model):
+        own = {name.removeprefix(prefix): info for name, info in infos.items() if name.startswith(prefix)}
+        found |= {prefix + name: reason for name, reason in possible_heads(module, own).items()}
+    return found
+
+
+def _with_kind(name: str, kind: str, infos: Mapping[str, ParamInfo]) -> ParamInfo:
+    if name not in infos:
+        raise UltraError(f"kinds names {name!r}, which the model does not have.{did_you_mean(name, infos)}")
+    if kind not in PARAMETER_KINDS:
+        raise UltraError(f"kinds[{name!r}] is {kind!r}; kinds are {listed(list(PARAMETER_KINDS))}")
+    blocks = infos[name].row_blocks if kind == "matrix" else ()
+    return attrs.evolve(infos[name], kind=kind, row_blocks=blocks)  # type: ignore[arg-type]
 
 
 def named_parameters(model: Modules) -> Iterator[tuple[str, nn.Parameter]]:
