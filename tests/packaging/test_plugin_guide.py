@@ -100,8 +100,8 @@ def completed(fragment: dict) -> dict:
 
 SYLLABLES = ("ca", "sa", "lo", "me", "ti", "ra", "no", "pe", "lu", "do")
 WORDS = ["".join(pair) for pair in itertools.product(SYLLABLES, repeat=2)]
-STORIES = "\n".join(
-    f"antes {WORDS[n % 100]} {WORDS[7 * n % 100]}. luego {WORDS[3 * n % 100]} {WORDS[9 * n % 100]}."
+TEXTS = "\n".join(
+    f"{WORDS[n % 100]} {WORDS[7 * n % 100]}. luego {WORDS[3 * n % 100]} {WORDS[9 * n % 100]}."
     for n in range(200)
 )
 """The texts that the preset of the task names."""
@@ -109,7 +109,7 @@ STORIES = "\n".join(
 
 def test_presets_are_valid(page, tmp_path):
     """Fragments are completed by a small preset; what stands in them is read as strictly as a file."""
-    (tmp_path / "stories.txt").write_text(STORIES)
+    (tmp_path / "texts.txt").write_text(TEXTS)
     for block in page.of("yaml"):
         preset = tmp_path / "preset.yaml"
         preset.write_text(dump(completed(parse_source(block.text).tree)))
@@ -186,7 +186,7 @@ def test_the_task_of_the_guide_trains(monkeypatch, tmp_path):
     page = Page(DOCS / "plugins" / "tasks.md")
     page.install(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "stories.txt").write_text(STORIES)
+    (tmp_path / "texts.txt").write_text(TEXTS)
     (tmp_path / "order.yaml").write_text(next(page.of("yaml")).text)
     done = CliRunner().invoke(cli, ["run", "order.yaml", "--name", "order", "--device", "cpu"])
     assert done.exit_code == 0, done.output
