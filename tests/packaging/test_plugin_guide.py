@@ -18,12 +18,15 @@ from ultra_blocks.traits import NumericTraits
 from ultra_core.config import dump, parse_source
 from ultra_core.plugins.hooks import build_manager
 from ultra_core.plugins.kinds import KINDS
+from ultra_core.plugins.metadata import Entry
+from ultra_core.testing import run
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_train.cli.app import cli
+from ultra_train.testing import HookCase, trials
 
 DOCS = Path(__file__).parents[2] / "docs"
 PATHS = [DOCS / "plugins.md", *sorted((DOCS / "plugins").glob("*.md"))]
-WITH_KITS = ("blocks", "norms", "ffns", "positions", "optimizers")
+WITH_KITS = ("blocks", "norms", "ffns", "positions", "optimizers", "schedules", "models", "tasks")
 OTHER_PROGRAMS = {"pip", "cd", "pytest"}
 
 PRESET = """\
@@ -180,6 +183,8 @@ def test_the_hooks_of_the_guide_are_called(monkeypatch, tmp_path):
     (metrics,) = manager.hook.ultra_evaluate(run=None, model=model)
     assert metrics["weight_norm"] > 0
     assert len(manager.hook.ultra_callbacks(run=None)[0]) == 1
+    report = run(trials([HookCase(Entry("diary", "my-package", "0.1", "my_package.diary"))]))
+    assert not report.broken, report.broken
 
 
 def test_the_task_of_the_guide_trains(monkeypatch, tmp_path):
