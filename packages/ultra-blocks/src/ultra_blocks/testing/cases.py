@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -180,6 +180,16 @@ def _declared(cls: Any, kind: type[T]) -> T:
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     """Return normal numbers that depend on the seed only."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def takes_columns(columns: int) -> Callable[[Case], str]:
+    """Return why a rule that needs rows of so many tokens cannot be tried on a case; empty if it can."""
+
+    def reason(case: Case) -> str:
+        longest = getattr(case.traits, "longest", None)
+        return "" if longest is None or longest >= columns else f"it takes at most {longest} columns"
+
+    return reason
 
 
 def output(module: nn.Module, x: Tensor, layout: Layout | None) -> Tensor:

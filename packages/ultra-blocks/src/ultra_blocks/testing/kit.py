@@ -8,12 +8,18 @@ from typing import Any
 import ultra_core
 from ultra_blocks.norms.base import PLACES
 from ultra_blocks.testing import (  # noqa: F401 - they add rules
+    auxiliary,
+    dropout,
     exactness,
     ffns,
     independence,
+    inputs,
     limits,
     logits,
+    long_batches,
     long_positions,
+    long_rows,
+    memory,
     norms,
     numerics,
     parameter_use,
@@ -21,6 +27,8 @@ from ultra_blocks.testing import (  # noqa: F401 - they add rules
     positions,
     registration,
     signature,
+    speed,
+    surroundings,
     traits,
 )
 from ultra_blocks.testing.cases import BlockCase, Case, FFNCase, NormCase, PositionCase
