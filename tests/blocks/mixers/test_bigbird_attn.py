@@ -14,14 +14,14 @@ from transformers.models.big_bird.modeling_big_bird import (
     BigBirdSelfAttention,
 )
 
-from support.formulas import rms_norm
+from support.references import by_the_reference
 from support.tensors import randomise
 from ultra_blocks.config import UltraConfig
 from ultra_blocks.encoder import Encoder
 from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.bigbird_attn import BigBirdAttention
-from ultra_blocks.reference.bigbird_attn import bigbird, random_links
+from ultra_blocks.reference.bigbird_attn import random_links
 from ultra_blocks.testing import check_block
 from ultra_blocks.testing.draws import Batch, batches
 
@@ -30,27 +30,6 @@ DRAWN = batches(rows=(1, 2), documents=(0, 3), paddings=("none", "left", "right"
 
 def awake(module: nn.Module) -> nn.Module:
     return randomise(module, seed=0).double().eval()
-
-
-def by_the_paper(block: BigBirdAttention, x: Tensor, layout: Layout) -> Tensor:
-    x = layout.zero_padding(x)
-    q, k, v = (
-        part.unflatten(-1, (block.num_heads, -1)).transpose(1, 2) for part in block.qkv_proj(x).chunk(3, -1)
-    )
-    q, k = rms_norm(q, block.q_norm), rms_norm(k, block.k_norm)
-    q, k = block._rotate(q, k, layout)
-    y = bigbird(
-        q,
-        k,
-        v,
-        layout.documents,
-        block_size=block.block_size,
-        random_blocks=block.random_blocks,
-        seed=int(block.plan_seed),
-        causal=block.causal,
-        softcap=block.softcap,
-    )
-    return layout.zero_padding(block.out_proj(y.transpose(1, 2).flatten(2)))
 
 
 @given(
@@ -63,24 +42,19 @@ def by_the_paper(block: BigBirdAttention, x: Tensor, layout: Layout) -> Tensor:
 def test_equals_the_paper_forward_and_all_gradients(
     batch: Batch, causal: bool, sizes: tuple[int, int], qk_norm: bool, softcap: float | None
 ) -> None:
-    size, drawn = sizes
-    block = awake(
-        BigBirdAttention(
-            8,
-            num_heads=2,
-            causal=causal,
-            block_size=size,
-            random_blocks=drawn,
-            qk_norm=qk_norm,
-            softcap=softcap,
-            bias=True,
-        )
-    )
+    options: dict[str, Any] = {
+        "num_heads": 2,
+        "block_size": sizes[0],
+        "random_blocks": sizes[1],
+        "bias": True,
+    }
+    options |= {"qk_norm": qk_norm, "softcap": softcap}
+    block = awake(BigBirdAttention(8, causal=causal, **options))
     layout = batch.layout()
     x = batch.place(batch.tokens(8), layout, 8, 1.0).detach().requires_grad_()
     weight = torch.randn(x.shape, generator=batch.generator(5), dtype=x.dtype)
     leaves = [x, *block.parameters()]
-    got, wanted = block(x, layout), by_the_paper(block, x, layout)
+    got, wanted = block(x, layout), by_the_reference(block, x, layout, **options)
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
     if wanted.requires_grad:
         ours, theirs = (

@@ -4,21 +4,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from support.references import by_the_reference
 from support.tensors import normal
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.mixers.deltanet import DeltaNet
 from ultra_blocks.mixers.gated_deltanet import GatedDeltaNet
 from ultra_blocks.mixers.kda import KDA
-from ultra_blocks.reference import delta_rule as reference
 from ultra_blocks.testing import block_cases, pytest_params
 
 WIDTH, HEADS, KEYS = 8, 2, 4
+SIZES = {"num_heads": HEADS, "chunk_size": 4}
 BLOCKS = [DeltaNet, GatedDeltaNet, KDA]
 
 
 def build(cls, **options):
     torch.manual_seed(0)
-    block = cls(WIDTH, **{"num_heads": HEADS, "chunk_size": 4, **options}).double()
+    block = cls(WIDTH, **{**SIZES, **options}).double()
     with torch.no_grad():
         for parameter in block.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
@@ -27,50 +28,6 @@ def build(cls, **options):
 
 def inputs(batch=2, length=21):
     return normal((batch, length, WIDTH), seed=1)
-
-
-def plain_gates(block, x, h):
-    """beta ``(T,)`` and alpha ``(T, d_k)`` of one head in each direction."""
-    gates = []
-    for i in range(block.directions):
-        row = i * HEADS + h
-        beta = block.strongest * torch.sigmoid(x @ block.beta_proj.weight[row])
-        alpha = x.new_ones(len(x), KEYS)
-        if isinstance(block, GatedDeltaNet):
-            step = F.softplus(x @ block.decay_proj.weight[row] + block.dt_bias[row])
-            alpha = torch.exp(-block.A_log[row].exp() * step)[:, None].expand(-1, KEYS)
-        if isinstance(block, KDA):
-            rows = slice(row * KEYS, (row + 1) * KEYS)
-            raw = x @ block.decay_down.weight.T @ block.decay_up.weight[rows].T
-            alpha = torch.exp(-block.A_log[row].exp() * F.softplus(raw + block.dt_bias[rows]))
-        gates.append((beta, alpha))
-    return gates
-
-
-def plainly(block, x):
-    """One row ``(T, D)``, head by head."""
-    widths = (WIDTH, WIDTH, HEADS * block.value_dim)
-    u, gate = (x @ block.in_proj.weight.T).split((sum(widths), block.gate_width), -1)
-    if block.conv1d is not None:
-        kernel = block.conv1d.weight.shape[-1]
-        left = kernel - 1 if block.causal else kernel // 2
-        rows = F.pad(u.T[None], (left, kernel - 1 - left))
-        u = F.conv1d(rows, block.conv1d.weight, groups=u.shape[-1])[0].T
-    q, k, v = (y.unflatten(-1, (HEADS, -1)) for y in F.silu(u).split(widths, -1))
-    q, k = (y / (y.square().sum(-1, keepdim=True) + 1e-6).sqrt() for y in (q, k))
-    heads = []
-    for h in range(HEADS):
-        gates = plain_gates(block, x, h)
-        if block.causal:
-            y = reference.recurrent(q[:, h], k[:, h], v[:, h], *gates[0])
-        else:
-            y = reference.both(q[:, h], k[:, h], v[:, h], *zip(*gates, strict=True))
-        y = y * KEYS**-0.5
-        heads.append(block.norm.weight * y / (y.square().mean(-1, keepdim=True) + 1e-6).sqrt())
-    y = torch.cat(heads, -1)
-    if block.output_gate != "none":
-        y = y * (F.silu(gate) if block.output_gate == "swish" else gate.sigmoid())
-    return y @ block.out_proj.weight.T
 
 
 OPTIONS = [
@@ -88,7 +45,7 @@ def test_is_what_the_papers_say(cls, causal, options):
     block, x = build(cls, causal=causal, **options), inputs(1, 11).requires_grad_()
     targets = (x, *block.parameters())
     weights = torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    ours, theirs = block(x), plainly(block, x[0])[None]
+    ours, theirs = block(x), by_the_reference(block, x, **{**SIZES, **options})
     assert (ours - theirs).abs().max() < 1e-12 * theirs.abs().max()
     for a, b in zip(
         torch.autograd.grad((ours * weights).sum(), targets),

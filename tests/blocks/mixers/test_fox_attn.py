@@ -4,16 +4,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
+from support.references import by_the_reference
 from support.tensors import randomise
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.mixers.fox_attn import FoxAttention
 from ultra_blocks.mixers.standard_attn import StandardAttention
-from ultra_blocks.reference import positions as reference_positions
-from ultra_blocks.reference.attention import attention as reference
-from ultra_blocks.reference.forget_gates import forget_bias
 
 OPTIONS = st.fixed_dictionaries(
     {
@@ -26,42 +24,14 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
+def arguments(gates: str, **options: Any) -> dict[str, Any]:
+    return {"num_heads": 2, "causal": gates == "causal", "separate_gates": gates == "separate", **options}
+
+
 def build(gates: str, dtype: torch.dtype = torch.float64, **options: Any) -> FoxAttention:
     """A block whose parameters all have values at which an error shows."""
-    block = FoxAttention(
-        12, num_heads=2, causal=gates == "causal", separate_gates=gates == "separate", **options
-    )
+    block = FoxAttention(12, **arguments(gates, **options))
     return randomise(block).to(dtype).eval()
-
-
-def by_the_paper(block: FoxAttention, x: Tensor, layout: Layout) -> Tensor:
-    """The block's output from its weights and the references alone."""
-    x = torch.where(layout.mask[..., None], x, 0.0)
-    q, k, v = (
-        part.unflatten(-1, (2, 6)).transpose(1, 2) for part in (x @ block.qkv_proj.weight.T).chunk(3, -1)
-    )
-    if block.q_norm is not None and block.k_norm is not None:
-        q = q / (q.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt() * block.q_norm.weight
-        k = k / (k.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt() * block.k_norm.weight
-    logits = x @ block.forget_proj.weight.T + block.forget_proj.bias
-    gates = (1 / (1 + torch.exp(-logits))).mT
-    bias = forget_bias(gates[:, :2], gates[:, -2:], layout.documents)
-    if block.positions.kind == "rotate":
-        q, k = (reference_positions.rope(part, layout.positions) for part in (q, k))
-    elif block.positions.kind == "bias":
-        bias = bias + reference_positions.alibi(layout.positions, 2)
-    y = reference(
-        q,
-        k,
-        v,
-        documents=layout.documents,
-        positions=layout.positions,
-        causal=block.causal,
-        window=block.window,
-        bias=bias,
-        softcap=block.softcap,
-    )
-    return torch.where(layout.mask[..., None], y.transpose(1, 2).flatten(2) @ block.out_proj.weight.T, 0.0)
 
 
 @given(OPTIONS, st.integers(1, 8), st.sampled_from([0.6, 2.0]), st.booleans(), st.integers(0, 99))
@@ -76,7 +46,7 @@ def test_equals_the_paper_forward_and_backward(
     x = torch.randn(2, length, 12, generator=g, dtype=torch.float64).requires_grad_()
     leaves = [x, *block.parameters()]
     noise = torch.randn(2, length, 12, generator=g, dtype=torch.float64)
-    y, wanted = block(x, layout), by_the_paper(block, x, layout)
+    y, wanted = block(x, layout), by_the_reference(block, x, layout, **arguments(**options))
     torch.testing.assert_close(y, wanted, rtol=0, atol=1e-11)
     theirs = torch.autograd.grad(wanted, leaves, noise, materialize_grads=True)
     for a, b in zip(torch.autograd.grad(y, leaves, noise), theirs, strict=True):

@@ -5,7 +5,7 @@ import torch
 
 from ultra_blocks.encoder import Encoder, UltraConfig
 from ultra_blocks.mixers.hgrn2 import HGRN2
-from ultra_blocks.reference import gated_linear as reference
+from ultra_blocks.reference import hgrn2 as reference
 
 
 def gates(block, raw=None):

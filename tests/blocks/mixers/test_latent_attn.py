@@ -11,12 +11,12 @@ from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
     DeepseekV3RotaryEmbedding,
 )
 
+from support.references import by_the_reference
 from support.tensors import randomise
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.mixers.latent_attn import LatentAttention
 from ultra_blocks.positions.hope import HoPE
-from ultra_blocks.reference.latent_attention import latent_attention as reference
 from ultra_blocks.testing import Case, Rule, block_cases, pytest_params
 
 OPTIONS = st.fixed_dictionaries(
@@ -38,34 +38,6 @@ def build(**options: Any) -> LatentAttention:
     return randomise(block)
 
 
-def by_the_paper(block: LatentAttention, x: Tensor, layout: Layout) -> Tensor:
-    """The block's output from its weights and the reference alone."""
-
-    def heads(weight: Tensor) -> Tensor:
-        return weight.unflatten(0, (block.num_heads, -1))
-
-    uq, qr = block.q_proj.weight.split(block.query_heights)
-    dkv, kr = block.kv_down_proj.weight.split(block.down_heights)
-    uk, uv = block.kv_up_proj.weight.split(block.up_heights)
-    weights = {"UQ": heads(uq), "QR": heads(qr), "DKV": dkv, "KR": kr, "UK": heads(uk), "UV": heads(uv)}
-    weights["kv_gain"] = block.kv_norm.weight
-    if block.q_down_proj is not None and block.q_norm is not None:
-        weights |= {"DQ": block.q_down_proj.weight, "q_gain": block.q_norm.weight}
-    if block.query_norm is not None and block.key_norm is not None:
-        weights |= {"query_gain": block.query_norm.weight, "key_gain": block.key_norm.weight}
-    y = reference(
-        torch.where(layout.mask[..., None], x, 0.0),
-        weights,
-        documents=layout.documents,
-        positions=layout.positions,
-        causal=block.causal,
-        window=block.window,
-        softcap=block.softcap,
-        rotate=block.positions.kind == "rotate",
-    )
-    return y @ block.out_proj.weight.T
-
-
 @given(OPTIONS, st.integers(1, 6), st.sampled_from([0.6, 2.0]), st.booleans(), st.integers(0, 99))
 def test_equals_the_paper_forward_and_backward(
     options: dict[str, Any], length: int, real: float, packed: bool, seed: int
@@ -78,7 +50,7 @@ def test_equals_the_paper_forward_and_backward(
     x = torch.randn(2, length, 12, generator=g, dtype=torch.float64).requires_grad_()
     leaves = [x, *(p for n, p in block.named_parameters() if not n.startswith("positions"))]
     noise = torch.randn(2, length, 12, generator=g, dtype=torch.float64)
-    y, wanted = block(x, layout), by_the_paper(block, x, layout)
+    y, wanted = block(x, layout), by_the_reference(block, x, layout, num_heads=2, **options)
     torch.testing.assert_close(y, wanted, rtol=0, atol=1e-10)
     theirs = torch.autograd.grad(wanted, leaves, noise, materialize_grads=True)
     for a, b in zip(torch.autograd.grad(y, leaves, noise), theirs, strict=True):

@@ -2,16 +2,17 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
+from support.references import by_the_reference
 from support.tensors import normal
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.mixers.gla import GLA
 from ultra_blocks.mixers.hgrn2 import HGRN2
-from ultra_blocks.reference import gated_linear as reference
 from ultra_blocks.testing import block_cases, pytest_params
 
 WIDTH, HEADS = 8, 2
+
+SIZES = {"num_heads": HEADS, "chunk_size": 4}
 
 BLOCKS = [
     (GLA, {}),
@@ -23,7 +24,7 @@ BLOCKS = [
 
 def build(cls, **options):
     torch.manual_seed(0)
-    block = cls(WIDTH, **{"num_heads": HEADS, "chunk_size": 4, **options}).double()
+    block = cls(WIDTH, **{**SIZES, **options}).double()
     with torch.no_grad():
         for parameter in block.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
@@ -34,48 +35,6 @@ def inputs(batch=2, length=21):
     return normal((batch, length, WIDTH), seed=1)
 
 
-def plainly(block, x):
-    """One row, by the papers: projections, convolution, gates, heads one by one, norm, output gate."""
-    keys, values = HEADS * block.key_dim, HEADS * block.value_dim
-    tied = isinstance(block, HGRN2)
-    weights = block.in_proj.weight.split(block.in_heights)
-    u = torch.cat([x @ w.T for w in weights[: 2 if tied else 3]], -1)
-    if block.conv1d is not None:
-        kernel = block.conv1d.kernel_size[0]
-        left = kernel - 1 if block.causal else kernel // 2
-        u = F.conv1d(F.pad(u.T, (left, kernel - 1 - left)), block.conv1d.weight, groups=u.shape[1]).T
-    u = u * torch.sigmoid(u)
-    q, *k, v = u.split((keys, values) if tied else (keys, keys, values), -1)
-    if tied:
-        bound = 0 if block.bound is None else torch.sigmoid(block.bound)
-        raws = [x @ w.T for w in block.forget_proj.weight.split(WIDTH)]
-        alpha, k = zip(*[reference.forget(raw, bound) for raw in raws], strict=True)
-    else:
-        downs = block.decay_down.weight.chunk(block.directions)
-        alpha = [
-            torch.sigmoid(x @ down.T @ up.weight.T + up.bias) ** (1 / block.gate_temperature)
-            for down, up in zip(downs, block.decay_up, strict=True)
-        ]
-        k = k * block.directions
-    heads = []
-    for h in range(HEADS):
-        part, values_of = slice(h * block.key_dim, (h + 1) * block.key_dim), v.chunk(HEADS, -1)[h]
-        K, A = [y[:, part] for y in k], [y[:, part] for y in alpha]
-        one = block.causal
-        y = (
-            reference.recurrent(q[:, part], K[0], values_of, A[0])
-            if one
-            else reference.both(q[:, part], K, values_of, A)
-        )
-        y = y * block.key_dim**-0.5
-        heads.append(y * torch.rsqrt(y.square().mean(-1, keepdim=True) + 1e-5) * block.norm.weight)
-    y = torch.cat(heads, -1)
-    if block.output_gate != "none":
-        gate = x @ weights[-1].T
-        y = y * torch.sigmoid(gate) * (gate if block.output_gate == "swish" else 1)
-    return y @ block.out_proj.weight.T
-
-
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("conv_size", [None, 0, 3])
 @pytest.mark.parametrize(("cls", "options"), BLOCKS)
@@ -83,7 +42,7 @@ def test_is_what_the_papers_say(cls, options, conv_size, causal):
     block, x = build(cls, causal=causal, conv_size=conv_size, **options), inputs(1).requires_grad_()
     targets = (x, *block.parameters())
     weights = torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    ours, theirs = block(x), plainly(block, x[0])[None]
+    ours, theirs = block(x), by_the_reference(block, x, **SIZES, conv_size=conv_size, **options)
     assert (ours - theirs).abs().max() < 1e-12 * theirs.abs().max()
     for a, b in zip(
         torch.autograd.grad((ours * weights).sum(), targets),

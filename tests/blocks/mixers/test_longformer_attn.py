@@ -4,15 +4,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 from transformers import LongformerConfig
 from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
 
-from support.formulas import rms_norm
+from support.references import by_the_reference
 from support.tensors import randomise
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.longformer_attn import LongformerAttention
-from ultra_blocks.reference.longformer_attn import longformer
 from ultra_blocks.testing import check_block
 from ultra_blocks.testing.draws import Batch, batches
 
@@ -21,33 +20,6 @@ DRAWN = batches(rows=(1, 2), documents=(0, 3), paddings=("none", "left", "right"
 
 def awake(module: nn.Module, seed: int = 0) -> nn.Module:
     return randomise(module, seed=seed).double().eval()
-
-
-def by_the_paper(block: LongformerAttention, x: Tensor, layout: Layout) -> Tensor:
-    x = layout.zero_padding(x)
-    q, k, v = (
-        part.unflatten(-1, (block.num_heads, -1)).transpose(1, 2) for part in block.qkv_proj(x).chunk(3, -1)
-    )
-    q, k = rms_norm(q, block.q_norm), rms_norm(k, block.k_norm)
-    q, k = block._rotate(q, k, layout)
-    rows = None
-    if block.has_rows:
-        apart = (block.global_q_proj(x), *block.global_kv_proj(x).chunk(2, -1))
-        qg, kg, vg = (t.unflatten(-1, (block.num_heads, -1)).transpose(1, 2) for t in apart)
-        qg, kg = rms_norm(qg, block.global_q_norm), rms_norm(kg, block.global_k_norm)
-        rows = (*block._rotate(qg, kg, layout), vg)
-    y = longformer(
-        q,
-        k,
-        v,
-        layout.documents,
-        window=block.window,
-        global_tokens=block.global_tokens,
-        rows=rows,
-        causal=block.causal,
-        softcap=block.softcap,
-    )
-    return layout.zero_padding(block.out_proj(y.transpose(1, 2).flatten(2)))
 
 
 @given(
@@ -60,24 +32,14 @@ def by_the_paper(block: LongformerAttention, x: Tensor, layout: Layout) -> Tenso
 def test_equals_the_paper_forward_and_all_gradients(
     batch: Batch, causal: bool, sizes: tuple[int, int], qk_norm: bool, softcap: float | None
 ) -> None:
-    window, count = sizes
-    block = awake(
-        LongformerAttention(
-            8,
-            num_heads=2,
-            causal=causal,
-            window=window,
-            global_tokens=count,
-            qk_norm=qk_norm,
-            softcap=softcap,
-            bias=True,
-        )
-    )
+    options: dict[str, Any] = {"num_heads": 2, "window": sizes[0], "global_tokens": sizes[1], "bias": True}
+    options |= {"qk_norm": qk_norm, "softcap": softcap}
+    block = awake(LongformerAttention(8, causal=causal, **options))
     layout = batch.layout()
     x = batch.place(batch.tokens(8), layout, 8, 1.0).detach().requires_grad_()
     weight = torch.randn(x.shape, generator=batch.generator(5), dtype=x.dtype)
     leaves = [x, *block.parameters()]
-    got, wanted = block(x, layout), by_the_paper(block, x, layout)
+    got, wanted = block(x, layout), by_the_reference(block, x, layout, **options)
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
     if wanted.requires_grad:
         ours, theirs = (

@@ -5,71 +5,41 @@ import torch
 import torch.nn.functional as F
 
 from support.padding import check_padding
+from support.references import by_the_reference
 from support.tensors import normal
 from ultra_blocks.mixers.mamba import Mamba
-from ultra_blocks.reference import ssd as reference
 from ultra_blocks.testing import block_cases, pytest_params
 from ultra_core.plugins.signatures import check_options
 
 WIDTH = 8
+
+SIZES = {"head_size": 4, "state_size": 6, "chunk_size": 4}
 
 FORMS = [{"causal": True}, {}, {"bidirectional_form": "sum"}]
 
 
 def build(**options):
     torch.manual_seed(0)
-    return Mamba(WIDTH, **{"head_size": 4, "state_size": 6, "chunk_size": 4, **options}).double()
+    return Mamba(WIDTH, **{**SIZES, **options}).double()
 
 
 def inputs(batch=2, length=21):
     return normal((batch, length, WIDTH), seed=1)
 
 
-def plainly(block, x):
-    """One row, by the paper: projections, convolution, scans head by head, gate and norm."""
-    inner, H, G, n = 2 * WIDTH, block.num_heads, block.num_groups, block.state_size
-    z, u, dt = (x @ block.in_proj.weight.T).split(
-        (inner, sum(block.conv_widths), H * len(block.dt_widths)), -1
-    )
-    kernel = block.conv1d.weight.shape[-1]
-    left = kernel - 1 if block.causal else kernel // 2
-    rows = F.pad(u.T[None], (left, kernel - 1 - left))
-    u = F.silu(F.conv1d(rows, block.conv1d.weight, block.conv1d.bias, groups=u.shape[-1]))[0].T
-    X, *sets = u.split(block.conv_widths, -1)
-    sets = [s.unflatten(-1, (G, n)) for s in sets]
-    A, heads = -block.A_log.exp(), []
-    for h in range(H):
-        X_h, g = X[:, 4 * h : 4 * h + 4], h // (H // G)
-        dts = [F.softplus(d[:, h] + block.dt_bias[h]).clamp(*block.dt_limit) for d in dt.split(H, -1)]
-        B = [s[:, g] for s in sets]
-        if block.form == "hydra":
-            Y = reference.hydra(X_h, dts, A[h], (B[0], B[2]), (B[1], B[3]))
-            own = X @ block.own_proj.weight[h] + block.D[h]
-        elif block.form == "sum":
-            Y, own = reference.both(X_h, dts, A[h], B[0], B[1]), block.D[h].expand(len(x))
-        else:
-            Y, own = reference.recurrent(X_h, dts[0], A[h], B[0], B[1]), block.D[h].expand(len(x))
-        heads.append(Y + own[:, None] * X_h)
-    Y, gate = torch.cat(heads, -1), F.silu(z)
-    Y = Y if block.norm_before_gate else Y * gate
-    groups = Y.unflatten(-1, (G, -1))
-    groups = groups * torch.rsqrt(groups.square().mean(-1, keepdim=True) + 1e-5)
-    Y = groups.flatten(-2) * block.norm.weight
-    return (Y * gate if block.norm_before_gate else Y) @ block.out_proj.weight.T
-
-
 @pytest.mark.parametrize("options", FORMS)
 @pytest.mark.parametrize("more", [{}, {"num_groups": 2}, {"dt_limit": (0.01, 0.1)}])
 @pytest.mark.parametrize("norm_before_gate", [True, False])
 def test_is_what_the_papers_say(options, more, norm_before_gate):
-    block, x = build(norm_before_gate=norm_before_gate, **options, **more), inputs(1)
+    options = {**options, **more, "norm_before_gate": norm_before_gate}
+    block, x = build(**options), inputs(1)
     with torch.no_grad():
         for parameter in block.parameters():
             parameter += 0.2 * torch.randn_like(parameter)
     x = x.requires_grad_()
     targets = (x, *block.parameters())
     weights = torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    ours, theirs = block(x), plainly(block, x[0])[None]
+    ours, theirs = block(x), by_the_reference(block, x, **SIZES, **options)
     assert (ours - theirs).abs().max() < 1e-12 * theirs.abs().max()
     for a, b in zip(
         torch.autograd.grad((ours * weights).sum(), targets),

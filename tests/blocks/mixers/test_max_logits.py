@@ -12,7 +12,7 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.reference.attention import max_logits
 from ultra_blocks.reference.hope import scores as hope
-from ultra_blocks.reference.positions import rope
+from ultra_blocks.reference.positions import rotated
 from ultra_core import blocks
 from ultra_core.contracts import RecordsLogits
 
@@ -53,6 +53,10 @@ def heads(projected: Tensor, count: int) -> Tensor:
     return projected.unflatten(-1, (count, -1)).transpose(1, 2)
 
 
+def rotated_rows(x: Tensor, positions: Tensor) -> Tensor:
+    return torch.stack([rotated(row, p.tolist()) for row, p in zip(x, positions, strict=True)])
+
+
 def softmax_logits(block: Any, x: Tensor) -> Tensor:
     """The logits before what is added, from the weights, position codes as the papers write them."""
     x, positions = torch.where(MASK[..., None], x, 0), layout().positions
@@ -62,7 +66,7 @@ def softmax_logits(block: Any, x: Tensor) -> Tensor:
     if code == "HoPE":
         return torch.stack([hope(*row) for row in zip(q, k, positions, strict=True)]) / 2
     if code == "RoPE":
-        q, k = rope(q, positions), rope(k, positions)
+        q, k = rotated_rows(q, positions), rotated_rows(k, positions)
     return q @ k.mT / 2
 
 
@@ -75,7 +79,7 @@ def latent_logits(block: Any, x: Tensor) -> Tensor:
     k_own = heads(block.kv_up_proj(block.kv_norm(latents)).split(block.up_heights, -1)[0], 4)
     q_r, k_r = heads(turned, 4), shared[:, None]
     if block.positions.kind == "rotate":
-        q_r, k_r = rope(q_r, positions), rope(k_r, positions)
+        q_r, k_r = rotated_rows(q_r, positions), rotated_rows(k_r, positions)
     return (heads(own, 4) @ k_own.mT + q_r @ k_r.mT) / (block.head_dim + block.rope_dim) ** 0.5
 
 

@@ -1,20 +1,16 @@
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
-from support.formulas import rms_norm
+from support.references import by_the_reference
 from support.tensors import randomise
 from ultra_blocks.functional import nsa_branches
 from ultra_blocks.layout import Layout
-from ultra_blocks.mixers.compression import BlockCompressor
 from ultra_blocks.mixers.nsa_attn import NativeSparseAttention
-from ultra_blocks.reference.nsa_attn import nsa
 from ultra_blocks.testing import check_block
 from ultra_blocks.testing.draws import Batch, batches
 
@@ -46,64 +42,18 @@ def awake(module: nn.Module) -> nn.Module:
     return randomise(module, scale=0.5, seed=0).double().eval()
 
 
-def compressing(
-    block: NativeSparseAttention,
-    network: BlockCompressor,
-    layout: Layout,
-    turned: bool,
-    norm: nn.Module | None = None,
-) -> Callable[[Tensor, int, int], Tensor]:
-    def compress(tokens: Tensor, row: int, column: int) -> Tensor:
-        placed = [token + network.places[s] for s, token in enumerate(tokens)]
-        placed += [torch.zeros_like(placed[0])] * (len(network.places) - len(placed))
-        made = network.out(F.gelu(network.mix(torch.cat(placed)))).view(1, 1, 1, -1)
-        made = rms_norm(made, norm)
-        if turned:
-            here = layout.positions[row : row + 1, column : column + 1]
-            alone = Layout.from_mask(torch.ones(1, 1, dtype=torch.bool), positions=here)
-            made = block.positions.rotate(made, made, alone)[0]
-        return made.flatten()
-
-    return compress
-
-
-def by_the_paper(block: NativeSparseAttention, x: Tensor, layout: Layout) -> Tensor:
-    x = layout.zero_padding(x)
-    heads = block.qkv_proj(x).unflatten(-1, (-1, block.head_dim)).transpose(1, 2)
-    q, raw_k, raw_v, k_chosen, v_chosen, k_near, v_near = heads.split(block.head_counts, 1)
-    q, k_chosen = rms_norm(q, block.q_norm), rms_norm(k_chosen, block.chosen_k_norm)
-    k_near = rms_norm(k_near, block.window_k_norm)
-    q, k_chosen = block._rotate(q, k_chosen, layout)
-    k_near, _ = block._rotate(k_near, k_near, layout)
-    y = nsa(
-        q,
-        ((raw_k, raw_v), (k_chosen, v_chosen), (k_near, v_near)),
-        block.gate_proj(x).sigmoid().unflatten(-1, (3, block.num_heads)),
-        (
-            compressing(block, block.key_compressor, layout, turned=True, norm=block.k_norm),
-            compressing(block, block.value_compressor, layout, turned=False),
-        ),
-        layout.documents,
-        selection=block.selection,
-        window=block.window,
-        softcap=block.softcap,
-    )
-    return layout.zero_padding(block.out_proj(y.transpose(1, 2).flatten(2)))
-
-
 @given(DRAWN, st.booleans(), st.sampled_from(SIZES), st.booleans(), st.sampled_from([None, 0.5]))
 def test_equals_the_paper_forward_and_all_gradients(
     batch: Batch, causal: bool, sizes: dict[str, int], qk_norm: bool, softcap: float | None
 ) -> None:
-    bounds: dict[str, Any] = {"qk_norm": qk_norm, "softcap": softcap}
-    block = awake(
-        NativeSparseAttention(16, num_heads=4, num_kv_heads=2, causal=causal, bias=True, **sizes, **bounds)
-    )
+    options: dict[str, Any] = {"num_heads": 4, "num_kv_heads": 2, "bias": True, **sizes}
+    options |= {"qk_norm": qk_norm, "softcap": softcap}
+    block = awake(NativeSparseAttention(16, causal=causal, **options))
     layout = batch.layout()
     x = batch.place(batch.tokens(16), layout, 16, 1.0).detach().requires_grad_()
     weight = torch.randn(x.shape, generator=batch.generator(5), dtype=x.dtype)
     leaves = [x, *block.parameters()]
-    got, wanted = block(x, layout), by_the_paper(block, x, layout)
+    got, wanted = block(x, layout), by_the_reference(block, x, layout, **options)
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
     if wanted.requires_grad:
         ours, theirs = (

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.references import by_the_reference
 from ultra_blocks.config import UltraConfig
 from ultra_blocks.encoder import Encoder
 from ultra_blocks.functional.ode_solvers import TABLEAUS
@@ -15,8 +16,6 @@ from ultra_blocks.linear import BitLinear
 from ultra_blocks.mixers.ode import ODE
 from ultra_blocks.mixers.standard_attn import StandardAttention
 from ultra_blocks.norms.rms_norm import RMSNorm
-from ultra_blocks.reference import positions as reference_positions
-from ultra_blocks.reference.attention import attention
 from ultra_blocks.reference.ode import solve
 from ultra_blocks.testing import block_cases, pytest_params
 from ultra_core.plugins.signatures import read_options
@@ -40,36 +39,6 @@ def inputs(batch=2, length=7, seed=1):
     )
 
 
-def by_the_book(block, x, layout):
-    """The block's output from its weights and the references alone."""
-    inner, mask = block.attention, layout.mask[..., None]
-
-    def f(z):
-        z = (z - z.mean(-1, keepdim=True)) / (z.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
-        z = z * block.norm.weight + block.norm.bias
-        q, k, v = (
-            (z @ w.T).unflatten(-1, (HEADS, -1)).transpose(1, 2) for w in inner.qkv_proj.weight.split(WIDTH)
-        )
-        if inner.q_norm is not None:
-            q, k = (
-                part / (part.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight
-                for part, norm in ((q, inner.q_norm), (k, inner.k_norm))
-            )
-        q, k = (reference_positions.rope(part, layout.positions) for part in (q, k))
-        y = attention(
-            q,
-            k,
-            v,
-            documents=layout.documents,
-            positions=layout.positions,
-            causal=block.causal,
-            softcap=inner.softcap,
-        )
-        return torch.where(mask, y.transpose(1, 2).flatten(2) @ inner.out_proj.weight.T, 0.0)
-
-    return solve(f, torch.where(mask, x, 0.0), block.solver, block.steps)
-
-
 @given(
     st.sampled_from(SOLVERS),
     st.integers(1, 3),
@@ -84,14 +53,13 @@ def test_equals_the_reference_forward_and_backward(
     solver, steps, causal, recomputed, qk_norm, cap, length, seed
 ):
     g = torch.Generator().manual_seed(seed)
-    block = build(
-        solver=solver, steps=steps, causal=causal, checkpoint=recomputed, qk_norm=qk_norm, softcap=cap
-    )
+    options = {"solver": solver, "steps": steps, "checkpoint": recomputed, "qk_norm": qk_norm, "softcap": cap}
+    block = build(causal=causal, **options)
     mask = torch.rand(2, length, generator=g) < 0.7
     documents = (torch.rand(2, length, generator=g) < 0.3).cumsum(1)
     layout = Layout.from_mask(mask, documents)
     x = inputs(2, length, seed).requires_grad_()
-    y, wanted = block(x, layout), by_the_book(block, x, layout)
+    y, wanted = block(x, layout), by_the_reference(block, x, layout, num_heads=HEADS, **options)
     torch.testing.assert_close(y, wanted, rtol=1e-10, atol=1e-10)
     noise = torch.randn(y.shape, generator=g, dtype=y.dtype)
     leaves = [x, *block.parameters()]

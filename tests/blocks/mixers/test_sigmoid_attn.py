@@ -6,12 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from support.references import by_the_reference
 from support.tensors import randomise
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.sigmoid_attn import SigmoidAttention
 from ultra_blocks.positions import PositionCode
-from ultra_blocks.reference import positions as reference_positions
-from ultra_blocks.reference.attention import attention as reference
 
 OPTIONS = st.fixed_dictionaries(
     {
@@ -26,41 +25,6 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-def by_the_paper(block: SigmoidAttention, x: Tensor, layout: Layout) -> Tensor:
-    """The block's output from its weights and the references alone."""
-    heads = block.num_heads
-
-    def rms(x: Tensor) -> Tensor:
-        return x / (x.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt()
-
-    x = torch.where(layout.mask[..., None], x, 0.0)
-    projected = nn.functional.linear(x, block.qkv_proj.weight, block.qkv_proj.bias).chunk(3, -1)
-    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in projected)
-    if block.q_norm is not None and block.k_norm is not None:
-        q, k = rms(q) * block.q_norm.weight, rms(k) * block.k_norm.weight
-    bias = None
-    if block.positions.kind == "rotate":
-        q, k = (reference_positions.rope(part, layout.positions) for part in (q, k))
-    elif block.positions.kind == "bias":
-        bias = reference_positions.alibi(layout.positions, heads)
-    y = reference(
-        q,
-        k,
-        v,
-        documents=layout.documents,
-        positions=layout.positions,
-        causal=block.causal,
-        window=block.window,
-        bias=bias,
-        softcap=block.softcap,
-        normalised=False,
-    )
-    y = nn.functional.linear(y.transpose(1, 2).flatten(2), block.out_proj.weight, block.out_proj.bias)
-    if block.output_norm is not None:
-        y = rms(y) * block.output_norm.weight
-    return torch.where(layout.mask[..., None], y, 0.0)
-
-
 @given(OPTIONS, st.integers(1, 8), st.sampled_from([0.6, 2.0]), st.booleans(), st.integers(0, 99))
 def test_equals_the_paper_forward_and_backward(
     options: dict[str, Any], length: int, real: float, packed: bool, seed: int
@@ -73,7 +37,7 @@ def test_equals_the_paper_forward_and_backward(
     x = torch.randn(2, length, 12, generator=g, dtype=torch.float64).requires_grad_()
     leaves = [x, *block.parameters()]
     noise = torch.randn(2, length, 12, generator=g, dtype=torch.float64)
-    y, wanted = block(x, layout), by_the_paper(block, x, layout)
+    y, wanted = block(x, layout), by_the_reference(block, x, layout, num_heads=2, **options)
     torch.testing.assert_close(y, wanted, rtol=0, atol=1e-11)
     theirs = torch.autograd.grad(wanted, leaves, noise, materialize_grads=True)
     for a, b in zip(torch.autograd.grad(y, leaves, noise), theirs, strict=True):

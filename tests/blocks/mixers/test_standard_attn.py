@@ -10,13 +10,12 @@ from transformers import BertConfig, ModernBertConfig
 from transformers.models.bert.modeling_bert import BertSelfAttention
 from transformers.models.modernbert.modeling_modernbert import ModernBertAttention, ModernBertRotaryEmbedding
 
+from support.references import by_the_reference
 from support.tensors import randomise
 from ultra_blocks.layout import Layout
 from ultra_blocks.linear import BitLinear
 from ultra_blocks.mixers.standard_attn import StandardAttention
 from ultra_blocks.positions import PositionCode
-from ultra_blocks.reference import positions as reference_positions
-from ultra_blocks.reference.attention import attention as reference
 
 OPTIONS = st.fixed_dictionaries(
     {
@@ -28,39 +27,6 @@ OPTIONS = st.fixed_dictionaries(
         "bias": st.booleans(),
     }
 )
-
-
-def by_the_paper(block: StandardAttention, x: Tensor, layout: Layout) -> Tensor:
-    """The block's output from its weights and the references alone."""
-    d, heads = block.head_dim, block.num_heads
-    x = torch.where(layout.mask[..., None], x, 0.0)
-    weights = block.qkv_proj.weight.split(heads * d)
-    shifts = block.qkv_proj.bias.split(heads * d) if block.qkv_proj.bias is not None else (0.0,) * 3
-    q, k, v = (
-        (x @ w.T + s).unflatten(-1, (heads, d)).transpose(1, 2) for w, s in zip(weights, shifts, strict=True)
-    )
-    if block.q_norm is not None:
-        q = q / (q.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt() * block.q_norm.weight
-        k = k / (k.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt() * block.k_norm.weight
-    bias = None
-    if block.positions.kind == "rotate":
-        q, k = (reference_positions.rope(part, layout.positions) for part in (q, k))
-    elif block.positions.kind == "bias":
-        bias = reference_positions.alibi(layout.positions, heads)
-    y = reference(
-        q,
-        k,
-        v,
-        documents=layout.documents,
-        positions=layout.positions,
-        causal=block.causal,
-        window=block.window,
-        bias=bias,
-        softcap=block.softcap,
-    )
-    y = y.transpose(1, 2).flatten(2) @ block.out_proj.weight.T
-    y = y if block.out_proj.bias is None else y + block.out_proj.bias
-    return torch.where(layout.mask[..., None], y, 0.0)
 
 
 @given(OPTIONS, st.integers(1, 9), st.sampled_from([0.6, 2.0]), st.booleans(), st.integers(0, 99))
@@ -75,7 +41,7 @@ def test_equals_the_paper_forward_and_backward(
     x = torch.randn(2, length, 12, generator=g, dtype=torch.float64).requires_grad_()
     leaves = [x, *(p for n, p in block.named_parameters() if not n.startswith("positions"))]
     noise = torch.randn(2, length, 12, generator=g, dtype=torch.float64)
-    y, wanted = block(x, layout), by_the_paper(block, x, layout)
+    y, wanted = block(x, layout), by_the_reference(block, x, layout, num_heads=2, **options)
     torch.testing.assert_close(y, wanted, rtol=0, atol=1e-11)
     ours = torch.autograd.grad(y, leaves, noise)
     theirs = torch.autograd.grad(wanted, leaves, noise, materialize_grads=True)

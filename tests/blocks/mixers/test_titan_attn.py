@@ -4,25 +4,23 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from support.references import by_the_reference
 from support.tensors import randomise
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.softmax import KVCache
 from ultra_blocks.mixers.standard_attn import StandardAttention
-from ultra_blocks.mixers.titan.deep_memory import DeepMemory
 from ultra_blocks.mixers.titan_attn import TitanAttention, TitanState
 from ultra_blocks.positions.hope import HoPE
-from ultra_blocks.reference import hope as hope_reference
-from ultra_blocks.reference import neural_memory as memory_reference
-from ultra_blocks.reference import positions as position_reference
+from ultra_blocks.reference.layers import rms_norm
 from ultra_blocks.testing import block_cases, pytest_params
 
 WIDTH, HEADS, D = 8, 2, 4
 
+SIZES: dict[str, Any] = {"num_heads": HEADS, "memory_chunk": 3, "persistent_tokens": 2}
 SHORT_CHUNKS = {"memory_chunk": 5}
 PLAIN = {"memory": False}
 CONTEXT = {"variant": "mac", "memory_chunk": 5}
@@ -69,162 +67,8 @@ def test_conformance(case, rule) -> None:
 
 def awake(**options: Any) -> TitanAttention:
     """A block whose parameters all have values at which an error shows."""
-    options = {"num_heads": HEADS, "memory_chunk": 3, "persistent_tokens": 2, **options}
-    block = TitanAttention(WIDTH, **options).double().eval()
+    block = TitanAttention(WIDTH, **{**SIZES, **options}).double().eval()
     return randomise(block)
-
-
-def split(x: Tensor, parts: int) -> list[Tensor]:
-    """Parts of ``(T, parts D)`` as heads ``(H, T, d)``."""
-    return [y.unflatten(-1, (HEADS, D)).transpose(0, 1) for y in x.chunk(parts, -1)]
-
-
-def attention_by_the_paper(
-    block: TitanAttention, x: Tensor, positions: Tensor, h: Tensor | None = None
-) -> Tensor:
-    """``(T, H, d)``; with h ``(T, D)``, what was retrieved for each token."""
-    q, k, v = split(x @ block.qkv_proj.weight.T, 3)
-    fixed = block.persistent @ block.qkv_proj.weight.T
-    _, k_p, v_p = split(fixed, 3)
-    if block.positions.kind == "scores":
-        scores = hope_reference.scores(q, k, positions)
-    else:
-        turned = [position_reference.rope(y[None], positions[None])[0] for y in (q, k)]
-        scores = turned[0] @ turned[1].mT
-    ahead = torch.ones(len(x), len(x), dtype=torch.bool).triu(1) & block.causal
-    scores, values = (
-        [capped(block, q @ k_p.mT), capped(block, scores).masked_fill(ahead, -torch.inf)],
-        [v_p, v],
-    )
-    if h is not None:
-        _, k_h, v_h = split(h @ block.qkv_proj.weight.T, 3)
-        scores, values = [*scores, capped(block, q @ k_h.mT).masked_fill(ahead, -torch.inf)], [*values, v_h]
-    weights = torch.cat(scores, -1).softmax(-1)
-    return (weights @ torch.cat(values, -2)).transpose(0, 1)
-
-
-def capped(block: TitanAttention, products: Tensor) -> Tensor:
-    """Scores of products q k."""
-    scores = products / D**0.5
-    return scores if block.softcap is None else block.softcap * (scores / block.softcap).tanh()
-
-
-def memory_inputs(block: TitanAttention, x: Tensor) -> tuple[list[Tensor], list[list[Any]]]:
-    """q, k, v ``(H, T, d)``, and theta, eta, alpha ``(T,)`` by direction and head."""
-    memory = block.memory
-    q, k, v = split(F.silu(x @ memory.qkv_proj.weight.T), 3)
-    raw = (x @ memory.gate_proj.weight.T + memory.gate_proj.bias).sigmoid()
-    raw = raw.unflatten(-1, (memory.directions, 3, HEADS))
-    steep = 4 if is_deep(block) else 1
-    gates = [
-        [(s * (1 - e) / (steep * memory.chunk_size), e, a) for s, e, a in raw[:, d].permute(2, 1, 0)]
-        for d in range(memory.directions)
-    ]
-    return [unit(q), unit(k), unit(v) if is_deep(block) else v], gates
-
-
-def unit(x: Tensor) -> Tensor:
-    return x / (x.square().sum(-1, keepdim=True) + 1e-12).sqrt()
-
-
-def is_deep(block: TitanAttention) -> bool:
-    return isinstance(block.memory, DeepMemory)
-
-
-def scale_of(block: TitanAttention) -> int:
-    """Factor of what a memory answers."""
-    return 1 if is_deep(block) else block.memory.chunk_size
-
-
-def start_of(block: TitanAttention, head: int) -> Any:
-    return (block.memory.first[head], block.memory.second[head]) if is_deep(block) else None
-
-
-def memory_by_the_paper(block: TitanAttention, x: Tensor) -> Tensor:
-    size = block.memory.chunk_size
-    (q, k, v), gates = memory_inputs(block, x)
-    heads = []
-    for h in range(HEADS):
-        start = start_of(block, h)
-        if block.causal:
-            given = (q[h], k[h], v[h], *gates[0][h])
-            y, _, _ = memory_reference.neural_memory(*given, chunk_size=size, start=start)
-        else:
-            both = gates[0][h], gates[1][h]
-            y = memory_reference.bidirectional(q[h], k[h], v[h], *both, chunk_size=size, start=start)
-        heads.append(y * scale_of(block))
-    return torch.stack(heads, 1)
-
-
-def context_by_the_paper(block: TitanAttention, x: Tensor, positions: Tensor, back: bool) -> Tensor:
-    """Outputs of the heads ``(T, H, d)``, the segments read in one order."""
-    size, order = block.memory.chunk_size, -1 if back else 1
-    starts = list(range(0, len(x), size))[::order]
-    segments = [x[s : s + size] for s in starts]
-
-    def ask(tokens: Tensor, state: Any) -> Tensor:
-        (q,) = split(F.silu(tokens @ block.retrieval_proj.weight.T), 1)
-        answers = []
-        for h in range(HEADS):
-            M = state[h][0]
-            if is_deep(block):
-                W = tuple(w + m for w, m in zip(start_of(block, h), M, strict=True))
-                answer = torch.stack([memory_reference.read(W, q_t) for q_t in unit(q[h])]) * D**0.5
-            else:
-                answer = unit(q[h]) @ M[0] * size / (M[0].square().sum() * size**2 / D + 1e-6).sqrt()
-            answers.append(answer * block.retrieved_gain)
-        return torch.cat(answers, 1)
-
-    def attend(number: int, h: Tensor | None) -> Tensor:
-        here = positions[starts[number] : starts[number] + size]
-        return rms(attention_by_the_paper(block, segments[number], here, h), block.attention_norm.weight)
-
-    def write(y: Tensor, state: Any) -> tuple[Tensor, Any]:
-        vectors, gates = memory_inputs(block, y.flatten(1))
-        reads, after = [], []
-        for h in range(HEADS):
-            given = [part[h] for part in vectors] + list(gates[back][h])
-            if back:
-                given = [part.flip(0) for part in given]
-            read, M, S = memory_reference.neural_memory(
-                *given,
-                chunk_size=size,
-                before=None if state is None else state[h],
-                start=start_of(block, h),
-            )
-            reads.append(read.flip(0) if back else read)
-            after.append((M, S))
-        return rms(torch.stack(reads, 1) * scale_of(block), block.memory_norm.weight), after
-
-    return torch.cat(memory_reference.memory_as_context(segments, ask, attend, write)[::order])
-
-
-def rms(x: Tensor, gain: Tensor) -> Tensor:
-    return x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * gain
-
-
-def by_the_paper(block: TitanAttention, x: Tensor, layout: Layout) -> Tensor:
-    """The block's output from its weights and the references alone, one document after another."""
-    result = torch.zeros_like(x)
-    for row in range(len(x)):
-        for document in range(int(layout.documents[row].max()) + 1):
-            here = layout.documents[row] == document
-            tokens = x[row, here]
-            positions = layout.positions[row, here]
-            if block.variant == "mac":
-                ways = [False] if block.causal else [False, True]
-                y = sum(context_by_the_paper(block, tokens, positions, back) for back in ways) / len(ways)
-            else:
-                read = rms(memory_by_the_paper(block, tokens), block.memory_norm.weight)
-                if block.variant == "mal":
-                    y = memory_reference.memory_as_a_layer(
-                        tokens, read.flatten(1), lambda z, p=positions: attention_by_the_paper(block, z, p)
-                    )
-                else:
-                    y = attention_by_the_paper(block, tokens, positions)
-                    y = memory_reference.memory_as_a_gate(rms(y, block.attention_norm.weight), read)
-            result[row, here] = y.flatten(1) @ block.out_proj.weight.T
-    return result
 
 
 @given(
@@ -232,7 +76,7 @@ def by_the_paper(block: TitanAttention, x: Tensor, layout: Layout) -> Tensor:
     st.sampled_from([1, 2]),
     st.integers(1, 9),
     st.booleans(),
-    st.sampled_from(["rope", HoPE]),
+    st.sampled_from(["rope", "hope"]),
     st.sampled_from([1, 3, 64]),
     st.sampled_from([0.6, 2.0]),
     st.booleans(),
@@ -252,19 +96,14 @@ def test_equals_the_paper_forward_and_backward(
     seed: int,
 ) -> None:
     g = torch.Generator().manual_seed(seed)
-    block = awake(
-        variant=variant,
-        memory_depth=depth,
-        causal=causal,
-        positions=positions,
-        memory_chunk=chunk,
-        softcap=softcap,
-    )
+    options: dict[str, Any] = {"variant": variant, "memory_depth": depth, "positions": positions}
+    options |= {"memory_chunk": chunk, "softcap": softcap}
+    block = awake(causal=causal, **options)
     mask = torch.rand(2, length, generator=g) < real
     documents = (torch.rand(2, length, generator=g) < 0.3).cumsum(1) if packed else None
     layout = Layout.from_mask(mask, documents)
     x = torch.randn(2, length, WIDTH, generator=g, dtype=torch.float64).requires_grad_()
-    y, wanted = block(x, layout), by_the_paper(block, x, layout)
+    y, wanted = block(x, layout), by_the_reference(block, x, layout, **{**SIZES, **options})
     torch.testing.assert_close(y, wanted, rtol=0, atol=1e-11)
     if not y.any():
         return
@@ -309,7 +148,7 @@ def test_a_gate_does_not_see_what_context_and_layer_add() -> None:
         outputs[variant] = block(x), block.out_proj(block._attend(x, Layout.full(1, 4)))
         if variant != "mal":
             heads = block._attend(x, Layout.full(1, 4)).unflatten(-1, (HEADS, D))
-            halved = block.out_proj(rms(heads, block.attention_norm.weight).flatten(2) / 2)
+            halved = block.out_proj(rms_norm(heads, block.attention_norm.weight).flatten(2) / 2)
             torch.testing.assert_close(outputs[variant][0], halved)
     torch.testing.assert_close(*outputs["mal"])
 

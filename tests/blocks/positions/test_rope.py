@@ -23,7 +23,12 @@ def test_equals_the_rotation_matrices_of_the_paper(length: int, d: int, interlea
     layout = Layout.from_mask(mask)
     code = RoPE(d, base=500.0, interleaved=interleaved)
     got = code.rotate(q, k, layout)
-    wanted = [reference.rope(x, layout.positions, 500.0, interleaved) for x in (q, k)]
+    options = {"base": 500.0, "interleaved": interleaved}
+    places = layout.positions.tolist()
+    wanted = [
+        torch.stack([reference.rotated(row, p, **options) for row, p in zip(x, places, strict=True)])
+        for x in (q, k)
+    ]
     real = mask[:, None, :, None]
     for a, b in zip(got, wanted, strict=True):
         torch.testing.assert_close(a * real, b * real, rtol=0, atol=1e-13)

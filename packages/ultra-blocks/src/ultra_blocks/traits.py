@@ -1,4 +1,4 @@
-"""What a plugin declares about itself: Traits of a block, and NumericTraits of every module that computes."""
+"""What plugins declare about themselves: Traits of blocks, NormTraits, and NumericTraits of all of them."""
 
 from __future__ import annotations
 
@@ -49,6 +49,10 @@ class Traits(NumericTraits):
             refuses longer ones. None: no limit.
         largest_input: magnitude of the input up to which outputs and gradients are finite in fp32 and bf16.
             Behind a norm, inputs are about 1; fused attention kernels fail where scores exceed about 1e6.
+        averages: the output is made of weighted means of values, whose weights sum to 1 and whose values do
+            not depend on positions: with the same vector at every token, the length has no effect.
+        scaled_scores: these weights are the softmax of scores that have unit variance where queries and keys
+            have, at every width of the heads; that is, the scores are divided by sqrt(d).
         precision: see :class:`NumericTraits`.
         straight_through: see :class:`NumericTraits`.
         speed_only: see :class:`NumericTraits`.
@@ -66,3 +70,25 @@ class Traits(NumericTraits):
     packing: bool = True
     longest: int | None = None
     largest_input: float = 1e4
+    averages: bool = False
+    scaled_scores: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class NormTraits(NumericTraits):
+    """Properties of a norm with its initial parameters, up to ``eps``; the conformance kit checks them.
+
+    Attributes:
+        scale_invariant: multiplying a token by a positive number does not change its output.
+        shift_invariant: adding the same number to all channels of a token does not change its output.
+        zero_mean: the mean over the channels of the output is 0.
+        unit_rms: the mean over the channels of the squared output is 1.
+        precision: see :class:`NumericTraits`.
+        straight_through: see :class:`NumericTraits`.
+        speed_only: see :class:`NumericTraits`.
+    """
+
+    scale_invariant: bool = False
+    shift_invariant: bool = False
+    zero_mean: bool = False
+    unit_rms: bool = False

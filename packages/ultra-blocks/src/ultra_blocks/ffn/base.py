@@ -46,6 +46,11 @@ class FeedForward(nn.Module):
         "activation": tuple({"activation": name} for name in ACTIVATIONS if name != "celu")
     }
     """By option, arguments under which it is seen to act, where the conformance kit cannot guess them."""
+    reference: ClassVar[Callable[..., Any] | str | None] = None
+    """Plain function ``reference(x, state, **arguments)`` of tokens ``(T, D)``, see ``Mixer.reference``.
+
+    An FFN with auxiliary losses returns ``(y, {name: loss})`` as in training.
+    """
 
     def __init__(
         self, hidden_size: int, ffn_hidden_size: int, *, activation: Activation, dropout: float, bias: bool

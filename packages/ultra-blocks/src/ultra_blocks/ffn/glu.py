@@ -43,6 +43,8 @@ class GLU(FeedForward):
         "reglu": Alias(options={"activation": "relu"}),
     }
 
+    reference: ClassVar = "ultra_blocks.reference.ffns:glu"
+
     def __init__(
         self,
         hidden_size: int,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
@@ -30,6 +30,8 @@ class MLP(FeedForward):
     Paper: Vaswani et al. 2017, arXiv:1706.03762, section 3.3; relu2: So et al. 2021, arXiv:2109.08668.
     Differs from the paper: no biases by default, and the activation can be chosen.
     """
+
+    reference: ClassVar = "ultra_blocks.reference.ffns:mlp"
 
     def __init__(
         self,

@@ -84,6 +84,7 @@ class MoE(nn.Module):
         "balance": {"routing": "sigmoid"},
         "bias_rate": {"routing": "sigmoid", "balance": "bias"},
     }
+    reference: ClassVar = "ultra_blocks.reference.moe:moe"
 
     def __init__(
         self,

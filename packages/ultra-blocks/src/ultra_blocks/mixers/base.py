@@ -34,6 +34,12 @@ class Mixer(nn.Module):
     traits: ClassVar[Traits] = Traits()
     output_projection: ClassVar[str] = "out_proj"
     """The child whose initial weight is scaled by ``residual_scale``."""
+    reference: ClassVar[Callable[..., Tensor] | str | None] = None
+    """Plain function ``reference(x, state, **arguments)`` with which the conformance kit compares the block.
+
+    It maps the tokens of one document ``(T, D)`` to the output ``(T, D)``, given the state dict and the
+    arguments of the constructor, with defaults. ``"package.module:function"`` is imported by the kit only.
+    """
     exact_parameters: ClassVar[tuple[str, ...]] = ()
     """Direct parameters (decays, steps) that stay fp32 when the model is cast to half precision."""
     variations: ClassVar[Mapping[str, Any]] = {}

@@ -69,8 +69,14 @@ class BigBirdAttention(SparseAttention):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"bigbird": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.bigbird_attn:bigbird_attn"
     traits: ClassVar[Traits] = Traits(
-        full_context=False, recurrent_step=True, positions=frozenset({"rotate"}), linear_time=True
+        full_context=False,
+        recurrent_step=True,
+        positions=frozenset({"rotate"}),
+        linear_time=True,
+        averages=True,
+        scaled_scores=True,
     )
     variations: ClassVar[Mapping[str, Any]] = {"random_blocks": {"block_size": 8}}
 

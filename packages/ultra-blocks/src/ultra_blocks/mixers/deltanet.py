@@ -53,6 +53,7 @@ class DeltaNet(DeltaRule):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"deltanet_attn": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.deltanet:deltanet"
     role: ClassVar[str] = "deltanet"
 
     def __init__(

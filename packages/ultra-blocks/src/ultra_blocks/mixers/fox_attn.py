@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, NamedTuple
 
+import attrs
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -74,9 +75,8 @@ class FoxAttention(SoftmaxAttention):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"fox": Alias()}
-    traits: ClassVar[Traits] = Traits(
-        recurrent_step=True, positions=frozenset({"rotate", "bias", "scores"}), symmetric=False
-    )
+    reference: ClassVar = "ultra_blocks.reference.fox_attn:fox_attn"
+    traits: ClassVar[Traits] = attrs.evolve(SoftmaxAttention.traits, symmetric=False, scaled_scores=False)
 
     def __init__(
         self,

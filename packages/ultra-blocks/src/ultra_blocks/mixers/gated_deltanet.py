@@ -57,6 +57,7 @@ class GatedDeltaNet(DeltaRule):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"gated_deltanet_attn": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.gated_deltanet:gated_deltanet"
     role: ClassVar[str] = "gated_deltanet"
     gate_modules: ClassVar[tuple[str, ...]] = ("beta_proj", "decay_proj")
     exact_parameters: ClassVar[tuple[str, ...]] = ("A_log", "dt_bias")

@@ -54,6 +54,7 @@ class GatedSoftmaxAttention(SoftmaxAttention):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"gated_softmax": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.gated_softmax_attn:gated_softmax_attn"
 
     def __init__(
         self,

@@ -58,6 +58,7 @@ class GLA(LinearRecurrence):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"gla_attn": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.gla:gla"
     role: ClassVar[str] = "gla"
     gate_modules: ClassVar[tuple[str, ...]] = ("decay_down", "decay_up")
 

@@ -54,6 +54,7 @@ class GQAAttention(SoftmaxAttention):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"gqa": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.gqa_attn:gqa_attn"
 
     def __init__(
         self,

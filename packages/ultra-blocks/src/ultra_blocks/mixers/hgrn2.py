@@ -59,6 +59,7 @@ class HGRN2(LinearRecurrence):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"hgrn2_attn": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.hgrn2:hgrn2"
     role: ClassVar[str] = "hgrn2"
     projects_keys: ClassVar[bool] = False
     gate_modules: ClassVar[tuple[str, ...]] = ("forget_proj",)

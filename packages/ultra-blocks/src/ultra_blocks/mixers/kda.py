@@ -58,6 +58,7 @@ class KDA(DeltaRule):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"kda_attn": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.kda:kda"
     role: ClassVar[str] = "kda"
     gate_modules: ClassVar[tuple[str, ...]] = ("beta_proj", "decay_down", "decay_up")
     exact_parameters: ClassVar[tuple[str, ...]] = ("A_log", "dt_bias")

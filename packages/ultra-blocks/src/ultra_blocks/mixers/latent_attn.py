@@ -97,8 +97,15 @@ class LatentAttention(MaxLogits, Mixer):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"latent": Alias(), "mla": Alias(), "mla_attn": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.latent_attn:latent_attn"
     role = "attention"
-    traits: ClassVar[Traits] = Traits(recurrent_step=True, positions=frozenset({"rotate"}), symmetric=True)
+    traits: ClassVar[Traits] = Traits(
+        recurrent_step=True,
+        positions=frozenset({"rotate"}),
+        symmetric=True,
+        averages=True,
+        scaled_scores=True,
+    )
 
     def __init__(
         self,

@@ -80,6 +80,7 @@ class LongformerAttention(SparseAttention):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"longformer": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.longformer_attn:longformer_attn"
     resembles: ClassVar[Mapping[str, str]] = {
         "sparse_transformer": "whose local part it has, with global tokens in place of strides",
         "sparse_transformer_attn": "whose local part it has, with global tokens in place of strides",

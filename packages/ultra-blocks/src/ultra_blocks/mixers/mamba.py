@@ -84,6 +84,7 @@ class Mamba(ContiguousMixer):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"mamba_attn": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.mamba:mamba"
     role: ClassVar[str] = "mamba"
     exact_parameters: ClassVar[tuple[str, ...]] = ("A_log", "D", "dt_bias")
     traits: ClassVar[Traits] = Traits(

@@ -110,6 +110,7 @@ class NativeSparseAttention(SparseAttention):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"nsa": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.nsa_attn:nsa_attn"
     resembles: ClassVar[Mapping[str, str]] = {
         "sparsek": "which selects keys too, but in blocks and by compressed scores",
         "sparsek_attn": "which selects keys too, but in blocks and by compressed scores",

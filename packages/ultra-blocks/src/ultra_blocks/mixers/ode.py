@@ -69,12 +69,14 @@ class ODE(Mixer):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"ode_attn": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.ode:ode"
     role = "ode"
     traits: ClassVar[Traits] = Traits(
         positions=frozenset({"rotate", "bias", "scores"}),
         symmetric=True,
         own_norm=True,
         speed_only=frozenset({"checkpoint"}),
+        averages=True,
     )
 
     def __init__(

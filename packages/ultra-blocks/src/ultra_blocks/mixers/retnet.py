@@ -81,6 +81,7 @@ class RetNet(Mixer):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"retnet_attn": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.retnet:retnet"
     role: ClassVar[str] = "retnet"
     traits: ClassVar[Traits] = Traits(
         recurrent_step=True, linear_time=True, speed_only=frozenset({"chunk_size"})

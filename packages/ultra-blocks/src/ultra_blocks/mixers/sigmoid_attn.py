@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
+import attrs
 import torch
 from torch import Tensor, nn
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.layout.masks import visible_keys
 from ultra_blocks.linear import LinearFactory
+from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.softmax import KVCache, ScoreTerms, SoftmaxAttention
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions import PositionSpec
@@ -60,7 +62,9 @@ class SigmoidAttention(SoftmaxAttention):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"sigmoid": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.sigmoid_attn:sigmoid_attn"
     normalised: ClassVar[bool] = False
+    traits: ClassVar[Traits] = attrs.evolve(SoftmaxAttention.traits, averages=False, scaled_scores=False)
 
     def __init__(
         self,

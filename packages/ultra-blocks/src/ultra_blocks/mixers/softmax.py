@@ -54,7 +54,11 @@ class SoftmaxAttention(MaxLogits, Mixer):
     normalised: ClassVar[bool] = True
     """Whether the weights are the softmax of the scores; False: the sigmoid of each."""
     traits: ClassVar[Traits] = Traits(
-        recurrent_step=True, positions=frozenset({"rotate", "bias", "scores"}), symmetric=True
+        recurrent_step=True,
+        positions=frozenset({"rotate", "bias", "scores"}),
+        symmetric=True,
+        averages=True,
+        scaled_scores=True,
     )
 
     def __init__(

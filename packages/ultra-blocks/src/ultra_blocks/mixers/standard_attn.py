@@ -51,6 +51,7 @@ class StandardAttention(SoftmaxAttention):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"standard": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.standard_attn:standard_attn"
 
     def __init__(
         self,

@@ -107,6 +107,7 @@ class TitanAttention(SoftmaxAttention):
     """
 
     aliases: ClassVar[Mapping[str, Alias]] = {"titan": Alias()}
+    reference: ClassVar = "ultra_blocks.reference.titan_attn:titan_attn"
     traits: ClassVar[Traits] = Traits(
         recurrent_step=True, positions=frozenset({"rotate", "bias", "scores"}), symmetric=False
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 
 from ultra_blocks.inputs import check_width
+from ultra_blocks.traits import NormTraits
 from ultra_core.contracts import ParamInfo
 
 Place = Literal["mixer", "ffn", "final", "embedding", "head"]
@@ -25,6 +26,9 @@ class Norm(nn.Module):
 
     variations: ClassVar[Mapping[str, Any]] = {}
     """By option, arguments under which it is seen to act, where the conformance kit cannot guess them."""
+    traits: ClassVar[NormTraits] = NormTraits()
+    reference: ClassVar[Callable[..., Tensor] | str | None] = None
+    """Plain function ``reference(x, state, **arguments)`` of ``(..., D)``, see ``Mixer.reference``."""
 
     def __init__(self, hidden_size: int, *, place: Place = "mixer") -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +33,8 @@ class Derf(Norm):
     Differs from the paper: the initial ``alpha`` is larger after the embeddings, see
     :func:`~ultra_blocks.norms.dynamic_tanh.initial_alpha`.
     """
+
+    reference: ClassVar = "ultra_blocks.reference.norms:derf"
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,8 @@ class DynamicTanh(Norm):
     Paper: Zhu, Chen, He, LeCun, Liu 2025, "Transformers without Normalization", arXiv:2503.10622.
     Differs from the paper: the scalar after the embeddings is part of their ``alpha``.
     """
+
+    reference: ClassVar = "ultra_blocks.reference.norms:dynamic_tanh"
 
     def __init__(
         self,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultra_blocks.norms.base import Norm, Place, like
+from ultra_blocks.traits import NormTraits
 from ultra_core.contracts import Range
 from ultra_core.plugins.signatures import require
 
@@ -31,6 +32,11 @@ class LayerNorm(Norm):
     Paper: Ba, Kiros, Hinton 2016, "Layer Normalization", arXiv:1607.06450.
     Differs from the paper: nothing.
     """
+
+    traits: ClassVar[NormTraits] = NormTraits(
+        scale_invariant=True, shift_invariant=True, zero_mean=True, unit_rms=True
+    )
+    reference: ClassVar = "ultra_blocks.reference.norms:layer_norm"
 
     def __init__(
         self,

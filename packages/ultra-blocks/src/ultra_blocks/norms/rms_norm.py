@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultra_blocks.norms.base import Norm, Place, like
+from ultra_blocks.traits import NormTraits
 from ultra_core.contracts import Range
 from ultra_core.plugins.signatures import require
 
@@ -30,6 +31,9 @@ class RMSNorm(Norm):
     Paper: Zhang, Sennrich 2019, "Root Mean Square Layer Normalization", arXiv:1910.07467.
     Differs from the paper: ``eps`` under the root, as in T5 and Llama.
     """
+
+    traits: ClassVar[NormTraits] = NormTraits(scale_invariant=True, unit_rms=True)
+    reference: ClassVar = "ultra_blocks.reference.norms:rms_norm"
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ class ALiBi(PositionCode):
 
     kind = "bias"
     symmetric = True
+    reference: ClassVar = "ultra_blocks.reference.positions:alibi"
 
     def __init__(self, num_heads: int) -> None:
         super().__init__()

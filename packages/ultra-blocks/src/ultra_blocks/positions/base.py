@@ -47,6 +47,13 @@ class PositionCode(nn.Module):
     """By option, arguments under which it is seen to act, where the conformance kit cannot guess them."""
     speed_only: ClassVar[frozenset[str]] = frozenset()
     """Options that change speed and memory but no output."""
+    reference: ClassVar[Callable[..., Tensor] | str | None] = None
+    """Plain function with which the conformance kit compares the code, see ``Mixer.reference``.
+
+    ``reference(q, k, state, **arguments)`` maps q and k ``(H, T, d)`` at positions 0, 1, ... to unscaled
+    scores ``(H, T, T)``. For the kind "embed", ``reference(positions, state, **arguments)`` maps positions
+    ``(T,)`` to vectors ``(T, D)``.
+    """
 
     def __init__(self) -> None:  # the signature of nn.Module would hide that a code has no options
         super().__init__()

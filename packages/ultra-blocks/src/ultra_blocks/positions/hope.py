@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -60,6 +60,7 @@ class HoPE(PositionCode):
 
     kind = "scores"
     symmetric = True
+    reference: ClassVar = "ultra_blocks.reference.hope:hope"
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ class Learned(PositionCode):
 
     kind = "embed"
     relative = False
+    reference: ClassVar = "ultra_blocks.reference.positions:learned"
 
     def __init__(
         self,

@@ -24,3 +24,4 @@ class NoPE(PositionCode):
     aliases: ClassVar[Mapping[str, Alias]] = {"none": Alias()}
     kind = "none"
     symmetric = True
+    reference: ClassVar = "ultra_blocks.reference.positions:nope"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -43,6 +43,7 @@ class RoPE(PositionCode):
     """
 
     kind = "rotate"
+    reference: ClassVar = "ultra_blocks.reference.positions:rope"
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ class Sinusoidal(PositionCode):
 
     kind = "embed"
     relative = False
+    reference: ClassVar = "ultra_blocks.reference.positions:sinusoidal"
 
     def __init__(
         self,

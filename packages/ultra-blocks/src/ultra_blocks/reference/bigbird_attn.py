@@ -1,11 +1,16 @@
-"""BigBird attention: the set of blocks that each block attends to, and then one query at a time."""
+"""BigBird attention (arXiv:2007.14062): the blocks that each block attends to, then one query at a time."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ultra_blocks.reference.longformer_attn import ranks, read
+from ultra_blocks.reference.attention import queries_keys_values, read
+from ultra_blocks.reference.layers import State, concatenated, linear
+from ultra_blocks.reference.positions import products
 
 
 def hash32(x: int) -> int:
@@ -43,32 +48,27 @@ def attended_blocks(block: int, count: int, seed: int, head: int, number: int, *
     return near | random_links(block, count, seed, head, number, causal=causal)
 
 
-def bigbird(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    documents: Tensor,
+def bigbird_attn(
+    x: Tensor,
+    state: State,
     *,
+    num_heads: int,
+    causal: bool,
     block_size: int,
     random_blocks: int,
-    seed: int,
-    causal: bool = False,
-    softcap: float | None = None,
+    positions: Any,
+    qk_norm: bool,
+    softcap: float | None,
+    **_: Any,
 ) -> Tensor:
-    """Return the attention output ``(B, H, T, d)``, zeros where ``documents`` ``(B, T)`` is -1."""
-    batch, heads, length, _ = q.shape
-    rank = ranks(documents)
+    """Return attention between blocks of tokens, whose random links follow from the buffer ``plan_seed``."""
+    q, k, v = queries_keys_values(x, state, num_heads, num_heads, qk_norm=qk_norm)
+    S = products(q, k, positions) / math.sqrt(q.shape[-1])
+    seed, count = int(state["plan_seed"]), -(-len(x) // block_size)
     y = []
-    for b in range(batch):
-        for h in range(heads):
-            for i in range(length):
-                mine = [
-                    j for j in range(length) if documents[b, i] >= 0 and documents[b, i] == documents[b, j]
-                ]
-                block, count = rank[b][i] // block_size, -(-len(mine) // block_size)
-                there = (
-                    attended_blocks(block, count, seed, h, random_blocks, causal=causal) if mine else set()
-                )
-                seen = [j for j in mine if rank[b][j] // block_size in there and not (causal and j > i)]
-                y.append(read(q[b, h, i], k[b, h], v[b, h], seen, softcap))
-    return torch.stack(y).view(q.shape)
+    for h in range(num_heads):
+        for i in range(len(x)):
+            blocks = attended_blocks(i // block_size, count, seed, h, random_blocks, causal=causal)
+            seen = [j for j in range(len(x)) if j // block_size in blocks and not (causal and j > i)]
+            y.append(read(S[h, i, seen], v[h, seen], softcap=softcap))
+    return linear(concatenated(torch.stack(y).view(num_heads, len(x), -1)), state, "out_proj")

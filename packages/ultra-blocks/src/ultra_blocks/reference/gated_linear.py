@@ -1,4 +1,4 @@
-"""Gated linear attention in the notation of arXiv:2312.06635 (section 4); gates of HGRN2 (arXiv:2404.07904).
+"""The recurrence of gated linear attention in the notation of arXiv:2312.06635 (section 4).
 
 One head. Shapes: Q, K, alpha ``(T, d_k)``, alpha decays in [0, 1]; V ``(T, d_v)``.
 """
@@ -35,15 +35,3 @@ def both(Q: Tensor, K: tuple[Tensor, Tensor], V: Tensor, alpha: tuple[Tensor, Te
     back = recurrent(Q.flip(0), K[1].flip(0), V.flip(0), alpha[1].flip(0)).flip(0)
     own = (Q * (K[0] + K[1]) / 2).sum(-1, keepdim=True)
     return ahead + back - own * V
-
-
-def forget(raw: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
-    """HGRN2: ``f = bound + (1 - bound) sigmoid(raw)`` and its tied key ``1 - f``."""
-    f = bound + (1 - bound) * torch.sigmoid(raw)
-    return f, 1 - f
-
-
-def lower_bounds(Gamma: Tensor) -> Tensor:
-    """HGRN2: ``cumsum(softmax(Gamma))`` over layers, without the first: ``(L, d)`` -> ``(L, d)``."""
-    P = torch.softmax(Gamma, 0)
-    return P.cumsum(0) - P[0]

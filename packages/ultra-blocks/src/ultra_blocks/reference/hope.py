@@ -1,17 +1,9 @@
-"""HoPE as the paper writes it: one pair of tokens, one pair of channels at a time."""
+"""HoPE as arXiv:2509.05218 writes it: one pair of channels at a time."""
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
-
-
-def boost(rapidity: float) -> Tensor:
-    """Return B of the paper, ``[[cosh, sinh], [sinh, cosh]]``, in fp64."""
-    cosh, sinh = math.cosh(rapidity), math.sinh(rapidity)
-    return torch.tensor([[cosh, sinh], [sinh, cosh]], dtype=torch.float64)
 
 
 def dampings(head_dim: int, base: float, damping: float, margin: float, form: str) -> list[float]:
@@ -32,23 +24,38 @@ def scores(
     margin: float = 0.1,
     form: str = "pair",
 ) -> Tensor:
-    """Return ``s(m, n) = sum_j exp(-D theta'_j) q_j^T B(D theta_j) k_j`` in fp64, ``D = |m - n|``.
+    """Return ``s(m, n) = sum_j exp(-D theta'_j) q_j^T B(D theta_j) k_j``, ``D = |m - n|``.
+
+    B(x) is ``[[cosh x, sinh x], [sinh x, cosh x]]``, and a pair of channels is ``(x_j, x_{j+d/2})``.
 
     Shapes:
         q, k ``(H, T, d)`` and positions ``(T,)`` of one row -> ``(H, T, T)``.
     """
     half = q.shape[-1] // 2
-    theta_primes = dampings(q.shape[-1], base, damping, margin, form)
-    rows = []
-    for i, m in enumerate(positions.tolist()):
-        row = []
-        for other, n in enumerate(positions.tolist()):
-            score = torch.zeros(len(q), dtype=torch.float64)
-            for j, theta_prime in enumerate(theta_primes):
-                q_j, k_j = q[:, i, [j, j + half]], k[:, other, [j, j + half]]
-                distance = abs(m - n)
-                boosted = k_j @ boost(distance * base ** (-j / half)).T
-                score = score + math.exp(-distance * theta_prime) * (q_j * boosted).sum(-1)
-            row.append(score)
-        rows.append(torch.stack(row, -1))
-    return torch.stack(rows, -2)
+    D = (positions[:, None] - positions[None, :]).abs().to(q.dtype)
+    total = torch.zeros(len(q), *D.shape, dtype=q.dtype)
+    for j, theta_prime in enumerate(dampings(q.shape[-1], base, damping, margin, form)):
+        theta = base ** (-j / half)
+        cosh, sinh = torch.cosh(D * theta), torch.sinh(D * theta)
+        (q_a, q_b), (k_a, k_b) = ((x[..., j], x[..., j + half]) for x in (q, k))
+        q_a, q_b, k_a, k_b = q_a[:, :, None], q_b[:, :, None], k_a[:, None, :], k_b[:, None, :]
+        boosted = q_a * (cosh * k_a + sinh * k_b) + q_b * (sinh * k_a + cosh * k_b)
+        total = total + torch.exp(-D * theta_prime) * boosted
+    return total
+
+
+def hope(
+    q: Tensor,
+    k: Tensor,
+    state: object,
+    *,
+    base: float,
+    damping: float,
+    margin: float,
+    damping_form: str,
+    **_: object,
+) -> Tensor:
+    """Return the scores ``(H, T, T)`` of q and k ``(H, T, d)`` at positions 0, 1, ..."""
+    del state
+    positions = torch.arange(q.shape[1])
+    return scores(q, k, positions, base=base, damping=damping, margin=margin, form=damping_form)

@@ -1,66 +1,52 @@
-"""Longformer attention as the paper writes it, one query at a time."""
+"""Longformer attention (arXiv:2004.05150), one query at a time."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ultra_blocks.reference.attention import capped
+from ultra_blocks.reference.attention import near, queries_keys_values, read
+from ultra_blocks.reference.layers import State, concatenated, heads, linear, rms_norm
+from ultra_blocks.reference.positions import products
 
 
-def ranks(documents: Tensor) -> list[list[int]]:
-    """Return the index of each token in its document ``(B, T)``, counting real tokens; -1 at padding."""
-    counted = []
-    for row in documents.tolist():
-        counted.append([-1 if d < 0 else row[:i].count(d) for i, d in enumerate(row)])
-    return counted
-
-
-def read(q_i: Tensor, k: Tensor, v: Tensor, seen: list[int], softcap: float | None = None) -> Tensor:
-    """Return ``softmax_j(cap(q_i k_j / sqrt(d))) v_j`` over some keys; zeros if there is none."""
-    if not seen:
-        return torch.zeros_like(q_i)
-    scores = torch.stack([capped((q_i * k[j]).sum() / math.sqrt(len(q_i)), softcap) for j in seen])
-    return scores.softmax(0) @ v[seen]
-
-
-def longformer(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    documents: Tensor,
+def longformer_attn(
+    x: Tensor,
+    state: State,
     *,
+    num_heads: int,
+    causal: bool,
     window: int,
     global_tokens: int,
-    rows: tuple[Tensor, Tensor, Tensor] | None = None,
-    causal: bool = False,
-    softcap: float | None = None,
+    positions: Any,
+    qk_norm: bool,
+    softcap: float | None,
+    **_: Any,
 ) -> Tensor:
-    """Return the attention output, zeros where ``documents`` ``(B, T)`` is -1.
-
-    Shapes:
-        q, k, v ``(B, H, T, d)``; ``rows`` are those of the global tokens' own projections, alike.
-    """
-    batch, heads, length, _ = q.shape
-    rank = ranks(documents)
+    """Return attention to a window and the first tokens; in encoders these have projections of their own."""
+    q, k, v = queries_keys_values(x, state, num_heads, num_heads, qk_norm=qk_norm)
+    S = products(q, k, positions) / math.sqrt(q.shape[-1])
+    if global_tokens and not causal:
+        q, (k, own_v) = linear(x, state, "global_q_proj"), linear(x, state, "global_kv_proj").chunk(2, -1)
+        q, k, own_v = heads(q, num_heads), heads(k, num_heads), heads(own_v, num_heads)
+        if qk_norm:
+            q, k = rms_norm(q, state["global_q_norm.weight"]), rms_norm(k, state["global_k_norm.weight"])
+        own_S = products(q, k, positions) / math.sqrt(q.shape[-1])
     y = []
-    for b in range(batch):
-        for h in range(heads):
-            for i in range(length):
-                mine = [
-                    j for j in range(length) if documents[b, i] >= 0 and documents[b, i] == documents[b, j]
-                ]
-                if rows is not None and 0 <= rank[b][i] < global_tokens:
-                    y.append(read(rows[0][b, h, i], rows[1][b, h], rows[2][b, h], mine, softcap))
-                    continue
-                seen = []
-                for j in mine:
-                    back = rank[b][i] - rank[b][j]
-                    near = 0 <= back <= window if causal else abs(back) <= window // 2
-                    leading = rank[b][j] < global_tokens and not (causal and back < 0)
-                    if near or leading:
-                        seen.append(j)
-                y.append(read(q[b, h, i], k[b, h], v[b, h], seen, softcap))
-    return torch.stack(y).view(q.shape)
+    for n in range(num_heads):
+        for i in range(len(x)):
+            if i < global_tokens and not causal:
+                y.append(read(own_S[n, i], own_v[n], softcap=softcap))
+            else:
+                seen = attended(i, len(x), window, global_tokens, causal)
+                y.append(read(S[n, i, seen], v[n, seen], softcap=softcap))
+    return linear(concatenated(torch.stack(y).view(num_heads, len(x), -1)), state, "out_proj")
+
+
+def attended(i: int, length: int, window: int, global_tokens: int, causal: bool) -> list[int]:
+    """Return the tokens to which token i attends: those in its window, and the global ones."""
+    allowed = range(i + 1) if causal else range(length)
+    return [j for j in allowed if near(i - j, window, causal) or j < global_tokens]

@@ -5,10 +5,61 @@ Shapes: x ``(N, D)`` real tokens, W_r ``(E, D)``; ``experts`` are E functions ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from ultra_blocks.reference.ffns import glu, mlp
+from ultra_blocks.reference.layers import State, inside
+
+FFNS: dict[str, Callable[..., Tensor]] = {"mlp": mlp, "glu": glu}
+
+
+def moe(
+    x: Tensor,
+    state: State,
+    *,
+    num_experts: int,
+    top_k: int,
+    expert: Any,
+    routing: str,
+    renormalise: bool | None,
+    route_scale: float,
+    balance: str,
+    balance_weight: float | None,
+    z_weight: float,
+    **_: Any,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the mixture of mlp or glu experts of x ``(T, D)``, and the losses of training by name.
+
+    Experts stack their weights: that of expert e is ``experts.up.weight[e]``.
+    """
+    ((name, options),) = expert.items() if isinstance(expert, Mapping) else ((expert, {}),)
+    activation = options.get("activation", {"mlp": "gelu", "glu": "silu"}[name])
+    ffn, stacked = FFNS[name], inside(state, "experts")
+
+    def apply(e: int) -> Callable[[Tensor], Tensor]:
+        own = {key: t[e] for key, t in stacked.items()}
+        return lambda x_n: ffn(x_n, own, activation=activation)
+
+    y, f_P, z = mixture(
+        x,
+        state["router.weight"],
+        [apply(e) for e in range(num_experts)],
+        top_k,
+        sigmoid=routing == "sigmoid",
+        renormalise=top_k > 1 if renormalise is None else renormalise,
+        scale=route_scale,
+        b=state.get("score_bias"),
+    )
+    if shared := inside(state, "shared"):
+        y = y + ffn(x, shared, activation=activation)
+    if balance_weight is None:
+        balance_weight = 1e-2 if balance == "loss" else 1e-4
+    losses = {"moe_balance": (balance_weight, f_P), "moe_z": (z_weight, z)}
+    return y, {key: weight * loss for key, (weight, loss) in losses.items() if weight}
 
 
 def mixture(

@@ -1,126 +1,108 @@
-"""Native sparse attention as the paper writes it: one query at a time."""
+"""Native sparse attention (arXiv:2502.11089), one query at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ultra_blocks.functional.nsa import Selection
-from ultra_blocks.reference.attention import capped
-from ultra_blocks.reference.longformer_attn import read
-
-Compress = Callable[[Tensor, int, int], Tensor]
-"""``compress(tokens (m, d), row, column)``: one vector of m tokens, the first of which is at ``column``."""
+from ultra_blocks.reference.attention import capped, near, read
+from ultra_blocks.reference.layers import State, concatenated, heads, linear, rms_norm
+from ultra_blocks.reference.positions import turned
 
 
-def nsa(
-    q: Tensor,
-    branches: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], tuple[Tensor, Tensor]],
-    gates: Tensor,
-    compress: tuple[Compress, Compress],
-    documents: Tensor,
+def nsa_attn(
+    x: Tensor,
+    state: State,
     *,
-    selection: Selection,
+    num_heads: int,
+    num_kv_heads: int | None,
+    causal: bool,
+    compress_block: int,
+    compress_stride: int,
+    select_block: int,
+    num_selected: int,
+    local_blocks: int,
     window: int,
-    softcap: float | None = None,
-) -> Tensor:
-    """Return the attention output ``(B, H, T, d)``, zeros where ``documents`` ``(B, T)`` is -1.
-
-    Shapes:
-        q ``(B, H, T, d)``; keys and values ``(B, G, T, d)`` of the compressed branch (before compression), of
-        the selected one and of the window; gates ``(B, T, 3, H)``.
-    """
-    y = torch.zeros_like(q)
-    batch, heads, length, _ = q.shape
-    groups = branches[0][0].shape[1]
-    shared = heads // groups
-    for b in range(batch):
-        for document in {d for d in documents[b].tolist() if d >= 0}:
-            tokens = [i for i in range(length) if documents[b, i] == document]
-            for g in range(groups):
-                small = _compressed(branches[0], compress, tokens, b, g, selection)
-                for rank, i in enumerate(tokens):
-                    mine = range(g * shared, (g + 1) * shared)
-                    where = (b, g, i, rank)
-                    y = _written(
-                        y, q, branches, gates, small, tokens, where, mine, selection, window, softcap
-                    )
-    return y
-
-
-def _compressed(
-    branch: tuple[Tensor, Tensor],
-    compress: tuple[Compress, Compress],
-    tokens: list[int],
-    b: int,
-    g: int,
-    selection: Selection,
-) -> tuple[list[int], Tensor, Tensor]:
-    """Return the rank of the first token of each compressed block, their keys and their values."""
-    starts = list(range(0, len(tokens), selection.stride))
-    made = []
-    for x, make in zip(branch, compress, strict=True):
-        blocks = [tokens[s : s + selection.window] for s in starts]
-        made.append(torch.stack([make(x[b, g][block], b, block[0]) for block in blocks]))
-    return starts, made[0], made[1]
-
-
-def _written(
-    y: Tensor,
-    q: Tensor,
-    branches: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], tuple[Tensor, Tensor]],
-    gates: Tensor,
-    small: tuple[list[int], Tensor, Tensor],
-    tokens: list[int],
-    where: tuple[int, int, int, int],
-    heads: range,
-    selection: Selection,
-    window: int,
+    positions: Any,
+    qk_norm: bool,
     softcap: float | None,
+    **_: Any,
 ) -> Tensor:
-    """Return ``y`` with the output of the heads of a group at one token: row, group, column, rank."""
-    b, g, i, rank = where
-    starts, keys, values = small
-    usable = [m for m, s in enumerate(starts) if not selection.causal or s + selection.window - 1 <= rank]
-    scores = torch.zeros(-(-len(tokens) // selection.size), dtype=q.dtype)
-    for h in heads:
-        weights = torch.softmax(capped(q[b, h, i] @ keys[usable].T * q.shape[-1] ** -0.5, softcap), 0)
-        for weight, m in zip(weights.detach(), usable, strict=True):
-            for covered in range(starts[m], starts[m] + selection.window, selection.stride):
-                if covered // selection.size < len(scores):
-                    scores[covered // selection.size] += weight
-    chosen = selected_blocks(scores, rank, selection)
-    readable = [
-        j
-        for r, j in enumerate(tokens)
-        if r // selection.size in chosen and not (selection.causal and r > rank)
-    ]
-    near = [
-        j
-        for r, j in enumerate(tokens)
-        if (0 <= rank - r <= window if selection.causal else abs(rank - r) <= window // 2)
-    ]
-    y = y.clone()
-    for h in heads:
-        far = read(q[b, h, i], keys, values, usable, softcap)
-        picked = read(q[b, h, i], branches[1][0][b, g], branches[1][1][b, g], readable, softcap)
-        close = read(q[b, h, i], branches[2][0][b, g], branches[2][1][b, g], near, softcap)
-        y[b, h, i] = gates[b, i, 0, h] * far + gates[b, i, 1, h] * picked + gates[b, i, 2, h] * close
-    return y
+    """Return ``[sum over branches c of g^c A(q, K^c, V^c)] W_O``: compressed, selected, window."""
+    T, D = x.shape
+    H, d = num_heads, D // num_heads
+    G = num_kv_heads or (H // 4 if H % 4 == 0 else 1)
+    q, *parts = linear(x, state, "qkv_proj").split((H * d, *6 * (G * d,)), -1)
+    q, (k_raw, v_raw, k_slc, v_slc, k_win, v_win) = heads(q, H), (heads(part, G) for part in parts)
+    starts = list(range(0, T, compress_stride))
+    k_cmp = compressed(k_raw, starts, compress_block, state, "key_compressor")
+    v_cmp = compressed(v_raw, starts, compress_block, state, "value_compressor")
+    if qk_norm:
+        q, k_cmp = rms_norm(q, state["q_norm.weight"]), rms_norm(k_cmp, state["k_norm.weight"])
+        k_slc = rms_norm(k_slc, state["chosen_k_norm.weight"])
+        k_win = rms_norm(k_win, state["window_k_norm.weight"])
+    q, k_slc, k_win = (turned(part, range(T), positions) for part in (q, k_slc, k_win))
+    k_cmp = turned(k_cmp, starts, positions)
+    S = {
+        name: q @ k.repeat_interleave(H // G, 0).mT / math.sqrt(d)
+        for name, k in (("cmp", k_cmp), ("slc", k_slc), ("win", k_win))
+    }
+    gates = torch.sigmoid(linear(x, state, "gate_proj")).view(T, 3, H)
+
+    count = -(-T // select_block)
+    y = [[torch.empty(0)] * T for _ in range(H)]
+    for i in range(T):
+        whole = [m for m, start in enumerate(starts) if not causal or start + compress_block - 1 <= i]
+        allowed = range(i + 1) if causal else range(T)
+        close = [j for j in allowed if near(i - j, window, causal)]
+        for g in range(G):
+            group = range(g * (H // G), (g + 1) * (H // G))
+            importance = torch.zeros(count, dtype=x.dtype)
+            for h in group:
+                p_cmp = torch.softmax(capped(S["cmp"][h, i, whole], softcap), 0).tolist()
+                for p, m in zip(p_cmp, whole, strict=True):
+                    for covered in range(starts[m], starts[m] + compress_block, compress_stride):
+                        if covered // select_block < count:
+                            importance[covered // select_block] += p
+            blocks = selected_blocks(importance.tolist(), i, select_block, num_selected, local_blocks, causal)
+            chosen = [j for j in allowed if j // select_block in blocks]
+            for h in group:
+                y[h][i] = (
+                    gates[i, 0, h] * read(S["cmp"][h, i, whole], v_cmp[g, whole], softcap=softcap)
+                    + gates[i, 1, h] * read(S["slc"][h, i, chosen], v_slc[g, chosen], softcap=softcap)
+                    + gates[i, 2, h] * read(S["win"][h, i, close], v_win[g, close], softcap=softcap)
+                )
+    return linear(concatenated(torch.stack([torch.stack(row) for row in y])), state, "out_proj")
 
 
-def selected_blocks(scores: Tensor, rank: int, selection: Selection) -> set[int]:
-    """Return the first block, the nearest ones, and those with the largest scores."""
-    own, within = divmod(rank, selection.size)
-    there = range(own + 1) if selection.causal else range(len(scores))
-    if selection.causal:
-        near = [own - n for n in range(selection.local)]
+def compressed(x: Tensor, starts: list[int], size: int, state: State, name: str) -> Tensor:
+    """Return ``phi(x_s .. x_{s+l-1})`` ``(G, m, d)`` for each start s; after the document there are zeros."""
+    made = []
+    for start in starts:
+        block = x[:, start : start + size]
+        block = block + state[f"{name}.places"][: block.shape[1]]
+        missing = block.new_zeros(len(x), size - block.shape[1], x.shape[-1])
+        z = linear(torch.cat((block, missing), 1).flatten(1), state, f"{name}.mix")
+        gelu = z * (1 + torch.erf(z / math.sqrt(2))) / 2
+        made.append(linear(gelu, state, f"{name}.out"))
+    return torch.stack(made, 1)
+
+
+def selected_blocks(
+    importance: list[float], i: int, size: int, number: int, local: int, causal: bool
+) -> set[int]:
+    """Return the blocks of ``size`` tokens that token i reads: the first, the nearest, the most important."""
+    own, within = divmod(i, size)
+    there = range(own + 1) if causal else range(len(importance))
+    if causal:
+        nearest = [own - n for n in range(local)]
     else:
-        side = -1 if within < (selection.size - 1) / 2 else 1
-        near = sorted(range(-selection.local, selection.local + 1), key=lambda n: (abs(n), n * side < 0))
-        near = [own + n for n in near[: selection.local]]
-    always = {0, *near} & set(there)
-    best = sorted(set(there) - always, key=lambda n: -float(scores[n]))
-    return always | set(best[: selection.count - len(always)])
+        side = -1 if within < (size - 1) / 2 else 1
+        offsets = sorted(range(-local, local + 1), key=lambda n: (abs(n), n * side < 0))
+        nearest = [own + n for n in offsets[:local]]
+    always = {0, *nearest} & set(there)
+    best = sorted(set(there) - always, key=lambda n: -importance[n])
+    return always | set(best[: number - len(always)])

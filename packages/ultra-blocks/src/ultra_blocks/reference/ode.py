@@ -1,10 +1,15 @@
-"""One step of each method for ``dz/ds = f(z)``, as textbooks write it."""
+"""Attention as the right-hand side of ``dz/ds = f(z)``, and one step of each method as textbooks write it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
+
+from ultra_blocks.reference.layers import State, inside
+from ultra_blocks.reference.norms import layer_norm
+from ultra_blocks.reference.standard_attn import standard_attn
 
 Field = Callable[[Tensor], Tensor]
 
@@ -42,3 +47,13 @@ def solve(f: Field, x: Tensor, solver: str, steps: int) -> Tensor:
     for _ in range(steps):
         z = METHODS[solver](f, z, 1 / steps)
     return z - x
+
+
+def ode(x: Tensor, state: State, *, solver: str, steps: int, **attention: Any) -> Tensor:
+    """Return ``z(1) - z(0)`` from ``z(0) = x`` ``(T, D)``, for ``f(z) = Attn(LayerNorm(z))``."""
+
+    def f(z: Tensor) -> Tensor:
+        z = layer_norm(z, inside(state, "norm"), eps=1e-5)
+        return standard_attn(z, inside(state, "attention"), window=None, **attention)
+
+    return solve(f, x, solver, steps)
