@@ -12,6 +12,7 @@ from ultra_blocks.testing import (  # noqa: F401 - they add rules
     dropout,
     exactness,
     ffns,
+    formulas,
     independence,
     inputs,
     limits,
@@ -25,6 +26,7 @@ from ultra_blocks.testing import (  # noqa: F401 - they add rules
     parameter_use,
     parameters,
     positions,
+    properties,
     registration,
     signature,
     speed,
@@ -112,12 +114,12 @@ def trials(
 
 
 def check(case: Case, rules: Iterable[str] | None = None) -> list[str]:
-    """Check the rules that apply to a case, or only the given ones, and return their ids.
+    """Check the rules that apply to a case, or only the given ones, and return the ids of those tried.
 
     Raises:
         RuleBroken: the first rule that is broken.
     """
-    chosen = trials([case], rules)
+    chosen = [trial for trial in trials([case], rules) if not trial.obstacle]
     for trial in chosen:
         trial()
     return [trial.rule.id for trial in chosen]
