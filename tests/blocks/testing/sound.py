@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +17,38 @@ from ultra_core.plugins.signatures import require
 Gate = Literal["sigmoid", "swish", "tanh"]
 
 
+def sound(
+    x: Tensor,
+    state: Mapping[str, Tensor],
+    *,
+    num_heads: int,
+    causal: bool,
+    window: int | None,
+    gate: Gate,
+    eps: float,
+    **_: Any,
+) -> Tensor:
+    """Return the output ``(T, D)`` of one document ``(T, D)``."""
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return x @ state[f"{name}.weight"].T + state.get(f"{name}.bias", 0.0)
+
+    q, k, v = (torch.stack(part.chunk(num_heads, -1)) for part in linear(x, "qkv_proj").chunk(3, -1))
+    back = torch.arange(len(x))[:, None] - torch.arange(len(x))
+    hidden = (back < 0) & causal | (back.abs() > (len(x) if window is None else window))
+    scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(hidden, float("-inf"))
+    y = torch.cat(list(scores.softmax(-1) @ v), -1)
+    y = y / ((y * y).mean(-1, keepdim=True) + eps) ** 0.5 * state["gain"]
+    z = linear(x, "gate_proj")
+    opening = torch.tanh(z) if gate == "tanh" else torch.sigmoid(z) * (z if gate == "swish" else 1)
+    return linear(opening * y, "out_proj")
+
+
 class Sound(Mixer):
     """Softmax attention with a norm of its outputs and a gate: ``W_o (gate(W_g x) * norm(attention))``."""
 
     role: ClassVar[str] = "attention"
+    reference: ClassVar = sound
     traits: ClassVar[Traits] = Traits(symmetric=True, speed_only=frozenset({"chunk_size"}))
 
     def __init__(

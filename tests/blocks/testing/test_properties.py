@@ -69,3 +69,16 @@ def test_a_message_says_what_was_measured() -> None:
         RULES["B32"](next(iter(block_cases([ScalesNothing]))))
     case: NormCase = next(iter(norm_cases([Standard])))
     assert not NORM_RULES["N6"].unless(case)
+
+
+class OfOneWidth(Plain):
+    def __init__(self, hidden_size: int, *, num_heads: int = 2, causal: bool = False) -> None:
+        if hidden_size != 16:
+            raise ValueError("OfOneWidth: hidden_size must be 16")
+        super().__init__(hidden_size, num_heads=num_heads, causal=causal)
+
+
+def test_a_block_of_one_width_is_not_measured_at_another() -> None:
+    case: BlockCase = next(iter(block_cases([OfOneWidth])))
+    obstacle = "OfOneWidth cannot be built with hidden_size 64 and these options"
+    assert RULES["B32"].unless(case) == obstacle

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ultra_blocks.ffn.mlp import MLP
 from ultra_blocks.layout import Layout
@@ -27,6 +27,7 @@ from ultra_blocks.testing import (
 )
 from ultra_blocks.testing.kit import trials
 from ultra_blocks.testing.references import unproven
+from ultra_blocks.traits import NormTraits
 from ultra_core.testing import run
 
 EVERY = [*block_cases(), *norm_cases(), *ffn_cases(), *position_cases()]
@@ -117,6 +118,43 @@ class ScalesItsGradient(RMSNorm):
 def test_gradients_are_compared_by_name() -> None:
     with pytest.raises(RuleBroken, match=r"gradient of input\[.*relative error 1.0e\+00"):
         NORM_RULES["N5"](first(norm_cases([ScalesItsGradient])))
+
+
+class TiesItsHalves(Norm):
+    """Two names of one parameter."""
+
+    @staticmethod
+    def reference(x: Tensor, state: Any, **arguments: Any) -> Tensor:
+        return (x * state["first"] + state["second"]) * state["second"]
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__(hidden_size)
+        self.first = nn.Parameter(torch.ones(hidden_size))
+        self.second = self.first
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * self.first + self.second) * self.second
+
+
+def test_gradients_of_tied_weights_are_summed() -> None:
+    NORM_RULES["N5"](first(norm_cases([TiesItsHalves])))
+
+
+class Rounds(Norm):
+    """A norm whose gradients are those of the identity, and which says so."""
+
+    traits: ClassVar = NormTraits(straight_through=True)
+
+    @staticmethod
+    def reference(x: Tensor, state: Any, **arguments: Any) -> Tensor:
+        return x.round()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + (x.round() - x).detach()
+
+
+def test_straight_through_gradients_are_not_compared() -> None:
+    NORM_RULES["N5"](first(norm_cases([Rounds])))
 
 
 class WithFewerOptions(StandardAttention):

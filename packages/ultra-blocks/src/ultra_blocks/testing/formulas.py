@@ -32,7 +32,8 @@ def block_formula(case: BlockCase) -> None:
     tokens, and other values of each option at 19.
 
     Fix: find the term that differs, at the length and with the options that are named: set gates, biases and
-    norms to 0 or 1 one after the other. A subclass with another formula needs a reference of its own.
+    norms to 0 or 1 one after the other. A subclass with another formula needs a reference of its own, or
+    ``reference = None``.
     """
     _compare_all(case, _branch, _tokens)
 
@@ -101,6 +102,8 @@ def _compare_all(case: Case, forward: Forward, draw: Callable[[Case, int], dict[
     for options, lengths in _settings(case):
         module = case.build(**options)
         for length in lengths:
+            if isinstance(case, BlockCase):
+                length = case.length(length)
             inputs = draw(case, length)
             if options and _refused(module, forward, inputs):
                 continue  # a table of fewer positions than the length, for example

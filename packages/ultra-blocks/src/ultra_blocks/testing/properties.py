@@ -40,7 +40,19 @@ SPREAD = (2.15, 5.0)
 """Bounds of T E[sum_j a_j^2], which is ``exp(variance of the scores)`` for many tokens, thus about 2.7."""
 
 
-@BLOCK_RULES("B32", after=("B31",), when=lambda case: case.traits.scaled_scores)
+def _wider(case: BlockCase) -> BlockCase:
+    return attrs.evolve(case, hidden_size=4 * case.hidden_size)
+
+
+def _keeps_its_width(case: BlockCase) -> str:
+    try:
+        _wider(case).build()
+    except Exception:
+        return f"{case.name} cannot be built with hidden_size {4 * case.hidden_size} and these options"
+    return ""
+
+
+@BLOCK_RULES("B32", after=("B31",), when=lambda case: case.traits.scaled_scores, unless=_keeps_its_width)
 def scaled_scores(case: BlockCase) -> None:
     """Scores of queries and keys of unit variance have unit variance: they are divided by sqrt(d).
 
@@ -50,7 +62,7 @@ def scaled_scores(case: BlockCase) -> None:
 
     Fix: divide ``q k^T`` once by ``sqrt(d)``, where d is the width of a head, not of the block.
     """
-    wide = attrs.evolve(case, hidden_size=4 * case.hidden_size)
+    wide = _wider(case)
     found = sum(_spread(wide, seed) for seed in range(SCALED_SEEDS)) / SCALED_SEEDS
     low, high = SPREAD
     if not low <= found <= high:
@@ -69,10 +81,10 @@ def _spread(case: BlockCase, seed: int) -> float:
             if parameter.ndim > 1:
                 drawn = torch.randn(parameter.shape, generator=g) / math.sqrt(parameter.shape[-1])
                 parameter.copy_(drawn)
-        x = torch.randn(SCALED_ROWS, SCALED_LENGTH, case.hidden_size, generator=g)
+        x = torch.randn(SCALED_ROWS, case.length(SCALED_LENGTH), case.hidden_size, generator=g)
         read = output(module, x, None)[:, -1].square().mean()
         alone = output(module, x[:, -1:], None).square().mean()
-    return float(SCALED_LENGTH * read / alone)
+    return float(x.shape[1] * read / alone)
 
 
 def _norm_traits(case: NormCase) -> NormTraits:
