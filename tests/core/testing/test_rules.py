@@ -35,6 +35,13 @@ def test_a_table_holds_its_rules_by_id_in_order():
     assert is_small.explanation == ""
 
 
+def test_an_id_is_given_once():
+    table = Rules()
+    table("X1")(is_even.check)
+    with pytest.raises(ValueError, match="there is a rule X1 already"):
+        table("X1")(is_small.check)
+
+
 def test_a_broken_rule_says_who_breaks_what_and_how():
     is_even(2)
     with pytest.raises(RuleBroken) as caught:

@@ -127,6 +127,8 @@ class Rules(dict[str, Rule]):
         """Return the decorator; ``when`` is ``Rule.applies``, other options are named as in ``Rule``."""
 
         def enter(check: Callable[..., None]) -> Rule:
+            if id in self:
+                raise ValueError(f"there is a rule {id} already; published ids never change their meaning")
             self[id] = Rule(id, check, when, **options)
             return self[id]
 
