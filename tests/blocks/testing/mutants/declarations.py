@@ -239,7 +239,7 @@ MUTANTS: list[tuple[Any, ...]] = [
     ("B10", GradientTooLarge),
     ("B7", GradientOfPaddingLeaks),
     ("B10", SaysFp32),
-    ("B10b", NeedsNoTolerance),
+    ("B10c", NeedsNoTolerance),
     ("B2", ForgetsMaskOfBf16),
     ("B10", HasNoGradient),
     ("B10", ClimbsDown),

@@ -42,7 +42,7 @@ AUTOCAST, AUTOCAST_STEPS = 0.05, 0.15
 """Limits of the error under autocast; the second for blocks that round, where small errors cross a step."""
 
 
-@BLOCK_RULES("B10b", when=lambda case: case.traits.precision is not None, after=("B10",))
+@BLOCK_RULES("B10c", when=lambda case: case.traits.precision is not None, after=("B10",))
 def precision(case: BlockCase) -> None:
     """A block that declares a ``precision`` needs it: its gradients are not exact in fp64.
 
