@@ -109,6 +109,28 @@ class BuildsAnIdleNorm(Sound):
         self.q_norm = nn.LayerNorm(hidden_size) if qk_norm else None
 
 
+class FailsWithAnOption(Sound):
+    """The constructor accepts what ``forward`` cannot compute."""
+
+    def __init__(self, hidden_size: int, *, causal: bool = False, halve: bool = False) -> None:
+        super().__init__(hidden_size, causal=causal)
+        self.halve = halve
+
+    def normalise(self, y: Tensor) -> Tensor:
+        return super().normalise(y.unflatten(-1, (2, 7)).flatten(-2) if self.halve else y)
+
+
+class ClampsItAway(Sound):
+    """The strength is clamped to a range of one number."""
+
+    def __init__(self, hidden_size: int, *, causal: bool = False, strength: float = 1.0) -> None:
+        super().__init__(hidden_size, causal=causal)
+        self.strength = min(max(strength, 1.0), 1.0)
+
+    def normalise(self, y: Tensor) -> Tensor:
+        return self.strength * super().normalise(y)
+
+
 class NamesAFile(Sound):
     """No value of the option can be guessed, and none is declared."""
 
@@ -180,6 +202,8 @@ BLOCKS = [
     ChunksOtherwise,
     SaysNothingOfSpeed,
     BuildsAnIdleNorm,
+    FailsWithAnOption,
+    ClampsItAway,
     NamesAFile,
     IgnoresOptionsOfPositions,
 ]

@@ -53,7 +53,7 @@ def _check_alone(case: Case, module: nn.Module, x: Tensor, together: Tensor, mod
         )
 
 
-@FFN_RULES("F1b", after=("F1",))
+@FFN_RULES("F1b", after=("F1",), least="quick")
 def ffn_independence(case: FFNCase) -> None:
     """The output of a token depends on no other token, also in large batches and through expert routing.
 
@@ -106,7 +106,7 @@ SHAPES = ((LENGTH,), (5, 6, 10), (2, 2, 3, 5, 5), *EMPTY)
 """Leading dimensions of inputs of norms."""
 
 
-@NORM_RULES("N1b", after=("N1",))
+@NORM_RULES("N1b", after=("N1",), least="quick")
 def norm_shapes(case: NormCase) -> None:
     """A norm takes any leading dimensions, none and empty ones too, and is the same in training.
 

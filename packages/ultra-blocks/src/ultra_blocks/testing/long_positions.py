@@ -68,7 +68,7 @@ def _longest(case: PositionCase, code: Any) -> int:
     raise Finding("no row of 8 tokens or more is accepted")
 
 
-@POSITION_RULES("P4b", after=("P1",), when=_codes)
+@POSITION_RULES("P4b", after=("P1",), when=_codes, least="quick")
 def long_rows(case: PositionCase) -> None:
     """A code is a function of positions, also in long rows, and tells positions beyond 64 and 512 apart.
 
@@ -137,7 +137,7 @@ def _parts(code: Any, q: Tensor, k: Tensor, layout: Layout) -> Tensor:
     return torch.stack(code.rotate(q, k, layout)) if code.kind == "rotate" else code.scores(q, k, layout)
 
 
-@POSITION_RULES("P4e", after=("P4",), when=_codes)
+@POSITION_RULES("P4e", after=("P4",), when=_codes, least="quick")
 def own_positions(case: PositionCase) -> None:
     """Positions are those of each row and start again in each document, so that packing changes nothing.
 

@@ -176,9 +176,9 @@ def _short(info: ParamInfo) -> str:
     return f"{info.role}, {info.kind}, decay={info.decay}"
 
 
-BLOCK_RULES("B15d", after=("B15b",))(fused_projections)
-FFN_RULES("F3b", after=("F3",))(fused_projections)
-BLOCK_RULES("B15e", after=("B15b",))(kinds)
-FFN_RULES("F3c", after=("F3",))(kinds)
-NORM_RULES("N4b", after=("N4",))(kinds)
-POSITION_RULES("P5b", after=("P5",))(kinds)
+BLOCK_RULES("B15d", after=("B15b",), least="quick")(fused_projections)
+FFN_RULES("F3b", after=("F3",), least="quick")(fused_projections)
+BLOCK_RULES("B15e", after=("B15b",), least="quick")(kinds)
+FFN_RULES("F3c", after=("F3",), least="quick")(kinds)
+NORM_RULES("N4b", after=("N4",), least="quick")(kinds)
+POSITION_RULES("P5b", after=("P5",), least="quick")(kinds)

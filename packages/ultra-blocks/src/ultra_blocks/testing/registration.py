@@ -132,9 +132,9 @@ def _no_reset(case: Case) -> str:
     return ""
 
 
-BLOCK_RULES("B15f")(registered)
-FFN_RULES("F3d")(registered)
-NORM_RULES("N4c")(registered)
-POSITION_RULES("P5c", after=("P1",))(registered)
+BLOCK_RULES("B15f", least="quick")(registered)
+FFN_RULES("F3d", least="quick")(registered)
+NORM_RULES("N4c", least="quick")(registered)
+POSITION_RULES("P5c", after=("P1",), least="quick")(registered)
 BLOCK_RULES("B15g", after=("B15b",), unless=_no_reset)(starts_as_asked)
 FFN_RULES("F3e", after=("F3",), unless=_no_reset)(starts_as_asked)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
+from typing import Any
 
 import attrs
 
-from ultra_blocks.testing.cases import BlockCase, Case, FFNCase
+from ultra_blocks.testing.cases import BlockCase, Case, FFNCase, PositionCase
 from ultra_blocks.testing.construction import BLOCK_RULES, FFN_RULES, NORM_RULES, POSITION_RULES
 from ultra_blocks.testing.outcomes import LENGTH, Observer, Outcome, long_gradients, long_row
 from ultra_core.errors import listed
@@ -30,16 +32,21 @@ def options_act(case: Case) -> None:
     for option, group in groupby(_tried(case), key=lambda variation: variation.option):
         found = _found(observer, list(group))
         if found and elsewhere is not None:  # an option may be for one direction only
-            found = _found(Observer(elsewhere), [v for v in _tried(elsewhere) if v.option == option])
+            others = [variation for variation in _tried(elsewhere) if variation.option == option]
+            found = found if not others or _found(Observer(elsewhere), others) else None
         if found:
             raise found
 
 
 def _tried(case: Case) -> list[Variation]:
-    guesses = {"positions": POSITIONS, "hidden_size": (2 * case.hidden_size,)}
-    # only some norms depend on their place
+    guesses: dict[str, tuple[Any, ...]] = {"positions": POSITIONS, "hidden_size": (2 * case.hidden_size,)}
+    skip = {"place"}  # only some norms depend on it
+    if isinstance(case, FFNCase):
+        guesses["ffn_hidden_size"] = (4 * case.hidden_size,)
+    if isinstance(case, PositionCase):
+        skip |= {"hidden_size", "head_dim", "num_heads"}  # the scores need sizes that fit each other
     return variations(
-        case.cls, case.arguments(), lambda options: case.build(**options), guesses=guesses, skip={"place"}
+        case.cls, case.arguments(), lambda options: case.build(**options), guesses=guesses, skip=skip
     )
 
 
@@ -49,16 +56,26 @@ def _found(observer: Observer, tried: list[Variation]) -> Finding | None:
     if first.refusal:
         fix = f"declare values to try in the class: `variations: ClassVar = {{{first.name!r}: {{...}}}}`"
         return Finding(f"{first.option} cannot be varied: {first.refusal}", fix=fix)
+    try:
+        return _compared(observer, tried)
+    except Exception as error:
+        values = " or ".join(map(str, tried))
+        fix = "refuse, in the constructor and by ValueError, what `forward` cannot compute"
+        return Finding(f"with {values}, a call raises {type(error).__name__}: {error}", fix=fix)
+
+
+def _compared(observer: Observer, tried: list[Variation]) -> Finding | None:
     outcomes = [(variation, observer.outcome(variation.arguments)) for variation in tried]
-    if first.name in observer.case.speed_only:
+    name = tried[0].name
+    if name in observer.case.speed_only:
         for variation, outcome in outcomes:
             if change := outcome.difference(observer.outcome(variation.context)):
-                return Finding(f"{first.name} is in speed_only, but {variation} changes {change}")
+                return Finding(f"{name} is in speed_only, but {variation} changes {change}")
     elif twins := indistinct(outcomes, observer.outcome, lambda a, b: not a.difference(b)):
         return Finding(f"{twins} give the same outputs, gradients and initial weights")
     for variation, outcome in outcomes:
-        reshaped = outcome.form != observer.outcome(variation.context).form
-        if reshaped and (idle := _idle(observer.case, outcome, variation)):
+        base = observer.outcome(variation.context)
+        if idle := _idle(observer.case, outcome, base, variation):
             return Finding(f"with {variation}, {listed(idle)} get no gradient from {LENGTH} tokens")
     return None
 
@@ -69,14 +86,23 @@ def _other_direction(case: Case) -> Case | None:
     return None
 
 
-def _idle(case: Case, outcome: Outcome, variation: Variation) -> list[str]:
-    """Return the parameters of a block or an FFN that a long row does not depend on."""
-    if not isinstance(case, (BlockCase, FFNCase)):
+def _idle(case: Case, outcome: Outcome, base: Outcome, variation: Variation) -> list[str]:
+    """Return the parameters that an option adds to a block or an FFN, and that a long row does not train.
+
+    One more of what is there already, as another expert, may have no tokens.
+    """
+    there = {_without_numbers(name) for name, _ in base.module.named_parameters()}
+    added = {name for name, _ in outcome.module.named_parameters() if _without_numbers(name) not in there}
+    if not added or not isinstance(case, (BlockCase, FFNCase)):
         return []
     width = case.arguments(**variation.arguments).get("hidden_size", case.hidden_size)
     _, (_, *found) = long_gradients(outcome.module, long_row(case, width))
     named = zip(outcome.module.named_parameters(), found, strict=True)
-    return [name for (name, _), gradient in named if not gradient.any()]
+    return [name for (name, _), gradient in named if name in added and not gradient.any()]
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "", name)
 
 
 for rules in (BLOCK_RULES, NORM_RULES, FFN_RULES, POSITION_RULES):
