@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from ultra_core.contracts import ParamInfo
-from ultra_optim.roles.module_types import fused, heads, infer, is_attention, is_norm
+from ultra_core.module_types import is_norm
+from ultra_optim.roles.module_types import fused, heads, infer, is_attention
 
 
 class LlamaRMSNorm(nn.Module):
@@ -34,15 +35,6 @@ def test_norms_are_recognised_by_type(module: nn.Module) -> None:
     assert infos["weight"] == ParamInfo(role="norms", kind="vector", decay=True)
     if "bias" in infos:
         assert infos["bias"] == ParamInfo(role="norms", kind="vector", decay=False)
-
-
-@pytest.mark.parametrize(
-    "module",
-    [nn.Linear(1, 1), nn.PReLU(), nn.Conv1d(2, 2, 1), nn.Embedding(2, 2), nn.Sequential(), LookupDecoder()],
-    ids=lambda m: type(m).__name__,
-)
-def test_others_are_no_norms(module: nn.Module) -> None:
-    assert not is_norm(module)
 
 
 def test_attention_is_a_matter_of_the_class_name() -> None:

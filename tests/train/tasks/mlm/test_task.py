@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import pytest
+import torch
 from torch import nn
 
 from ultra_blocks.traits import Traits
@@ -57,6 +58,16 @@ def test_rows_that_a_block_does_not_accept(override, key, message, problems, min
     (fault,) = problems(minimal, *own, override)
     assert fault.key == key
     assert message in fault.message
+
+
+@pytest.mark.parametrize(("block", "batching"), [("unpacked", "length"), ("standard_attn", "packed")])
+def test_batches_on_a_gpu_are_packed_where_every_block_keeps_documents_apart(
+    block, batching, load, minimal, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(blocks, "_added", [])
+    blocks.add("unpacked", Unpacked)
+    preset = load(minimal, f"model.layer_pattern=[{block}]", "training.max_length=64")
+    assert MLM("mlm").start(preset, tmp_path, device=torch.device("cuda")).batching == batching
 
 
 def test_the_seeds_spell_its_keys_flat(load, minimal):
