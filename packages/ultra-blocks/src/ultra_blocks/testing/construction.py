@@ -24,8 +24,9 @@ def constructs(case: Case) -> None:
 
     It is built at the first of some small widths that it accepts, with two heads.
 
-    Fix: give every other argument a default, or set ``testing_options: ClassVar = {"name": value}`` in the
-    class where the defaults do not fit the widths 16, 32, 64 and 128.
+    Fix: give every other argument a default, ``num_heads: Annotated[int, FromModel("num_heads")]`` where the
+    model has a field for it, or set ``testing_options: ClassVar = {"name": value}`` in the class where the
+    defaults do not fit the widths 16, 32, 64 and 128.
     """
     try:
         given = case.arguments()
