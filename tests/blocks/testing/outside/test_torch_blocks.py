@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -119,8 +120,70 @@ class Convolution(nn.Module):
     def convolve(self, x: Tensor, mask: Tensor) -> Tensor:
         normed = self.norm(x.flatten(0, 1)).view_as(x) * mask[..., None]
         left = self.width - 1 if self.causal else self.width // 2
-        padded = nn.functional.pad(normed.mT, (left, self.width - 1 - left))
+        padded = F.pad(normed.mT, (left, self.width - 1 - left))
         return self.scale * self.convolution(padded).mT
+
+
+class HalfPrecision(nn.Module):
+    """Attention in bf16, whatever the dtype of its input."""
+
+    traits: ClassVar[Traits] = Traits(precision="bf16", symmetric=True, largest_input=1e2)
+
+    def __init__(self, hidden_size: int, *, causal: bool = False) -> None:
+        super().__init__()
+        self.causal = causal
+        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
+        self.out = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        return by_document(self.attend, x, layout)
+
+    def attend(self, x: Tensor, mask: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).bfloat16().unflatten(-1, (3, 2, -1)).permute(2, 0, 3, 1, 4)
+        seen = mask[:, None, None].expand(-1, -1, x.shape[1], -1)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen.tril() if self.causal else seen)
+        return self.out(y.transpose(1, 2).flatten(2).to(x.dtype))
+
+
+class LinearAttention(nn.Module):
+    """Features ``elu(x) + 1``, which decode from a state of tensors that starts as None."""
+
+    traits: ClassVar[Traits] = Traits(recurrent_step=True, symmetric=True)
+
+    def __init__(self, hidden_size: int, *, causal: bool = False, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.causal = causal
+        self.query = nn.Linear(hidden_size, hidden_size)
+        self.key = nn.Linear(hidden_size, hidden_size)
+        self.value = nn.Linear(hidden_size, hidden_size)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        return by_document(self.attend, x, layout)
+
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return F.elu(self.query(x)) + 1 + 1e-6, F.elu(self.key(x)) + 1 + 1e-6
+
+    def attend(self, x: Tensor, mask: Tensor) -> Tensor:
+        q, k = self.features(x)
+        scores = q @ (k * mask[..., None]).mT
+        scores = scores.tril() if self.causal else scores
+        return self.dropout(scores @ self.value(x) / scores.sum(-1, keepdim=True))
+
+    def init_state(self, batch: int) -> dict[str, Tensor | None]:
+        if not self.causal:
+            raise ValueError("LinearAttention: decoding needs causal=True")
+        return {"products": None, "keys": None}
+
+    def step(self, x_t: Tensor, state: dict[str, Tensor | None]) -> tuple[Tensor, dict[str, Tensor | None]]:
+        q, k = self.features(x_t)
+        new = {"products": k[:, :, None] * self.value(x_t)[:, None], "keys": k}
+        new = {name: part if (old := state[name]) is None else old + part for name, part in new.items()}
+        y = (q[:, None] @ new["products"])[:, 0] / (q * new["keys"]).sum(-1, keepdim=True)
+        return y, {**new}
+
+
+BLOCKS = [MultiheadAttention, BiLSTM, UnpackedLSTM, GRU, Convolution, HalfPrecision, LinearAttention]
 
 
 def block_params(*classes: type[nn.Module]) -> list[object]:
@@ -128,7 +191,7 @@ def block_params(*classes: type[nn.Module]) -> list[object]:
     return [pytest.param(case, id=str(case).replace(" ", "-")) for case in block_cases(classes)]
 
 
-@pytest.mark.parametrize("case", block_params(MultiheadAttention, BiLSTM, UnpackedLSTM, GRU, Convolution))
+@pytest.mark.parametrize("case", block_params(*BLOCKS))
 def test_a_block_of_torch_layers_keeps_every_rule(case: BlockCase) -> None:
     report = run(trials([case]))
     assert not report.broken, report.summary() + "\n" + "\n".join(map(str, report.broken))
