@@ -20,8 +20,8 @@ from ultra_optim.roles.groups import Modules, RoleOptions, param_groups
 def create(
     name: str | type[Optimizer],
     model: Modules | Parameters,
-    *,
     lr: float | Tensor | None = None,
+    *,
     roles: RoleOptions | None = None,
     kinds: Mapping[str, str] | None = None,
     **options: Any,

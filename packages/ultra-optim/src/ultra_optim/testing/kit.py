@@ -47,7 +47,12 @@ def constructs(subject: Subject) -> None:
 
 
 def asks_for_kinds(subject: Subject) -> None:
-    """A matrix optimizer refuses tensors without a kind, and names ``param_groups`` and ``build``."""
+    """A matrix optimizer refuses tensors without a kind, and names ``param_groups`` and ``build``.
+
+    Fix: derive from ``ultra_optim.families.matrices.MatrixOptimizer``, or raise ``ValueError`` in
+    ``add_param_group`` where a group has no ``kind``, and say "use ultra_optim.build or
+    ultra_optim.param_groups".
+    """
     try:
         subject.over_groups([nn.Parameter(nn.Linear(3, 4).weight.detach())])
     except ValueError as problem:

@@ -37,12 +37,15 @@ def treats_elements_alike(subject: Subject) -> None:
         if not subject.takes(t):
             continue
         (alone,) = displacement(subject, [t], [[grads[index]] for grads in steps], lr=1e-2)
-        assert error(alone, together[index]) < 1e-6, (
-            f"{tuple(t.shape)} moves differently when it is the only parameter"
+        apart = error(alone, together[index])
+        assert apart < 1e-6, (
+            f"{tuple(t.shape)} moves differently by {apart:.1e} when it is the only parameter"
         )
     if subject.has("fused"):
         for a, b in zip(together, displacement(subject, start, steps, lr=1e-2, fused=False), strict=True):
-            assert error(a, b) < 1e-5, "the fused update differs from the plain one"
+            assert error(a, b) < 1e-5, (
+                f"{tuple(a.shape)}: the fused update differs from the plain one by {error(a, b):.1e}"
+            )
     long = torch.randn(600_000, generator=torch.Generator().manual_seed(3))
     if subject.traits.whole_tensors or not subject.takes(long):
         return
@@ -50,11 +53,16 @@ def treats_elements_alike(subject: Subject) -> None:
     (whole,) = displacement(subject, [long], long_steps, lr=1e-2)
     cut = [g[0].split(300_000) for g in long_steps]
     pieces = displacement(subject, long.split(300_000), cut, lr=1e-2)
-    assert error(torch.cat(pieces), whole) < 1e-6, "a long vector moves differently from its pieces"
+    apart = error(torch.cat(pieces), whole)
+    assert apart < 1e-6, f"a vector of 600000 elements moves differently by {apart:.1e} from its two halves"
 
 
 def leaves_others_alone(subject: Subject) -> None:
-    """``step()`` writes only parameters and state; gradients only if the traits declare it."""
+    """``step()`` writes only parameters and state; gradients only if the traits declare it.
+
+    Fix: compute in tensors of your own, ``grad = p.grad.clone()``, and write by ``p.add_(...)``, not by
+    ``p.data = ...``; or declare ``OptimizerTraits(changes_gradients=True)``.
+    """
     buffer = torch.full((64,), 7.0)
     views = [buffer[4:28].view(4, 6), buffer[32:37]]
     model = Bag([])
@@ -68,9 +76,12 @@ def leaves_others_alone(subject: Subject) -> None:
             p.grad = g
         take_step(optimizer)
         for p, g, original in zip(model.tensors(), held, grads, strict=True):
-            assert p.grad is g, "step() replaced p.grad"
+            assert p.grad is g, f"step() replaced p.grad of {tuple(p.shape)}"
             if not subject.traits.changes_gradients:
-                assert torch.equal(g, original), "step() wrote to p.grad"
+                changed = float((g - original).abs().max())
+                assert torch.equal(g, original), (
+                    f"step() wrote to p.grad of {tuple(p.shape)}: changed by {changed:.1e}"
+                )
     untouched = torch.cat([buffer[:4], buffer[28:32], buffer[37:]])
     assert bool((untouched == 7.0).all()), "memory beside a parameter was written"
     for p, view in zip(model.tensors(), views, strict=True):
@@ -78,7 +89,10 @@ def leaves_others_alone(subject: Subject) -> None:
 
 
 def supports_closures(subject: Subject) -> None:
-    """``step(closure)`` evaluates it with gradients enabled and returns its value."""
+    """``step(closure)`` evaluates it with gradients enabled and returns its value.
+
+    Fix: begin ``step`` with ``with torch.enable_grad(): loss = closure()``, and end it with ``return loss``.
+    """
     bag = Bag([torch.ones(4, 3)])
     optimizer = subject.build(bag, lr=1e-2)
     enabled = []
@@ -95,7 +109,9 @@ def supports_closures(subject: Subject) -> None:
             value = take_step(optimizer, closure)
     assert enabled == [True, True], "the closure was not called with gradients enabled"
     assert value is not None, "step(closure) must return the loss"
-    assert all(p.is_leaf for p in bag.parameters()), "a parameter is not a leaf any more"
+    for p in bag.tensors():
+        assert p.grad_fn is None, f"{tuple(p.shape)} is not a leaf any more"
+        assert p.requires_grad == subject.takes(p), f"step() changed requires_grad of {tuple(p.shape)}"
 
 
 @st.composite
