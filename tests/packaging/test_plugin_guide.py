@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from support.guide import LANGUAGES, Page, attribute
 from ultra_blocks import Traits
 from ultra_blocks.layout import Layout
-from ultra_blocks.traits import NumericTraits
+from ultra_blocks.traits import NormTraits
 from ultra_core.config import dump, parse_source
 from ultra_core.plugins.hooks import build_manager
 from ultra_core.plugins.kinds import KINDS
@@ -142,7 +142,7 @@ def parse(command: click.Command, words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "declared"),
-    [("blocks", Traits), ("norms_ffns_positions", NumericTraits), ("optimizers", OptimizerTraits)],
+    [("blocks", Traits), ("norms_ffns_positions", NormTraits), ("optimizers", OptimizerTraits)],
 )
 def test_all_traits_are_described_with_their_defaults(name, declared):
     text = (DOCS / "plugins" / f"{name}.md").read_text()
