@@ -142,10 +142,10 @@ class SetsTheDefaultDtype(Attention):
         return super().angles_at(places, dtype)
 
 
-class DetectsAnomalies(Attention):
-    def __init__(self, hidden_size: int, *, causal: bool = False, dropout: float = 0.0) -> None:
-        torch.autograd.set_detect_anomaly(True)
-        super().__init__(hidden_size, causal=causal, dropout=dropout)
+class SetsTheThreads(Attention):
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        return super().attend(q, k, v, allowed)
 
 
 MUTANTS = [
@@ -170,5 +170,5 @@ MUTANTS = [
     ("B24", ShufflesByPython),
     ("B24", TurnsGradientsOn),
     ("B24", SetsTheDefaultDtype),
-    ("B24", DetectsAnomalies),
+    ("B24", SetsTheThreads),
 ]

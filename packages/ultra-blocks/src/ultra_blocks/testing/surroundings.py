@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,36 +23,60 @@ TORCH_GENERATOR = "torch's random generator"
 SHAPES = ((2, 9), (1, 150))
 
 
-def surroundings() -> dict[str, Any]:
-    """Return what plugins have no business with, by name: random generators and settings of the process."""
-    found = {
-        TORCH_GENERATOR: torch.get_rng_state().numpy().tobytes(),
-        "the generator of random": random.getstate(),
-        "the grad mode": torch.is_grad_enabled(),
-        "the default dtype": torch.get_default_dtype(),
-        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        "the number of threads": torch.get_num_threads(),
-        "autocast": (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
-        "the precision of fp32 products": torch.get_float32_matmul_precision(),
-        "anomaly detection": torch.is_anomaly_enabled(),
-        "cudnn.benchmark": torch.backends.cudnn.benchmark,
+Access = tuple[Callable[[], Any], Callable[[Any], Any]]
+"""How to read and how to restore a setting."""
+
+
+def _accesses() -> dict[str, Access]:
+    """Return access to what plugins have no business with, by name."""
+    found: dict[str, Access] = {
+        TORCH_GENERATOR: (torch.get_rng_state, torch.set_rng_state),
+        "the generator of random": (random.getstate, random.setstate),
+        "the grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+        "the default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+        "deterministic algorithms": (
+            torch.are_deterministic_algorithms_enabled,
+            torch.use_deterministic_algorithms,
+        ),
+        "the number of threads": (torch.get_num_threads, torch.set_num_threads),
+        "autocast": (
+            lambda: torch.is_autocast_enabled("cpu"),
+            lambda on: torch.set_autocast_enabled("cpu", on),
+        ),
+        "the precision of fp32 products": (
+            torch.get_float32_matmul_precision,
+            torch.set_float32_matmul_precision,
+        ),
+        "anomaly detection": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     }
     if (numpy := sys.modules.get("numpy")) is not None:
-        found["numpy's random generator"] = numpy.random.get_state()[1].tobytes()
+        found["numpy's random generator"] = (numpy.random.get_state, numpy.random.set_state)
     return found
 
 
 @contextmanager
 def _unchanged(doing: str, *, draws: bool = False) -> Iterator[None]:
-    """Raise a finding if something changes inside; ``draws``: torch's generator may advance."""
-    with torch.random.fork_rng(devices=[]):
-        before = surroundings()
+    """Raise a finding if something changes inside, and restore it; ``draws``: but for torch's generator."""
+    accesses = _accesses()
+    saved = {name: read() for name, (read, _) in accesses.items()}
+    try:
+        random.random()  # so that seeding again with the same seed is a change
+        torch.rand(1)
+        before = {name: read() for name, (read, _) in accesses.items()}
         yield
-        after = surroundings()
+        after = {name: read() for name, (read, _) in accesses.items()}
+    finally:
+        for name, (_, restore) in accesses.items():
+            restore(saved[name])
     for name, value in before.items():
-        if after[name] != value and not (draws and name == TORCH_GENERATOR):
+        if _bytes(after[name]) != _bytes(value) and not (draws and name == TORCH_GENERATOR):
             short = f" from {value} to {after[name]}" if len(str(value)) < 40 else ""
             raise Finding(f"{doing} changes {name}{short}")
+
+
+def _bytes(value: Any) -> bytes:
+    """Return a setting, or the long state of a generator, in a form that can be compared."""
+    return value.numpy().tobytes() if isinstance(value, Tensor) else pickle.dumps(value)
 
 
 def surroundings_stay(case: Case) -> None:
