@@ -83,5 +83,5 @@ def _slopes(loss: Tensor, leaves: list[nn.Parameter]) -> Tensor:
     return torch.cat([g.flatten() for g in found])
 
 
-BLOCK_RULES("B25", after=("B1",))(auxiliary_losses)
+BLOCK_RULES("B25", least="quick", after=("B1",))(auxiliary_losses)
 FFN_RULES("F12", after=("F1",))(auxiliary_losses)

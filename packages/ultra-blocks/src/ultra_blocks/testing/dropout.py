@@ -156,5 +156,5 @@ def _check_mean(y: Tensor, plain: Tensor, option: str) -> None:
 
 
 for rules, ids in ((BLOCK_RULES, ("B23", "B23b")), (FFN_RULES, ("F10", "F10b"))):
-    rules(ids[0], when=_takes_dropout)(dropout_acts)
+    rules(ids[0], when=_takes_dropout, least="quick")(dropout_acts)
     rules(ids[1], when=_takes_dropout, after=ids[:1])(dropout_rate)

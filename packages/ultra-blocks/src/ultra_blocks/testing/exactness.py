@@ -21,7 +21,7 @@ ROUNDED_GRADIENTS = 0.1
 PACKED_TOLERANCES = TOLERANCES | {torch.float32: 5e-5}
 
 
-@BLOCK_RULES("B0", draw=batches(paddings=("none",), rows=(1, 1)))
+@BLOCK_RULES("B0", least="quick", draw=batches(paddings=("none",), rows=(1, 1)))
 def full_is_none(case: BlockCase, batch: Batch) -> None:
     """A layout without padding gives the same output as no layout, with the shape and dtype of the input.
 
@@ -47,7 +47,7 @@ def check_answer(y: Tensor, x: Tensor) -> None:
         raise Finding(f"the input is {x.dtype}, the output {y.dtype}", fix="end with `return y.to(x.dtype)`")
 
 
-@BLOCK_RULES("B1", draw=batches(rows=(1, 1), dtypes=ALL_DTYPES), examples=10, after=("B0",))
+@BLOCK_RULES("B1", least="quick", draw=batches(rows=(1, 1), dtypes=ALL_DTYPES), examples=10, after=("B0",))
 def padding_invariance(case: BlockCase, batch: Batch) -> None:
     """Outputs at real tokens do not depend on the amount, the place or the content of padding.
 
@@ -61,6 +61,7 @@ def padding_invariance(case: BlockCase, batch: Batch) -> None:
 
 @BLOCK_RULES(
     "B1b",
+    least="quick",
     draw=batches(rows=(1, 2), documents=(0, 2), dtypes=(torch.float64, torch.float32)),
     after=("B1",),
 )
@@ -86,7 +87,9 @@ def padding_content(case: BlockCase, batch: Batch) -> None:
                 )
 
 
-@BLOCK_RULES("B2", draw=batches(rows=(2, 3), paddings=("right",), dtypes=ALL_DTYPES), after=("B1",))
+@BLOCK_RULES(
+    "B2", least="quick", draw=batches(rows=(2, 3), paddings=("right",), dtypes=ALL_DTYPES), after=("B1",)
+)
 def batch_independence(case: BlockCase, batch: Batch) -> None:
     """The output of a row does not depend on the other rows of the batch.
 
@@ -98,6 +101,7 @@ def batch_independence(case: BlockCase, batch: Batch) -> None:
 
 @BLOCK_RULES(
     "B7",
+    least="quick",
     draw=batches(
         rows=(1, 2),
         documents=(2, 4),
@@ -120,7 +124,7 @@ def packing_invariance(case: BlockCase, batch: Batch) -> None:
     _same_alone(case, batch, PACKED_TOLERANCES)
 
 
-@BLOCK_RULES("B16", draw=batches(rows=(1, 3), documents=(0, 1)), after=("B1",))
+@BLOCK_RULES("B16", least="quick", draw=batches(rows=(1, 3), documents=(0, 1)), after=("B1",))
 def empty_rows(case: BlockCase, batch: Batch) -> None:
     """Outputs at padding are exact zeros, also in rows without real tokens, and all gradients are finite.
 

@@ -88,7 +88,9 @@ def tokens(case: BlockCase, length: int, rows: int = 1, seed: int = 11) -> Tenso
     return torch.randn(rows, length, case.hidden_size, generator=g, dtype=torch.float64)
 
 
-@BLOCK_RULES("B3b", when=lambda case: case.causal, after=("B3",), unless=takes_columns(LONGEST))
+@BLOCK_RULES(
+    "B3b", least="quick", when=lambda case: case.causal, after=("B3",), unless=takes_columns(LONGEST)
+)
 def long_causality(case: BlockCase) -> None:
     """In a causal block, the first n tokens of a long row have the outputs that a row of n tokens has.
 
@@ -118,7 +120,7 @@ def long_causality(case: BlockCase) -> None:
             )
 
 
-@BLOCK_RULES("B4b", after=("B4",), unless=takes_columns(LONGEST))
+@BLOCK_RULES("B4b", least="quick", after=("B4",), unless=takes_columns(LONGEST))
 def long_context(case: BlockCase) -> None:
     """In a long row, a token still depends on its neighbours; with ``full_context``, on all tokens.
 

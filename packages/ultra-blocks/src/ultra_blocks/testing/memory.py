@@ -181,6 +181,6 @@ def _compare(got: dict[str, Tensor], wanted: dict[str, Tensor], note: str) -> No
         check_close(tensor, wanted[name], 0.0, what=name, other="in a new module", note=note)
 
 
-BLOCK_RULES("B26", after=("B1", "B12"), unless=takes_columns(150))(calls_are_apart)
+BLOCK_RULES("B26", least="quick", after=("B1", "B12"), unless=takes_columns(150))(calls_are_apart)
 BLOCK_RULES("B26b", after=("B26",), unless=takes_columns(BEYOND + 50))(modules_are_apart)
 FFN_RULES("F13", after=("F1",))(calls_are_apart)

@@ -85,7 +85,7 @@ def finiteness(case: BlockCase) -> None:
         check_finite(found, scales)
 
 
-@BLOCK_RULES("B12", draw=batches(rows=(1, 2)))
+@BLOCK_RULES("B12", least="quick", draw=batches(rows=(1, 2)))
 def determinism(case: BlockCase, batch: Batch) -> None:
     """Evaluation is deterministic, and training without dropout gives the same output.
 

@@ -138,7 +138,7 @@ def state_dict(case: BlockCase, batch: Batch) -> None:
     check_close(output(other, x, batch.layout()), wanted, 0.0, what="loaded, output", other="before saving")
 
 
-@BLOCK_RULES("B15b")
+@BLOCK_RULES("B15b", least="quick")
 def roles(case: BlockCase) -> None:
     """Every parameter has a role and gets a gradient; row blocks add up to the rows of their matrix.
 

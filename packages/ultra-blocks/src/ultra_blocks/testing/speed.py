@@ -123,5 +123,5 @@ def _layout(length: int, *, packed: bool) -> Layout:
     return Layout.from_mask(mask, documents if packed else None)
 
 
-BLOCK_RULES("B28", unless=takes_columns(LENGTHS[1]))(no_loop_over_tokens)
+BLOCK_RULES("B28", least="quick", unless=takes_columns(LENGTHS[1]))(no_loop_over_tokens)
 FFN_RULES("F15")(no_loop_over_tokens)

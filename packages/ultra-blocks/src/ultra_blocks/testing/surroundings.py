@@ -135,5 +135,5 @@ def _check_seeding(doing: str, act: Any) -> None:
         raise Finding(f"{doing} seeds torch's random generator: the same numbers follow after any seed")
 
 
-BLOCK_RULES("B24", unless=takes_columns(150))(surroundings_stay)
+BLOCK_RULES("B24", least="quick", unless=takes_columns(150))(surroundings_stay)
 FFN_RULES("F11")(surroundings_stay)

@@ -37,7 +37,7 @@ def _influence(case: BlockCase, x: Tensor, token: int) -> Tensor:
     return norms / norms.max()
 
 
-@BLOCK_RULES("B3", draw=LENGTHS, when=lambda case: case.causal, examples=8)
+@BLOCK_RULES("B3", least="quick", draw=LENGTHS, when=lambda case: case.causal, examples=8)
 def causality(case: BlockCase, drawn: Row) -> None:
     """In a causal block, the output of a token and its gradient do not depend on later tokens.
 
@@ -59,7 +59,7 @@ def causality(case: BlockCase, drawn: Row) -> None:
     check_close(after, before, 0.0, other="before", note=note)
 
 
-@BLOCK_RULES("B4", draw=LENGTHS)
+@BLOCK_RULES("B4", least="quick", draw=LENGTHS)
 def context(case: BlockCase, drawn: Row) -> None:
     """A token depends on its neighbours (causal: the previous one); with ``full_context``, on both ends.
 
@@ -84,7 +84,7 @@ def _decodes(case: BlockCase) -> bool:
     return case.causal and case.traits.recurrent_step
 
 
-@BLOCK_RULES("B5", draw=LENGTHS, when=_decodes, after=("B3",))
+@BLOCK_RULES("B5", least="quick", draw=LENGTHS, when=_decodes, after=("B3",))
 def decoding(case: BlockCase, drawn: Row) -> None:
     """Decoding token by token gives the same outputs as the forward pass.
 
