@@ -90,6 +90,14 @@ def test_rules_are_chosen_by_case_effort_and_name():
         RULES.chosen(4, ["X3"])
 
 
+def test_a_rule_comes_behind_those_without_which_it_means_nothing():
+    rules = Rules()
+    for id, after in (("Y1", ()), ("Y2", ("Y4",)), ("Y3", ()), ("Y4", ("Y5", "Y9")), ("Y5", ())):
+        rules(id, after=after)(lambda case: None)
+    assert [rule.id for rule in rules.chosen(1)] == ["Y1", "Y5", "Y4", "Y2", "Y3"]
+    assert [rule.id for rule in rules.chosen(1, ["Y2", "Y5"])] == ["Y2", "Y5"]
+
+
 @pytest.mark.parametrize(("effort", "count"), [("quick", 2), ("default", 5), ("thorough", 100)])
 def test_examples_are_drawn_and_scaled_with_the_effort(effort, count):
     seen = []

@@ -147,10 +147,27 @@ class Rules(dict[str, Rule]):
     def chosen(self, case: Any, ids: Iterable[str] | None = None, effort: Effort | None = None) -> list[Rule]:
         """Return the rules that apply to a case, among the given ids or all that the effort includes.
 
+        A rule comes behind those that it names in ``after``.
+
         Raises:
             UltraError: a rule that does not exist is named.
         """
         level = effort or current_effort()
         every = (rule for rule in self.values() if includes(level, rule.least))
         wanted = every if ids is None else map(self.named, ids)
-        return [rule for rule in wanted if rule.applies(case)]
+        return self._in_order([rule for rule in wanted if rule.applies(case)])
+
+    def _in_order(self, rules: list[Rule]) -> list[Rule]:
+        """Return rules in the order of the table, but each behind those that it comes after."""
+        chosen = {rule.id: rule for rule in rules}
+        ordered: dict[str, Rule] = {}
+
+        def append(rule: Rule) -> None:
+            for id in rule.after:
+                if id in chosen and id not in ordered:
+                    append(chosen[id])
+            ordered.setdefault(rule.id, rule)
+
+        for rule in rules:
+            append(rule)
+        return list(ordered.values())
