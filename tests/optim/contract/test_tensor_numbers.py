@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -150,3 +151,17 @@ def test_the_learning_rate_may_be_positional(name: str) -> None:
     assert {group["lr"] for group in optimizer.param_groups} == {0.125}
     with pytest.raises(TypeError, match="positional argument"):
         cls(param_groups(model), 0.125, 0.9, **own)
+
+
+@pytest.mark.parametrize("cls", [AdamW, Lion])
+def test_copies_have_tensors_of_their_own(cls: Any) -> None:
+    rate = torch.tensor(0.5)
+    optimizer = cls([nn.Parameter(torch.zeros(3))], rate)
+    for made in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        (p,) = made.param_groups[0]["params"]
+        rate.fill_(0.0)
+        p.grad = torch.ones(3)
+        made.step()
+        assert made.param_groups[0]["lr"].item() == 0.5
+        assert p.tolist() == pytest.approx([-0.5] * 3)
+        rate.fill_(0.5)

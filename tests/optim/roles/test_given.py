@@ -113,3 +113,4 @@ def test_parameters_that_an_optimizer_does_not_take_are_named() -> None:
 def test_build_is_the_same_function() -> None:
     assert build is create
     assert isinstance(create(AdamW, two().parameters()), AdamW)
+    assert create("lion", two(), 0.125).param_groups[0]["lr"] == 0.125
