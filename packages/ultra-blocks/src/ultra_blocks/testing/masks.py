@@ -29,7 +29,7 @@ class Masks(TorchDispatchMode):
         super().__init__()
         self.mean = mean
         self.fractions: list[tuple[float, int]] = []
-        self._uniform: list[Tensor] = []  # kept alive, so that they can be recognised
+        self._uniform: dict[int, Tensor] = {}  # by the address of their memory, and kept alive
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and count or replace its result if that is a mask."""
@@ -45,11 +45,16 @@ class Masks(TorchDispatchMode):
             if self.mean:
                 result[0].copy_(args[0])
         elif name in UNIFORM:
-            self._uniform.append(result)
-        elif name in COMPARISONS and any(arg is drawn for arg in args for drawn in self._uniform):
+            self._uniform[_address(result)] = result
+        elif name in COMPARISONS and any(_address(arg) in self._uniform for arg in args):
             self._count(result)
         return result
 
     def _count(self, mask: Tensor) -> None:
         if mask.numel():
             self.fractions.append((float(mask.double().mean()), mask.numel()))
+
+
+def _address(value: Any) -> int:
+    """Return where a tensor has its memory, 0 for other values; detached tensors share it."""
+    return value.untyped_storage().data_ptr() if isinstance(value, Tensor) else 0
