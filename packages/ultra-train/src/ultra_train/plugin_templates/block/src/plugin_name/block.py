@@ -44,6 +44,7 @@ class PluginName(Mixer):
     role: ClassVar[str] = "attention"
     traits: ClassVar[Traits] = Traits(symmetric=True)
     exact_parameters: ClassVar[tuple[str, ...]] = ("log_rate",)
+    reference: ClassVar = "plugin_name.reference:average"
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,8 @@ class PluginName(FeedForward):
         "Searching for Activation Functions", arXiv:1710.05941.
     Differs from the paper: the slope of Swish, a constant there in gated networks, is learned by each gate.
     """
+
+    reference: ClassVar = "plugin_name.reference:gated"
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ class PluginName(Norm):
     Differs from the paper: it normalises tokens instead of batches, subtracts no mean, and has no constant
         for the ratio of the two norms, which the gain learns.
     """
+
+    reference: ClassVar = "plugin_name.reference:mean_absolute"
 
     def __init__(
         self,

@@ -35,6 +35,7 @@ class PluginName(torch.optim.Optimizer):
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
         gradient_scale="invariant", state_per_element=1, max_update_rms=1.0, whole_tensors=True
     )
+    reference: ClassVar = "plugin_name.reference:normalised_momentum"
 
     def __init__(
         self,

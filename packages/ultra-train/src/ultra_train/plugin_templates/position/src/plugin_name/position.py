@@ -37,6 +37,7 @@ class PluginName(PositionCode):
 
     kind: ClassVar[Kind] = "bias"
     symmetric: ClassVar[bool] = True
+    reference: ClassVar = "plugin_name.reference:scores"
 
     def __init__(self, num_heads: int, *, strength: Annotated[float, Range(gt=0)] = 1.0) -> None:
         super().__init__()
