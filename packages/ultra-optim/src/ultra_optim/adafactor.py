@@ -83,6 +83,10 @@ class Adafactor(FactoredOptimizer):
         state_dtype="wide", gradient_scale="invariant", max_update_rms=1.0, whole_tensors=True
     )
     reference: ClassVar[str] = "ultra_optim.reference.factored:adafactor"
+    variations: ClassVar[Mapping[str, Any]] = {
+        "eps": {"scale_parameter": True},
+        "relative_step": {"lr": 1.0},
+    }
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "row_var", "col_var", "variance"})
     shapes: ClassVar[dict[str, StateAxes]] = {"row_var": "rows", "col_var": "columns"}
 

@@ -82,6 +82,7 @@ class APOLLO(StackedOptimizer):
         state_dtype="wide", gradient_scale="invariant", matrix=True
     )
     reference: ClassVar[str] = "ultra_optim.testing.seeded_references:seeded_apollo"
+    variations: ClassVar[Mapping[str, Any]] = {"scale_front": []}  # it acts where ``scale`` changes in a run
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"step", "low_avg", "low_avg_sq", "length"}
 
     def __init__(

@@ -74,6 +74,10 @@ class PSGDKron(StackedOptimizer):
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(state_dtype="wide", matrix=True, max_update_rms=1.1)
     reference: ClassVar[str] = "ultra_optim.testing.seeded_references:seeded_kron"
+    variations: ClassVar[Mapping[str, Any]] = {
+        "min_update_probability": {"anneal_start": 0, "anneal_decay": 5.0},
+        "anneal_decay": {"anneal_start": 3, "anneal_decay": 1.0},
+    }
     state_names: ClassVar[frozenset[str]] = ADAMW_STATE | {"step", "momentum_buffer", "left", "right"}
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from torch import Tensor
@@ -64,6 +65,10 @@ class ScheduleFreeAdamW(AveragedOptimizer):
         common_steps=True,
     )
     reference: ClassVar[str] = "ultra_optim.reference.averaging:schedulefree_adamw"
+    variations: ClassVar[Mapping[str, Any]] = {
+        "warmup_steps": {"warmup_steps": 5},
+        "weight_lr_power": {"warmup_steps": 5},
+    }
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "z", "exp_avg_sq"})
 
     def __init__(

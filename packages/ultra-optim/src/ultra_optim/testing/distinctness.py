@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor, nn
 
@@ -12,12 +13,22 @@ from ultra_core import optimizers
 from ultra_core.plugins.signatures import read_options
 from ultra_core.testing import Finding
 from ultra_optim.contract.traits import traits_of
+from ultra_optim.testing.families import fits
 from ultra_optim.testing.subject import Subject, displacement, drive, gradients
 
 SAME = 0.999999
 """Cosine of the displacements after twenty steps in float64 above which two methods count as the same.
 
 The largest cosine of different methods is 0.99999: that of AdEMAMix, whose slow average starts late."""
+
+ALIKE = 0.9
+"""Cosine above which a method is tried with the numbers of the optimizer under test."""
+
+FOLLOWS = 0.999
+"""Cosine of a method and its twin, whose state may be rounded."""
+
+NUMBERS = frozenset({"betas", "momentum", "beta2"})
+"""Options that a twin follows with other values."""
 
 SHAPES = ((6, 10), (12, 4), (64, 65))
 """One tensor is large enough for 8-bit state."""
@@ -26,26 +37,81 @@ SHAPES = ((6, 10), (12, 4), (64, 65))
 def differs_from_other_methods(subject: Subject) -> None:
     """The displacement after twenty steps differs from that of every other known optimizer.
 
-    That of the optimizer that the traits name (``imitates``) must be followed.
+    AdamW, Lion and SGD with momentum are tried with all decay rates, others with their defaults and with the
+    numbers of the optimizer under test. That of the optimizer that the traits name (``imitates``) must be
+    followed, with the defaults and with other numbers.
+
+    Fix: a twin of a known method says so by ``OptimizerTraits(imitates="adamw")`` and then follows it with
+    all options that both have; else something must differ in the update itself, not in its numbers.
     """
     own, twin = _path(subject), subject.traits.imitates
     followed = None
     if twin is not None:
-        followed = _path_of(twin, _known(twin), _shared_options(subject, _known(twin)))
-        likeness = _likeness(own, followed)
-        assert likeness > 0.999, f"it should follow {twin}, but the cosine is {likeness:.6f}"
+        followed = _follow(subject, twin, own)
+    _compare_with_families(subject, own, followed)
     for name, rival, options in _rivals(subject):
         if traits_of(rival).imitates == subject.name or name == twin:
             continue
         other = _path_of(name, rival, tuple(options.items()))
         if followed is not None and _likeness(followed, other) >= SAME:
             continue  # a twin of its twin
-        likeness = _likeness(own, other)
+        likeness, numbers = _likeness(own, other), ""
+        if ALIKE < likeness < SAME and (shared := _other_numbers(subject, rival)):
+            likeness = _likeness(own, _path_of(name, rival, tuple({**options, **shared}.items())))
+            numbers = " with other numbers"
         if likeness >= SAME:
             raise Finding(
-                f"its updates are those of {name} (cosine {likeness:.6f}): it is not a method of its own",
+                f"its updates are those of {name}{numbers} (cosine {likeness:.6f}): "
+                "it is not a method of its own",
                 fix=f'a twin on purpose says so: traits = OptimizerTraits(imitates="{name}")',
             )
+
+
+def _other_numbers(subject: Subject, rival: Any) -> dict[str, Any]:
+    """Return the numbers of a subject that a rival has too, of the same form, with other defaults."""
+    defaults = {name: option.default for name, option in read_options(rival).items()}
+
+    def form(value: Any) -> int:
+        return len(value) if isinstance(value, tuple) else 0
+
+    return {
+        name: value
+        for name, value in _shared_options(subject, rival)
+        if name in NUMBERS and value != defaults[name] and form(value) == form(defaults[name])
+    }
+
+
+def _follow(subject: Subject, twin: str, own: Tensor) -> Tensor:
+    """Return the path of the twin that the traits name, after comparing it, with other numbers too."""
+    known = _known(twin)
+    shared = dict(_shared_options(subject, known))
+    followed = _path_of(twin, known, tuple(shared.items()))
+    tried = [("", own, followed)]
+    for name, value in shared.items():
+        if name in NUMBERS:
+            other = {name: tuple(0.9 * x for x in value) if isinstance(value, tuple) else 0.9 * value}
+            changed = attrs.evolve(subject, options={**subject.options, **other})
+            path = _path_of(twin, known, tuple({**shared, **other}.items()))
+            tried.append((f" with {name}={other[name]}", _path(changed), path))
+    for what, mine, its in tried:
+        likeness = _likeness(mine, its)
+        if likeness <= FOLLOWS:
+            raise Finding(f"it should follow {twin}, but{what} the cosine is {likeness:.6f}")
+    return followed
+
+
+def _compare_with_families(subject: Subject, own: Tensor, followed: Tensor | None) -> None:
+    steps = _problem()[1]
+    known = {"adamw": "AdamW", "lion": "Lion", "sgd_momentum": "SGD with momentum"}.get(subject.name)
+    for fit in fits(own, steps):
+        if not fit.close or fit.family.name == known:
+            continue
+        if followed is not None and any(f.close for f in fits(followed, steps) if f.family is fit.family):
+            continue  # its twin is one
+        raise Finding(
+            f"its updates are those of {fit} (cosine {fit.likeness:.6f}): it is not a method of its own",
+            fix='a twin on purpose says so, as in traits = OptimizerTraits(imitates="adamw")',
+        )
 
 
 def _likeness(one: Tensor, other: Tensor) -> float:

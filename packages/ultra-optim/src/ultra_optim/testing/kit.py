@@ -25,6 +25,7 @@ from ultra_optim.testing import (
     magnitudes,
     matrices,
     memory,
+    options,
     state,
     tensors,
 )
@@ -105,6 +106,7 @@ RULES = Rules(
         Rule("O30", isolation.shares_nothing, least="quick"),
         Rule("O31", isolation.leaves_random_numbers_alone, least="quick"),
         Rule("O32", declarations.says_what_it_is, least="quick"),
+        Rule("O33", options.options_act),
         Rule("O34a", curvature.says_that_curvature_is_missing, lambda case: case.traits.needs_curvature),
         Rule("O34b", curvature.uses_its_curvature, lambda case: case.traits.needs_curvature),
         Rule("O35a", kernels.agrees_with_itself, kernels.has_ways),
