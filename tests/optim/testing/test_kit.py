@@ -327,6 +327,7 @@ def test_every_rule_has_a_fault() -> None:
 def test_rules_state_themselves() -> None:
     for rule in RULES.values():
         assert rule.statement.endswith(".")
+        assert rule.fix, f"{rule.id} does not say what to do"
 
 
 def test_all_rules_at_once_stop_at_the_first_broken_one() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import hypothesis
+from collections.abc import Mapping
+
+import attrs
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -114,8 +116,20 @@ def supports_closures(subject: Subject) -> None:
         assert p.requires_grad == subject.takes(p), f"step() changed requires_grad of {tuple(p.shape)}"
 
 
+@attrs.frozen
+class Parameters:
+    """Tensors of one dtype, with descriptions of some by name; its text has the shapes and strides."""
+
+    tensors: tuple[Tensor, ...]
+    infos: Mapping[str, ParamInfo]
+
+    def __repr__(self) -> str:
+        layouts = (f"{tuple(t.shape)} by {t.stride()}" for t in self.tensors)
+        return f"{self.tensors[0].dtype} tensors {', '.join(layouts)}"
+
+
 @st.composite
-def _parameters(draw: st.DrawFn) -> tuple[list[Tensor], dict[str, ParamInfo]]:
+def _drawn_parameters(draw: st.DrawFn) -> Parameters:
     """Draw one tensor of each kind, with sizes, order, strides, row blocks and one dtype for all."""
     a, b, c, d = (draw(st.integers(1, 6)) for _ in range(4))
     first = draw(st.integers(1, 3))
@@ -137,10 +151,14 @@ def _parameters(draw: st.DrawFn) -> tuple[list[Tensor], dict[str, ParamInfo]]:
         tensors.append(t)
         if info is not None:
             infos[f"p{index}"] = info
-    return tensors, infos
+    return Parameters(tuple(tensors), infos)
 
 
-def takes_every_shape(subject: Subject) -> None:
+PARAMETERS = _drawn_parameters()
+"""What hypothesis draws for :func:`takes_every_shape`."""
+
+
+def takes_every_shape(subject: Subject, parameters: Parameters) -> None:
     """Parameters of every shape stay finite, whatever their memory layout and parameter groups.
 
     Scalars, empty tensors, rows, columns, fused matrices, stacked experts and convolutions are drawn. Numbers
@@ -152,26 +170,20 @@ def takes_every_shape(subject: Subject) -> None:
     for dimensions in range(5):
         if subject.traits.dimensions is not None and dimensions not in subject.traits.dimensions:
             _refuses_dimensions(subject, dimensions)
-
-    @hypothesis.settings(deadline=None, derandomize=True, max_examples=12, database=None)
-    @hypothesis.given(parameters=_parameters())
-    def fuzz(parameters: tuple[list[Tensor], dict[str, ParamInfo]]) -> None:
-        tensors, infos = parameters
-        bags = [Bag([layout(t.clone()) for t in tensors], infos) for layout in LAYOUTS]
-        for index, bag in enumerate(bags):
-            optimizer = cut_apart(subject, bag, lr=1e-2) if index == 2 else subject.build(bag, lr=1e-2)
-            drive(optimizer, bag.tensors(), gradients(tensors, 3))
-        for mine, plain, apart, t in zip(*(bag.tensors() for bag in bags), tensors, strict=True):
-            assert bool(torch.isfinite(mine).all()), f"shape {tuple(t.shape)} became infinite or NaN"
-            if t.dtype == torch.bfloat16:
-                continue  # one rounding more or less shows
-            for other, what in ((plain, "contiguous memory"), (apart, "groups of their own")):
-                worst = error(mine.detach(), other.detach())
-                assert worst < 1e-4, (
-                    f"shape {tuple(t.shape)}, strides {t.stride()}: differs from {what} by {worst:.0e}"
-                )
-
-    fuzz()
+    tensors = parameters.tensors
+    bags = [Bag([layout(t.clone()) for t in tensors], parameters.infos) for layout in LAYOUTS]
+    for index, bag in enumerate(bags):
+        optimizer = cut_apart(subject, bag, lr=1e-2) if index == 2 else subject.build(bag, lr=1e-2)
+        drive(optimizer, bag.tensors(), gradients(tensors, 3))
+    for mine, plain, apart, t in zip(*(bag.tensors() for bag in bags), tensors, strict=True):
+        assert bool(torch.isfinite(mine).all()), f"shape {tuple(t.shape)} became infinite or NaN"
+        if t.dtype == torch.bfloat16:
+            continue  # one rounding more or less shows
+        for other, what in ((plain, "contiguous memory"), (apart, "groups of their own")):
+            worst = error(mine.detach(), other.detach())
+            assert worst < 1e-4, (
+                f"shape {tuple(t.shape)}, strides {t.stride()}: differs from {what} by {worst:.0e}"
+            )
 
 
 def _refuses_dimensions(subject: Subject, dimensions: int) -> None:
