@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from typing import Any
 
@@ -50,8 +50,16 @@ def options_act(subject: Subject) -> None:
     ``variations: ClassVar = {"option": {"option": 3, "another": 2}}``.
     """
     tried = variations(subject.cls, _given(subject), lambda options: _build(subject, options), skip=set(WAYS))
+    paths: dict[str, Moves] = {}
+
+    def path(options: Mapping[str, Any]) -> Moves:
+        key = repr(sorted(options.items()))
+        if key not in paths:
+            paths[key] = _path(subject, options)
+        return paths[key]
+
     for _, group in groupby(tried, key=lambda variation: variation.option):
-        _compare(subject, list(group))
+        _compare(subject, list(group), path)
 
 
 def _given(subject: Subject) -> dict[str, Any]:
@@ -59,21 +67,21 @@ def _given(subject: Subject) -> dict[str, Any]:
     return {name: value for name, value in base.items() if subject.has(name)} | dict(subject.options)
 
 
-def _compare(subject: Subject, tried: list[Variation]) -> None:
+def _compare(subject: Subject, tried: list[Variation], path: Callable[[Mapping[str, Any]], Moves]) -> None:
     """Compare the paths of the values of one option."""
     first = tried[0]
     if first.refusal:
         fix = f"declare values to try in the class: `variations: ClassVar = {{{first.name!r}: {{...}}}}`."
         raise Finding(f"{first.option} cannot be varied: {first.refusal}", fix=fix)
-    paths = [(variation, _path(subject, variation.arguments)) for variation in tried]
+    outcomes = [(variation, path(variation.arguments)) for variation in tried]
     if first.name in subject.traits.speed_only:
-        for variation, path in paths:
-            if (off := _distance(path, _path(subject, variation.context))) > 1e-6:
+        for variation, moves in outcomes:
+            if (off := _distance(moves, path(variation.context))) > 1e-6:
                 raise Finding(
                     f"{first.name} is in traits.speed_only, but {variation} changes the path by {off:.1e}"
                 )
         return
-    if twins := indistinct(paths, lambda context: _path(subject, context), _same):
+    if twins := indistinct(outcomes, path, _same):
         raise Finding(f"{twins} give the same path")
 
 
