@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ultra_blocks.layout import Layout
-from ultra_blocks.testing.cases import BlockCase, gradients, output, takes_columns
+from ultra_blocks.testing.cases import ROUNDING, BlockCase, gradients, output, takes_columns
 from ultra_blocks.testing.construction import BLOCK_RULES
 from ultra_blocks.testing.differences import check_close
 from ultra_blocks.testing.draws import relative_error
@@ -103,7 +103,8 @@ def long_causality(case: BlockCase) -> None:
     """
     row = long_row(case)
     for t, y in changed(case).items():
-        moved = (y[:, :t] != row.y[:, :t]).any(-1)[0].nonzero().flatten()
+        noise = case.allows(ROUNDING) * row.y.abs().max()
+        moved = ((y[:, :t] - row.y[:, :t]).abs() > noise).any(-1)[0].nonzero().flatten()
         if len(moved):
             by = relative_error(y[:, :t], row.y[:, :t])
             where = f"in a row of {LONGEST}, a change of token {t} moves the output of token {int(moved[0])}"
@@ -116,7 +117,11 @@ def long_causality(case: BlockCase) -> None:
         for n in LENGTHS:
             y = output(row.module, row.x[:, :n], None)
             check_close(
-                y, row.y[:, :n], LIMIT, other=f"in the row of {LONGEST}", note=f"alone it is a row of {n}"
+                y,
+                row.y[:, :n],
+                case.allows(LIMIT),
+                other=f"in the row of {LONGEST}",
+                note=f"alone it is a row of {n}",
             )
 
 
@@ -304,7 +309,7 @@ def long_determinism(case: BlockCase) -> None:
             train = output(module.train(), x, None)
         note = f"a row of {n}"
         check_close(second, first, 0.0, what="a second call in evaluation", other="the first", note=note)
-        check_close(train, first, 0.0, what="training", other="evaluation", note=note)
+        check_close(train, first, case.allows(ROUNDING), what="training", other="evaluation", note=note)
 
 
 def _with_gradients(module: nn.Module, leaf: Tensor) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ultra_blocks.layout import Layout
-from ultra_blocks.testing.cases import BlockCase, output
+from ultra_blocks.testing.cases import ROUNDING, BlockCase, output
 from ultra_blocks.testing.construction import BLOCK_RULES
 from ultra_blocks.testing.differences import check_close, check_finite
 from ultra_blocks.testing.draws import Batch, batches
@@ -98,7 +98,7 @@ def determinism(case: BlockCase, batch: Batch) -> None:
     first = output(module, x, batch.layout())
     check_close(output(module, x, batch.layout()), first, 0.0, other="the first time")
     trained = output(module.train(), x, batch.layout())
-    check_close(trained, first, 0.0, what="output in training", other="in evaluation")
+    check_close(trained, first, case.allows(ROUNDING), what="output in training", other="in evaluation")
 
 
 @BLOCK_RULES("B13", draw=batches(rows=(1, 2), documents=(1, 2)), examples=3)
