@@ -15,7 +15,7 @@ from ultra_core.testing.variations import Variation, indistinct, variations
 from ultra_optim.testing.kernels import WAYS
 from ultra_optim.testing.subject import Bag, Subject, drive, error, gradients
 
-STEPS = 16
+STEPS = 14
 BASE: Mapping[str, Any] = {"lr": 1e-2, "weight_decay": 0.1, "total_steps": 100}
 """Options under which others are varied; a decay rule needs decay."""
 
@@ -40,7 +40,7 @@ Moves = list[Tensor]
 
 
 def options_act(subject: Subject) -> None:
-    """Every option of the constructor changes the path of sixteen steps, but for those of ``speed_only``.
+    """Every option of the constructor changes the path of fourteen steps, but for those of ``speed_only``.
 
     Each option is varied by itself, each number of a tuple too. Every fourth gradient is large, for what
     clips; the learning rate changes, and a head has large logits.
