@@ -64,6 +64,15 @@ def test_unknown_names_and_options() -> None:
         build("retnet", 256, chunk_size=0)
 
 
+def test_a_class_or_an_impossible_width() -> None:
+    with pytest.raises(TypeError, match=r"takes a registered name; call <class .*RetNet'> itself"):
+        build(RetNet, 64)
+    with pytest.raises(TypeError, match=r"retnet: hidden_size is 64\.0; expected a whole number >= 1"):
+        build("retnet", 64.0)
+    with pytest.raises(ValueError, match="retnet: hidden_size is -1; expected a whole number >= 1"):
+        build("retnet", -1)
+
+
 def test_a_name_of_two_kinds(monkeypatch) -> None:
     monkeypatch.setattr(norms, "_added", [])
     norms.add("retnet", RMSNorm)

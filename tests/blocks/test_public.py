@@ -27,7 +27,9 @@ def test_every_registered_class_is_public() -> None:
 
 
 def test_completion_lists_the_public_names() -> None:
-    assert {*public.__all__, "__name__"} <= set(dir(ultra_blocks))
+    found = dir(ultra_blocks)
+    assert {*public.__all__, "__name__", "layout"} <= {*found}
+    assert not {"Any", "FUNCTIONS", "TYPE_CHECKING", "annotations", "import_module"} & {*found}
 
 
 def test_functions_are_found_too() -> None:

@@ -33,7 +33,9 @@ def gradient(*shape: int, seed: int = 1) -> Tensor:
 
 def test_bare_tensors_are_refused() -> None:
     for params in ([parameter(3, 4)], [{"params": [parameter(3, 4)]}]):
-        with pytest.raises(ValueError, match=r"ultra_optim.param_groups\(model\).*ultra_optim.build\('muon'"):
+        with pytest.raises(
+            ValueError, match=r"ultra_optim.param_groups\(model\).*ultra_optim.create\('muon'"
+        ):
             Muon(params)
     with pytest.raises(ValueError, match="one of matrix, vector"):
         Muon([{"params": [parameter(3, 4)], "kind": "matrices"}])

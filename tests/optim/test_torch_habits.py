@@ -116,3 +116,10 @@ def test_hooks_and_text(name: str) -> None:
 def test_completion_lists_the_public_names() -> None:
     assert {"AdamW", "Muon", "create", "build", "param_groups"} <= {*dir(ultra_optim)}
     assert all(hasattr(ultra_optim, name) for name in dir(ultra_optim))
+    assert not {"Any", "FUNCTIONS", "TYPE_CHECKING", "annotations", "import_module"} & {*dir(ultra_optim)}
+
+
+@pytest.mark.parametrize("cls", [ultra_optim.AdamW, ultra_optim.Lion, ultra_optim.Muon])
+def test_a_module_is_no_list_of_parameters(cls: Any) -> None:
+    with pytest.raises(TypeError, match=r"params is a module \(Sequential\); pass its parameters\(\), or"):
+        cls(model(), 1e-3)

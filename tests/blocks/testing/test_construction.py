@@ -39,6 +39,11 @@ class ReturnsNothing(Mixer):
         return None  # type: ignore[return-value]
 
 
+class ForgetsItsBase(Mixer):
+    def __init__(self, hidden_size: int, *, causal: bool = False) -> None:
+        self.hidden_size = hidden_size
+
+
 class WithoutForward(Mixer):
     pass
 
@@ -117,6 +122,7 @@ def make_norm(hidden_size: int) -> nn.Module:
         ),
         (block_cases, ReturnsNothing, "C2", "it returns a NoneType, no tensor", "returns ``(B, T, D)``"),
         (block_cases, WithoutForward, "C2", "WithoutForward raises", "def forward"),
+        (block_cases, ForgetsItsBase, "C1", "does not call that of its base", "super().__init__(...)"),
         (block_cases, HalfPrecision, "C2", "x is torch.float64, the output torch.float32", "y.to(x.dtype)"),
         (block_cases, TraitsInADict, "C1", "traits is {'causal': False}", "traits: ClassVar = Traits(...)"),
         (block_cases, BothDirections, "C1", "no argument causal", "Traits(causal=False)"),

@@ -10,7 +10,7 @@ from blocks.testing.sound import Sound
 from torch import Tensor, nn
 
 from ultra_blocks.layout import Layout
-from ultra_blocks.testing import RULES, block_cases
+from ultra_blocks.testing import RULES, RuleBroken, block_cases
 from ultra_core.contracts import ParamInfo
 
 
@@ -124,3 +124,15 @@ STYLES = [
 @pytest.mark.parametrize("cls", STYLES)
 def test_another_style_is_no_fault(cls: Any, rule: str) -> None:
     RULES[rule](next(iter(block_cases([cls]))))
+
+
+class Fused(Sound):
+    """Has no row blocks for its fused projection."""
+
+    def row_blocks(self) -> dict[str, tuple[int, ...]]:
+        return {}
+
+
+def test_the_advice_has_the_name_and_the_sizes() -> None:
+    with pytest.raises(RuleBroken, match=r"return \{'qkv_proj\.weight': \(16, 16, 16\)\}"):
+        RULES["B15d"](next(iter(block_cases([Fused]))))

@@ -80,9 +80,9 @@ class AnswersForTheFirst(Halves):
 
 def test_without_a_reference_the_formula_is_unproven() -> None:
     report = run(trials([first(norm_cases([Halves]))], ["N5"]))
-    assert report.summary() == (
-        "0 kept, 0 broken, 1 not tried because Halves has no reference, so that its formula is unproven; "
-        'give it one: `reference = "package.module:function"`'
+    assert report.summary() == "0 kept, 0 broken, 1 not tried because Halves has no reference"
+    assert report.outcomes[0].reason.partition("; ")[2] == (
+        'its formula is unproven until it has `reference = "package.module:function"`'
     )
 
 
@@ -165,8 +165,8 @@ class WithFewerOptions(StandardAttention):
 def test_a_reference_that_is_inherited_may_not_fit_the_constructor() -> None:
     case = first(block_cases([WithFewerOptions]))
     assert RULES["B30"].unless(case) == (
-        "WithFewerOptions inherits a reference for which it lacks positions, qk_norm, window, softcap, "
-        'so that its formula is unproven; give it one: `reference = "package.module:function"`'
+        "WithFewerOptions inherits a reference for which it lacks positions, qk_norm, window, softcap; "
+        'its formula is unproven until it has `reference = "package.module:function"`'
     )
 
 

@@ -1,6 +1,9 @@
+import sys
+
 import pytest
 
-from ultra_core.plugins.metadata import BUILT_IN, disabled, installed_entries, normal, refresh
+from ultra_core.errors import PluginError
+from ultra_core.plugins.metadata import BUILT_IN, Entry, disabled, installed_entries, normal, refresh
 
 
 @pytest.mark.parametrize("name", ["my-plugin", "My_Plugin", " my.plugin ", "MY--PLUGIN"])
@@ -32,3 +35,19 @@ def test_other_groups_are_left_alone(install):
     install("tool", [("console_scripts", "tool", "tool:main"), ("ultra.tasks", "job", "tool:Job")])
     assert installed_entries("console_scripts") == []
     assert [e.name for e in installed_entries("ultra.tasks") if e.distribution == "tool"] == ["job"]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("\nraise RuntimeError('one\\ntwo')\n", r"RuntimeError: one two \(broken_part\.py:2\)\. Repair"),
+        ("import nowhere_at_all\n", r"No module named 'nowhere_at_all' \(broken_part\.py:1\)\. Repair"),
+        ("x = 1\n", r"has no attribute 'Part'\. Repair"),
+    ],
+)
+def test_an_import_that_fails_names_the_line(code, reason, tmp_path, monkeypatch):
+    (tmp_path / "broken_part.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_part", raising=False)
+    with pytest.raises(PluginError, match=reason):
+        Entry("part", "my-plugin", "1", "broken_part:Part").load()

@@ -6,7 +6,7 @@ import pytest
 def test_a_block(ultra):
     output = ultra("describe", "retnet").output
     assert output.startswith("block retnet (ultra-blocks 0.1.0, ultra_blocks.mixers.retnet:RetNet)\n")
-    assert "num_heads: a whole number >= 1 [8 or the model's retention_heads]" in output
+    assert "num_heads: a whole number >= 1 or null [the model's retention_heads]" in output
     assert "2307.08621" in output
     assert "Differs from the paper:" in output
     assert "hidden_size:" not in output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,4 +23,5 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """Return the public names too, for completion; this imports torch."""
-    return sorted({*globals(), *import_module("ultra_blocks.public").__all__})
+    here = {name for name, value in globals().items() if name[:2] == "__" or isinstance(value, ModuleType)}
+    return sorted(here | {*import_module("ultra_blocks.public").__all__})

@@ -37,7 +37,13 @@ def build(name: str, hidden_size: int, /, **options: Any) -> nn.Module:
         NameClashError: several do, or it names plugins of different kinds.
         PluginError: the plugin has no option of this name, or cannot be imported.
         ValueError: the constructor refuses an option or the width.
+        TypeError: a class is given instead of a name, or the width is no whole number.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"build takes a registered name; call {name!r} itself, with hidden_size and options")
+    if not isinstance(hidden_size, int) or hidden_size < 1:
+        kind = ValueError if isinstance(hidden_size, int) else TypeError
+        raise kind(f"{name}: hidden_size is {hidden_size!r}; expected a whole number >= 1")
     registry = _registry_of(name)
     canonical, alias = registry.canonical(name)
     options = {**(alias.options if alias else {}), **options}

@@ -37,7 +37,7 @@ class AdaMuon(MuonFamily):
 
     Args:
         params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
-            ``ultra_optim.build("adamuon", model)`` calls.
+            ``ultra_optim.create("adamuon", model)`` calls.
         lr: learning rate.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         momentum: decay rate of the momentum.

@@ -53,7 +53,7 @@ class APOLLO(StackedOptimizer):
 
     Args:
         params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
-            ``ultra_optim.build("apollo", model)`` calls.
+            ``ultra_optim.create("apollo", model)`` calls.
         lr: learning rate.
         betas: decay rates of the moments, in both parts.
         eps: added to the denominator, in both parts.

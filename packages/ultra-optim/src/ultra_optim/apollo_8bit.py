@@ -36,7 +36,7 @@ class APOLLO8bit(APOLLO):
 
     Args:
         params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
-            ``ultra_optim.build("apollo_8bit", model)`` calls.
+            ``ultra_optim.create("apollo_8bit", model)`` calls.
         lr: learning rate.
         betas: decay rates of the moments, in both parts.
         eps: added to the denominator, in both parts.

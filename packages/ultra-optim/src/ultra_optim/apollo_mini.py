@@ -26,7 +26,7 @@ class APOLLOMini(APOLLO):
 
     Args:
         params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
-            ``ultra_optim.build("apollo_mini", model)`` calls.
+            ``ultra_optim.create("apollo_mini", model)`` calls.
         lr: learning rate.
         betas: decay rates of the moments, in both parts.
         eps: added to the denominator, in both parts.

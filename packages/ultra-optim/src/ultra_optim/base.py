@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultra_optim.contract.checks import Checked
+from ultra_optim.contract.checks import Checked, refuse_module
 from ultra_optim.contract.tensor_numbers import as_numbers
 from ultra_optim.contract.traits import OptimizerTraits
 from ultra_optim.engine import c_backend, sizes
@@ -48,6 +48,7 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
     def __init__(self, params: Any, defaults: dict[str, Any], *, compile: bool | None = None) -> None:
         if compile:
             c_backend.check_compiler(type(self).__name__)
+        refuse_module(params)
         super().__init__(params, defaults)
         self.compiled = compile
 

@@ -42,7 +42,7 @@ class GaLoreAdamW(StackedOptimizer):
 
     Args:
         params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
-            ``ultra_optim.build("galore_adamw", model)`` calls.
+            ``ultra_optim.create("galore_adamw", model)`` calls.
         lr: learning rate.
         betas: decay rates of the moments, in both parts.
         eps: added to the denominator, in both parts.

@@ -34,7 +34,7 @@ class MARSMuon(MuonFamily):
 
     Args:
         params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
-            ``ultra_optim.build("mars_muon", model)`` calls.
+            ``ultra_optim.create("mars_muon", model)`` calls.
         lr: learning rate.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         momentum: decay rate mu of the momentum.

@@ -36,7 +36,7 @@ class Muon(MuonFamily):
 
     Args:
         params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
-            ``ultra_optim.build("muon", model)`` calls.
+            ``ultra_optim.create("muon", model)`` calls.
         lr: learning rate.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         momentum: decay rate mu of the momentum.

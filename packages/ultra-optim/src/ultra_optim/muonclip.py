@@ -20,7 +20,7 @@ from ultra_optim.roles.groups import Modules
 
 NO_MODEL = (
     "MuonClip needs the attention blocks whose logits it limits: use "
-    "ultra_optim.build('muonclip', model), or pass model=model together with ultra_optim.param_groups(model)"
+    "ultra_optim.create('muonclip', model), or pass model=model together with ultra_optim.param_groups(model)"
 )
 NO_TARGET = (
     "MuonClip finds no attention block whose logits it can limit. It needs blocks that record them "
@@ -76,7 +76,7 @@ class MuonClip(MuonFamily):
 
     Args:
         params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
-            ``ultra_optim.build("muonclip", model)`` calls.
+            ``ultra_optim.create("muonclip", model)`` calls.
         model: the module or modules whose blocks record their logits; ``build`` passes it.
         lr: learning rate.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.

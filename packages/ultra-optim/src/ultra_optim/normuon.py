@@ -38,7 +38,7 @@ class NorMuon(MuonFamily):
 
     Args:
         params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
-            ``ultra_optim.build("normuon", model)`` calls.
+            ``ultra_optim.create("normuon", model)`` calls.
         lr: learning rate.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         momentum: decay rate of the momentum.

@@ -50,7 +50,7 @@ class PSGDKron(StackedOptimizer):
 
     Args:
         params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
-            ``ultra_optim.build("psgd_kron", model)`` calls.
+            ``ultra_optim.create("psgd_kron", model)`` calls.
         lr: learning rate.
         momentum: decay rate of the averaged gradient, which is preconditioned.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.

@@ -53,7 +53,7 @@ class Scion(MatrixOptimizer):
 
     Args:
         params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
-            ``ultra_optim.build("scion", model)`` calls.
+            ``ultra_optim.create("scion", model)`` calls.
         lr: learning rate; it should decay to 0.
         momentum: weight of the new gradient, one minus the usual momentum.
         radius: radius of the ball of hidden matrices.

@@ -42,7 +42,7 @@ class Shampoo(StackedOptimizer):
 
     Args:
         params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
-            ``ultra_optim.build("shampoo", model)`` calls.
+            ``ultra_optim.create("shampoo", model)`` calls.
         lr: learning rate; with grafting about that of AdamW.
         betas: decay rates of the momentum and of Adam's second moment, in both parts.
         eps: added to Adam's denominator, in both parts.

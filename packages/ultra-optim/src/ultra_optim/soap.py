@@ -45,7 +45,7 @@ class SOAP(StackedOptimizer):
 
     Args:
         params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
-            ``ultra_optim.build("soap", model)`` calls.
+            ``ultra_optim.create("soap", model)`` calls.
         lr: learning rate.
         betas: decay rates of the moments.
         eps: added to the denominator, in both parts.

@@ -28,7 +28,7 @@ class TurboMuon(MuonFamily):
 
     Args:
         params: groups with a ``kind``, from ``ultra_optim.param_groups(model)``, which
-            ``ultra_optim.build("turbo_muon", model)`` calls.
+            ``ultra_optim.create("turbo_muon", model)`` calls.
         lr: learning rate.
         weight_decay: decoupled, multiplied by the learning rate, in both parts.
         momentum: decay rate of the momentum.

@@ -88,6 +88,17 @@ def test_what_cannot_be_checked(ultra, arguments, why):
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_a_package_here_that_is_not_installed(ultra, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert ultra("plugin", "new", "second_wind", "--kind", "norm").exit_code == 0
+    result = ultra("plugin", "check", "second_wind")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: 'second_wind' is not installed; the package in ./second-wind offers it: "
+        "pip install -e './second-wind[testing]'\n"
+    )
+
+
 def test_every_kind_is_found(monkeypatch):
     diary = Entry("diary", "third-party", "1", "some_module")
     monkeypatch.setattr("ultra_train.cli.plugin.kits.plugin_entries", lambda: (diary,))

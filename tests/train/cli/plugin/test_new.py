@@ -81,6 +81,10 @@ def test_names_that_cannot_be_used(ultra, tmp_path, name, why):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_name_is_suggested_in_the_form_of_names(ultra, tmp_path):
+    assert "Did you mean 'my_block'?" in new(ultra, tmp_path / "made", "My-Block", code=2).stderr
+
+
 def test_an_unknown_kind_suggests_the_right_one(ultra, tmp_path):
     result = new(ultra, tmp_path / "made", "second_wind", "optimiser", code=2)
     assert "Did you mean 'optimizer'?" in result.stderr

@@ -27,6 +27,16 @@ def follows(case):
     """This would hold too."""
 
 
+@RULES("X4", after=("X2",))
+def follows_too(case):
+    """This would hold as well."""
+
+
+@RULES("X5", unless=lambda case: "it has no reference; give it one" if case == "thing (second)" else "")
+def holds_without_a_reference(case):
+    """This holds where it can be tried."""
+
+
 @pytest.fixture
 def printed(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "240")
@@ -46,9 +56,18 @@ def test_broken_rules_come_first_and_are_explained_once(printed):
         "broken  X2 (second): the same",
         "broken  X2 (third)",
         "        seen: at token 4 it is 0.2",
-        "kept    X1 (first, second, third): This holds.",
-        "skipped X3 (first, second, third): not tried because X2 is broken",
+        "kept    X1, X5",
+        "skipped X3, X4: not tried because X2 is broken",
+        "skipped X5 (second): not tried because it has no reference; give it one",
     ]
+
+
+def test_statements_of_kept_rules_where_nothing_is_broken(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "240")
+    printer = Printer("thing")
+    run([Trial(RULES["X1"], case, "") for case in ("thing (first)", "thing (second)")], show=printer.show)
+    printer.finish()
+    assert capsys.readouterr().out == "kept    X1 (first, second): This holds.\n"
 
 
 def test_no_line_is_longer_than_a_narrow_terminal(printed):

@@ -24,9 +24,9 @@ def constructs(case: Case) -> None:
 
     It is built at the first of some small widths that it accepts, with two heads.
 
-    Fix: give every other argument a default, ``num_heads: Annotated[int, FromModel("num_heads")]`` where the
-    model has a field for it, or set ``testing_options: ClassVar = {"name": value}`` in the class where the
-    defaults do not fit the widths 16, 32, 64 and 128.
+    Fix: the width is passed by the name ``hidden_size``; give every other argument a default, ``num_heads:
+    Annotated[int, FromModel("num_heads")]`` where the model has a field for it, or set ``testing_options:
+    ClassVar = {"name": value}`` in the class where the defaults do not fit the widths 16, 32, 64 and 128.
     """
     try:
         given = case.arguments()
@@ -43,6 +43,11 @@ def constructs(case: Case) -> None:
         kind = type(module).__name__
         base = BASES.get(type(case), "nn.Module")
         raise Finding(f"{case.cls.__name__}({supplied}) is no nn.Module", fix=f"`class {kind}({base}):`")
+    if "_parameters" not in vars(module):
+        raise Finding(
+            f"the constructor of {case.cls.__name__} does not call that of its base",
+            fix="begin `__init__` with `super().__init__(...)`",
+        )
 
 
 BASES = {BlockCase: "Mixer", NormCase: "Norm", PositionCase: "PositionCode"}

@@ -14,7 +14,7 @@ from ultra_blocks.testing.numerics import AUTOCAST, AUTOCAST_STEPS, check_norm
 from ultra_blocks.testing.parameters import check_description, check_drawing, check_saving
 
 
-@FFN_RULES("F1", draw=batches(rows=(1, 2), documents=(0, 2)), examples=6)
+@FFN_RULES("F1", draw=batches(rows=(1, 2), documents=(0, 2)), examples=6, after=("F1b",))
 def ffn_padding(case: FFNCase, batch: Batch) -> None:
     """Outputs and gradients do not depend on padding; outputs at padding are exact zeros.
 

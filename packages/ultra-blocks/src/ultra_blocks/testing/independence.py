@@ -53,7 +53,7 @@ def _check_alone(case: Case, module: nn.Module, x: Tensor, together: Tensor, mod
         )
 
 
-@FFN_RULES("F1b", after=("F1",), least="quick")
+@FFN_RULES("F1b", least="quick")
 def ffn_independence(case: FFNCase) -> None:
     """The output of a token depends on no other token, also in large batches and through expert routing.
 

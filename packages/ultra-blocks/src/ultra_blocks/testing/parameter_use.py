@@ -85,7 +85,9 @@ def fused_projections(case: Case) -> None:
                     )
         elif shape[-2] > shape[-1] and _is_partition(pieces, shape[-2]) and len(pieces) != WIDE:
             raise Finding(
-                f"forward cuts the product with {name} {shape} into {sizes}, and it has no row_blocks"
+                f"forward cuts the product with {name} {shape} into {sizes}, and it has no row_blocks",
+                fix=f"`def row_blocks(self): return {{{name!r}: {sizes}}}`, written with the sizes of the "
+                "module, in the order of the rows (in `parameter_info`: `ParamInfo(row_blocks=...)`)",
             )
 
 

@@ -34,12 +34,12 @@ def unproven(case: Case) -> str:
 
     A subclass with another constructor may lack arguments of the reference that it inherits.
     """
-    advice = 'so that its formula is unproven; give it one: `reference = "package.module:function"`'
+    advice = 'its formula is unproven until it has `reference = "package.module:function"`'
     if getattr(case.cls, "reference", None) is None:
-        return f"{case.name} has no reference, {advice}"
+        return f"{case.name} has no reference; {advice}"
     if "reference" in vars(case.cls) or not (lacking := _lacking(case)):
         return ""
-    return f"{case.name} inherits a reference for which it lacks {listed(lacking)}, {advice}"
+    return f"{case.name} inherits a reference for which it lacks {listed(lacking)}; {advice}"
 
 
 def _lacking(case: Case) -> list[str]:

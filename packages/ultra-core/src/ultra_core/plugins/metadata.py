@@ -6,10 +6,12 @@ import importlib
 import os
 import re
 import sys
+import traceback
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
 from typing import Any
 
 from ultra_core.errors import PluginError
@@ -55,10 +57,19 @@ class Entry:
         except BaseException as error:  # importing a module may even call sys.exit()
             raise PluginError(
                 f"{self.name!r} of {self.distribution} {self.version} cannot be imported from {self.target}: "
-                f"{type(error).__name__}: {error}. Repair or uninstall {self.distribution}, or switch it off "
+                f"{_reason(error)}. Repair or uninstall {self.distribution}, or switch it off "
                 f"with ULTRA_DISABLE_PLUGINS={self.distribution}"
             ) from error
         return found
+
+
+def _reason(error: BaseException) -> str:
+    """Return an exception on one line, with the line of the plugin's code that raised it."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    own = [frame for frame in frames if not frame.filename.startswith("<frozen importlib")]
+    own = [frame for frame in own if Path(frame.filename).parent.name != "importlib"]
+    return f"{text} ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else text
 
 
 def normal(distribution: str) -> str:

@@ -50,9 +50,14 @@ class Report:
     def summary(self) -> str:
         """Return the counts in one line, as in ``14 kept, 2 broken, 3 not tried because B0 is broken``."""
         kinds = Counter(outcome.kind for outcome in self.outcomes)
-        reasons = Counter(outcome.reason for outcome in self.outcomes if outcome.reason)
+        reasons = Counter(short(outcome.reason) for outcome in self.outcomes if outcome.reason)
         counts = [f"{kinds['kept']} kept", f"{kinds['broken']} broken"]
         return ", ".join(counts + [f"{n} not tried because {reason}" for reason, n in reasons.items()])
+
+
+def short(reason: str) -> str:
+    """Return why a rule was not tried, without what an author should do about it: up to a semicolon."""
+    return reason.partition(";")[0]
 
 
 def run(trials: Iterable[Trial], show: Callable[[Outcome], None] = lambda _: None) -> Report:

@@ -42,6 +42,7 @@ class Rule:
         after: ids of rules without which this one means nothing; it is left out where one of them is broken.
         gate: nothing else is tried once this rule is broken.
         unless: why the rule cannot be tried on a case, as in "it has no reference"; empty if it can.
+            What follows a semicolon, advice for the author, is left out of counts.
     """
 
     id: str

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ultra_core.contracts import Range
 from ultra_core.plugins.signatures import mismatch, read_options
@@ -177,8 +177,22 @@ def check_hyperparameters(cls: type, given: Mapping[str, Any]) -> None:
             raise ValueError(f"{cls.__name__}: {name} is {value!r}; {problem}")
 
 
+def refuse_module(params: Any) -> None:
+    """Raise where a module stands for its parameters.
+
+    Raises:
+        TypeError: it does.
+    """
+    if isinstance(params, nn.Module):
+        raise TypeError(
+            f"params is a module ({type(params).__name__}); pass its parameters(), or build the optimizer by "
+            "ultra_optim.create(name, model), which makes a group for each role"
+        )
+
+
 def materialized(params: Any) -> Any:
     """Return the argument ``params`` with iterators replaced by lists, so that it can be read twice."""
+    refuse_module(params)
     if isinstance(params, Tensor):
         return params  # torch explains why a single tensor is not accepted
     return [

@@ -43,7 +43,7 @@ class MatrixOptimizer(Optimizer):
             raise ValueError(
                 f"{type(self).__name__} needs to know which parameters are hidden matrices, but a group has "
                 f"kind {kind!r}. Pass ultra_optim.param_groups(model), use "
-                f"ultra_optim.build({type(self).__module__.rpartition('.')[2]!r}, model), "
+                f"ultra_optim.create({type(self).__module__.rpartition('.')[2]!r}, model), "
                 f"or give each group a 'kind', one of {', '.join(PARAMETER_KINDS)}"
             )
         if kind not in MATRIX_KINDS:

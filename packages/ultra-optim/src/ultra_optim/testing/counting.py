@@ -33,6 +33,11 @@ def start_of(shapes: Sequence[tuple[int, ...]] = SHAPES) -> list[Tensor]:
     return [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
 
 
+def counts_apart(subject: Subject) -> bool:
+    """Whether parameters share no count of steps."""
+    return not subject.traits.common_steps
+
+
 def counts_each_parameter(subject: Subject) -> None:
     """A parameter moves as if the steps in which it has no gradient did not exist.
 

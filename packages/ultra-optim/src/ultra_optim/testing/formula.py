@@ -73,7 +73,8 @@ def lacks_a_reference(subject: Subject) -> str:
     """Return why the formula cannot be tried, or nothing."""
     if getattr(subject.cls, "reference", None) is not None:
         return ""
-    return f"{subject} has no reference, so that its formula is unproven"
+    advice = 'its formula is unproven until it has `reference = "package.module:function"`'
+    return f"{subject} has no reference; {advice}"
 
 
 def follows_its_reference(subject: Subject) -> None:

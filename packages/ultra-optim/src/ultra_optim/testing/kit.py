@@ -48,10 +48,10 @@ def constructs(subject: Subject) -> None:
 
 
 def asks_for_kinds(subject: Subject) -> None:
-    """A matrix optimizer refuses tensors without a kind, and names ``param_groups`` and ``build``.
+    """A matrix optimizer refuses tensors without a kind, and names ``param_groups`` and ``create``.
 
     Fix: derive from ``ultra_optim.families.matrices.MatrixOptimizer``, or raise ``ValueError`` in
-    ``add_param_group`` where a group has no ``kind``, and say "use ultra_optim.build or
+    ``add_param_group`` where a group has no ``kind``, and say "use ultra_optim.create or
     ultra_optim.param_groups".
     """
     try:
@@ -60,8 +60,8 @@ def asks_for_kinds(subject: Subject) -> None:
         text = str(problem)
     else:
         raise AssertionError("tensors without a kind were accepted")
-    for name in ("ultra_optim.param_groups", "ultra_optim.build"):
-        assert name in text, f"the message does not name {name}: {text}"
+    for names in (("ultra_optim.param_groups",), ("ultra_optim.create", "ultra_optim.build")):
+        assert any(name in text for name in names), f"the message does not name {names[0]}: {text}"
 
 
 RULES = Rules(
@@ -90,10 +90,10 @@ RULES = Rules(
         Rule("O14", learning.evens_the_singular_values, lambda case: case.traits.max_condition is not None),
         Rule("O15", learning.follows_the_schedule, least="quick"),
         Rule("O16", state.keeps_as_much_as_declared, lambda case: case.traits.state_per_element is not None),
-        Rule("O17", state.skips_a_dropped_step, least="quick"),
+        Rule("O17", state.skips_a_dropped_step, least="quick", after=("O8b",)),
         Rule("O18", state.swaps_weights, lambda case: case.traits.eval_weights),
         Rule("O19", formula.follows_its_reference, least="quick", unless=formula.lacks_a_reference),
-        Rule("O20", counting.counts_each_parameter, lambda case: not case.traits.common_steps, least="quick"),
+        Rule("O20", counting.counts_each_parameter, counting.counts_apart, least="quick", after=("O8b",)),
         Rule("O21", counting.starts_added_groups_anew),
         Rule("O22", matrices.treats_blocks_as_matrices, lambda case: case.traits.matrix, least="quick"),
         Rule("O23", matrices.scales_by_shape, lambda case: case.traits.matrix),

@@ -145,11 +145,18 @@ def _plugin(plugin: Any) -> Iterator[str]:
     settable = [row for row in description.options if row.settable]
     yield from ("", "  options:") if settable else ("", "  no options")
     for row in settable:
-        source = f" or the model's {row.from_model}" if row.from_model else ""
-        yield f"    {row.name}: {row.type} [{row.default or 'required'}{source}]"
+        yield f"    {row.name}: {row.type} [{_unless_set(row)}]"
         if row.doc:
             yield f"        {row.doc}"
     for title, text in description.sections.items():
         yield ""
         yield f"  {title}:"
         yield from (f"    {line}".rstrip() for line in text.splitlines())
+
+
+def _unless_set(row: Any) -> str:
+    """Return what an option is without being set; None stands for what follows from the width."""
+    if not row.from_model:
+        return row.default or "required"
+    source = f"the model's {row.from_model}"
+    return source if row.default == "null" else f"{row.default or 'required'} or {source}"

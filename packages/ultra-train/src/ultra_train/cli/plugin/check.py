@@ -32,6 +32,7 @@ def check(
     preset or hook; or kind:name. Every rule says what must hold, what was seen, and what to do. Rules that
     follow from a broken one are not tried.
     """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tensors of the kits are small
     kind, short = find(name)
     options = _parsed(settings)
     trials = trials_of(kind, short, rules=rules, effort=effort, options=options, width=width)

@@ -14,6 +14,7 @@ from ultra_core.plugins.kinds import KINDS
 from ultra_core.plugins.signatures import check_options
 from ultra_core.testing import Effort, Trial
 from ultra_train.cli.kinds import split
+from ultra_train.cli.plugin.sources import offering
 
 HOOKS = "hooks"
 """The kind of the entries of ``ultra.plugins``, which are no names for YAML and have no registry."""
@@ -49,6 +50,11 @@ def find(name: str) -> tuple[str, str]:
     found = [kind for kind in kinds if short in (KINDS[kind] if kind in KINDS else known[kind])]
     if not found:
         near = did_you_mean(short, {name for names in known.values() for name in names})
+        if folder := offering(short):
+            raise PluginError(
+                f"{short!r} is not installed; the package in {folder} offers it: "
+                f"pip install -e '{folder}[testing]'"
+            )
         raise PluginError(f"nothing installed is called {short!r}.{near} See: ultra-train list")
     if len(found) > 1:
         choices = listed([f"{kind}:{short}" for kind in found])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import re
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -45,7 +46,7 @@ def new(name: str, kind: str, folder: Path | None) -> None:
     write(folder, written(kind, name))
     click.echo(f"{folder}: a package with the {kind} {name}. Next:")
     click.echo(f"  cd {folder}")
-    click.echo("  pip install '.[testing]'")
+    click.echo("  pip install -e '.[testing]'")
     click.echo(f"  ultra-train plugin check {name}")
     click.echo("  pytest")
     click.echo(f"  ultra-train run {name}.yaml")
@@ -54,7 +55,9 @@ def new(name: str, kind: str, folder: Path | None) -> None:
 def problem_of(name: str) -> str:
     """Return why a plugin, and a package of the same name, cannot have this name; empty if they can."""
     if not NAME.fullmatch(name):
-        return "names are lower-case letters, digits and underscores, and begin with a letter"
+        near = re.sub("[^a-z0-9_]+", "_", name.lower()).strip("_")
+        advice = f". Did you mean {near!r}?" if NAME.fullmatch(near) else ""
+        return f"names are lower-case letters, digits and underscores, and begin with a letter{advice}"
     if len(name) > LONGEST:
         return f"it has {len(name)} characters; at most {LONGEST} fit into lines of code"
     if keyword.iskeyword(name):

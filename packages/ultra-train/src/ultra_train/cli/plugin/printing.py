@@ -50,24 +50,39 @@ class Printer:
             self._wrapped(INDENT, text, INDENT + " " * 6)
 
     def finish(self) -> None:
-        """Print a line for each rule that was kept or not tried, with the cases that it was tried on."""
-        for kind, word, color in (("kept", "kept", "green"), ("left out", "skipped", "yellow")):
-            groups: dict[tuple[str, str], list[Outcome]] = {}
-            for outcome in self.outcomes:
-                if outcome.kind == kind:
-                    groups.setdefault((outcome.trial.rule.id, outcome.reason), []).append(outcome)
-            for (id, reason), group in groups.items():
-                cases = ", ".join(filter(None, map(self._bare, map(self._case, group))))
-                text = f"not tried because {reason}" if reason else group[0].trial.rule.statement
-                self._line(word, f"{id}{f' ({cases})' if cases else ''}: {text}", color)
+        """Print the rules that were kept, and those that were not tried, by their reason.
+
+        Each that was kept has a line of its own with its cases, but where something is broken only its id:
+        what has to be read then is not far above.
+        """
+        kept: dict[str, list[Outcome]] = {}
+        left_out: dict[str, dict[str, list[Outcome]]] = {}
+        for outcome in self.outcomes:
+            groups = left_out.setdefault(outcome.reason, {}) if outcome.reason else kept
+            if outcome.error is None:
+                groups.setdefault(outcome.trial.rule.id, []).append(outcome)
+        if any(outcome.error for outcome in self.outcomes):
+            if kept:
+                self._line("kept", ", ".join(kept), "green")
+        else:
+            for id, group in kept.items():
+                cases = f" ({', '.join(self._cases(group))})" if any(self._cases(group)) else ""
+                self._line("kept", f"{id}{cases}: {group[0].trial.rule.statement}", "green")
+        for reason, rules in left_out.items():
+            names = ", ".join(self._named(id, group) for id, group in rules.items())
+            self._line("skipped", f"{names}: not tried because {reason}", "yellow")
+
+    def _named(self, id: str, group: list[Outcome]) -> str:
+        """Return the id of a rule with the cases of its outcomes, unless these are all that were tried."""
+        cases, every = self._cases(group), self._cases(self.outcomes)
+        return id if {*cases} == {*every} or not any(cases) else f"{id} ({', '.join(cases)})"
+
+    def _cases(self, outcomes: list[Outcome]) -> list[str]:
+        return [self._case(outcome).removeprefix("(").removesuffix(")") for outcome in outcomes]
 
     def _case(self, outcome: Outcome) -> str:
         """Return the case without the name of the plugin: ``(causal)``."""
         return str(outcome.trial.case).removeprefix(self.name).strip()
-
-    @staticmethod
-    def _bare(case: str) -> str:
-        return case.removeprefix("(").removesuffix(")")
 
     def _line(self, word: str, text: str, color: str) -> None:
         lines = self._lines(f"{word:{len(INDENT)}}", text, INDENT)
