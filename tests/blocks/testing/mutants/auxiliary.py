@@ -70,6 +70,22 @@ class CannotLearnTheBalance(MoE):
         return {name: loss.detach() for name, loss in super()._losses(routing).items()}
 
 
+class SumsItsLosses(MoE):
+    """The losses grow with the number of tokens."""
+
+    def _losses(self, routing: Routing) -> dict[str, Tensor]:
+        return {name: len(routing.logits) * loss for name, loss in super()._losses(routing).items()}
+
+
+class HasLossesInEvaluation(MoE):
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Any:
+        y = super().forward(x, layout)
+        if self.training:
+            return y
+        tokens = x.flatten(0, 1) if layout is None else x[layout.mask]
+        return y, self._losses(self.route(tokens))
+
+
 MUTANTS = [
     ("B25", CountsPadding),
     ("B25", DividesByTheColumns),
@@ -79,4 +95,6 @@ MUTANTS = [
     ("B25", HasALossForEachRow),
     ("F12", RoutesPadding),
     ("F12", CannotLearnTheBalance),
+    ("F12", SumsItsLosses),
+    ("F12", HasLossesInEvaluation),
 ]

@@ -148,6 +148,17 @@ class SetsTheThreads(Attention):
         return super().attend(q, k, v, allowed)
 
 
+class DropsTwice(MLP):
+    """The inner activations are dropped before and after the module that drops them."""
+
+    def __init__(self, hidden_size: int, ffn_hidden_size: int, *, dropout: float = 0.0) -> None:
+        super().__init__(hidden_size, ffn_hidden_size, dropout=dropout)
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        inner = F.gelu(self.up(self.enter(x, layout)))
+        return self.leave(self.down(self.dropout(self.dropout(inner))), layout)
+
+
 MUTANTS = [
     ("B23", IgnoresDropout),
     ("B23", DropsInEvaluation),
@@ -171,4 +182,5 @@ MUTANTS = [
     ("B24", TurnsGradientsOn),
     ("B24", SetsTheDefaultDtype),
     ("B24", SetsTheThreads),
+    ("F10b", DropsTwice),
 ]

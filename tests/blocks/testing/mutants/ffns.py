@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ultra_blocks.ffn.mlp import MLP
 from ultra_blocks.ffn.moe import MoE
+from ultra_blocks.functional.experts import Routing, route
 from ultra_blocks.layout import Layout
 
 
@@ -88,6 +89,54 @@ class NeedsAToken(MLP):
         return super().forward(x / x.detach().abs().max().clamp(max=1.0), layout)
 
 
+class DropsBeyondItsShare(MoE):
+    """Tokens beyond the share of their first expert get nothing, if the batch is large."""
+
+    share = 0.7
+    modes = (False, True)
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Any:
+        y = super().forward(x, layout)
+        branch = y[0] if isinstance(y, tuple) else y
+        first = self.router(x.detach().flatten(0, 1)).argmax(-1)
+        rank = F.one_hot(first, self.num_experts).cumsum(0).gather(1, first[:, None])[:, 0]
+        kept = (rank <= max(40, self.share * len(first))).view(*x.shape[:2], 1)
+        branch = branch * kept if self.training in self.modes else branch
+        return (branch, y[1]) if isinstance(y, tuple) else branch
+
+
+class DropsInTraining(DropsBeyondItsShare):
+    """The limit holds in training only."""
+
+    share = 0.3
+    modes = (True,)
+
+
+class NeverTakesTheLastExpert(MoE):
+    def route(self, tokens: Tensor) -> Routing:
+        routing = super().route(tokens)
+        return route(routing.logits[:, :-1], self.top_k)._replace(
+            logits=routing.logits,
+            probabilities=routing.probabilities,
+            loads=F.pad(route(routing.logits[:, :-1], self.top_k).loads, (0, 1)),
+        )
+
+
+class ReadsHalfOfItsChannels(MLP):
+    """The second half of the inner channels is computed and never read."""
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        inner = F.gelu(self.up(self.enter(x, layout)))
+        half = inner.shape[-1] // 2
+        return F.linear(inner[..., :half], self.down.weight[:, :half])
+
+
+class KeepsAnIdleGain(MLP):
+    def __init__(self, hidden_size: int, ffn_hidden_size: int) -> None:
+        super().__init__(hidden_size, ffn_hidden_size)
+        self.gain = torch.nn.Parameter(torch.ones(hidden_size))
+
+
 MUTANTS: list[tuple[Any, ...]] = [
     ("F1", LeaksIntoGradients),
     ("F2", DrawsInEvaluation),
@@ -99,4 +148,9 @@ MUTANTS: list[tuple[Any, ...]] = [
     ("F1b", ShiftsLongRows),
     ("F1b", MixesRowsOfLargeBatches),
     ("F1c", NeedsAToken),
+    ("F1b", DropsBeyondItsShare),
+    ("F1b", DropsInTraining),
+    ("F3", NeverTakesTheLastExpert),
+    ("F3", ReadsHalfOfItsChannels),
+    ("F3", KeepsAnIdleGain),
 ]

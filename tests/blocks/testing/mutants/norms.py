@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ultra_blocks.norms.layer_norm import LayerNorm
 from ultra_blocks.norms.rms_norm import RMSNorm
+from ultra_blocks.traits import NormTraits
 
 
 class NormsTheBatch(RMSNorm):
@@ -58,6 +60,33 @@ class ViewsItsInput(RMSNorm):
         return super().forward(x.view(-1, x.shape[-1])).view(x.shape)
 
 
+class EstimatesTheVariance(LayerNorm):
+    """The variance is torch's default, the unbiased estimate, and no trait or reference tells otherwise."""
+
+    traits = NormTraits()
+    reference = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        y = (wide - wide.mean(-1, keepdim=True)) * torch.rsqrt(wide.var(-1, keepdim=True) + self.eps)
+        return (y * self.weight + self.bias).to(x.dtype)
+
+
+class SquaresInHalfPrecision(RMSNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight.to(x.dtype)
+
+
+class DetachesTheGain(RMSNorm):
+    """The gain is not trained."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check(x)
+        return torch.nn.functional.rms_norm(
+            x, (self.hidden_size,), self.weight.detach().to(x.dtype), self.eps
+        )
+
+
 MUTANTS: list[tuple[Any, ...]] = [
     ("N1", NormsTheBatch),
     ("N2", DividesByZero),
@@ -67,4 +96,7 @@ MUTANTS: list[tuple[Any, ...]] = [
     ("N1b", NamesItsDimensions),
     ("N1b", ClampsToTheBatch),
     ("N1b", ViewsItsInput),
+    ("N6b", EstimatesTheVariance),
+    ("N2b", SquaresInHalfPrecision),
+    ("N4", DetachesTheGain),
 ]

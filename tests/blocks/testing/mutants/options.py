@@ -190,6 +190,33 @@ class HasOneSlope(PositionCode):
         return -distance[:, None].to(dtype).expand(-1, self.num_heads, -1, -1)
 
 
+class ClampsTheHeads(Sound):
+    """More than two heads are two."""
+
+    def __init__(self, hidden_size: int, *, num_heads: int = 2, causal: bool = False) -> None:
+        super().__init__(hidden_size, num_heads=min(num_heads, 2), causal=causal)
+
+
+class CutsTheKernel(Sound):
+    """Taps of the kernel beyond the third have parameters, and are never used."""
+
+    def __init__(self, hidden_size: int, *, kernel_size: int = 3, causal: bool = False) -> None:
+        super().__init__(hidden_size, causal=causal)
+        self.mix = nn.Linear(kernel_size, hidden_size, bias=False)
+
+    def opening(self, x: Tensor) -> Tensor:
+        return super().opening(x) * self.mix.weight[:, :3].sum(-1)
+
+
+class LooksFurtherBack(Sound):
+    """The window has a token less on the right."""
+
+    def allowed(self, layout: Layout) -> Tensor:
+        ahead = layout.positions[:, None] - layout.positions[:, :, None]
+        allowed = super().allowed(layout)
+        return allowed if self.window is None else allowed & (ahead < self.window)
+
+
 BLOCKS = [
     IgnoresHeads,
     IgnoresTheWindow,
@@ -206,7 +233,9 @@ BLOCKS = [
     ClampsItAway,
     NamesAFile,
     IgnoresOptionsOfPositions,
+    ClampsTheHeads,
+    CutsTheKernel,
 ]
 OTHERS = [IgnoresTheActivation, DropsNothing, NormHardCodesEps, IgnoresTheBase, HasOneSlope]
 
-MUTANTS: list[tuple[Any, ...]] = [("U2", cls) for cls in (*BLOCKS, *OTHERS)]
+MUTANTS: list[tuple[Any, ...]] = [*(("U2", cls) for cls in (*BLOCKS, *OTHERS)), ("B4d", LooksFurtherBack)]

@@ -174,6 +174,55 @@ class ContradictsItsChild(Sound):
         }
 
 
+class CountsExpertsByTheirRows(ExpertsAreAMatrix):
+    """Both stacks are ``(E, out, in)``, and the second dimension is said to count the experts."""
+
+    def __init__(self, hidden_size: int, ffn_hidden_size: int) -> None:
+        super().__init__(hidden_size, ffn_hidden_size)
+        self.back = nn.Parameter(torch.randn(2, ffn_hidden_size, hidden_size) / 4)
+
+    def parameter_info(self) -> dict[str, ParamInfo]:
+        experts = ParamInfo(kind="expert", expert_dim=1)
+        return {**super().parameter_info(), "experts": experts, "back": experts}
+
+
+class InterleavesGateAndUp(GLU):
+    """Gate and up are every second row, and are said to be two halves."""
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        inner = self.gate_up(self.enter(x, layout))
+        return self.down(nn.functional.silu(inner[..., ::2]) * inner[..., 1::2])
+
+
+class CountsHeadsAsMatrices(Sound):
+    def row_blocks(self) -> dict[str, tuple[int, ...]]:
+        return {"qkv_proj.weight": (self.hidden_size // self.num_heads,) * (3 * self.num_heads)}
+
+
+class LogRateIsAMatrix(Sound):
+    """A decay rate for each pair of channels, ``log sigmoid(A)``, would be orthogonalised."""
+
+    def __init__(self, hidden_size: int, *, causal: bool = False) -> None:
+        super().__init__(hidden_size, causal=causal)
+        self.rate = nn.Parameter(torch.zeros(hidden_size, hidden_size))
+
+    def opening(self, x: Tensor) -> Tensor:
+        return super().opening(x) * nn.functional.logsigmoid(self.rate).mean(0)
+
+
+class NormBiasDecays(LayerNorm):
+    def parameter_info(self) -> dict[str, ParamInfo]:
+        return dict.fromkeys(("weight", "bias"), ParamInfo(role="norms", kind="vector"))
+
+
+class LeavesAColumnIdle(Sound):
+    """The last channel of the gate is one whatever the gate's projection says."""
+
+    def opening(self, x: Tensor) -> Tensor:
+        y = super().opening(x)
+        return torch.cat([y[..., :-1], torch.ones_like(y[..., -1:])], -1)
+
+
 MUTANTS: list[tuple[Any, ...]] = [
     ("B15d", HasNoRowBlocks),
     ("B15d", SlicesWithoutRowBlocks),
@@ -194,4 +243,10 @@ MUTANTS: list[tuple[Any, ...]] = [
     ("B15e", InventsARole),
     ("B15e", TiesTwoKinds),
     ("B15e", ContradictsItsChild),
+    ("F3c", CountsExpertsByTheirRows),
+    ("F3b", InterleavesGateAndUp),
+    ("B15d", CountsHeadsAsMatrices),
+    ("B15e", LogRateIsAMatrix),
+    ("N4b", NormBiasDecays),
+    ("B15b", LeavesAColumnIdle),
 ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from blocks.testing.attention import Attention
 from torch import Tensor
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.positions import PositionCode
 from ultra_blocks.positions.learned import Learned
 from ultra_blocks.positions.rope import RoPE
+from ultra_core.contracts import ParamInfo
 
 
 class Absolute(PositionCode):
@@ -102,6 +104,50 @@ class RotatesInHalfPrecision(RoPE):
         return super().rotate(q, k, Layout.from_mask(layout.mask, layout.documents, rounded))
 
 
+class StartsItsTableAgain(RoPE):
+    """The part by which a table of 128 rows grows starts at position 0."""
+
+    def rotate(self, q: Tensor, k: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        positions = layout.positions - 128 * (layout.positions >= 128)
+        return super().rotate(q, k, Layout.from_mask(layout.mask, layout.documents, positions))
+
+
+class EndsAt2048(RoPE):
+    def rotate(self, q: Tensor, k: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        positions = layout.positions.clamp(max=2047)
+        return super().rotate(q, k, Layout.from_mask(layout.mask, layout.documents, positions))
+
+
+class RemembersItsSlopes(PositionCode):
+    """A bias that depends on parameters is remembered, so that they get no gradient."""
+
+    kind = "bias"
+    symmetric = True
+
+    def __init__(self, num_heads: int) -> None:
+        super().__init__()
+        self.slopes = torch.nn.Parameter(torch.linspace(0.5, 1.0, num_heads))
+
+    def parameter_info(self) -> dict[str, ParamInfo]:
+        return {"slopes": ParamInfo(kind="vector", decay=False)}
+
+    def bias(self, layout: Layout, dtype: torch.dtype) -> Tensor:
+        return layout.remember(("slopes", dtype), lambda: self._bias(layout).to(dtype))
+
+    def _bias(self, layout: Layout) -> Tensor:
+        distance = (layout.positions[:, :, None] - layout.positions[:, None]).abs()
+        return -self.slopes[:, None, None] * distance[:, None]
+
+
+class RoundsAngles(Attention):
+    """Positions and angles have the dtype of the activations."""
+
+    def angles_at(self, places: Tensor, dtype: torch.dtype) -> Tensor:
+        half = self.head_dim // 2
+        rates = self.base ** -(torch.arange(half, dtype=torch.float64) / half)
+        return places.to(dtype)[..., None] * rates.to(dtype)
+
+
 MUTANTS: list[tuple[Any, ...]] = [
     ("P1", SaysRotate),
     ("P2", Absolute),
@@ -116,4 +162,8 @@ MUTANTS: list[tuple[Any, ...]] = [
     ("P4e", RotatesByColumnsOfLongRows),
     ("P4e", ReadsTheFirstRow),
     ("P4e", CountsAcrossDocuments),
+    ("P4b", StartsItsTableAgain),
+    ("P4b", EndsAt2048),
+    ("P5", RemembersItsSlopes),
+    ("B8c", RoundsAngles, {"causal": True}),
 ]

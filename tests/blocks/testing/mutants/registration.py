@@ -150,6 +150,15 @@ class FFNIgnoresTheResidualScale(MLP):
         super().reset_parameters(std=std)
 
 
+class DrawsFromItsOwnSeed(Sound):
+    """The projection of the gate is the same whatever the global seed."""
+
+    def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
+        super().reset_parameters(std=std, residual_scale=residual_scale)
+        own = torch.Generator().manual_seed(7)
+        nn.init.normal_(self.gate_proj.weight, 0.0, std, generator=own)
+
+
 MUTANTS: list[tuple[Any, ...]] = [
     *(
         ("B15f", cls)
@@ -168,4 +177,5 @@ MUTANTS: list[tuple[Any, ...]] = [
     ("F3d", HidesItsExperts),
     *(("B15g", cls) for cls in (LeavesOutAProjection, StartsTooLarge, IgnoresTheResidualScale, RepeatsARow)),
     ("F3e", FFNIgnoresTheResidualScale),
+    ("B15c", DrawsFromItsOwnSeed),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from blocks.testing.recurrence import Recurrence
 from torch import Tensor, nn
 
 from ultra_blocks.documents import by_document
@@ -143,6 +144,15 @@ class ReadsPadding(nn.Module):
         return by_document(lambda x, mask: self.lstm(x)[0], x, layout)
 
 
+class WritesIntoItsState(Recurrence):
+    """``step`` adds to the state that it was given."""
+
+    def step(self, x_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        u, gate = self.in_proj(x_t).chunk(2, -1)
+        state.mul_(self.decay.sigmoid().detach()).add_(u.detach())
+        return self.out_proj(gate.sigmoid() * state), state
+
+
 MUTANTS: list[tuple[Any, ...]] = [
     ("B5", ForgetsItsState),
     ("B15b", ForgetsTheScale),
@@ -155,4 +165,5 @@ MUTANTS: list[tuple[Any, ...]] = [
     ("B12", BatchNorm),
     ("B3", NormsTheRow),
     ("B2", ReadsPadding),
+    ("B5", WritesIntoItsState, {"causal": True}),
 ]

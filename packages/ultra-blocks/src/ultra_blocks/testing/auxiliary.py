@@ -31,14 +31,17 @@ def auxiliary_losses(case: Case) -> None:
 
     What a plugin returns in training as ``(y, {name: loss})`` are finite scalars that move some parameter.
     The same documents give the same losses and gradients in rows of their own, with padding of any length
-    and content, and packed. A batch of padding alone gives finite losses.
+    and content, packed, and if each of them is there twice. A batch of padding alone gives finite losses.
+    There are none in evaluation.
 
     Fix: compute them from the real tokens, ``x[layout.mask]``, and divide by their number,
     ``layout.mask.sum().clamp(min=1)``, instead of taking ``mean()`` over rows with padding.
     """
-    module = case.build(**without_dropout(case)).train()
+    module = case.build(**without_dropout(case))
     documents = Batch(((LENGTH,),) * DOCUMENTS, "none", 0, 41, torch.float64).tokens(case.hidden_size)
-    wanted = _losses(module, torch.stack(documents), None)
+    if losses := _losses(module.eval(), torch.stack(documents), None):
+        raise Finding(f"in evaluation there are the losses {sorted(losses)}", fix="`if self.training:`")
+    wanted = _losses(module.train(), torch.stack(documents), None)
     if not wanted:
         return
     for name, loss in wanted.items():
@@ -49,6 +52,10 @@ def auxiliary_losses(case: Case) -> None:
         check_finite({f"the loss {name!r}": loss, "its gradient": slopes}, "in training, without padding")
         if not slopes.any():
             raise Finding(f"the loss {name!r} has no gradient with respect to any parameter")
+    for name, loss in _losses(module, torch.stack(documents * 2), None).items():
+        what, other = f"with every document twice, loss {name!r}", "with each of them once"
+        note = "it is a mean over tokens, not a sum"
+        check_close(loss, wanted[name], case.allows(1e-9), what=what, other=other, note=note)
     for place, rows, padding, extra in PLACES if case.packs else PLACES[:4]:
         for fill in (float("nan"), 100.0):
             batch = Batch(rows, padding, extra, 42, torch.float64, fill)

@@ -146,6 +146,9 @@ def _check_mean_masks(draw: Callable[[int], Tensor], plain: Tensor, option: str,
     """Compare the output with mean masks; return False if there are none, or there is other randomness."""
     with Masks(mean=True) as masks:
         first, second = draw(1), draw(2)
+    if masks.twice:
+        kept = f"keeps {(1 - RATE) ** 2:.0%} of the numbers instead of {1 - RATE:.0%}"
+        raise Finding(f"dropout is applied twice to the same tensor, which with {option}={RATE} {kept}")
     if not masks.fractions or not torch.equal(first, second):
         return False
     note = f"every mask of {option}={RATE} has its mean"

@@ -10,6 +10,7 @@ from ultra_blocks.testing.differences import check_close, check_finite
 from ultra_blocks.testing.draws import Batch, batches
 from ultra_blocks.testing.exactness import check_answer, check_zero, named_gradients
 from ultra_blocks.testing.finite_differences import check_gradients, check_precision
+from ultra_blocks.testing.idle_parameters import check_trained
 from ultra_blocks.testing.numerics import AUTOCAST, AUTOCAST_STEPS, check_norm
 from ultra_blocks.testing.parameters import check_description, check_drawing, check_saving
 
@@ -56,9 +57,16 @@ def ffn_numbers(case: FFNCase, batch: Batch) -> None:
     check_precision(case, lambda x: output(module, x, layout), x, module)
 
 
+TOKENS = 150
+"""Tokens of a row from which all parameters are trained."""
+
+
 @FFN_RULES("F3")
 def ffn_parameters(case: FFNCase) -> None:
     """Parameters are in the state dict and described; initialisation uses torch's global generator.
+
+    Each of them gets a gradient from outputs or losses in training, and so does every row and column of a
+    matrix and every one of a few experts.
 
     Fix: derive from ``FeedForward`` or write ``parameter_info``; a plain module leaves it to the types of its
     modules. Draw with ``nn.init``.
@@ -68,3 +76,7 @@ def ffn_parameters(case: FFNCase) -> None:
     loaded = output(check_saving(case), x, None)
     check_close(loaded, output(module, x, None), 0.0, what="loaded, output", other="before saving")
     check_drawing(case)
+    x = noise(2, TOKENS, case.hidden_size, seed=4)
+    y = module.train()(x, None)
+    branch, losses = y if isinstance(y, tuple) else (y, {})
+    check_trained(module, branch, losses.values(), given=f"an input {tuple(x.shape)}")

@@ -67,6 +67,7 @@ def ffn_independence(case: FFNCase) -> None:
     x = crowd(case.hidden_size)
     _check_alone(case, module, x, output(module, x, None), "evaluation")
     for mode in (False, True):
+        _check_copies(case, module.train(mode), x[1:2], "training" if mode else "evaluation")
         leaf = x[:, :70].clone().requires_grad_()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -80,6 +81,25 @@ def ffn_independence(case: FFNCase) -> None:
                 f"in {name}, token 65 of row 0 of a batch {tuple(leaf.shape)} has a gradient of "
                 f"{float(slopes[row, token].norm()):.3g} at token {token} of row {row}"
             )
+
+
+@torch.no_grad()
+def _check_copies(case: Case, module: nn.Module, copies: Tensor, mode: str) -> None:
+    """Compare a row of equal tokens, which all go to the same experts, with one of them; unless it draws."""
+    whole, alone, again = (
+        _seeded(module, part, seed) for part, seed in ((copies, 0), (copies[:, :1], 0), (copies[:, :1], 1))
+    )
+    if torch.equal(alone, again):
+        what = f"a row of {LENGTH} equal tokens, in {mode}, output"
+        check_close(
+            whole, alone.expand_as(whole), case.allows(1e-11), what=what, other="of one of them alone"
+        )
+
+
+def _seeded(module: nn.Module, x: Tensor, seed: int) -> Tensor:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return output(module, x, None)
 
 
 EMPTY = ((0, 3), (2, 0), (0, 0))

@@ -13,6 +13,7 @@ from ultra_blocks.testing import (  # noqa: F401 - they add rules
     exactness,
     ffns,
     formulas,
+    idle_parameters,
     independence,
     inputs,
     limits,
@@ -20,6 +21,7 @@ from ultra_blocks.testing import (  # noqa: F401 - they add rules
     long_batches,
     long_positions,
     long_rows,
+    low_precision,
     memory,
     norms,
     numerics,
@@ -32,6 +34,7 @@ from ultra_blocks.testing import (  # noqa: F401 - they add rules
     speed,
     surroundings,
     traits,
+    windows,
 )
 from ultra_blocks.testing.cases import BlockCase, Case, FFNCase, NormCase, PositionCase
 from ultra_blocks.testing.construction import BLOCK_RULES, FFN_RULES, NORM_RULES, POSITION_RULES

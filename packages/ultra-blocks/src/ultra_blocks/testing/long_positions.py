@@ -17,6 +17,9 @@ from ultra_core.testing import Finding
 FAR = (0, 1, 30, 62, 63, 64, 65, 127, 128, 129, 255, 256, 300, 511, 512, 513, 599)
 """Positions that are compared: around the sizes that tables have."""
 
+BORDERS = tuple(2**n for n in range(3, 15))
+"""Lengths that tables have, up to 16384."""
+
 CALLS = (
     (5, torch.float64),
     (90, torch.float32),
@@ -72,6 +75,8 @@ def _longest(case: PositionCase, code: Any) -> int:
 def long_rows(case: PositionCase) -> None:
     """A code is a function of positions, also in long rows, and tells positions beyond 64 and 512 apart.
 
+    With a relative code, neighbours have the same scores at all positions, also across the ends of tables.
+
     Fix: compute tables for the positions of the layout; clamp nothing. A table that is too short raises
     ValueError.
     """
@@ -79,6 +84,8 @@ def long_rows(case: PositionCase) -> None:
     length = _longest(case, code)
     q, k = _drawn(case, length)
     embeds = code.kind == "embed"
+    if case.declares("relative") and not embeds:
+        _check_steps(case, code)
     index = torch.tensor([p for p in FAR if p < length])
     whole = _part(_of(case, code, Layout.full(1, length), q, k), index, embeds)
     few = _of(case, code, _at([index.tolist()]), q[:, :, index], k[:, :, index])
@@ -91,6 +98,21 @@ def long_rows(case: PositionCase) -> None:
         if (same := (near < 1e-9).nonzero()).numel():
             first, second = (int(index[i]) for i in same[0])
             raise Finding(f"positions {first} and {second} have the same embedding")
+
+
+def _check_steps(case: PositionCase, code: Any) -> None:
+    """Compare the scores of neighbours at the borders of tables with those of the first two positions."""
+    for last in BORDERS:
+        layout = _at([[0, 1, 2, last - 1, last, last + 1]])
+        q, k = (t[:, :, :1].expand(-1, -1, 6, -1) for t in _drawn(case, 1))
+        try:
+            found = _of(case, code, layout, q, k)[0].diagonal(offset=1, dim1=1, dim2=2)
+        except ValueError:
+            return  # a table that ends
+        for i in (3, 4):
+            pair = f"({last + i - 4}, {last + i - 3})"
+            what = f"at positions {pair}, scores of equal queries and keys"
+            check_close(found[:, i], found[:, 0], 1e-9, what=what, other="at (0, 1)")
 
 
 @POSITION_RULES("P4c", after=("P4b",), when=_codes)

@@ -11,6 +11,7 @@ from ultra_blocks.testing.construction import NORM_RULES
 from ultra_blocks.testing.differences import check_close, check_finite
 from ultra_blocks.testing.exactness import check_answer, named_gradients
 from ultra_blocks.testing.finite_differences import check_gradients, check_precision
+from ultra_blocks.testing.idle_parameters import check_trained
 from ultra_blocks.testing.parameters import check_description, check_drawing, check_saving, described
 from ultra_core.testing import Finding
 
@@ -69,6 +70,8 @@ def norm_gradients(case: NormCase, seed: int) -> None:
 def norm_parameters(case: NormCase) -> None:
     """Parameters are in the state dict and have the role norms; initialisation follows the global seed.
 
+    Each of them gets a gradient.
+
     Fix: derive from ``ultra_blocks.norms.base.Norm``, or name the vectors ``weight`` and ``bias`` as torch
     does.
     """
@@ -81,3 +84,4 @@ def norm_parameters(case: NormCase) -> None:
             raise Finding(f"{name} has the role {role!r}, not 'norms'")
     check_close(check_saving(case)(x), module(x), 0.0, what="loaded, output", other="before saving")
     check_drawing(case)
+    check_trained(module, module(x), given=f"an input {tuple(x.shape)}")

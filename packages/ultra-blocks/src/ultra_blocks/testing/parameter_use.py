@@ -27,7 +27,9 @@ KINDS = {
     "index_select": "embedding",
     "exp": "gate",
     "sigmoid": "gate",
+    "log_sigmoid_forward": "gate",
     "softplus": "gate",
+    "tanh": "gate",
     "mul": "vector",
     "add": "vector",
     "sub": "vector",
@@ -69,12 +71,25 @@ def fused_projections(case: Case) -> None:
     rows (in ``parameter_info``: ``ParamInfo(row_blocks=...)``).
     """
     module, flow = flow_of(case)
+    few = described(case.build())
     for name, info in described(module).items():
         if info is None or info.kind not in ("matrix", "expert"):
             continue
         shape = tuple(module.get_parameter(name).shape)
         pieces = sorted(flow.pieces[name])
         sizes = tuple(stop - start for start, stop in pieces)
+        default = few[name]
+        if default and (heads := len(default.row_blocks)) != len(info.row_blocks):
+            raise Finding(
+                f"{name} has {heads} row blocks with the default number of heads and {len(info.row_blocks)} "
+                f"with {WIDE} heads {shape}: heads are no row blocks"
+            )
+        if info.row_blocks and not pieces and flow.strided[name]:
+            raise Finding(
+                f"row_blocks of {name} {shape} are {info.row_blocks}, but forward takes single rows, "
+                f"{flow.strided[name]} apart, for each matrix",
+                fix="store the rows of each matrix together, and cut with ``chunk`` or ``split``",
+            )
         if info.row_blocks:
             ends = {sum(info.row_blocks[:i]) for i in range(len(info.row_blocks) + 1)}
             for start, stop in pieces:
@@ -109,6 +124,7 @@ def kinds(case: Case) -> None:
     module, flow = flow_of(case)
     roles = {*SEED_ROLES, *(part.role for part in module.modules() if isinstance(part, Mixer))}
     _agree(module)
+    _count_experts(module)
     for name, info in described(module).items():
         if info is None:
             continue
@@ -130,6 +146,8 @@ def _problems(
     if info.kind == "matrix" and len(shape) > 2:
         yield f"{said}, and is a stack of matrices: kind='expert' with its expert_dim (or 'conv')"
     vector = len(shape) < 2 or name.rpartition(".")[2].startswith("bias")
+    if info.decay and info.role == "norms" and (name.endswith("bias") or flow.direct[name] == {"add"}):
+        yield f"{said} and decay=True, and is added: `wd_norms` is for gains, which are multiplied"
     if info.decay and info.role != "norms" and (vector or info.kind in ("gate", "router", "vector")):
         yield f"{said} and decay=True: weight decay pulls it to zero"
 
@@ -172,6 +190,23 @@ def _agree(module: nn.Module) -> None:
                     f"{names[id(own[name])]} has two descriptions: {_short(before)} by {where}, and "
                     f"{_short(info)} by {path or 'the outermost module'}"
                 )
+
+
+def _count_experts(module: nn.Module) -> None:
+    """Raise a finding if the stacks of experts of one module have different numbers of them."""
+    found: dict[str, tuple[str, int, int]] = {}
+    for name, info in described(module).items():
+        shape = tuple(module.get_parameter(name).shape)
+        dim = None if info is None or info.kind != "expert" else info.expert_dim
+        if dim is None or dim not in range(len(shape)):
+            continue
+        other, count, its = found.setdefault(name.rpartition(".")[0], (name, shape[dim], dim))
+        if count != shape[dim]:
+            raise Finding(
+                f"expert_dim={dim} of {name} {shape} counts {shape[dim]} experts, "
+                f"expert_dim={its} of {other} counts {count}",
+                fix="`expert_dim=0` for weights of shape (experts, out, in)",
+            )
 
 
 def _short(info: ParamInfo) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from hypothesis import strategies as st
@@ -10,13 +10,17 @@ from torch import Tensor, nn
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.positions import Kind, PositionCode
-from ultra_blocks.testing.cases import PositionCase
+from ultra_blocks.testing.cases import PositionCase, noise
 from ultra_blocks.testing.construction import POSITION_RULES
 from ultra_blocks.testing.differences import check_close
 from ultra_blocks.testing.draws import Batch, batches
+from ultra_blocks.testing.idle_parameters import check_trained
 from ultra_blocks.testing.parameters import check_description, check_drawing, check_saving
 from ultra_core.errors import listed
 from ultra_core.testing import Finding
+
+SHORT = 8
+"""Tokens of a row that every code accepts."""
 
 
 def scores(code: PositionCode, q: Tensor, k: Tensor, layout: Layout) -> Tensor:
@@ -144,7 +148,9 @@ def position_padding(case: PositionCase, batch: Batch) -> None:
 
 @POSITION_RULES("P5")
 def position_parameters(case: PositionCase) -> None:
-    """The state dict holds the whole state, and every parameter is described.
+    """The state dict holds the whole state, and every parameter is described and gets a gradient.
+
+    What ``layout.remember`` computes gets none; it must not depend on parameters.
 
     Fix: compute tables in ``forward`` from Python numbers, and describe parameters in ``parameter_info``, as
     in ``{"table.weight": ParamInfo(role="embeddings", kind="embedding")}``.
@@ -152,3 +158,8 @@ def position_parameters(case: PositionCase) -> None:
     check_description(case.build())
     check_saving(case)
     check_drawing(case)
+    code: Any = case.build()
+    if code.kind != "none":
+        layout, q = Layout.full(1, SHORT), noise(1, 2, SHORT, case.hidden_size // 2)
+        y = code.embed(layout) if code.kind == "embed" else scores(code, q, q, layout)
+        check_trained(code, y, given=f"{SHORT} tokens", slices=False)

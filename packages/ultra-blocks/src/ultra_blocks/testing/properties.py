@@ -87,6 +87,14 @@ def _spread(case: BlockCase, seed: int) -> float:
     return float(x.shape[1] * read / alone)
 
 
+def _may_be_unbiased(case: Case) -> bool:
+    return (
+        isinstance(case, NormCase)
+        and not _norm_traits(case).unit_rms
+        and getattr(case.cls, "reference", None) is None
+    )
+
+
 def _norm_traits(case: NormCase) -> NormTraits:
     return case.traits if isinstance(case.traits, NormTraits) else NormTraits()
 
@@ -124,3 +132,18 @@ def statistics(case: NormCase) -> None:
     if traits.unit_rms:
         rms = y.square().mean(-1).sqrt()
         check_close(rms, torch.ones_like(rms), limit, what="root mean square of the output")
+
+
+@NORM_RULES("N6b", after=("N1",), when=_may_be_unbiased, least="quick")
+def variance(case: NormCase) -> None:
+    """A norm that subtracts the mean divides by the root of the mean square over D channels, not D - 1.
+
+    Fix: ``x.var(-1, keepdim=True, unbiased=False)``; torch's default is the unbiased estimate. A norm that
+    means D - 1 proves it by a ``reference``.
+    """
+    y = _initial(case)(_large_tokens(case)).detach()
+    mean, square, width = y.mean(-1), y.square().mean(-1), case.hidden_size
+    if mean.abs().max() < 1e-6 and (square - (width - 1) / width).abs().max() < 1e-4:
+        raise Finding(
+            f"the mean square of the output is {float(square[0]):.6f}, that is (D - 1) / D at width {width}"
+        )

@@ -96,6 +96,7 @@ class RowFlow(TorchDispatchMode):
 
     Attributes:
         pieces: ranges of rows that were cut out of a whole product, by parameter.
+        strided: step between rows that were cut out of a whole product, where it is not 1; 0: none were.
         direct: the first operations on the parameter itself, and products with it.
         bends: the first non-linear operations on its products.
         later: all operations on its products.
@@ -104,6 +105,7 @@ class RowFlow(TorchDispatchMode):
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         super().__init__()
         self.pieces: dict[str, set[tuple[int, int]]] = defaultdict(set)
+        self.strided: dict[str, int] = defaultdict(int)
         self.direct: dict[str, set[str]] = defaultdict(set)
         self.bends: dict[str, set[str]] = defaultdict(set)
         self.later: dict[str, set[str]] = defaultdict(set)
@@ -149,8 +151,11 @@ class RowFlow(TorchDispatchMode):
             self._enter(tensor, attrs.evolve(rows, index=where, whole=whole))
             if rows.whole and not whole and len(present):
                 first, last = int(present[0]), int(present[-1])
+                steps = present.diff().unique()
                 if last - first + 1 == len(present):
                     self.pieces[rows.name].add((first, last + 1))
+                elif len(steps) == 1:
+                    self.strided[rows.name] = int(steps[0])
 
     def _product(self, name: str, tensor: Tensor, rows: Rows, given: list[Tensor], out: Tensor) -> None:
         self._note(rows, name)

@@ -10,13 +10,21 @@ import attrs
 
 from ultra_blocks.testing.cases import BlockCase, Case, FFNCase, PositionCase
 from ultra_blocks.testing.construction import BLOCK_RULES, FFN_RULES, NORM_RULES, POSITION_RULES
+from ultra_blocks.testing.idle_parameters import idle_parts
 from ultra_blocks.testing.outcomes import LENGTH, Observer, Outcome, long_gradients, long_row
+from ultra_blocks.testing.parameters import described
 from ultra_core.errors import listed
 from ultra_core.testing import Finding
 from ultra_core.testing.variations import Variation, indistinct, variations
 
 POSITIONS = ("nope", "rope", {"rope": {"base": 7.0}}, "alibi", "hope")
 """Position codes to try; a block refuses those that it cannot apply."""
+
+
+MOST = 16
+"""The largest value of a small integer option; a larger window may reach beyond the rows of the kit."""
+
+CLAMPED = "use the value as it is given, or refuse it by ValueError; see also `variations`"
 
 
 def options_act(case: Case) -> None:
@@ -75,6 +83,9 @@ def _compared(observer: Observer, tried: list[Variation]) -> Finding | None:
         return Finding(f"{twins} give the same outputs, gradients and initial weights")
     for variation, outcome in outcomes:
         base = observer.outcome(variation.context)
+        if _is_small(variation) and not outcome.difference(base):
+            values = f"{variation} and {name}={variation.base}"
+            return Finding(f"{values} give the same outputs, gradients and initial weights", fix=CLAMPED)
         if idle := _idle(observer.case, outcome, base, variation):
             return Finding(f"with {variation}, {listed(idle)} get no gradient from {LENGTH} tokens")
     return None
@@ -86,19 +97,27 @@ def _other_direction(case: Case) -> Case | None:
     return None
 
 
+def _is_small(variation: Variation) -> bool:
+    """Whether a variation is from one small integer to another, which must make a difference."""
+    value, base = variation.value, variation.base
+    return type(value) is type(base) is int and 0 < min(value, base) < max(value, base) <= MOST
+
+
 def _idle(case: Case, outcome: Outcome, base: Outcome, variation: Variation) -> list[str]:
-    """Return the parameters that an option adds to a block or an FFN, and that a long row does not train.
+    """Return the parameters that an option adds or enlarges in a block or an FFN, and no long row trains.
 
     One more of what is there already, as another expert, may have no tokens.
     """
     there = {_without_numbers(name) for name, _ in base.module.named_parameters()}
-    added = {name for name, _ in outcome.module.named_parameters() if _without_numbers(name) not in there}
+    shapes = {name: p.shape for name, p in base.module.named_parameters()}
+    changed = {name for name, p in outcome.module.named_parameters() if shapes.get(name) != p.shape}
+    added = {name for name in changed if name in shapes or _without_numbers(name) not in there}
     if not added or not isinstance(case, (BlockCase, FFNCase)):
         return []
     width = case.arguments(**variation.arguments).get("hidden_size", case.hidden_size)
     _, (_, *found) = long_gradients(outcome.module, long_row(case, width))
-    named = zip(outcome.module.named_parameters(), found, strict=True)
-    return [name for (name, _), gradient in named if name in added and not gradient.any()]
+    infos, named = described(outcome.module), zip(outcome.module.named_parameters(), found, strict=True)
+    return [part for (name, _), g in named if name in added for part in idle_parts(name, g, infos[name])]
 
 
 def _without_numbers(name: str) -> str:

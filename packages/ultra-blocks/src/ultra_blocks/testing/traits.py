@@ -37,10 +37,10 @@ def _inputs(case: BlockCase, drawn: Row) -> Iterator[Tensor]:
         yield _input(case, drawn.length, drawn.seed + 100 * attempt)
 
 
-def _influence(case: BlockCase, x: Tensor, token: int) -> Tensor:
+def influence(case: BlockCase, x: Tensor, token: int, **options: Any) -> Tensor:
     """Return the norm of the gradient of one output token with respect to each input ``(T,)``, at most 1."""
     x = x.clone().requires_grad_()
-    y = output(case.build(), x, None)[:, token]
+    y = output(case.build(**options), x, None)[:, token]
     weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(7), dtype=y.dtype)
     norms = gradients(y, weight, [x])[0].norm(dim=-1)[0]
     return norms / norms.max()
@@ -55,7 +55,7 @@ def causality(case: BlockCase, drawn: Row) -> None:
     """
     x = _input(case, *drawn)
     here = drawn[1] % (x.shape[1] - 1)
-    ahead = _influence(case, x, here)[here + 1 :]
+    ahead = influence(case, x, here)[here + 1 :]
     if ahead.any():
         seen = here + 1 + int(ahead.argmax())
         raise Finding(
@@ -80,7 +80,7 @@ def context(case: BlockCase, drawn: Row) -> None:
     if case.traits.full_context:
         pairs += [(last, 0)] if case.causal else [(last, 0), (0, last)]
     for reader, read in pairs:
-        if not any(_influence(case, x, reader)[read] > FAINT for x in _inputs(case, drawn)):
+        if not any(influence(case, x, reader)[read] > FAINT for x in _inputs(case, drawn)):
             raise Finding(
                 f"the output at token {reader} of {last + 1} has a gradient below {FAINT:.0e} with respect "
                 f"to token {read}, relative to that of the token it depends on most"
@@ -95,6 +95,8 @@ def _decodes(case: BlockCase) -> bool:
 def decoding(case: BlockCase, drawn: Row) -> None:
     """Decoding token by token gives the same outputs as the forward pass.
 
+    ``step`` leaves the state that it was given as it was, so that a row can be continued in several ways.
+
     Fix: compare ``step`` with ``forward`` at T = 2: the first output shows the projections, the second the
     state (decay before or after the update, the position of the token, normalisers that count tokens).
     """
@@ -103,8 +105,11 @@ def decoding(case: BlockCase, drawn: Row) -> None:
         x = _input(case, *drawn, rows=2).to(dtype)
         state, steps = module.init_state(2), []
         for t in range(x.shape[1]):
-            y_t, state = module.step(x[:, t], state)
+            y_t, after = module.step(x[:, t], state)
             steps.append(y_t)
+            if t == SECOND:
+                _check_again(module, x[:, t], state, y_t, case.allows(limit))
+            state = after
         decoded = torch.stack(steps, 1)
         check_close(
             decoded,
@@ -114,6 +119,20 @@ def decoding(case: BlockCase, drawn: Row) -> None:
             other="forward",
             note=str(dtype),
         )
+
+
+SECOND = 1
+"""The token of which the step is made twice: the first one with a state that is not empty."""
+
+
+def _check_again(module: Any, x_t: Tensor, state: Any, wanted: Tensor, limit: float) -> None:
+    fix = (
+        "compute a new state, `state = decay * state + update`, instead of writing into the one that is given"
+    )
+    again, _ = module.step(x_t, state)
+    check_close(
+        again, wanted, 0.0, what="a second step from one state, output", other="of the first", fix=fix
+    )
 
 
 @BLOCK_RULES(
