@@ -1,5 +1,7 @@
 """The benchmark of the blocks says what they claim about growth, and from where linear ones win."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,14 @@ LINEAR = ("retnet", "mamba", "gla", "hgrn2", "longformer_attn", "deltanet", "gat
 
 
 @pytest.fixture(autouse=True)
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make the benchmark importable as ``blocks``, which is the name of a folder of tests, too."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
+    folder = sys.modules.pop("blocks", None)
+    yield
+    sys.modules.pop("blocks", None)
+    if folder is not None:
+        sys.modules["blocks"] = folder
 
 
 def test_growth_is_claimed_of_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,11 @@ from ultra_optim.families.quantised import dequantize, state_bytes
 from ultra_optim.testing import cases, check_optimizer
 
 
-@pytest.mark.parametrize("rule", [rule for _, rule in cases(["adamw_8bit"]) if rule != "O1"])
+RULES = [rule for _, rule in cases(["adamw_8bit"]) if rule not in {"O1", "O19", "O33"}]
+"""Rounded, it is AdamW only roughly (O1, O19), and any other limit leaves the small models rounded (O33)."""
+
+
+@pytest.mark.parametrize("rule", RULES)
 def test_all_tensors_in_eight_bits_keep_the_rules(rule: str) -> None:
     """The kit's small models would otherwise be float32 throughout."""
     check_optimizer("adamw_8bit", rule, {"min_8bit_size": 0})

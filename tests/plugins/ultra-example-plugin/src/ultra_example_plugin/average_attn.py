@@ -1,5 +1,6 @@
 """The block ``average_attn``."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -29,6 +30,10 @@ class AverageAttention(Mixer):
         self.value_gate = nn.Linear(hidden_size, 2 * hidden_size, bias=False)
         self.out_proj = nn.Linear(hidden_size, hidden_size, bias=False)
         self.reset_parameters()
+
+    def row_blocks(self) -> Mapping[str, tuple[int, ...]]:
+        """Values and gates are matrices of their own."""
+        return {"value_gate.weight": (self.hidden_size, self.hidden_size)}
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Mix (B, T, D) into (B, T, D); zeros at padding."""
