@@ -42,3 +42,13 @@ def test_what_is_not_finite() -> None:
     bad = torch.tensor([0.0, torch.inf, torch.nan])
     with pytest.raises(Finding, match=r"gradient\[1\] is inf \(2 of 3 numbers are not finite\); at scale 1"):
         check_finite({"output": WANTED, "gradient": bad}, "at scale 1")
+
+
+def test_numbers_that_are_nearly_equal_are_told_apart() -> None:
+    text = difference(torch.tensor([1.0 + 1e-12], dtype=torch.float64), torch.ones(1).double())
+    assert "is 1.000000000001, wanted 1 " in text
+
+
+def test_positions_do_not_stick_to_the_last_word_of_a_clause() -> None:
+    text = difference(torch.ones(2), torch.zeros(2), what="gradient of x")
+    assert text.startswith("gradient of x at [0] is 1")

@@ -38,10 +38,11 @@ def difference(
     largest = (wanted if scale is None else scale).detach().abs().max().double()
     most, wrong = int(off.argmax()), (off > limit * largest).flatten().nonzero().flatten()
     error = relative_error(got, wanted, scale)
-    text = (
-        f"{what}{_position(most, got)} is {_number(a.flatten()[most])}, {other} {_number(b.flatten()[most])} "
-        f"(relative error {error:.1e}, limit {limit:.0e}"
-    )
+    place = _position(most, got)
+    if place and " " in what and not what.endswith("output"):
+        place = f" at {place}"  # of a clause; brackets right behind it would belong to its last word
+    found, expected = _numbers(a.flatten()[most], b.flatten()[most])
+    text = f"{what}{place} is {found}, {other} {expected} (relative error {error:.1e}, limit {limit:.0e}"
     if len(wrong) > 1:
         text += (
             f"; {len(wrong)} of {got.numel()} numbers are off, the first at {_position(int(wrong[0]), got)}"
@@ -98,6 +99,12 @@ def check_finite(tensors: dict[str, Tensor], note: str, *, fix: str = "") -> Non
 def _position(index: int, tensor: Tensor) -> str:
     where = torch.unravel_index(torch.tensor(index), tensor.shape) if tensor.ndim else ()
     return f"[{', '.join(str(int(i)) for i in where)}]" if len(where) else ""
+
+
+def _numbers(first: Tensor, second: Tensor) -> tuple[str, str]:
+    """Return two numbers with as many digits as tell them apart."""
+    short = _number(first), _number(second)
+    return short if len(set(short)) == 2 else (f"{float(first):.16g}", f"{float(second):.16g}")
 
 
 def _number(value: Tensor) -> str:

@@ -87,7 +87,9 @@ def dropout_acts(case: Case) -> None:
         rate = f"{option}=0.5"
         module = _with(case, exact, option, 0.5)
         for _ in range(2):
-            check_close(output(module, x, None), plain, 0.0, what=f"evaluation with {rate}", other="with 0")
+            check_close(
+                output(module, x, None), plain, 0.0, what=f"in evaluation with {rate}, output", other="with 0"
+            )
         y = _draw(module, x, 1)
         if torch.equal(y, plain):
             raise Finding(f"training with {rate} gives the output of evaluation")
@@ -148,7 +150,8 @@ def _check_mean_masks(draw: Callable[[int], Tensor], plain: Tensor, option: str,
         first, second = draw(1), draw(2)
     if masks.twice:
         kept = f"keeps {(1 - RATE) ** 2:.0%} of the numbers instead of {1 - RATE:.0%}"
-        raise Finding(f"dropout is applied twice to the same tensor, which with {option}={RATE} {kept}")
+        seen = f"dropout is applied twice to the same tensor, which with {option}={RATE} {kept}"
+        raise Finding(seen, fix="leave out one of the two calls")
     if not masks.fractions or not torch.equal(first, second):
         return False
     note = f"every mask of {option}={RATE} has its mean"

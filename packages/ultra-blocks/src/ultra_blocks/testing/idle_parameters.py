@@ -21,6 +21,9 @@ MOST_EXPERTS = 8
 """The number of experts up to which each of them gets some of the tokens of a long row."""
 
 
+UNUSED = "use it in `forward` (and not under `torch.no_grad()` or `detach()`), or remove it"
+
+
 def idle(module: nn.Module, y: Tensor, losses: Iterable[Tensor] = (), *, slices: bool = True) -> list[str]:
     """Return the parameters of a module, or slices of them, on which neither an output nor a loss depends.
 
@@ -38,7 +41,13 @@ def idle(module: nn.Module, y: Tensor, losses: Iterable[Tensor] = (), *, slices:
 
 
 def check_trained(
-    module: nn.Module, y: Tensor, losses: Iterable[Tensor] = (), *, given: str, slices: bool = True
+    module: nn.Module,
+    y: Tensor,
+    losses: Iterable[Tensor] = (),
+    *,
+    given: str,
+    slices: bool = True,
+    fix: str = UNUSED,
 ) -> None:
     """Raise a finding if parameters, or slices of them, get no gradient.
 
@@ -46,7 +55,9 @@ def check_trained(
         Finding: some get none; ``given`` says from which input.
     """
     if parts := idle(module, y, losses, slices=slices):
-        raise Finding(f"{listed(parts)} {'gets' if len(parts) == 1 else 'get'} no gradient from {given}")
+        raise Finding(
+            f"{listed(parts)} {'gets' if len(parts) == 1 else 'get'} no gradient from {given}", fix=fix
+        )
 
 
 def idle_parts(name: str, gradient: Tensor, info: ParamInfo | None, *, slices: bool = True) -> Iterator[str]:

@@ -93,7 +93,7 @@ def modules_are_apart(case: BlockCase) -> None:
             with torch.no_grad():
                 got, alone = (output(relative.module, x, layout) for layout in (shared[name], batch.layout()))
             note = f"{name}, {relative.difference} after other modules"
-            check_close(got, alone, 0.0, what="output with a shared layout", other="with its own", note=note)
+            check_close(got, alone, 0.0, what="with a shared layout, output", other="with its own", note=note)
         _check_tables(case, exact, number, relative)
 
 
@@ -182,5 +182,5 @@ def _compare(got: dict[str, Tensor], wanted: dict[str, Tensor], note: str) -> No
 
 
 BLOCK_RULES("B26", least="quick", after=("B1", "B12"), unless=takes_columns(150))(calls_are_apart)
-BLOCK_RULES("B26b", after=("B26",), unless=takes_columns(BEYOND + 50))(modules_are_apart)
+BLOCK_RULES("B26b", after=("B23", "B26"), unless=takes_columns(BEYOND + 50))(modules_are_apart)
 FFN_RULES("F13", after=("F1",))(calls_are_apart)

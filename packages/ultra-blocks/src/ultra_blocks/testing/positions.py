@@ -19,6 +19,10 @@ from ultra_blocks.testing.parameters import check_description, check_drawing, ch
 from ultra_core.errors import listed
 from ultra_core.testing import Finding
 
+REMEMBERED = (
+    "compute what depends on it in every call, and not in `layout.remember`, which takes no gradients"
+)
+
 SHORT = 8
 """Tokens of a row that every code accepts."""
 
@@ -162,4 +166,4 @@ def position_parameters(case: PositionCase) -> None:
     if code.kind != "none":
         layout, q = Layout.full(1, SHORT), noise(1, 2, SHORT, case.hidden_size // 2)
         y = code.embed(layout) if code.kind == "embed" else scores(code, q, q, layout)
-        check_trained(code, y, given=f"{SHORT} tokens", slices=False)
+        check_trained(code, y, given=f"{SHORT} tokens", slices=False, fix=REMEMBERED)

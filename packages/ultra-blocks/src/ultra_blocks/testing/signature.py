@@ -87,7 +87,8 @@ def _compared(observer: Observer, tried: list[Variation]) -> Finding | None:
             values = f"{variation} and {name}={variation.base}"
             return Finding(f"{values} give the same outputs, gradients and initial weights", fix=CLAMPED)
         if idle := _idle(observer.case, outcome, base, variation):
-            return Finding(f"with {variation}, {listed(idle)} get no gradient from {LENGTH} tokens")
+            verb = "gets" if len(idle) == 1 else "get"
+            return Finding(f"with {variation}, {listed(idle)} {verb} no gradient from {LENGTH} tokens")
     return None
 
 

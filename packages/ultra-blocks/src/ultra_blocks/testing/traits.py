@@ -131,7 +131,7 @@ def _check_again(module: Any, x_t: Tensor, state: Any, wanted: Tensor, limit: fl
     )
     again, _ = module.step(x_t, state)
     check_close(
-        again, wanted, 0.0, what="a second step from one state, output", other="of the first", fix=fix
+        again, wanted, limit, what="a second step from one state, output", other="of the first", fix=fix
     )
 
 
