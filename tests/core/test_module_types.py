@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultra_core.module_types import is_linear, is_norm
+from ultra_core.module_types import is_linear, is_norm, kind_by_type, stacked_in
 
 
 class Gain(nn.Module):
@@ -71,3 +71,19 @@ def test_linear_maps() -> None:
     assert is_linear(nn.Linear(2, 3))
     assert is_linear(Quantised())
     assert not is_linear(nn.Conv1d(2, 3, 1))
+
+
+def test_kinds() -> None:
+    assert kind_by_type(nn.Conv1d(2, 2, 1)) == "conv"
+    assert kind_by_type(nn.Embedding(2, 2)) == "embedding"
+    assert kind_by_type(nn.Linear(1, 1)) is None
+
+
+def test_stacked_matrices() -> None:
+    assert stacked_in(nn.MultiheadAttention(4, 2), "in_proj_weight") == 3
+    assert stacked_in(nn.MultiheadAttention(4, 2), "q_proj_weight") == 1
+    assert stacked_in(nn.LSTM(2, 2), "weight_hh_l0") == 4
+    assert stacked_in(nn.LSTM(2, 2, proj_size=1), "weight_hr_l0") == 1
+    assert stacked_in(nn.GRUCell(2, 2), "weight_ih") == 3
+    assert stacked_in(nn.RNN(2, 2), "weight_ih_l0") == 1
+    assert stacked_in(nn.Linear(2, 6), "weight") == 1

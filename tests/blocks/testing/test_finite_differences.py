@@ -80,6 +80,11 @@ def test_a_precision_that_is_not_needed(traits: NumericTraits) -> None:
         examine(traits, smooth, check_precision)
 
 
+def test_a_precision_that_is_too_coarse() -> None:
+    with pytest.raises(Finding, match="exact in fp32"):
+        examine(BF16, lambda x: rounded(smooth(x), torch.float32), check_precision)
+
+
 def test_the_module_is_as_it_was_before() -> None:
     for traits, activation in ((EXACT, smooth), (STEPS, stepped)):
         module = nn.Linear(3, 3).double()

@@ -28,9 +28,9 @@ def by_document(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, layout:
     synchronises an accelerator once per batch.
 
     Args:
-        function: takes the documents ``(S, L, D)``, padded with zeros on the right, and the mask ``(S, L)``,
-            True at real tokens, of which every row has at least one; returns ``(S, L, D)``, whose values at
-            padding are dropped.
+        function: takes the documents ``(S, L, D)`` in contiguous memory, padded with zeros on the right, and
+            the mask ``(S, L)``, True at real tokens, of which every row has at least one; returns
+            ``(S, L, D)``, whose values at padding are dropped.
         x: ``(B, T, D)``.
         layout: real tokens and documents of the batch; None: every row is one document.
 
@@ -44,7 +44,7 @@ def by_document(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, layout:
     if not x.numel():
         return x
     if layout is None or layout.dense:
-        return function(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device))
+        return function(x.contiguous(), torch.ones(x.shape[:2], dtype=torch.bool, device=x.device))
     real, borders, longest = layout.segments
     if not len(real):
         return torch.zeros_like(x)

@@ -21,11 +21,13 @@ class NumericTraits:
         straight_through: the output has jumps (rounding, signs) and gradients are those of another, smooth
             function; they are nonzero, and the output rises along them.
         speed_only: options that change speed and memory but no output, as the length of chunks.
+        frozen: names of the parameters that are not trained, ``requires_grad=False``, as the base of LoRA.
     """
 
     precision: Precision | None = None
     straight_through: bool = False
     speed_only: frozenset[str] = frozenset()
+    frozen: frozenset[str] = frozenset()
 
 
 @attrs.frozen(kw_only=True)
@@ -56,6 +58,7 @@ class Traits(NumericTraits):
         precision: see :class:`NumericTraits`.
         straight_through: see :class:`NumericTraits`.
         speed_only: see :class:`NumericTraits`.
+        frozen: see :class:`NumericTraits`.
     """
 
     bidirectional: bool = True
@@ -86,6 +89,7 @@ class NormTraits(NumericTraits):
         precision: see :class:`NumericTraits`.
         straight_through: see :class:`NumericTraits`.
         speed_only: see :class:`NumericTraits`.
+        frozen: see :class:`NumericTraits`.
     """
 
     scale_invariant: bool = False

@@ -5,13 +5,16 @@ Blocks and optimizers share it without importing each other.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 NORMS = frozenset({"LayerNorm", "RMSNorm", "GroupNorm", "_NormBase"})
 """Norms of ``torch.nn``; the last is the base of batch and instance norms."""
 
 OTHERS = frozenset({"Embedding", "EmbeddingBag", "_ConvNd", "PReLU", "Linear"})
 """Modules of ``torch.nn`` that have a weight and are no norms."""
+
+_GATES = {"LSTM": 4, "LSTMCell": 4, "GRU": 3, "GRUCell": 3}
+"""Recurrent layers of ``torch.nn``, and the number of matrices in each of their weights."""
 
 
 def is_linear(module: Any) -> bool:
@@ -37,6 +40,30 @@ def is_norm(module: Any) -> bool:
         and all(parameter.ndim == 1 for parameter in own.values())
         and next(module.children(), None) is None
     )
+
+
+def kind_by_type(module: Any) -> Literal["conv", "embedding"] | None:
+    """Return the kind of the weight of a convolution or an embedding of ``torch.nn``; None for all others."""
+    if _is_one_of(module, {"_ConvNd"}):
+        return "conv"
+    return "embedding" if _is_one_of(module, {"Embedding", "EmbeddingBag"}) else None
+
+
+def stacked_in(module: Any, name: str) -> int:
+    """Return the number of matrices of equal height that a parameter of a module of ``torch.nn`` stacks.
+
+    These are queries, keys and values of ``MultiheadAttention``, and the gates of recurrent layers.
+    """
+    if _is_one_of(module, {"MultiheadAttention"}):
+        return 3 if name == "in_proj_weight" else 1
+    if is_recurrent(module) and name.startswith(("weight_ih", "weight_hh")):
+        return next((count for kind, count in _GATES.items() if _is_one_of(module, {kind})), 1)
+    return 1
+
+
+def is_recurrent(module: Any) -> bool:
+    """Whether a module is a recurrent layer or cell of ``torch.nn``."""
+    return _is_one_of(module, {"RNNBase", "RNNCellBase"})
 
 
 def _is_one_of(module: Any, names: frozenset[str] | set[str]) -> bool:

@@ -84,6 +84,15 @@ class NeedsNoTolerance(Attention):
     traits: ClassVar[Traits] = Traits(precision="bf16", largest_input=1e3)
 
 
+class SaysBf16(Attention):
+    """Computes in fp32, and says bf16."""
+
+    traits: ClassVar[Traits] = Traits(precision="bf16", largest_input=1e3)
+
+    def attend(self, x: Tensor, mask: Tensor) -> Tensor:
+        return rounded(super().attend(rounded(x, torch.float32), mask), torch.float32)
+
+
 class ForgetsMaskOfBf16(Bf16):
     """Rows attend to the padding of shorter rows."""
 
@@ -240,6 +249,7 @@ MUTANTS: list[tuple[Any, ...]] = [
     ("B7", GradientOfPaddingLeaks),
     ("B10", SaysFp32),
     ("B10c", NeedsNoTolerance),
+    ("B10c", SaysBf16),
     ("B2", ForgetsMaskOfBf16),
     ("B10", HasNoGradient),
     ("B10", ClimbsDown),

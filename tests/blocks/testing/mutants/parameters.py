@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from blocks.testing.sound import Sound
 from torch import Tensor, nn
 
@@ -122,12 +123,15 @@ class RouterIsAMatrix(MoE):
 
 
 class KernelIsAMatrix(Sound):
+    """A kernel of its own, which no module of torch describes."""
+
     def __init__(self, hidden_size: int, *, causal: bool = False) -> None:
         super().__init__(hidden_size, causal=causal)
-        self.mix = nn.Conv1d(hidden_size, hidden_size, 1, groups=hidden_size, bias=False)
+        self.kernel = nn.Parameter(torch.randn(hidden_size, 1, 1))
 
     def normalise(self, y: Tensor) -> Tensor:
-        return super().normalise(self.mix(y.mT).mT if y.numel() else y)
+        mixed = F.conv1d(y.mT, self.kernel, groups=y.shape[-1]).mT if y.numel() else y
+        return super().normalise(mixed)
 
 
 class ExpertsAreAMatrix(MLP):

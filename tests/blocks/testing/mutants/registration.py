@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+import attrs
 import torch
 from blocks.testing.sound import Sound
 from torch import Tensor, nn
@@ -12,12 +13,21 @@ from ultra_blocks.ffn.mlp import MLP
 from ultra_blocks.layout import Layout
 from ultra_blocks.norms.rms_norm import RMSNorm
 from ultra_blocks.positions.learned import Learned
+from ultra_blocks.traits import Traits
 
 
 class FreezesAParameter(Sound):
     def __init__(self, hidden_size: int, *, causal: bool = False) -> None:
         super().__init__(hidden_size, causal=causal)
         self.gain.requires_grad_(False)
+
+
+class NamesATrainedParameter(Sound):
+    traits: ClassVar[Traits] = attrs.evolve(Sound.traits, frozen=frozenset({"gain"}))
+
+
+class NamesNoParameter(FreezesAParameter):
+    traits: ClassVar[Traits] = attrs.evolve(Sound.traits, frozen=frozenset({"gain", "gains"}))
 
 
 class ListsItsModules(Sound):
@@ -164,6 +174,8 @@ MUTANTS: list[tuple[Any, ...]] = [
         ("B15f", cls)
         for cls in (
             FreezesAParameter,
+            NamesATrainedParameter,
+            NamesNoParameter,
             ListsItsModules,
             DrawsADirection,
             DrawsANumber,

@@ -5,8 +5,9 @@ from typing import ClassVar
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, ModernBertConfig, RoFormerConfig
+from transformers import BertConfig, GPT2Config, ModernBertConfig, RoFormerConfig
 from transformers.models.bert.modeling_bert import BertAttention, BertSelfAttention
+from transformers.models.gpt2.modeling_gpt2 import GPT2Attention
 from transformers.models.modernbert.modeling_modernbert import (
     ModernBertAttention,
     ModernBertRotaryEmbedding,
@@ -106,7 +107,26 @@ class RoFormer(nn.Module):
         return self.attention(x, additive(mask, x.dtype), sines)[0]
 
 
-CASES = list(block_cases([Bert, BertWithItsNorm, ModernBert, RoFormer]))
+class GPT2(nn.Module):
+    """Its projections need contiguous memory."""
+
+    traits: ClassVar[Traits] = Traits(bidirectional=False)
+
+    def __init__(self, hidden_size: int, *, num_heads: int = 2) -> None:
+        super().__init__()
+        config = GPT2Config(n_embd=hidden_size, n_head=num_heads, attn_pdrop=0.0, resid_pdrop=0.0)
+        self.attention = GPT2Attention(config, layer_idx=0)
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        return by_document(self.attend, x, layout)
+
+    def attend(self, x: Tensor, mask: Tensor) -> Tensor:
+        future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
+        seen = additive(mask, x.dtype).masked_fill(future, torch.finfo(x.dtype).min)
+        return self.attention(x, attention_mask=seen)[0]
+
+
+CASES = list(block_cases([Bert, BertWithItsNorm, ModernBert, RoFormer, GPT2]))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

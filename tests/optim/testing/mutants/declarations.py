@@ -32,6 +32,18 @@ class ClaimsToScheduleItself(SoundAdamW):
     traits: ClassVar = attrs.evolve(SoundAdamW.traits, own_schedule=True)
 
 
+class ClaimsACommonNorm(SoundAdamW):
+    traits: ClassVar = attrs.evolve(SoundAdamW.traits, common_norm=True)
+
+
+class ClaimsAnInitialRate(SoundAdamW):
+    traits: ClassVar = attrs.evolve(SoundAdamW.traits, initial_lr=True, own_schedule=True)
+
+
+class ClaimsToRefuseEmptyOnes(SoundAdamW):
+    traits: ClassVar = attrs.evolve(SoundAdamW.traits, empty_parameters=False)
+
+
 class ClaimsAnOptionForTheLength(SoundAdamW):
     traits: ClassVar = attrs.evolve(SoundAdamW.traits, needs_total_steps=True)
 
@@ -106,6 +118,9 @@ MUTANTS = [
     ("O32", ClaimsToShareSteps),
     ("O32", ClaimsToFindItsStep),
     ("O32", ClaimsToScheduleItself),
+    ("O32", ClaimsACommonNorm),
+    ("O32", ClaimsAnInitialRate),
+    ("O11", ClaimsToRefuseEmptyOnes),
     ("O32", ClaimsAnOptionForTheLength),
     ("O32", IgnoresTheLength),
     ("O32", NamesNoOption),

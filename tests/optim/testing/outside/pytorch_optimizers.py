@@ -67,4 +67,31 @@ class StableAdamW(pytorch_optimizer.StableAdamW):
         super().__init__(params, lr, weight_decay=weight_decay)
 
 
-CLASSES = (Lion, AdaBelief, ADOPT, Tiger, LaProp, StableAdamW)
+class PNM(pytorch_optimizer.PNM):
+    """Its second decay rate is 1, which other methods refuse."""
+
+    traits: ClassVar = OptimizerTraits(common_steps=True)
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 1.0),
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr, betas=betas, weight_decay=weight_decay)
+
+
+class Lamb(pytorch_optimizer.Lamb):
+    """Keeps norms in the dtype of the parameter."""
+
+    traits: ClassVar = OptimizerTraits(
+        whole_tensors=True, common_steps=True, decay="inside", state_dtype="any"
+    )
+
+    def __init__(self, params: Any, lr: float = 1e-3, *, weight_decay: float = 0.0) -> None:
+        super().__init__(params, lr, weight_decay=weight_decay)
+
+
+CLASSES = (Lion, AdaBelief, ADOPT, Tiger, LaProp, StableAdamW, PNM, Lamb)

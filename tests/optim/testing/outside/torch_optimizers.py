@@ -74,4 +74,50 @@ class Muon(torch.optim.Muon):
         super().__init__(params, lr, weight_decay)
 
 
-CLASSES = (Adam, Adagrad, RMSprop, NAdam, SGD, Adadelta, Muon)
+class Rprop(torch.optim.Rprop):
+    """The learning rate is the first step; bounds of steps far from it do not act."""
+
+    traits: ClassVar = OptimizerTraits(
+        decay="none", gradient_scale="invariant", own_schedule=True, initial_lr=True
+    )
+    variations: ClassVar = {"step_sizes": ({"step_sizes": (8e-3, 50.0)}, {"step_sizes": (1e-6, 0.011)})}
+
+    def __init__(
+        self, params: Any, lr: float = 1e-2, *, step_sizes: tuple[float, float] = (1e-6, 50.0)
+    ) -> None:
+        super().__init__(params, lr, step_sizes=step_sizes)
+
+
+class Adafactor(torch.optim.Adafactor):
+    traits: ClassVar = OptimizerTraits(whole_tensors=True, decay="inside", empty_parameters=False)
+
+    def __init__(self, params: Any, lr: float = 1e-2, *, weight_decay: float = 0.0) -> None:
+        super().__init__(params, lr, weight_decay=weight_decay)
+
+
+class ClippedAdamW(torch.optim.AdamW):
+    """Clips by the global norm in ``step``."""
+
+    traits: ClassVar = OptimizerTraits(common_norm=True, changes_gradients=True)
+
+    def __init__(
+        self, params: Any, lr: float = 1e-3, *, weight_decay: float = 0.0, max_norm: float = 1.0
+    ) -> None:
+        self.max_norm = max_norm
+        super().__init__(params, lr, weight_decay=weight_decay)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        trained = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if any(p.grad.is_sparse for p in trained):
+            raise ValueError("ClippedAdamW: sparse gradients are not supported")
+        torch.nn.utils.clip_grad_norm_(trained, self.max_norm)
+        super().step()
+        return loss
+
+
+CLASSES = (Adam, Adagrad, RMSprop, NAdam, SGD, Adadelta, Muon, Rprop, Adafactor, ClippedAdamW)

@@ -13,6 +13,7 @@ from ultra_blocks.activations import Activation
 from ultra_blocks.inputs import check_width
 from ultra_blocks.layout import Layout, check_layout
 from ultra_core.contracts import ParamInfo
+from ultra_core.module_types import is_norm, kind_by_type
 
 __all__ = ["ACTIVATIONS", "Activation", "FeedForward"]
 
@@ -90,19 +91,36 @@ class FeedForward(nn.Module):
         return {}
 
     def parameter_info(self) -> dict[str, ParamInfo]:
-        """Describe every parameter: matrices with the role ``other``, and biases without weight decay."""
-        blocks = self.row_blocks()
-        return {
-            name: ParamInfo(row_blocks=blocks.get(name, ()))
-            if parameter.ndim > 1
-            else ParamInfo(kind="vector", decay=False)
-            for name, parameter in self.named_parameters()
-        }
+        """Describe every parameter: matrices with the role ``other``, and biases without weight decay.
+
+        Norms, convolutions and embeddings of torch are described by their type.
+        """
+        blocks, info = self.row_blocks(), {}
+        for path, module in self.named_modules():
+            if module is not self and is_norm(module):
+                continue
+            for name, parameter in module.named_parameters(recurse=False):
+                dotted = f"{path}.{name}" if path else name
+                if parameter.ndim < 2:
+                    info[dotted] = ParamInfo(kind="vector", decay=False)
+                else:
+                    kind = kind_by_type(module) or "matrix"
+                    info[dotted] = ParamInfo(kind=kind, row_blocks=blocks.get(dotted, ()))
+        return info
 
     def reset_parameters(self, *, std: float = 0.02, residual_scale: float = 1.0) -> None:
-        """Initialise weights from N(0, std^2), those of ``down`` times ``residual_scale``; biases are 0."""
-        for name, parameter in self.named_parameters():
-            if parameter.ndim > 1:
-                nn.init.normal_(parameter, 0.0, std * (residual_scale if name == "down.weight" else 1.0))
-            else:
-                nn.init.zeros_(parameter)
+        """Initialise weights from N(0, std^2), those of ``down`` times ``residual_scale``; biases are 0.
+
+        Norms and convolutions reset themselves.
+        """
+        for path, module in self.named_modules():
+            if module is not self and (is_norm(module) or kind_by_type(module) == "conv"):
+                if callable(reset := getattr(module, "reset_parameters", None)):
+                    reset()
+                continue
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.ndim > 1:
+                    last = (path, name) == ("down", "weight")
+                    nn.init.normal_(parameter, 0.0, std * (residual_scale if last else 1.0))
+                else:
+                    nn.init.zeros_(parameter)

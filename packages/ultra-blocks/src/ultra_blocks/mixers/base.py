@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._pytree import tree_leaves
 
 from ultra_blocks.inputs import check_tokens
@@ -15,7 +16,7 @@ from ultra_blocks.linear import LinearFactory
 from ultra_blocks.positions import PositionCode, PositionSpec, build
 from ultra_blocks.traits import Traits
 from ultra_core.contracts import ParamInfo
-from ultra_core.module_types import is_norm
+from ultra_core.module_types import is_norm, kind_by_type, stacked_in
 
 __all__ = ["LinearFactory", "Mixer", "Traits"]
 
@@ -148,7 +149,8 @@ class Mixer(nn.Module):
         """Describe the parameters of this block that no submodule describes itself.
 
         Tensors of two or more dimensions are matrices with the role of the block. Vectors (biases, gates)
-        have no weight decay. Norms are described by their type.
+        have no weight decay. Norms, convolutions, embeddings, recurrent layers and attention of torch are
+        described by their type.
         """
         blocks = self.row_blocks()
         info = {}
@@ -156,16 +158,19 @@ class Mixer(nn.Module):
         for path, module in self.named_modules():
             if module is not self and hasattr(module, "parameter_info"):
                 others = (*others, f"{path}.")
-            if f"{path}.".startswith(others) or is_norm(module):
+            if f"{path}.".startswith(others) or (module is not self and is_norm(module)):
                 continue
             for name, parameter in module.named_parameters(recurse=False):
                 dotted = f"{path}.{name}" if path else name
-                matrix = parameter.ndim >= 2
+                if parameter.ndim < 2:
+                    info[dotted] = ParamInfo(role=self.role, kind="vector", decay=False)
+                    continue
+                count = stacked_in(module, name)
+                equal = (len(parameter) // count,) * count if count > 1 else ()
                 info[dotted] = ParamInfo(
                     role=self.role,
-                    kind="matrix" if matrix else "vector",
-                    decay=matrix,
-                    row_blocks=blocks.get(dotted, ()),
+                    kind=kind_by_type(module) or "matrix",
+                    row_blocks=blocks.get(dotted, equal),
                 )
         return info
 
@@ -174,16 +179,25 @@ class Mixer(nn.Module):
         """Initialise the weights: projections N(0, std^2), biases 0; the output projection with a scaled std.
 
         The encoder calls this again with its own ``std``, and with 1/sqrt(2 num_layers num_loops) as
-        ``residual_scale``. Children that are no projections and have a ``reset_parameters`` reset themselves.
+        ``residual_scale``. Children that are no projections and have a ``reset_parameters`` reset themselves;
+        what the block owns directly is reset by an override.
         """
         for name, module in self.named_modules():
             if module is self:
                 continue
             weight = getattr(module, "weight", None)
             if isinstance(weight, Tensor) and weight.ndim == 2:
-                weight.normal_(0.0, std * (residual_scale if name == self.output_projection else 1.0))
+                drawn = torch.empty_like(weight)
+                drawn.normal_(0.0, std * (residual_scale if name == self.output_projection else 1.0))
+                if is_parametrized(module, "weight"):  # as by weight_norm: the weight itself is computed
+                    module.weight = drawn
+                else:
+                    weight.copy_(drawn)
                 if isinstance(bias := getattr(module, "bias", None), Tensor):
                     bias.zero_()
+            elif isinstance(module, nn.MultiheadAttention):
+                for parameter in module.parameters(recurse=False):
+                    parameter.normal_(0.0, std) if parameter.ndim == 2 else parameter.zero_()
             elif callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
 

@@ -21,8 +21,11 @@ SLOPE_ERRORS = {torch.float64: 1e-4, torch.float32: 1e-2, torch.bfloat16: 8e-2}
 STEPS = {torch.float64: (1e-5, 1e-6, 1e-7), torch.float32: (1e-2, 3e-3, 1e-3), torch.bfloat16: (3e-1, 1e-1, 3e-2)}
 """Lengths of the steps, relative to the length of the point; the best balances rounding and curvature."""
 
-TINY_STEPS = (1e-8,)
-"""Steps within which a function that rounds to fp32 or bf16 is constant."""
+FINER = {
+    "fp32": {torch.float64: (1e-8,)},
+    "bf16": {torch.float64: (1e-8,), torch.float32: (3e-4,)},
+}
+"""By declared precision, the dtypes that are finer, with steps within which what rounds to it is constant."""
 
 POINTS = 17
 BISECTIONS = 40
@@ -58,7 +61,8 @@ def check_gradients(case: Case, function: Function, x: Tensor, module: nn.Module
     dtype = case.rounds_to(x.dtype)
     _check_slopes(function, x, module, dtype, STEPS[dtype])  # fast, and its message names the tensor
     if case.traits.precision is None:
-        leaves = [x.detach().requires_grad_(), *module.parameters()]
+        trained = (parameter for parameter in module.parameters() if parameter.requires_grad)
+        leaves = [x.detach().requires_grad_(), *trained]
         try:
             gradcheck(lambda x, *_: function(x), leaves, atol=1e-6, rtol=1e-4, fast_mode=True)
         except GradcheckError as error:
@@ -66,7 +70,7 @@ def check_gradients(case: Case, function: Function, x: Tensor, module: nn.Module
 
 
 def check_precision(case: Case, function: Function, x: Tensor, module: nn.Module) -> None:
-    """Raise a finding if a ``precision`` is declared, but gradients are exact in fp64.
+    """Raise a finding if a ``precision`` is declared, but gradients are those of a finer dtype.
 
     Args:
         case: the plugin, for its traits.
@@ -77,16 +81,17 @@ def check_precision(case: Case, function: Function, x: Tensor, module: nn.Module
     Raises:
         Finding: the trait would hide errors, and is not needed.
     """
-    if case.traits.precision is None:
-        return
-    try:
-        _check_slopes(function, x, module, torch.float64, TINY_STEPS)
-    except Finding:
-        return
-    raise Finding(
-        f"the traits declare precision={case.traits.precision!r}, but gradients are exact in fp64",
-        fix="leave the trait out, so that the kit compares exactly",
-    )
+    for dtype, steps in FINER.get(case.traits.precision or "", {}).items():
+        try:
+            _check_slopes(function, x, module, dtype, steps)
+        except Finding:
+            continue
+        needed = "leave the trait out" if dtype == torch.float64 else 'declare `precision="fp32"`'
+        raise Finding(
+            f"the traits declare precision={case.traits.precision!r}, but gradients are exact in "
+            f"{'fp64' if dtype == torch.float64 else 'fp32'}",
+            fix=f"{needed}, so that the kit compares as closely as it can",
+        )
 
 
 def _leaves(x: Tensor, module: nn.Module) -> dict[str, Tensor]:

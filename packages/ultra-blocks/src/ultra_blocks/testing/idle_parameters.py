@@ -25,7 +25,7 @@ UNUSED = "use it in `forward` (and not under `torch.no_grad()` or `detach()`), o
 
 
 def idle(module: nn.Module, y: Tensor, losses: Iterable[Tensor] = (), *, slices: bool = True) -> list[str]:
-    """Return the parameters of a module, or slices of them, on which neither an output nor a loss depends.
+    """Return trained parameters, or slices of them, on which neither an output nor a loss depends.
 
     Args:
         module: the plugin.
@@ -33,7 +33,8 @@ def idle(module: nn.Module, y: Tensor, losses: Iterable[Tensor] = (), *, slices:
         losses: auxiliary losses of the same call.
         slices: whether to name slices of parameters whose other elements do get a gradient.
     """
-    infos, named = described(module), dict(module.named_parameters())
+    infos = described(module)
+    named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
     scalars = [loss for loss in losses if loss.requires_grad]
     total = (y * noise(*y.shape, seed=3).to(y.dtype)).sum() + sum(scalars)
     found = zip(named, gradients(total, total.new_ones(()), list(named.values())), strict=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.testing.cases import Case, gradients, output
@@ -127,6 +128,8 @@ def takes_any_input(case: Case) -> None:
 def copies_are_whole(case: Case) -> None:
     """Copies by ``copy.deepcopy`` and ``pickle`` compute the same, also after training, and are independent.
 
+    Modules with parametrizations of torch (``weight_norm``) are not pickled, since torch refuses to.
+
     Fix: keep no results of a forward pass, closures or hooks over ``self`` in the module; tensors with a
     graph cannot be copied, and a closure goes on using the weights of the original.
     """
@@ -135,7 +138,8 @@ def copies_are_whole(case: Case) -> None:
     gradients(y, torch.ones_like(y), [x, *module.parameters()])
     wanted = output(module.eval(), x, None).detach()
     ways: dict[str, Callable[[nn.Module], nn.Module]] = {"copy.deepcopy": copy.deepcopy}
-    if "<locals>" not in case.cls.__qualname__:  # classes inside of functions cannot be pickled
+    local = "<locals>" in case.cls.__qualname__  # classes inside of functions cannot be pickled
+    if not (local or any(map(is_parametrized, module.modules()))):
         ways["pickle"] = lambda module: pickle.loads(pickle.dumps(module))
     for way, make in ways.items():
         try:

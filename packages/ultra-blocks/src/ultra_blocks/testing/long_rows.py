@@ -33,6 +33,9 @@ BORDERS = (31, 63, 127, 255, 511)
 READERS = (0, 64, 150, 300, LONGEST - 1)
 """Tokens whose outputs are differentiated."""
 
+STEPS = (1e-6, 1e-7, 2e-8)
+"""Steps of finite differences; a kink that is within the first is rarely within the others."""
+
 LIMIT = 1e-10
 """Largest relative error in fp64; rounding of our own blocks at 514 tokens is below 1e-12."""
 
@@ -256,25 +259,29 @@ def long_shift(case: BlockCase) -> None:
 def long_slopes(case: BlockCase) -> None:
     """The gradients of long rows agree with a finite difference along a random direction.
 
-    All tokens and parameters move at once, by one part in a million. An output that is computed in fp32 or
-    bf16 is too coarse for that.
+    All tokens and parameters move at once, by one part in a million, or less where a kink of relu is that
+    near. An output that is computed in fp32 or bf16 is too coarse for that.
 
     Fix: detach no state between chunks, and keep states, sums and tables in the dtype of the input, or fp32
     where that is wider.
     """
     module = case.build()
     for n in (70, 150, 300, 513):
-        leaves = [tokens(case, n).requires_grad_(), *module.parameters()]
+        trained = (parameter for parameter in module.parameters() if parameter.requires_grad)
+        leaves = [tokens(case, n).requires_grad_(), *trained]
         g = torch.Generator().manual_seed(n)
         ways = [torch.randn(leaf.shape, generator=g, dtype=torch.float64).to(leaf.dtype) for leaf in leaves]
         y = output(module, leaves[0], None)
         weight = torch.randn(y.shape, generator=g, dtype=torch.float64).to(y.dtype)
         found = gradients(y, weight, leaves)
         wanted = sum(float((a.double() * b.double()).sum()) for a, b in zip(found, ways, strict=True))
-        slope = _slope(module, leaves, ways, weight)
         size = sum(float((a.double() * b.double()).square().sum()) for a, b in zip(found, ways, strict=True))
-        error = abs(slope - wanted) / (size**0.5 + abs(wanted) + 1e-30)
-        if not error <= 1e-5:
+        for step in STEPS:
+            slope = _slope(module, leaves, ways, weight, step)
+            error = abs(slope - wanted) / (size**0.5 + abs(wanted) + 1e-30)
+            if error <= 1e-5:
+                break
+        else:
             raise Finding(
                 f"in a row of {n}, the outputs rise by {slope:.8g} along a random direction, the gradients "
                 f"say {wanted:.8g} (relative error {error:.1e}, limit 1e-05)"
@@ -282,9 +289,9 @@ def long_slopes(case: BlockCase) -> None:
 
 
 @torch.no_grad()
-def _slope(module: nn.Module, leaves: list[Tensor], ways: list[Tensor], weight: Tensor) -> float:
+def _slope(module: nn.Module, leaves: list[Tensor], ways: list[Tensor], weight: Tensor, step: float) -> float:
     """Return the slope of the weighted sum of the outputs, by a central difference."""
-    step, ends, before = 1e-6, [], [leaf.detach().clone() for leaf in leaves]
+    ends, before = [], [leaf.detach().clone() for leaf in leaves]
     for sign in (1, -1):
         for leaf, start, way in zip(leaves, before, ways, strict=True):
             leaf.copy_(start + sign * step * way)

@@ -73,7 +73,8 @@ def norm_parameters(case: NormCase) -> None:
     Each of them gets a gradient.
 
     Fix: derive from ``ultra_blocks.norms.base.Norm``, or name the vectors ``weight`` and ``bias`` as torch
-    does.
+    does, or describe them: ``parameter_info()`` returns ``{"gain": ParamInfo(role="norms", kind="vector",
+    decay=False)}``.
     """
     module: nn.Module = case.build()
     x = noise(3, case.hidden_size)

@@ -44,9 +44,9 @@ AUTOCAST, AUTOCAST_STEPS = 0.05, 0.15
 
 @BLOCK_RULES("B10c", when=lambda case: case.traits.precision is not None, after=("B10",))
 def precision(case: BlockCase) -> None:
-    """A block that declares a ``precision`` needs it: its gradients are not exact in fp64.
+    """A block that declares a ``precision`` needs it: its gradients are not exact in a finer dtype.
 
-    Fix: leave the trait out.
+    Fix: leave the trait out, or declare ``precision="fp32"`` where nothing is rounded to bf16.
     """
     x = torch.randn(2, 7, case.hidden_size, generator=torch.Generator().manual_seed(0)).double()
     module = case.build()

@@ -57,8 +57,8 @@ def scaled_scores(case: BlockCase) -> None:
     """Scores of queries and keys of unit variance have unit variance: they are divided by sqrt(d).
 
     Matrices are drawn with variance ``1 / inputs`` and tokens with variance 1, at four times the width. The
-    mean square of the output, divided by that of a single token, is then the sum of the squared weights,
-    which says how far scores are spread.
+    variance of the output over rows, divided by that of a single token, is then the sum of the squared
+    weights, which says how far scores are spread. Biases have no part in a variance.
 
     Fix: divide ``q k^T`` once by ``sqrt(d)``, where d is the width of a head, not of the block.
     """
@@ -82,8 +82,8 @@ def _spread(case: BlockCase, seed: int) -> float:
                 drawn = torch.randn(parameter.shape, generator=g) / math.sqrt(parameter.shape[-1])
                 parameter.copy_(drawn)
         x = torch.randn(SCALED_ROWS, case.length(SCALED_LENGTH), case.hidden_size, generator=g)
-        read = output(module, x, None)[:, -1].square().mean()
-        alone = output(module, x[:, -1:], None).square().mean()
+        read = output(module, x, None)[:, -1].var(0).mean()
+        alone = output(module, x[:, -1:], None)[:, 0].var(0).mean()
     return float(x.shape[1] * read / alone)
 
 

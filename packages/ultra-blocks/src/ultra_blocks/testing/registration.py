@@ -15,6 +15,7 @@ from ultra_blocks.testing.differences import check_close
 from ultra_blocks.testing.outcomes import answer
 from ultra_blocks.testing.parameters import described
 from ultra_core.errors import listed
+from ultra_core.module_types import is_recurrent
 from ultra_core.testing import Finding
 
 LARGEST = 10.0
@@ -25,14 +26,11 @@ def registered(case: Case) -> None:
     """All state is registered: it is trained, saved, loaded and moved, and stays as it is in evaluation.
 
     Fix: ``nn.Parameter`` for what is trained, ``register_buffer`` for what is not, ``nn.ModuleList`` and
-    ``nn.ParameterList`` instead of lists, all of it in the constructor.
+    ``nn.ParameterList`` instead of lists, all of it in the constructor. Parameters that are frozen on purpose
+    are named in the trait ``frozen``.
     """
     module = case.build()
-    for name, parameter in module.named_parameters():
-        if not parameter.requires_grad:
-            raise Finding(
-                f"{name} {tuple(parameter.shape)} is a parameter with requires_grad=False: a buffer"
-            )
+    _check_frozen(case, module)
     known = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
     for path, part in module.named_modules():
         for where, tensor in _hidden(part):
@@ -48,6 +46,20 @@ def registered(case: Case) -> None:
     moved = module.float()
     got, wanted = (answer(case, m, torch.float32) for m in (moved, case.build(torch.float32)))
     check_close(got, wanted, 1e-5, what="after a call in fp64 and .float(), output", other="of a fresh one")
+
+
+def _check_frozen(case: Case, module: nn.Module) -> None:
+    """Raise a finding unless the parameters that are not trained are those of the trait ``frozen``."""
+    still = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    for name in sorted(still - case.traits.frozen):
+        raise Finding(
+            f"{name} {tuple(module.get_parameter(name).shape)} is a parameter with requires_grad=False",
+            fix="make it a buffer, or, if others may train it, name it in the traits: "
+            f'`frozen=frozenset({{"{name}"}})`',
+        )
+    for name in sorted(case.traits.frozen - still):
+        known = name in dict(module.named_parameters())
+        raise Finding(f"traits.frozen names {name!r}, which {'is trained' if known else 'is no parameter'}")
 
 
 def _hidden(part: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -89,14 +101,17 @@ def starts_as_asked(case: Case) -> None:
     """``reset_parameters(std=, residual_scale=)`` gives all matrices that size, and scales the last one.
 
     The encoder calls it with the ``initializer_range`` of the model, and with a ``residual_scale`` that keeps
-    the sum over many layers small.
+    the sum over many layers small. Recurrent layers of torch have a size of their own, and so have parameters
+    that are frozen.
 
     Fix: draw every projection from N(0, std^2), and what writes to the residual stream from
-    N(0, (std residual_scale)^2); ``Mixer.output_projection`` names it.
+    N(0, (std residual_scale)^2). ``reset_parameters`` of ``Mixer`` and ``FeedForward`` does so for layers, of
+    which ``Mixer.output_projection`` (or ``down``) is the last; extend it for parameters without a layer.
     """
     base, wide, scaled = (_reset(case, **given) for given in ({}, {"std": 0.1}, {"residual_scale": 0.1}))
     infos = described(base)
-    matrices = [n for n, info in infos.items() if info is not None and info.kind in ("matrix", "expert")]
+    own = _with_own_sizes(base)
+    matrices = [n for n, info in infos.items() if info and info.kind in ("matrix", "expert") and n not in own]
     sizes = {n: tuple(_rms(module, n) for module in (base, wide, scaled)) for n in matrices}
     # a block may have a size of its own, as RetNet has, but then for all of its matrices
     follows = any(other > 2 * size for size, other, _ in sizes.values())
@@ -119,6 +134,13 @@ def _reset(case: Case, **given: float) -> nn.Module:
         module.reset_parameters(**{"std": 0.02, **given})
     assert isinstance(module, nn.Module)
     return module
+
+
+def _with_own_sizes(module: nn.Module) -> set[str]:
+    """Return the names of the parameters of recurrent layers of torch, and of those that are frozen."""
+    parts = {path: part for path, part in module.named_modules() if is_recurrent(part)}
+    names = {f"{path}.{name}" if path else name for path, part in parts.items() for name in part.state_dict()}
+    return names | {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
 
 
 def _rms(module: nn.Module, name: str) -> float:

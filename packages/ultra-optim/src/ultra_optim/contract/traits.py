@@ -49,12 +49,15 @@ class OptimizerTraits:
         own_schedule: it replaces a learning-rate schedule; the learning rate must stay constant.
         needs_curvature: the trainer must run an extra backward pass every few steps.
         needs_logits: attention blocks record their largest logits for it; the constructor takes ``model``.
+        initial_lr: the learning rate is the size of the first step, and later ones do not read it, so that a
+            schedule has no effect; needs ``own_schedule``.
         one_lr: it finds its step size itself; learning rates of roles multiply its one learning rate.
         idle_first_step: the first step moves nothing.
         changes_gradients: ``step()`` writes to ``p.grad``.
         whole_tensors: the update of an element of a vector depends on the others, by a norm or a mean.
         dimensions: numbers of dimensions of the parameters that it takes, as in ``(2,)``; it refuses others
             with an error. None takes all, parameters without dimensions included.
+        empty_parameters: it takes parameters without elements; if not, it raises an error.
         sparse_gradients: it takes sparse gradients. Without it, they are refused before anything is changed.
         state_at_construction: a parameter has state before its first gradient.
         state_dtype: ``parameter``: state is at least as wide as the parameter, or quantised in whole numbers
@@ -74,6 +77,8 @@ class OptimizerTraits:
             first four.
         common_steps: parameters share a count of steps, a distance or a pass of curvature, so that the update
             of one that starts late, or has no gradient in some steps, depends on the others.
+        common_norm: a norm or mean over all parameters scales the update of each, as clipping by the global
+            norm does.
         eps: what is added to denominators, where that is a constant and no option ``eps``.
         reference_error: the largest difference from the attribute ``reference``, relative to the
             displacement, in float64; larger where an iteration runs in another dtype.
@@ -91,11 +96,13 @@ class OptimizerTraits:
     own_schedule: bool = False
     needs_curvature: bool = False
     needs_logits: bool = False
+    initial_lr: bool = False
     one_lr: bool = False
     idle_first_step: bool = False
     changes_gradients: bool = False
     whole_tensors: bool = False
     dimensions: tuple[int, ...] | None = None
+    empty_parameters: bool = True
     sparse_gradients: bool = False
     state_at_construction: bool = False
     state_dtype: StateDtype = attrs.field(default="parameter", validator=_one_of(StateDtype))
@@ -108,6 +115,7 @@ class OptimizerTraits:
         default=None, validator=attrs.validators.optional(_one_of(ShapeFactor))
     )
     common_steps: bool = False
+    common_norm: bool = False
     eps: float = 0.0
     reference_error: float = 1e-8
 

@@ -34,8 +34,8 @@ def start_of(shapes: Sequence[tuple[int, ...]] = SHAPES) -> list[Tensor]:
 
 
 def counts_apart(subject: Subject) -> bool:
-    """Whether parameters share no count of steps."""
-    return not subject.traits.common_steps
+    """Whether the traits say that the update of a parameter depends on no other parameter."""
+    return not (subject.traits.common_steps or subject.traits.common_norm)
 
 
 def counts_each_parameter(subject: Subject) -> None:
@@ -101,7 +101,7 @@ def starts_added_groups_anew(subject: Subject) -> None:
         options = "options of its own" if own else "the default options"
         if float(late.abs().max()) == 0:
             raise Finding(f"a group with {options} that was added after five steps does not move")
-        if not subject.traits.common_steps:
+        if counts_apart(subject):
             worst = error(late, fresh)
             assert worst <= SAME, (
                 f"a group with {options} that was added after five steps moves differently than in a new "

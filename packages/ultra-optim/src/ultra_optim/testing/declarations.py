@@ -72,6 +72,8 @@ def _untrue(subject: Subject) -> Iterator[str]:
     for trait, (is_so, what) in CLAIMS.items():
         if getattr(subject.traits, trait) and not is_so(subject):
             yield f"traits.{trait} is true, but {what}"
+    if subject.traits.initial_lr and not subject.traits.own_schedule:
+        yield "traits.initial_lr is true, but own_schedule is false: presets could name a schedule in vain"
     if not subject.traits.idle_first_step and _first_step_is_idle(subject):
         yield "traits.idle_first_step is false, but the first step moves nothing"
 
@@ -82,6 +84,31 @@ def _first_step_is_idle(subject: Subject) -> bool:
     optimizer = subject.build(bag, lr=1e-2, weight_decay=0.0)
     drive(optimizer, bag.tensors(), gradients(start, 1))
     return all(bool((p == 1).all()) for p in treated(subject, optimizer))
+
+
+def _mixes_parameters(subject: Subject) -> bool:
+    """Whether a parameter moves differently when another one, with larger gradients, is there."""
+    start = [torch.ones(shape, dtype=torch.float64) for shape in SHAPES]
+    growing = enumerate(gradients(start, 4))  # what clips norms acts on the first ones only
+    steps = [[50 * 4**t * a, 50 * 4**t * b, c] for t, (a, b, c) in growing]
+    together = displacement(subject, start, steps, lr=1e-2)[2]
+    (alone,) = displacement(subject, start[2:], [grads[2:] for grads in steps], lr=1e-2)
+    return error(alone, together) > 1e-12
+
+
+def _ignores_new_rates(subject: Subject) -> bool:
+    """Whether a learning rate that changes after the first step has no effect."""
+    start, ends = [torch.ones(shape, dtype=torch.float64) for shape in SHAPES], []
+    steps = gradients(start, 4)
+    for factor in (1.0, 0.0):
+        bag = Bag([t.clone() for t in start])
+        optimizer = subject.build(bag, lr=1e-2)
+        drive(optimizer, bag.tensors(), steps[:1])
+        for group in optimizer.param_groups:
+            group["lr"] *= factor
+        drive(optimizer, bag.tensors(), steps[1:])
+        ends.append(bag.tensors())
+    return all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
 def _changes_gradients(subject: Subject) -> bool:
@@ -147,6 +174,8 @@ CLAIMS: dict[str, tuple[Callable[[Subject], bool], str]] = {
     "whole_tensors": (_mixes_elements, "half of a vector moves as it does beside the other half"),
     "needs_total_steps": (_needs_total_steps, "eight steps are the same with total_steps 8 and 800"),
     "common_steps": (shares_steps, "parameters that miss steps move as those that do not"),
+    "common_norm": (_mixes_parameters, "a parameter moves as it does beside others with large gradients"),
+    "initial_lr": (_ignores_new_rates, "a learning rate that is 0 from the second step on changes the path"),
     "own_schedule": (_schedules_itself, "under constant gradients the fortieth step is as long as the first"),
     "one_lr": (_finds_its_step, "under constant gradients the sixtieth step is no longer than the third"),
 }

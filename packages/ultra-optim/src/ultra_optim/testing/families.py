@@ -24,12 +24,14 @@ class Family(NamedTuple):
 
     Attributes:
         name: what it is called.
+        twin: what one of its members imitates.
         paths: maps decay rates and gradients (steps, elements) to displacements (rates, elements).
         least: the cosine above which a path is a member of the family.
         legal: whether a pair of rates is the method, and no other one with a name of its own.
     """
 
     name: str
+    twin: str
     paths: Callable[[Tensor, Tensor, Tensor], Tensor]
     least: float
     legal: Callable[[float, float], bool]
@@ -61,9 +63,9 @@ def _sgd(b1: Tensor, b2: Tensor, grads: Tensor) -> Tensor:
 
 
 FAMILIES = (
-    Family("AdamW", _adamw, 0.999999, lambda b1, b2: b1 > 0.2),
-    Family("Lion", _lion, 0.9995, lambda b1, b2: abs(b1 - b2) > 0.01),
-    Family("SGD with momentum", _sgd, 0.999999, lambda b1, b2: b1 > 0.04),
+    Family("AdamW", "adamw", _adamw, 0.999999, lambda b1, b2: b1 > 0.2),
+    Family("Lion", "lion", _lion, 0.9995, lambda b1, b2: abs(b1 - b2) > 0.01),
+    Family("SGD with momentum", "torch.optim.SGD", _sgd, 0.999999, lambda b1, b2: b1 > 0.04),
 )
 """Lion with equal rates is the sign of a momentum, AdamW without the first RMSprop: other methods."""
 

@@ -208,7 +208,8 @@ def follows_the_schedule(subject: Subject) -> None:
     must bring all parameters to rest.
 
     Fix: read ``group["lr"]`` in every step, and multiply the whole step by it. What moves by an average of
-    earlier steps, their learning rates included, declares ``OptimizerTraits(lr_in_momentum=True)``.
+    earlier steps, their learning rates included, declares ``OptimizerTraits(lr_in_momentum=True)``; a
+    method that reads the rate in the first step only, as Rprop, ``initial_lr=True, own_schedule=True``.
     """
     start = _start()
     steps = gradients(start, 3)

@@ -40,7 +40,7 @@ def keeps_state_wide(subject: Subject) -> None:
     at 256, one in eight bits starts again.
 
     Fix: create state by ``torch.zeros_like(p, dtype=torch.float32)``, and count in a Python int; declare
-    ``state_dtype="any"`` if narrow state is what the method is for.
+    ``state_dtype="any"`` if narrow state is what the method is for, which holds for scales but not counts.
     """
     allowed = subject.traits.state_dtype
     for dtype in (torch.float32, torch.bfloat16):
@@ -48,7 +48,8 @@ def keeps_state_wide(subject: Subject) -> None:
             floating = value.dtype.is_floating_point
             bits = torch.finfo(value.dtype).bits if floating else _integer_bits(value)
             if value.numel() == 1 < p.numel():
-                assert bits >= COUNTING, (
+                counts = not floating or allowed != "any" or float(value) in (1.0, 2.0, 3.0)
+                assert bits >= COUNTING or not counts, (
                     f"state {name!r} of a {_name(dtype)} parameter, a count or scale, is {_name(value.dtype)}"
                 )
             elif floating and allowed != "any":

@@ -55,7 +55,11 @@ def options_act(subject: Subject) -> None:
     def path(options: Mapping[str, Any]) -> Moves:
         key = repr(sorted(options.items()))
         if key not in paths:
-            paths[key] = _path(subject, options)
+            try:
+                paths[key] = _path(subject, options)
+            except Exception as error:
+                tried = ", ".join(f"{name}={value!r}" for name, value in options.items()) or "the defaults"
+                raise Finding(f"a step with {tried} raises {type(error).__name__}: {error}") from error
         return paths[key]
 
     for _, group in groupby(tried, key=lambda variation: variation.option):

@@ -284,11 +284,17 @@ def keeps_plain_state(subject: Subject) -> None:
     optimizer = subject.build(model, lr=1e-2)
     train(model, optimizer, 2)
     state = optimizer.state_dict()
-    for entry in state["state"].values():
+    for index, entry in state["state"].items():
+        assert isinstance(entry, dict), f"state[{index!r}] is a {type(entry).__name__}, of no parameter"
         for key, value in entry.items():
             plain = value is None or isinstance(value, (Tensor, bool, int, float, str))
             assert plain, f"state {key!r} is a {type(value).__name__}"
-    json.dumps(state["param_groups"])
+    for group in state["param_groups"]:
+        for key, value in group.items():
+            try:
+                json.dumps(value)
+            except TypeError as error:
+                raise AssertionError(f"group[{key!r}] is a {type(value).__name__}: {error}") from error
 
 
 def swaps_weights(subject: Subject) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ultra_core.contracts import ParamInfo
+from ultra_core.testing import Finding
 from ultra_optim.testing.subject import (
     Bag,
     Subject,
@@ -28,7 +29,8 @@ def treats_elements_alike(subject: Subject) -> None:
     """Updates do not depend on how parameters are batched, fused or cut into pieces.
 
     Fix: take norms and means over one parameter, not over a group. Where an element of a vector depends on
-    the others by design, declare ``OptimizerTraits(whole_tensors=True)``.
+    the others by design, declare ``OptimizerTraits(whole_tensors=True)``; where a norm over all parameters
+    scales each, ``common_norm=True``.
     """
     start = [
         torch.randn(s, generator=torch.Generator().manual_seed(2)) for s in ((4, 6), (6, 6), (6, 4), (9,))
@@ -36,7 +38,7 @@ def treats_elements_alike(subject: Subject) -> None:
     steps = gradients(start, 5)
     together = displacement(subject, start, steps, lr=1e-2)
     for index, t in enumerate(start):
-        if not subject.takes(t):
+        if subject.traits.common_norm or not subject.takes(t):
             continue
         (alone,) = displacement(subject, [t], [[grads[index]] for grads in steps], lr=1e-2)
         apart = error(alone, together[index])
@@ -49,7 +51,7 @@ def treats_elements_alike(subject: Subject) -> None:
                 f"{tuple(a.shape)}: the fused update differs from the plain one by {error(a, b):.1e}"
             )
     long = torch.randn(600_000, generator=torch.Generator().manual_seed(3))
-    if subject.traits.whole_tensors or not subject.takes(long):
+    if subject.traits.whole_tensors or subject.traits.common_norm or not subject.takes(long):
         return
     long_steps = gradients([long], 2)
     (whole,) = displacement(subject, [long], long_steps, lr=1e-2)
@@ -123,6 +125,12 @@ class Parameters:
     tensors: tuple[Tensor, ...]
     infos: Mapping[str, ParamInfo]
 
+    def without_empty_ones(self) -> Parameters:
+        """Return those that have elements."""
+        kept = [(i, t) for i, t in enumerate(self.tensors) if t.numel()]
+        infos = {f"p{new}": self.infos[f"p{i}"] for new, (i, _) in enumerate(kept) if f"p{i}" in self.infos}
+        return Parameters(tuple(t for _, t in kept), infos)
+
     def __repr__(self) -> str:
         layouts = (f"{tuple(t.shape)} by {t.stride()}" for t in self.tensors)
         return f"{self.tensors[0].dtype} tensors {', '.join(layouts)}"
@@ -169,7 +177,22 @@ def takes_every_shape(subject: Subject, parameters: Parameters) -> None:
     """
     for dimensions in range(5):
         if subject.traits.dimensions is not None and dimensions not in subject.traits.dimensions:
-            _refuses_dimensions(subject, dimensions)
+            what = f"traits.dimensions leaves out {dimensions}"
+            _refuses(subject, nn.Parameter(torch.ones((3,) * dimensions)), what)
+    if not subject.traits.empty_parameters:
+        for shape in ((0,), (0, 3)):
+            _refuses(subject, nn.Parameter(torch.ones(shape)), "traits.empty_parameters is false")
+        parameters = parameters.without_empty_ones()
+    try:
+        _stays_finite(subject, parameters)
+    except AssertionError:
+        raise
+    except Exception as error:
+        _find_refused(subject, parameters)
+        raise error
+
+
+def _stays_finite(subject: Subject, parameters: Parameters) -> None:
     tensors = parameters.tensors
     bags = [Bag([layout(t.clone()) for t in tensors], parameters.infos) for layout in LAYOUTS]
     for index, bag in enumerate(bags):
@@ -186,15 +209,26 @@ def takes_every_shape(subject: Subject, parameters: Parameters) -> None:
             )
 
 
-def _refuses_dimensions(subject: Subject, dimensions: int) -> None:
-    tensor = nn.Parameter(torch.ones((3,) * dimensions))
+def _find_refused(subject: Subject, parameters: Parameters) -> None:
+    """Raise a finding about the first tensor with which an optimizer of its own raises an exception."""
+    for index, tensor in enumerate(parameters.tensors):
+        infos = {"p0": parameters.infos[f"p{index}"]} if f"p{index}" in parameters.infos else {}
+        bag = Bag([tensor.clone()], infos)
+        try:
+            drive(subject.build(bag, lr=1e-2), bag.tensors(), gradients([tensor], 3))
+        except Exception as error:
+            seen = f"shape {tuple(tensor.shape)}, strides {tensor.stride()}"
+            skip = "skip it, `if not p.numel(): continue`, or declare `empty_parameters=False` in the traits"
+            fix = "" if tensor.numel() else skip
+            raise Finding(f"{seen} raises {type(error).__name__}: {error}", fix=fix) from error
+
+
+def _refuses(subject: Subject, tensor: Tensor, what: str) -> None:
     try:
         drive(subject.over_groups([tensor]), [tensor], gradients([tensor], 1))
     except Exception:
         return
-    raise AssertionError(
-        f"traits.dimensions leaves out {dimensions}, and a tensor of shape {tuple(tensor.shape)} was accepted"
-    )
+    raise AssertionError(f"{what}, and a tensor of shape {tuple(tensor.shape)} was accepted")
 
 
 def takes_low_precision(subject: Subject) -> None:
