@@ -111,7 +111,8 @@ def _idle(case: Case, outcome: Outcome, base: Outcome, variation: Variation) -> 
     """
     there = {_without_numbers(name) for name, _ in base.module.named_parameters()}
     shapes = {name: p.shape for name, p in base.module.named_parameters()}
-    changed = {name for name, p in outcome.module.named_parameters() if shapes.get(name) != p.shape}
+    trained = {name: p for name, p in outcome.module.named_parameters() if p.requires_grad}
+    changed = {name for name, p in trained.items() if shapes.get(name) != p.shape}
     added = {name for name in changed if name in shapes or _without_numbers(name) not in there}
     if not added or not isinstance(case, (BlockCase, FFNCase)):
         return []
