@@ -83,6 +83,16 @@ def test_an_interruption_points_at_resume(ultra, preset, monkeypatch):
     assert "Traceback" not in result.output
 
 
+def test_an_interruption_of_another_command_does_not(ultra, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ultra_train.cli.plugin.check.trials_of", interrupt)
+    result = ultra("plugin", "check", "wsd")
+    assert result.exit_code == 130
+    assert result.stderr == "interrupted by SIGINT at once\n"
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_said(ultra, preset, monkeypatch, code):
     raising(monkeypatch, OSError(code, "no space", "runs/x/model.safetensors"))

@@ -65,6 +65,14 @@ class KeepsTheParameterItself(SoundAdamW):
         state["first"] = p.detach()
 
 
+class DecaysInTheGradient(SoundSGD):
+    """The weight decay is added to ``p.grad`` itself, where it adds up if the gradient is kept."""
+
+    def move(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        grad.add_(p, alpha=group["weight_decay"])
+        super().move(p, grad, {**group, "weight_decay": 0.0})
+
+
 class CountsForTheClass(SoundAdamW):
     """The default of an attribute is one dict for all instances."""
 
@@ -128,6 +136,7 @@ MUTANTS = [
     ("O28", CountsInHalf),
     ("O28", AllowsNarrowCounts),
     ("O28", PromisesWideState),
+    ("O10a", DecaysInTheGradient),
     ("O29", KeepsTheGradientItself),
     ("O29", ReadsTheLastGradientLater),
     ("O29", KeepsTheParameterItself),

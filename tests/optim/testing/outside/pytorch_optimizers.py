@@ -30,6 +30,7 @@ class ADOPT(pytorch_optimizer.ADOPT):
         idle_first_step=True,
         imitates="adopt",
         decay="coupled",
+        changes_gradients=True,  # by the decay
         common_steps=True,
     )
 

@@ -113,7 +113,7 @@ def _ignores_new_rates(subject: Subject) -> bool:
 
 def _changes_gradients(subject: Subject) -> bool:
     bag = Bag([torch.ones(shape, dtype=torch.float64) for shape in SHAPES])
-    optimizer = subject.build(bag, lr=1e-2)
+    optimizer = subject.build(bag, lr=1e-2, weight_decay=0.1)
     changed = False
     for grads in gradients(bag.tensors(), 4):
         for p, grad in zip(bag.tensors(), grads, strict=True):

@@ -64,6 +64,8 @@ def treats_elements_alike(subject: Subject) -> None:
 def leaves_others_alone(subject: Subject) -> None:
     """``step()`` writes only parameters and state; gradients only if the traits declare it.
 
+    Weight decay is on, since it is what often ends up in the gradient.
+
     Fix: compute in tensors of your own, ``grad = p.grad.clone()``, and write by ``p.add_(...)``, not by
     ``p.data = ...``; or declare ``OptimizerTraits(changes_gradients=True)``.
     """
@@ -72,7 +74,7 @@ def leaves_others_alone(subject: Subject) -> None:
     model = Bag([])
     for index, view in enumerate(views):
         model.register_parameter(f"p{index}", nn.Parameter(view))
-    optimizer = subject.build(model, lr=1e-2)
+    optimizer = subject.build(model, lr=1e-2, weight_decay=0.1)
     steps = gradients(views, 3)
     for grads in steps:
         held = [g.clone() for g in grads]
@@ -84,7 +86,8 @@ def leaves_others_alone(subject: Subject) -> None:
             if not subject.traits.changes_gradients:
                 changed = float((g - original).abs().max())
                 assert torch.equal(g, original), (
-                    f"step() wrote to p.grad of {tuple(p.shape)}: changed by {changed:.1e}"
+                    f"step() with weight_decay=0.1 wrote to p.grad of {tuple(p.shape)}: "
+                    f"changed by {changed:.1e}"
                 )
     untouched = torch.cat([buffer[:4], buffer[28:32], buffer[37:]])
     assert bool((untouched == 7.0).all()), "memory beside a parameter was written"

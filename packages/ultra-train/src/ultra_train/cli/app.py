@@ -84,8 +84,9 @@ class LazyGroup(click.Group):
             if debugging(ctx):
                 raise
             if not getattr(stop, "message", ""):  # else the run has said it
-                left = "a run that has saved a checkpoint can be resumed with --resume"
-                click.echo(f"interrupted by {name_of(stop)} at once; {left}", err=True)
+                left = "; a run that has saved a checkpoint can be resumed with --resume"
+                runs = ctx.invoked_subcommand in TRAINING
+                click.echo(f"interrupted by {name_of(stop)} at once{left if runs else ''}", err=True)
             raise click.exceptions.Exit(exit_code(stop)) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
