@@ -1,5 +1,6 @@
 """plugin check: the conformance kit as a plugin author sees it."""
 
+import os
 import subprocess
 import sys
 
@@ -86,6 +87,15 @@ def test_what_cannot_be_checked(ultra, arguments, why):
     assert result.exit_code == 2
     assert why in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("before", "then"), [(None, "1"), ("3", "3")])
+def test_a_check_runs_on_one_thread_unless_told_otherwise(ultra, monkeypatch, before, then):
+    monkeypatch.setenv("OMP_NUM_THREADS", before or "")
+    if before is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    assert ultra("plugin", "check", "wsd", "--rule", "C1").exit_code == 0
+    assert os.environ["OMP_NUM_THREADS"] == then
 
 
 def test_a_package_here_that_is_not_installed(ultra, tmp_path, monkeypatch):
