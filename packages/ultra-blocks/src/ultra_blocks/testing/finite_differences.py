@@ -18,7 +18,11 @@ Function = Callable[[Tensor], Tensor]
 SLOPE_ERRORS = {torch.float64: 1e-4, torch.float32: 1e-2, torch.bfloat16: 8e-2}
 """Largest relative error of the slope along the gradient, by the dtype that a module rounds to."""
 
-STEPS = {torch.float64: (1e-5, 1e-6, 1e-7), torch.float32: (1e-2, 3e-3, 1e-3), torch.bfloat16: (3e-1, 1e-1, 3e-2)}
+STEPS = {
+    torch.float64: (1e-5, 1e-6, 1e-7),
+    torch.float32: (1e-2, 3e-3, 1e-3),
+    torch.bfloat16: (3e-1, 1e-1, 3e-2),
+}
 """Lengths of the steps, relative to the length of the point; the best balances rounding and curvature."""
 
 FINER = {
