@@ -16,7 +16,6 @@ from ultra_optim.engine import sizes
 from ultra_optim.families.quantised import dequantize, state_bytes
 from ultra_optim.testing import cases, check_optimizer
 
-
 RULES = [rule for _, rule in cases(["adamw_8bit"]) if rule not in {"O1", "O19", "O33"}]
 """Rounded, it is AdamW only roughly (O1, O19), and any other limit leaves the small models rounded (O33)."""
 

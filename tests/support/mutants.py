@@ -1,4 +1,4 @@
-"""All mutants of the conformance kits in one table: ``python -m support.mutants`` in ``tests`` writes the page."""
+"""All mutants of the kits in one table; ``python -m support.mutants``, called in ``tests``, writes it."""
 
 from __future__ import annotations
 
