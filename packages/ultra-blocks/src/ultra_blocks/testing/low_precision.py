@@ -45,8 +45,10 @@ def positions_in_bf16(case: BlockCase) -> None:
 WIDTH = 512
 """Width at which the rounding of single channels cancels, and that of the statistics does not."""
 
-SCALE_ERRORS = ((torch.bfloat16, 1.0, 7e-4), (torch.float16, 1e3, 2e-3))
-"""Dtypes, sizes of tokens, and limits of the relative error of the size of an output."""
+SCALE_ERRORS = ((torch.bfloat16, 1.4, 7e-4), (torch.float16, 1e3, 2e-3))
+"""Dtypes, sizes of tokens, and limits of the relative error of the size of an output.
+
+A factor that is nearly a power of two would be rounded away in all channels alike."""
 
 
 def _wide(case: NormCase) -> NormCase:
