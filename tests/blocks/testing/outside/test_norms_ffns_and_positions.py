@@ -11,6 +11,7 @@ from transformers.models.t5.modeling_t5 import T5Attention
 
 from ultra_blocks.layout import Layout
 from ultra_blocks.mixers.base import Mixer
+from ultra_blocks.norms.base import Norm, Place
 from ultra_blocks.positions import PositionCode
 from ultra_blocks.testing import Case, block_cases, ffn_cases, norm_cases, position_cases, trials
 from ultra_blocks.traits import NumericTraits, Traits
@@ -25,6 +26,18 @@ class LayerNorm(nn.LayerNorm):
 class TorchRMSNorm(nn.RMSNorm):
     def __init__(self, hidden_size: int) -> None:
         super().__init__(hidden_size, eps=1e-6)
+
+
+class OneLength(Norm):
+    """Tokens of unit variance keep nearly their length, and most of their numbers are the same in bf16."""
+
+    def __init__(self, hidden_size: int, *, place: Place = "mixer") -> None:
+        super().__init__(hidden_size, place=place)
+        self.length = nn.Parameter(torch.tensor([hidden_size**0.5]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        return (self.length * wide / wide.norm(dim=-1, keepdim=True).clamp(min=1e-6)).to(x.dtype)
 
 
 class Llama(nn.Module):
@@ -122,7 +135,7 @@ class T5Bias(PositionCode):
 
 
 CASES = [
-    *norm_cases([LayerNorm, TorchRMSNorm, Llama]),
+    *norm_cases([LayerNorm, TorchRMSNorm, OneLength, Llama]),
     *ffn_cases([SequentialFFN, EncoderLayerFFN, BitFFN]),
     *block_cases([BitMean]),
     *position_cases([T5Bias]),

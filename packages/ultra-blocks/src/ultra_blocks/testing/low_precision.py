@@ -10,7 +10,6 @@ import torch
 from ultra_blocks.layout import Layout
 from ultra_blocks.testing.cases import BlockCase, NormCase, noise, output
 from ultra_blocks.testing.construction import BLOCK_RULES, NORM_RULES
-from ultra_blocks.testing.differences import check_close
 from ultra_blocks.testing.numerics import AUTOCAST, AUTOCAST_STEPS
 from ultra_core.testing import Finding
 
@@ -45,10 +44,13 @@ def positions_in_bf16(case: BlockCase) -> None:
 WIDTH = 512
 """Width at which the rounding of single channels cancels, and that of the statistics does not."""
 
-SCALE_ERRORS = ((torch.bfloat16, 1.4, 7e-4), (torch.float16, 1e3, 2e-3))
-"""Dtypes, sizes of tokens, and limits of the relative error of the size of an output.
+SCALE_ERRORS = ((torch.bfloat16, 1.7, 7e-4), (torch.float16, 1e3, 2e-3))
+"""Dtypes, sizes of tokens, and limits of the root mean square, over tokens, of the error of the size.
 
-A factor that is nearly a power of two would be rounded away in all channels alike."""
+A factor just beside 1 (or 3/4) leaves many numbers of a token on the grid of bf16 and rounds all of them in
+the same direction: tokens of size 1.7 keep away from that, and a mean does not depend on the few that do not.
+It is 2e-4 for statistics in fp32, and 1.6e-3 for those in bf16.
+"""
 
 
 def _wide(case: NormCase) -> NormCase:
@@ -78,5 +80,9 @@ def norm_precision(case: NormCase) -> None:
         module = _wide(case).build(dtype)
         exact = copy.deepcopy(module).double()(x.double())
         sizes = (module(x).double() * exact).sum(-1) / exact.square().sum(-1)
-        what, other = f"in {dtype}, with tokens of size {scale:g}, size of the output", "in fp64 (as 1)"
-        check_close(sizes, torch.ones_like(sizes), limit, what=what, other=other)
+        error = float((sizes - 1).square().mean().sqrt())
+        if not error <= limit:
+            raise Finding(
+                f"in {dtype}, with tokens {tuple(x.shape)} of size {scale:g}, outputs are longer or shorter "
+                f"than in fp64 by {error:.2g} of their length (root mean square over tokens, limit {limit:g})"
+            )
