@@ -221,6 +221,29 @@ def accepts_anything(
     return half_cosine_after(total_steps, warmup_steps)
 
 
+def decays_from_step_0(total_steps: int, warmup_steps: int = 0) -> Factor:
+    """The decay does not know of the warm-up before it."""
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return warm(step, warmup_steps)
+        return half_cosine(progress(step, 0, total_steps))
+
+    return factor
+
+
+def jumps_to_its_peak(total_steps: int, warmup_steps: int = 0) -> Factor:
+    """The warm-up ends at 0.9."""
+    sound = half_cosine_after(total_steps, warmup_steps)
+    return lambda step: 0.9 * warm(step, warmup_steps) if step < warmup_steps else sound(step)
+
+
+def dips(total_steps: int, warmup_steps: int = 0) -> Factor:
+    """Ten steps in the middle of the decay have half of their factor."""
+    sound = half_cosine_after(total_steps, warmup_steps)
+    return lambda step: sound(step) * (0.5 if 500 <= step < 510 else 1.0)
+
+
 MUTANTS = [
     ("C1", no_arguments),
     ("C1", only_a_number),
@@ -235,6 +258,9 @@ MUTANTS = [
     ("S3", starts_high),
     ("S3", ends_the_warm_up_early),
     ("S3", decays_in_the_warm_up),
+    ("S3", decays_from_step_0),
+    ("S3", jumps_to_its_peak),
+    ("S9", dips),
     ("S4", rises_again),
     ("S4", misses_its_floor),
     ("S5", counts_calls),

@@ -52,13 +52,59 @@ def says_that_curvature_is_missing(subject: Subject) -> None:
 
 
 def uses_its_curvature(subject: Subject) -> None:
-    """A pass of curvature changes the steps after it, more the larger its gradients are.
+    """A pass of curvature changes the steps after it, by the gradients of its closure alone.
 
-    Fix: update the estimate in ``curvature_step`` from ``p.grad`` after the closure, and divide by it.
+    The closure is called once, with gradients enabled and cleared; after the pass they are cleared again. The
+    estimate depends on the number that the closure returns, and not on the gradients of the step before.
+
+    Fix: begin ``curvature_step`` with ``self.zero_grad()`` and ``with torch.enable_grad(): n = closure()``,
+    update the estimate from ``p.grad``, divide by it in ``step()``, and end with ``self.zero_grad()``.
     """
+    _runs_its_closure(subject)
     flat, steep = (_after_passes(subject, count) for count in (1e-4, 1e4))
     worst = max(error(a, b) for a, b in zip(flat, steep, strict=True))
     assert worst > 1e-3, "a hundred million times the curvature changes nothing in the steps after the passes"
+
+
+def _runs_its_closure(subject: Subject) -> None:
+    """Take steps with passes that accumulate gradients as ``backward`` does, and look at them."""
+    ends = []
+    for scale in (1.0, 100.0):
+        bag = Bag([torch.ones(shape, dtype=torch.float64) for shape in SHAPES])
+        optimizer: Any = subject.build(bag, lr=1e-3, weight_decay=0.0)
+        calls: list[str] = []
+
+        def closure(bag: Bag = bag, calls: list[str] = calls, scale: float = scale) -> float:
+            calls.append("held" if _held(bag) else "" if torch.is_grad_enabled() else "no_grad")
+            for p in bag.tensors():
+                p.grad = scale * torch.linspace(1, 2, p.numel(), dtype=p.dtype).view_as(p)
+            return 1.0
+
+        for step, grads in enumerate(gradients(bag.tensors(), STEPS)):
+            for p, grad in zip(bag.tensors(), grads, strict=True):
+                p.grad = grad
+            optimizer.step()
+            if not optimizer.curvature_due:
+                continue
+            calls.clear()
+            optimizer.curvature_step(closure)
+            where = f"the pass of curvature after step {step + 1}"
+            if len(calls) != 1 or calls[0] == "no_grad":
+                how = "without gradients enabled" if calls else "never"
+                raise Finding(f"{where} calls its closure {how if len(calls) < 2 else f'{len(calls)} times'}")
+            if calls[0]:
+                raise Finding(
+                    f"{where} begins with the gradients of the step in p.grad, to which backward() would add"
+                )
+            if _held(bag):
+                raise Finding(f"{where} leaves its gradients in p.grad, to which the next step would add")
+        ends.append([p.detach() - 1 for p in bag.tensors()])
+    if max(error(a, b) for a, b in zip(*ends, strict=True)) < 1e-3:
+        raise Finding("a hundred times the gradients of the passes change nothing in the steps after them")
+
+
+def _held(bag: Bag) -> bool:
+    return any(p.grad is not None and bool(p.grad.any()) for p in bag.tensors())
 
 
 def _after_passes(subject: Subject, count: float) -> list[Tensor]:

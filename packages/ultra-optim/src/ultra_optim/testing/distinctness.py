@@ -16,6 +16,7 @@ from ultra_core.testing import Finding
 from ultra_optim.contract.traits import traits_of
 from ultra_optim.testing.families import fits
 from ultra_optim.testing.subject import Subject, displacement, drive, gradients
+from ultra_optim.testing.twins import follows_far_into_a_run
 
 SAME = 0.999999
 """Cosine of the displacements after twenty steps in float64 above which two methods count as the same.
@@ -40,7 +41,7 @@ def differs_from_other_methods(subject: Subject) -> None:
 
     AdamW, Lion and SGD with momentum are tried with all decay rates, others with their defaults and with the
     numbers of the optimizer under test. That of the optimizer that the traits name (``imitates``) must be
-    followed, with the defaults and with other numbers.
+    followed, with the defaults and with other numbers, and far into a run up to rounding.
 
     Fix: a twin of a known method says so by ``OptimizerTraits(imitates="adamw")`` and then follows it with
     all options that both have; else something must differ in the update itself, not in its numbers.
@@ -101,6 +102,7 @@ def _follow(subject: Subject, twin: str, own: Tensor) -> Tensor:
         likeness = _likeness(mine, its)
         if likeness <= FOLLOWS:
             raise Finding(f"it should follow {twin}, but{what} the cosine is {likeness:.6f}")
+    follows_far_into_a_run(subject, twin, known, shared)
     return followed
 
 

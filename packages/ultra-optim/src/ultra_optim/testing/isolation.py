@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from typing import Any
 
@@ -32,6 +33,8 @@ def _fewer(subject: Subject) -> Any:
 def shares_nothing(subject: Subject) -> None:
     """Two instances in one process move as if each were alone, whatever the options of the other.
 
+    A deep copy of parameters and optimizer goes on as the original does, without touching it.
+
     Fix: create dicts, lists and caches in ``__init__`` or in ``self.state[p]``, not in the body of the class
     or of the module, and do not change ``self.defaults``.
     """
@@ -49,6 +52,24 @@ def shares_nothing(subject: Subject) -> None:
         assert torch.equal(a, e), (
             f"{tuple(a.shape)} ends elsewhere, by {off:.1e}, where another instance is stepped in turn"
         )
+    _copies_are_apart(subject, supply, alone)
+
+
+def _copies_are_apart(subject: Subject, supply: list[list[Tensor]], alone: Bag) -> None:
+    bag = _bag()
+    optimizer = subject.build(bag, lr=1e-2)
+    drive(optimizer, bag.tensors(), supply[:3])
+    twin, copied = copy.deepcopy((bag, optimizer))
+    try:
+        for grads in supply[3:]:
+            drive(copied, twin.tensors(), [grads])
+    except AttributeError:  # torch copies groups and state of an optimizer, but no other attributes
+        twin = alone
+    drive(optimizer, bag.tensors(), supply[3:])
+    for its, what in ((bag, "beside its deep copy"), (twin, "as a deep copy after three steps")):
+        for a, e in zip(its.tensors(), alone.tensors(), strict=True):
+            off = float((a - e).detach().abs().max())
+            assert torch.equal(a, e), f"{tuple(a.shape)} ends elsewhere, by {off:.1e}, {what}"
 
 
 def leaves_random_numbers_alone(subject: Subject) -> None:

@@ -29,10 +29,15 @@ def _start(dtype: torch.dtype = torch.float64) -> list[Tensor]:
     return [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in SHAPES]
 
 
+SMALL = ((), (1,), (2,), (1, 1), (1, 4), (4, 1), (3, 2, 4), (2, 3, 1, 2))
+"""Shapes that are easily forgotten: scalars, single elements, rows, columns, convolutions."""
+
+
 def moves_everything(subject: Subject) -> None:
     """Every parameter that gets gradients is updated, whatever its shape and initial value.
 
-    The first step moves nothing that the method itself treats where the traits say so (``idle_first_step``).
+    Scalars and tensors of one element are tried too. The first step moves nothing that the method itself
+    treats where the traits say so (``idle_first_step``).
 
     Fix: update parameters of every shape, also those that are zero; a step in proportion to ``|p|`` needs a
     lower bound.
@@ -53,6 +58,10 @@ def moves_everything(subject: Subject) -> None:
         if p.requires_grad and float((p.detach() - before[name]).abs().max()) < 1e-6 * 1e-3
     ]
     assert not still, f"these parameters did not move in ten steps: {still}"
+    start = [torch.ones(shape, dtype=torch.float64) for shape in SMALL]
+    moves = displacement(subject, start, gradients(start, 4), lr=1e-2, weight_decay=0.0)
+    resting = [tuple(move.shape) for move in moves if subject.takes(move) and not move.any()]
+    assert not resting, f"tensors of these shapes did not move in four steps: {resting}"
 
 
 def reduces_the_loss(subject: Subject) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,12 +38,13 @@ def keeps_state_wide(subject: Subject) -> None:
     """State is as wide as the parameter, or as float32 where the traits say so; counts do not saturate.
 
     An average with a weight of 0.001 does not move in bfloat16, which has 8 bits; a count in bfloat16 stops
-    at 256, one in eight bits starts again.
+    at 256, one in eight bits starts again; that holds after loading too.
 
     Fix: create state by ``torch.zeros_like(p, dtype=torch.float32)``, and count in a Python int; declare
     ``state_dtype="any"`` if narrow state is what the method is for, which holds for scales but not counts.
     """
     allowed = subject.traits.state_dtype
+    _counts_stay_wide(subject)
     for dtype in (torch.float32, torch.bfloat16):
         for p, name, value in _state(*_stepped(subject, dtype)):
             floating = value.dtype.is_floating_point
@@ -57,6 +59,23 @@ def keeps_state_wide(subject: Subject) -> None:
                 assert bits >= least, (
                     f"state {name!r} of shape {tuple(value.shape)} of a {_name(dtype)} parameter is "
                     f"{_name(value.dtype)}; traits.state_dtype is {allowed!r}"
+                )
+
+
+def _counts_stay_wide(subject: Subject) -> None:
+    """Load the state of bfloat16 parameters, whose dtype torch gives to all state but ``step``."""
+    _, saved = _stepped(subject, torch.bfloat16)
+    bag = Bag([torch.ones(shape, dtype=torch.bfloat16) for shape in SHAPES])
+    loaded = subject.build(bag, lr=1e-2)
+    loaded.load_state_dict(copy.deepcopy(saved.state_dict()))
+    for p, name, value in _state(bag, loaded):
+        if value.numel() == 1 < p.numel() and value.dtype.is_floating_point and float(value) == 2:
+            bits = torch.finfo(value.dtype).bits
+            if bits < COUNTING:
+                raise Finding(
+                    f"state {name!r}, a count of steps, is {_name(value.dtype)} after load_state_dict, and "
+                    "stops at 256",
+                    fix="call it 'step', which torch does not cast, or count in a Python int.",
                 )
 
 

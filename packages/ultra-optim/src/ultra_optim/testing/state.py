@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from ultra_core.plugins.signatures import read_options
 from ultra_optim.testing.subject import (
     Bag,
     Subject,
@@ -72,7 +73,7 @@ def resumes_exactly(subject: Subject) -> None:
             whole, halved, resumed = (seeded_net(3, dtype) for _ in range(3))
             options = {"lr": 1e-2, "roles": {"norms": {"lr": 3e-3}}}
             if subject.traits.one_lr:
-                del options["roles"]
+                options = {"lr": 1e2}  # the distance grows in a few steps
             reference, first, second = (subject.build(m, **options) for m in (whole, halved, resumed))
             _, schedule, later = schedules = [LambdaLR(o, _falling) for o in (reference, first, second)]
             for step in range(10):
@@ -142,10 +143,11 @@ def ignores_the_order(subject: Subject) -> None:
 
 
 def skips_missing_gradients(subject: Subject) -> None:
-    """A parameter without a gradient is not changed and gets no state; zero gradients give finite values.
+    """A parameter without a gradient is not changed and gets no state; one whose gradients are 0 stays.
 
     Where the traits say that state is made in the constructor (``state_at_construction``), it is there from
-    the beginning and does not change.
+    the beginning and does not change. Gradients that were always 0, as those of rows of an embedding that do
+    not occur, move nothing without weight decay; zero gradients after others give finite values.
 
     Fix: skip parameters whose ``grad`` is None, and make state in the first step that has a gradient; or in
     the constructor, and declare ``OptimizerTraits(state_at_construction=True)``.
@@ -168,6 +170,12 @@ def skips_missing_gradients(subject: Subject) -> None:
     drive(optimizer, bag.tensors(), [[torch.zeros_like(t) for t in start]] * 3)
     finite = all(bool(torch.isfinite(p).all()) for p in bag.tensors())
     assert finite, "zero gradients made a parameter infinite or NaN"
+    zeros = [[torch.zeros_like(t) for t in start]] * 3
+    moves = displacement(subject, start, zeros, lr=1e-2, weight_decay=0.0)
+    for t, moved_by in zip(start, moves, strict=True):
+        shrunk = t * ((moved_by * t).sum() / t.square().sum())  # by a decay that is part of the method
+        far = float((moved_by - shrunk).abs().max())
+        assert far < 1e-6, f"{tuple(t.shape)}, all of whose gradients were 0, moved by {far:.1e}"
 
 
 def skips_a_dropped_step(subject: Subject) -> None:
@@ -303,8 +311,24 @@ def swaps_weights(subject: Subject) -> None:
     Fix: keep the mode in the groups, swap weights only where it changes, and raise ``RuntimeError`` in
     ``step()`` of evaluation mode.
     """
+    for numbers in ({}, _other_rates(subject)):
+        _swap(subject, numbers)
+
+
+def _other_rates(subject: Subject) -> dict[str, Any]:
+    """Return decay rates that are not the defaults, for what should read them from the group."""
+    found = {}
+    for name, option in read_options(subject.cls).items():
+        rates = option.default if isinstance(option.default, tuple) else (option.default,)
+        if all(isinstance(rate, float) and 0.5 < rate < 1 for rate in rates):
+            lower = tuple(0.8 * rate for rate in rates)
+            found[name] = lower if isinstance(option.default, tuple) else lower[0]
+    return found
+
+
+def _swap(subject: Subject, numbers: dict[str, Any]) -> None:
     model, resumed = seeded_net(4), seeded_net(5)
-    optimizer: Any = subject.build(model, lr=1e-2)
+    optimizer: Any = subject.build(model, lr=1e-2, **numbers)
     train(model, optimizer, 6)
     training = copy.deepcopy(model.state_dict())
     optimizer.eval()
@@ -320,7 +344,7 @@ def swaps_weights(subject: Subject) -> None:
         pass
     else:
         raise AssertionError("step() in evaluation mode was accepted: its gradients belong to other weights")
-    other: Any = subject.build(resumed, lr=1e-2)
+    other: Any = subject.build(resumed, lr=1e-2, **numbers)
     other.load_state_dict(_through_torch(optimizer.state_dict()))
     resumed.load_state_dict(model.state_dict())
     for each, its in ((model, optimizer), (resumed, other)):

@@ -38,6 +38,12 @@ RUNS = (
 RUN = (1000, 50)
 """The run that is looked at closely."""
 
+LARGEST_JUMP = 4.0
+"""How many times as large as that before it the last increase of a warm-up may be."""
+
+LOWEST = 0.05
+"""How far above its least value a schedule may be where it restarts."""
+
 
 def steps_of(total: int, warmup: int) -> list[int]:
     """Return the steps at which a run is looked at: all of a short one, and those around every border."""
@@ -102,7 +108,7 @@ def reaches_the_peak(case: ScheduleCase) -> None:
 
     Fix: begin the warm-up with ``(step + 1) / (warmup_steps + 1)``, and let the decay end at ``total_steps``.
     """
-    for total, warmup in ((1000, 0), RUN):
+    for total, warmup in ((1000, 0), RUN, (1000, 300)):
         values = case.factors(total, warmup)[:total]
         if (peak := max(values)) < 0.95:
             raise Finding(f"in {total} steps with {warmup} of warm-up the largest factor is {peak:.4g}")
@@ -132,6 +138,14 @@ def warms_up(case: ScheduleCase) -> None:
         early = next(step for step, value in enumerate(rise) if value >= max(rise) - 1e-9)
         if early < warmup - 1:
             raise Finding(f"{where} is at its peak of {rise[early]:.4g} after {early + 1} steps already")
+        if rise[warmup] < rise[warmup - 1] - 0.02:
+            raise Finding(
+                f"{where} falls from {rise[warmup - 1]:.4g} at its last step to {rise[warmup]:.4g}: "
+                "the decay begins with step 0"
+            )
+        last, before = rise[warmup] - rise[warmup - 1], rise[warmup - 1] - rise[warmup - 2]
+        if last > LARGEST_JUMP * before + 1e-9:
+            raise Finding(f"{where} jumps from {rise[warmup - 1]:.4g} at its last step to {rise[warmup]:.4g}")
 
 
 @SCHEDULE_RULES("S4", least="quick", after=("S1",))
@@ -232,6 +246,27 @@ def options_act(case: ScheduleCase) -> None:
 
 def _same(one: list[float], other: list[float]) -> bool:
     return max(abs(a - b) for a, b in zip(one, other, strict=True)) <= 1e-9
+
+
+@SCHEDULE_RULES("S9", least="quick", after=("S1",))
+def falls_after_the_peak(case: ScheduleCase) -> None:
+    """After its peak the factor falls or stays; it rises again only from its lowest level, as by a restart.
+
+    Fix: compute the decay from the progress alone, and join its parts where they are equal.
+    """
+    for total, warmup in ((1000, 0), RUN):
+        values = case.factors(total, warmup)
+        lowest, peak = min(values[warmup:]), values.index(max(values))
+        falling = True
+        for step in range(peak, total):
+            now, then = values[step], values[step + 1]
+            if then > now + 1e-12 and falling and now > lowest + LOWEST:
+                raise Finding(
+                    f"in {total} steps with {warmup} of warm-up the factor rises from {now:.4g} at step "
+                    f"{step} to {then:.4g}, after its peak at step {peak} and above its lowest, {lowest:.4g}"
+                )
+            if abs(then - now) > 1e-12:
+                falling = then < now
 
 
 @SCHEDULE_RULES("S8", least="quick")
