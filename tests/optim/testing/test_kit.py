@@ -316,7 +316,7 @@ def test_every_fault_is_found(rule: str, cls: type[torch.optim.Optimizer]) -> No
 
 
 def test_a_subclass_of_adamw_that_changes_nothing_is_found() -> None:
-    with pytest.raises(AssertionError, match="(?i)its updates are those of adamw"):
+    with pytest.raises(AssertionError, match=r"(?i)its updates are those of adamw"):
         check_optimizer(AdamWInDisguise, "O1")
 
 
