@@ -26,8 +26,8 @@ CALLS = (
     ("1 token", Batch(((1,),), "none", 0, 55, torch.float64)),
 )
 
-FIRST, BEYOND = 90, 660
-"""Lengths from which modules are called in turn; tables that grow with the longest row grow at 660."""
+FIRST, BEYOND = 90, 540
+"""Lengths from which modules are called in turn; tables that grow with the longest row grow at 540."""
 
 POSITIONS = ("nope", "rope", {"rope": {"base": 7.0}}, "alibi", "hope")
 """Position codes that a block with such an option is built with; it refuses those that it cannot apply."""
