@@ -265,7 +265,7 @@ def test_a_model_without_logits_to_bound_is_refused(options) -> None:
 
 def test_the_model_is_asked_for() -> None:
     block = awake("standard_attn")
-    with pytest.raises(ValueError, match=r"build\('muonclip', model\), or pass model=model"):
+    with pytest.raises(ValueError, match=r"create\('muonclip', model\), or pass model=model"):
         MuonClip(param_groups(block))
     assert len(MuonClip(param_groups(block), model=block).targets) == 1
     assert len(MuonClip(param_groups([block, nn.Linear(3, 4)]), model=[block, block]).targets) == 1
