@@ -29,10 +29,11 @@ class Outcome:
         return "broken" if self.error else "left out" if self.reason else "kept"
 
     def __str__(self) -> str:
-        line = f"{self.kind:8}{self.trial.label}: {self.trial.rule.statement}"
         if self.reason:
-            return f"{line[:8]} {self.trial.label}: {self.reason}"
-        return "\n".join([line, *(INDENT + text for text in (self.error.details() if self.error else []))])
+            return f"{self.kind} {self.trial.label}: {self.reason}"
+        details = self.error.details() if self.error else []
+        line = f"{self.kind:{len(INDENT)}}{self.trial.label}: {self.trial.rule.statement}"
+        return "\n".join([line, *(INDENT + text for text in details)])
 
 
 @attrs.frozen
@@ -72,12 +73,10 @@ def run(trials: Iterable[Trial], show: Callable[[Outcome], None] = lambda _: Non
     closed = ""
     for trial in trials:
         case = str(trial.case)
-        causes = [id for id in trial.rule.after if (case, id) in broken]
-        if reason := closed or "".join(f"{id} is broken" for id in causes[:1]) or trial.obstacle:
-            outcome = Outcome(trial, reason=reason)
-        else:
-            outcome = _outcome(trial)
-        if outcome.error or causes:
+        cause = next((id for id in trial.rule.after if (case, id) in broken), None)
+        reason = closed or (f"{cause} is broken" if cause else trial.obstacle)
+        outcome = Outcome(trial, reason=reason) if reason else _outcome(trial)
+        if outcome.error or cause:
             broken.add((case, trial.rule.id))
         if outcome.error and trial.rule.gate:
             closed = f"{trial.rule.id} is broken"
