@@ -9,7 +9,7 @@ from blocks.testing.table import MUTANTS, case_of
 from ultra_blocks.testing import RULES, Case, RuleBroken, block_cases, pytest_params
 from ultra_blocks.testing.kit import rules_of
 
-# B11 takes rows of 2048 tokens, for which scores of all pairs are slow
+# B11 takes rows of 1024 tokens, for which scores of all pairs are slow
 SOUND = pytest_params(
     block_cases([Sound]), [rule for rule in RULES if RULES[rule].least != "thorough" and rule != "B11"]
 )

@@ -130,9 +130,9 @@ def _check_slopes(
         if length <= limit * largest:
             continue
         direction = (found[name].double() / length).to(leaf.dtype)
-        slopes = []
-        for step in steps:
-            by = step * max(float(leaf.double().norm()), 1e-3)
+        slopes: list[float] = []
+        while len(slopes) < len(steps) and not any(abs(slope - length) <= limit * length for slope in slopes):
+            by = steps[len(slopes)] * max(float(leaf.double().norm()), 1e-3)
             ends = [_moved(function, point, leaf, sign * by * direction, weight) for sign in (1, -1)]
             slopes.append((ends[0] - ends[1]) / (2 * by))
         slope = min(slopes, key=lambda slope: abs(slope - length))

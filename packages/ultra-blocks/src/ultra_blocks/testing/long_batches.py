@@ -20,7 +20,7 @@ PADDED: tuple[tuple[Rows, Padding, int], ...] = (
     (tuple((n,) for n in LENGTHS if n < 130), "right", 70),
     (((150,), (255,), (256,), (257,)), "right", 43),
     (((511,), (512,), (513,)), "right", 1),
-    (((64,), (150,), (256,), (300,), (511,)), "left", 130),
+    (((64,), (150,), (256,)), "left", 130),
     (((129,), (300,)), "inside", 150),
     (((2,), (3,), (9,)), "inside", 300),
 )
@@ -36,7 +36,7 @@ PACKED: tuple[tuple[Rows, Padding, int], ...] = (
 """Rows of documents that cross the borders of chunks at different places, or are many."""
 
 
-@BLOCK_RULES("B1c", after=("B1", "B2"), unless=takes_columns(643))
+@BLOCK_RULES("B1c", after=("B1", "B2"), unless=takes_columns(520))
 def long_padding(case: BlockCase) -> None:
     """Outputs and gradients of long rows do not depend on padding, also of more than a chunk.
 
