@@ -1,5 +1,6 @@
 """Layers of torch inside of a ``Mixer`` are described and initialised by it, and keep every rule."""
 
+import abc
 from typing import ClassVar
 
 import pytest
@@ -19,11 +20,14 @@ from ultra_core.testing import run
 
 
 class ByDocument(Mixer):
+    """Runs a layer over every document by itself; a subclass says which."""
+
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         return by_document(self.mix, self.enter(x, layout), layout)
 
+    @abc.abstractmethod
     def mix(self, x: Tensor, mask: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Return the layer's output for documents ``(B, T, D)`` that are padded on the right."""
 
 
 class TransformerLayer(ByDocument):
