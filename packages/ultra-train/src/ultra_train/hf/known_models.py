@@ -1,8 +1,8 @@
 """The configs of base models, also of those whose files are not on this machine.
 
-The sizes of the public models that the presets of ultra name are recorded in ``known_models.json``. They suffice
-to count parameters, to estimate memory, and to build a model of the same architecture, without a connection to
-the hub.
+The sizes of the public models that the presets of ultra name are recorded in ``known_models.json``. They
+suffice to count parameters, to estimate memory, and to build a model of the same architecture, without a
+connection to the hub.
 """
 
 from __future__ import annotations
