@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ultra_train.callbacks.csv_table import CsvTable
 from ultra_train.callbacks.metrics_file import MetricsFile
+from ultra_train.callbacks.tensorboard_file import TensorBoardFile
+from ultra_train.system import files
 from ultra_train.system.owned_files import OwnedFiles
 
 
@@ -142,3 +146,33 @@ def test_a_record_never_leads_to_a_file_of_others(tmp_path, path):
     assert CsvTable.of_run(asked, made).path == asked
     made.put("table", {"asked": str(asked), "path": str(asked), "before": [path, 7]})
     assert CsvTable.of_run(asked, made)._before() == []
+
+
+def test_lines_that_find_the_disk_full_are_written_later(tmp_path, monkeypatch):
+    file = filled(tmp_path / "m.jsonl", 1)
+    before, real = file.path.read_bytes(), files.append
+    monkeypatch.setattr(
+        files, "append", lambda path, content: (_ for _ in ()).throw(OSError(errno.ENOSPC, ""))
+    )
+    file.write({"step": 2, "loss": 0.5})
+    assert file.path.read_bytes() == before
+    assert [r["step"] for r in file.read()] == [1, 2]  # it counts as written, for checkpoints too
+    state = file.state()
+    with pytest.raises(OSError, match="28"):
+        file.flush()
+    monkeypatch.setattr(files, "append", real)
+    file.write({"step": 3, "loss": 0.5})
+    assert [r["step"] for r in MetricsFile(file.path).read()] == [1, 2, 3]
+    assert file.rewind(2, state) == (False, None)
+    assert [r["step"] for r in file.read()] == [1, 2]
+
+
+def test_tensorboard_reads_what_is_written_and_hides_what_a_resumed_run_writes_again(tmp_path):
+    first = TensorBoardFile(tmp_path)
+    for step in (1, 2, 3):
+        first.write(step, {"train/loss": float(step)})
+    resumed = TensorBoardFile(tmp_path, resumed_at=2)
+    resumed.write(3, {"train/loss": 30.0, "eval/accuracy": 0.5})
+    read = EventAccumulator(str(tmp_path)).Reload()
+    assert [(e.step, e.value) for e in read.Scalars("train/loss")] == [(1, 1), (2, 2), (3, 30)]
+    assert [e.value for e in read.Scalars("eval/accuracy")] == [0.5]

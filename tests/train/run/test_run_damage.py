@@ -188,13 +188,16 @@ def test_a_checkpoint_that_was_made_to_run_code_is_passed_over(run_tiny, copy, f
 
 def test_rollbacks(tmp_path, unsynced):
     path, said = tmp_path / "rollbacks.json", []
-    Rollbacks.read(path).add([(1, 2), (1, 3)], {"event": "rollback", "step": 4})
+    rollbacks = Rollbacks.read(path)
+    rollbacks.add([(1, 2), (1, 3)], {"event": "rollback", "step": 4})
+    rollbacks.write()
     before, known = path.read_bytes(), {"count": 1, "skipped": [[9, 9]], "events": []}
     for content in damaged(before, "rollbacks"):
         path.write_bytes(content)
         read = Rollbacks.read(path, checkpoint=known, notify=said.append)
         assert read.count >= 1
         read.add([(5, 5)])
+        read.write()
         assert Rollbacks.read(path).skipped[-1] == (5, 5)
     assert len(said) > COPIES / 4
     assert len(list(tmp_path.glob("rollbacks.*.json"))) == len(said)

@@ -4,6 +4,8 @@ from ultra_train.trainer.rollbacks import Rollbacks
 
 
 def test_rollbacks_are_remembered(tmp_path):
-    Rollbacks.read(tmp_path / "r.json").add([(1, 2), (1, 3)])
+    rollbacks = Rollbacks.read(tmp_path / "r.json")
+    rollbacks.add([(1, 2), (1, 3)])
+    rollbacks.write()
     again = Rollbacks.read(tmp_path / "r.json")
     assert (again.count, again.skipped) == (1, [(1, 2), (1, 3)])

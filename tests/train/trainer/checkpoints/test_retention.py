@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ultra_train.trainer.checkpoints.folders import CheckpointError, list_checkpoints
+from ultra_train.system.disk_space import DiskFullError
+from ultra_train.trainer.checkpoints.folders import list_checkpoints
 from ultra_train.trainer.checkpoints.retention import RetentionPolicy, make_room, rotate_checkpoints
 
 
@@ -32,8 +33,8 @@ def test_room_is_made_by_old_ones_but_never_by_the_best_or_the_newest(put, tmp_p
     assert [c.step for c in list_checkpoints(tmp_path)] == [4, 3, 2]
     make_room(tmp_path, 10_000, retention, budget=32_000, used=tmp_path)
     assert [c.step for c in list_checkpoints(tmp_path)] == [4, 2]
-    with pytest.raises(CheckpointError, match="storage_budget_gb"):
+    with pytest.raises(DiskFullError, match="storage_budget_gb"):
         make_room(tmp_path, 10_000, retention, budget=29_000, used=tmp_path)
-    with pytest.raises(CheckpointError, match="free on the disk"):
+    with pytest.raises(DiskFullError, match="free on the disk"):
         make_room(tmp_path, 10**18, retention)
     assert [c.step for c in list_checkpoints(tmp_path)] == [4, 2]

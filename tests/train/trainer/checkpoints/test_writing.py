@@ -5,7 +5,7 @@ import errno
 import pytest
 import torch
 
-from ultra_train.trainer.checkpoints.folders import CheckpointError
+from ultra_train.system.disk_space import DiskFullError
 from ultra_train.trainer.checkpoints.state_files import save_state
 from ultra_train.trainer.checkpoints.writing import write_checkpoint
 
@@ -21,7 +21,7 @@ def test_a_full_disk_leaves_the_older_one_and_nothing_else(put, tmp_path, error)
         (folder / "half").write_text("x")
         raise error
 
-    with pytest.raises(CheckpointError, match=r"disk is full.*checkpoint-1 with --resume"):
+    with pytest.raises(DiskFullError, match=r"nothing half-written .* checkpoint-1$"):
         write_checkpoint(tmp_path, 2, fill, {})
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-1"]
 
@@ -36,7 +36,7 @@ def test_a_really_full_disk(tmp_path):
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
-        with pytest.raises(CheckpointError, match="disk is full"):
+        with pytest.raises(DiskFullError):
             write_checkpoint(tmp_path, 2, lambda f: save_state(f / "state", {"w": torch.zeros(100_000)}), {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -70,11 +71,12 @@ class CsvTable:
             files.create(self.path)
             self._note_identity()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", **_TEXT) as file:
-            writer = csv.DictWriter(file, columns or list(record), extrasaction="ignore", restval="")
-            if columns is None:
-                writer.writeheader()
-            writer.writerow(record)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns or list(record), extrasaction="ignore", restval="")
+        if columns is None:
+            writer.writeheader()
+        writer.writerow(record)
+        files.append(self.path, text.getvalue().encode(_TEXT["encoding"], _TEXT["errors"]))
 
     def rewrite(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Replace the table, and the files that it was rotated into, by a table of these records."""

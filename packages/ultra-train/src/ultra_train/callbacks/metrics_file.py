@@ -11,26 +11,44 @@ from pathlib import Path
 from typing import Any
 
 from ultra_train.system import files
+from ultra_train.system.disk_space import DiskSpace
 
 
 class MetricsFile:
     """One JSON object per line; numbers that are not finite are written as texts.
 
+    Lines that find the disk full stay in memory, and are written before the next one.
+
     Args:
         path: the file; lines are appended to it.
+        disk: waits for room where the whole file is written anew.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, disk: DiskSpace | None = None) -> None:
         self.path = path
+        self.disk = disk or DiskSpace()
+        self._unwritten = b""
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append a line."""
-        line = json.dumps({k: _plain(v) for k, v in record.items()}) + "\n"
-        with self.path.open("a+b") as file:
-            if file.seek(0, os.SEEK_END):
-                file.seek(-1, os.SEEK_END)
-                line = line if file.read(1) == b"\n" else f"\n{line}"  # a killed process left half a line
-            file.write(line.encode())
+        """Append a line, which stays in memory while the disk is full."""
+        self._unwritten += json.dumps({k: _plain(v) for k, v in record.items()}).encode() + b"\n"
+        try:
+            self.flush()
+        except OSError as error:
+            if not files.is_full_disk(error):
+                raise
+
+    def flush(self) -> None:
+        """Write the lines that found the disk full.
+
+        Raises:
+            OSError: it still is; none of the lines is written.
+        """
+        if not self._unwritten:
+            return
+        unfinished = b"" if self._ends_with_a_line() else b"\n"  # a killed process left half a line
+        files.append(self.path, unfinished + self._unwritten)
+        self._unwritten = b""
 
     def read(self) -> list[dict[str, Any]]:
         """Return all complete lines; half a line that a killed process left is skipped."""
@@ -68,11 +86,21 @@ class MetricsFile:
         aside = None
         if damaged and content:
             aside = files.set_aside(self.path, f"{self.path.stem}-damaged")
-        files.write_text(self.path, content_then.decode("utf-8"))
+        text, self._unwritten = content_then.decode("utf-8"), b""
+        self.disk.write(
+            lambda: files.write_text(self.path, text), self.path.name, self.path.parent, len(content_then)
+        )
         return damaged, aside
 
+    def _ends_with_a_line(self) -> bool:
+        if not self.path.exists() or not self.path.stat().st_size:
+            return True
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
+
     def _content(self) -> bytes:
-        return self.path.read_bytes() if self.path.exists() else b""
+        return (self.path.read_bytes() if self.path.exists() else b"") + self._unwritten
 
 
 def _digest(content: bytes) -> tuple[int, str]:

@@ -110,6 +110,7 @@ def _writer(
         tensorboard=folder / run_files.TENSORBOARD
         if "tensorboard" in reporters(training.report_to)
         else None,
+        disk=metrics.disk,
         persistent_events=lambda: rollbacks.events,
         notify=say,
     )

@@ -33,6 +33,7 @@ from ultra_train.run.report import write_report
 from ultra_train.run.resuming import newest_checkpoint, print_changed_keys, resume_command, start_point
 from ultra_train.run.trainer_setup import build_trainer, check_room
 from ultra_train.system import files, run_files
+from ultra_train.system.disk_space import DiskSpace
 from ultra_train.system.owned_files import OwnedFiles
 from ultra_train.system.signals import Interrupted, Signals
 from ultra_train.tasks.base import Task
@@ -122,7 +123,8 @@ class _Execution:
         self.signals = signals
         self.started = started
         self.hooks = hooks
-        self.metrics = MetricsFile(run.path / run_files.METRICS)
+        self.disk = DiskSpace(self.say, signals=signals)
+        self.metrics = MetricsFile(run.path / run_files.METRICS, self.disk)
         self.events = EventLog(self.metrics, self.say)
         self.checkpoint = newest_checkpoint(run.path, self.say) if resume else None
 
@@ -144,11 +146,27 @@ class _Execution:
         if run.trainer.state.global_step < run.trainer.args.max_steps:
             self._stopped(callbacks)
         metrics = final_metrics(run.trainer)
-        publish(self.model_folder, lambda folder: self._fill(folder, metrics), OwnedFiles(run.path), self.say)
-        write_report(run.path, self.metrics.read(), run.config.name, run.task.task)
+        self._publish(metrics)
+        records = self.metrics.read()
+        self._write(lambda: write_report(run.path, records, run.config.name, run.task.task), "the report")
         self.hooks.hook.ultra_run_finished(run=run)
         print_closing_words(run, self.model_folder, metrics, self.console)
         return run.path
+
+    def _write(self, write: Callable[[], object], what: str) -> None:
+        """Write a file of the run; wait for room when the disk is full."""
+        self.disk.write(write, what, self.run.path)
+
+    def _publish(self, metrics: Mapping[str, float]) -> None:
+        """Write the finished model into its folder."""
+        run, folder = self.run, self.model_folder
+        weights = sum(p.numel() * p.element_size() for p in run.model.parameters())
+        self.disk.write(
+            lambda: publish(folder, lambda where: self._fill(where, metrics), OwnedFiles(run.path), self.say),
+            "the finished model",
+            folder,
+            weights,
+        )
 
     def _begin(self) -> None:
         run = self.run
@@ -172,6 +190,7 @@ class _Execution:
             run,
             device=self.device,
             checkpoint=self.checkpoint,
+            disk=self.disk,
             on_event=self.events,
             on_saved=lambda path: self.hooks.hook.ultra_checkpoint_saved(run=run, path=path),
             say=self.say,
@@ -197,7 +216,8 @@ class _Execution:
         self._record_config()
 
     def _record_config(self) -> None:
-        files.write_text(self.run.path / run_files.CONFIG, to_yaml(self.run.config))
+        path, text = self.run.path / run_files.CONFIG, to_yaml(self.run.config)
+        self._write(lambda: files.write_text(path, text), path.name)
 
     def _start_point(self) -> str | None:
         return start_point(self.run.path, self.checkpoint, self.say) if self.resume else None

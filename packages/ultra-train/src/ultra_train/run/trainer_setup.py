@@ -14,6 +14,7 @@ from ultra_train.config.training import TrainingConfig
 from ultra_train.run.arguments import training_arguments
 from ultra_train.run.context import Run
 from ultra_train.system import run_files
+from ultra_train.system.disk_space import DiskSpace
 from ultra_train.trainer.checkpoints.folders import Checkpoint
 from ultra_train.trainer.checkpoints.resume import read_progress
 from ultra_train.trainer.checkpoints.retention import RetentionPolicy, make_room
@@ -32,6 +33,7 @@ def build_trainer(
     *,
     device: torch.device,
     checkpoint: Checkpoint | None,
+    disk: DiskSpace,
     on_event: Callable[[Mapping[str, Any]], None],
     on_saved: Callable[[Path], None],
     say: Callable[[str], None],
@@ -42,6 +44,7 @@ def build_trainer(
         run: the run.
         device: the device of the run.
         checkpoint: the checkpoint to resume from; None for a new run.
+        disk: waits for room when the disk is full.
         on_event: called with dropped updates, rollbacks and notices.
         on_saved: called with the path of every finished checkpoint.
         say: prints a line.
@@ -64,6 +67,7 @@ def build_trainer(
         files={run_files.CONFIG: to_yaml(run.config)},
         facts={"packages": {package: version(package) for package in PACKAGES}, **task.facts()},
         storage_budget=None if budget is None else int(budget * 1e9),
+        disk=disk,
         on_event=on_event,
         on_saved=on_saved,
     )

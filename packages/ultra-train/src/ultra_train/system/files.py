@@ -39,6 +39,18 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
+def append(path: Path, content: bytes) -> None:
+    """Append to a file completely or not at all; a missing file is created."""
+    with path.open("ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            while content:
+                content = content[file.write(content) :]
+        except BaseException:
+            file.truncate(size)
+            raise
+
+
 def new_file(folder: Path, prefix: str, suffix: str = "") -> Path:
     """Create an empty file with an unused name, and return its path."""
     while True:

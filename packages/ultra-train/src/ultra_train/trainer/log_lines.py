@@ -79,7 +79,10 @@ class LogMixin(TrainerBase):
         """Run the evaluation that a signal prevented, and record its metrics in the checkpoint."""
         metrics = self.evaluate()
         self.evaluation_due = False
-        record_metrics(self.checkpoint_root, self.state.global_step, _numbers(metrics))
+        step, root = self.state.global_step, self.checkpoint_root
+        self.settings.disk.write(
+            lambda: record_metrics(root, step, _numbers(metrics)), f"the metrics of checkpoint-{step}", root
+        )
 
 
 def _numbers(value: Any) -> dict[str, float]:

@@ -73,6 +73,7 @@ class RecoveryMixin(LoadingMixin):
             "left_out": sorted(set(gate.offending)),
         }
         rollbacks.add(gate.offending, event)
+        self.settings.disk.write(rollbacks.write, "the record of the rollback", rollbacks.path.parent)
         self.settings.stream.skipped.update(gate.offending)
         self.settings.on_event(event)
         set_aside(self.checkpoint_root, newer_than=checkpoint.step)

@@ -74,10 +74,13 @@ class Rollbacks:
         return {"count": self.count, "skipped": self.skipped, "events": self.events}
 
     def add(self, positions: Iterable[Position], event: Mapping[str, Any] | None = None) -> None:
-        """Count a rollback, leave out these micro-batches, and write the file."""
+        """Count a rollback, and leave out these micro-batches; :meth:`write` stores it."""
         self.skipped.extend(positions)
         self.count += 1
         if event is not None:
             self.events.append(dict(event))
+
+    def write(self) -> None:
+        """Write the file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(self.path, json.dumps(self.record))

@@ -72,8 +72,15 @@ class SavingMixin(LogMixin):
         self._check_finite()
         here = {"random": random_state(), "window_loss": float(self._tr_loss)}
         processes = gather_object([here]) if self.args.world_size > 1 else [here]
-        if self.args.should_save:
-            self._write_checkpoint(processes)
+        step, writes, need = self.state.global_step, self.args.should_save, 0
+        if writes:
+            need = self.checkpoint_bytes()
+        self.settings.disk.write_together(
+            lambda: self._write_checkpoint(processes, need) if writes else None,
+            f"the checkpoint of step {step}",
+            self.checkpoint_root,
+            need,
+        )
         self.accelerator.wait_for_everyone()
 
     def _check_finite(self) -> None:
@@ -86,16 +93,10 @@ class SavingMixin(LogMixin):
             for name in not_finite(tensors):
                 raise RollbackNeeded(f"the {what} {name} is not finite, so no checkpoint of it is written")
 
-    def _write_checkpoint(self, processes: list[dict[str, Any]]) -> None:
+    def _write_checkpoint(self, processes: list[dict[str, Any]], need: int) -> None:
         step, settings, root = self.state.global_step, self.settings, self.checkpoint_root
         remove_unfinished(root)
-        make_room(
-            root,
-            self.checkpoint_bytes(),
-            settings.retention,
-            budget=settings.storage_budget,
-            used=settings.run_folder,
-        )
+        make_room(root, need, settings.retention, budget=settings.storage_budget, used=settings.run_folder)
         evaluated, metrics = self.last_evaluation
         facts = {**settings.facts, "metrics": dict(metrics) if evaluated == step else {}}
         saved = write_checkpoint(root, step, lambda folder: self._fill_checkpoint(folder, processes), facts)

@@ -10,6 +10,7 @@ import attrs
 from torch import nn
 from torch.optim import Optimizer
 
+from ultra_train.system.disk_space import DiskSpace
 from ultra_train.trainer.checkpoints.retention import RetentionPolicy
 from ultra_train.trainer.guards import Guard
 from ultra_train.trainer.rollbacks import Rollbacks
@@ -37,6 +38,7 @@ class TrainerSettings:
         files: text files that go into every checkpoint, by file name (the resolved preset).
         facts: what the manifest of a checkpoint records (packages, fingerprint of the data).
         storage_budget: bytes that ``run_folder`` may take, or None.
+        disk: waits for room when the disk is full.
         on_event: called with dropped updates, rollbacks and notices.
         on_saved: is called with the folder of every finished checkpoint.
     """
@@ -51,5 +53,6 @@ class TrainerSettings:
     files: Mapping[str, str] = attrs.field(factory=dict)
     facts: Mapping[str, Any] = attrs.field(factory=dict)
     storage_budget: int | None = None
+    disk: DiskSpace = attrs.field(factory=DiskSpace)
     on_event: Callable[[Event], None] = _ignore
     on_saved: Callable[[Path], None] = _ignore

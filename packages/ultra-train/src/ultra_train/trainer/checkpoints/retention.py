@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from ultra_train.system.disk_space import DiskFullError, free_bytes, megabytes
 from ultra_train.trainer.checkpoints.folders import (
     Checkpoint,
-    CheckpointError,
     folder_size,
     list_checkpoints,
-    newest_name,
 )
 from ultra_train.trainer.checkpoints.removal import remove_checkpoint
 
@@ -91,17 +89,18 @@ def make_room(
         used: folder that the budget counts.
 
     Raises:
-        CheckpointError: they do not fit.
+        DiskFullError: they do not fit.
     """
     root.mkdir(parents=True, exist_ok=True)
 
     def shortage() -> str | None:
-        free = shutil.disk_usage(root).free
+        free = free_bytes(root)
         if free < need:
-            return f"{_mb(free)} are free on the disk"
+            return f"{megabytes(free)} are free on the disk"
         taken = folder_size(used) if budget is not None and used is not None else 0
         if budget is not None and taken + need > budget:
-            return f"training.storage_budget_gb allows {_mb(budget)} and {used} already takes {_mb(taken)}"
+            allowed = f"training.storage_budget_gb allows {megabytes(budget)}"
+            return f"{allowed} and {used} already takes {megabytes(taken)}"
         return None
 
     for checkpoint in attrs.evolve(retention, newest=1).superfluous(list_checkpoints(root)):
@@ -109,11 +108,7 @@ def make_room(
             return
         remove_checkpoint(checkpoint)
     if (reason := shortage()) is not None:
-        raise CheckpointError(
-            f"no room for the next checkpoint: it takes about {_mb(need)}, but {reason}. Free some space or "
-            f"raise the budget; the run continues from {newest_name(root)} with --resume."
+        raise DiskFullError(
+            f"no room for the next checkpoint: it takes about {megabytes(need)}, but {reason}. Free some "
+            "space or raise the budget."
         )
-
-
-def _mb(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"

@@ -10,13 +10,13 @@ from typing import Any
 
 from ultra_train.system import files
 from ultra_train.system.checksums import checksum
+from ultra_train.system.disk_space import DiskFullError
 from ultra_train.trainer.checkpoints.folders import (
     MANIFEST,
     PREFIX,
     UNFINISHED,
     WRITING,
     Checkpoint,
-    CheckpointError,
     newest_name,
 )
 from ultra_train.trainer.checkpoints.removal import remove_checkpoint, remove_unfinished
@@ -34,7 +34,7 @@ def write_checkpoint(
         facts: further content of the manifest.
 
     Raises:
-        CheckpointError: the disk is full; nothing half-written is left.
+        DiskFullError: the disk is full; nothing half-written is left.
     """
     target = Checkpoint(root / f"{PREFIX}{step}", step)
     temporary = None
@@ -62,10 +62,8 @@ def write_checkpoint(
             shutil.rmtree(temporary, ignore_errors=True)
         if not files.is_full_disk(error):
             raise
-        raise CheckpointError(
-            f"the disk is full: the checkpoint of step {step} could not be written to {root}. Nothing "
-            f"half-written was left. Free some space, or lower training.max_rolling_checkpoints and "
-            f"training.num_best_checkpoints; the run continues from {newest_name(root)} with --resume."
+        raise DiskFullError(
+            f"nothing half-written is left; a run that is resumed now continues from {newest_name(root)}"
         ) from error
     remove_unfinished(root)
     return target
