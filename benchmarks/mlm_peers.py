@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-import torch
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -44,10 +43,15 @@ def modernbert(vocab_size: int) -> PreTrainedModel:
     )  # fmt: skip
 
 
+WARM_UP = 3
+"""Updates before the clock starts: memory is allocated and kernels are chosen in the first ones."""
+
+
 class Stopwatch(TrainerCallback):
-    """Takes the time from the end of the first update, which warms up, to the end of the last."""
+    """Takes the time of the updates after those that warm up, and of the start until the first one's end."""
 
     def __init__(self) -> None:
+        self.began = time.perf_counter()
         self.marks: list[float] = []
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -55,7 +59,11 @@ class Stopwatch(TrainerCallback):
 
     @property
     def seconds(self) -> float:
-        return self.marks[-1] - self.marks[0]
+        return self.marks[-1] - self.marks[WARM_UP - 1]
+
+    @property
+    def start_up(self) -> float:
+        return self.marks[0] - self.began
 
 
 class Counting:
@@ -83,13 +91,14 @@ class PeerSide:
         self.model, self.tokenizer, self.rows = model, tokenizer, rows
         self.batch_size, self.accumulation, self.updates = batch_size, accumulation, updates
         self.seed = 0
+        self.start_ups: list[float] = []
 
     def __call__(self) -> float:
-        collator = Counting(DataCollatorForLanguageModeling(self.tokenizer, mlm_probability=RATE))
         watch = Stopwatch()
+        collator = Counting(DataCollatorForLanguageModeling(self.tokenizer, mlm_probability=RATE))
         self.seed += 1
         arguments = TrainingArguments(
-            output_dir=tempfile.mkdtemp(), use_cpu=True, max_steps=self.updates + 1, seed=self.seed,
+            output_dir=tempfile.mkdtemp(), use_cpu=True, max_steps=self.updates + WARM_UP, seed=self.seed,
             per_device_train_batch_size=self.batch_size, gradient_accumulation_steps=self.accumulation,
             learning_rate=1e-4, max_grad_norm=1.0, optim="adamw_torch_fused", report_to=[],
             save_strategy="no", logging_strategy="no", disable_tqdm=True, dataloader_num_workers=0,
@@ -97,9 +106,6 @@ class PeerSide:
         )  # fmt: skip
         rows = [{"input_ids": row} for row in self.rows]
         Trainer(self.model, arguments, train_dataset=rows, data_collator=collator, callbacks=[watch]).train()
-        timed = collator.batches[self.accumulation : self.accumulation * (self.updates + 1)]
+        self.start_ups.append(watch.start_up)
+        timed = collator.batches[self.accumulation * WARM_UP : self.accumulation * (self.updates + WARM_UP)]
         return sum(timed) / watch.seconds
-
-
-def parameters(model: torch.nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
