@@ -53,7 +53,7 @@ class AdamW(Checked, torch.optim.AdamW):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        gradient_scale="invariant", state_per_element=2, max_update_rms=1.1
+        elementwise=True, gradient_scale="invariant", state_per_element=2, max_update_rms=1.1
     )
     reference: ClassVar[str] = "ultra_optim.reference.formulas:adamw"
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"})

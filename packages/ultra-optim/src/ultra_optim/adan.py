@@ -49,7 +49,11 @@ class Adan(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        state_dtype="wide", decay="proximal", gradient_scale="invariant", state_per_element=4
+        elementwise=True,
+        state_dtype="wide",
+        decay="proximal",
+        gradient_scale="invariant",
+        state_per_element=4,
     )
     reference: ClassVar[str] = "ultra_optim.reference.adam_family:adan"
     state_names: ClassVar[frozenset[str]] = frozenset(

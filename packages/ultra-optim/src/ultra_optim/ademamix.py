@@ -52,7 +52,11 @@ class AdEMAMix(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        state_dtype="wide", gradient_scale="invariant", state_per_element=3, needs_total_steps=True
+        elementwise=True,
+        state_dtype="wide",
+        gradient_scale="invariant",
+        state_per_element=3,
+        needs_total_steps=True,
     )
     reference: ClassVar[str] = "ultra_optim.reference.adam_family:ademamix"
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "exp_avg_slow", "exp_avg_sq"})

@@ -47,7 +47,11 @@ class ADOPT(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        state_dtype="wide", gradient_scale="invariant", state_per_element=2, idle_first_step=True
+        elementwise=True,
+        state_dtype="wide",
+        gradient_scale="invariant",
+        state_per_element=2,
+        idle_first_step=True,
     )
     reference: ClassVar[str] = "ultra_optim.reference.adam_family:adopt"
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "exp_avg_sq"})

@@ -40,6 +40,8 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
     traits: ClassVar[OptimizerTraits] = OptimizerTraits()
     compiled: bool | None = None
     """The option ``compile``."""
+    moved_elsewhere: frozenset[Tensor] = frozenset()
+    """Parameters without a gradient here that another process updates in this step."""
     _compile: bool | None = None
     """The option of the group whose update is running."""
     _queue: list[Queued]

@@ -51,6 +51,7 @@ class GPAAdamW(AveragedOptimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        elementwise=True,
         state_dtype="wide",
         decay="inside",
         gradient_scale="invariant",

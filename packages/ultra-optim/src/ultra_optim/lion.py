@@ -42,7 +42,11 @@ class Lion(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        state_dtype="wide", gradient_scale="invariant", state_per_element=1, max_update_rms=1.0
+        elementwise=True,
+        state_dtype="wide",
+        gradient_scale="invariant",
+        state_per_element=1,
+        max_update_rms=1.0,
     )
     reference: ClassVar[str] = "ultra_optim.reference.formulas:lion"
     state_names: ClassVar[frozenset[str]] = frozenset({"exp_avg"})

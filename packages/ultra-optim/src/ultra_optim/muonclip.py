@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -164,6 +164,10 @@ class MuonClip(MuonFamily):
         """Return what is copied and pickled, the blocks that are clipped included."""
         return {**super().__getstate__(), "targets": self.targets, "_maxima": self._maxima}
 
+    def replace_parameters(self, replacements: Mapping[Tensor, Tensor]) -> None:
+        """Clip other tensors in the place of the parameters, as training with sharded parameters does."""
+        self.targets = [target.replaced(replacements) for target in self.targets]
+
     def prepare(self) -> None:
         """Check the gradients and collect the maxima before anything is changed.
 
@@ -171,7 +175,10 @@ class MuonClip(MuonFamily):
             RuntimeError: no process recorded logits, although a block to be clipped has gradients.
         """
         super().prepare()
-        moving = [all(p.grad is not None for p, _ in target.rows) for target in self.targets]
+        moving = [
+            all(p.grad is not None or p in self.moved_elsewhere for p, _ in target.rows)
+            for target in self.targets
+        ]
         maxima = [
             target.block.take_max_logits() if moves else None
             for target, moves in zip(self.targets, moving, strict=True)
@@ -214,7 +221,8 @@ class MuonClip(MuonFamily):
                     threshold=options["qk_clip_threshold"],
                     alpha=options["qk_clip_alpha"],
                     key_heads=target.key_heads,
-                )
+                ),
+                skipped=self.moved_elsewhere,
             )
         self._maxima = []
         return loss

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -62,6 +62,7 @@ class Prodigy(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        elementwise=True,
         state_dtype="wide",
         decay="inside",
         gradient_scale="invariant",
@@ -72,6 +73,8 @@ class Prodigy(Optimizer):
     )
     reference: ClassVar[str] = "ultra_optim.reference.prodigy:prodigy_step"
     state_names: ClassVar[frozenset[str]] = frozenset({"s", "p0", "exp_avg", "exp_avg_sq"})
+    sum_over_processes: Callable[[Tensor], Tensor] | None = None
+    """Adds up numbers of all processes, where each has some of the parameters."""
 
     def __init__(
         self,
@@ -120,7 +123,7 @@ class Prodigy(Optimizer):
 
     def finish(self) -> None:
         """Update the distance, then all parameters that have a gradient."""
-        if self._pending and self._lr > 0:
+        if (self._pending or self.sum_over_processes is not None) and self._lr > 0:
             before = self.param_groups[0]["d"]
             self._estimate(before)
             for group, params, step_size in self._pending:
@@ -129,6 +132,10 @@ class Prodigy(Optimizer):
             for group in self.param_groups:
                 group["k"] += 1
         self._pending = []
+
+    def acts_by_element(self, group: Mapping[str, Any]) -> bool:
+        """Whether all elements contribute to the distance; every slice_p-th one depends on their numbers."""
+        return bool(group["slice_p"] == 1)
 
     @property
     def _lr(self) -> float:
@@ -179,14 +186,10 @@ class Prodigy(Optimizer):
         step_size = before * self._lr
         if first["use_bias_correction"]:
             step_size *= (1 - beta2 ** (first["k"] + 1)) ** 0.5 / (1 - beta1 ** (first["k"] + 1))
-        sums: Any = torch.stack(self._sums, dim=1)
-        if hasattr(sums, "full_tensor"):  # a DTensor
-            sums = sums.full_tensor()
-        products, lengths = sums.tolist()
-        length = math.fsum(lengths)
+        products, length = self._totals()
         if length == 0:
             return
-        numerator = beta3 * first["d_numerator"] + before / first["d0"] * step_size * math.fsum(products)
+        numerator = beta3 * first["d_numerator"] + before / first["d0"] * step_size * products
         estimate = first["d_coef"] * numerator / length
         distance = max(before, estimate) if before == first["d0"] else before
         largest = max(first["d_max"], estimate)
@@ -194,6 +197,19 @@ class Prodigy(Optimizer):
         distance = largest if growth is None else min(largest, distance * growth)
         for group in self.param_groups:
             group["d"], group["d_max"], group["d_numerator"] = distance, largest, numerator
+
+    def _totals(self) -> tuple[float, float]:
+        """Return <g, p_0 - p> and |s|_1 over all parameters, on all processes that share them."""
+        sums: Any = torch.stack(self._sums, dim=1) if self._sums else torch.zeros(2, 0)
+        if hasattr(sums, "full_tensor"):  # a DTensor
+            sums = sums.full_tensor()
+        totals = [math.fsum(values) for values in sums.tolist()]
+        if self.sum_over_processes is not None:
+            device = self.param_groups[0]["params"][0].device
+            totals = self.sum_over_processes(
+                torch.tensor(totals, dtype=torch.float64, device=device)
+            ).tolist()
+        return totals[0], totals[1]
 
     def _enqueue_step(
         self, group: dict[str, Any], params: list[Tensor], step_size: float, before: float

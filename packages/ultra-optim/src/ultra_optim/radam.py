@@ -48,7 +48,7 @@ class RAdam(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        state_dtype="wide", state_per_element=2, max_update_rms=1.1
+        elementwise=True, state_dtype="wide", state_per_element=2, max_update_rms=1.1
     )
     reference: ClassVar[str] = "ultra_optim.reference.adam_family:radam"
     state_names: ClassVar[frozenset[str]] = frozenset({"step", "exp_avg", "exp_avg_sq"})

@@ -55,6 +55,7 @@ class ScheduleFreeAdamW(AveragedOptimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        elementwise=True,
         state_dtype="wide",
         decay="inside",
         gradient_scale="invariant",

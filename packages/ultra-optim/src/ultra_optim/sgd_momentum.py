@@ -43,6 +43,7 @@ class SGDMomentum(Optimizer):
     """
 
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
+        elementwise=True,
         state_dtype="wide",
         decay="coupled",
         gradient_scale="linear",

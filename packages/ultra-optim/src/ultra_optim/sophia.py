@@ -61,7 +61,12 @@ class Sophia(Optimizer):
 
     option_aliases: ClassVar[Mapping[str, OptionAlias]] = {"update_k": OptionAlias("update_period")}
     traits: ClassVar[OptimizerTraits] = OptimizerTraits(
-        state_dtype="wide", state_per_element=2, max_update_rms=1.0, needs_curvature=True, common_steps=True
+        elementwise=True,
+        state_dtype="wide",
+        state_per_element=2,
+        max_update_rms=1.0,
+        needs_curvature=True,
+        common_steps=True,
     )
     reference: ClassVar[str] = "ultra_optim.reference.formulas:sophia"
     state_names: ClassVar[frozenset[str]] = frozenset({"exp_avg", "curvature"})

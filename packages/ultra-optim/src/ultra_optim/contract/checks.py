@@ -14,6 +14,7 @@ from ultra_core.plugins.signatures import mismatch, read_options
 from ultra_optim.contract import head_warning
 from ultra_optim.contract.state_spec import COUNT, COUNTERS, checked_state, tensor_spec
 from ultra_optim.contract.tensor_numbers import as_number, plain, refill, tensors_of
+from ultra_optim.contract.traits import traits_of
 from ultra_optim.engine.decay import note_peak
 
 INFINITY = float("inf")
@@ -113,6 +114,10 @@ class Checked:
         bare = isinstance(params, list) and not any(isinstance(item, tuple) for item in params)
         if bare and "param_names" not in group and any("param_names" in other for other in self.param_groups):
             group["param_names"] = [f"{len(self.param_groups)}.{index}" for index in range(len(params))]
+
+    def acts_by_element(self, group: Mapping[str, Any]) -> bool:
+        """Whether a part of a tensor of the group moves as it does in the whole one; see the traits."""
+        return traits_of(self).elementwise
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state and the groups as tensors and plain data; learning rates are numbers."""
@@ -290,7 +295,7 @@ def check_state_dict(optimizer: Any, state_dict: Mapping[str, Any]) -> list[tupl
         chosen = {key: group[key] if key == "params" else other.get(key, group[key]) for key in group}
         for index, (parameter, key) in enumerate(zip(group["params"], other["params"], strict=True)):
             entry = state_dict["state"].get(key, {})
-            expected = optimizer.state_spec(chosen, parameter, entry)
+            expected = optimizer.state_spec(chosen, parameter, entry) if entry else {}
             where = f"{label}: {{}} of {_label(group, index).replace('{', '{{').replace('}', '}}')}"
             pairs.append((parameter, checked_state(where, parameter, expected, entry)))
     unknown = state_dict["state"].keys() - set(itertools.chain.from_iterable(g["params"] for g in saved))

@@ -55,6 +55,10 @@ class OptimizerTraits:
         idle_first_step: the first step moves nothing.
         changes_gradients: ``step()`` writes to ``p.grad``.
         whole_tensors: the update of an element of a vector depends on the others, by a norm or a mean.
+        elementwise: the update of an element depends only on its own gradients and on numbers that a group
+            shares, so that a part of a tensor moves as it does in the whole one, and training with sharded
+            parameters updates the shards; without it, one process updates the whole tensor. A matrix
+            optimizer need not say it: AdamW updates what it does not treat.
         dimensions: numbers of dimensions of the parameters that it takes, as in ``(2,)``; it refuses others
             with an error. None takes all, parameters without dimensions included.
         empty_parameters: it takes parameters without elements; if not, it raises an error.
@@ -101,6 +105,7 @@ class OptimizerTraits:
     idle_first_step: bool = False
     changes_gradients: bool = False
     whole_tensors: bool = False
+    elementwise: bool = False
     dimensions: tuple[int, ...] | None = None
     empty_parameters: bool = True
     sparse_gradients: bool = False

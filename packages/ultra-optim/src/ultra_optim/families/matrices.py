@@ -14,7 +14,7 @@ from ultra_core.contracts import PARAMETER_KINDS
 from ultra_optim.base import Optimizer, wide_dtype
 from ultra_optim.contract.head_warning import KEY, warn_of
 from ultra_optim.contract.state_spec import COUNT, COUNTERS, tensor_spec
-from ultra_optim.contract.traits import MATRIX_KINDS
+from ultra_optim.contract.traits import MATRIX_KINDS, traits_of
 from ultra_optim.engine.decay import decay_, decay_numbers
 from ultra_optim.families.adam import can_fuse, same_layout
 
@@ -59,6 +59,10 @@ class MatrixOptimizer(Optimizer):
             except ValueError:
                 self.param_groups.pop()
                 raise
+
+    def acts_by_element(self, group: Mapping[str, Any]) -> bool:
+        """Whether AdamW updates the parameters of the group."""
+        return group["kind"] not in MATRIX_KINDS and traits_of(self).other_kinds == "adamw"
 
     def state_spec(
         self, group: Mapping[str, Any], parameter: Tensor, saved: Mapping[str, Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ class Target(NamedTuple):
     """A block whose logits are limited: the rows to scale, each with its parameter, and its key heads."""
 
     block: RecordsLogits
-    rows: list[tuple[nn.Parameter, LogitRows]]
+    rows: list[tuple[Tensor, LogitRows]]
     key_heads: int
 
     @property
@@ -36,9 +36,15 @@ class Target(NamedTuple):
         heads = next(rows.heads for _, rows in self.rows if rows.part != "key")
         return torch.full((heads,), -math.inf, dtype=self.dtype, device=self.device)
 
-    def scale(self, factors: dict[str, Tensor]) -> None:
-        """Multiply the rows of each head by the factor of their part."""
+    def replaced(self, replacements: Mapping[Tensor, Tensor]) -> Target:
+        """Return it with other tensors in the place of its parameters."""
+        return self._replace(rows=[(replacements[parameter], rows) for parameter, rows in self.rows])
+
+    def scale(self, factors: dict[str, Tensor], *, skipped: Collection[Tensor] = ()) -> None:
+        """Multiply the rows of each head by the factor of their part, except those of some parameters."""
         for parameter, rows in self.rows:
+            if parameter in skipped:
+                continue
             heads = parameter[rows.start : rows.stop].unflatten(0, (rows.heads, rows.width))
             heads.mul_(factors[rows.part].to(heads.device).view(-1, *[1] * (heads.ndim - 1)))
 

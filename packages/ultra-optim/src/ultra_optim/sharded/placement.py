@@ -1,0 +1,107 @@
+"""Which process updates what: every process its parts, or one process the whole tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ultra_core.errors import UltraError
+from ultra_optim.contract.traits import traits_of
+from ultra_optim.sharded.layout import ShardLayout, is_sharded
+
+TORCH_ELEMENTWISE: frozenset[type[Optimizer]] = frozenset(
+    {
+        torch.optim.ASGD,
+        torch.optim.Adadelta,
+        torch.optim.Adagrad,
+        torch.optim.Adam,
+        torch.optim.AdamW,
+        torch.optim.Adamax,
+        torch.optim.NAdam,
+        torch.optim.RAdam,
+        torch.optim.RMSprop,
+        torch.optim.Rprop,
+        torch.optim.SGD,
+    }
+)
+"""Optimizers of torch, which have no traits, that treat every element by itself."""
+
+
+@attrs.frozen(eq=False)
+class Placement:
+    """Where one parameter is updated.
+
+    Attributes:
+        parameter: as the model has it.
+        layout: its parts; None for a tensor that every process holds whole.
+        owner: the process of the group that updates the whole tensor; None where each updates what it holds.
+    """
+
+    parameter: Tensor
+    layout: ShardLayout | None
+    owner: int | None
+
+    @property
+    def parts(self) -> ShardLayout:
+        """The layout of a parameter that is divided."""
+        assert self.layout is not None
+        return self.layout
+
+
+def place(optimizer: Optimizer) -> list[list[Placement]]:
+    """Return where every parameter of every group is updated; the same on every process.
+
+    Tensors that must stay whole are dealt out by size, the largest first, each to the process that has the
+    fewest elements so far; matrices of one shape are thereby spread evenly, and each process computes its
+    share of them in one batch. An optimizer with a norm over all parameters (trait ``common_norm``) and no
+    ``sum_over_processes`` runs whole on one process.
+
+    Raises:
+        UltraError: parameters are divided among different groups of processes, or not as FSDP2 does it.
+    """
+    layouts = {p: ShardLayout.of(p) for g in optimizer.param_groups for p in g["params"] if is_sharded(p)}
+    group = common_group(layouts.values())
+    alone = traits_of(optimizer).common_norm and not hasattr(optimizer, "sum_over_processes")
+    undivided = [
+        p
+        for g in optimizer.param_groups
+        for p in g["params"]
+        if p in layouts and (alone or not acts_by_element(optimizer, g))
+    ]
+    loads = [0] * (1 if alone else dist.get_world_size(group))
+    owners: dict[Tensor, int] = {}
+    for p in sorted(undivided, key=lambda p: -p.numel()):
+        owners[p] = loads.index(min(loads))
+        loads[owners[p]] += p.numel()
+    return [
+        [Placement(p, layouts.get(p), owners.get(p)) for p in g["params"]] for g in optimizer.param_groups
+    ]
+
+
+def common_group(layouts: Any) -> dist.ProcessGroup:
+    """Return the processes among which all parameters are divided.
+
+    Raises:
+        UltraError: there are several groups of them.
+    """
+    groups = {layout.group for layout in layouts}
+    if len(groups) != 1:
+        raise UltraError(
+            f"parameters are divided among {len(groups)} groups of processes; an optimizer works on one. "
+            "Shard all layers over the same mesh"
+        )
+    return groups.pop()
+
+
+def acts_by_element(optimizer: Optimizer, group: Mapping[str, Any]) -> bool:
+    """Whether the parameters of a group may be updated part by part."""
+    decide = getattr(optimizer, "acts_by_element", None)
+    if decide is not None:
+        return bool(decide(group))
+    return traits_of(optimizer).elementwise or type(optimizer) in TORCH_ELEMENTWISE
