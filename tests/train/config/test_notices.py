@@ -8,11 +8,11 @@ def test_a_plain_preset_has_no_notice(load, minimal, base):
 
 def test_keys_that_nothing_acts_on_yet_share_a_line(load, minimal):
     (line,) = load(
-        minimal, "training.switch_on_thermal=true", "training.join_temp_data_context_window=8"
+        minimal, "training.switch_on_thermal=true", "training.hub_model_id=a/b"
     ).notices
     assert line.startswith("accepted, but nothing acts on them yet: ")
     assert "training.switch_on_thermal" in line
-    assert "training.join_temp_data_context_window" in line
+    assert "training.hub_model_id" in line
 
 
 def test_switching_off_what_is_not_there_is_no_notice(load, minimal):

@@ -11,7 +11,7 @@ import pytest
 
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.data_source import DataSource, read_sources
-from ultra_train.data.token_cache import build, cache_folders, writer
+from ultra_train.data.token_cache import assembly, cache_folders, writer
 from ultra_train.data.token_cache.build import prepare
 
 
@@ -38,7 +38,7 @@ def test_an_unchanged_build_is_reused_and_a_changed_one_is_not(corpus, tokenizer
     cache = tmp_path / "cache"
     sources = read_sources(str(corpus))
     train, _ = prepare(sources, tokenizer, max_length=64, cache_dir=cache)
-    monkeypatch.setattr(build, "encode_all", lambda *args, **options: pytest.fail("tokenised again"))
+    monkeypatch.setattr(assembly, "EncoderPool", lambda *args: pytest.fail("tokenised again"))
     again, _ = prepare(sources, tokenizer, max_length=64, cache_dir=cache)
     assert again.fingerprint == train.fingerprint
     other_seed, _ = prepare(sources, tokenizer, max_length=64, cache_dir=cache, seed=1, eval_fraction=0.3)
@@ -153,20 +153,20 @@ def test_a_build_that_lost_a_part_is_built_again(corpus, tokenizer, tmp_path):
 
 _KILLED = """
     import sys, time
-    from ultra_train.data.token_cache import build, cache_folders, writer
+    from ultra_train.data.token_cache import build, text_encoder, writer
     from ultra_train.data.sources.data_source import read_sources
     from ultra_train.tokenizer.loading import load_tokenizer
 
     corpus, tokenizer, cache = sys.argv[1:]
     writer._TOKENS_A_SHARD = 100
-    encode_all = build.encode_all
+    encode_chunks = text_encoder.EncoderPool.encode_chunks
 
-    def slow(*args, **options):
-        yield from encode_all(*args, **options)
+    def slow(*args):
+        yield from encode_chunks(*args)
         print("written", flush=True)
         time.sleep(600)
 
-    build.encode_all = slow
+    text_encoder.EncoderPool.encode_chunks = slow
     build.prepare(read_sources(corpus), load_tokenizer(tokenizer), max_length=64, cache_dir=cache)
 """
 

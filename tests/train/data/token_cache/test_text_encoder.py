@@ -8,7 +8,7 @@ import pytest
 
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.texts import Record
-from ultra_train.data.token_cache.text_encoder import TextEncoder, encode_all
+from ultra_train.data.token_cache.text_encoder import EncoderPool, TextEncoder
 
 
 def _pieces(encoded):
@@ -56,8 +56,9 @@ def test_no_room_for_text_is_an_error(tokenizer):
 def test_processes_give_what_one_process_gives(tokenizer, texts):
     encoder = TextEncoder(tokenizer, 32)
     stream = [Record(text) for text in texts]
-    alone = list(encode_all(iter(stream), encoder, num_workers=1, chunk_size=50))
-    together = list(encode_all(iter(stream), encoder, num_workers=2, chunk_size=50))
+    alone = list(EncoderPool(encoder, 1).encode(iter(stream), 50))
+    with EncoderPool(encoder, 2) as pool:
+        together = list(pool.encode(iter(stream), 50))
     assert len(alone) == len(together) == 6
     for one, two in zip(alone, together, strict=True):
         assert one.tokens.tolist() == two.tokens.tolist()
@@ -74,10 +75,11 @@ def test_only_a_bounded_part_of_the_stream_is_read_ahead(tokenizer):
             read += 1
             yield Record(f"texto {number}")
 
-    chunks = encode_all(stream(), TextEncoder(tokenizer, 32), num_workers=2, chunk_size=10)
-    next(chunks)
-    assert read <= 60
-    chunks.close()
+    with EncoderPool(TextEncoder(tokenizer, 32), 2) as pool:
+        chunks = pool.encode(stream(), 10)
+        next(chunks)
+        assert read <= 60
+        chunks.close()
 
 
 KILLED = """
@@ -89,7 +91,7 @@ class Busy:
         print(os.getpid(), flush=True)
         time.sleep(0.01)
 
-for _ in encode.encode_all(iter(range(10**6)), Busy(), num_workers=2, chunk_size=1):
+for _ in text_encoder.EncoderPool(Busy(), 2).encode(iter(range(10**6)), 1):
     pass
 """
 

@@ -20,6 +20,13 @@ RULES = [
     ),
     ("minimal", "training.mlm_probability=0", "training.mlm_probability", "> 0"),
     ("minimal", "training.mask_policy={policy: words}", "training.mask_policy.policy", "'whole_word'"),
+    (
+        "minimal",
+        "training.join_temp_data_context_window=513",
+        "training.join_temp_data_context_window",
+        "from 3 to max_length (512) tokens",
+    ),
+    ("minimal", "training.overlap_tokens=510", "training.overlap_tokens", "no room for new tokens"),
     ("base", "tokenizer.name_or_path=", "tokenizer.name_or_path", "for example 'some/encoder'"),
     ("base", "tokenizer={train: {vocab_size: 300}}", "tokenizer.train", "keeps the tokenizer"),
 ]

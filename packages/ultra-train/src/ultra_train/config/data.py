@@ -68,5 +68,5 @@ class TextKeys:
     dataset_batch_size: Count = key(25_000, "documents that are tokenised at a time")
     num_workers: Natural = key(8, "processes that tokenise")
     max_length: Annotated[int, Range(min=3)] = key(
-        512, "tokens in a document, special ones included; longer ones are cut"
+        512, "tokens in a document, special ones included; longer texts become several"
     )

@@ -7,13 +7,19 @@ from functools import lru_cache
 from typing import Any
 
 from ultra_train.data.errors import DataError, missing_column
+from ultra_train.data.sources.place import Place
 from ultra_train.data.sources.row_checker import RowChecker
 
 _ROWS_AT_ONCE = 1000
 
 
 def texts(
-    dataset: str, name: str | None, split: str, column: str, checker: RowChecker | None = None
+    dataset: str,
+    name: str | None,
+    split: str,
+    column: str,
+    checker: RowChecker | None = None,
+    place: Place | None = None,
 ) -> Iterator[str]:
     """Yield the texts of one column of a data set.
 
@@ -23,29 +29,34 @@ def texts(
         split: the split, such as ``train`` or ``train[:1%]``.
         column: the column that holds the text.
         checker: counts the rows and decides about bad ones; without it, a bad row is an error.
+        place: where reading begins; it is moved behind each row before its text is yielded.
 
     Raises:
         DataError: the data set cannot be loaded, or lacks the column.
     """
-    checker = checker or RowChecker(dataset)
+    checker, place = checker or RowChecker(dataset), place or Place()
     table = _load(dataset, name, split)
     if column not in table.column_names:
         raise missing_column(dataset, column, table.column_names)
-    row = 0
-    for batch in _batches(table, dataset, column, checker):
-        for value in batch:
-            row += 1
+    for first, batch in _batches(table, dataset, column, checker, place.offset):
+        for row, value in enumerate(batch, first + 1):
+            place.offset = row
             yield from checker.text(value, f"{dataset}: row {row}", column)
 
 
-def _batches(table: Any, dataset: str, column: str, checker: RowChecker) -> Iterator[list[Any]]:
-    """Yield the column in batches; a batch that cannot be read (a damaged local copy) is a fault."""
+def _batches(
+    table: Any, dataset: str, column: str, checker: RowChecker, start: int
+) -> Iterator[tuple[int, list[Any]]]:
+    """Yield the column in batches (number of rows before it, values).
+
+    A batch that cannot be read (a damaged local copy) is a fault.
+    """
     import pyarrow as pa
 
     chosen = table.select_columns([column])
-    for begin in range(0, len(chosen), _ROWS_AT_ONCE):
+    for begin in range(start, len(chosen), _ROWS_AT_ONCE):
         try:
-            yield chosen[begin : begin + _ROWS_AT_ONCE][column]
+            yield begin, chosen[begin : begin + _ROWS_AT_ONCE][column]
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             rows = f"rows {begin + 1} to {min(begin + _ROWS_AT_ONCE, len(chosen))}"
             checker.unreadable_texts(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultra_train.data.errors import DataError, column_index
+from ultra_train.data.sources.place import Place
 from ultra_train.data.sources.row_checker import RowChecker
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 4096
 
 
-def read_parquet(path: Path, column: str, checker: RowChecker) -> Iterator[str]:
+def read_parquet(path: Path, column: str, checker: RowChecker, place: Place) -> Iterator[str]:
     """Yield the texts of one column; see ``readers.read_file``."""
     import pyarrow as pa
 
@@ -27,8 +28,16 @@ def read_parquet(path: Path, column: str, checker: RowChecker) -> Iterator[str]:
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: is not a whole Parquet file ({_first_line(error)}).") from error
     with table:
+        begin = 0
         for group in range(table.num_row_groups):
-            yield from _row_group(table, path, group, column, checker)
+            end = begin + table.metadata.row_group(group).num_rows
+            if place.offset < end:
+                skipped = place.offset - begin
+                for row, text in _row_group(table, path, group, column, checker, skipped):
+                    place.offset = begin + row
+                    yield from text
+                place.offset = end
+            begin = end
 
 
 def _opened(path: Path, column: str) -> pq.ParquetFile:
@@ -50,8 +59,9 @@ def _holds_text(kind: pa.DataType) -> bool:
 
 
 def _row_group(
-    table: pq.ParquetFile, path: Path, group: int, column: str, checker: RowChecker
-) -> Iterator[str]:
+    table: pq.ParquetFile, path: Path, group: int, column: str, checker: RowChecker, skipped: int
+) -> Iterator[tuple[int, Sequence[str]]]:
+    """Yield for every row after the first ``skipped`` ones (its number from 1, its text or nothing)."""
     import pyarrow as pa
 
     row = 0
@@ -63,6 +73,9 @@ def _row_group(
     while True:
         try:
             batch = next(batches, None)
+            if batch is not None and row + len(batch) <= skipped:
+                row += len(batch)
+                continue
             values = [] if batch is None else _values(batch.column(column))
         except (pa.ArrowException, OSError, KeyError) as error:
             row += 1
@@ -73,11 +86,13 @@ def _row_group(
             return
         for value in values:
             row += 1
+            if row <= skipped:
+                continue
             if isinstance(value, UnicodeDecodeError):
                 byte = f"byte 0x{value.object[value.start]:02x} at place {value.start + 1}"
                 checker.bad(DataError(f"{where()}: column {column!r} is not UTF-8 ({byte})."))
             else:
-                yield from checker.text(value, where(), column)
+                yield row, checker.text(value, where(), column)
 
 
 def _values(array: pa.Array) -> list[Any]:

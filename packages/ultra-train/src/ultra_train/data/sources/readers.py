@@ -12,34 +12,38 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 from typing import IO, cast
 
 from ultra_core.errors import listed
 from ultra_train.data.errors import DataError, column_index, missing_column
 from ultra_train.data.sources.parquet import read_parquet
+from ultra_train.data.sources.place import Place
 from ultra_train.data.sources.row_checker import RowChecker
 
 _LONGEST_LINE = 2**28
 """Bytes; a whole line is held in memory."""
 
 
-def read_file(path: Path, column: str = "text", checker: RowChecker | None = None) -> Iterator[str]:
+def read_file(
+    path: Path, column: str = "text", checker: RowChecker | None = None, place: Place | None = None
+) -> Iterator[str]:
     """Yield the texts of one file.
 
     Args:
         path: a file whose name ends in one of ``SUFFIXES``.
         column: the column that holds the text, where the format has columns.
         checker: counts the rows and decides about bad ones; without it, a bad row is an error.
+        place: where in the file reading begins; it is moved behind each row before its text is yielded.
 
     Raises:
         DataError: the file is missing, unreadable, binary, not UTF-8, broken, or lacks the column.
     """
     checker = checker or RowChecker(str(path))
-    checker.counts.files += 1
+    place = place or Place()
+    checker.counts.files += place.offset == 0
     try:
-        yield from READERS[suffix(path)](path, column, checker)
+        yield from READERS[suffix(path)](path, column, checker, place)
     except OSError as error:
         checker.unreadable_texts(DataError(f"{path}: cannot be read ({error.strerror or error})."))
     except DataError as fault:
@@ -56,16 +60,21 @@ def _stream(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb"))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str, DataError | None]]:
+def _lines(path: Path, place: Place) -> Iterator[tuple[int, str, DataError | None]]:
     """Yield for every line (number from 1, line without its end, what is wrong with it or None)."""
     with _stream(path) as stream:
-        read = stream.readline
-        for number in count(1):
+        read, moved = stream.readline, place.offset == 0
+        while True:
+            number = place.line + 1
             try:
+                if not moved:
+                    moved = stream.seek(place.offset) == place.offset
                 raw = read(_LONGEST_LINE + 1)
+                place.offset += len(raw)
                 if len(raw) > _LONGEST_LINE:
                     while (rest := read(_LONGEST_LINE)) and not rest.endswith(b"\n"):
-                        pass
+                        place.offset += len(rest)
+                    place.offset += len(rest)
             except (gzip.BadGzipFile, zlib.error, EOFError) as error:
                 raise DataError(
                     f"{path}:{number}: the compressed file is broken or cut short here ({error}); "
@@ -75,6 +84,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str, DataError | None]]:
                 raise DataError(f"{path}:{number}: cannot be read ({error.strerror or error}).") from error
             if not raw:
                 return
+            place.line = number
             fault = None
             try:
                 line = raw.decode()
@@ -103,16 +113,16 @@ def _binary(where: str) -> DataError:
     )
 
 
-def _text(path: Path, column: str, checker: RowChecker) -> Iterator[str]:
-    for number, line, fault in _lines(path):
+def _text(path: Path, column: str, checker: RowChecker, place: Place) -> Iterator[str]:
+    for number, line, fault in _lines(path, place):
         if fault is not None:
             checker.bad(fault)
         else:
             yield from checker.text(line, f"{path}:{number}", column)
 
 
-def _json_lines(path: Path, column: str, checker: RowChecker) -> Iterator[str]:
-    for number, line, fault in _lines(path):
+def _json_lines(path: Path, column: str, checker: RowChecker, place: Place) -> Iterator[str]:
+    for number, line, fault in _lines(path, place):
         where = f"{path}:{number}"
         value: object = None
         if fault is None and line.strip():
@@ -146,16 +156,13 @@ def _json_row(line: str, where: str, column: str) -> object:
     return row[column]
 
 
-def _delimited(path: Path, column: str, checker: RowChecker) -> Iterator[str]:
-    rows = _table(path, "\t" if suffix(path).startswith(".tsv") else ",")
-    begin, header = 1, list[str]()
-    for begin, header, fault in rows:  # noqa: B007
-        if fault is not None:
-            raise fault
-        if header:  # lines before it may be blank
-            break
-    index = column_index(f"{path}:{begin}", column, header)
-    for number, row, fault in rows:
+def _delimited(path: Path, column: str, checker: RowChecker, place: Place) -> Iterator[str]:
+    delimiter = "\t" if suffix(path).startswith(".tsv") else ","
+    first = Place()
+    header, index = _header(path, column, _table(path, delimiter, first))
+    if place.offset < first.offset:
+        place.offset, place.line = first.offset, first.line
+    for number, row, fault in _table(path, delimiter, place):
         where = f"{path}:{number}"
         if fault is None and row and (index >= len(row) or any(row[len(header) :])):
             hint = ' Put a text that holds the delimiter in "quotes".' if len(row) > len(header) else ""
@@ -168,20 +175,33 @@ def _delimited(path: Path, column: str, checker: RowChecker) -> Iterator[str]:
             yield from checker.text(row[index], where, column)
 
 
-def _table(path: Path, delimiter: str) -> Iterator[tuple[int, list[str], DataError | None]]:
+def _header(
+    path: Path, column: str, rows: Iterator[tuple[int, list[str], DataError | None]]
+) -> tuple[list[str], int]:
+    """Return the header of a table and the index of a column in it; lines before it may be blank."""
+    begin, header = 1, list[str]()
+    for begin, header, fault in rows:  # noqa: B007
+        if fault is not None:
+            raise fault
+        if header:
+            break
+    return header, column_index(f"{path}:{begin}", column, header)
+
+
+def _table(path: Path, delimiter: str, place: Place) -> Iterator[tuple[int, list[str], DataError | None]]:
     """Yield for every row of a table (first line, fields, what is wrong with it or None)."""
     faults: list[DataError] = []
 
     def lines() -> Iterator[str]:
-        for _, line, fault in _lines(path):
+        for _, line, fault in _lines(path, place):
             if fault is not None:
                 faults.append(fault)
             yield line + "\n"
 
     csv.field_size_limit(_LONGEST_LINE)
-    rows = csv.reader(lines(), delimiter=delimiter, strict=True)
+    rows, before = csv.reader(lines(), delimiter=delimiter, strict=True), place.line
     while True:
-        begin = rows.line_num + 1
+        begin = before + rows.line_num + 1
         row: list[str] = []
         faults.clear()
         try:
@@ -189,12 +209,13 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, list[str], DataErr
         except StopIteration:
             return
         except csv.Error as error:
-            extent = f"; the row extends to line {rows.line_num}" if rows.line_num > begin else ""
+            last = before + rows.line_num
+            extent = f"; the row extends to line {last}" if last > begin else ""
             faults.append(DataError(f"{path}:{begin}: is not a valid table ({error}{extent})."))
         yield begin, row, faults[0] if faults else None
 
 
-READERS: dict[str, Callable[[Path, str, RowChecker], Iterator[str]]] = {
+READERS: dict[str, Callable[[Path, str, RowChecker, Place], Iterator[str]]] = {
     ".txt": _text,
     ".txt.gz": _text,
     ".jsonl": _json_lines,

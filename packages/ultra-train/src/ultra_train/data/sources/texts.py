@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from ultra_train.data.errors import DataError
 from ultra_train.data.sources import hub
 from ultra_train.data.sources.data_source import DataSource, SourceSpec, read_sources
 from ultra_train.data.sources.files import FoundFiles, find_files
+from ultra_train.data.sources.place import Place
 from ultra_train.data.sources.readers import read_file
 from ultra_train.data.sources.row_checker import NAMED, OnBadRows, RowChecker
 
@@ -62,6 +64,7 @@ def read_records(
     *,
     cache_dir: str | Path | None = None,
     checker: RowChecker | None = None,
+    place: Place | None = None,
     notify: Notify = _log.warning,
 ) -> Iterator[Record]:
     """Yield the records of one source.
@@ -70,24 +73,31 @@ def read_records(
         source: the source.
         cache_dir: see :func:`read_texts`.
         checker: counts the rows and decides about bad ones; without it, a bad row is an error.
+        place: where reading begins; it is moved behind each row before its text is yielded.
         notify: is called with a line about a damaged cache.
 
     Raises:
         DataError: the source is missing, empty, binary, not UTF-8 or broken, lacks the column, or has no
             usable text.
     """
-    checker = checker or RowChecker(source.source)
+    checker, place = checker or RowChecker(source.source), place or Place()
+    whole = place.is_start
     if source.source.startswith(_EMBEDDED):
-        for sentence in es_commands.sentences(_language(source), cache_dir=cache_dir, notify=notify):
+        sentences = es_commands.sentences(_language(source), cache_dir=cache_dir, notify=notify)
+        for sentence in islice(sentences, place.offset, None):
             checker.counts.texts += 1
+            place.offset += 1
             yield Record(sentence.text, sentence.template)
     elif (files := find_files(source.source)) is not None:
-        _count_skipped_files(files, checker)
-        for path in files.texts:
-            yield from map(Record, read_file(path, source.column, checker))
+        if whole:
+            _count_skipped_files(files, checker)
+        for path in files.texts[place.file :]:
+            yield from map(Record, read_file(path, source.column, checker, place))
+            place.next_file()
     else:
-        yield from map(Record, hub.texts(source.source, source.name, source.split, source.column, checker))
-    if not checker.counts.texts:
+        texts = hub.texts(source.source, source.name, source.split, source.column, checker, place)
+        yield from map(Record, texts)
+    if whole and not checker.counts.texts:
         raise _no_usable_text(source, checker)
 
 

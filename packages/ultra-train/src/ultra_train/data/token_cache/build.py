@@ -15,21 +15,19 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ultra_train.data.cache import Notify
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.data_source import DataSource
-from ultra_train.data.sources.row_checker import OnBadRows, RowChecker
-from ultra_train.data.sources.texts import identity, read_records
-from ultra_train.data.token_cache.cache_folders import unfinished
+from ultra_train.data.sources.row_checker import OnBadRows
+from ultra_train.data.sources.texts import identity
+from ultra_train.data.token_cache.assembly import Build, Corpus, Progress, peak_memory
+from ultra_train.data.token_cache.cutting import Cutting
 from ultra_train.data.token_cache.manifest import DamagedBuild, Manifest, check
 from ultra_train.data.token_cache.shards import TokenShards, open_build
-from ultra_train.data.token_cache.text_encoder import TextEncoder, encode_all
-from ultra_train.data.token_cache.writer import ShardWriter, put_in_place
 from ultra_train.hf.vocabulary import num_token_ids
 from ultra_train.system.files import expand_user
 
@@ -38,14 +36,14 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 _log = logging.getLogger(__name__)
-Progress = Callable[[int, int], None]
 
 
 def prepare(
     sources: Sequence[DataSource],
     tokenizer: PreTrainedTokenizerBase,
     *,
-    max_length: int,
+    max_length: int | None = None,
+    cutting: Cutting | None = None,
     cache_dir: str | Path,
     eval_fraction: float = 0.05,
     seed: int = 0,
@@ -53,8 +51,10 @@ def prepare(
     documents_per_chunk: int = 25_000,
     max_documents: int | None = None,
     on_bad_rows: OnBadRows = "error",
+    processes: int = 1,
     progress: Progress | None = None,
     notify: Notify = _log.warning,
+    say: Notify = _log.info,
 ) -> tuple[TokenShards, TokenShards]:
     """Return the tokenised training and evaluation documents of the sources, memory-mapped.
 
@@ -62,7 +62,8 @@ def prepare(
         sources: the sources.
         tokenizer: a tokenizer of transformers.
         max_length: greatest number of tokens in a document, special tokens included; longer texts become
-            several documents.
+            several documents. Short for ``cutting=Cutting(max_length=max_length)``.
+        cutting: how texts become documents.
         cache_dir: folder of the builds.
         eval_fraction: share of the texts (in embedded data sets: of the templates) that is held out for
             evaluation; may be 0.
@@ -72,46 +73,58 @@ def prepare(
         max_documents: greatest number of texts that are read, over all sources in their order; None reads
             all.
         on_bad_rows: whether a row that cannot be used is an error, or is skipped, counted and reported.
+        processes: number of processes that call this function with the same arguments; those that see the
+            same ``cache_dir`` divide the work.
         progress: is called as ``progress(documents, tokens)`` after each chunk.
         notify: is called with a line about a damaged build.
+        say: is called with a line about the memory that a new build took.
 
     Raises:
         DataError: a source cannot be used, ``max_length`` leaves no room for text, or the disk is full.
     """
     if not 0 <= eval_fraction < 1:
         raise DataError(f"eval_fraction is {eval_fraction}, but it must be at least 0 and below 1.")
-    encoder = TextEncoder(tokenizer, max_length)
-    about = {
+    cutting = cutting or Cutting(max_length=max_length or tokenizer.model_max_length)
+    encoder = cutting.encoder(tokenizer)
+    about = build_facts(sources, tokenizer, cutting, eval_fraction=eval_fraction, seed=seed)
+    about["max_documents"] = max_documents
+    if on_bad_rows != "error":
+        about["on_bad_rows"] = on_bad_rows
+    directory = expand_user(cache_dir) / f"tokens-{hash_of(about)}"
+    manifest = _open_existing(directory, notify)
+    if manifest is None:
+        corpus = Corpus(sources, cache_dir, on_bad_rows, max_documents, notify)
+        joiner = cutting.joiner(encoder, eval_fraction=eval_fraction, seed=seed)
+        build = Build(directory, about, num_token_ids(tokenizer), joiner, progress, notify)
+        if processes == 1:
+            manifest = build.alone(corpus, encoder, num_workers, documents_per_chunk)
+        else:
+            manifest = build.together(corpus, encoder, num_workers, documents_per_chunk)
+        say(peak_memory(num_workers))
+    weights = [source.weight for source in sources]
+    return open_build(directory, manifest, eval_fraction=eval_fraction, seed=seed, weights=weights)
+
+
+def build_facts(
+    sources: Sequence[DataSource],
+    tokenizer: PreTrainedTokenizerBase,
+    cutting: Cutting,
+    *,
+    eval_fraction: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Return what the documents of sources depend on, as plain data."""
+    return {
         "format": _FORMAT,
         "sources": [identity(source) for source in sources],
         "tokenizer": tokenizer_hash(tokenizer),
-        "max_length": max_length,
-        "max_documents": max_documents,
+        **cutting.about(eval_fraction=eval_fraction, seed=seed),
     }
-    if on_bad_rows != "error":
-        about["on_bad_rows"] = on_bad_rows
-    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
-    directory = expand_user(cache_dir) / f"tokens-{key}"
-    manifest = _open_existing(directory, notify)
-    if manifest is None:
-        with unfinished(directory) as folder:
-            writer = ShardWriter(folder, num_token_ids(tokenizer))
-            for source in sources:
-                checker = RowChecker(source.source, on_bad_rows)
-                writer.begin_source(checker.counts)
-                room = None if max_documents is None else max(0, max_documents - writer.texts)
-                texts = islice(
-                    read_records(source, cache_dir=cache_dir, checker=checker, notify=notify), room
-                )
-                for encoded in encode_all(
-                    texts, encoder, num_workers=num_workers, chunk_size=documents_per_chunk
-                ):
-                    writer.append(encoded)
-                    if progress is not None:
-                        progress(writer.documents, writer.tokens)
-            manifest = put_in_place(folder, writer.finish(about), directory, notify)
-    weights = [source.weight for source in sources]
-    return open_build(directory, manifest, eval_fraction=eval_fraction, seed=seed, weights=weights)
+
+
+def hash_of(about: Mapping[str, Any]) -> str:
+    """Return a hash of plain data, for the name of a folder."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def _open_existing(directory: Path, notify: Notify) -> Manifest | None:

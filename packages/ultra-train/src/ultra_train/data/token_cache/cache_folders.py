@@ -42,7 +42,7 @@ def remove_leftovers(directory: Path) -> None:
     prefix = _prefix(directory)
     for entry in directory.parent.glob(f"{prefix}*"):
         process = entry.name.removeprefix(prefix).partition(".")[0]
-        if not process.isdecimal() or _is_alive(int(process)) or entry.is_symlink() or not entry.is_dir():
+        if not process.isdecimal() or is_alive(int(process)) or entry.is_symlink() or not entry.is_dir():
             continue
         files = [path for path in entry.iterdir() if path.name == MANIFEST or is_shard_name(path.name)]
         _remove(files, entry)
@@ -73,7 +73,8 @@ def _prefix(directory: Path) -> str:
     return f".{directory.name}.{socket.gethostname()}."
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Return whether a process of this machine runs."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

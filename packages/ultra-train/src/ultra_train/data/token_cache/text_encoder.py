@@ -51,15 +51,23 @@ class EncodedTexts(NamedTuple):
 class TextEncoder:
     """Tokenises texts and cuts them into documents of at most ``max_length`` tokens.
 
-    A text longer than ``max_length`` becomes several documents without overlap, each with its own special
-    tokens. Nothing is lost, and no document attends to another. They are in the same group.
+    A text longer than ``max_length`` becomes several documents, each with its own special tokens. Nothing is
+    lost, and no document attends to another. They are in the same group.
 
     Args:
         tokenizer: a tokenizer of transformers; a fast one is much faster.
         max_length: greatest number of tokens in a document, special tokens included.
+        overlap: number of tokens at the beginning of a further document of a text that are also the end of
+            the one before.
+        uncut: whether texts are left whole and without special tokens, for ``Joiner``.
+
+    Raises:
+        DataError: ``max_length`` leaves no room for text, or ``overlap`` leaves none for new tokens.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, max_length: int, *, overlap: int = 0, uncut: bool = False
+    ) -> None:
         # The tokenizer's settings for truncation and padding must neither act here nor be changed.
         backend = getattr(tokenizer, "backend_tokenizer", None)
         self._fast = None if backend is None else type(backend).from_str(backend.to_str())
@@ -77,6 +85,12 @@ class TextEncoder:
                 f"max_length is {max_length}, but the special tokens alone take {max_length - self.window}; "
                 f"it must be at least {max_length - self.window + 1}."
             )
+        if not 0 <= overlap < self.window:
+            raise DataError(
+                f"overlap_tokens is {overlap}, but a document of max_length {max_length} has room for "
+                f"{self.window} tokens of a text; it must be below that."
+            )
+        self.overlap, self.uncut = overlap, uncut
 
     def __call__(self, records: list[Record]) -> EncodedTexts:
         """Return the documents of the texts, in order; texts without tokens are left out."""
@@ -88,10 +102,14 @@ class TextEncoder:
             texts.append(text_hash(record.text))
             group = texts[-1] if record.group is None else text_hash(record.group)
             without_tokens += not ids
-            split += len(ids) > self.window
-            for begin in range(0, len(ids), self.window):
-                pieces.append(self.prefix + ids[begin : begin + self.window] + self.suffix)
-                groups.append(group)
+            if self.uncut:
+                parts = [ids] if ids else []
+            else:
+                begins = range(0, max(min(1, len(ids)), len(ids) - self.overlap), self.window - self.overlap)
+                parts = [self.prefix + ids[begin : begin + self.window] + self.suffix for begin in begins]
+                split += len(parts) > 1
+            pieces += parts
+            groups += [group] * len(parts)
         lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
         tokens = np.fromiter(chain.from_iterable(pieces), dtype=np.int32, count=int(lengths.sum()))
         hashes = np.array(groups, dtype=np.uint64), np.array(texts, dtype=np.uint64)
@@ -106,42 +124,52 @@ class TextEncoder:
         return [self._slow(text, add_special_tokens=False, verbose=False)["input_ids"] for text in texts]
 
 
-def encode_all(
-    records: Iterable[Record], encoder: TextEncoder, *, num_workers: int, chunk_size: int
-) -> Iterator[EncodedTexts]:
-    """Yield the encoded texts, one chunk after the other, in the order of the texts.
+class EncoderPool:
+    """Processes that tokenise; a context manager, which starts them when they are first needed.
 
-    At most ``2 * num_workers`` chunks are in flight, so memory is bounded whatever the size of the corpus.
-    With one worker or a single chunk, everything happens in this process.
-
-    Raises:
-        DataError: a worker process was killed, usually for lack of memory.
+    Args:
+        encoder: tokenises a chunk of texts.
+        num_workers: number of processes; with 0 or 1, everything happens in this process.
     """
-    chunks = _chunks(records, chunk_size)
-    first = next(chunks, None)
-    second = next(chunks, None)
-    if first is None:
-        return
-    if num_workers <= 1 or second is None:
-        for chunk in chain([first], [second] if second is not None else [], chunks):
-            yield encoder(chunk)
-        return
-    method = "fork" if sys.platform == "linux" else "spawn"
-    context = multiprocessing.get_context(method)
-    arguments = (encoder, os.getpid())
-    with (
-        ProcessPoolExecutor(num_workers, context, _start_worker, arguments) as pool,
-        warnings.catch_warnings(),
-    ):
-        # The children only tokenise, and use none of the threads that a fork does not copy.
-        warnings.simplefilter("ignore", DeprecationWarning)
+
+    def __init__(self, encoder: TextEncoder, num_workers: int) -> None:
+        self._encoder, self._num_workers = encoder, num_workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> EncoderPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def encode(self, records: Iterable[Record], chunk_size: int) -> Iterator[EncodedTexts]:
+        """Yield the encoded texts in chunks of ``chunk_size``; see ``encode_chunks``."""
+        return self.encode_chunks(in_chunks(records, chunk_size))
+
+    def encode_chunks(self, chunks: Iterable[list[Record]]) -> Iterator[EncodedTexts]:
+        """Yield the encoded texts, one chunk after the other, in the order of the chunks.
+
+        At most ``2 * num_workers`` chunks are in flight, so memory is bounded whatever the size of the
+        corpus. A single chunk is encoded in this process.
+
+        Raises:
+            DataError: a process was killed, usually for lack of memory.
+        """
+        chunks = iter(chunks)
+        first = list(islice(chunks, 2 if self._num_workers > 1 else 0))
+        if len(first) < 2:
+            yield from map(self._encoder, chain(first, chunks))
+            return
         waiting: deque[Future[EncodedTexts]] = deque()
         try:
-            for chunk in (first, second):
-                waiting.append(pool.submit(_encode, chunk))
-            for chunk in chunks:
-                waiting.append(pool.submit(_encode, chunk))
-                if len(waiting) >= 2 * num_workers:
+            pool = self._started()
+            for chunk in chain(first, chunks):
+                with warnings.catch_warnings():
+                    # The children only tokenise, and use none of the threads that a fork does not copy.
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    waiting.append(pool.submit(_encode, chunk))
+                if len(waiting) >= 2 * self._num_workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -151,10 +179,19 @@ def encode_all(
                 "(training.num_workers) or smaller chunks (training.dataset_batch_size)."
             ) from error
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for future in waiting:
+                future.cancel()
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+            arguments = (self._encoder, os.getpid())
+            self._pool = ProcessPoolExecutor(self._num_workers, context, _start_worker, arguments)
+        return self._pool
 
 
-def _chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
+def in_chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
+    """Yield lists of ``size`` records; the last one may be shorter."""
     iterator = iter(records)
     while chunk := list(islice(iterator, size)):
         yield chunk

@@ -31,7 +31,10 @@ class MLMOptions(TextKeys):
     mask_policy: MaskPolicy = key(
         help="what is chosen for prediction and what the model sees there", factory=MaskPolicy
     )
+    overlap_tokens: Natural = key(0, "tokens that the parts of a text longer than max_length have in common")
     join_temp_data_context_window: Natural = key(
-        0, "join cached chunks of a document up to this many tokens; 0 leaves them", later=True
+        0, "join texts to documents of this many tokens, special ones included; 0 joins none"
     )
-    join_temp_data_min_remainder_tokens: Natural = key(128, "shortest rest that joining keeps", later=True)
+    join_temp_data_min_remainder_tokens: Natural = key(
+        128, "tokens of text that the last joined document must have to be kept"
+    )

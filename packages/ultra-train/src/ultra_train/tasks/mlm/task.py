@@ -58,6 +58,7 @@ class MLM(Task):
         if mask_rate + random_rate > 1 + 1e-9:
             message = f"mask_rate ({mask_rate:g}) and random_rate ({random_rate:g}) exceed 1 together"
             yield (*self.path, "mask_policy"), message
+        yield from self._cutting(options)
         if preset.model is not None:
             yield from self._limits(options, preset.model)
         tokenizer, base = preset.tokenizer, preset.base_model
@@ -71,6 +72,27 @@ class MLM(Task):
             yield (
                 ("tokenizer", "name_or_path"),
                 f"{self.name} with base_model needs tokenizer.name_or_path, for example {base!r}",
+            )
+
+    def _cutting(self, options: MLMOptions) -> Faults:
+        joined, longest = options.join_temp_data_context_window, options.max_length
+        if joined and not 3 <= joined <= longest:
+            yield (
+                (*self.path, "join_temp_data_context_window"),
+                f"a joined document has from 3 to max_length ({longest}) tokens; set max_length to {joined} "
+                "too for longer ones, or leave out the key to join none",
+            )
+        if joined and options.overlap_tokens:
+            yield (
+                (*self.path, "overlap_tokens"),
+                "joined texts have nothing in common; leave out overlap_tokens or "
+                "join_temp_data_context_window",
+            )
+        elif options.overlap_tokens > longest - 3:
+            yield (
+                (*self.path, "overlap_tokens"),
+                f"{options.overlap_tokens} leaves no room for new tokens in a document of max_length "
+                f"({longest}); set it to a fraction of that",
             )
 
     def _limits(self, options: MLMOptions, model: UltraConfig) -> Faults:

@@ -22,9 +22,11 @@ from ultra_train.data.batches.masking import MLMCollator
 from ultra_train.data.sources.data_source import DataSource
 from ultra_train.data.sources.summary import data_event, table
 from ultra_train.data.token_cache.build import prepare
+from ultra_train.data.token_cache.cutting import Cutting
 from ultra_train.data.token_cache.shards import TokenShards
 from ultra_train.hf.precision import DTYPE_NAMES, DTYPES, Precision, convert_saved
 from ultra_train.hf.vocabulary import num_token_ids
+from ultra_train.system.processes import processes
 from ultra_train.system.run_files import TOKENIZER
 from ultra_train.tasks.base import TaskRun
 from ultra_train.tasks.mlm.base_model import Base, load_base
@@ -56,20 +58,33 @@ class MLMRun(TaskRun[MLMOptions]):
         self.train, self.held_out = prepare(
             self.sources,
             self.tokenizer,
-            max_length=options.max_length,
+            cutting=self.cutting,
             cache_dir=training.cache_dir,
             eval_fraction=training.eval_fraction,
             seed=training.seed,
             num_workers=options.num_workers,
             documents_per_chunk=options.dataset_batch_size,
             on_bad_rows=options.on_bad_rows,
+            processes=processes().count,
             notify=self.say,
+            say=self.say,
         )
         for line in table(self.train.counts):
             self.say(f"      {line}")
         self.say(
             f"      {len(self.train):,} documents with {self.train.num_tokens:,} tokens to train on, "
             f"{len(self.held_out):,} held out"
+        )
+
+    @property
+    def cutting(self) -> Cutting:
+        """How texts become documents."""
+        options = self.options
+        return Cutting(
+            max_length=options.max_length,
+            overlap=options.overlap_tokens,
+            join_length=options.join_temp_data_context_window,
+            join_shortest=options.join_temp_data_min_remainder_tokens,
         )
 
     @property
