@@ -36,6 +36,8 @@ RULES = [
         "training.gpu_temp_critical_threshold_c",
         "must be above",
     ),
+    (["training.hub_model_id=a/b/c"], "training.hub_model_id", "cannot name a repository"),
+    (["training.hub_model_id=-a"], "training.hub_model_id", "cannot name a repository"),
     (["training.eval_fraction=1"], "training.eval_fraction", "below 1"),
     (["training.eval_fraction=1.5"], "training.eval_fraction", "<= 1"),
     (["training.dataset=[]"], "training.dataset", "is empty"),

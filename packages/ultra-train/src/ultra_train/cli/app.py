@@ -20,6 +20,7 @@ TRAINING = {
     "train": "ultra_train.cli.run:train",
 }
 TOOLS = {
+    "push": "ultra_train.cli.push:push",
     "list": "ultra_train.cli.listing:list_plugins",
     "describe": "ultra_train.cli.describe:describe",
     "validate": "ultra_train.cli.validate:validate",

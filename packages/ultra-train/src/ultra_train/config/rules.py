@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ultra_blocks.config import split_spec
 from ultra_core import models, positions, schedules, tasks
 from ultra_core.config import KeyPath
@@ -22,6 +24,9 @@ from ultra_train.data.sources.texts import check_exists
 ROUNDING = 256
 """A model may have up to this many more embedding rows than its tokenizer has pieces."""
 
+REPOSITORY = r"(\w[\w.-]{0,94}\w/|\w/)?(\w[\w.-]{0,94}\w|\w)"
+"""Names of repositories on the hub."""
+
 FEWEST = 262
 """Pieces of the smallest tokenizer: special tokens, bytes and one character."""
 
@@ -33,7 +38,7 @@ def faults(keys: EncoderKeys) -> list[tuple[KeyPath, str]]:
     found = [*_source_of_the_model(preset, given), *_task(keys), *_vocabulary(preset, given)]
     found += _longest_text(preset)
     found += name_fault(schedules, training.scheduler_type, ("training", "scheduler_type"))
-    found += [*_optimizers(keys), *_thresholds(training), *_data(training)]
+    found += [*_optimizers(keys), *_thresholds(training), *_data(training), *_repository(training)]
     if training.use_amp and training.precision == "fp32":
         message = "use_amp: true asks for mixed precision and precision for fp32; remove one of the two"
         found.append((("training", "precision"), message))
@@ -172,6 +177,17 @@ def _thresholds(training: TrainingConfig) -> Faults:
             ("training", "gpu_temp_critical_threshold_c"),
             f"gpu_temp_critical_threshold_c ({critical:g}) must be above the pause threshold ({pause:g})",
         )
+
+
+def _repository(training: TrainingConfig) -> Faults:
+    """Yield a fault when a name cannot be that of a repository on the hub."""
+    name = training.hub_model_id
+    if name is not None and (not re.fullmatch(REPOSITORY, name) or "--" in name or ".." in name):
+        message = (
+            f"{name!r} cannot name a repository; write owner/name or name, of letters, digits, '-', '_' and "
+            "'.', which neither begin nor end with '-' or '.', without '--' and '..'"
+        )
+        yield ("training", "hub_model_id"), message
 
 
 def _data(training: TrainingConfig) -> Faults:

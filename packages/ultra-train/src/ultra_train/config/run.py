@@ -39,8 +39,12 @@ class CheckpointKeys:
     best_metric: str = key("eval_loss", "metric that ranks checkpoints")
     hf_output_dir: str | None = key(None, "folder of the finished model; model/ in the folder of the run")
     storage_budget_gb: Positive | None = key(None, "disk space that the run may use (GB)")
-    push_to_hub: bool = key(False, "upload the finished model", later=True)
-    hub_model_id: str | None = key(None, "repository on the hub", later=True)
+    push_to_hub: bool = key(
+        False, "upload the finished model to the Hugging Face hub; it is saved here first"
+    )
+    hub_model_id: str | None = key(
+        None, "repository on the hub, as owner/name; the name of the run, of the token's owner, when left out"
+    )
 
 
 @attrs.frozen(kw_only=True, slots=False)

@@ -6,5 +6,6 @@
 * ``resuming``: the checkpoint to resume from, and the command that does it.
 * ``console``, ``events``, ``closing``: what a run prints.
 * ``model_folder``, ``card``, ``report``: the finished model, its model card, the page with the curves.
+* ``pushing``: the finished model on the Hugging Face hub.
 * ``context``: the run as hooks see it; ``dead_workers``: the error of a killed data loader worker.
 """

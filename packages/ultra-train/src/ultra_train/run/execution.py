@@ -29,6 +29,7 @@ from ultra_train.run.folder import check_unused, choose_folder, reserved
 from ultra_train.run.model_folder import publish
 from ultra_train.run.obstructions import set_aside_obstructions
 from ultra_train.run.output_paths import check_no_overlap, check_output_paths
+from ultra_train.run.pushing import check_token, pushed
 from ultra_train.run.report import write_report
 from ultra_train.run.resuming import newest_checkpoint, print_changed_keys, resume_command, start_point
 from ultra_train.run.trainer_setup import build_trainer, check_room
@@ -147,10 +148,11 @@ class _Execution:
             self._stopped(callbacks)
         metrics = final_metrics(run.trainer)
         self._publish(metrics)
-        records = self.metrics.read()
-        self._write(lambda: write_report(run.path, records, run.config.name, run.task.task), "the report")
-        self.hooks.hook.ultra_run_finished(run=run)
-        print_closing_words(run, self.model_folder, metrics, self.console)
+        with pushed(run.config.training, run.path, self.model_folder, self.say):
+            records = self.metrics.read()
+            self._write(lambda: write_report(run.path, records, run.config.name, run.task.task), "the report")
+            self.hooks.hook.ultra_run_finished(run=run)
+            print_closing_words(run, self.model_folder, metrics, self.console)
         return run.path
 
     def _write(self, write: Callable[[], object], what: str) -> None:
@@ -172,6 +174,7 @@ class _Execution:
         run = self.run
         set_aside_obstructions(run.path, self.say)
         self.say(f"run: {run.path} on {describe_device(self.device)}")
+        check_token(run.config.training, run.path, self.say)
         if self.resume:
             print_changed_keys(run.path, run.config, self.checkpoint, self.say)
         if self.checkpoint is None:
