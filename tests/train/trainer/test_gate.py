@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from ultra_train.system.processes import Processes
 from ultra_train.trainer.gate import Update, UpdateGate
 from ultra_train.trainer.guards import Guard, RollbackNeeded
 
@@ -33,7 +34,7 @@ def make_host(scaler=None, world_size=1):
             scaler=scaler,
             optimizer_step_was_skipped=False,
             sync_gradients=True,
-            reduce=lambda loss, how: {"mean": loss / 2}[how],
+            reduce=lambda values, how: {"sum": values + 3}[how],  # the other process has 3 of everything
         ),
         _tr_loss=torch.tensor(5.0),
         compute_loss_context_manager=nullcontext,
@@ -48,7 +49,8 @@ def make_host(scaler=None, world_size=1):
 
 def make_gate(host=None, **limits):
     events = []
-    settings = SimpleNamespace(guard=Guard(**limits), on_event=events.append)
+    stream = SimpleNamespace(here=Processes())
+    settings = SimpleNamespace(guard=Guard(**limits), on_event=events.append, stream=stream)
     gate = UpdateGate(host or make_host(), settings)
     gate.events = events
     return gate
@@ -114,7 +116,7 @@ def test_the_loss_is_that_of_the_update_alone_and_of_all_processes():
     assert math.isnan(gate.events[0]["loss"])
     gate = make_gate(make_host(world_size=2))
     attempt(gate, loss=4.0, grad_norm=math.nan)
-    assert gate.events[0]["loss"] == 2.0
+    assert gate.events[0]["loss"] == (4.0 + 3.0) / 2
 
 
 def test_an_fp16_overflow_is_left_to_the_scaler():

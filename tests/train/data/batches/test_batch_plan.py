@@ -68,16 +68,6 @@ def test_without_shuffling_every_epoch_is_the_same():
     assert [b.draws.tolist() for b in _epoch(plan, 0)] == [b.draws.tolist() for b in _epoch(plan, 9)]
 
 
-def test_ranks_share_the_batches_and_have_the_same_number():
-    whole = BatchPlan(SHARDS, batch_size=4, max_length=64)
-    parts = [BatchPlan(SHARDS, batch_size=4, max_length=64, rank=rank, num_replicas=3) for rank in range(3)]
-    assert len({part.batches(0) for part in parts}) == 1
-    shared = [batch.draws.tolist() for part in parts for batch in _epoch(part, 0)]
-    for batch in _epoch(whole, 0):
-        assert batch.draws.tolist() in shared
-    assert len(shared) - whole.batches(0) in (0, 1, 2)
-
-
 def test_position_is_the_place_after_so_many_batches():
     plan = BatchPlan(SHARDS, batch_size=4, max_length=64)
     count = plan.batches(0)
@@ -121,8 +111,6 @@ def test_faults():
         BatchPlan(Lengths([3, 9]), batch_size=1, max_length=8)
     with pytest.raises(DataError, match="batch_size is 0"):
         BatchPlan(SHARDS, batch_size=0, max_length=64)
-    with pytest.raises(DataError, match="rank is 2"):
-        BatchPlan(SHARDS, batch_size=1, max_length=64, rank=2, num_replicas=2)
     plan = BatchPlan(SHARDS, batch_size=4, max_length=64)
     with pytest.raises(IndexError):
         plan.batch(0, plan.batches(0))

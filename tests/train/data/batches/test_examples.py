@@ -23,10 +23,13 @@ def test_every_epoch_has_every_example_in_an_order_of_its_own():
     assert ids(batches(shuffle=False), 5) == list(range(10))
 
 
-def test_processes_share_an_epoch():
-    parts = [ids(batches(11, seed=1, rank=rank, num_replicas=2), 2) for rank in (0, 1)]
-    assert [len(part) for part in parts] == [5, 5]
-    assert not set(parts[0]) & set(parts[1])
+def test_only_chosen_batches_are_made():
+    made = []
+    loader = ExampleLoader(ExampleBatches(10, lambda epoch, ids: made.append(ids) or ids, batch_size=4))
+    found = list(loader.select(lambda position: position[1] == 1))
+    assert [batch is None for batch in found] == [True, False, True]
+    assert made == [found[1]]
+    assert loader.state_dict() == {"epoch": 1, "index": 0}
 
 
 def test_a_loader_goes_on_where_it_was():
@@ -48,6 +51,6 @@ def test_a_damaged_position_is_refused(state):
         ExampleLoader(batches()).load_state_dict(state)
 
 
-def test_fewer_examples_than_processes_are_refused():
-    with pytest.raises(DataError, match="too few"):
-        batches(1, num_replicas=2)
+def test_no_examples_are_refused():
+    with pytest.raises(DataError, match="no examples"):
+        batches(0)

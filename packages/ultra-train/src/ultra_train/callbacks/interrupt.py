@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from ultra_train.trainer.mixin import UltraTrainerMixin
 
 
 class InterruptCallback(TrainerCallback):
-    """Turns the first signal into a checkpoint and a clean stop.
+    """Turns the first signal, of any process, into a checkpoint and a clean stop of all processes.
 
     An evaluation that is due at that update is left to the resumed run, since the sender may not wait for it.
 
@@ -28,6 +29,17 @@ class InterruptCallback(TrainerCallback):
         self.trainer = trainer
         self.signals = signals
         self.notify = notify
+        trainer.agreement.watch("signal", lambda: float(signals.received or 0))
+
+    @property
+    def number(self) -> int | None:
+        """The signal that stops the run, on all processes; None when there was none."""
+        return int(self.trainer.agreement.agreed("signal")) or None
+
+    @property
+    def name(self) -> str | None:
+        """Its name."""
+        return None if self.number is None else signal.Signals(self.number).name
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -47,28 +59,17 @@ class InterruptCallback(TrainerCallback):
             )
             self.notify = None
 
-    def on_step_end(
+    def on_agreed(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Save and stop after a signal; after the last update there is nothing to stop."""
-        if self.signals.received is not None and state.global_step < state.max_steps:
-            self.trainer.evaluation_due = control.should_evaluate
-            control.should_save = control.should_training_stop = True
-            control.should_evaluate = False
-
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Save and stop after a signal during the evaluation."""
-        if self.signals.received is not None and self.trainer.is_in_train:
-            control.should_save = control.should_training_stop = True
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Stop after a signal that was received while the checkpoint of this update was written."""
-        if self.signals.received is not None:
-            control.should_training_stop = True
+        if self.number is None or state.global_step >= state.max_steps:
+            return
+        if control.should_evaluate:
+            self.trainer.evaluation_due, control.should_evaluate = True, False
+        if self.trainer.last_saved != state.global_step:
+            control.should_save = True
+        control.should_training_stop = True
 
     def release(self) -> None:
         """Let signals end the run at once from now on."""

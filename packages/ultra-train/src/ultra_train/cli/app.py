@@ -51,8 +51,16 @@ class UserFault(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        """Print the message."""
-        click.echo(f"error: {self.message}", err=True)
+        """Print the message, on one of the processes of a run."""
+        if speaks(self.__cause__):
+            click.echo(f"error: {self.message}", err=True)
+
+
+def speaks(error: BaseException | None) -> bool:
+    """Whether this process prints why the run ended; the others leave it to that process."""
+    from ultra_train.system.process_group import speaks_for_all
+
+    return speaks_for_all(error)
 
 
 class LazyGroup(click.Group):
@@ -84,7 +92,7 @@ class LazyGroup(click.Group):
 
             if debugging(ctx):
                 raise
-            if not getattr(stop, "message", ""):  # else the run has said it
+            if not getattr(stop, "message", "") and speaks(stop):  # else the run has said it
                 left = "; a run that has saved a checkpoint can be resumed with --resume"
                 runs = ctx.invoked_subcommand in TRAINING
                 click.echo(f"interrupted by {name_of(stop)} at once{left if runs else ''}", err=True)

@@ -66,11 +66,13 @@ def _start(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from ultra_train.config import load_preset
+    from ultra_train.system.processes import processes
 
     flags = [f"training.{GUARDS[k]}={_yaml(v)}" for k, v in guards.items() if v is not None]
     loaded = load_preset(preset, [*overrides, *flags], check_files=True)
-    for notice in loaded.notices:
-        click.echo(f"notice: {notice}", err=True)
+    if processes().main:
+        for notice in loaded.notices:
+            click.echo(f"notice: {notice}", err=True)
     from ultra_train.run.execution import execute
 
     return execute(loaded, resume=resume, name=name, output_dir=output_dir, device=device)

@@ -16,6 +16,7 @@ from ultra_train.config.optimizer_section import OptimizerSection
 from ultra_train.config.other_names import other_name_of_optimizer, other_names_in_model
 from ultra_train.config.roles import roles_of_base
 from ultra_train.config.task_declaration import answers
+from ultra_train.system.processes import processes
 
 
 def notices(keys: EncoderKeys) -> tuple[str, ...]:
@@ -79,6 +80,8 @@ def _idle_in_training(keys: EncoderKeys) -> Iterator[str]:
     training, given = keys.preset.training, keys.written.given
     if not training.use_galore:
         yield from (name for name in GALORE_KEYS if ("training", name) in given)
+    if training.distributed is not None and not processes().several:
+        yield "distributed"
     if not training.push_to_hub and ("training", "hub_model_id") in given:
         yield "hub_model_id"
     if not training.prefer_local_cache and training.local_parquet_dir is not None:

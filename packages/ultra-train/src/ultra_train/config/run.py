@@ -64,7 +64,7 @@ class ComputeKeys:
     compile: bool = key(False, "torch.compile the model")
     activation_checkpointing: bool = key(False, "recompute activations in the backward pass to save memory")
     distributed: Literal["ddp", "fsdp", "deepspeed"] | None = key(
-        None, "strategy under torchrun or accelerate; ddp when left out", later=True
+        None, "strategy under torchrun or accelerate; ddp when left out"
     )
 
 

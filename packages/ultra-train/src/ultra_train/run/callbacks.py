@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,8 +50,7 @@ class Callbacks:
         """Why the run was stopped before its end, or None."""
         if self.gpu is not None and self.gpu.stopped_at is not None:
             return f"the GPU reached {self.gpu.stopped_at:.0f} C"
-        number = self.interrupt.signals.received
-        return None if number is None else f"interrupted by {signal.Signals(number).name}"
+        return None if self.interrupt.name is None else f"interrupted by {self.interrupt.name}"
 
 
 def add_callbacks(

@@ -14,10 +14,11 @@ class RunConsole(Console):
 
     Args:
         signals: the signals of the run; before the first signal, a closed pipe ends the run.
+        quiet: print nothing, on all processes but the first.
     """
 
-    def __init__(self, signals: Signals) -> None:
-        super().__init__(highlight=False, soft_wrap=True)
+    def __init__(self, signals: Signals, *, quiet: bool = False) -> None:
+        super().__init__(highlight=False, soft_wrap=True, quiet=quiet)
         self.signals = signals
 
     def on_broken_pipe(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 from torch import nn
 from transformers.integrations.integration_utils import (
@@ -15,23 +13,36 @@ from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_train.config.integrations import reporters
 from ultra_train.config.training import TrainingConfig
 from ultra_train.hf.precision import DTYPE_NAMES
+from ultra_train.system.processes import Processes
 
 
-def pick_device(wanted: str | None) -> torch.device:
-    """Return the requested device, or the best one of this machine.
+def pick_device(wanted: str | None, here: Processes) -> torch.device:
+    """Return the requested device, or the best one of this machine; each process has a GPU of its own.
+
+    Args:
+        wanted: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; None for the best.
+        here: this process.
 
     Raises:
-        UltraError: this machine does not have the device.
+        UltraError: this machine does not have the device, or not for every process.
     """
     cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     mps = ["mps"] if torch.backends.mps.is_available() else []
     there = [*cuda, *mps, "cpu"]
-    if wanted is None:
-        return torch.device(
-            f"cuda:{os.environ['LOCAL_RANK']}" if cuda and "LOCAL_RANK" in os.environ else there[0]
+    if here.several and wanted not in (None, "cpu", "cuda"):
+        raise UltraError(
+            f"--device {wanted} is one device, and this run has {here.count} processes; with cuda each takes "
+            "the GPU of its number, with cpu all share the processor"
         )
-    if wanted == "cuda" and cuda:
-        return torch.device("cuda:0")
+    if wanted == "cuda" or (wanted is None and cuda and here.several):
+        wanted = f"cuda:{here.local_rank}"
+        if cuda and wanted not in cuda:
+            raise UltraError(
+                f"this machine has {len(cuda)} GPUs for {here.local_count} processes; start as many "
+                "as it has (--nproc-per-node), or train on the processor with --device cpu"
+            )
+    if wanted is None:
+        return torch.device(there[0])
     if wanted not in there:
         raise UltraError(f"device {wanted!r} is not on this machine; it has: {listed(there)}")
     return torch.device(wanted)

@@ -25,19 +25,23 @@ from ultra_train.run.context import Run
 from ultra_train.run.dead_workers import dead_workers_explained
 from ultra_train.run.device import check_machine, describe_device, describe_model, pick_device, pick_precision
 from ultra_train.run.events import EventLog
-from ultra_train.run.folder import check_unused, choose_folder, reserved
+from ultra_train.run.folder import check_unused, choose_folder, reserved_for_all
 from ultra_train.run.model_folder import publish
 from ultra_train.run.obstructions import set_aside_obstructions
 from ultra_train.run.output_paths import check_no_overlap, check_output_paths
 from ultra_train.run.pushing import check_token, pushed
 from ultra_train.run.report import write_report
 from ultra_train.run.resuming import newest_checkpoint, print_changed_keys, resume_command, start_point
+from ultra_train.run.strategy import describe_strategy, pick_strategy
 from ultra_train.run.trainer_setup import build_trainer, check_room
 from ultra_train.system import files, run_files
 from ultra_train.system.disk_space import DiskSpace
 from ultra_train.system.owned_files import OwnedFiles
+from ultra_train.system.process_group import Group, join
+from ultra_train.system.processes import Processes, processes
 from ultra_train.system.signals import Interrupted, Signals
 from ultra_train.tasks.base import Task
+from ultra_train.trainer.agreement import Agreement
 
 __all__ = ["Interrupted", "Run", "UltraError", "execute"]
 
@@ -63,26 +67,37 @@ def execute(
         UltraError: an error that a user can correct.
         KeyboardInterrupt: a signal stopped the run, after it had saved a checkpoint.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UltraError(
-            "ultra-train run trains in one process so far; start it without torchrun or accelerate launch"
-        )
-    training = preset.training
+    group = join(processes())
+    with group.failing_together():
+        return _execute(preset, group, resume, name, Path(output_dir or run_files.RUNS), device)
+
+
+def _execute(
+    preset: Preset, group: Group, resume: bool, name: str | None, runs: Path, device: str | None
+) -> Path:
+    training, here = preset.training, group.here
     signals = Signals()
-    console = RunConsole(signals)
+    console = RunConsole(signals, quiet=not here.main)
     transformers_logging.set_verbosity_error()
-    where = pick_device(device)
+    where = pick_device(device, here)
     check_machine(training, where)
+    if here.several:
+        pick_strategy(training)
+        group.open(where.type)
     os.environ.update(environment(preset.mlflow, training.report_to))
-    check_output_paths(training)
-    if not resume:
-        check_unused(training.hf_output_dir)
     hooks = plugin_manager()
     hooks.hook.ultra_config_loaded(config=preset)
     task = _task(training.task)
-    folder = choose_folder(Path(output_dir or run_files.RUNS), preset.name, name=name, resume=resume)
-    check_no_overlap(training, folder)
-    with signals, reserved(folder) as started:
+
+    def choose() -> Path:
+        check_output_paths(training)
+        if not resume:
+            check_unused(training.hf_output_dir)
+        folder = choose_folder(runs, preset.name, name=name, resume=resume)
+        check_no_overlap(training, folder)
+        return folder
+
+    with signals, reserved_for_all(here, choose) as (folder, started):
         if resume:
             started()
         task_run = task.start(
@@ -90,7 +105,7 @@ def execute(
         )
         run = Run(path=folder, config=preset, task=task_run)
         with dead_workers_explained(folder / run_files.CHECKPOINTS):
-            return _Execution(run, console, where, resume, signals, started, hooks).execute()
+            return _Execution(run, here, console, where, resume, signals, started, hooks).execute()
 
 
 def _task(name: str) -> Task:
@@ -105,11 +120,12 @@ def _task(name: str) -> Task:
 
 
 class _Execution:
-    """The stages of one run, which holds the lock of its folder."""
+    """The stages of one run, whose first process holds the lock of its folder, and alone writes into it."""
 
     def __init__(
         self,
         run: Run,
+        here: Processes,
         console: RunConsole,
         device: torch.device,
         resume: bool,
@@ -118,16 +134,20 @@ class _Execution:
         hooks: Any,
     ) -> None:
         self.run = run
+        self.here = here
         self.console = console
         self.device = device
         self.resume = resume
         self.signals = signals
         self.started = started
         self.hooks = hooks
-        self.disk = DiskSpace(self.say, signals=signals)
+        agreement = Agreement(here, device)
+        self.disk = DiskSpace(
+            self.say, signals=signals, agree=lambda seen: bool(agreement.largest(float(seen))[0])
+        )
         self.metrics = MetricsFile(run.path / run_files.METRICS, self.disk)
         self.events = EventLog(self.metrics, self.say)
-        self.checkpoint = newest_checkpoint(run.path, self.say) if resume else None
+        self.checkpoint = here.share(newest_checkpoint(run.path, self.say) if resume and here.main else None)
 
     def say(self, line: str) -> None:
         """Print a line."""
@@ -147,13 +167,20 @@ class _Execution:
         if run.trainer.state.global_step < run.trainer.args.max_steps:
             self._stopped(callbacks)
         metrics = final_metrics(run.trainer)
+        if self.here.main:
+            self._finish(metrics)
+        self.here.wait()  # so that all fail when the first process cannot write
+        return run.path
+
+    def _finish(self, metrics: Mapping[str, float]) -> None:
+        """Publish the model, write the report and print the closing words."""
+        run = self.run
         self._publish(metrics)
         with pushed(run.config.training, run.path, self.model_folder, self.say):
             records = self.metrics.read()
             self._write(lambda: write_report(run.path, records, run.config.name, run.task.task), "the report")
             self.hooks.hook.ultra_run_finished(run=run)
             print_closing_words(run, self.model_folder, metrics, self.console)
-        return run.path
 
     def _write(self, write: Callable[[], object], what: str) -> None:
         """Write a file of the run; wait for room when the disk is full."""
@@ -172,8 +199,11 @@ class _Execution:
 
     def _begin(self) -> None:
         run = self.run
-        set_aside_obstructions(run.path, self.say)
+        if self.here.main:
+            set_aside_obstructions(run.path, self.say)
         self.say(f"run: {run.path} on {describe_device(self.device)}")
+        if self.here.several:
+            self.say(f"processes: {describe_strategy(run.config.training, self.here, self.device)}")
         check_token(run.config.training, run.path, self.say)
         if self.resume:
             print_changed_keys(run.path, run.config, self.checkpoint, self.say)
@@ -191,10 +221,11 @@ class _Execution:
         run = self.run
         run.trainer = build_trainer(
             run,
+            here=self.here,
             device=self.device,
             checkpoint=self.checkpoint,
             disk=self.disk,
-            on_event=self.events,
+            on_event=self.events if self.here.main else _ignore,
             on_saved=lambda path: self.hooks.hook.ultra_checkpoint_saved(run=run, path=path),
             say=self.say,
         )
@@ -209,8 +240,9 @@ class _Execution:
             say=self.say,
         )
         run.trainer.callback_handler.callbacks.insert(0, _OnceTrainingBegins(self._training_begins))
-        run.trainer.add_callback(_OnceTrainingBegins(lambda: self.events.write_once(run.task.events())))
-        check_room(run)
+        if self.here.main:
+            run.trainer.add_callback(_OnceTrainingBegins(lambda: self.events.write_once(run.task.events())))
+            check_room(run)
         return callbacks
 
     def _training_begins(self) -> None:
@@ -220,10 +252,15 @@ class _Execution:
 
     def _record_config(self) -> None:
         path, text = self.run.path / run_files.CONFIG, to_yaml(self.run.config)
-        self._write(lambda: files.write_text(path, text), path.name)
+        if self.here.main:
+            self._write(lambda: files.write_text(path, text), path.name)
 
     def _start_point(self) -> str | None:
-        return start_point(self.run.path, self.checkpoint, self.say) if self.resume else None
+        if not self.resume:
+            return None
+        return self.here.share(
+            start_point(self.run.path, self.checkpoint, self.say) if self.here.main else None
+        )
 
     @property
     def model_folder(self) -> Path:
@@ -237,7 +274,7 @@ class _Execution:
 
     def _stopped(self, callbacks: Callbacks) -> None:
         """Raise with the command to resume if the run was stopped; if a plugin stopped it, it is finished."""
-        reason = callbacks.reason_to_stop
+        reason = next(filter(None, self.here.gather(callbacks.reason_to_stop)), None)
         if reason is None:
             return
         trainer = self.run.trainer
@@ -245,10 +282,15 @@ class _Execution:
             f"{reason}: stopped after update {trainer.state.global_step} of {trainer.args.max_steps}, and a "
             f"checkpoint is saved. Resume with: {resume_command(self.run.path)}"
         )
-        if self.signals.received is None:
+        number = callbacks.interrupt.number
+        if number is None:
             raise TooHot(message)
         self.say(message)
-        raise Interrupted(message, self.signals.received)
+        raise Interrupted(message, number)
+
+
+def _ignore(event: Mapping[str, Any]) -> None:
+    """Leave an event to the first process."""
 
 
 class _OnceTrainingBegins(TrainerCallback):

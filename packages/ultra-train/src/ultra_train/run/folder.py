@@ -12,6 +12,7 @@ from ultra_core.errors import did_you_mean
 from ultra_train.run.folder_lock import RunFolderError, is_locked, locked
 from ultra_train.system import files
 from ultra_train.system.owned_files import OwnedFiles
+from ultra_train.system.processes import Processes
 from ultra_train.system.run_files import CHECKPOINTS, CONFIG, LOCK, OWNERSHIP_FILE, TOKENIZER
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 
@@ -143,6 +144,28 @@ def reserved(folder: Path) -> Iterator[Callable[[], None]]:
                     (folder / LOCK).unlink(missing_ok=True)
                 for path in (p for p in (folder, *folder.parents) if p in missing):
                     files.remove_empty(path)
+
+
+@contextmanager
+def reserved_for_all(
+    here: Processes, choose: Callable[[], Path]
+) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """Let process 0 choose and lock the folder of the run, for all processes.
+
+    Args:
+        here: this process.
+        choose: returns the folder; only process 0 calls it.
+
+    Yields:
+        the folder, and the function of :func:`reserved`, which does nothing on the other processes.
+    """
+    if not here.main:
+        yield here.share(None), lambda: None
+        return
+    folder = choose()
+    with reserved(folder) as started:
+        here.share(folder)
+        yield folder, started
 
 
 def _everything(folder: Path) -> set[str]:

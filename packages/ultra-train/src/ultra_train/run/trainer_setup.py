@@ -15,6 +15,7 @@ from ultra_train.run.arguments import training_arguments
 from ultra_train.run.context import Run
 from ultra_train.system import run_files
 from ultra_train.system.disk_space import DiskSpace
+from ultra_train.system.processes import Processes
 from ultra_train.trainer.checkpoints.folders import Checkpoint
 from ultra_train.trainer.checkpoints.resume import read_progress
 from ultra_train.trainer.checkpoints.retention import RetentionPolicy, make_room
@@ -31,6 +32,7 @@ PACKAGES = ("ultra-core", "ultra-blocks", "ultra-optim", "ultra-train", "torch",
 def build_trainer(
     run: Run,
     *,
+    here: Processes,
     device: torch.device,
     checkpoint: Checkpoint | None,
     disk: DiskSpace,
@@ -42,6 +44,7 @@ def build_trainer(
 
     Args:
         run: the run.
+        here: this process.
         device: the device of the run.
         checkpoint: the checkpoint to resume from; None for a new run.
         disk: waits for room when the disk is full.
@@ -52,12 +55,11 @@ def build_trainer(
     task, training = run.task, run.config.training
     evaluation = task.evaluation()
     loader = task.loader()
-    updates = task.steps(loader)
-    recorded = read_progress(checkpoint.path).get("rollbacks") if checkpoint is not None else None
-    rollbacks = Rollbacks.read(run.path / run_files.ROLLBACKS, checkpoint=recorded, notify=say)
+    updates = task.steps(loader, world_size=here.count)
+    rollbacks = here.share(_rollbacks(run, checkpoint, say) if here.main else None)
     budget = training.storage_budget_gb
     settings = TrainerSettings(
-        stream=EndlessBatches(loader, rollbacks.skipped),
+        stream=EndlessBatches(loader, rollbacks.skipped, here),
         build_optimizer=optimizer_builder(training, updates=updates),
         schedule=schedule(training),
         rollbacks=rollbacks,
@@ -86,6 +88,11 @@ def build_trainer(
         processing_class=task.tokenizer,
         **task.trainer_options(),
     )
+
+
+def _rollbacks(run: Run, checkpoint: Checkpoint | None, say: Callable[[str], None]) -> Rollbacks:
+    recorded = read_progress(checkpoint.path).get("rollbacks") if checkpoint is not None else None
+    return Rollbacks.read(run.path / run_files.ROLLBACKS, checkpoint=recorded, notify=say)
 
 
 def check_room(run: Run) -> None:

@@ -7,6 +7,8 @@ environment variables; reading them imports no torch.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -48,6 +50,15 @@ class Processes:
             import torch.distributed as dist
 
             dist.barrier()
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Let process 0 run a block before the others, which then find what it has put into a cache."""
+        if not self.main:
+            self.wait()
+        yield
+        if self.main:
+            self.wait()
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all processes, in the order of their ranks, on every process."""

@@ -33,6 +33,14 @@ def _device_states(module: Any) -> list[torch.Tensor]:
     )
 
 
+def seed_process(*numbers: int) -> None:
+    """Seed every global random generator from some numbers, such as a seed and the rank of this process."""
+    (seed,) = np.random.SeedSequence(numbers).generate_state(1)
+    random.seed(int(seed))
+    np.random.seed(int(seed))
+    torch.manual_seed(int(seed))  # those of devices too
+
+
 def restore_random_state(state: Mapping[str, Any]) -> None:
     """Set every global random generator to a state from :func:`random_state`."""
     random.setstate(state["python"])

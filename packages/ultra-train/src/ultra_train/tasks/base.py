@@ -138,24 +138,28 @@ class TaskRun(ABC, Generic[Options]):
         """Return the model to train, with fresh or loaded weights."""
 
     @abstractmethod
-    def evaluation(self, *, rank: int = 0, num_replicas: int = 1) -> Batches | None:
-        """Return the evaluation batches, or None when nothing is held out."""
+    def evaluation(self) -> Batches | None:
+        """Return the evaluation batches of all processes, or None when nothing is held out."""
 
     @abstractmethod
-    def loader(self, *, rank: int = 0, num_replicas: int = 1) -> PositionedLoader:
-        """Return the training batches of this process."""
+    def loader(self) -> PositionedLoader:
+        """Return the training batches, which the stream of the trainer divides among the processes."""
 
     def steps(self, loader: Any, *, world_size: int = 1) -> int:
         """Return the updates until the first of ``max_steps``, ``num_epochs`` and ``max_samples``.
 
         A micro-batch counts as ``batch_size`` samples here; a task that packs several into a row counts them.
+
+        Args:
+            loader: the training batches.
+            world_size: number of processes, each of which adds its micro-batches to an update.
         """
         training = self.preset.training
-        window = training.gradient_accumulation_steps
+        window = training.gradient_accumulation_steps * world_size
         limits = [training.max_steps or training.scheduler_total_steps]
         if training.num_epochs is not None:
             limits.append(math.ceil(training.num_epochs * len(loader) / window))
-        limits.append(math.ceil(training.max_samples / (training.batch_size * window * world_size)))
+        limits.append(math.ceil(training.max_samples / (training.batch_size * window)))
         return max(1, min(limits))
 
     @abstractmethod

@@ -19,6 +19,7 @@ from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
 from ultra_train.data.sources.data_source import DataSource, read_sources
 from ultra_train.data.sources.texts import identity, read_texts
 from ultra_train.system.files import expand_user
+from ultra_train.system.processes import processes
 from ultra_train.tasks.base import TaskRun
 from ultra_train.tasks.tokenizer_cache import provide
 from ultra_train.tokenizer.files import may_be_trained_into
@@ -96,13 +97,16 @@ def tokenizer_of_run(run: TaskRun[TextKeys]) -> PreTrainedTokenizerBase:
         return train_tokenizer(texts, output_dir=folder, **settings)
 
     if path is not None:
-        train(Path(path))
+        if processes().main:
+            train(Path(path))
+        processes().wait()
         return load_tokenizer(path)
-    folder = provide(
-        run.folder,
-        cache=expand_user(cache_dir),
-        about={"format": 1, "sources": [identity(s) for s in sources], **settings},
-        train=train,
-        say=run.say,
-    )
+    with processes().main_first():
+        folder = provide(
+            run.folder,
+            cache=expand_user(cache_dir),
+            about={"format": 1, "sources": [identity(s) for s in sources], **settings},
+            train=train,
+            say=run.say,
+        )
     return load_tokenizer(folder)

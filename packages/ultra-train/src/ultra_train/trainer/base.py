@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ultra_train.system.processes import Processes
+from ultra_train.trainer.agreement import Agreement
 from ultra_train.trainer.gate import UpdateGate
 from ultra_train.trainer.host import MixinBase
 from ultra_train.trainer.settings import TrainerSettings
@@ -20,6 +22,7 @@ class TrainerBase(MixinBase):
 
     Attributes:
         gate: decides whether an update is applied.
+        agreement: what all processes decide alike.
         tokens_seen: real tokens of all applied updates, on all processes.
         training_seconds: time spent in updates, in all parts of a run that was resumed.
         update_started: ``time.perf_counter()`` when the present update began.
@@ -28,6 +31,7 @@ class TrainerBase(MixinBase):
         last_evaluation: update and metrics of the last evaluation; update -1 before the first.
         evaluation_due: whether a signal stopped the run before the evaluation of an update, which a resumed
             run then starts with.
+        last_saved: update of the last checkpoint that this process saved; -1 before the first.
     """
 
     model: Any
@@ -47,7 +51,19 @@ class TrainerBase(MixinBase):
         self.extra_metrics: dict[str, float] = {}
         self.last_evaluation: tuple[int, Mapping[str, Any]] = (-1, {})
         self.evaluation_due = False
+        self.last_saved = -1
         super().__init__(*args, **kwargs)
+        self.agreement = Agreement(self.here, self.args.device)
+
+    @property
+    def here(self) -> Processes:
+        """This process among those of the run."""
+        return self.settings.stream.here
+
+    @property
+    def window_size(self) -> int:
+        """Number of micro-batches of an update, on all processes."""
+        return self.args.gradient_accumulation_steps * self.here.count
 
     @property
     def sharded(self) -> bool:
@@ -64,8 +80,10 @@ class TrainerBase(MixinBase):
         """Call a method that transformers does not know on those callbacks that have it.
 
         Args:
-            event: ``on_gradients``, when the gradients of an update are complete and not clipped yet, or
-                ``on_finished``, when the run resumes from the checkpoint of its last update.
+            event: ``on_gradients``, when the gradients of an update are complete and not clipped yet;
+                ``on_agreed``, when all processes know what the others saw, after every update, evaluation
+                and checkpoint; or ``on_finished``, when the run resumes from the checkpoint of its last
+                update.
         """
         for callback in self.callback_handler.callbacks:
             if (method := getattr(callback, event, None)) is not None:

@@ -25,8 +25,8 @@ class Update:
 
     Attributes:
         micro_batches: its micro-batches.
-        positions: where in the data each of them comes from.
-        num_tokens: real tokens of all processes.
+        positions: where in the data those of all processes come from.
+        num_tokens: real tokens of this process.
         num_items: labels, as transformers counts them; the divisor of the loss.
         loss_before: sum of the losses since the last line of the log, without this update.
     """
@@ -53,6 +53,7 @@ class UpdateGate:
         update: the accumulation window that is being judged.
         objection: why the present update is not applied, or None when it is.
         grad_norm: gradient norm of the present update before clipping.
+        num_tokens: real tokens of the present update, on all processes.
         dropped: updates dropped so far.
         dropped_in_a_row: updates dropped since the last one that was applied.
         offending: positions of the micro-batches of those.
@@ -64,6 +65,7 @@ class UpdateGate:
         self.update = Update()
         self.objection: str | None = None
         self.grad_norm = 0.0
+        self.num_tokens = 0
         self.dropped = 0
         self.dropped_in_a_row = 0
         self.offending: list[Position] = []
@@ -76,7 +78,7 @@ class UpdateGate:
     def judge(self, grad_norm: Tensor) -> bool:
         """Decide on the present update once its gradients are complete.
 
-        Costs one synchronisation with the device.
+        Costs one synchronisation with the device, and with other processes, which all decide alike.
 
         Args:
             grad_norm: norm of all gradients before clipping, a scalar.
@@ -86,12 +88,7 @@ class UpdateGate:
             in fp16, in which case the gradient scaler skips the optimizer step by itself.
         """
         host = self.host
-        loss = host._tr_loss - self.update.loss_before
-        if host.args.world_size > 1:
-            loss = host.accelerator.reduce(loss, "mean")
-        self.grad_norm, loss_value = torch.stack(
-            [grad_norm.to(loss.device), loss.to(grad_norm.dtype)]
-        ).tolist()
+        loss_value = self._measure(grad_norm)
         objection = self.settings.guard.objection(loss_value, self.grad_norm)
         if objection is None:
             self._apply()
@@ -100,6 +97,23 @@ class UpdateGate:
         if not overflow:
             self._drop(objection, loss_value)
         return False
+
+    def _measure(self, grad_norm: Tensor) -> float:
+        """Set ``grad_norm`` and ``num_tokens``, and return the loss of the update, over all processes.
+
+        The norm is the mean over the processes, whose own norms differ by rounding at most.
+        """
+        host, processes = self.host, self.host.args.world_size
+        loss = host._tr_loss - self.update.loss_before
+        self.num_tokens = self.update.num_tokens
+        if processes == 1:
+            self.grad_norm, own = torch.stack([grad_norm.to(loss.device), loss.to(grad_norm.dtype)]).tolist()
+            return float(own)
+        tokens = torch.tensor(float(self.num_tokens), device=loss.device)
+        measured = torch.stack([value.to(loss.device, torch.float64) for value in (grad_norm, loss, tokens)])
+        total_norm, total_loss, total_tokens = host.accelerator.reduce(measured, "sum").tolist()
+        self.grad_norm, self.num_tokens = total_norm / processes, int(total_tokens)
+        return float(total_loss / processes)
 
     def note_optimizer_step(self) -> None:
         """Take the update back when the gradient scaler skipped its optimizer step."""
@@ -162,7 +176,9 @@ class UpdateGate:
         module = None  # a norm that is merely too large has no single origin
         if not (math.isfinite(loss) and math.isfinite(self.grad_norm)):
             with host.compute_loss_context_manager():
-                module = first_bad_module(host.model, map(self._forward_pass, self.update.micro_batches))
+                module = first_bad_module(
+                    host.model, map(self._forward_pass, self.update.micro_batches), self.settings.stream.here
+                )
         self.settings.on_event(
             {
                 "event": "dropped_update",

@@ -13,9 +13,15 @@ from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ultra_train.hf.verbosity import transformers_errors_only
-from ultra_train.system.random_state import restore_random_state
+from ultra_train.system.random_state import restore_random_state, seed_process
 from ultra_train.trainer.checkpoints.folders import CheckpointError
-from ultra_train.trainer.checkpoints.resume import PROGRESS, check_random, read_progress, same_kind
+from ultra_train.trainer.checkpoints.resume import (
+    PROGRESS,
+    check_random,
+    is_count,
+    read_progress,
+    same_kind,
+)
 from ultra_train.trainer.checkpoints.state_files import load_state
 from ultra_train.trainer.log_lines import LogMixin
 from ultra_train.trainer.optimizers import unwrapped
@@ -66,6 +72,11 @@ class LoadingMixin(LogMixin):
         self.settings.stream.move_to((epoch, index))
         if index > len(self.settings.stream.loader):
             raise CheckpointError(f"{folder}: {PROGRESS} has a position outside of the data")
+        before, now = progress.get("window_size"), self.window_size
+        if is_count(before) and before != now:
+            self._notice(
+                f"an update now takes {now} micro-batches of all processes, and took {before} before"
+            )
         self.tokens_seen = progress["tokens_seen"]
         self.training_seconds = progress.get("training_seconds", 0.0)  # older checkpoints have none
         self.gate.load_state_dict(progress)
@@ -140,5 +151,18 @@ class LoadingMixin(LogMixin):
             return
         generators = load_state(stem)
         check_random(generators)
-        if self.args.process_index < len(generators):
-            restore_random_state(generators[self.args.process_index])
+        if len(generators) == self.here.count:
+            restore_random_state(generators[self.here.rank])
+            return
+        seed_process(self.args.seed, self.state.global_step, self.here.rank)
+        self._notice(
+            f"the checkpoint is of {_processes(len(generators))}, and this run has "
+            f"{_processes(self.here.count)}: random numbers (dropout) are drawn anew from training.seed"
+        )
+
+    def _notice(self, text: str) -> None:
+        self.settings.on_event({"event": "notice", "step": self.state.global_step, "text": text})
+
+
+def _processes(count: int) -> str:
+    return "one process" if count == 1 else f"{count} processes"

@@ -68,11 +68,14 @@ class LogMixin(TrainerBase):
     def restore_loss_sums(self) -> None:
         """Restore the sum of the losses once the loop has reset its own; does nothing the second time."""
         window, self._restored_window = self._restored_window, {}
-        losses, last, rank = window.get("losses"), window.get("last_logged"), self.args.process_index
-        if not (isinstance(losses, list) and rank < len(losses) and is_count(last)):
-            return  # a new run, a checkpoint of an older version, or of fewer processes
-        if last <= self.state.global_step and isinstance(losses[rank], float):
-            self._tr_loss.fill_(losses[rank])
+        if self.args.device.type != "mps":  # which has no fp64
+            self._tr_loss = self._tr_loss.double()
+        losses, last = window.get("losses"), window.get("last_logged")
+        if not (isinstance(losses, list) and losses and is_count(last)):
+            return  # a new run, or a checkpoint of an older version
+        if last <= self.state.global_step and all(isinstance(loss, float) for loss in losses):
+            same = len(losses) == self.here.count  # else each takes the mean, as lines of the log do
+            self._tr_loss.fill_(losses[self.here.rank] if same else sum(losses) / len(losses))
             self._globalstep_last_logged = last
 
     def evaluate_overdue(self) -> None:
@@ -80,9 +83,12 @@ class LogMixin(TrainerBase):
         metrics = self.evaluate()
         self.evaluation_due = False
         step, root = self.state.global_step, self.checkpoint_root
-        self.settings.disk.write(
-            lambda: record_metrics(root, step, _numbers(metrics)), f"the metrics of checkpoint-{step}", root
-        )
+        if self.here.main:
+            self.settings.disk.write(
+                lambda: record_metrics(root, step, _numbers(metrics)),
+                f"the metrics of checkpoint-{step}",
+                root,
+            )
 
 
 def _numbers(value: Any) -> dict[str, float]:

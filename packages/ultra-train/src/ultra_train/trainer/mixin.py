@@ -14,11 +14,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback
 
 from ultra_train.trainer.curvature import CurvatureMixin
+from ultra_train.trainer.data_parallel import configure
 from ultra_train.trainer.gate import Update
 from ultra_train.trainer.loading import LoadingMixin
 from ultra_train.trainer.log_lines import LogMixin
@@ -50,6 +52,16 @@ class UltraTrainerMixin(CurvatureMixin, RecoveryMixin, SavingMixin, LoadingMixin
         self.args.ignore_data_skip = True  # the stream resumes at its position; nothing is read again
         self.remove_callback(PrinterCallback)
         self.callback_handler.callbacks.insert(1, UpdateCallback(self))
+
+    # -- several processes ------------------------------------------------------------------------------
+
+    def _build_accelerator_args(self, **kwargs: Any) -> dict[str, Any]:
+        """Let gradients be exchanged as ``data_parallel`` says."""
+        arguments = super()._build_accelerator_args(**kwargs)
+        for handler in arguments["kwargs_handlers"]:
+            if isinstance(handler, DistributedDataParallelKwargs):
+                configure(handler, self.model)
+        return arguments
 
     # -- plugins ----------------------------------------------------------------------------------------
 
@@ -96,12 +108,12 @@ class UltraTrainerMixin(CurvatureMixin, RecoveryMixin, SavingMixin, LoadingMixin
         micro_batches, positions = [], []
         for _ in range(num_batches):
             micro_batches.append(next(epoch_iterator))
-            positions.append(self.settings.stream.last)
+            positions += self.settings.stream.round
         num_items = self._get_num_items_in_batch(micro_batches, device)
         update = Update(
             micro_batches=micro_batches,
             positions=positions,
-            num_tokens=sum(map(num_real_tokens, micro_batches)) * self.args.world_size,
+            num_tokens=sum(map(num_real_tokens, micro_batches)),
             num_items=num_items,
             loss_before=loss_before,
         )
@@ -141,23 +153,62 @@ class UltraTrainerMixin(CurvatureMixin, RecoveryMixin, SavingMixin, LoadingMixin
         parameters = [p for group in groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
         if self._ask_gate(norm) and max_norm is not None and self.gate.grad_norm > max_norm:
+            norm.fill_(self.gate.grad_norm)  # the same on all processes, to the last bit
             torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
         return norm
 
     def _ask_gate(self, norm: Tensor) -> bool:
         admitted = self.gate.judge(norm)
         if admitted:
-            self.tokens_seen += self.gate.update.num_tokens
+            self.tokens_seen += self.gate.num_tokens
         return admitted
+
+    # -- decisions of all processes ---------------------------------------------------------------------
+
+    def _maybe_log_save_evaluate(
+        self,
+        tr_loss: Tensor,
+        grad_norm: Tensor | float | None,
+        model: nn.Module,
+        trial: Any,
+        epoch: float,
+        ignore_keys_for_eval: list[str] | None,
+        start_time: float,
+        learning_rate: float | None = None,
+    ) -> None:
+        """Log, evaluate and save when any process asks for it; stop when any process asks for that."""
+        self._settle()
+        pauses = self.control.should_evaluate or self.control.should_save
+        super()._maybe_log_save_evaluate(
+            tr_loss, grad_norm, model, trial, epoch, ignore_keys_for_eval, start_time, learning_rate
+        )
+        if pauses:  # long enough for a signal
+            self._settle()
+
+    def _settle(self) -> None:
+        self.agreement.settle(self.control)
+        self.call_callbacks("on_agreed")
 
     # -- weights for evaluation -------------------------------------------------------------------------
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate with the weights that the optimizer provides for evaluation."""
+        if self.here.several and not self.sharded:
+            # The loop of transformers evaluates all batches on every process, which is exact for any number
+            # of them; a task whose own loop divides them sums what the processes found.
+            self.gather_function = _alone
         with evaluation_weights(self.optimizer):
-            return super().evaluate(*args, **kwargs)
+            metrics = super().evaluate(*args, **kwargs)
+        if self.is_in_train:
+            self._settle()
+        return metrics
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model with the weights that the optimizer provides for evaluation."""
         with evaluation_weights(self.optimizer):
             super().save_model(output_dir, _internal_call)
+
+
+def _alone(values: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return the values of this process alone, in the place of a function that gathers those of all."""
+    return values

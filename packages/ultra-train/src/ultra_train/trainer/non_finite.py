@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ultra_train.hf.probe import preserve_state
+from ultra_train.system.processes import Processes
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
@@ -19,7 +20,9 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     return not floats or bool(torch.nn.utils.get_total_norm(floats, norm_type=math.inf).isfinite())
 
 
-def first_bad_module(model: nn.Module, passes: Iterable[Callable[[], Any]]) -> str:
+def first_bad_module(
+    model: nn.Module, passes: Iterable[Callable[[], Any]], here: Processes | None = None
+) -> str:
     """Return the origin of non-finite numbers: the first module in forward order whose output has some.
 
     Runs the model once more without gradients, and leaves random generators and buffers as they were. When
@@ -29,11 +32,14 @@ def first_bad_module(model: nn.Module, passes: Iterable[Callable[[], Any]]) -> s
     Args:
         model: the model.
         passes: functions that each run the model on a micro-batch of the update.
+        here: this process; the others look at their own micro-batches, and all return the same.
     """
     with preserve_state(model):
-        for run in passes:
-            if (name := _first_bad_output(model, run)) is not None:
-                return name
+        names = (_first_bad_output(model, run) for run in passes)
+        own = next((name for name in names if name is not None), None)
+    for name in (here or Processes()).gather(own):
+        if name is not None:
+            return str(name)
     bad = [n for n, p in model.named_parameters() if p.grad is not None and not all_finite([p.grad])]
     if bad:
         return f"the gradient of {bad[-1]}"

@@ -50,7 +50,7 @@ class RecoveryMixin(LoadingMixin):
     def _roll_back(self, reason: RollbackNeeded) -> Path:
         """Prepare the run to resume from its last intact checkpoint, and return the folder of that."""
         gate, guard, rollbacks = self.gate, self.settings.guard, self.settings.rollbacks
-        epoch, index = gate.offending[-1] if gate.offending else self.settings.stream.last
+        epoch, index = gate.offending[-1] if gate.offending else self.settings.stream.round[-1]
         advice = (
             "Lower the learning rate or training.grad_clip_max_norm, warm up longer, or look at the texts "
             f"around micro-batch {index} of epoch {epoch}; training.inf_post_clip_threshold is "
@@ -60,7 +60,11 @@ class RecoveryMixin(LoadingMixin):
             raise TrainingDiverged(
                 f"{reason}, although the run had rolled back once already. {advice}"
             ) from reason
-        checkpoint = newest_intact(self.checkpoint_root, logger.warning, check=resume_damage)
+        checkpoint = self.here.share(
+            newest_intact(self.checkpoint_root, logger.warning, check=resume_damage)
+            if self.here.main
+            else None
+        )
         if checkpoint is None:
             raise TrainingDiverged(
                 f"{reason}, and there is no checkpoint yet to roll back to. {advice}"
@@ -73,11 +77,13 @@ class RecoveryMixin(LoadingMixin):
             "left_out": sorted(set(gate.offending)),
         }
         rollbacks.add(gate.offending, event)
-        self.settings.disk.write(rollbacks.write, "the record of the rollback", rollbacks.path.parent)
         self.settings.stream.skipped.update(gate.offending)
         self.settings.on_event(event)
-        set_aside(self.checkpoint_root, newer_than=checkpoint.step)
+        if self.here.main:
+            self.settings.disk.write(rollbacks.write, "the record of the rollback", rollbacks.path.parent)
+            set_aside(self.checkpoint_root, newer_than=checkpoint.step)
+        self.here.wait()
         gate.reset_streak()
         self.optimizer = self.lr_scheduler = None
         self.model_wrapped = self.model
-        return checkpoint.path
+        return Path(checkpoint.path)

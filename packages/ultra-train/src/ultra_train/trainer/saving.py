@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
@@ -71,27 +71,31 @@ class SavingMixin(LogMixin):
             return
         self._check_finite()
         here = {"random": random_state(), "window_loss": float(self._tr_loss)}
-        processes = gather_object([here]) if self.args.world_size > 1 else [here]
-        step, writes, need = self.state.global_step, self.args.should_save, 0
-        if writes:
-            need = self.checkpoint_bytes()
+        processes = self.here.gather(here)
+        step, writes = self.state.global_step, self.here.main
+        need = self.checkpoint_bytes() if writes else 0
         self.settings.disk.write_together(
             lambda: self._write_checkpoint(processes, need) if writes else None,
             f"the checkpoint of step {step}",
             self.checkpoint_root,
             need,
         )
-        self.accelerator.wait_for_everyone()
+        self.here.wait()
+        self.last_saved = step
 
     def _check_finite(self) -> None:
-        """Roll back instead of writing numbers that no run can continue from."""
+        """Roll back, on all processes, instead of writing numbers that no run can continue from."""
+        found = self.here.gather(next(self._not_finite(), None))
+        for bad in filter(None, found):
+            raise RollbackNeeded(f"the {bad} is not finite, so no checkpoint of it is written")
+
+    def _not_finite(self) -> Iterator[str]:
         for what, tensors in (
             ("weight", self.model.named_parameters()),
             ("buffer", self.model.named_buffers()),
             ("state of the optimizer", named_tensors(unwrapped(self.optimizer).state_dict()["state"])),
         ):
-            for name in not_finite(tensors):
-                raise RollbackNeeded(f"the {what} {name} is not finite, so no checkpoint of it is written")
+            yield from (f"{what} {name}" for name in not_finite(tensors))
 
     def _write_checkpoint(self, processes: list[dict[str, Any]], need: int) -> None:
         step, settings, root = self.state.global_step, self.settings, self.checkpoint_root
@@ -123,6 +127,7 @@ class SavingMixin(LogMixin):
         progress = {
             "step": self.state.global_step,
             "position": self.settings.stream.position,
+            "window_size": self.window_size,
             "tokens_seen": self.tokens_seen,
             "training_seconds": self.training_seconds,
             **self.gate.state_dict(),

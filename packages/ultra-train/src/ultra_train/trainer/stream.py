@@ -1,12 +1,19 @@
-"""The endless stream of micro-batches that a run trains on, and its position in the data."""
+"""The endless stream of micro-batches that a run trains on, and its position in the data.
+
+The processes of a run share one stream: of every ``R`` micro-batches in a row, which are a round, process
+``r`` of ``R`` takes the one with number ``r``. Rounds go on across the end of an epoch, so that no
+micro-batch is repeated or left out, and the position means the same on any number of processes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from itertools import islice
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import count, islice
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+
+from ultra_train.system.processes import Processes
 
 Position = tuple[int, int]
 """An epoch, and the index of a micro-batch in it."""
@@ -29,6 +36,10 @@ def num_real_tokens(batch: Mapping[str, Any]) -> int:
     return int(batch["input_ids"].numel()) if "input_ids" in batch else 0
 
 
+Chosen = Callable[[Position], bool]
+"""Whether this process trains on the micro-batch at a position; asked once for every position, in order."""
+
+
 class PositionedLoader(Protocol):
     """A loader whose state is a position, such as ``ultra_train.data.batches.loader.BatchLoader``."""
 
@@ -49,6 +60,18 @@ class PositionedLoader(Protocol):
         ...
 
 
+@runtime_checkable
+class SelectiveLoader(Protocol):
+    """A loader that does not make the batches that other processes train on.
+
+    Any other loader makes the batches of all processes, and those of the others are discarded.
+    """
+
+    def select(self, chosen: Chosen) -> Iterator[Any]:
+        """Yield the rest of the epoch, with None in the place of every batch that is not chosen."""
+        ...
+
+
 class EndlessBatches:
     """Iterates over a loader epoch after epoch, without the micro-batches that a rollback excluded.
 
@@ -58,17 +81,23 @@ class EndlessBatches:
     Args:
         loader: yields the micro-batches of an epoch from its position on.
         skipped: positions that are left out.
+        here: this process; it is given every ``here.count``-th micro-batch.
+
+    Attributes:
+        round: positions of the micro-batches that all processes were given last, in the order of their ranks.
     """
 
-    def __init__(self, loader: PositionedLoader, skipped: Collection[Position] = ()) -> None:
+    def __init__(
+        self, loader: PositionedLoader, skipped: Collection[Position] = (), here: Processes | None = None
+    ) -> None:
         self.loader = loader
         self.skipped = set(skipped)
-        self.last: Position = (0, 0)
-        """Position of the last micro-batch that was yielded."""
+        self.here = here or Processes()
+        self.round: list[Position] = [(0, 0)]
 
     @property
     def position(self) -> Position:
-        """Epoch and index of the first micro-batch that was not yielded yet."""
+        """Epoch and index of the first micro-batch that no process was given yet, equal on all of them."""
         state = self.loader.state_dict()
         return int(state["epoch"]), int(state["index"])
 
@@ -83,23 +112,41 @@ class EndlessBatches:
         return epoch + index / max(1, len(self.loader))
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield micro-batches without end."""
+        """Yield the micro-batches of this process without end, each when its round is complete."""
+        begun: list[Position] = []
+        own: Any = None
         while True:
             here = self.position
-            for batch in self._rest_of_epoch():
+            for batch in self._rest_of_epoch(self._chosen(len(begun))):
                 taken, here = here, self.position
-                if taken not in self.skipped:
-                    self.last = taken
-                    yield batch
+                if taken in self.skipped:
+                    continue
+                if len(begun) == self.here.rank:
+                    own = batch
+                begun.append(taken)
+                if len(begun) == self.here.count:
+                    self.round, begun = begun, []
+                    yield own
 
-    def _rest_of_epoch(self) -> Iterator[Any]:
+    def _chosen(self, begun: int) -> Chosen:
+        """Return which of the next positions are of this process.
+
+        Args:
+            begun: number of micro-batches of the present round that were passed already.
+        """
+        turns = count(begun)
+        rank, processes = self.here.rank, self.here.count
+        return lambda position: position not in self.skipped and next(turns) % processes == rank
+
+    def _rest_of_epoch(self, chosen: Chosen) -> Iterator[Any]:
         """Start the loader without advancing the global random generator.
 
         A torch ``DataLoader`` draws a seed from it; dropout would otherwise differ between a run that resumes
         in the middle of an epoch and one that was never interrupted.
         """
         before = torch.random.get_rng_state()
-        batches = iter(self.loader)
+        loader = self.loader
+        batches = loader.select(chosen) if isinstance(loader, SelectiveLoader) else iter(loader)
         first = list(islice(batches, 1))
         torch.random.set_rng_state(before)
         yield from first

@@ -10,6 +10,9 @@ from typing import Any, Protocol
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ultra_blocks.encoder.post_step import after_step
+from ultra_train.system.processes import Processes
+from ultra_train.system.random_state import seed_process
+from ultra_train.trainer.agreement import Agreement
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 from ultra_train.trainer.gate import UpdateGate
 from ultra_train.trainer.guards import RollbackNeeded
@@ -29,11 +32,17 @@ class UpdatedTrainer(HostTrainer, Protocol):
 
     settings: TrainerSettings
     gate: UpdateGate
+    agreement: Agreement
     learning_rates: dict[str, float]
     training_seconds: float
     update_started: float
     last_evaluation: tuple[int, Mapping[str, Any]]
     is_in_train: bool
+
+    @property
+    def here(self) -> Processes:
+        """This process among those of the run."""
+        ...
 
     @property
     def sharded(self) -> bool:
@@ -72,11 +81,18 @@ class UpdateCallback(TrainerCallback):
     def __init__(self, trainer: UpdatedTrainer) -> None:
         self.trainer = trainer
         self.unknown_metric_reported = False
+        self._bad_weights = False
+        trainer.agreement.watch("bad_weights", lambda: float(self._bad_weights))
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Start the clock, and restore what transformers resets when training begins."""
+        """Start the clock, and restore what transformers resets when training begins.
+
+        Each of several processes draws its own random numbers (dropout) from here on.
+        """
+        if self.trainer.here.several:
+            seed_process(args.seed, state.global_step, self.trainer.here.rank)
         self.trainer.start_clock()
         self.trainer.restore_special_tokens()
         self.trainer.restore_loss_sums()
@@ -98,19 +114,28 @@ class UpdateCallback(TrainerCallback):
         """Cancel what a dropped update would trigger; scan the weights now and then.
 
         Raises:
-            RollbackNeeded: too many updates in a row were dropped, or a weight is not finite.
+            RollbackNeeded: too many updates in a row were dropped.
         """
         trainer = self.trainer
+        self._bad_weights = False
         trainer.training_seconds += time.perf_counter() - trainer.update_started
         state.epoch = trainer.settings.stream.epochs
         if trainer.gate.objection is not None:
             control.should_log = control.should_evaluate = control.should_save = False
             trainer.gate.check_patience()
         elif not (trainer.sharded or state.global_step % trainer.settings.guard.scan_every):
-            self._scan_weights()
+            self._bad_weights = not all_finite(trainer.model.parameters())
 
-    def _scan_weights(self) -> None:
-        if not all_finite(self.trainer.model.parameters()):
+    def on_agreed(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """End the attempt when a process has found a weight that is not finite.
+
+        Raises:
+            RollbackNeeded: there is one.
+        """
+        if self.trainer.agreement.agreed("bad_weights"):
+            self._bad_weights = False
             raise RollbackNeeded("weights are not finite")
 
     def on_evaluate(
@@ -130,7 +155,9 @@ class UpdateCallback(TrainerCallback):
         if not isinstance(value, (int, float)):
             self._report_unknown_metric(metrics or {})
             return
-        if retention.would_rank(float(value), list_checkpoints(trainer.checkpoint_root)):
+        if trainer.here.main and retention.would_rank(
+            float(value), list_checkpoints(trainer.checkpoint_root)
+        ):
             control.should_save = True
 
     def _report_unknown_metric(self, metrics: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ class PlannedBatch(NamedTuple):
         num_rows: number of rows.
         packed: whether a row may hold several documents.
         epoch: epoch of the batch.
-        index_in_epoch: index of the batch in the epoch, on this rank.
+        index_in_epoch: index of the batch in the epoch.
     """
 
     draws: NDArray[np.int64]
@@ -62,9 +62,6 @@ class BatchPlan:
         tokens_per_batch: number of real tokens per batch in mode ``"length"``, special tokens included; None
             means ``batch_size * max_length``.
         shuffle: whether to shuffle anew in every epoch; evaluation does not.
-        rank: rank of this process, which gets every ``num_replicas``-th batch, starting with batch ``rank``.
-            At the end of an epoch the first batches are repeated, so that all ranks have the same number.
-        num_replicas: number of processes.
 
     Raises:
         DataError: there are no documents, a document is longer than ``max_length``, or a size is below 1.
@@ -80,16 +77,12 @@ class BatchPlan:
         mode: Mode = "length",
         tokens_per_batch: int | None = None,
         shuffle: bool = True,
-        rank: int = 0,
-        num_replicas: int = 1,
     ) -> None:
         if not len(shards):
             raise DataError("There are no documents to make batches of.")
         if batch_size < 1 or (tokens_per_batch is not None and tokens_per_batch < 1):
             sizes = f"batch_size is {batch_size} and tokens_per_batch {tokens_per_batch}"
             raise DataError(f"{sizes}; both must be at least 1.")
-        if not 0 <= rank < num_replicas:
-            raise DataError(f"rank is {rank}, but it must be below num_replicas ({num_replicas}).")
         if (longest := int(shards.lengths.max())) > max_length:
             raise DataError(
                 f"A document has {longest} tokens, but max_length is {max_length}; prepare the shards for it."
@@ -101,7 +94,6 @@ class BatchPlan:
         self.batch_size = batch_size
         self.max_length = max_length
         self.tokens_per_batch = tokens_per_batch or batch_size * max_length
-        self.rank, self.num_replicas = rank, num_replicas
         self._layout = lru_cache(maxsize=2)(self._compute)
 
     def __getstate__(self) -> dict[str, object]:
@@ -112,11 +104,11 @@ class BatchPlan:
         self._layout = lru_cache(maxsize=2)(self._compute)
 
     def batches(self, epoch: int) -> int:
-        """Return the number of batches of this rank in an epoch; constant when all weights are integers."""
-        return -(-self._of(epoch).num_batches // self.num_replicas)
+        """Return the number of batches in an epoch; constant when all weights are integers."""
+        return self._of(epoch).num_batches
 
     def padding(self, epoch: int) -> float:
-        """Return the share of the positions in an epoch (of all ranks) that are padding."""
+        """Return the share of the positions in an epoch that are padding."""
         return self._of(epoch).padding
 
     def batch(self, epoch: int, index: int) -> PlannedBatch:
@@ -128,8 +120,7 @@ class BatchPlan:
         if not 0 <= index < self.batches(epoch):
             raise IndexError(f"batch {index} of epoch {epoch}, which has {self.batches(epoch)}")
         layout = self._of(epoch)
-        place = (index * self.num_replicas + self.rank) % layout.num_batches
-        number = int(layout.order[place])
+        number = int(layout.order[index])
         begin, end = int(layout.starts[number]), int(layout.starts[number + 1])
         rows = layout.rows[begin:end]
         rows = rows - rows[0]
@@ -138,7 +129,7 @@ class BatchPlan:
         )
 
     def position(self, consumed: int) -> tuple[int, int]:
-        """Return (epoch, index) of the batch after the first ``consumed`` batches of this rank."""
+        """Return (epoch, index) of the batch after the first ``consumed`` batches."""
         epoch = 0
         if self.shards.weights is None and consumed:
             epoch, consumed = divmod(consumed, self.batches(0))

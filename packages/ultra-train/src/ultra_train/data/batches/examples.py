@@ -22,8 +22,6 @@ class ExampleBatches:
         batch_size: examples in a batch; the last one may have fewer.
         seed: decides the order.
         shuffle: draw another order in every epoch instead of keeping the order of the examples.
-        rank: this process, which takes every ``num_replicas``-th example.
-        num_replicas: how many processes there are.
     """
 
     def __init__(
@@ -34,17 +32,15 @@ class ExampleBatches:
         batch_size: int,
         seed: int = 0,
         shuffle: bool = True,
-        rank: int = 0,
-        num_replicas: int = 1,
     ) -> None:
-        if not 0 < num_replicas <= num_examples:
-            raise DataError(f"There are {num_examples} examples, too few for {num_replicas} processes.")
+        if num_examples < 1:
+            raise DataError("There are no examples to make batches of.")
         self.num_examples, self.collate, self.batch_size = num_examples, collate, batch_size
-        self.seed, self.shuffle, self.rank, self.num_replicas = seed, shuffle, rank, num_replicas
+        self.seed, self.shuffle = seed, shuffle
 
     def __len__(self) -> int:
-        """Return the number of batches of an epoch, the same for every process."""
-        return -(-(self.num_examples // self.num_replicas) // self.batch_size)
+        """Return the number of batches of an epoch."""
+        return -(-self.num_examples // self.batch_size)
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         """Yield the batches of epoch 0."""
@@ -56,10 +52,8 @@ class ExampleBatches:
         order = np.arange(self.num_examples)
         if self.shuffle:
             order = np.random.default_rng((self.seed, epoch)).permutation(self.num_examples)
-        each = self.num_examples // self.num_replicas
-        own = order[self.rank : each * self.num_replicas : self.num_replicas]
         start = index * self.batch_size
-        return self.collate(epoch, own[start : start + self.batch_size].tolist())
+        return self.collate(epoch, order[start : start + self.batch_size].tolist())
 
 
 class ExampleLoader:
@@ -79,8 +73,13 @@ class ExampleLoader:
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         """Yield the rest of the epoch; afterwards the position is the start of the next epoch."""
+        yield from self.select(lambda position: True)
+
+    def select(self, chosen: Callable[[tuple[int, int]], bool]) -> Iterator[Any]:
+        """Yield the rest of the epoch, with None in the place of every batch that is not chosen."""
         for index in range(self.index, len(self)):
-            batch = self.batches.batch(self.epoch, index)
+            position = self.epoch, index
+            batch = self.batches.batch(*position) if chosen(position) else None
             last = index + 1 == len(self)  # a batch counts as soon as it is handed out
             self.epoch, self.index = (self.epoch + 1, 0) if last else (self.epoch, index + 1)
             yield batch

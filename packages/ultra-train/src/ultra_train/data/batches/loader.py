@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import tee
 from typing import Any, TypeGuard
 
 import torch
@@ -63,12 +64,27 @@ class BatchLoader(DataLoader):
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:  # type: ignore[override]
         """Yield the batches that are left in the current epoch."""
+        yield from self.select(lambda position: True)
+
+    def select(self, chosen: Callable[[tuple[int, int]], bool]) -> Iterator[Any]:
+        """Yield the rest of the current epoch, with None in the place of every batch that is not chosen.
+
+        Worker processes prefetch chosen batches only.
+
+        Args:
+            chosen: is asked once for every position, in order.
+        """
         position = self._position
-        for batch in super().__iter__():
+        epoch, batches_in_epoch = position.epoch, self.plan.batches(position.epoch)
+        rest = ((epoch, index) for index in range(position.index, batches_in_epoch))
+        here, position.ahead = tee((place, chosen(place)) for place in rest)
+        batches = super().__iter__()
+        for _, is_chosen in here:
+            batch = next(batches) if is_chosen else None
             # The consumer has received a batch as soon as it is yielded.
             position.index += 1
-            if position.index >= self.plan.batches(position.epoch):
-                position.epoch, position.index = position.epoch + 1, 0
+            if position.index >= batches_in_epoch:
+                position.epoch, position.index = epoch + 1, 0
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
@@ -111,14 +127,14 @@ def _is_natural(value: object) -> TypeGuard[int]:
 
 
 class _PositionSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index) for the rest of an epoch."""
+    """Yields those positions in the rest of an epoch that are chosen."""
 
     def __init__(self, plan: BatchPlan, epoch: int, index: int) -> None:
         self.plan, self.epoch, self.index = plan, epoch, index
+        self.ahead: Iterator[tuple[tuple[int, int], bool]] = iter(())
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch = self.epoch
-        yield from ((epoch, index) for index in range(self.index, self.plan.batches(epoch)))
+        yield from (place for place, is_chosen in self.ahead if is_chosen)
 
     def __len__(self) -> int:
         return self.plan.batches(self.epoch)

@@ -18,6 +18,7 @@ from ultra_train.data.token_cache.shards import TokenShards
 from ultra_train.hf.errors import describe_error
 from ultra_train.hf.probe import preserve_state
 from ultra_train.hf.vocabulary import num_token_ids
+from ultra_train.system.processes import Processes
 from ultra_train.tasks.mlm.head import MaskedHead, labelled
 from ultra_train.trainer.mixin import UltraTrainerMixin
 
@@ -33,7 +34,11 @@ class PlannedBatches:
         return self.plan.batches(0)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for index in range(len(self)):
+        yield from self.share(Processes())
+
+    def share(self, here: Processes) -> Iterator[dict[str, Tensor]]:
+        """Yield the batches of one of several processes; together they have every batch once."""
+        for index in range(here.rank, len(self), here.count):
             yield self.collator(self.plan.batch(0, index))
 
 
@@ -117,7 +122,7 @@ class MLMTrainer(UltraTrainerMixin, Trainer):
         """Sum losses and hits over all masked tokens of all processes."""
         model = self.model.eval()
         sums = torch.zeros(4, dtype=torch.float64, device=self.args.device)
-        for batch in dataloader:
+        for batch in dataloader.share(self.here):
             inputs = self._prepare_inputs(batch)
             with self.compute_loss_context_manager(), self.accelerator.autocast():
                 logits, targets = self.head.logits(model, inputs)

@@ -164,7 +164,7 @@ class MLMRun(TaskRun[MLMOptions]):
         of_base = DTYPE_NAMES.get(self.base.dtype) if self.preset.model is None else None
         return training.save_dtype or of_base or training.weights_dtype
 
-    def _plan(self, shards: TokenShards, *, rank: int, num_replicas: int, shuffle: bool = True) -> BatchPlan:
+    def _plan(self, shards: TokenShards, *, shuffle: bool = True) -> BatchPlan:
         training = self.preset.training
         return BatchPlan(
             shards,
@@ -173,8 +173,6 @@ class MLMRun(TaskRun[MLMOptions]):
             seed=training.seed,
             mode=self.batching,
             shuffle=shuffle,
-            rank=rank,
-            num_replicas=num_replicas,
         )
 
     @property
@@ -200,29 +198,28 @@ class MLMRun(TaskRun[MLMOptions]):
             random_rate=random_rate,
         )
 
-    def loader(self, *, rank: int = 0, num_replicas: int = 1) -> BatchLoader:
-        """Return the training batches of this process."""
+    def loader(self) -> BatchLoader:
+        """Return the training batches of all processes."""
         training, policy = self.preset.training, self.options.mask_policy
         collator = self._collator(self.train, mask_rate=policy.mask_rate, random_rate=policy.random_rate)
         return BatchLoader(
-            self._plan(self.train, rank=rank, num_replicas=num_replicas),
+            self._plan(self.train),
             collator,
             num_workers=training.dataloader_workers,
             pin_memory=self.device.type == "cuda",
         )
 
-    def evaluation(self, *, rank: int = 0, num_replicas: int = 1) -> PlannedBatches | None:
+    def evaluation(self) -> PlannedBatches | None:
         """Return the held-out batches with their fixed masks."""
         if not len(self.held_out):
             return None
         collator = self._collator(self.held_out, mask_rate=1.0, random_rate=0.0)
-        plan = self._plan(self.held_out, rank=rank, num_replicas=num_replicas, shuffle=False)
-        return PlannedBatches(plan, collator)
+        return PlannedBatches(self._plan(self.held_out, shuffle=False), collator)
 
     def steps(self, loader: Any, *, world_size: int = 1) -> int:
         """Return the updates until the first of ``max_steps``, ``num_epochs`` and ``max_samples``."""
         training, plan = self.preset.training, loader.plan
-        window = training.gradient_accumulation_steps
+        window = training.gradient_accumulation_steps * world_size
         steps = training.max_steps or training.scheduler_total_steps
         if training.num_epochs is not None:
             micro_batches = sum(plan.batches(epoch) for epoch in range(training.num_epochs))
@@ -238,7 +235,7 @@ class MLMRun(TaskRun[MLMOptions]):
                 seen += documents_here
                 continue
             for index in range(batches):
-                seen += len(plan.batch(epoch, index).draws) * world_size
+                seen += len(plan.batch(epoch, index).draws)
                 if seen >= training.max_samples:
                     return max(1, min(steps, math.ceil((done + index + 1) / window)))
         return steps

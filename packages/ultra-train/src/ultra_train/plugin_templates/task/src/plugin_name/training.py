@@ -91,16 +91,15 @@ class ShuffledRun(TaskRun[PluginNameOptions]):
         size = self.preset.training.batch_size
         return ExampleBatches(len(texts), collate, batch_size=size, seed=seed, **options)
 
-    def evaluation(self, *, rank: int = 0, num_replicas: int = 1) -> ExampleBatches | None:
+    def evaluation(self) -> ExampleBatches | None:
         """Return the texts that are held out, shuffled the same way every time."""
         held_out = self.texts[: self.num_held_out]
-        replicas = {"rank": rank, "num_replicas": num_replicas}
-        return self.batches(held_out, shuffle=False, **replicas) if held_out else None
+        return self.batches(held_out, shuffle=False) if held_out else None
 
-    def loader(self, *, rank: int = 0, num_replicas: int = 1) -> ExampleLoader:
+    def loader(self) -> ExampleLoader:
         """Return the texts to train on."""
         others = self.texts[self.num_held_out :]
-        return ExampleLoader(self.batches(others, rank=rank, num_replicas=num_replicas))
+        return ExampleLoader(self.batches(others))
 
     def facts(self) -> Mapping[str, Any]:
         """Return a fingerprint of the texts, which a resumed run compares."""
