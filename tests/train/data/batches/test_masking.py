@@ -62,7 +62,7 @@ def test_labels_are_the_original_tokens_and_specials_are_never_masked(shards, to
 
 
 def test_padding_and_documents_are_marked(shards, tokenizer):
-    collator = MLMCollator(shards, tokenizer, pad_to_multiple_of=8)
+    collator = MLMCollator(shards, tokenizer, widths=(8, 16, 24, 32, 40))
     packed = BatchPlan(shards, batch_size=3, max_length=32, mode="packed")
     for index in range(packed.batches(0)):
         batch = collator(packed.batch(0, index))

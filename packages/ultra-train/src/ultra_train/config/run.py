@@ -61,7 +61,13 @@ class ComputeKeys:
     save_dtype: Literal["fp32", "bf16", "fp16"] | None = key(
         None, "precision of the finished model's files; that of the base model, or weights_dtype, if left out"
     )
-    compile: bool = key(False, "torch.compile the model")
+    tf32: bool | None = key(
+        None, "multiply fp32 matrices in TF32 where the GPU has it; the setting of torch when left out"
+    )
+    compile: bool = key(
+        False,
+        "torch.compile the encoder for training, with rows padded to a few lengths and at most 12 graphs",
+    )
     activation_checkpointing: bool = key(False, "recompute activations in the backward pass to save memory")
     distributed: Literal["ddp", "fsdp", "deepspeed"] | None = key(
         None, "strategy under torchrun or accelerate; ddp when left out"

@@ -10,7 +10,7 @@ from transformers import TrainingArguments
 
 from ultra_train.config.integrations import reporters
 from ultra_train.config.training import TrainingConfig
-from ultra_train.run.device import pick_precision
+from ultra_train.run.device import has_tf32, pick_precision
 
 
 def training_arguments(
@@ -46,7 +46,7 @@ def training_arguments(
         "use_cpu": device.type == "cpu",
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",
-        "torch_compile": training.compile,
+        "tf32": training.tf32 if has_tf32(device) else None,
         "report_to": [name for name in reporters(training.report_to) if name != "tensorboard"],
         "disable_tqdm": True,
         "ignore_data_skip": True,
@@ -58,6 +58,7 @@ def training_arguments(
         "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
     )
     arguments[recompute] = training.activation_checkpointing
+    arguments[f"{recompute}_kwargs"] = {"use_reentrant": False}
     made = TrainingArguments(**arguments)
     made._n_gpu = min(1, made.n_gpu)  # several GPUs are for torchrun, not for DataParallel
     return made

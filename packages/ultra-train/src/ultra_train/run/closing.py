@@ -38,6 +38,8 @@ def print_closing_words(run: Run, model: Path, metrics: Mapping[str, float], con
         console.print(line, markup=False)
 
     say(f"\nTrained {trainer.state.global_step} updates; {throughput(trainer)}")
+    if run.graphs is not None:
+        say(run.graphs.line)
     if dropped := trainer.gate.dropped:
         say(f"{dropped} updates were dropped; {path / run_files.METRICS} says why")
     with evaluation_weights(trainer.optimizer):

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from ultra_train.config import Preset
+from ultra_train.hf.compilation import Graphs
 from ultra_train.tasks.base import TaskRun
 
 
@@ -21,6 +22,7 @@ class Run:
         task: its task, with the data and the tokenizer.
         model: the model; None until it is built.
         trainer: the trainer; None until it is built.
+        graphs: the compiled graphs of the model; None when it is not compiled.
     """
 
     path: Path
@@ -28,3 +30,4 @@ class Run:
     task: TaskRun[Any]
     model: Any = None
     trainer: Any = None
+    graphs: Graphs | None = None

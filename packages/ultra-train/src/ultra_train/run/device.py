@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 from transformers.integrations.integration_utils import (
@@ -12,6 +14,7 @@ from transformers.integrations.integration_utils import (
 from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_train.config.integrations import reporters
 from ultra_train.config.training import TrainingConfig
+from ultra_train.hf.compilation import check_compiler
 from ultra_train.hf.precision import DTYPE_NAMES
 from ultra_train.system.processes import Processes
 
@@ -57,12 +60,26 @@ def pick_precision(training: TrainingConfig, device: torch.device) -> str:
     return "bf16"
 
 
+def has_tf32(device: torch.device) -> bool:
+    """Whether a device has tensor cores that multiply fp32 numbers in TF32."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def idle_keys(training: TrainingConfig, device: torch.device) -> Iterator[str]:
+    """Yield a notice for every key that has no effect on a device."""
+    if training.tf32 and not has_tf32(device):
+        yield f"training.tf32 has no effect: {describe_device(device)} has no TF32"
+
+
 def check_machine(training: TrainingConfig, device: torch.device) -> None:
     """Refuse what this machine does not support, before any data is read.
 
     Raises:
-        UltraError: fp16 without a GPU, or a logging integration that is unknown or not installed.
+        UltraError: fp16 without a GPU, no compiler for ``compile``, or a logging integration that is unknown
+            or not installed.
     """
+    if training.compile:
+        check_compiler(device)
     if pick_precision(training, device) == "fp16" and device.type == "cpu":
         raise UltraError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
     known = {"none", "all", *INTEGRATION_TO_CALLBACK}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,21 @@ from ultra_core.plugins.hooks import plugin_manager
 from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.config import Preset, to_yaml
 from ultra_train.config.integrations import environment
+from ultra_train.hf.compilation import compile_encoder
 from ultra_train.run.callbacks import Callbacks, TooHot, add_callbacks
 from ultra_train.run.card import write_card
 from ultra_train.run.closing import final_metrics, print_closing_words
 from ultra_train.run.console import RunConsole
 from ultra_train.run.context import Run
 from ultra_train.run.dead_workers import dead_workers_explained
-from ultra_train.run.device import check_machine, describe_device, describe_model, pick_device, pick_precision
+from ultra_train.run.device import (
+    check_machine,
+    describe_device,
+    describe_model,
+    idle_keys,
+    pick_device,
+    pick_precision,
+)
 from ultra_train.run.events import EventLog
 from ultra_train.run.folder import check_unused, choose_folder, reserved_for_all
 from ultra_train.run.model_folder import publish
@@ -167,20 +176,33 @@ class _Execution:
         if run.trainer.state.global_step < run.trainer.args.max_steps:
             self._stopped(callbacks)
         metrics = final_metrics(run.trainer)
-        if self.here.main:
-            self._finish(metrics)
-        self.here.wait()  # so that all fail when the first process cannot write
+        self._publish(metrics)
+        with self._pushed():  # it ends after the others, which cannot wait for it as long as it may take
+            self._report()
+            if self.here.main:
+                self.hooks.hook.ultra_run_finished(run=run)
+                print_closing_words(run, self.model_folder, metrics, self.console)
+            self.here.wait()  # so that all fail when the first process does
         return run.path
 
-    def _finish(self, metrics: Mapping[str, float]) -> None:
-        """Publish the model, write the report and print the closing words."""
+    def _pushed(self) -> AbstractContextManager[Any]:
+        training = self.run.config.training
+        return (
+            pushed(training, self.run.path, self.model_folder, self.say) if self.here.main else nullcontext()
+        )
+
+    def _report(self) -> None:
+        """Write the report."""
         run = self.run
-        self._publish(metrics)
-        with pushed(run.config.training, run.path, self.model_folder, self.say):
-            records = self.metrics.read()
-            self._write(lambda: write_report(run.path, records, run.config.name, run.task.task), "the report")
-            self.hooks.hook.ultra_run_finished(run=run)
-            print_closing_words(run, self.model_folder, metrics, self.console)
+
+        def write() -> None:
+            write_report(run.path, self.metrics.read(), run.config.name, run.task.task)
+
+        self._write_together(write, "the report", run.path)
+
+    def _write_together(self, write: Callable[[], object], what: str, folder: Path, need: int = 0) -> None:
+        """Write something on the first process, while the others wait if the disk is full."""
+        self.disk.write_together(write if self.here.main else lambda: None, what, folder, need)
 
     def _write(self, write: Callable[[], object], what: str) -> None:
         """Write a file of the run; wait for room when the disk is full."""
@@ -190,7 +212,7 @@ class _Execution:
         """Write the finished model into its folder."""
         run, folder = self.run, self.model_folder
         weights = sum(p.numel() * p.element_size() for p in run.model.parameters())
-        self.disk.write(
+        self._write_together(
             lambda: publish(folder, lambda where: self._fill(where, metrics), OwnedFiles(run.path), self.say),
             "the finished model",
             folder,
@@ -204,6 +226,8 @@ class _Execution:
         self.say(f"run: {run.path} on {describe_device(self.device)}")
         if self.here.several:
             self.say(f"processes: {describe_strategy(run.config.training, self.here, self.device)}")
+        for notice in idle_keys(run.config.training, self.device):
+            self.say(f"notice: {notice}")
         check_token(run.config.training, run.path, self.say)
         if self.resume:
             print_changed_keys(run.path, run.config, self.checkpoint, self.say)
@@ -219,6 +243,8 @@ class _Execution:
 
     def _build_trainer(self) -> Callbacks:
         run = self.run
+        if run.config.training.compile:
+            run.graphs = compile_encoder(run.model)
         run.trainer = build_trainer(
             run,
             here=self.here,
@@ -229,6 +255,8 @@ class _Execution:
             on_saved=lambda path: self.hooks.hook.ultra_checkpoint_saved(run=run, path=path),
             say=self.say,
         )
+        if run.graphs is not None:
+            run.graphs.metrics = run.trainer.extra_metrics
         callbacks = add_callbacks(
             run.trainer,
             run,

@@ -6,6 +6,7 @@ generator with a state.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -48,7 +49,8 @@ class MLMCollator:
         mask_rate: share of the chosen tokens that become ``[MASK]``.
         random_rate: share of the chosen tokens that become a random token.
         max_length: length of a row in packed batches; None means that of the shards.
-        pad_to_multiple_of: the length of the rows is rounded up to a multiple of this.
+        widths: lengths of rows in ascending order; rows are padded to the first of them that is long enough.
+            Without any, they are as long as the longest row of their batch.
 
     Raises:
         DataError: the tokenizer has no mask or padding token, or a probability is out of range.
@@ -65,7 +67,7 @@ class MLMCollator:
         mask_rate: float = 0.8,
         random_rate: float = 0.1,
         max_length: int | None = None,
-        pad_to_multiple_of: int = 1,
+        widths: Sequence[int] = (),
     ) -> None:
         if tokenizer.mask_token_id is None or tokenizer.pad_token_id is None:
             raise DataError(
@@ -82,7 +84,7 @@ class MLMCollator:
         self.mlm_probability = mlm_probability
         self.mask_rate, self.random_rate = mask_rate, random_rate
         self.max_length = max_length or shards.max_length
-        self.pad_to_multiple_of = pad_to_multiple_of
+        self.widths = tuple(widths)
         self._pad: int = tokenizer.pad_token_id
         self._mask: int = tokenizer.mask_token_id
         self._special = np.zeros(num_token_ids(tokenizer), dtype=bool)
@@ -104,7 +106,7 @@ class MLMCollator:
         inputs, labels = self.mask(tokens, lengths, batch.draws, batch.epoch)
         row_lengths = np.bincount(batch.rows, weights=lengths, minlength=batch.num_rows).astype(np.int64)
         width = self.max_length if batch.packed else int(row_lengths.max())
-        width = -(-width // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        width = next((wide for wide in self.widths if self._fits(width, wide)), width)
         real = np.arange(width) < row_lengths[:, None]
         columns = {"input_ids": (inputs, self._pad), "labels": (labels, IGNORED)}
         if batch.packed:
@@ -118,6 +120,10 @@ class MLMCollator:
         if not real.all():
             result["attention_mask"] = torch.from_numpy(real.astype(np.int64))
         return result
+
+    def _fits(self, width: int, wide: int) -> bool:
+        """Whether rows are padded to a width: with room to spare, unless it is the greatest length."""
+        return width < wide or width == wide == self.max_length
 
     def mask(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int32], draws: NDArray[np.int64], epoch: int

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from ultra_blocks.encoder.limits import Limits
@@ -19,6 +20,7 @@ from ultra_train.config.sections import TokenizerConfig
 from ultra_train.data.batches.batch_plan import BatchPlan
 from ultra_train.data.batches.loader import BatchLoader
 from ultra_train.data.batches.masking import MLMCollator
+from ultra_train.data.batches.widths import row_widths
 from ultra_train.data.sources.data_source import DataSource
 from ultra_train.data.sources.summary import data_event, table
 from ultra_train.data.token_cache.build import prepare
@@ -187,7 +189,9 @@ class MLMRun(TaskRun[MLMOptions]):
             return "length"
         return "packed" if Limits.of(self.preset.model).unpacked is None else "length"
 
-    def _collator(self, shards: TokenShards, *, mask_rate: float, random_rate: float) -> MLMCollator:
+    def _collator(
+        self, shards: TokenShards, *, mask_rate: float, random_rate: float, widths: Sequence[int] = ()
+    ) -> MLMCollator:
         return MLMCollator(
             shards,
             self.tokenizer,
@@ -196,12 +200,23 @@ class MLMRun(TaskRun[MLMOptions]):
             policy=self.options.mask_policy.policy,
             mask_rate=mask_rate,
             random_rate=random_rate,
+            max_length=self.options.max_length,
+            widths=widths,
         )
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Lengths of rows for a model that is compiled; empty if rows are as long as their batch needs."""
+        if not self.preset.training.compile or self.batching == "packed":
+            return ()
+        return row_widths(np.asarray(self.train.lengths), self.options.max_length)
 
     def loader(self) -> BatchLoader:
         """Return the training batches of all processes."""
         training, policy = self.preset.training, self.options.mask_policy
-        collator = self._collator(self.train, mask_rate=policy.mask_rate, random_rate=policy.random_rate)
+        collator = self._collator(
+            self.train, mask_rate=policy.mask_rate, random_rate=policy.random_rate, widths=self.widths
+        )
         return BatchLoader(
             self._plan(self.train),
             collator,
