@@ -6,7 +6,7 @@ import os
 import pty
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
@@ -14,7 +14,12 @@ class ForkedRun:
     """A run in a forked process, which need not import torch again; the leader of a session of its own."""
 
     def __init__(
-        self, arguments: list[str], output: Path, terminal: bool = False, pipe: int | None = None
+        self,
+        arguments: list[str],
+        output: Path,
+        terminal: bool = False,
+        pipe: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.output = output
         self.terminal = None
@@ -23,6 +28,7 @@ class ForkedRun:
         else:
             self.pid = os.fork()
         if not self.pid:
+            os.environ |= environment or {}
             self._run(arguments, terminal, pipe)
 
     def _run(self, arguments: list[str], terminal: bool, pipe: int | None) -> None:

@@ -38,6 +38,14 @@ def on_ranks(count: int, function: Callable[..., Any], *arguments: Any, group: b
     return results
 
 
+def environment(rank: int, count: int, port: int) -> dict[str, str]:
+    """Return the variables that ``torchrun`` sets for a process."""
+    return {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+
+
 def free_port() -> int:
     """Return a port on this machine that nothing listens on."""
     with socket.socket() as found:
@@ -55,10 +63,7 @@ def _start(
         return pid, read
     os.close(read)
     signal.alarm(120)  # a process that waits for one that failed
-    os.environ |= {
-        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-    }  # fmt: skip
+    os.environ |= environment(rank, count, port)
     try:
         import torch.distributed as dist
 

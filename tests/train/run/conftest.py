@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from support.forked_run import ForkedRun
+from support.ranks import environment, free_port
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +31,17 @@ def start(tiny_preset, tmp_path) -> Iterator[Callable[..., ForkedRun]]:
         return runs[-1]
 
     yield begin
-    for run in runs:
+    for run in reversed(runs):
         with suppress(ProcessLookupError):
             os.killpg(run.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def start_ranks(start) -> Callable[..., list[ForkedRun]]:
+    """Start the processes of one run, as ``torchrun`` does."""
+
+    def begin(*arguments: str, count: int = 2) -> list[ForkedRun]:
+        port = free_port()
+        return [start(*arguments, environment=environment(rank, count, port)) for rank in range(count)]
+
+    return begin
