@@ -6,7 +6,10 @@ import torch
 
 from ultra_train.config import load_preset
 from ultra_train.run.arguments import training_arguments
-from ultra_train.run.device import has_tf32, idle_keys, pick_precision
+from ultra_train.run.device import devices_to_switch_to, has_tf32, idle_keys, pick_precision
+from ultra_train.system.processes import Processes
+
+ALONE = Processes()
 
 
 @pytest.mark.parametrize(
@@ -33,10 +36,10 @@ def test_tf32_is_set_where_the_gpu_has_it_and_else_said_to_be_idle(monkeypatch, 
     gpu, cpu = torch.device("cuda"), torch.device("cpu")
     assert has_tf32(gpu) == there
     training = attrs.evolve(load_preset("tinybert").training, tf32=True)
-    assert list(idle_keys(training, gpu)) == (
+    assert list(idle_keys(training, gpu, ALONE)) == (
         [] if there else ["training.tf32 has no effect: Tesla P40 (cuda) has no TF32"]
     )
-    assert "has no TF32" in next(idle_keys(training, cpu))
+    assert "has no TF32" in next(idle_keys(training, cpu, ALONE))
     assert (
         training_arguments(training, device=cpu, folder=tmp_path, max_steps=1, evaluates=False).tf32 is None
     )
@@ -50,3 +53,33 @@ def test_recomputed_activations_are_those_of_the_forward_pass(tmp_path):
     given = next(n for n in ("activation", "gradient") if hasattr(made, f"{n}_checkpointing_kwargs"))
     assert getattr(made, f"{given}_checkpointing")
     assert getattr(made, f"{given}_checkpointing_kwargs") == {"use_reentrant": False}
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "here", "others", "why"),
+    [
+        ("cuda:1", 3, ALONE, ["cuda:0", "cuda:2"], None),
+        ("cuda", 2, ALONE, ["cuda:1"], None),
+        ("cuda:0", 1, ALONE, [], "there is no other GPU"),
+        ("cpu", 0, ALONE, [], "there is no other GPU"),
+        ("cuda:0", 2, Processes(0, 2, 0, 2), [], "every process has a GPU of its own"),
+    ],
+)
+def test_where_a_hot_run_may_go_on(monkeypatch, device, gpus, here, others, why):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    training = attrs.evolve(load_preset("tinybert").training, switch_on_thermal=True)
+    assert [str(d) for d in devices_to_switch_to(training, torch.device(device), here)] == others
+    notices = list(idle_keys(training, torch.device(device), here))
+    assert len(notices) == (why is not None)
+    assert all(why in notice for notice in notices)
+
+
+def test_it_trains_on_the_gpu_that_was_chosen(monkeypatch, tmp_path):
+    """Transformers takes the first one whatever the current device is."""
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    second, training = torch.device("cuda", 1), load_preset("tinybert").training
+    made = training_arguments(training, device=second, folder=tmp_path, max_steps=1, evaluates=False)
+    assert made.device == second
+    assert chosen[-1] == second

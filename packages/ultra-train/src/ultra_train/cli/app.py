@@ -56,6 +56,12 @@ class UserFault(click.ClickException):
             click.echo(f"error: {self.message}", err=True)
 
 
+class PassingFault(UserFault):
+    """An error that passes by itself, after which a supervisor may run the command again: exit code 75."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
 def speaks(error: BaseException | None) -> bool:
     """Whether this process prints why the run ended; the others leave it to that process."""
     from ultra_train.system.process_group import speaks_for_all
@@ -86,7 +92,7 @@ class LazyGroup(click.Group):
         except UltraError as error:
             if debugging(ctx):
                 raise
-            raise UserFault(str(error)) from error
+            raise (PassingFault if getattr(error, "passing", False) else UserFault)(str(error)) from error
         except KeyboardInterrupt as stop:
             from ultra_train.system.signals import exit_code, name_of
 
@@ -171,7 +177,7 @@ def cli(debug: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 findings, 2 errors, 128 + n after signal n."""
+    """Run the command line and return its exit code: 0, 1 findings, 2 errors, 75 heat, 128 + n signal n."""
     try:
         cli.main(args=None if arguments is None else list(arguments), prog_name="ultra-train")
     except SystemExit as stop:

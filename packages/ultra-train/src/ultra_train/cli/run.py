@@ -99,7 +99,8 @@ def run(
     The model, metrics and checkpoints are written to runs/NAME.
 
     Ctrl-C, SIGTERM and SIGHUP save a checkpoint and stop; a second one, a second later or more, stops at
-    once. The exit code is 0, 2 after an error, and 128 + n after signal n.
+    once. The exit code is 0, 2 after an error, 75 when a GPU reached its critical temperature (a checkpoint
+    is saved; start the command again with --resume later), and 128 + n after signal n.
     """
     return _start(preset, overrides, resume, name, output_dir, device, guards)
 

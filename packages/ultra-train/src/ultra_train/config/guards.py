@@ -25,4 +25,6 @@ class GuardKeys:
         None, "save a checkpoint and stop at this temperature (C)"
     )
     gpu_temp_poll_interval_seconds: Positive = key(30.0, "seconds between readings")
-    switch_on_thermal: bool = key(False, "continue on the next device instead of pausing", later=True)
+    switch_on_thermal: bool = key(
+        False, "continue on the coolest other GPU instead of pausing; for one process with several GPUs"
+    )

@@ -90,4 +90,6 @@ class ReportKeys:
     enable_block_grad_norms: bool = key(False, "log the gradient norm of every block")
     telemetry_log_interval: Count = key(10, "updates between costly measurements")
     gpu_metrics_backend: Literal["nvml", "none"] = key("nvml", "source of GPU measurements")
-    nvml_device_index: int = key(0, "index of the GPU that is measured")
+    nvml_device_index: int = key(
+        0, "index of the GPU that is measured, as nvidia-smi counts; 0: that of the run"
+    )

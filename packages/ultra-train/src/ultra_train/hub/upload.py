@@ -21,12 +21,12 @@ class PushError(UltraError):
 
     Args:
         message: why, and what to do.
-        passing: whether the same request may succeed later.
+        may_pass: whether the same request may succeed later.
     """
 
-    def __init__(self, message: str, *, passing: bool = False) -> None:
+    def __init__(self, message: str, *, may_pass: bool = False) -> None:
         super().__init__(message)
-        self.passing = passing
+        self.may_pass = may_pass
 
 
 def upload(
@@ -58,7 +58,7 @@ def upload(
         try:
             return _attempt(folder, repository, endpoint, token)
         except PushError as error:
-            if not error.passing or wait is None:
+            if not error.may_pass or wait is None:
                 raise
             say(f"attempt {number} to push failed: {error}; the next one in {wait:.0f} s")
             sleep(wait)
@@ -111,7 +111,7 @@ def _explained(error: Exception, repository: str, endpoint: str) -> PushError:
         return PushError(f"{endpoint} does not take it: {error}")
     if isinstance(error, ConnectionError) or type(error).__module__.startswith(("httpx", "httpcore")):
         said = str(error).strip().rstrip(".") or type(error).__name__
-        return PushError(f"{endpoint} cannot be reached, or the connection was lost ({said})", passing=True)
+        return PushError(f"{endpoint} cannot be reached, or the connection was lost ({said})", may_pass=True)
     raise error
 
 
@@ -127,5 +127,5 @@ def _answered(error: Exception, repository: str) -> PushError:
             f"the token may not write to {repository} ({said}); use one of its owner, or {LOG_IN}"
         )
     if status == 429 or status >= 500:
-        return PushError(f"the hub answered {said}", passing=True)
+        return PushError(f"the hub answered {said}", may_pass=True)
     return PushError(f"the hub refused the push to {repository} ({said})")

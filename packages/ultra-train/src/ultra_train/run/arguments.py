@@ -25,8 +25,6 @@ def training_arguments(
         max_steps: updates of the run.
         evaluates: whether there are held-out texts.
     """
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)
     precision = pick_precision(training, device)
     every = training.eval_every_n_steps or training.checkpoint_every_n_steps
     arguments: dict[str, Any] = {
@@ -61,4 +59,7 @@ def training_arguments(
     arguments[f"{recompute}_kwargs"] = {"use_reentrant": False}
     made = TrainingArguments(**arguments)
     made._n_gpu = min(1, made.n_gpu)  # several GPUs are for torchrun, not for DataParallel
+    if device.type == "cuda" and device.index is not None and made.world_size == 1:
+        made.__dict__["_setup_devices"] = device  # transformers has taken the first GPU
+        torch.cuda.set_device(device)
     return made

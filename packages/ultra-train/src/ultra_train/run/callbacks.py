@@ -13,15 +13,17 @@ from transformers import TrainerCallback
 
 from ultra_core.errors import UltraError
 from ultra_train.callbacks.csv_table import CsvTable
-from ultra_train.callbacks.gpu import GpuCallback, HeatLimits, Nvml
+from ultra_train.callbacks.gpu import GpuCallback, HeatLimits
 from ultra_train.callbacks.gradients import GradientCallback
 from ultra_train.callbacks.hooks import HooksCallback
 from ultra_train.callbacks.interrupt import InterruptCallback
 from ultra_train.callbacks.metrics import MetricsCallback
 from ultra_train.callbacks.metrics_file import MetricsFile
+from ultra_train.callbacks.nvml import Nvml
 from ultra_train.callbacks.progress import ProgressCallback
 from ultra_train.config.integrations import reporters
 from ultra_train.config.training import TrainingConfig
+from ultra_train.run.device import devices_to_switch_to
 from ultra_train.system import run_files
 from ultra_train.system.owned_files import OwnedFiles
 from ultra_train.system.signals import Signals
@@ -30,6 +32,22 @@ from ultra_train.trainer.rollbacks import Rollbacks
 
 class TooHot(UltraError):
     """The GPU reached its critical temperature; a checkpoint is saved."""
+
+    passing = True
+
+
+class MovingToAnotherDevice(Exception):
+    """The GPU is too hot; a checkpoint is saved, from which the run goes on on another device.
+
+    Args:
+        folder: folder of the run.
+        device: the other device.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        super().__init__(folder, device)
+        self.folder = folder
+        self.device = device
 
 
 @attrs.define
@@ -129,15 +147,21 @@ def _gpu(
         critical=training.gpu_temp_critical_threshold_c,
         poll_seconds=training.gpu_temp_poll_interval_seconds,
     )
+    index, gpu, others = training.nvml_device_index, None, {}
     try:
-        gpu = Nvml(training.nvml_device_index)
+        gpu = Nvml(index) if index and not trainer.here.several else Nvml.of_device(device)
+        others = {
+            there: Nvml.of_device(there) for there in devices_to_switch_to(training, device, trainer.here)
+        }
     except OSError as error:
         say(f"notice: no temperature guard: {error}")
-        return None
     return GpuCallback(
         gpu,
         limits if training.gpu_temp_guard_enabled else None,
+        agreement=trainer.agreement,
         metrics=trainer.extra_metrics,
         notify=say,
+        record=trainer.settings.on_event,
         stopping=lambda: interrupt.signals.received is not None,
+        others=others,
     )

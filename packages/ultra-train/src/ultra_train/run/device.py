@@ -65,8 +65,24 @@ def has_tf32(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def idle_keys(training: TrainingConfig, device: torch.device) -> Iterator[str]:
+def devices_to_switch_to(
+    training: TrainingConfig, device: torch.device, here: Processes
+) -> tuple[torch.device, ...]:
+    """Return the devices on which a run may go on when its own is too hot (``switch_on_thermal``)."""
+    if not training.switch_on_thermal or here.several or device.type != "cuda":
+        return ()
+    return tuple(
+        torch.device("cuda", i) for i in range(torch.cuda.device_count()) if i != (device.index or 0)
+    )
+
+
+def idle_keys(training: TrainingConfig, device: torch.device, here: Processes) -> Iterator[str]:
     """Yield a notice for every key that has no effect on a device."""
+    if training.switch_on_thermal and not devices_to_switch_to(training, device, here):
+        why = "there is no other GPU to go on with"
+        if here.several:
+            why = "every process has a GPU of its own"
+        yield f"training.switch_on_thermal has no effect: {why}; the run pauses while a GPU is too hot"
     if training.tf32 and not has_tf32(device):
         yield f"training.tf32 has no effect: {describe_device(device)} has no TF32"
 

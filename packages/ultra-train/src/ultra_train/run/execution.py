@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -19,7 +20,7 @@ from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.config import Preset, to_yaml
 from ultra_train.config.integrations import environment
 from ultra_train.hf.compilation import compile_encoder
-from ultra_train.run.callbacks import Callbacks, TooHot, add_callbacks
+from ultra_train.run.callbacks import Callbacks, MovingToAnotherDevice, TooHot, add_callbacks
 from ultra_train.run.card import write_card
 from ultra_train.run.closing import final_metrics, print_closing_words
 from ultra_train.run.console import RunConsole
@@ -76,9 +77,14 @@ def execute(
         UltraError: an error that a user can correct.
         KeyboardInterrupt: a signal stopped the run, after it had saved a checkpoint.
     """
-    group = join(processes())
+    group, runs = join(processes()), Path(output_dir or run_files.RUNS)
     with group.failing_together():
-        return _execute(preset, group, resume, name, Path(output_dir or run_files.RUNS), device)
+        while True:
+            try:
+                return _execute(preset, group, resume, name, runs, device)
+            except MovingToAnotherDevice as move:  # the former device is only free without its traceback
+                resume, name, device = True, move.folder.name, str(move.device)
+            gc.collect()
 
 
 def _execute(
@@ -226,7 +232,7 @@ class _Execution:
         self.say(f"run: {run.path} on {describe_device(self.device)}")
         if self.here.several:
             self.say(f"processes: {describe_strategy(run.config.training, self.here, self.device)}")
-        for notice in idle_keys(run.config.training, self.device):
+        for notice in idle_keys(run.config.training, self.device, self.here):
             self.say(f"notice: {notice}")
         check_token(run.config.training, run.path, self.say)
         if self.resume:
@@ -302,6 +308,9 @@ class _Execution:
 
     def _stopped(self, callbacks: Callbacks) -> None:
         """Raise with the command to resume if the run was stopped; if a plugin stopped it, it is finished."""
+        gpu = callbacks.gpu
+        if gpu is not None and gpu.moving_to is not None and callbacks.interrupt.number is None:
+            raise MovingToAnotherDevice(self.run.path, gpu.moving_to)
         reason = next(filter(None, self.here.gather(callbacks.reason_to_stop)), None)
         if reason is None:
             return
