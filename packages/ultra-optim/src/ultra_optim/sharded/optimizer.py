@@ -124,19 +124,23 @@ class ShardedOptimizer(Optimizer):
         return loss
 
     def eval(self) -> None:
-        """Write the weights for evaluation into the parameters, for methods that have such."""
-        self._switch(lambda inner: inner.eval())
+        """Write the weights for evaluation into the parameters, if the method has such."""
+        self._switch("eval")
 
     def train(self, mode: bool = True) -> None:
-        """Write the weights for training back into the parameters."""
-        self._switch(lambda inner: inner.train(mode))
+        """Write the weights for training back into the parameters; ``train(False)`` is :meth:`eval`."""
+        self._switch("train" if mode else "eval")
 
-    def _switch(self, call: Callable[[Any], None]) -> None:
-        if not self.is_sharded:
-            call(self.inner)
+    @torch.no_grad()
+    def _switch(self, name: str) -> None:
+        call = getattr(self.inner, name, None)
+        if call is None:
             return
-        with torch.no_grad(), self._inside(gradients=False):
-            call(self.inner)
+        if not self.is_sharded:
+            call()
+            return
+        with self._inside(gradients=False):
+            call()
 
     def curvature_step(self, closure: Callable[[], float]) -> None:
         """Update the estimate of the curvature of methods that have one; gradients are cleared."""
@@ -223,11 +227,12 @@ class ShardedOptimizer(Optimizer):
             for one, held in self._pairs():
                 if one.owner is not None:
                     held.data = torch.empty(
-                        one.parts.shape, dtype=held.dtype, device=local_part(one.parameter).device
+                        one.parts.shape, dtype=one.parameter.dtype, device=local_part(one.parameter).device
                     )
                     _release(held)
                 else:
                     held.data = local_part(one.parameter)
+                held.grad_dtype = held.dtype  # the model may have been cast since
             if self._early_state is not None:
                 early, self._early_state = self._early_state, None
                 self.inner.state.clear()

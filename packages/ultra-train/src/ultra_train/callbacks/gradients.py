@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ultra_train.trainer.norms import total_norm
+
 PREFIX = "grad_norm_"
 LAYER = re.compile(r"(?:^|\.)(?:layers|layer)\.(\d+)\.")
 
@@ -69,5 +71,5 @@ def norms(groups: Mapping[str, list[torch.Tensor]]) -> dict[str, float]:
     filled = {name: grads for name, grads in groups.items() if grads}
     if not filled:
         return {}
-    values = [torch.nn.utils.get_total_norm(grads) for grads in filled.values()]
+    values = [total_norm(grads) for grads in filled.values()]
     return dict(zip(filled, torch.stack(values).tolist(), strict=True))

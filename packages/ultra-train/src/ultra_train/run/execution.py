@@ -182,6 +182,8 @@ class _Execution:
         if run.trainer.state.global_step < run.trainer.args.max_steps:
             self._stopped(callbacks)
         metrics = final_metrics(run.trainer)
+        run.trainer.unshard()
+        run.model = run.trainer.model
         self._publish(metrics)
         with self._pushed():  # it ends after the others, which cannot wait for it as long as it may take
             self._report()

@@ -13,6 +13,7 @@ from ultra_train.config import to_yaml
 from ultra_train.config.training import TrainingConfig
 from ultra_train.run.arguments import training_arguments
 from ultra_train.run.context import Run
+from ultra_train.run.strategy import pick_strategy
 from ultra_train.system import run_files
 from ultra_train.system.disk_space import DiskSpace
 from ultra_train.system.processes import Processes
@@ -70,6 +71,7 @@ def build_trainer(
         facts={"packages": {package: version(package) for package in PACKAGES}, **task.facts()},
         storage_budget=None if budget is None else int(budget * 1e9),
         disk=disk,
+        sharded=here.several and pick_strategy(training) == "fsdp",
         on_event=on_event,
         on_saved=on_saved,
     )

@@ -67,9 +67,8 @@ class TrainerBase(MixinBase):
 
     @property
     def sharded(self) -> bool:
-        """Whether the parameters are sharded over devices, so that no process holds all of them."""
-        sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
-        return bool(sharded or self.is_distributed_loading_by_transformers)
+        """Whether the processes share the parameters, so that none of them holds all."""
+        return bool(self.is_fsdp_enabled)
 
     @property
     def checkpoint_root(self) -> Path:

@@ -12,6 +12,7 @@ from ultra_blocks.encoder.post_step import after_step
 from ultra_core.errors import UltraError
 from ultra_optim.contract.traits import traits_of
 from ultra_train.trainer.base import TrainerBase
+from ultra_train.trainer.norms import total_norm
 from ultra_train.trainer.optimizers import unwrapped
 
 
@@ -67,7 +68,7 @@ class CurvatureMixin(TrainerBase):
             count, share = self._labels_of_all(own)
             (loss * (scale * share)).backward()
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
-            norm = torch.nn.utils.get_total_norm([g for g in gradients if g is not None])
+            norm = total_norm([g for g in gradients if g is not None])
             if not bool(torch.isfinite(norm)):
                 optimizer.zero_grad()
             return count / scale**2

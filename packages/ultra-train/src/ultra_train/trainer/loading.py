@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
@@ -26,6 +27,10 @@ from ultra_train.trainer.checkpoints.state_files import load_state
 from ultra_train.trainer.log_lines import LogMixin
 from ultra_train.trainer.optimizers import unwrapped
 from ultra_train.trainer.saving import TRAINING_WEIGHTS
+from ultra_train.trainer.whole_model import fill_weights, named_weights
+
+WEIGHTS = "model*.safetensors"
+"""The files of the weights, one or several."""
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +38,7 @@ logger = logging.getLogger(__name__)
 class LoadingMixin(LogMixin):
     """Replaces how transformers' ``Trainer`` reads checkpoints; a part of ``UltraTrainerMixin``.
 
-    Checkpoints that transformers wrote (sharded training) are read by transformers.
+    Processes that share the parameters each read their part of them and of the optimizer's state.
     """
 
     def load_finished(self, folder: Path, model: nn.Module | None = None) -> None:
@@ -87,10 +92,13 @@ class LoadingMixin(LogMixin):
         folder = Path(resume_from_checkpoint)
         self.load_finished(folder, model)
         if (folder / TRAINING_WEIGHTS).exists():
-            self.model.load_state_dict(load_file(folder / TRAINING_WEIGHTS), strict=False)
+            fill_weights(self.model, load_file(folder / TRAINING_WEIGHTS))
 
     def _load_weights(self, folder: Path, model: nn.Module | None) -> None:
         """Read the weights, also those that are stored under other names than the modules have."""
+        if self.sharded:
+            self._load_parts(folder)
+            return
         file = folder / SAFE_WEIGHTS_NAME
         if isinstance(self.model, PreTrainedModel) and file.is_file():
             with safe_open(file, "pt") as weights:
@@ -102,16 +110,28 @@ class LoadingMixin(LogMixin):
                 return
         super()._load_from_checkpoint(str(folder), model)
 
+    def _load_parts(self, folder: Path) -> None:
+        """Read the part of every weight that this process holds; files are mapped, not read whole."""
+        weights: dict[str, Tensor] = {}
+        for file in sorted(folder.glob(WEIGHTS)):
+            weights |= load_file(file)
+        filled = fill_weights(self.model, weights)
+        names = {name for name, _ in named_weights(self.model)}
+        self._refuse_other_names(names - filled, weights.keys() - names)
+
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Refuse weights that do not fit; tied weights are stored once and do not count as missing."""
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         missing = set(load_result.missing_keys)
         loaded = {id(p) for name, p in parameters.items() if name not in missing}
         missing = {n for n in missing if n not in parameters or id(parameters[n]) not in loaded}
-        if missing or load_result.unexpected_keys:
+        self._refuse_other_names(missing, load_result.unexpected_keys)
+
+    def _refuse_other_names(self, missing: Collection[str], unexpected: Collection[str]) -> None:
+        if missing or unexpected:
             raise CheckpointError(
                 f"the checkpoint does not fit this model: missing {sorted(missing)[:5]}, unexpected "
-                f"{sorted(load_result.unexpected_keys)[:5]}. Resume with the preset of the run."
+                f"{sorted(unexpected)[:5]}. Resume with the preset of the run."
             )
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -121,7 +141,7 @@ class LoadingMixin(LogMixin):
             return
         optimizer, state = unwrapped(self.optimizer), load_state(folder / "optimizer")
         try:
-            same_kind(optimizer.state_dict()["param_groups"], state["param_groups"], "param_groups")
+            same_kind(_group_options(optimizer), state["param_groups"], "param_groups")
             optimizer.load_state_dict(state)
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, CheckpointError) as error:
             raise CheckpointError(
@@ -162,6 +182,10 @@ class LoadingMixin(LogMixin):
 
     def _notice(self, text: str) -> None:
         self.settings.on_event({"event": "notice", "step": self.state.global_step, "text": text})
+
+
+def _group_options(optimizer: Any) -> list[dict[str, Any]]:
+    return [{name: group[name] for name in group if name != "params"} for group in optimizer.param_groups]
 
 
 def _processes(count: int) -> str:

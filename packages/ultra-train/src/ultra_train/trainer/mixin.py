@@ -19,11 +19,14 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback
 
+from ultra_optim.sharded import ShardedOptimizer
 from ultra_train.trainer.curvature import CurvatureMixin
 from ultra_train.trainer.data_parallel import configure
+from ultra_train.trainer.fully_sharded import fsdp_plugin, reshard, shard_on_cpu
 from ultra_train.trainer.gate import Update
 from ultra_train.trainer.loading import LoadingMixin
 from ultra_train.trainer.log_lines import LogMixin
+from ultra_train.trainer.norms import scale_to_norm_, total_norm
 from ultra_train.trainer.optimizers import evaluation_weights
 from ultra_train.trainer.recovery import RecoveryMixin
 from ultra_train.trainer.saving import SavingMixin
@@ -57,11 +60,20 @@ class UltraTrainerMixin(CurvatureMixin, RecoveryMixin, SavingMixin, LoadingMixin
 
     def _build_accelerator_args(self, **kwargs: Any) -> dict[str, Any]:
         """Let gradients be exchanged as ``data_parallel`` says."""
+        if self.settings.sharded:
+            kwargs["fsdp_plugin"] = self._fsdp_plugin = fsdp_plugin(self.model)
         arguments = super()._build_accelerator_args(**kwargs)
         for handler in arguments["kwargs_handlers"]:
             if isinstance(handler, DistributedDataParallelKwargs):
                 configure(handler, self.model)
         return arguments
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Create the accelerator; between CPUs, too, it shards the model if the run says so."""
+        super().create_accelerator_and_postprocess()
+        if self.settings.sharded:
+            shard_on_cpu(self.accelerator, self._fsdp_plugin)
+            self.is_fsdp_enabled = True
 
     # -- plugins ----------------------------------------------------------------------------------------
 
@@ -69,8 +81,9 @@ class UltraTrainerMixin(CurvatureMixin, RecoveryMixin, SavingMixin, LoadingMixin
         """Build the optimizer plugin over the model and over losses that have parameters."""
         if self.optimizer is None:
             modules = [model or self.model, *self._losses_with_parameters()]
-            self.optimizer = self.settings.build_optimizer(modules)
-            self.check_curvature(self.optimizer)
+            optimizer = self.settings.build_optimizer(modules)
+            self.check_curvature(optimizer)
+            self.optimizer = ShardedOptimizer(optimizer) if self.is_fsdp_enabled else optimizer
         return self.optimizer
 
     def _losses_with_parameters(self) -> Iterator[nn.Module]:
@@ -131,17 +144,10 @@ class UltraTrainerMixin(CurvatureMixin, RecoveryMixin, SavingMixin, LoadingMixin
     # -- gradients --------------------------------------------------------------------------------------
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
-        if self.is_deepspeed_enabled:  # its engine clips, steps and skips updates by itself
-            return super()._clip_grad_norm(model)
-        if self.sharded:
-            self.call_callbacks("on_gradients")
-            norm = super()._clip_grad_norm(model)
-            self._ask_gate(norm)
-            return norm
         return self._judge_gradients(max_norm=self.args.max_grad_norm)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        if grad_norm is None and not self.sharded:  # not clipped, so not judged yet
+        if grad_norm is None:  # not clipped, so not judged yet
             grad_norm = self._judge_gradients(max_norm=None)
         return super()._get_grad_norm(model, grad_norm=grad_norm)
 
@@ -150,11 +156,11 @@ class UltraTrainerMixin(CurvatureMixin, RecoveryMixin, SavingMixin, LoadingMixin
         self.accelerator.unscale_gradients()
         self.call_callbacks("on_gradients")
         groups = self.optimizer.param_groups
-        parameters = [p for group in groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+        gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+        norm = total_norm(gradients)
         if self._ask_gate(norm) and max_norm is not None and self.gate.grad_norm > max_norm:
             norm.fill_(self.gate.grad_norm)  # the same on all processes, to the last bit
-            torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+            scale_to_norm_(gradients, max_norm, norm)
         return norm
 
     def _ask_gate(self, norm: Tensor) -> bool:
@@ -193,12 +199,13 @@ class UltraTrainerMixin(CurvatureMixin, RecoveryMixin, SavingMixin, LoadingMixin
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate with the weights that the optimizer provides for evaluation."""
-        if self.here.several and not self.sharded:
+        if self.here.several:
             # The loop of transformers evaluates all batches on every process, which is exact for any number
             # of them; a task whose own loop divides them sums what the processes found.
             self.gather_function = _alone
         with evaluation_weights(self.optimizer):
             metrics = super().evaluate(*args, **kwargs)
+            reshard(self.model)
         if self.is_in_train:
             self._settle()
         return metrics

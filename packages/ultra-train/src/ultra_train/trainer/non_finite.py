@@ -10,13 +10,15 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from ultra_optim.sharded.layout import local_part
 from ultra_train.hf.probe import preserve_state
 from ultra_train.system.processes import Processes
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Return whether every element of every tensor is finite; one pass and one synchronisation."""
-    floats = [t.detach() for t in tensors if t.is_floating_point()]
+    """Return whether every element that this process holds is finite; one pass and one synchronisation."""
+    floats = [local_part(t) for t in tensors if t.is_floating_point()]
+    floats = [t for t in floats if t.numel()]
     return not floats or bool(torch.nn.utils.get_total_norm(floats, norm_type=math.inf).isfinite())
 
 
@@ -34,15 +36,19 @@ def first_bad_module(
         passes: functions that each run the model on a micro-batch of the update.
         here: this process; the others look at their own micro-batches, and all return the same.
     """
+    here = here or Processes()
     with preserve_state(model):
-        names = (_first_bad_output(model, run) for run in passes)
+        names: Iterable[str | None] = (_first_bad_output(model, run) for run in passes)
+        if here.several:  # who share parameters must run the model equally often
+            names = list(names)
         own = next((name for name in names if name is not None), None)
-    for name in (here or Processes()).gather(own):
+    for name in here.gather(own):
         if name is not None:
             return str(name)
     bad = [n for n, p in model.named_parameters() if p.grad is not None and not all_finite([p.grad])]
-    if bad:
-        return f"the gradient of {bad[-1]}"
+    for name in here.gather(bad[-1] if bad else None):
+        if name is not None:
+            return f"the gradient of {name}"
     return "no module: outputs and single gradients are finite"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch.optim import Optimizer
 
 from ultra_optim.contract.traits import traits_of
+from ultra_optim.sharded import ShardedOptimizer
 
 
 def unwrapped(optimizer: Any) -> Optimizer:
@@ -18,6 +19,15 @@ def unwrapped(optimizer: Any) -> Optimizer:
         optimizer = inner
     assert isinstance(optimizer, Optimizer)
     return optimizer
+
+
+def local_state(optimizer: Any) -> Mapping[Any, Any]:
+    """Return the state that this process has, by the numbers of the parameters."""
+    inner: Any = unwrapped(optimizer)
+    if isinstance(inner, ShardedOptimizer):
+        return inner.local_state()
+    state: Mapping[Any, Any] = inner.state_dict()["state"]
+    return state
 
 
 @contextmanager

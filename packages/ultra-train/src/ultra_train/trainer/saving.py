@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.trainer_callback import ExportableState
 
@@ -24,8 +25,9 @@ from ultra_train.trainer.checkpoints.state_files import save_state
 from ultra_train.trainer.checkpoints.writing import write_checkpoint
 from ultra_train.trainer.guards import RollbackNeeded
 from ultra_train.trainer.log_lines import LogMixin
-from ultra_train.trainer.optimizers import evaluation_weights, unwrapped
+from ultra_train.trainer.optimizers import evaluation_weights, local_state, unwrapped
 from ultra_train.trainer.settings import TrainerSettings
+from ultra_train.trainer.whole_model import named_weights, plain_model, whole_tensors
 
 TRAINING_WEIGHTS = "training_weights.safetensors"
 """The weights that training continues with, where they differ from those for evaluation."""
@@ -35,10 +37,26 @@ _OTHER_FILES = 4_000_000
 """Bytes of the tokenizer, the random states and the JSON files of a checkpoint, roughly."""
 
 
+@attrs.frozen
+class Collected:
+    """What processes share, whole, on the first of them; empty on the others.
+
+    Attributes:
+        weights: those for evaluation.
+        training_weights: those that training continues with, where they differ.
+        optimizer: the state dict of the optimizer.
+    """
+
+    weights: dict[str, Tensor]
+    training_weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+
+
 class SavingMixin(LogMixin):
     """Replaces how transformers' ``Trainer`` writes checkpoints; a part of ``UltraTrainerMixin``.
 
-    Sharded training (FSDP, DeepSpeed) uses transformers' own checkpoints, which gather or shard as needed.
+    Where processes share the parameters, the first process collects weights and state in the memory of its
+    CPU and writes the files that one process writes.
     """
 
     def __init__(self, *args: Any, settings: TrainerSettings, **kwargs: Any) -> None:
@@ -66,16 +84,14 @@ class SavingMixin(LogMixin):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write the checkpoint of the present update, complete or not at all, and remove superfluous ones."""
-        if self.sharded:
-            super()._save_checkpoint(model, trial)
-            return
         self._check_finite()
         here = {"random": random_state(), "window_loss": float(self._tr_loss)}
         processes = self.here.gather(here)
+        collected = self._collected() if self.sharded else None
         step, writes = self.state.global_step, self.here.main
         need = self.checkpoint_bytes() if writes else 0
         self.settings.disk.write_together(
-            lambda: self._write_checkpoint(processes, need) if writes else None,
+            lambda: self._write_checkpoint(processes, collected, need) if writes else None,
             f"the checkpoint of step {step}",
             self.checkpoint_root,
             need,
@@ -93,33 +109,56 @@ class SavingMixin(LogMixin):
         for what, tensors in (
             ("weight", self.model.named_parameters()),
             ("buffer", self.model.named_buffers()),
-            ("state of the optimizer", named_tensors(unwrapped(self.optimizer).state_dict()["state"])),
+            ("state of the optimizer", named_tensors(local_state(self.optimizer))),
         ):
             yield from (f"{what} {name}" for name in not_finite(tensors))
 
-    def _write_checkpoint(self, processes: list[dict[str, Any]], need: int) -> None:
+    def _collected(self) -> Collected:
+        """Collect what the processes share at the first one; all processes call this together."""
+        keep = self.here.main
+        with evaluation_weights(self.optimizer) as training:
+            weights = whole_tensors(named_weights(self.model), keep=keep)
+            own = [(n, training[id(p)]) for n, p in self.model.named_parameters() if id(p) in training]
+        return Collected(weights, whole_tensors(own, keep=keep), unwrapped(self.optimizer).state_dict())
+
+    def _write_checkpoint(
+        self, processes: list[dict[str, Any]], collected: Collected | None, need: int
+    ) -> None:
         step, settings, root = self.state.global_step, self.settings, self.checkpoint_root
         remove_unfinished(root)
         make_room(root, need, settings.retention, budget=settings.storage_budget, used=settings.run_folder)
         evaluated, metrics = self.last_evaluation
         facts = {**settings.facts, "metrics": dict(metrics) if evaluated == step else {}}
-        saved = write_checkpoint(root, step, lambda folder: self._fill_checkpoint(folder, processes), facts)
+
+        def fill(folder: Path) -> None:
+            self._fill_checkpoint(folder, processes, collected)
+
+        saved = write_checkpoint(root, step, fill, facts)
         rotate_checkpoints(root, settings.retention)
         settings.on_saved(saved.path)
 
-    def _fill_checkpoint(self, folder: Path, processes: list[dict[str, Any]]) -> None:
+    def _fill_checkpoint(
+        self, folder: Path, processes: list[dict[str, Any]], collected: Collected | None
+    ) -> None:
         """Write the files of a checkpoint.
 
         Args:
             folder: where to.
             processes: random state and loss sum of every process.
+            collected: what the processes share; None where each has all of it.
         """
-        with evaluation_weights(self.optimizer) as training:
-            self._save_under_own_names(folder)
-        if training:  # training resumes with other weights than evaluation uses
-            names = {n: training[id(p)] for n, p in self.model.named_parameters() if id(p) in training}
-            save_file(names, folder / TRAINING_WEIGHTS)
-        save_state(folder / "optimizer", unwrapped(self.optimizer).state_dict())
+        if collected is not None:
+            self._save_under_own_names(folder, collected.weights)
+            training_weights, state = collected.training_weights, collected.optimizer
+        else:
+            with evaluation_weights(self.optimizer) as training:
+                self._save_under_own_names(folder)
+            named = self.model.named_parameters()
+            training_weights = {n: training[id(p)] for n, p in named if id(p) in training}
+            state = unwrapped(self.optimizer).state_dict()
+        if training_weights:  # training resumes with other weights than evaluation uses
+            save_file(training_weights, folder / TRAINING_WEIGHTS)
+        save_state(folder / "optimizer", state)
         save_state(folder / "schedule", self.lr_scheduler.state_dict())
         if self.accelerator.scaler is not None:
             save_state(folder / "scaler", self.accelerator.scaler.state_dict())
@@ -144,7 +183,7 @@ class SavingMixin(LogMixin):
                 recorded[type(callback).__name__] = callback.state()
         self.state.save_to_json(str(folder / TRAINER_STATE))
 
-    def _save_under_own_names(self, folder: Path) -> None:
+    def _save_under_own_names(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write model and tokenizer, with every weight under the name that it has in the module.
 
         For some models transformers would use the names in their publishers' checkpoints, which a model that
@@ -155,9 +194,23 @@ class SavingMixin(LogMixin):
             self._save(str(folder))
             return
         with transformers_errors_only():
-            model.save_pretrained(folder, save_original_format=False)
+            model.save_pretrained(folder, state_dict=weights, save_original_format=False)
             if self.processing_class is not None:
                 self.processing_class.save_pretrained(folder)
+
+    def unshard(self) -> None:
+        """Put a whole model with the weights for evaluation in the place of a sharded one, after training.
+
+        The first process has it, on the CPU; the model of the others is left as it is. All processes call
+        this together.
+        """
+        if not self.sharded:
+            return
+        with evaluation_weights(self.optimizer):
+            weights = whole_tensors(named_weights(self.model), keep=self.here.main)
+        if self.here.main:
+            self.model = self.model_wrapped = plain_model(self.model, weights)
+        self.optimizer, self.is_fsdp_enabled = None, False
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write model and tokenizer without the pickled arguments that transformers adds."""

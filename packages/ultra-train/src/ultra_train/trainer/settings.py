@@ -39,6 +39,7 @@ class TrainerSettings:
         facts: what the manifest of a checkpoint records (packages, fingerprint of the data).
         storage_budget: bytes that ``run_folder`` may take, or None.
         disk: waits for room when the disk is full.
+        sharded: whether the processes of the run share the parameters of the model (FSDP).
         on_event: called with dropped updates, rollbacks and notices.
         on_saved: is called with the folder of every finished checkpoint.
     """
@@ -54,5 +55,6 @@ class TrainerSettings:
     facts: Mapping[str, Any] = attrs.field(factory=dict)
     storage_budget: int | None = None
     disk: DiskSpace = attrs.field(factory=DiskSpace)
+    sharded: bool = False
     on_event: Callable[[Event], None] = _ignore
     on_saved: Callable[[Path], None] = _ignore

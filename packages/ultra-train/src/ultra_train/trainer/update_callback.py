@@ -45,11 +45,6 @@ class UpdatedTrainer(HostTrainer, Protocol):
         ...
 
     @property
-    def sharded(self) -> bool:
-        """Whether the parameters are sharded over devices."""
-        ...
-
-    @property
     def checkpoint_root(self) -> Path:
         """Folder of the run's checkpoints."""
         ...
@@ -123,7 +118,7 @@ class UpdateCallback(TrainerCallback):
         if trainer.gate.objection is not None:
             control.should_log = control.should_evaluate = control.should_save = False
             trainer.gate.check_patience()
-        elif not (trainer.sharded or state.global_step % trainer.settings.guard.scan_every):
+        elif not state.global_step % trainer.settings.guard.scan_every:
             self._bad_weights = not all_finite(trainer.model.parameters())
 
     def on_agreed(

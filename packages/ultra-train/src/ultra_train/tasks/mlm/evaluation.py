@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
+from ultra_blocks.encoder.mlm_head import IGNORED
 from ultra_core.errors import UltraError
 from ultra_train.data.batches.batch_plan import BatchPlan, PlannedBatch
 from ultra_train.data.token_cache.shards import TokenShards
@@ -36,10 +37,20 @@ class PlannedBatches:
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         yield from self.share(Processes())
 
-    def share(self, here: Processes) -> Iterator[dict[str, Tensor]]:
-        """Yield the batches of one of several processes; together they have every batch once."""
-        for index in range(here.rank, len(self), here.count):
-            yield self.collator(self.plan.batch(0, index))
+    def share(self, here: Processes, *, evenly: bool = False) -> Iterator[dict[str, Tensor]]:
+        """Yield the batches of one of several processes; together they have every batch once.
+
+        Args:
+            here: the process.
+            evenly: yield as many batches on every process, the last of them perhaps without labels.
+        """
+        for start in range(0, len(self), here.count):
+            index = start + here.rank
+            if index < len(self):
+                yield self.collator(self.plan.batch(0, index))
+            elif evenly:
+                batch = self.collator(self.plan.batch(0, start))
+                yield {**batch, "labels": torch.full_like(batch["labels"], IGNORED)}
 
 
 class MLMTrainer(UltraTrainerMixin, Trainer):
@@ -122,7 +133,7 @@ class MLMTrainer(UltraTrainerMixin, Trainer):
         """Sum losses and hits over all masked tokens of all processes."""
         model = self.model.eval()
         sums = torch.zeros(4, dtype=torch.float64, device=self.args.device)
-        for batch in dataloader.share(self.here):
+        for batch in dataloader.share(self.here, evenly=self.sharded):
             inputs = self._prepare_inputs(batch)
             with self.compute_loss_context_manager(), self.accelerator.autocast():
                 logits, targets = self.head.logits(model, inputs)

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ultra_optim.sharded.layout import local_part
 from ultra_train.system import files
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"})
@@ -60,11 +61,12 @@ def _tensor_damage(path: Path) -> str | None:
 
 
 def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[str]:
-    """Yield the names of the tensors that hold NaN or infinity.
+    """Yield the names of the tensors that hold NaN or infinity, in what this process has of them.
 
     A tensor of a single number may be infinite (an optimizer's best value so far), but not NaN.
     """
-    for name, tensor in tensors:
+    for name, given in tensors:
+        tensor = local_part(given)
         if not tensor.is_floating_point() or not tensor.numel():
             continue
         if tensor.numel() == 1:
