@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from support.profile import NIGHTLY
 from ultra_blocks.documents import by_document
 from ultra_blocks.layout import Layout
 from ultra_blocks.testing import block_cases, trials
@@ -183,7 +184,9 @@ class LinearAttention(nn.Module):
         return y, {**new}
 
 
-BLOCKS = [MultiheadAttention, BiLSTM, UnpackedLSTM, GRU, Convolution, HalfPrecision, LinearAttention]
+SLOW = (UnpackedLSTM, GRU)
+BLOCKS = [MultiheadAttention, BiLSTM, Convolution, HalfPrecision, LinearAttention, *(SLOW if NIGHTLY else ())]
+"""Recurrent layers take many seconds each: one of them is among the blocks of every run of the tests."""
 
 
 def block_params(*classes: type[nn.Module]) -> list[object]:
