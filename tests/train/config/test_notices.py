@@ -39,6 +39,16 @@ def test_seed_keys_without_effect_in_this_pattern(load, minimal):
         assert key in line.removeprefix("no effect in this run: ").split(", ")
 
 
+def test_a_strategy_needs_several_processes(load, minimal, monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert load(minimal, "training.distributed=ddp").notices == (
+        "no effect in this run: training.distributed",
+    )
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert load(minimal, "training.distributed=ddp").notices == ()
+
+
 def test_flat_rates_of_absent_roles(load, minimal):
     preset = load(minimal, "training.optimizer=", "training.lr_other=1e-3", "training.lr_ode=1e-7")
     assert preset.notices == ("no effect in this run: training.lr_ode",)

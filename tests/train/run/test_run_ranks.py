@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from support.ranks import on_ranks
+from support.ranks import free_port, on_ranks
 from ultra_train.system import peers
 from ultra_train.tasks.mlm.training import MLMRun
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
@@ -194,3 +194,35 @@ def test_faults_before_the_run_are_printed_once(start_ranks, tmp_path):
         assert [rank.ended() for rank in ranks] == [2, 2]
         errors = [re.findall("^(?:error|notice): ", rank.text, re.MULTILINE) for rank in ranks]
         assert (errors[0].count("error: "), errors[1]) == (1, []), ranks[0].text + ranks[1].text
+
+
+def _host(arguments: list[str], port: int) -> None:
+    """Do what ``torchrun --nnodes 2 -m ultra_train`` does, without importing torch again."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=2,
+        max_nodes=2,
+        nproc_per_node=1,
+        rdzv_backend="c10d",
+        rdzv_endpoint=f"127.0.0.1:{port}",
+        local_addr="127.0.0.1",
+        run_id="two-hosts",
+        start_method="fork",
+        monitor_interval=0.1,
+    )
+    elastic_launch(config, _process)(arguments)
+
+
+def _process(arguments: list[str]) -> None:
+    from ultra_train.cli.app import main
+
+    if code := main(arguments):
+        raise SystemExit(code)
+
+
+def test_two_hosts_meet_by_rendezvous(alone, tiny_preset, tmp_path, capfd):
+    arguments = ["run", str(tiny_preset), "--output-dir", str(tmp_path), "--device", "cpu", *sets(TWO)]
+    on_ranks(2, _host, arguments, free_port(), group=False)
+    assert "over 2 processes on 2 hosts;" in capfd.readouterr().out
+    assert_same_run(tmp_path / "tiny", alone)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, Trainer, TrainingArguments
 
+from ultra_train.system.processes import processes
 from ultra_train.trainer.checkpoints.retention import RetentionPolicy
 from ultra_train.trainer.guards import Guard
 from ultra_train.trainer.mixin import UltraTrainerMixin
@@ -119,7 +120,7 @@ def make_trainer(tmp_path: Path) -> Callable[..., TinyTrainer]:
         rollbacks = Rollbacks.read(run / "rollbacks.json")
         events: list[dict[str, Any]] = []
         settings = TrainerSettings(
-            stream=EndlessBatches(loader, rollbacks.skipped),
+            stream=EndlessBatches(loader, rollbacks.skipped, processes()),
             build_optimizer=options.pop(
                 "build_optimizer", lambda modules: torch.optim.AdamW(modules[0].parameters(), lr=1e-2)
             ),

@@ -10,6 +10,10 @@ all of its arguments, and the decorator ``@hookimpl``::
     def ultra_run_finished(run):
         print(run.path)
 
+In a run of several processes (``torchrun``), every process calls the hooks, which must give the same answers
+there; ``ultra_checkpoint_saved`` and ``ultra_run_finished`` are called by process 0 alone, which must not wait
+for the others in them.
+
 Runs call hooks, never inside ``forward``. Later versions may add arguments to a hook but never remove one.
 """
 
@@ -106,18 +110,27 @@ def ultra_callbacks(run: Run) -> list[Any]:
 
 @hookspec
 def ultra_evaluate(run: Run, model: Any) -> Mapping[str, float]:
-    """Return metrics by name at every evaluation; they are logged with those of the run."""
+    """Return metrics by name at every evaluation; they are logged with those of the run.
+
+    Of several processes, each calls it; the metrics of process 0 are logged and rank checkpoints.
+    """
     return {}
 
 
 @hookspec
 def ultra_checkpoint_saved(run: Run, path: Path) -> None:
-    """React to a checkpoint that has been written completely to ``path``."""
+    """React to a checkpoint that has been written completely to ``path``.
+
+    Only process 0 of several calls it; the others wait.
+    """
 
 
 @hookspec
 def ultra_run_finished(run: Run) -> None:
-    """React to the end of a run, after its model has been saved."""
+    """React to the end of a run, after its model has been saved.
+
+    Only process 0 of several calls it; the others wait.
+    """
 
 
 def specifications() -> dict[str, Any]:

@@ -319,7 +319,7 @@ class _Execution:
         trainer = self.run.trainer
         message = (
             f"{reason}: stopped after update {trainer.state.global_step} of {trainer.args.max_steps}, and a "
-            f"checkpoint is saved. Resume with: {resume_command(self.run.path)}"
+            f"checkpoint is saved. Resume with: {resume_command(self.run.path, self.here)}"
         )
         number = callbacks.interrupt.number
         if number is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ultra_core.errors import UltraError
 from ultra_train.config import Preset, load_preset, to_tree
+from ultra_train.system.processes import Processes
 from ultra_train.system.run_files import CHECKPOINTS, CONFIG, RUNS
 from ultra_train.trainer.checkpoints.folders import Checkpoint, CheckpointError, newest_intact
 from ultra_train.trainer.checkpoints.removal import set_aside
@@ -90,12 +91,26 @@ def changed_keys(before: dict[str, Any], now: dict[str, Any], prefix: str = "") 
     return found
 
 
-def resume_command(run: Path) -> str:
-    """Return the command that resumes a run: the given one, or one with its recorded preset."""
+def resume_command(run: Path, here: Processes) -> str:
+    """Return the command that resumes a run: the given one, or one with its recorded preset.
+
+    Args:
+        run: folder of the run.
+        here: this process; several are started with ``torchrun``.
+    """
     given = [a for a in sys.argv[1:] if a != "--resume"]
-    started_here = Path(sys.argv[0]).name.startswith("ultra-train") and given[:1] in (["run"], ["train"])
+    program = Path(sys.argv[0])
+    ours = program.name.startswith("ultra-train") or program.parent.name == "ultra_train"
+    started_here = ours and given[:1] in (["run"], ["train"])
     words = given if started_here else ["run", str(run / CONFIG)]
     words = words if "--name" in words else [*words, "--name", run.name]
     elsewhere = "--output-dir" not in words and run.parent != Path(RUNS)
     there = ["--output-dir", str(run.parent)] if elsewhere else []
-    return f"{shlex.join(['ultra-train', *words, *there])} --resume"
+    return f"{_launcher(here)} {shlex.join([*words, *there])} --resume"
+
+
+def _launcher(here: Processes) -> str:
+    if not here.several:
+        return "ultra-train"
+    hosts = "" if here.count == here.local_count else "... "  # as many, which meet where they met before
+    return f"torchrun {hosts}--nproc-per-node {here.local_count} -m ultra_train"

@@ -145,6 +145,9 @@ class Peers:
                         waiting.unregister(link)
                         link.close()
                         break
+            if self._complete.is_set() and listening.fileno() >= 0:
+                waiting.unregister(listening)  # nobody else is expected
+                listening.close()
 
     def _heard(self, link: socket.socket, message: Any, token: str) -> bool:
         """Act on a message of another process, None being the end of its connection; True if that is over."""
