@@ -11,8 +11,8 @@ all of its arguments, and the decorator ``@hookimpl``::
         print(run.path)
 
 In a run of several processes (``torchrun``), every process calls the hooks, which must give the same answers
-there; ``ultra_checkpoint_saved`` and ``ultra_run_finished`` are called by process 0 alone, which must not wait
-for the others in them.
+there; ``ultra_checkpoint_saved`` and ``ultra_run_finished`` are called by process 0 alone, which must not
+wait for the others in them.
 
 Runs call hooks, never inside ``forward``. Later versions may add arguments to a hook but never remove one.
 """
