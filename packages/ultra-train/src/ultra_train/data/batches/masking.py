@@ -6,6 +6,7 @@ generator with a state.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -93,6 +94,12 @@ class MLMCollator:
         known[list(tokenizer.get_vocab().values())] = True
         self._ordinary = np.flatnonzero(known & ~self._special)
         self._starts_word = _word_starts(tokenizer) if policy == "whole_word" else None
+
+    def over(self, shards: TokenShards, seed: int) -> MLMCollator:
+        """Return a collator with the same settings for other documents and another seed."""
+        other = copy.copy(self)
+        other.shards, other.seed = shards, seed
+        return other
 
     def __call__(self, batch: PlannedBatch) -> dict[str, torch.Tensor]:
         """Return the tensors of a batch.

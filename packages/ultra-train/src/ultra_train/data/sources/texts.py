@@ -81,7 +81,17 @@ def read_records(
             usable text.
     """
     checker, place = checker or RowChecker(source.source), place or Place()
-    whole = place.is_start
+    empty = place.is_start
+    for record in _records(source, cache_dir, checker, place, notify):
+        empty = False
+        yield record
+    if empty:
+        raise _no_usable_text(source, checker)
+
+
+def _records(
+    source: DataSource, cache_dir: str | Path | None, checker: RowChecker, place: Place, notify: Notify
+) -> Iterator[Record]:
     if source.source.startswith(_EMBEDDED):
         sentences = es_commands.sentences(_language(source), cache_dir=cache_dir, notify=notify)
         for sentence in islice(sentences, place.offset, None):
@@ -89,7 +99,7 @@ def read_records(
             place.offset += 1
             yield Record(sentence.text, sentence.template)
     elif (files := find_files(source.source)) is not None:
-        if whole:
+        if place.is_start:
             _count_skipped_files(files, checker)
         for path in files.texts[place.file :]:
             yield from map(Record, read_file(path, source.column, checker, place))
@@ -97,8 +107,6 @@ def read_records(
     else:
         texts = hub.texts(source.source, source.name, source.split, source.column, checker, place)
         yield from map(Record, texts)
-    if whole and not checker.counts.texts:
-        raise _no_usable_text(source, checker)
 
 
 def _count_skipped_files(files: FoundFiles, checker: RowChecker) -> None:

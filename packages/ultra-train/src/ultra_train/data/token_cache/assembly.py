@@ -23,6 +23,7 @@ from ultra_train.data.token_cache.manifest import MANIFEST, Manifest, check
 from ultra_train.data.token_cache.shared_encoding import ASSEMBLY, SharedEncoding
 from ultra_train.data.token_cache.text_encoder import EncodedTexts, EncoderPool, TextEncoder, in_chunks
 from ultra_train.data.token_cache.writer import ShardWriter, put_in_place
+from ultra_train.system.disk_space import DiskSpace
 
 Progress = Callable[[int, int], None]
 Encode = Callable[[int, Iterable[list[Record]]], Iterator[EncodedTexts]]
@@ -61,6 +62,7 @@ class Build:
         joiner: joins the texts, or None.
         progress: is called with the number of documents and of tokens so far.
         notify: is called with a line about what is in the way.
+        disk: waits for room on a full disk; without it, a full disk is an error.
     """
 
     directory: Path
@@ -69,6 +71,7 @@ class Build:
     joiner: Joiner | None
     progress: Progress | None
     notify: Notify
+    disk: DiskSpace | None = None
 
     def alone(self, corpus: Corpus, encoder: TextEncoder, num_workers: int, chunk_size: int) -> Manifest:
         """Tokenise a corpus, and return the manifest of the build."""
@@ -107,7 +110,7 @@ class Build:
 
     def _write(self, corpus: Corpus, chunk_size: int, encode: Encode) -> Manifest:
         with unfinished(self.directory) as folder:
-            writer = ShardWriter(folder, self.num_token_ids)
+            writer = ShardWriter(folder, self.num_token_ids, self.disk)
             for source, (checker, texts) in enumerate(corpus.texts()):
                 writer.begin_source(checker.counts)
                 for encoded in encode(source, in_chunks(texts, chunk_size)):

@@ -29,6 +29,7 @@ from ultra_train.data.token_cache.cutting import Cutting
 from ultra_train.data.token_cache.manifest import DamagedBuild, Manifest, check
 from ultra_train.data.token_cache.shards import TokenShards, open_build
 from ultra_train.hf.vocabulary import num_token_ids
+from ultra_train.system.disk_space import DiskSpace
 from ultra_train.system.files import expand_user
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def prepare(
     max_documents: int | None = None,
     on_bad_rows: OnBadRows = "error",
     processes: int = 1,
+    disk: DiskSpace | None = None,
     progress: Progress | None = None,
     notify: Notify = _log.warning,
     say: Notify = _log.info,
@@ -75,6 +77,7 @@ def prepare(
         on_bad_rows: whether a row that cannot be used is an error, or is skipped, counted and reported.
         processes: number of processes that call this function with the same arguments; those that see the
             same ``cache_dir`` divide the work.
+        disk: waits for room on a full disk; without it, a full disk is an error.
         progress: is called as ``progress(documents, tokens)`` after each chunk.
         notify: is called with a line about a damaged build.
         say: is called with a line about the memory that a new build took.
@@ -95,7 +98,7 @@ def prepare(
     if manifest is None:
         corpus = Corpus(sources, cache_dir, on_bad_rows, max_documents, notify)
         joiner = cutting.joiner(encoder, eval_fraction=eval_fraction, seed=seed)
-        build = Build(directory, about, num_token_ids(tokenizer), joiner, progress, notify)
+        build = Build(directory, about, num_token_ids(tokenizer), joiner, progress, notify, disk)
         if processes == 1:
             manifest = build.alone(corpus, encoder, num_workers, documents_per_chunk)
         else:

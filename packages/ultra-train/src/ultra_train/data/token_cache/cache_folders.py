@@ -53,10 +53,15 @@ def make_way(directory: Path, notify: Notify) -> None:
 
     If other files are left, or if it is not a build, renames the folder and calls ``notify`` with a line.
     """
-    if not directory.is_symlink() and directory.is_dir() and _remove(files_of(directory), directory):
+    if not directory.is_symlink() and directory.is_dir() and remove_build(directory):
         return
     aside = set_aside(directory)
     notify(f"notice: {directory} holds files that are not of a token cache; it was renamed to {aside}")
+
+
+def remove_build(directory: Path) -> bool:
+    """Remove a build, and only the files that its manifest lists; return whether its folder is gone."""
+    return _remove(files_of(directory), directory)
 
 
 def _remove(files: list[Path], folder: Path) -> bool:

@@ -102,22 +102,28 @@ class TokenShards:
 
 
 def open_build(
-    directory: Path, manifest: Manifest, *, eval_fraction: float, seed: int, weights: Sequence[float]
+    directory: Path,
+    manifest: Manifest,
+    *,
+    eval_fraction: float,
+    seed: int,
+    weights: Sequence[float],
+    force: bool = True,
 ) -> tuple[TokenShards, TokenShards]:
     """Open a build and split it into a training and an evaluation part.
 
     A group (a text, or a sentence template of an embedded data set) is in the evaluation part when the hash
     of (seed, group), as a number in [0, 1), is below ``eval_fraction``. So no text is in both parts, and the
-    part of a text does not depend on the other texts. If a part would be empty, it gets the group with the
-    smallest (largest) hash.
+    part of a text does not depend on the other texts. If a part would be empty and ``force`` is set, it gets
+    the group with the smallest (largest) hash.
     """
     shards = [directory / shard.file for shard in manifest.shards]
     groups = np.concatenate([read_column(shard, "group").to_numpy() for shard in shards])
     draws = uniform(combine(seed, groups))
     held_out = draws < eval_fraction
-    if eval_fraction > 0 and not held_out.any():
+    if force and eval_fraction > 0 and not held_out.any():
         held_out = draws == draws.min()
-    if held_out.all():
+    if force and held_out.all():
         held_out = draws != draws.max()
     # By content, not by path: moving or touching files does not change the data.
     key = f"{manifest.content}/{seed}/{eval_fraction}"

@@ -124,5 +124,5 @@ class SharedEncoding:
 
 def _read(path: Path) -> EncodedTexts:
     with np.load(path) as arrays:
-        *values, without_tokens, split = (arrays[name] for name in EncodedTexts._fields)
-    return EncodedTexts(*values, int(without_tokens), int(split))
+        tokens, lengths, groups, texts, without_tokens, split = (arrays[n] for n in EncodedTexts._fields)
+    return EncodedTexts(tokens, lengths, groups, texts, int(without_tokens), int(split))

@@ -205,10 +205,10 @@ def _start_worker(encoder: TextEncoder, parent: int) -> None:
     ignore_interrupts()  # the parent handles signals to the whole group, and ends its workers
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _encoder = encoder
-    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+    threading.Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
 
 
-def _exit_with_parent(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """End this process when its parent was killed; it would wait for work without end."""
     while os.getppid() == parent:
         time.sleep(0.5)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ from ultra_train.data.token_cache.manifest import (
 )
 from ultra_train.data.token_cache.text_encoder import EncodedTexts
 from ultra_train.system import files
+from ultra_train.system.disk_space import DiskSpace
 
 _TOKENS_A_SHARD = 16_000_000
 
@@ -37,6 +38,7 @@ class ShardWriter:
     Args:
         folder: the empty folder.
         num_token_ids: number of token ids, which determines the bytes per token.
+        disk: waits for room on a full disk; without it, a full disk is an error.
 
     Attributes:
         texts: number of texts so far.
@@ -44,9 +46,9 @@ class ShardWriter:
         tokens: number of their tokens.
     """
 
-    def __init__(self, folder: Path, num_token_ids: int) -> None:
+    def __init__(self, folder: Path, num_token_ids: int, disk: DiskSpace | None = None) -> None:
         self.texts = self.documents = self.tokens = 0
-        self._folder = folder
+        self._folder, self._disk = folder, disk
         self._dtype = np.uint16 if num_token_ids <= 2**16 else np.uint32
         self._shards: list[Shard] = []
         self._counts: list[SourceCounts] = []
@@ -93,10 +95,8 @@ class ShardWriter:
             tuple(self._shards),
             tuple(self._counts),
         )
-        with disk_errors_explained(self._folder.parent), (self._folder / MANIFEST).open("xb") as stream:
-            stream.write(manifest.to_json().encode())
-            stream.flush()
-            os.fsync(stream.fileno())
+        text = manifest.to_json().encode()
+        self._write(self._folder / MANIFEST, lambda stream: stream.write(text), len(text))
         return manifest
 
     def _end_source(self) -> None:
@@ -118,14 +118,33 @@ class ShardWriter:
         for part in (lengths, values, groups):
             self._content.update(np.ascontiguousarray(part).data)
         path = self._folder / SHARD.format(len(self._shards))
-        with disk_errors_explained(self._folder.parent), path.open("xb") as stream:
+
+        def write(stream: BinaryIO) -> None:
             with pa.ipc.new_file(stream, batch.schema) as arrow:
                 arrow.write_batch(batch)
-            stream.flush()
-            os.fsync(stream.fileno())
-            size = os.fstat(stream.fileno()).st_size
+
+        size = self._write(path, write, batch.nbytes)
         self._shards.append(Shard(path.name, len(lengths), size, checksum(path)))
         self._pending, self._pending_tokens = [], 0
+
+    def _write(self, path: Path, write: Callable[[BinaryIO], object], need: int) -> int:
+        """Write a new file completely or not at all, and return its size."""
+
+        def attempt() -> int:
+            try:
+                with path.open("xb") as stream:
+                    write(stream)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                    return os.fstat(stream.fileno()).st_size
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
+
+        with disk_errors_explained(self._folder.parent):
+            if self._disk is None:
+                return attempt()
+            return self._disk.write(attempt, "tokenised texts", self._folder.parent, need)
 
 
 def put_in_place(folder: Path, manifest: Manifest, directory: Path, notify: Notify) -> Manifest:

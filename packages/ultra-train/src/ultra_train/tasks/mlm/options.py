@@ -7,7 +7,7 @@ from typing import Literal
 import attrs
 
 from ultra_train.config.data import TextKeys
-from ultra_train.config.keys import Fraction, Natural, Share, key
+from ultra_train.config.keys import Count, Fraction, Natural, NonNegative, Positive, Share, key
 
 
 @attrs.frozen(kw_only=True)
@@ -31,6 +31,13 @@ class MLMOptions(TextKeys):
     mask_policy: MaskPolicy = key(
         help="what is chosen for prediction and what the model sees there", factory=MaskPolicy
     )
+    stream_above_gb: NonNegative = key(
+        4.0, "size of the local texts (GB, uncompressed) above which they are streamed"
+    )
+    stream_window_documents: Count = key(
+        50_000, "texts in a window of a stream; documents are shuffled within it"
+    )
+    stream_cache_gb: Positive = key(50.0, "disk space that the tokenised windows of a stream may take (GB)")
     overlap_tokens: Natural = key(0, "tokens that the parts of a text longer than max_length have in common")
     join_temp_data_context_window: Natural = key(
         0, "join texts to documents of this many tokens, special ones included; 0 joins none"

@@ -23,11 +23,15 @@ from ultra_train.data.batches.masking import MLMCollator
 from ultra_train.data.batches.widths import row_widths
 from ultra_train.data.sources.data_source import DataSource
 from ultra_train.data.sources.summary import data_event, table
+from ultra_train.data.streaming.loader import StreamLoader
+from ultra_train.data.streaming.plan import StreamPlan
+from ultra_train.data.streaming.stream import WindowStream
 from ultra_train.data.token_cache.build import prepare
 from ultra_train.data.token_cache.cutting import Cutting
 from ultra_train.data.token_cache.shards import TokenShards
 from ultra_train.hf.precision import DTYPE_NAMES, DTYPES, Precision, convert_saved
 from ultra_train.hf.vocabulary import num_token_ids
+from ultra_train.system.disk_space import DiskSpace
 from ultra_train.system.processes import processes
 from ultra_train.system.run_files import TOKENIZER
 from ultra_train.tasks.base import TaskRun
@@ -35,6 +39,7 @@ from ultra_train.tasks.mlm.base_model import Base, load_base
 from ultra_train.tasks.mlm.evaluation import MLMTrainer, PlannedBatches, most_frequent_token
 from ultra_train.tasks.mlm.guesses import guesses_table, sentence_with_a_blank
 from ultra_train.tasks.mlm.options import MLMOptions
+from ultra_train.tasks.mlm.streamed_texts import EndOfData, is_streamed, open_stream
 from ultra_train.tasks.sentence_modules import write_sentence_modules
 from ultra_train.tasks.texts import check_all_is_here, text_sources, tokenizer_of_run
 from ultra_train.trainer.mixin import UltraTrainerMixin
@@ -47,6 +52,8 @@ class MLMRun(TaskRun[MLMOptions]):
     tokenizer: PreTrainedTokenizerBase
     train: TokenShards
     held_out: TokenShards
+    stream: WindowStream | None = None
+    """The windows of texts that are tokenised while the run trains; ``train`` is then the first of them."""
 
     def prepare(self) -> None:
         """Load or train the tokenizer; tokenise the texts once into memory-mapped shards."""
@@ -57,6 +64,10 @@ class MLMRun(TaskRun[MLMOptions]):
         if self.preset.model is None:
             _ = self.base  # before the texts are tokenised: what is wrong with it is said at once
         self.say(f"data: {', '.join(s.source for s in self.sources)}")
+        if is_streamed(training, options, self.sources):
+            self.stream = open_stream(training, options, self.sources, self.tokenizer, self.cutting, self.say)
+            self.train, self.held_out = self.stream.first, self.stream.held_out
+            return
         self.train, self.held_out = prepare(
             self.sources,
             self.tokenizer,
@@ -68,6 +79,7 @@ class MLMRun(TaskRun[MLMOptions]):
             documents_per_chunk=options.dataset_batch_size,
             on_bad_rows=options.on_bad_rows,
             processes=processes().count,
+            disk=DiskSpace(self.say),
             notify=self.say,
             say=self.say,
         )
@@ -211,18 +223,39 @@ class MLMRun(TaskRun[MLMOptions]):
             return ()
         return row_widths(np.asarray(self.train.lengths), self.options.max_length)
 
-    def loader(self) -> BatchLoader:
+    def loader(self) -> BatchLoader | StreamLoader:
         """Return the training batches of all processes."""
         training, policy = self.preset.training, self.options.mask_policy
         collator = self._collator(
             self.train, mask_rate=policy.mask_rate, random_rate=policy.random_rate, widths=self.widths
         )
+        if self.stream is not None:
+            return self._stream_loader(self.stream, collator)
         return BatchLoader(
             self._plan(self.train),
             collator,
             num_workers=training.dataloader_workers,
             pin_memory=self.device.type == "cuda",
         )
+
+    def _stream_loader(self, stream: WindowStream, collator: MLMCollator) -> StreamLoader:
+        training = self.preset.training
+        plan = StreamPlan(
+            stream.folder,
+            stream.split,
+            batch_size=training.batch_size,
+            max_length=self.options.max_length,
+            seed=training.seed,
+            mode=self.batching,
+        )
+        self._streaming = StreamLoader(
+            stream,
+            plan,
+            collator,
+            num_workers=training.dataloader_workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        return self._streaming
 
     def evaluation(self) -> PlannedBatches | None:
         """Return the held-out batches with their fixed masks."""
@@ -232,8 +265,13 @@ class MLMRun(TaskRun[MLMOptions]):
         return PlannedBatches(self._plan(self.held_out, shuffle=False), collator)
 
     def steps(self, loader: Any, *, world_size: int = 1) -> int:
-        """Return the updates until the first of ``max_steps``, ``num_epochs`` and ``max_samples``."""
+        """Return the updates until the first of ``max_steps``, ``num_epochs`` and ``max_samples``.
+
+        Of a stream, nobody knows how many updates an epoch has; ``EndOfData`` ends such a run.
+        """
         training, plan = self.preset.training, loader.plan
+        if self.stream is not None:
+            return training.max_steps or training.scheduler_total_steps
         window = training.gradient_accumulation_steps * world_size
         steps = training.max_steps or training.scheduler_total_steps
         if training.num_epochs is not None:
@@ -259,15 +297,17 @@ class MLMRun(TaskRun[MLMOptions]):
         """Return the fingerprint of the data and what its order depends on."""
         training = self.preset.training
         order = f"{self.batching}:{training.batch_size}:{self.options.max_length}:{training.seed}"
-        return {"data": f"{self.train.fingerprint}:{order}"}
+        data = self.train if self.stream is None else self.stream
+        return {"data": f"{data.fingerprint}:{order}"}
 
     def events(self) -> Iterator[Mapping[str, Any]]:
         """Yield the counts of each source."""
-        yield data_event(self.train.counts)
+        yield data_event(self.train.counts if self.stream is None else self.stream.folder.counts())
 
     def trainer_options(self) -> Mapping[str, Any]:
-        """Return the token that the unigram baseline always guesses."""
-        return {"frequent_token": most_frequent_token(self.train, self.tokenizer)}
+        """Return the token that the unigram baseline always guesses, and what ends the run of a stream."""
+        end = [EndOfData(lambda: self._streaming, self.preset.training)] if self.stream is not None else []
+        return {"frequent_token": most_frequent_token(self.train, self.tokenizer), "callbacks": end}
 
     def save(self, trainer: Any, folder: Path) -> None:
         """Write the model, its tokenizer, and the files that sentence-transformers reads."""
@@ -292,6 +332,9 @@ class MLMRun(TaskRun[MLMOptions]):
 
     def closing_words(self, trainer: Any, metrics: Mapping[str, float]) -> Iterator[Any]:
         """Yield the accuracy on held-out texts, and a table of predictions."""
+        if self.stream is not None:
+            yield "Texts that were tokenised:"
+            yield from table(self.stream.folder.counts())
         if "eval_accuracy" in metrics:
             accuracy, baseline = metrics["eval_accuracy"], metrics["eval_unigram_accuracy"]
             yield (

@@ -1,0 +1,128 @@
+"""Making windows ahead of training, in a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+import warnings
+import weakref
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+import attrs
+
+from ultra_core.errors import UltraError
+from ultra_train.data.cache import Notify
+from ultra_train.data.errors import DataError
+from ultra_train.data.streaming.maker import WindowMaker, WindowSettings
+from ultra_train.data.streaming.windows import WindowFolder
+from ultra_train.data.token_cache.assembly import peak_memory
+from ultra_train.data.token_cache.text_encoder import exit_with_parent
+from ultra_train.system.signals import ignore_interrupts
+
+_POLL = 0.02
+
+
+class Ahead(Protocol):
+    """Makes the windows of a stream."""
+
+    def wait_for(self, number: int) -> None:
+        """Return when a window is there.
+
+        Raises:
+            DataError: it cannot be made.
+        """
+        ...
+
+
+class NoneAhead:
+    """Makes every window in this process when it is needed."""
+
+    def __init__(self, folder: WindowFolder, settings: WindowSettings) -> None:
+        self._maker = WindowMaker(folder, settings).__enter__()
+
+    def wait_for(self, number: int) -> None:
+        """Return when a window is there; see ``Ahead``."""
+        while not self._maker.make(number):
+            time.sleep(_POLL)
+
+
+class ProcessAhead:
+    """Makes windows in another process, a number of them ahead of the one that is needed.
+
+    Args:
+        folder: the folder of the stream.
+        settings: how windows are made.
+        ahead: number of windows that are made ahead.
+        say: is called with lines for the user.
+    """
+
+    def __init__(self, folder: WindowFolder, settings: WindowSettings, ahead: int, say: Notify) -> None:
+        context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self._folder, self._say = folder, say
+        self._wanted = context.Value("q", 0)
+        self._lines, remote = context.Pipe(duplex=False)
+        self._process = context.Process(
+            target=_make_ahead, args=(folder, settings, ahead, self._wanted, remote, os.getpid())
+        )
+        with warnings.catch_warnings():
+            # The child uses none of the threads that a fork does not copy.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._process.start()
+        remote.close()
+        weakref.finalize(self, _end, self._process)  # also at exit, before multiprocessing waits for it
+
+    def wait_for(self, number: int) -> None:
+        """Return when a window is there; see ``Ahead``."""
+        self._wanted.value = number
+        while not self._folder.has(number):
+            if not self._lines.poll(_POLL):
+                continue
+            try:
+                kind, line = self._lines.recv()
+            except EOFError:
+                raise DataError(
+                    "The process that tokenises ahead was killed, usually because memory ran out; use fewer "
+                    "processes (training.num_workers) or smaller windows (training.stream_window_documents)."
+                ) from None
+            if kind == "error":
+                raise DataError(line)
+            self._say(line)
+
+
+def _end(process: Any) -> None:
+    process.terminate()
+    process.join()
+
+
+def _make_ahead(
+    folder: WindowFolder, settings: WindowSettings, ahead: int, wanted: Any, lines: Connection, parent: int
+) -> None:
+    ignore_interrupts()
+    threading.Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
+    texts = attrs.evolve(settings.texts, notify=lambda line: lines.send(("line", line)))
+    try:
+        with WindowMaker(folder, attrs.evolve(settings, texts=texts)) as maker:
+            first = True
+            while True:
+                made = _make_next(maker, int(wanted.value), ahead)
+                if made and first:
+                    lines.send(("line", peak_memory(settings.num_workers)))
+                    first = False
+                if not made:
+                    time.sleep(_POLL)
+    except UltraError as error:
+        lines.send(("error", str(error)))
+
+
+def _make_next(maker: WindowMaker, wanted: int, ahead: int) -> bool:
+    """Make the first window that is not there of those that are needed soon; return whether one was made."""
+    number = wanted
+    for _ in range(ahead + 1):
+        if not maker.folder.has(number) and maker.make(number):
+            return True
+        number = 0 if maker.last is not None and number >= maker.last else number + 1
+    return False
