@@ -131,7 +131,6 @@ def make_trainer(tmp_path: Path) -> Callable[..., TinyTrainer]:
             retention=options.pop("retention", RetentionPolicy(newest=3)),
             on_event=events.append,
             facts={"data": options.pop("data", "here")},
-            storage_budget=options.pop("storage_budget", None),
         )
         model = options.pop("model", None) or TinyModel(config)
         trainer_class = options.pop("trainer_class", TinyTrainer)

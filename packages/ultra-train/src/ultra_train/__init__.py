@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ultra_train.data.streaming.dataset import StreamingMLMDataset
+    from ultra_train.trainer.storage import StorageManager
+
 __version__ = "0.1.0"
+__all__ = ["StorageManager", "StreamingMLMDataset", "main"]
+
+_LAZY = {
+    "StorageManager": "ultra_train.trainer.storage",
+    "StreamingMLMDataset": "ultra_train.data.streaming.dataset",
+}
 
 
 def main(arguments: Sequence[str]) -> Path:
@@ -22,3 +32,10 @@ def main(arguments: Sequence[str]) -> Path:
     from ultra_train.cli.app import train
 
     return train(arguments)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the classes on first use, since they import torch."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'ultra_train' has no attribute {name!r}")

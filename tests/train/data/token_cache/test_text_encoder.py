@@ -84,6 +84,7 @@ def test_only_a_bounded_part_of_the_stream_is_read_ahead(tokenizer):
 
 KILLED = """
 import os, sys, time
+from ultra_train.data.sources.texts import Record
 from ultra_train.data.token_cache import text_encoder
 
 class Busy:
@@ -91,7 +92,7 @@ class Busy:
         print(os.getpid(), flush=True)
         time.sleep(0.01)
 
-for _ in text_encoder.EncoderPool(Busy(), 2).encode(iter(range(10**6)), 1):
+for _ in text_encoder.EncoderPool(Busy(), 2).encode((Record("texto") for _ in range(10**6)), 1):
     pass
 """
 

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import pytest
-
-from ultra_train.system.disk_space import DiskFullError
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
-from ultra_train.trainer.checkpoints.retention import RetentionPolicy, make_room, rotate_checkpoints
+from ultra_train.trainer.checkpoints.retention import RetentionPolicy, rotate_checkpoints
 
 
 def test_rotation_keeps_the_newest_and_the_best(put, tmp_path):
@@ -22,19 +19,4 @@ def test_greater_may_be_better(put, tmp_path):
     for step, accuracy in enumerate([0.1, 0.9, 0.5, 0.2], start=1):
         put(tmp_path, step, accuracy=accuracy)
     rotate_checkpoints(tmp_path, retention)
-    assert [c.step for c in list_checkpoints(tmp_path)] == [4, 2]
-
-
-def test_room_is_made_by_old_ones_but_never_by_the_best_or_the_newest(put, tmp_path):
-    retention = RetentionPolicy(newest=3, best=1, metric="loss")
-    for step, loss in ((1, 9.0), (2, 1.0), (3, 9.0), (4, 9.0)):
-        put(tmp_path, step, "x" * 10_000, loss=loss)
-    make_room(tmp_path, 10_000, retention, budget=45_000, used=tmp_path)
-    assert [c.step for c in list_checkpoints(tmp_path)] == [4, 3, 2]
-    make_room(tmp_path, 10_000, retention, budget=32_000, used=tmp_path)
-    assert [c.step for c in list_checkpoints(tmp_path)] == [4, 2]
-    with pytest.raises(DiskFullError, match="storage_budget_gb"):
-        make_room(tmp_path, 10_000, retention, budget=29_000, used=tmp_path)
-    with pytest.raises(DiskFullError, match="free on the disk"):
-        make_room(tmp_path, 10**18, retention)
     assert [c.step for c in list_checkpoints(tmp_path)] == [4, 2]

@@ -38,7 +38,7 @@ class CheckpointKeys:
     )
     best_metric: str = key("eval_loss", "metric that ranks checkpoints")
     hf_output_dir: str | None = key(None, "folder of the finished model; model/ in the folder of the run")
-    storage_budget_gb: Positive | None = key(None, "disk space that the run may use (GB)")
+    storage_budget_gb: Positive | None = key(None, "disk space that run and token caches may use (GB)")
     push_to_hub: bool = key(
         False, "upload the finished model to the Hugging Face hub; it is saved here first"
     )

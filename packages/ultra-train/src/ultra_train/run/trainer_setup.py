@@ -16,14 +16,16 @@ from ultra_train.run.context import Run
 from ultra_train.run.strategy import pick_strategy
 from ultra_train.system import run_files
 from ultra_train.system.disk_space import DiskSpace
+from ultra_train.system.files import expand_user
 from ultra_train.system.processes import Processes
 from ultra_train.trainer.checkpoints.folders import Checkpoint
 from ultra_train.trainer.checkpoints.resume import read_progress
-from ultra_train.trainer.checkpoints.retention import RetentionPolicy, make_room
+from ultra_train.trainer.checkpoints.retention import RetentionPolicy
 from ultra_train.trainer.guards import Guard
 from ultra_train.trainer.plugins import optimizer_builder, schedule
 from ultra_train.trainer.rollbacks import Rollbacks
 from ultra_train.trainer.settings import TrainerSettings
+from ultra_train.trainer.storage import StorageManager
 from ultra_train.trainer.stream import EndlessBatches
 
 PACKAGES = ("ultra-core", "ultra-blocks", "ultra-optim", "ultra-train", "torch", "transformers")
@@ -58,7 +60,7 @@ def build_trainer(
     loader = task.loader()
     updates = task.steps(loader, world_size=here.count)
     rollbacks = here.share(_rollbacks(run, checkpoint, say) if here.main else None)
-    budget = training.storage_budget_gb
+    retention = _retention(training, evaluates=evaluation is not None)
     settings = TrainerSettings(
         stream=EndlessBatches(loader, rollbacks.skipped, here),
         build_optimizer=optimizer_builder(training, updates=updates),
@@ -66,10 +68,17 @@ def build_trainer(
         rollbacks=rollbacks,
         run_folder=run.path,
         guard=_guard(training),
-        retention=_retention(training, evaluates=evaluation is not None),
+        retention=retention,
         files={run_files.CONFIG: to_yaml(run.config)},
         facts={"packages": {package: version(package) for package in PACKAGES}, **task.facts()},
-        storage_budget=None if budget is None else int(budget * 1e9),
+        storage=StorageManager(
+            run.path,
+            budget_gb=training.storage_budget_gb,
+            cache_dir=expand_user(training.cache_dir),
+            in_use=task.caches(),
+            retention=retention,
+            say=say,
+        ),
         disk=disk,
         sharded=here.several and pick_strategy(training) == "fsdp",
         on_event=on_event,
@@ -103,10 +112,8 @@ def check_room(run: Run) -> None:
     Raises:
         UltraError: there is too little room; the message says how much there is.
     """
-    settings = run.trainer.settings
     weights = sum(p.numel() * p.element_size() for p in run.model.parameters())
-    checkpoints = run.path / run_files.CHECKPOINTS
-    make_room(checkpoints, 3 * weights, settings.retention, budget=settings.storage_budget, used=run.path)
+    run.trainer.settings.storage.make_room(3 * weights)
 
 
 def _guard(training: TrainingConfig) -> Guard:

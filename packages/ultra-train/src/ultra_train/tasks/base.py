@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -165,6 +165,10 @@ class TaskRun(ABC, Generic[Options]):
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
         """Return the facts that a checkpoint records; ``data`` must be equal when the run is resumed."""
+
+    def caches(self) -> Sequence[Path]:
+        """Return the folders of token caches that the run uses, which must not be removed."""
+        return ()
 
     def trainer_options(self) -> Mapping[str, Any]:
         """Return further arguments of ``trainer_class``."""

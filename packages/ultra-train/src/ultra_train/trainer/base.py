@@ -25,6 +25,7 @@ class TrainerBase(MixinBase):
         agreement: what all processes decide alike.
         tokens_seen: real tokens of all applied updates, on all processes.
         training_seconds: time spent in updates, in all parts of a run that was resumed.
+        data_wait_seconds: time spent waiting for micro-batches since the last line of the log.
         update_started: ``time.perf_counter()`` when the present update began.
         learning_rates: ``lr_<role>`` of the present update.
         extra_metrics: what callbacks have measured; added to every training line of the log.
@@ -46,6 +47,7 @@ class TrainerBase(MixinBase):
         self.gate = UpdateGate(self, settings)
         self.tokens_seen = 0
         self.training_seconds = 0.0
+        self.data_wait_seconds = 0.0
         self.update_started = 0.0
         self.learning_rates: dict[str, float] = {}
         self.extra_metrics: dict[str, float] = {}

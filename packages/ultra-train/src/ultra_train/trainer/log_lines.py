@@ -23,13 +23,14 @@ class LogMixin(TrainerBase):
         super().__init__(*args, settings=settings, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add to the training lines: learning rate per role, tokens, tokens per second, dropped updates."""
+        """Add to training lines: learning rates, tokens and their rate, share of waiting, dropped updates."""
         if "loss" in logs:
             tokens_before, seconds_before = self._speed_measured_from
             seconds = self.training_seconds - seconds_before
             logs |= self.learning_rates
             logs["tokens_seen"] = self.tokens_seen
             logs["tokens_per_second"] = (self.tokens_seen - tokens_before) / max(1e-9, seconds)
+            logs["data_wait_share"] = min(1.0, self.data_wait_seconds / max(1e-9, seconds))
             logs["dropped_updates"] = self.gate.dropped
             logs |= self.extra_metrics
             self.start_clock()
@@ -39,6 +40,7 @@ class LogMixin(TrainerBase):
     def start_clock(self) -> None:
         """Measure tokens per second from here on."""
         self._speed_measured_from = (self.tokens_seen, self.training_seconds)
+        self.data_wait_seconds = 0.0
 
     def log_window(self, losses: list[float]) -> dict[str, Any]:
         """Return what a checkpoint records of the log.

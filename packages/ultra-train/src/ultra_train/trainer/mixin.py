@@ -122,6 +122,7 @@ class UltraTrainerMixin(CurvatureMixin, RecoveryMixin, SavingMixin, LoadingMixin
         for _ in range(num_batches):
             micro_batches.append(next(epoch_iterator))
             positions += self.settings.stream.round
+        self.data_wait_seconds += time.perf_counter() - self.update_started
         num_items = self._get_num_items_in_batch(micro_batches, device)
         update = Update(
             micro_batches=micro_batches,

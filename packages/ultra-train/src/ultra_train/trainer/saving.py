@@ -20,7 +20,7 @@ from ultra_train.trainer.checkpoints.content import named_tensors, not_finite
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 from ultra_train.trainer.checkpoints.removal import remove_unfinished
 from ultra_train.trainer.checkpoints.resume import PROGRESS, TRAINER_STATE
-from ultra_train.trainer.checkpoints.retention import make_room, rotate_checkpoints
+from ultra_train.trainer.checkpoints.retention import rotate_checkpoints
 from ultra_train.trainer.checkpoints.state_files import save_state
 from ultra_train.trainer.checkpoints.writing import write_checkpoint
 from ultra_train.trainer.guards import RollbackNeeded
@@ -126,7 +126,7 @@ class SavingMixin(LogMixin):
     ) -> None:
         step, settings, root = self.state.global_step, self.settings, self.checkpoint_root
         remove_unfinished(root)
-        make_room(root, need, settings.retention, budget=settings.storage_budget, used=settings.run_folder)
+        settings.storage.make_room(need)
         evaluated, metrics = self.last_evaluation
         facts = {**settings.facts, "metrics": dict(metrics) if evaluated == step else {}}
 

@@ -14,6 +14,7 @@ from ultra_train.system.disk_space import DiskSpace
 from ultra_train.trainer.checkpoints.retention import RetentionPolicy
 from ultra_train.trainer.guards import Guard
 from ultra_train.trainer.rollbacks import Rollbacks
+from ultra_train.trainer.storage import StorageManager
 from ultra_train.trainer.stream import EndlessBatches
 
 Event = Mapping[str, Any]
@@ -37,7 +38,7 @@ class TrainerSettings:
         retention: which checkpoints are kept.
         files: text files that go into every checkpoint, by file name (the resolved preset).
         facts: what the manifest of a checkpoint records (packages, fingerprint of the data).
-        storage_budget: bytes that ``run_folder`` may take, or None.
+        storage: the disk space of the run.
         disk: waits for room when the disk is full.
         sharded: whether the processes of the run share the parameters of the model (FSDP).
         on_event: called with dropped updates, rollbacks and notices.
@@ -53,7 +54,9 @@ class TrainerSettings:
     retention: RetentionPolicy = attrs.field(factory=RetentionPolicy)
     files: Mapping[str, str] = attrs.field(factory=dict)
     facts: Mapping[str, Any] = attrs.field(factory=dict)
-    storage_budget: int | None = None
+    storage: StorageManager = attrs.field(
+        default=attrs.Factory(lambda s: StorageManager(s.run_folder, budget_gb=None), takes_self=True)
+    )
     disk: DiskSpace = attrs.field(factory=DiskSpace)
     sharded: bool = False
     on_event: Callable[[Event], None] = _ignore

@@ -37,12 +37,20 @@ class Ahead(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """End what makes windows."""
+        ...
+
 
 class NoneAhead:
     """Makes every window in this process when it is needed."""
 
     def __init__(self, folder: WindowFolder, settings: WindowSettings) -> None:
         self._maker = WindowMaker(folder, settings).__enter__()
+
+    def close(self) -> None:
+        """Give up what is claimed."""
+        self._maker.__exit__(None, None, None)
 
     def wait_for(self, number: int) -> None:
         """Return when a window is there; see ``Ahead``."""
@@ -73,7 +81,12 @@ class ProcessAhead:
             warnings.simplefilter("ignore", DeprecationWarning)
             self._process.start()
         remote.close()
-        weakref.finalize(self, _end, self._process)  # also at exit, before multiprocessing waits for it
+        # also at exit, before multiprocessing waits for it
+        self._finalize = weakref.finalize(self, _end, self._process)
+
+    def close(self) -> None:
+        """End the process."""
+        self._finalize()
 
     def wait_for(self, number: int) -> None:
         """Return when a window is there; see ``Ahead``."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ultra_train.data.batches.batch_plan import BatchPlan, Mode
 from ultra_train.data.errors import DataError
@@ -52,25 +52,36 @@ class StreamPlan:
         max_length: see ``BatchPlan``.
         seed: seed of the order.
         mode: see ``BatchPlan``.
+        tokens_per_batch: see ``BatchPlan``; 1 makes every document a batch.
     """
 
     def __init__(
-        self, folder: WindowFolder, split: Split, *, batch_size: int, max_length: int, seed: int, mode: Mode
+        self,
+        folder: WindowFolder,
+        split: Split,
+        *,
+        batch_size: int,
+        max_length: int,
+        seed: int,
+        mode: Mode,
+        tokens_per_batch: int | None = None,
     ) -> None:
         self.folder, self.split, self.seed = folder, split, seed
-        self._batch_size, self._max_length, self._mode = batch_size, max_length, mode
+        self._settings: dict[str, Any] = {
+            "batch_size": batch_size,
+            "max_length": max_length,
+            "mode": mode,
+            "tokens_per_batch": tokens_per_batch,
+        }
         self._of = lru_cache(maxsize=2)(self._open)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _plan, (
-            self.folder.directory, self.split, self._batch_size, self._max_length, self.seed, self._mode,
-        )  # fmt: skip
+        return _plan, (self.folder.directory, self.split, {**self._settings, "seed": self.seed})
 
     @property
     def name(self) -> str:
         """A name for everything that the number of batches in a window depends on."""
-        split = f"{self.split.eval_fraction}-{self.split.seed}-{list(self.split.weights)}"
-        return f"{self._mode}-{self._batch_size}-{self._max_length}-{self.seed}-{split}"
+        return f"{sorted(self._settings.items())}-{self.seed}-{self.split}"
 
     def of(self, window: int) -> BatchPlan | None:
         """Return the batches of a window that is there; None when it has no documents to train on."""
@@ -80,20 +91,11 @@ class StreamPlan:
         parts = self.folder.open(window, self.split)
         if parts is None or not len(parts[0]):
             return None
-        return BatchPlan(
-            parts[0],
-            batch_size=self._batch_size,
-            max_length=self._max_length,
-            seed=window_seed(self.seed, window),
-            mode=self._mode,
-        )
+        return BatchPlan(parts[0], seed=window_seed(self.seed, window), **self._settings)
 
 
-def _plan(
-    directory: Path, split: Split, batch_size: int, max_length: int, seed: int, mode: Mode
-) -> StreamPlan:
-    folder = WindowFolder(directory)
-    return StreamPlan(folder, split, batch_size=batch_size, max_length=max_length, seed=seed, mode=mode)
+def _plan(directory: Path, split: Split, settings: dict[str, Any]) -> StreamPlan:
+    return StreamPlan(WindowFolder(directory), split, **settings)
 
 
 class Positions:

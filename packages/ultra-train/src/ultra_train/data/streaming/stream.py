@@ -103,6 +103,10 @@ class WindowStream:
         weights = "" if set(self.split.weights) == {1.0} else f"/{list(self.split.weights)}"
         self.fingerprint = f"stream/{window}/{record.content}/{seed}/{eval_fraction}{weights}"
 
+    def close(self) -> None:
+        """End the process that tokenises; windows that are there stay."""
+        self._ahead.close()
+
     def wait_for(self, number: int) -> None:
         """Return when a window is there."""
         self._ahead.wait_for(number)

@@ -116,6 +116,16 @@ class WindowFolder:
         names = (path.name.removeprefix("window-") for path in self.directory.glob("window-*"))
         return sorted(n for n in (int(name) for name in names if name.isdecimal()) if self.path(n).is_dir())
 
+    def remove(self) -> bool:
+        """Remove the whole stream, and only files that are ours; return whether its folder is gone."""
+        for number in self.present():
+            remove_build(self.path(number))
+        for pattern in ("window-*.json", "batches-*.json", "window-*.claim"):
+            for path in self.directory.glob(pattern):
+                path.unlink(missing_ok=True)
+        files.remove_empty(self.directory)
+        return not self.directory.exists()
+
     def make_room(self, budget: int, *, current: int, ahead: int, behind: int) -> None:
         """Remove windows until their tokens take no more than a budget, first those that are needed last.
 

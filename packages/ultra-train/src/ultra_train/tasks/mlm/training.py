@@ -293,6 +293,10 @@ class MLMRun(TaskRun[MLMOptions]):
                     return max(1, min(steps, math.ceil((done + index + 1) / window)))
         return steps
 
+    def caches(self) -> Sequence[Path]:
+        """Return the folder of the tokenised texts."""
+        return (self.train.directory if self.stream is None else self.stream.folder.directory,)
+
     def facts(self) -> Mapping[str, Any]:
         """Return the fingerprint of the data and what its order depends on."""
         training = self.preset.training

@@ -8,10 +8,8 @@ from typing import Any
 
 import attrs
 
-from ultra_train.system.disk_space import DiskFullError, free_bytes, megabytes
 from ultra_train.trainer.checkpoints.folders import (
     Checkpoint,
-    folder_size,
     list_checkpoints,
 )
 from ultra_train.trainer.checkpoints.removal import remove_checkpoint
@@ -72,43 +70,3 @@ def rotate_checkpoints(root: Path, retention: RetentionPolicy) -> None:
     """Remove the checkpoints that need not be kept."""
     for checkpoint in retention.superfluous(list_checkpoints(root)):
         remove_checkpoint(checkpoint)
-
-
-def make_room(
-    root: Path, need: int, retention: RetentionPolicy, *, budget: int | None = None, used: Path | None = None
-) -> None:
-    """Make sure that ``need`` bytes fit, and remove checkpoints for that, oldest first.
-
-    The newest and the best checkpoints are never removed.
-
-    Args:
-        root: folder of the run's checkpoints.
-        need: bytes that are about to be written.
-        retention: which checkpoints are kept.
-        budget: bytes that the folder ``used`` may hold altogether, or None.
-        used: folder that the budget counts.
-
-    Raises:
-        DiskFullError: they do not fit.
-    """
-    root.mkdir(parents=True, exist_ok=True)
-
-    def shortage() -> str | None:
-        free = free_bytes(root)
-        if free < need:
-            return f"{megabytes(free)} are free on the disk"
-        taken = folder_size(used) if budget is not None and used is not None else 0
-        if budget is not None and taken + need > budget:
-            allowed = f"training.storage_budget_gb allows {megabytes(budget)}"
-            return f"{allowed} and {used} already takes {megabytes(taken)}"
-        return None
-
-    for checkpoint in attrs.evolve(retention, newest=1).superfluous(list_checkpoints(root)):
-        if shortage() is None:
-            return
-        remove_checkpoint(checkpoint)
-    if (reason := shortage()) is not None:
-        raise DiskFullError(
-            f"no room for the next checkpoint: it takes about {megabytes(need)}, but {reason}. Free some "
-            "space or raise the budget."
-        )

@@ -1,0 +1,59 @@
+import os
+import signal
+import time
+from itertools import islice
+
+import pytest
+
+from support.ranks import on_ranks
+from ultra_train.data.errors import DataError
+
+
+def _wait(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_windows_are_made_ahead_and_no_more_than_needed(make_stream):
+    said = []
+    stream = make_stream(num_workers=1, say=said.append)
+    _wait(lambda: stream.folder.present() == [0, 1, 2])
+    stream.wait_for(1)
+    _wait(lambda: 3 in stream.folder.present())
+    assert 4 not in stream.folder.present()
+    stream.wait_for(7)
+    _wait(lambda: set(stream.folder.present()) >= {0, 1, 2, 7})
+    assert stream.folder.last == 7
+    assert any("peak memory" in line for line in said)
+
+
+def test_a_stream_made_ahead_is_the_one_made_when_needed(make_loader):
+    ahead, needed = make_loader("ahead", num_workers=2), make_loader("needed")
+    for one, two in zip(islice(ahead, 25), islice(needed, 25), strict=True):
+        assert one["input_ids"].equal(two["input_ids"])
+        assert one["labels"].equal(two["labels"])
+
+
+def test_faults_and_the_end_of_the_process_are_errors_of_the_run(make_stream, sources, tmp_path):
+    bad = tmp_path / "bad.txt"
+    bad.write_text("\n".join(f"texto {n}" for n in range(100)) + "\na\0b\n")
+    from ultra_train.data.sources.data_source import DataSource
+
+    stream = make_stream("bad", sources=[DataSource(str(bad))], num_workers=1, window=40)
+    with pytest.raises(DataError, match=r"bad.txt:101: holds a zero byte"):
+        stream.wait_for(2)
+    stream = make_stream("killed", num_workers=1)
+    os.kill(stream._ahead._process.pid, signal.SIGKILL)
+    with pytest.raises(DataError, match="was killed, usually because memory ran out"):
+        stream.wait_for(7)
+
+
+def _whole(make_loader):
+    return [batch["input_ids"].tolist() for batch in make_loader(processes=2)]
+
+
+def test_two_processes_share_the_windows_of_one_folder(make_loader):
+    one, two = on_ranks(2, _whole, make_loader, group=False)
+    assert one == two == [batch["input_ids"].tolist() for batch in make_loader("alone")]

@@ -1,0 +1,62 @@
+from itertools import islice
+
+import pytest
+from torch.utils.data import DataLoader
+
+import ultra_train
+from ultra_train.data.errors import DataError
+from ultra_train.system.processes import Processes
+
+
+@pytest.fixture
+def make(sources, tokenizer, tmp_path):
+    def make(**options):
+        options = {"max_length": 32, "batch_size": 4, "window": 40, "seed": 3, **options}
+        return ultra_train.StreamingMLMDataset(sources, tokenizer, cache_dir=tmp_path / "cache", **options)
+
+    return make
+
+
+def _lists(batches):
+    return [{name: tensor.tolist() for name, tensor in batch.items()} for batch in batches]
+
+
+def test_an_epoch_is_divided_among_processes_and_workers(make, tokenizer):
+    whole = _lists(make())
+    assert len(whole) > 20
+    assert any(tokenizer.mask_token_id in row for row in whole[0]["input_ids"])
+    parts = [_lists(make(here=Processes(rank, 2, rank, 2))) for rank in (0, 1)]
+    assert parts == [whole[0::2], whole[1::2]]
+    two = DataLoader(make(), batch_size=None, num_workers=2)
+    assert _lists(two) == whole
+
+
+def test_a_state_continues_exactly_and_the_next_iteration_is_the_next_epoch(make):
+    one, two = make(), make()
+    epochs = _lists(one) + _lists(one)
+    found = _lists(islice(two, 7))
+    for _ in range(2):
+        state, two = two.state_dict(), make()
+        two.load_state_dict(state)
+        found += _lists(islice(two, 5))
+    found += _lists(two)
+    found += _lists(two)
+    assert found == epochs
+    assert two.state_dict()["epoch"] == 2
+
+
+def test_single_documents_have_no_padding(make, tokenizer):
+    data = make(batch_size=None)
+    documents = _lists(data)
+    assert len(documents) == sum(data.state_dict()["epoch"] == 1 for _ in documents)
+    assert all(set(document) == {"input_ids", "labels"} for document in documents)
+    assert all(document["input_ids"][0] == tokenizer.cls_token_id for document in documents)
+
+
+def test_a_state_of_other_data_is_refused(make):
+    data = make()
+    next(iter(data))
+    other = make(window=30)
+    other.load_state_dict(data.state_dict())
+    with pytest.raises(DataError, match="belongs to shards"):
+        next(iter(other))
