@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from support.ranks import free_port, on_ranks
@@ -135,11 +136,7 @@ def test_a_process_that_is_killed_ends_the_others(start_ranks, run_tiny, alone, 
         assert_same_run(folder, alone)
 
 
-class Broken(Exception):
-    """Something that a plugin raises."""
-
-
-@pytest.mark.parametrize("place", ["every", "first", "second"])
+@pytest.mark.parametrize("place", ["every", "first", "second", "memory of the second"])
 def test_an_error_of_one_process_is_printed_once(start_ranks, tmp_path, monkeypatch, place):
     from ultra_core.errors import UltraError
     from ultra_train.system.processes import processes
@@ -149,14 +146,21 @@ def test_an_error_of_one_process_is_printed_once(start_ranks, tmp_path, monkeypa
 
     def fail(self, args, state, control, **kwargs):
         ended(self, args, state, control, **kwargs)
+        if state.global_step == 5 and processes().rank == 1 and place.startswith("memory"):
+            raise torch.OutOfMemoryError("out of memory")
         if state.global_step == 5 and place in ("every", ("first", "second")[processes().rank]):
             raise UltraError("the plugin is broken")
 
     monkeypatch.setattr(UpdateCallback, "on_step_end", fail)
     ranks = start_ranks(*sets(TWO))
-    assert [rank.ended() for rank in ranks] == [2, 2]
+    codes, memory = [rank.ended() for rank in ranks], place.startswith("memory")
+    assert codes == [2, 99 if memory else 2]  # the interpreter exits with 1 there, and prints the traceback
     errors = [line for rank in ranks for line in rank.text.splitlines() if "error: " in line]
-    named = "process 1 stopped: " if place == "second" else ""
+    if memory:
+        errors = [
+            error.replace("OutOfMemoryError('out of memory')", "the plugin is broken") for error in errors
+        ]
+    named = "process 1 stopped: " if "second" in place else ""
     assert errors == [f"error: {named}the plugin is broken"]
     assert "Traceback" not in ranks[0].text + ranks[1].text
     (checkpoint,) = list_checkpoints(tmp_path / "runs" / "tiny" / "checkpoints")

@@ -156,7 +156,7 @@ class _Execution:
         self.signals = signals
         self.started = started
         self.hooks = hooks
-        agreement = Agreement(here, device)
+        agreement = Agreement(here)
         self.disk = DiskSpace(
             self.say, signals=signals, agree=lambda seen: bool(agreement.largest(float(seen))[0])
         )

@@ -25,14 +25,14 @@ class Agreement:
     method ``on_agreed`` of a callback, instead of what this process alone sees. All processes must call the
     methods in the same order.
 
+    Numbers are exchanged between the processors (gloo), so that no GPU has to finish its work for that.
+
     Args:
         here: this process.
-        device: where numbers are exchanged.
     """
 
-    def __init__(self, here: Processes, device: torch.device | str = "cpu") -> None:
+    def __init__(self, here: Processes) -> None:
         self.here = here
-        self.device = device
         self._entries: dict[str, Callable[[], float]] = {}
         self._agreed: dict[str, float] = {}
 
@@ -64,6 +64,6 @@ class Agreement:
             return values
         import torch.distributed as dist
 
-        exchanged = torch.tensor(values, dtype=torch.float64, device=self.device)
+        exchanged = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(exchanged, dist.ReduceOp.MAX)
         return tuple(exchanged.tolist())

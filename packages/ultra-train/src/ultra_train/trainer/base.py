@@ -55,7 +55,7 @@ class TrainerBase(MixinBase):
         self.evaluation_due = False
         self.last_saved = -1
         super().__init__(*args, **kwargs)
-        self.agreement = Agreement(self.here, self.args.device)
+        self.agreement = Agreement(self.here)
 
     @property
     def here(self) -> Processes:
