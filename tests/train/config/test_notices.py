@@ -6,11 +6,6 @@ def test_a_plain_preset_has_no_notice(load, minimal, base):
     assert load(base).notices == ()
 
 
-def test_keys_that_nothing_acts_on_yet_share_a_line(load, minimal):
-    (line,) = load(minimal, "training.stream_local_parquet=true").notices
-    assert line == "accepted, but nothing acts on them yet: training.stream_local_parquet"
-
-
 def test_switching_off_what_is_not_there_is_no_notice(load, minimal):
     assert load(minimal, "training.switch_on_thermal=false", "training.hub_model_id=").notices == ()
 

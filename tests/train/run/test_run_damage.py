@@ -52,7 +52,7 @@ def weights(folder):
 
 
 def lines(folder):
-    clock = ("_per_second", "_runtime")
+    clock = ("_per_second", "_runtime", "data_wait_share")
     records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return [{k: v for k, v in r.items() if not k.endswith(clock)} for r in records]
 

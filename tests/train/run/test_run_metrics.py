@@ -14,7 +14,7 @@ from ultra_train.system.signals import Interrupted
 from ultra_train.trainer.checkpoints.folders import Checkpoint, list_checkpoints
 from ultra_train.trainer.update_callback import UpdateCallback
 
-CLOCK = ("_per_second", "_runtime")
+CLOCK = ("_per_second", "_runtime", "data_wait_share")
 
 
 class Killed(BaseException):

@@ -29,7 +29,8 @@ def with_lines(trainer):
 def lines(trainer):
     text = (trainer.settings.run_folder / "metrics.jsonl").read_text()
     records = map(json.loads, text.splitlines())
-    return [{k: v for k, v in r.items() if not k.endswith("_per_second")} for r in records]
+    clock = ("_per_second", "data_wait_share")
+    return [{k: v for k, v in r.items() if not k.endswith(clock)} for r in records]
 
 
 @pytest.mark.parametrize("step", [5, 7, 9])

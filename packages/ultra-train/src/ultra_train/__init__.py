@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["StorageManager", "StreamingMLMDataset", "main"]
 
-_LAZY = {
-    "StorageManager": "ultra_train.trainer.storage",
-    "StreamingMLMDataset": "ultra_train.data.streaming.dataset",
-}
+_LAZY = {"StorageManager": "trainer.storage", "StreamingMLMDataset": "data.streaming.dataset"}
 
 
 def main(arguments: Sequence[str]) -> Path:
@@ -37,5 +34,5 @@ def main(arguments: Sequence[str]) -> Path:
 def __getattr__(name: str) -> Any:
     """Import the classes on first use, since they import torch."""
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        return getattr(import_module(f"ultra_train.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'ultra_train' has no attribute {name!r}")

@@ -13,6 +13,7 @@ from ultra_train.data.errors import DataError
 from ultra_train.data.sources.data_source import DataSource, read_sources
 from ultra_train.data.token_cache import assembly, cache_folders, writer
 from ultra_train.data.token_cache.build import prepare
+from ultra_train.system.disk_space import DiskSpace
 
 
 def _all(shards):
@@ -206,3 +207,23 @@ def test_an_unfinished_build_of_a_living_process_is_left_alone(corpus, tokenizer
     time.sleep(0.05)
     cache_folders.remove_leftovers(train.directory)
     assert not working.exists()
+
+
+def test_a_full_disk_pauses_the_build_which_then_goes_on(corpus, tokenizer, tmp_path, monkeypatch):
+    attempts, said, fsync = [], [], os.fsync
+
+    def full_twice(descriptor):
+        attempts.append(descriptor)
+        if len(attempts) <= 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(writer.os, "fsync", full_twice)
+    seconds = iter(range(0, 10**6, 61))
+    disk = DiskSpace(said.append, sleep=lambda _: None, clock=lambda: next(seconds))
+    sources = read_sources(str(corpus))
+    train, _ = prepare(sources, tokenizer, max_length=64, cache_dir=tmp_path / "cache", disk=disk)
+    assert said[0].startswith("paused")
+    assert "no room for tokenised texts" in said[0]
+    assert said[-1].startswith("there is room again")
+    assert _all(train) == _all(prepare(sources, tokenizer, max_length=64, cache_dir=tmp_path / "other")[0])

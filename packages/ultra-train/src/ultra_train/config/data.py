@@ -68,7 +68,7 @@ class TextKeys:
         "error", "whether a row that cannot be read ends the run, or is skipped, counted and named"
     )
     dataset_batch_size: Count = key(25_000, "documents that are tokenised at a time")
-    num_workers: Natural = key(8, "processes that tokenise")
+    num_workers: Natural = key(8, "processes that tokenise, on each machine")
     max_length: Annotated[int, Range(min=3)] = key(
         512, "tokens in a document, special ones included; longer texts become several"
     )

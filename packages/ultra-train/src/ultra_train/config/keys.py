@@ -23,7 +23,6 @@ def key(
     help: str = "",
     *,
     factory: Callable[[], Any] | None = None,
-    later: bool = False,
     spelling: bool = False,
     aliases: tuple[str, ...] = (),
     any_case: bool = False,
@@ -34,12 +33,11 @@ def key(
         default: the value when the preset leaves the key out; without one the key is required.
         help: one sentence for the schema and the documentation.
         factory: makes the default, for a section.
-        later: the key is accepted and checked, but nothing acts on it yet; a run that sets it says so.
         spelling: the key is another spelling of a canonical one, into which loading rewrites it.
         aliases: other names of the key.
         any_case: the choices are a library's enumeration and may be written in any case.
     """
-    metadata: dict[str, Any] = {"help": help, "later": later, "spelling": spelling}
+    metadata: dict[str, Any] = {"help": help, "spelling": spelling}
     metadata |= {"aliases": aliases, "any_case": any_case}
     if factory is not None:
         return attrs.field(factory=factory, metadata=metadata)

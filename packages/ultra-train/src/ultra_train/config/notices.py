@@ -22,12 +22,10 @@ from ultra_train.system.processes import processes
 def notices(keys: EncoderKeys) -> tuple[str, ...]:
     """Return the notices before a run of a preset without faults.
 
-    One line each for keys that nothing acts on yet, keys idle in this run, other names of keys and plugins,
-    values that were completed; then warnings, the first ``LISTED`` of them.
+    One line each for keys idle in this run, other names of keys and plugins, values that were completed; then
+    warnings, the first ``LISTED`` of them.
     """
     lines = []
-    if later := list(_later_keys(keys)):
-        lines.append(f"accepted, but nothing acts on them yet: {listed(later)}")
     if idle := list(dict.fromkeys(_idle_keys(keys))):
         lines.append(f"no effect in this run: {listed(idle)}")
     if names := list(_other_names(keys)):
@@ -49,10 +47,6 @@ def _set_keys(keys: EncoderKeys) -> Iterator[attrs.Attribute[Any]]:
         given = ("training", field.name) in keys.written.given
         if given and getattr(training, field.name) not in (None, False):
             yield field
-
-
-def _later_keys(keys: EncoderKeys) -> Iterator[str]:
-    yield from (f"training.{field.name}" for field in _set_keys(keys) if field.metadata["later"])
 
 
 def _idle_keys(keys: EncoderKeys) -> Iterator[str]:

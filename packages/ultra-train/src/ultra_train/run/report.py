@@ -18,6 +18,7 @@ CURVES = (
     Curve("Gradient norm before clipping", ("grad_norm",)),
     Curve("Learning rate by role", ("lr_",)),
     Curve("Real tokens per second", ("tokens_per_second",)),
+    Curve("Share of the time spent waiting for data", ("data_wait_share",)),
     Curve("Dropped updates", ("dropped_updates",)),
 )
 """The charts of every run; those of its task come between the loss and these."""

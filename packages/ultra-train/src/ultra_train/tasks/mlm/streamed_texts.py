@@ -49,12 +49,17 @@ def open_stream(
         window=options.stream_window_documents,
         eval_fraction=training.eval_fraction,
         seed=training.seed,
-        num_workers=options.num_workers,
+        num_workers=tokenising_processes(options.num_workers),
         budget=int(options.stream_cache_gb * 1e9),
         on_bad_rows=options.on_bad_rows,
         processes=processes().count,
         say=say,
     )
+
+
+def tokenising_processes(num_workers: int) -> int:
+    """Return this process's share of the ``num_workers`` processes that tokenise on its machine."""
+    return -(-num_workers // processes().local_count)
 
 
 class EndOfData(TrainerCallback):

@@ -39,7 +39,7 @@ from ultra_train.tasks.mlm.base_model import Base, load_base
 from ultra_train.tasks.mlm.evaluation import MLMTrainer, PlannedBatches, most_frequent_token
 from ultra_train.tasks.mlm.guesses import guesses_table, sentence_with_a_blank
 from ultra_train.tasks.mlm.options import MLMOptions
-from ultra_train.tasks.mlm.streamed_texts import EndOfData, is_streamed, open_stream
+from ultra_train.tasks.mlm.streamed_texts import EndOfData, is_streamed, open_stream, tokenising_processes
 from ultra_train.tasks.sentence_modules import write_sentence_modules
 from ultra_train.tasks.texts import check_all_is_here, text_sources, tokenizer_of_run
 from ultra_train.trainer.mixin import UltraTrainerMixin
@@ -75,7 +75,7 @@ class MLMRun(TaskRun[MLMOptions]):
             cache_dir=training.cache_dir,
             eval_fraction=training.eval_fraction,
             seed=training.seed,
-            num_workers=options.num_workers,
+            num_workers=tokenising_processes(options.num_workers),
             documents_per_chunk=options.dataset_batch_size,
             on_bad_rows=options.on_bad_rows,
             processes=processes().count,

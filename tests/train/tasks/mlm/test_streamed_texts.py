@@ -1,0 +1,76 @@
+"""Runs whose texts are tokenised while they train."""
+
+import json
+import shutil
+
+import attrs
+import pytest
+
+from ultra_train.config import load_preset
+from ultra_train.data.sources.data_source import DataSource
+from ultra_train.system import run_files
+from ultra_train.tasks.mlm.streamed_texts import is_streamed
+
+STREAMED = (
+    "training.stream_above_gb=0",
+    "training.stream_window_documents=50",
+    "training.stream_cache_gb=1e-9",
+)
+
+
+def _lines(run):
+    return [json.loads(line) for line in (run / run_files.METRICS).read_text().splitlines()]
+
+
+def _losses(run):
+    return {line["step"]: line["loss"] for line in _lines(run) if "loss" in line}
+
+
+def test_large_texts_are_streamed_and_small_ones_are_not(tiny_preset, tmp_path):
+    preset = load_preset(tiny_preset)
+    training = preset.training
+    small, large = tmp_path / "a.txt", tmp_path / "b.parquet"
+    small.write_text("hola")
+    with large.open("wb") as file:
+        file.truncate(2 * 10**9)  # holds about 5 GB of text
+    sources = [DataSource(str(small)), DataSource(str(large))]
+    assert is_streamed(training, training, sources)
+    assert not is_streamed(training, training, sources[:1])
+    assert not is_streamed(training, training, [*sources, DataSource("owner/name")])
+    assert not is_streamed(attrs.evolve(training, stream_local_parquet=False), training, sources)
+
+
+@pytest.fixture(scope="module")
+def streamed(run_tiny, tmp_path_factory):
+    """A run of one epoch, which nobody interrupted."""
+    cache = tmp_path_factory.mktemp("cache")
+    return run_tiny(
+        tmp_path_factory.mktemp("runs"), *STREAMED, f"training.cache_dir={cache}", "training.num_epochs=1",
+        "training.scheduler_total_steps=100", "training.num_workers=1",
+    )  # fmt: skip
+
+
+def test_a_run_ends_with_the_epoch_and_says_what_it_read(streamed):
+    lines = _lines(streamed)
+    steps = max(line["step"] for line in lines if "step" in line)
+    assert 40 < steps < 60
+    assert (streamed / "model" / "model.safetensors").exists()
+    assert (streamed / "checkpoints" / f"checkpoint-{steps}").exists()
+    assert lines[-1]["step"] == steps
+    assert all(0 <= line["data_wait_share"] <= 1 for line in lines if "loss" in line)
+
+
+def test_a_run_that_was_interrupted_and_lost_its_cache_continues_with_the_same_batches(
+    streamed, run_tiny, tmp_path
+):
+    cache = tmp_path / "cache"
+    keys = (*STREAMED, f"training.cache_dir={cache}", "training.scheduler_total_steps=100")
+    run_tiny(tmp_path, *keys, "training.max_steps=8", name="cut")
+    for path in cache.glob("stream-*"):
+        shutil.rmtree(path)
+    cut = run_tiny(tmp_path, *keys, "training.max_steps=20", name="cut", resume=True)
+    found, wanted = _losses(cut), _losses(streamed)
+    assert {step: wanted[step] for step in found if step in wanted} == pytest.approx(
+        {step: found[step] for step in found if step in wanted}, rel=1e-6
+    )
+    assert len(found.keys() & wanted.keys()) >= 1
