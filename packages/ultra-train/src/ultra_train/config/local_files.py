@@ -18,6 +18,7 @@ from ultra_train.config.task_declaration import Faults, answers
 from ultra_train.config.training import TrainingConfig
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.files import find_files, may_be_on_hub, suggestion
+from ultra_train.hf.hub import HubName
 from ultra_train.system.files import expand_user
 
 _EMBEDDED = "ultra:"  # prefix of the embedded data sets, which ``rules`` checks
@@ -86,6 +87,19 @@ def hub_notices(keys: EncoderKeys) -> Iterator[str]:
     )
     if local is not None and training.prefer_local_cache:
         yield f"training.local_parquet_dir: there is no folder {local} here; {names[0]} is read instead"
+
+
+def hub_names(preset: PresetFile) -> Iterator[HubName]:
+    """Yield the models and data sets that a run takes from the hub, with the keys that name them."""
+    tokenizer = preset.tokenizer
+    if preset.base_model is not None and _only_on_the_hub(preset.base_model):
+        yield HubName("base_model", preset.base_model, "model")
+    named = tokenizer.name_or_path if tokenizer is not None and tokenizer.train is None else None
+    if named is not None and _only_on_the_hub(named):
+        yield HubName("tokenizer.name_or_path", named, "model")
+    for source in sources_of(preset.training):
+        if _only_on_the_hub(source.source):
+            yield HubName("training.dataset", source.source, "dataset")
 
 
 def reads_local_folder(training: DataKeys) -> bool:

@@ -13,28 +13,36 @@ from transformers import PreTrainedTokenizerBase
 
 from ultra_core.errors import UltraError, key_of
 from ultra_train.config.data import Dataset, TextKeys, as_sources
-from ultra_train.config.local_files import missing_models, missing_texts, sources_of
+from ultra_train.config.local_files import hub_names, missing_models, missing_texts, sources_of
 from ultra_train.config.preset import Preset
 from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
 from ultra_train.data.sources.data_source import DataSource, read_sources
 from ultra_train.data.sources.texts import identity, read_texts
+from ultra_train.hf.hub import require_hub
 from ultra_train.system.files import expand_user
 from ultra_train.system.processes import processes
-from ultra_train.tasks.base import TaskRun
+from ultra_train.tasks.base import Say, TaskRun
 from ultra_train.tasks.tokenizer_cache import provide
 from ultra_train.tokenizer.files import may_be_trained_into
 from ultra_train.tokenizer.loading import load_tokenizer
 from ultra_train.tokenizer.training import train_tokenizer
 
 
-def check_all_is_here(preset: Preset) -> None:
-    """Refuse a preset whose texts or models are not on this machine, before any of them is used.
+def check_all_is_here(preset: Preset, say: Say = print) -> None:
+    """Refuse a preset whose texts or models are neither here nor on the hub, before any of them is used.
+
+    Args:
+        preset: the preset of the run.
+        say: prints that the hub cannot be reached when its cache has everything.
 
     Raises:
-        UltraError: names the first of them.
+        UltraError: names the first that is missing here, or all that the hub does not give.
     """
     for path, message in chain(missing_texts(preset.training), missing_models(preset)):
         raise UltraError(f"{key_of(path)}: {message}")
+    wanted = list(hub_names(preset))
+    if wanted and (notice := require_hub(wanted)) is not None:
+        say(f"notice: {notice}")
 
 
 def texts_of_run(run: TaskRun[TextKeys]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from ultra_train.twins.base_model import write_base_model
 from ultra_train.twins.optimizer import shortened
 from ultra_train.twins.tokenizer import train_family_tokenizer
 
-UPDATES = 6
+UPDATES = 4
 PIECES = 352
 """Pieces of the tokenizer of an encoder, special tokens and bytes included."""
 
@@ -74,8 +74,8 @@ def twin(preset: Preset, folder: Path, *, cache_dir: Path | None = None) -> Pres
         tree["tokenizer"] = {"train": {"vocab_size": PIECES, "model_type": _algorithm(preset)}}
     tree["training"] |= {key: value for key, value in TRAINING.items() if key in tree["training"]}
     tree["training"] |= _own_settings(preset, cache)
-    twin: Preset = from_source(from_tree(tree, file=f"the twin of {preset.name}"), preset.name)
-    return twin
+    small: Preset = from_source(from_tree(tree, file=f"the twin of {preset.name}"), preset.name)
+    return attrs.evolve(small, notices=())  # they are about keys that nobody wrote
 
 
 def _own_settings(preset: Preset, cache: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class MLMRun(TaskRun[MLMOptions]):
     def prepare(self) -> None:
         """Load or train the tokenizer; tokenise the texts once into memory-mapped shards."""
         training, options = self.preset.training, self.options
-        check_all_is_here(self.preset)
+        check_all_is_here(self.preset, self.say)
         self.tokenizer = self._tokenizer()
         self._check_vocabulary()
         if self.preset.model is None:

@@ -1,0 +1,72 @@
+"""Every Spanish preset, as its twin: trained, killed, resumed bit for bit, saved, loaded."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from ultra_core import presets
+from ultra_core.config.preset_meta import read_meta
+from ultra_train.callbacks.progress import ProgressCallback
+from ultra_train.config import load_preset
+from ultra_train.run.execution import execute
+from ultra_train.trainer.checkpoints.folders import list_checkpoints
+from ultra_train.trainer.optimizers import evaluation_weights
+from ultra_train.twins.twin import UPDATES, twin
+
+NAMES = [
+    name
+    for name in presets.names()
+    if "optimizer_benchmark" in read_meta(presets.get(name)).get("guides", ())
+]
+KILLED_AFTER = UPDATES // 2 + 1
+"""The update after which the run is killed: one that no checkpoint holds."""
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory):
+    """The folder of base models and tokenizers that twins share."""
+    return tmp_path_factory.mktemp("twins")
+
+
+@pytest.fixture(autouse=True)
+def _no_full_collection(monkeypatch):
+    """Accelerate collects garbage before every training: half a second with transformers loaded."""
+    monkeypatch.setattr("gc.collect", lambda *args: 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_twin_trains_resumes_exactly_and_loads(name, twins, command_cache, tmp_path, monkeypatch):
+    preset = twin(load_preset(name), twins, cache_dir=command_cache)
+    killed, trained = tmp_path / "killed" / name, {}
+
+    def watch(callback, args, state, control, **kwargs):
+        trained.update(kwargs)
+        if state.global_step == KILLED_AFTER and not killed.exists():
+            shutil.copytree(tmp_path / "unbroken" / name, killed)  # what a process that ends here leaves
+
+    monkeypatch.setattr(ProgressCallback, "on_step_end", watch)
+    unbroken = execute(preset, output_dir=tmp_path / "unbroken", device="cpu")
+    (checkpoint,) = list_checkpoints(killed / "checkpoints")
+    assert checkpoint.step == UPDATES // 2
+    assert not (killed / "model").exists()
+    assert execute(preset, output_dir=killed.parent, device="cpu", resume=True) == killed
+
+    expected, found = (load_file(f / "model" / "model.safetensors") for f in (unbroken, killed))
+    assert [key for key, value in expected.items() if not torch.equal(value, found[key])] == []
+    before = load_file(checkpoint.path / "model.safetensors")
+    moved = [key for key in before if not torch.equal(before[key], expected[key])]
+    assert len(moved) > 0.8 * len(before), "in two updates, rounding leaves few weights where they are"
+
+    tokenizer = AutoTokenizer.from_pretrained(killed / "model")
+    text = f"abre la {tokenizer.mask_token} del garaje"
+    inputs = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
+    loaded = AutoModelForMaskedLM.from_pretrained(killed / "model").eval()
+    with torch.no_grad(), evaluation_weights(trained["optimizer"]):
+        logits = [model(**inputs).logits for model in (loaded, trained["model"].eval())]
+    assert torch.equal(*logits)
+    assert tokenizer.mask_token_id in inputs["input_ids"]
