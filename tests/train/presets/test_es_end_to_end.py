@@ -60,7 +60,7 @@ def test_its_twin_trains_resumes_exactly_and_loads(name, twins, command_cache, t
     assert [key for key, value in expected.items() if not torch.equal(value, found[key])] == []
     before = load_file(checkpoint.path / "model.safetensors")
     moved = [key for key in before if not torch.equal(before[key], expected[key])]
-    assert len(moved) > 0.8 * len(before), "in two updates, rounding leaves few weights where they are"
+    assert len(moved) > len(before) / 2, "rounding leaves some vectors where they are"
 
     tokenizer = AutoTokenizer.from_pretrained(killed / "model")
     text = f"abre la {tokenizer.mask_token} del garaje"

@@ -22,11 +22,9 @@ training:
 """
 
 
-@pytest.mark.parametrize("name", presets.names())
+@pytest.mark.parametrize("name", [name for name in presets.names() if not name.startswith("es_mlm_")])
 def test_the_twin_of_an_encoder_has_the_same_parts(name, tmp_path):
     preset = load_preset(name)
-    if preset.model is None:
-        pytest.skip("it continues a base model")
     small = twin(preset, tmp_path)
     same = ("norm_type", "ffn", "num_loops", "use_bitnet", "use_factorized_embedding", "positions")
     assert [getattr(small.model, f) for f in same] == [getattr(preset.model, f) for f in same]
