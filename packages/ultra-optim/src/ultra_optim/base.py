@@ -152,7 +152,7 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
         are run by one thread, so that the second pass finds the tensors in the cache; longer parameters,
         one to a list, are divided pass by pass. C loops need no lists.
         """
-        in_cache = self._compile is not False and all(map(on_cpu, params))
+        in_cache = self._compile is not False and bool(params) and all(map(on_cpu, params))
         in_cache = in_cache and not c_backend.is_used(self._compile)
         for batch in batches(params, sizes.CACHED_BATCH if in_cache else sizes.SCRATCH):
             if in_cache and sum(p.numel() for p in batch) <= sizes.CACHED_BATCH:

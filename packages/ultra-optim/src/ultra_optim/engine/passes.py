@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ultra_optim.engine import c_backend, compilation, sizes, torch_backend
 from ultra_optim.engine.plain import Pass, Passes, apply
-from ultra_optim.engine.threads import PLAIN_TYPES, parallel_map
+from ultra_optim.engine.threads import PLAIN_TYPES, has_no_memory, parallel_map
 
 Row: TypeAlias = tuple[Tensor, ...]
 """A parameter, its gradient and its state."""
@@ -125,6 +125,9 @@ def run(queue: Sequence[Queued], tasks: Sequence[Callable[[], None]] = ()) -> li
 def _parts(number: int, each: Queued) -> Iterator[Part]:
     """Cut long rows of a pass into slices and put short ones together, about a slice in each part."""
     one = each.current
+    if any(map(has_no_memory, one.columns[0])):
+        yield from _first_slices(number, one)
+        return
     compilable = compilation.is_compilable(one.update)
     in_c = compilable and c_backend.is_used(each.compile)
     loops: dict[c_backend.Signature | None, c_backend.Loop | None] = {None: None}
@@ -162,6 +165,26 @@ def _parts(number: int, each: Queued) -> Iterator[Part]:
     yield from short.values()
     if whole.rows:
         yield whole
+
+
+def _first_slices(number: int, one: Pass) -> Iterator[Part]:
+    """Yield the parts of tensors that only have a shape: of a long one the first slice, short ones together.
+
+    They show the scratch memory of a pass without the time of all slices.
+    """
+    short, filled = Part(one, [], [], shared=False), 0
+    for index, row in enumerate(zip(*one.columns, strict=True)):
+        place, size = (number, index), row[0].numel()
+        if size > sizes.TORCH_SLICE // 2:
+            yield Part(one, [place], [row], shared=False, stop=min(size, sizes.TORCH_SLICE))
+            continue
+        _append(short, place, row)
+        filled += size
+        if filled > sizes.TORCH_SLICE // 2:
+            yield short
+            short, filled = Part(one, [], [], shared=False), 0
+    if short.rows:
+        yield short
 
 
 def _is_flat(row: Row) -> bool:

@@ -25,6 +25,11 @@ def on_cpu(tensor: Tensor) -> bool:
     return tensor.is_cpu and type(tensor) in PLAIN_TYPES
 
 
+def has_no_memory(tensor: Tensor) -> bool:
+    """Whether a tensor is one of torch's ``FakeTensorMode``, which has a shape and a device but no values."""
+    return hasattr(tensor, "fake_mode")
+
+
 def parallel_map(
     work: Callable[[Item], Result], items: Sequence[Item], *, caller_works: bool = False
 ) -> list[Result]:

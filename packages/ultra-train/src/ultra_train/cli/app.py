@@ -27,6 +27,7 @@ TOOLS = {
     "show": "ultra_train.cli.show:show",
     "schema": "ultra_train.cli.schema:schema",
     "plugin": "ultra_train.cli.plugin.group:plugin",
+    "estimate": "ultra_train.cli.estimate:estimate",
     "tokenizer": "ultra_train.cli.tokenizer:tokenizer",
 }
 """The commands that do not depend on installed tasks; those of tasks are listed between the two groups."""

@@ -31,6 +31,14 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--output-dir", type=click.Path(path_type=Path), help="Folder of runs [runs]."),
         click.option("--device", help="cpu, cuda, cuda:1 or mps [the best one of this machine]."),
         click.option(
+            "--fit-memory",
+            is_flag=True,
+            help="Choose micro-batches that fit, and divide them when memory runs out.",
+        ),
+        click.option(
+            "--allow-shorten", is_flag=True, help="Let --fit-memory shorten max_length to 384, then 256."
+        ),
+        click.option(
             "--gpu-temp-guard/--no-gpu-temp-guard", default=None, help="Pause while the GPU is too hot."
         ),
         click.option("--gpu-temp-pause-threshold-c", type=float, help="Pause at this temperature (C)."),
@@ -59,6 +67,8 @@ def _start(
     name: str | None,
     output_dir: Path | None,
     device: str | None,
+    fit_memory: bool,
+    allow_shorten: bool,
     guards: dict[str, Any],
 ) -> Path:
     # Threads that wait for others sleep instead of spinning: on a machine that does other things too,
@@ -69,13 +79,23 @@ def _start(
     from ultra_train.system.processes import processes
 
     flags = [f"training.{GUARDS[k]}={_yaml(v)}" for k, v in guards.items() if v is not None]
-    loaded = load_preset(preset, [*overrides, *flags], check_files=True)
-    if processes().main:
+    settings, here = [*overrides, *flags], processes()
+    if fit_memory and not resume:  # a run that is resumed keeps the batches that it began with
+        from ultra_train.estimate.before_run import fitting_overrides
+
+        say = click.echo if here.main else lambda _: None
+        settings += fitting_overrides(
+            preset, settings, device=device, here=here, shorten=allow_shorten, say=say
+        )
+    loaded = load_preset(preset, settings, check_files=True)
+    if here.main:
         for notice in loaded.notices:
             click.echo(f"notice: {notice}", err=True)
     from ultra_train.run.execution import execute
 
-    return execute(loaded, resume=resume, name=name, output_dir=output_dir, device=device)
+    return execute(
+        loaded, resume=resume, name=name, output_dir=output_dir, device=device, fit_memory=fit_memory
+    )
 
 
 def _yaml(value: bool | float) -> str:
@@ -92,6 +112,8 @@ def run(
     name: str | None,
     output_dir: Path | None,
     device: str | None,
+    fit_memory: bool,
+    allow_shorten: bool,
     **guards: Any,
 ) -> Path:
     """Train from PRESET: the name of an installed preset, or a YAML file.
@@ -102,7 +124,7 @@ def run(
     once. The exit code is 0, 2 after an error, 75 when a GPU reached its critical temperature (a checkpoint
     is saved; start the command again with --resume later), and 128 + n after signal n.
     """
-    return _start(preset, overrides, resume, name, output_dir, device, guards)
+    return _start(preset, overrides, resume, name, output_dir, device, fit_memory, allow_shorten, guards)
 
 
 @click.command()
@@ -115,7 +137,9 @@ def train(
     name: str | None,
     output_dir: Path | None,
     device: str | None,
+    fit_memory: bool,
+    allow_shorten: bool,
     **guards: Any,
 ) -> Path:
     """Train from a preset; the same as run PRESET."""
-    return _start(config, overrides, resume, name, output_dir, device, guards)
+    return _start(config, overrides, resume, name, output_dir, device, fit_memory, allow_shorten, guards)

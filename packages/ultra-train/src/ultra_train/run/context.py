@@ -20,6 +20,7 @@ class Run:
         path: folder of the run.
         config: its resolved configuration.
         task: its task, with the data and the tokenizer.
+        fit_memory: whether micro-batches are divided when memory runs out.
         model: the model; None until it is built.
         trainer: the trainer; None until it is built.
         graphs: the compiled graphs of the model; None when it is not compiled.
@@ -28,6 +29,7 @@ class Run:
     path: Path
     config: Preset
     task: TaskRun[Any]
+    fit_memory: bool = False
     model: Any = None
     trainer: Any = None
     graphs: Graphs | None = None

@@ -52,6 +52,11 @@ def format_event(event: Event) -> str | None:
                 f"notice: no best checkpoint is kept, since training.best_metric {event['metric']} is not "
                 f"measured; choose one of {listed(event['measured'])}"
             )
+        case "out_of_memory":
+            return (
+                f"memory ran out in update {event['step']} ({event['reason']}); it is computed again, and "
+                f"from now on each micro-batch runs in {event['parts']} parts"
+            )
         case "rollback":
             return f"back to the checkpoint of step {event['to_step']}: {event['reason']}"
     return None

@@ -36,6 +36,7 @@ from ultra_train.run.device import (
 )
 from ultra_train.run.events import EventLog
 from ultra_train.run.folder import check_unused, choose_folder, reserved_for_all
+from ultra_train.run.memory_explained import out_of_memory_explained
 from ultra_train.run.model_folder import publish
 from ultra_train.run.obstructions import set_aside_obstructions
 from ultra_train.run.output_paths import check_no_overlap, check_output_paths
@@ -63,6 +64,7 @@ def execute(
     name: str | None = None,
     output_dir: str | Path | None = None,
     device: str | None = None,
+    fit_memory: bool = False,
 ) -> Path:
     """Train from a loaded preset and return the folder of the run.
 
@@ -72,6 +74,7 @@ def execute(
         name: name of the run; by default that of the preset, with a number if it is in use.
         output_dir: folder of runs; ``runs`` by default.
         device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default the best one of this machine.
+        fit_memory: divide micro-batches by rows when memory runs out, instead of ending the run.
 
     Raises:
         UltraError: an error that a user can correct.
@@ -79,16 +82,26 @@ def execute(
     """
     group, runs = join(processes()), Path(output_dir or run_files.RUNS)
     with group.failing_together():
+<<<<<<< HEAD
         while True:
             try:
                 return _execute(preset, group, resume, name, runs, device)
             except MovingToAnotherDevice as move:  # the former device is only free without its traceback
                 resume, name, device = True, move.folder.name, str(move.device)
             gc.collect()
+=======
+        return _execute(preset, group, resume, name, Path(output_dir or run_files.RUNS), device, fit_memory)
+>>>>>>> be498a1 (train: ultra-train estimate, from the real step on tensors without memory; --fit-memory before and during a run)
 
 
 def _execute(
-    preset: Preset, group: Group, resume: bool, name: str | None, runs: Path, device: str | None
+    preset: Preset,
+    group: Group,
+    resume: bool,
+    name: str | None,
+    runs: Path,
+    device: str | None,
+    fit_memory: bool,
 ) -> Path:
     training, here = preset.training, group.here
     signals = Signals()
@@ -118,8 +131,9 @@ def _execute(
         task_run = task.start(
             preset, folder, device=where, say=lambda line: console.print(line, markup=False)
         )
-        run = Run(path=folder, config=preset, task=task_run)
-        with dead_workers_explained(folder / run_files.CHECKPOINTS):
+        run = Run(path=folder, config=preset, task=task_run, fit_memory=fit_memory)
+        checkpoints = folder / run_files.CHECKPOINTS
+        with dead_workers_explained(checkpoints), out_of_memory_explained(checkpoints):
             return _Execution(run, here, console, where, resume, signals, started, hooks).execute()
 
 

@@ -66,6 +66,7 @@ def build_trainer(
         build_optimizer=optimizer_builder(training, updates=updates),
         schedule=schedule(training),
         rollbacks=rollbacks,
+        fit_memory=run.fit_memory,
         run_folder=run.path,
         guard=_guard(training),
         retention=retention,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import attrs
 
+from ultra_core.errors import UltraError
 from ultra_train.config.preset import Preset
 from ultra_train.config.task_declaration import TaskDeclaration
 
@@ -61,6 +62,40 @@ class CardText:
     usage: str = ""
 
 
+class DryStep(ABC):
+    """The training step of a task without its data, for ``ultra-train estimate``.
+
+    The methods run on tensors without memory (``ultra_train.estimate.shapes``), whatever the size of the
+    model, so they must create tensors with torch alone and read no weights.
+    """
+
+    @abstractmethod
+    def build_model(self) -> nn.Module:
+        """Return the model that a run trains, as ``TaskRun.build_model`` does, with any weights.
+
+        Raises:
+            UltraError: what it is built from is not on this machine.
+        """
+
+    @abstractmethod
+    def batch(self) -> Mapping[str, torch.Tensor]:
+        """Return the largest micro-batch that a run may meet, as real tensors on the CPU."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the loss of a micro-batch, as the trainer computes it."""
+
+    @property
+    @abstractmethod
+    def tokens(self) -> int:
+        """Return the number of real tokens in a micro-batch."""
+
+    @property
+    @abstractmethod
+    def max_length(self) -> int:
+        """Return the length of its rows in tokens."""
+
+
 class Task(TaskDeclaration, ABC):
     """The declaration of a task: keys and rules, curves, model card, commands, and the start of a run."""
 
@@ -86,6 +121,20 @@ class Task(TaskDeclaration, ABC):
             device: where it trains.
             say: prints a line about the progress.
         """
+
+    def dry_step(self, preset: Preset, *, device_type: str) -> DryStep:
+        """Return the training step of a preset for ``ultra-train estimate``.
+
+        Args:
+            preset: a loaded preset that names the task.
+            device_type: where it would train: ``cpu`` or ``cuda``.
+
+        Raises:
+            UltraError: the task does not define one.
+        """
+        raise UltraError(
+            f"the task {self.name} ({self.distribution}) cannot be estimated: it does not define dry_step"
+        )
 
 
 class Batches(Protocol):

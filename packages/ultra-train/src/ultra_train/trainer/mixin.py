@@ -28,6 +28,7 @@ from ultra_train.trainer.loading import LoadingMixin
 from ultra_train.trainer.log_lines import LogMixin
 from ultra_train.trainer.norms import scale_to_norm_, total_norm
 from ultra_train.trainer.optimizers import evaluation_weights
+from ultra_train.trainer.out_of_memory import OutOfMemoryMixin
 from ultra_train.trainer.recovery import RecoveryMixin
 from ultra_train.trainer.saving import SavingMixin
 from ultra_train.trainer.settings import TrainerSettings
@@ -35,7 +36,7 @@ from ultra_train.trainer.stream import num_real_tokens
 from ultra_train.trainer.update_callback import UpdateCallback
 
 
-class UltraTrainerMixin(CurvatureMixin, RecoveryMixin, SavingMixin, LoadingMixin, LogMixin):
+class UltraTrainerMixin(OutOfMemoryMixin, CurvatureMixin, RecoveryMixin, SavingMixin, LoadingMixin, LogMixin):
     """Optimizer and schedule plugins, exact position in the data, guards, atomic checkpoints.
 
     The gate judges an update once its gradients are complete. When the loss of the whole accumulation window,
@@ -132,6 +133,7 @@ class UltraTrainerMixin(CurvatureMixin, RecoveryMixin, SavingMixin, LoadingMixin
             loss_before=loss_before,
         )
         self.gate.begin(update)
+        self.update_begins()
         return micro_batches, num_items
 
     def floating_point_ops(self, inputs: Mapping[str, Any]) -> int:

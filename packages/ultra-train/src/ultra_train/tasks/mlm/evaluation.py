@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -60,6 +60,8 @@ class MLMTrainer(UltraTrainerMixin, Trainer):
     ``eval_accuracy``, ``eval_perplexity`` and ``eval_unigram_accuracy``, the share that always guessing
     ``frequent_token`` gets right.
     """
+
+    divides_rows: ClassVar[bool] = True
 
     def __init__(self: Any, *args: Any, frequent_token: int, **kwargs: Any) -> None:
         self.frequent_token = frequent_token

@@ -16,6 +16,7 @@ from ultra_train.tasks.mlm.options import MLMOptions
 if TYPE_CHECKING:
     import torch
 
+    from ultra_train.tasks.mlm.dry_step import MLMDryStep
     from ultra_train.tasks.mlm.training import MLMRun
 
 USAGE = """```python
@@ -121,3 +122,9 @@ class MLM(Task):
         from ultra_train.tasks.mlm.training import MLMRun
 
         return MLMRun(self, preset, folder, device=device, say=say)
+
+    def dry_step(self, preset: Preset, *, device_type: str) -> MLMDryStep:
+        """Return the step without data; see ``Task.dry_step``."""
+        from ultra_train.tasks.mlm.dry_step import MLMDryStep
+
+        return MLMDryStep(preset, self.given_options(preset), device_type=device_type)

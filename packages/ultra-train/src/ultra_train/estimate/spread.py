@@ -1,0 +1,63 @@
+"""What several processes change: the memory of each, and what it sends over the network."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from ultra_core.errors import UltraError
+from ultra_train.estimate.dry_run import StepMemory
+
+Strategy = Literal["ddp", "fsdp"]
+
+
+@attrs.frozen(kw_only=True)
+class Spread:
+    """Processes that train together, one on each device.
+
+    Attributes:
+        processes: how many there are on all hosts together.
+        hosts: machines that they run on.
+        strategy: ``ddp`` gives every process all weights; ``fsdp`` divides weights, gradients and the state
+            of the optimizer, and gathers the weights of a layer while it is computed.
+    """
+
+    processes: int = 1
+    hosts: int = 1
+    strategy: Strategy = "ddp"
+
+    def __attrs_post_init__(self) -> None:
+        if self.processes % self.hosts:
+            raise UltraError(
+                f"{self.processes} processes cannot be divided among {self.hosts} hosts; every host runs as "
+                "many as it has devices"
+            )
+
+    def peak(self, memory: StepMemory, *, layer: int, rest: int) -> int:
+        """Return the most bytes that the tensors of a process take at once.
+
+        Args:
+            memory: of the whole model on one device.
+            layer: bytes of the weights of the largest layer.
+            rest: bytes of the weights outside all layers, which stay gathered during a micro-batch.
+        """
+        resident = memory.weights + memory.gradients + memory.state
+        if self.processes == 1:
+            return memory.peak
+        if self.strategy == "ddp":  # gradients are copied into the buckets that are sent
+            return resident + memory.gradients + max(memory.working, memory.scratch)
+        gathered = rest + 2 * layer + max(rest, layer)
+        own = -(-resident // self.processes)
+        return own + max(gathered + memory.working, -(-memory.scratch // self.processes))
+
+    def sent(self, memory: StepMemory, *, accumulation: int) -> int:
+        """Return the bytes that a process sends in an update, in a ring.
+
+        With ddp the gradients are summed once an update. With fsdp the weights are gathered for the forward
+        and for the backward pass of every micro-batch, and its gradients are summed into the shards.
+        """
+        share = (self.processes - 1) / self.processes
+        if self.strategy == "ddp":
+            return round(2 * share * memory.gradients)
+        return round(share * accumulation * (2 * memory.weights + memory.gradients))

@@ -1,0 +1,35 @@
+"""Several processes: memory of each, bytes that it sends."""
+
+import pytest
+
+from ultra_core.errors import UltraError
+from ultra_train.estimate.dry_run import StepMemory
+from ultra_train.estimate.spread import Spread
+
+MEMORY = StepMemory(
+    weights=800, gradients=800, state=1600, activations=300, logits=50, working=400, scratch=160,
+    forward_flops=1, backward_flops=2, step_flops=0,
+)  # fmt: skip
+
+
+def test_one_process_takes_what_the_step_takes_and_sends_nothing():
+    alone = Spread()
+    assert alone.peak(MEMORY, layer=10, rest=20) == MEMORY.peak == 3600
+    assert alone.sent(MEMORY, accumulation=4) == 0
+
+
+def test_ddp_adds_the_buckets_and_sums_gradients_once_an_update():
+    spread = Spread(processes=8)
+    assert spread.peak(MEMORY, layer=10, rest=20) == 3600 + 800
+    assert spread.sent(MEMORY, accumulation=4) == 2 * 7 / 8 * 800
+
+
+def test_fsdp_divides_what_stays_and_gathers_layers_in_every_micro_batch():
+    spread = Spread(processes=8, strategy="fsdp")
+    assert spread.peak(MEMORY, layer=10, rest=20) == 3200 / 8 + 20 + 2 * 10 + 20 + 400
+    assert spread.sent(MEMORY, accumulation=4) == 7 / 8 * 4 * (2 * 800 + 800)
+
+
+def test_processes_that_do_not_divide():
+    with pytest.raises(UltraError, match="6 processes cannot be divided among 4 hosts"):
+        Spread(processes=6, hosts=4)
