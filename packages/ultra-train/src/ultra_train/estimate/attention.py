@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from ultra_train.estimate.meter import Meter
 
 
-class FusedAttention(TorchFunctionMode):
-    """Replaces ``scaled_dot_product_attention`` by what a fused kernel allocates.
+@contextmanager
+def fused_attention(meter: Meter) -> Iterator[None]:
+    """Replace ``scaled_dot_product_attention`` by what a fused kernel allocates, while the context lasts.
 
     On a CPU torch computes attention with dropout or in float64 with explicit scores ``(B, H, T, S)``; the
-    kernels of a GPU (flash and memory-efficient attention, since compute capability 5.0) do not.
+    kernels of a GPU (flash and memory-efficient attention, since compute capability 5.0) do not. The function
+    itself is replaced, because a mode of torch is not active where activations are computed again.
 
     Args:
         meter: counts the operations of the kernels.
     """
+    own = F.scaled_dot_product_attention
 
-    def __init__(self, meter: Meter) -> None:
-        super().__init__()
-        self.meter = meter
+    def replaced(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
+        out: Tensor = _Attention.apply(query, key, value, meter)
+        return out
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Replace the call of attention, and run every other function as it is."""
-        kwargs = dict(kwargs or {})
-        if func is not F.scaled_dot_product_attention:
-            return func(*args, **kwargs)
-        names = ("query", "key", "value")
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
-        return _Attention.apply(given["query"], given["key"], given["value"], self.meter)
+    F.scaled_dot_product_attention = replaced
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = own
 
 
 class _Attention(torch.autograd.Function):

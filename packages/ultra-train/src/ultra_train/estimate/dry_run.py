@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ultra_train.estimate.attention import FusedAttention
+from ultra_train.estimate.attention import fused_attention
 from ultra_train.estimate.meter import Meter
 from ultra_train.estimate.shapes import ShapeMode
 from ultra_train.tasks.base import DryStep
@@ -81,7 +81,7 @@ def dry_run(
         activation_checkpointing: whether activations are computed again in the backward pass.
     """
     meter = Meter(granularity=64 if on_cpu else 512)
-    kernels = nullcontext() if on_cpu else FusedAttention(meter)
+    kernels = nullcontext() if on_cpu else fused_attention(meter)
     precision = nullcontext() if autocast is None else torch.autocast("cpu", autocast)
     given = step.batch()
     with ShapeMode(meter) as mode, torch.random.fork_rng(devices=[]), warnings.catch_warnings():

@@ -82,16 +82,12 @@ def execute(
     """
     group, runs = join(processes()), Path(output_dir or run_files.RUNS)
     with group.failing_together():
-<<<<<<< HEAD
         while True:
             try:
-                return _execute(preset, group, resume, name, runs, device)
+                return _execute(preset, group, resume, name, runs, device, fit_memory)
             except MovingToAnotherDevice as move:  # the former device is only free without its traceback
                 resume, name, device = True, move.folder.name, str(move.device)
             gc.collect()
-=======
-        return _execute(preset, group, resume, name, Path(output_dir or run_files.RUNS), device, fit_memory)
->>>>>>> be498a1 (train: ultra-train estimate, from the real step on tensors without memory; --fit-memory before and during a run)
 
 
 def _execute(

@@ -40,11 +40,8 @@ class TrainerSettings:
         facts: what the manifest of a checkpoint records (packages, fingerprint of the data).
         storage: the disk space of the run.
         disk: waits for room when the disk is full.
-<<<<<<< HEAD
         sharded: whether the processes of the run share the parameters of the model (FSDP).
-=======
         fit_memory: divide micro-batches by rows when memory runs out, instead of ending the run.
->>>>>>> be498a1 (train: ultra-train estimate, from the real step on tensors without memory; --fit-memory before and during a run)
         on_event: called with dropped updates, rollbacks and notices.
         on_saved: is called with the folder of every finished checkpoint.
     """
@@ -62,10 +59,7 @@ class TrainerSettings:
         default=attrs.Factory(lambda s: StorageManager(s.run_folder, budget_gb=None), takes_self=True)
     )
     disk: DiskSpace = attrs.field(factory=DiskSpace)
-<<<<<<< HEAD
     sharded: bool = False
-=======
     fit_memory: bool = False
->>>>>>> be498a1 (train: ultra-train estimate, from the real step on tensors without memory; --fit-memory before and during a run)
     on_event: Callable[[Event], None] = _ignore
     on_saved: Callable[[Path], None] = _ignore
