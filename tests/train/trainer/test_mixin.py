@@ -30,15 +30,18 @@ PARTS = (CurvatureMixin, RecoveryMixin, SavingMixin, LoadingMixin, LogMixin, Tra
 OWN = {
     "_ask_gate",
     "_check_finite",
+    "_collected",
     "_fill_checkpoint",
     "_is_finished",
     "_judge_gradients",
     "_labels_of_all",
+    "_load_parts",
     "_load_progress",
     "_load_weights",
     "_losses_with_parameters",
     "_not_finite",
     "_notice",
+    "_refuse_other_names",
     "_roll_back",
     "_save_under_own_names",
     "_settle",
@@ -55,6 +58,7 @@ OWN = {
     "restore_special_tokens",
     "sampled_loss",
     "start_clock",
+    "unshard",
 }
 """Methods that transformers does not call; every other one must be there, with the same parameters."""
 

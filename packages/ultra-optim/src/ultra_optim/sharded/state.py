@@ -65,7 +65,7 @@ def whole_state(
 
 
 def own_state(whole: Mapping[str, Any], placements: Sequence[Placement], rank: int) -> dict[str, Any]:
-    """Return what a process of the group takes from the state dict of one process.
+    """Return what a process of the group takes from the state dict of one process, as copies.
 
     Args:
         whole: the state dict.
@@ -76,7 +76,7 @@ def own_state(whole: Mapping[str, Any], placements: Sequence[Placement], rank: i
     for key, entry in whole["state"].items():
         one = placements[key] if type(key) is int and key < len(placements) else None
         if one is None or one.layout is None or one.owner == rank:
-            state[key] = entry
+            state[key] = {name: v.clone() if isinstance(v, Tensor) else v for name, v in entry.items()}
         elif one.owner is None and one.layout.part_numel(rank):
             state[key] = {name: _part(value, one.layout, rank) for name, value in entry.items()}
     return {**whole, "state": state}
@@ -85,7 +85,7 @@ def own_state(whole: Mapping[str, Any], placements: Sequence[Placement], rank: i
 def _part(value: Any, layout: ShardLayout, rank: int) -> Any:
     if isinstance(value, Tensor) and value.ndim and tuple(value.shape) == layout.shape:
         return layout.part(value, rank).clone()
-    return value
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _described(entry: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -18,6 +21,8 @@ def fsdp_plugin(model: nn.Module) -> Any:
     from accelerate.utils import FullyShardedDataParallelPlugin
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
+    # its output is a loss or logits, which nothing changes in place
+    warnings.filterwarnings("ignore", rf"FSDP2-wrapped module \(FSDP{type(model).__name__}\) returned a view")
     if is_configured():
         return FullyShardedDataParallelPlugin()
     names = layer_classes(model)
@@ -51,6 +56,20 @@ def layer_classes(model: nn.Module) -> list[str]:
         type(m).__name__ for m in model.modules() if any(id(child) in embeddings for child in m.modules())
     }
     return sorted(found - held)
+
+
+@contextmanager
+def embeddings_in_root(model: Any) -> Iterator[None]:
+    """Let accelerate shard embeddings and decoder together with all that is in no layer.
+
+    It would make a unit of their own of them, which fails where the decoder shares a bias with the module
+    around it, as in BERT, and where a view of its output is changed in place.
+    """
+    model.get_input_embeddings = model.get_output_embeddings = lambda: None
+    try:
+        yield
+    finally:
+        del model.get_input_embeddings, model.get_output_embeddings
 
 
 def reshard(model: nn.Module) -> None:

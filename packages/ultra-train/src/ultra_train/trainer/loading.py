@@ -139,7 +139,7 @@ class LoadingMixin(LogMixin):
         if checkpoint is None or not (folder / "optimizer.json").exists():
             super()._load_optimizer_and_scheduler(checkpoint)
             return
-        optimizer, state = unwrapped(self.optimizer), load_state(folder / "optimizer")
+        optimizer, state = unwrapped(self.optimizer), load_state(folder / "optimizer", mapped=self.sharded)
         try:
             same_kind(_group_options(optimizer), state["param_groups"], "param_groups")
             optimizer.load_state_dict(state)

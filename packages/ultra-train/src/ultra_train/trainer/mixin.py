@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from transformers import PrinterCallback
 from ultra_optim.sharded import ShardedOptimizer
 from ultra_train.trainer.curvature import CurvatureMixin
 from ultra_train.trainer.data_parallel import configure
-from ultra_train.trainer.fully_sharded import fsdp_plugin, reshard, shard_on_cpu
+from ultra_train.trainer.fully_sharded import embeddings_in_root, fsdp_plugin, reshard, shard_on_cpu
 from ultra_train.trainer.gate import Update
 from ultra_train.trainer.loading import LoadingMixin
 from ultra_train.trainer.log_lines import LogMixin
@@ -75,6 +76,16 @@ class UltraTrainerMixin(OutOfMemoryMixin, CurvatureMixin, RecoveryMixin, SavingM
         if self.settings.sharded:
             shard_on_cpu(self.accelerator, self._fsdp_plugin)
             self.is_fsdp_enabled = True
+
+    def _prepare_for_training(
+        self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any
+    ) -> tuple[nn.Module, Any]:
+        """Shard the model, if the run says so, and load the checkpoint."""
+        with embeddings_in_root(self.model) if self.sharded else nullcontext():
+            prepared: tuple[nn.Module, Any] = super()._prepare_for_training(
+                max_steps, train_dataloader, resume_from_checkpoint
+            )
+            return prepared
 
     # -- plugins ----------------------------------------------------------------------------------------
 

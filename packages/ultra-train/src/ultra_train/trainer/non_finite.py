@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ultra_optim.sharded.layout import local_part
 from ultra_train.hf.probe import preserve_state
 from ultra_train.system.processes import Processes
+from ultra_train.trainer.fully_sharded import reshard
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
@@ -42,6 +43,7 @@ def first_bad_module(
         if here.several:  # who share parameters must run the model equally often
             names = list(names)
         own = next((name for name in names if name is not None), None)
+    reshard(model)  # or the gradients below would be those of the whole parameters, which nothing clears
     for name in here.gather(own):
         if name is not None:
             return str(name)

@@ -27,8 +27,13 @@ def save_state(stem: Path, state: Any) -> None:
     stem.with_suffix(".json").write_text(json.dumps(shape), "utf-8")
 
 
-def load_state(stem: Path) -> Any:
-    """Read what :func:`save_state` wrote; the tensors are on the CPU and own their memory.
+def load_state(stem: Path, *, mapped: bool = False) -> Any:
+    """Read what :func:`save_state` wrote; the tensors are on the CPU.
+
+    Args:
+        stem: path of the files without their suffixes.
+        mapped: return tensors that are read from the file where they are used, and must be copied before
+            they are written to; otherwise they own their memory.
 
     Raises:
         CheckpointError: the files are missing or have another form.
@@ -36,7 +41,7 @@ def load_state(stem: Path) -> Any:
     try:
         tensors = load_file(stem.with_suffix(".safetensors"))
         shape = files.read_json(stem.with_suffix(".json"))
-        return _decode(shape, {name: tensor.clone() for name, tensor in tensors.items()})
+        return _decode(shape, tensors if mapped else {name: t.clone() for name, t in tensors.items()})
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{stem}: this state cannot be read ({error})") from error
 
