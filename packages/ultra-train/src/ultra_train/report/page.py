@@ -1,0 +1,148 @@
+"""The frame of a self-contained page: one file, from which a browser loads nothing else."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files as resources
+from pathlib import Path
+
+import numpy as np
+
+from ultra_train.report.charts import AXES, COLOURS, Axis, Chart, card, draw
+from ultra_train.system import files
+
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+"""What the page allows a browser to load: what the page itself holds."""
+
+FRAME = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+{content}
+</main>
+{scripts}
+</body>
+</html>
+"""
+
+
+class Page:
+    """A page of sections and charts, in the order in which they are added.
+
+    All charts share one horizontal axis: zooming into one zooms into all, and one switch changes the quantity
+    that it shows. The page has a switch for every group of series when there are several.
+
+    Args:
+        title: title of the page.
+        axes: the quantities of the horizontal axis; the first one is shown at first, and those that no series
+            has are not offered.
+    """
+
+    def __init__(self, title: str, axes: Mapping[str, Axis] = AXES) -> None:
+        self.title = title
+        self.axes = axes
+        self._parts: list[str | Chart] = []
+
+    def add(self, content: str) -> None:
+        """Add HTML, such as a :func:`ultra_train.report.tables.section`."""
+        self._parts.append(content)
+
+    def add_chart(self, chart: Chart) -> bool:
+        """Add a chart, and return whether it has anything to show; an empty one is left out."""
+        drawn = chart.drawn()
+        if drawn is None:
+            return False
+        self._parts.append(drawn)
+        return True
+
+    def write(self, path: Path) -> None:
+        """Write the page completely or not at all; an existing file is replaced."""
+        files.write_text(path, self.render().encode("utf-8", "backslashreplace").decode())
+
+    def render(self) -> str:
+        """Return the page as HTML."""
+        charts = [part for part in self._parts if isinstance(part, Chart)]
+        axes = self._offered(charts)
+        places, scripts = _drawn(charts, axes) if charts else ([], "")
+        content, number = [], 0
+        for part in self._parts:
+            if isinstance(part, str):
+                content.append(part)
+                continue
+            if number == 0:
+                content.append(_controls(charts, axes))
+            content.append(card(part, number, places[number]))
+            number += 1
+        return FRAME.format(
+            policy=POLICY,
+            title=html.escape(self.title),
+            style=_asset("page.css"),
+            content="\n".join(content),
+            scripts=scripts,
+        )
+
+    def _offered(self, charts: Sequence[Chart]) -> dict[str, Axis]:
+        """Return the axes that at least one series has."""
+        return {
+            name: axis
+            for name, axis in self.axes.items()
+            if any(np.isfinite(np.asarray(s.x.get(name, ()))).any() for c in charts for s in c.series)
+        }
+
+
+def _drawn(charts: Sequence[Chart], axes: Mapping[str, Axis]) -> tuple[list[str], str]:
+    """Return the places of the charts, and the scripts that draw them."""
+    from bokeh.embed import components
+    from bokeh.model import Model
+    from bokeh.models import Range1d
+    from bokeh.resources import Resources
+
+    first = next(iter(axes))
+    positions = np.concatenate([np.asarray(s.x[first]) for c in charts for s in c.series if first in s.x])
+    low, high = float(np.nanmin(positions)), float(np.nanmax(positions))
+    shared = Range1d(start=low, end=high if high > low else low + 1)
+    figures: dict[str, Model] = {
+        f"chart{number}": draw(chart, f"chart-{number}", shared, axes) for number, chart in enumerate(charts)
+    }
+    drawing, places = components(figures)
+    library = Resources(mode="inline", components=["bokeh"], minified=True, log_level="warn")
+    blocks = [*library.js_raw, _asset("page.js")]
+    blocks = [f"<script>{text}</script>" for text in blocks]
+    return [places[name] for name in figures], "\n".join([*blocks[:-1], drawing, blocks[-1]])
+
+
+def _controls(charts: Sequence[Chart], axes: Mapping[str, Axis]) -> str:
+    """Return the switches of the page."""
+    options = "".join(
+        f"<button data-x={name} aria-pressed={str(number == 0).lower()}>{html.escape(axis.label)}</button>"
+        for number, (name, axis) in enumerate(axes.items())
+    )
+    colours = {series.group: series.colour for chart in charts for series in chart.series}
+    groups = "".join(
+        f'<button class=group aria-pressed=true data-group="{html.escape(name)}" '
+        f'style="--line:var(--series-{colour % COLOURS})"><i></i>{html.escape(name)}</button>'
+        for name, colour in colours.items()
+    )
+    return (
+        f"<nav class=controls aria-label='Charts'><div class=switch role=group aria-label='Horizontal axis'>"
+        f"{options}</div><label class=smoothing>Smoothing <input type=range id=smoothing min=0 max=0.99 "
+        "step=0.01 value=0><output for=smoothing>off</output></label><button id=reset>Reset zoom</button>"
+        f"{f'<div class=legend>{groups}</div>' if len(colours) > 1 else ''}"
+        "<p class=hint>Drag across a chart to zoom into all of them; double-click to see everything again. "
+        "Click a name to hide its curve.</p></nav>"
+    )
+
+
+@cache
+def _asset(name: str) -> str:
+    return resources("ultra_train.report").joinpath("assets", name).read_text("utf-8")

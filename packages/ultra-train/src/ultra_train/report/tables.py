@@ -1,0 +1,44 @@
+"""Tables of a page."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: bool = False) -> str:
+    """Return a table that scrolls sideways on a narrow screen; the first column stays in sight.
+
+    Args:
+        head: the headings of the columns; empty for a table without a heading.
+        rows: the cells; a :class:`Markup` is not escaped.
+        numbers: whether all columns but the first hold numbers, which are aligned to the right.
+    """
+    heading = "".join(f"<th scope=col>{_cell(name)}</th>" for name in head)
+    body = "".join(
+        f"<tr><th scope=row>{_cell(first)}</th>{''.join(f'<td>{_cell(cell)}</td>' for cell in rest)}</tr>"
+        for first, *rest in rows
+    )
+    kind = " class=numbers" if numbers else ""
+    top = f"<thead><tr>{heading}</tr></thead>" if heading else ""
+    return f"<div class=scroll><table{kind}>{top}<tbody>{body}</tbody></table></div>"
+
+
+class Markup(str):
+    """HTML, which is not escaped again."""
+
+
+def _cell(value: object) -> str:
+    return value if isinstance(value, Markup) else html.escape(str(value))
+
+
+def section(title: str, content: str, *, note: str = "") -> str:
+    """Return a card of a page with a heading.
+
+    Args:
+        title: the heading.
+        content: HTML.
+        note: a line of explanation below the heading.
+    """
+    explained = f"<p class=note>{html.escape(note)}</p>" if note else ""
+    return f"<section class=card><header><h2>{html.escape(title)}</h2></header>{explained}{content}</section>"
