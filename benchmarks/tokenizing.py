@@ -94,13 +94,14 @@ def main() -> None:
     first = next(iter(sides))
     rows = []
     for name, rates in figures.items():
+        row = [name, f"{median(rates):.2f}", spread(rates), f"{median(rates) / median(figures[first]):.2f}"]
+        if name == "stream":  # its processes are ended, so that their time is not known
+            rows.append([*row, "", ""])
+            continue
         seconds = median(processor[name][1:])
-        ratios = median(rates) / median(figures[first]), median(processor[first][1:]) / seconds
-        rows.append(
-            [name, f"{median(rates):.2f}", spread(rates), f"{seconds:.2f}", *(f"{r:.2f}" for r in ratios)]
-        )
+        rows.append([*row, f"{seconds:.2f}", f"{median(processor[first][1:]) / seconds:.2f}"])
     print(f"{len(texts):,} texts, {megabytes:.1f} MB, {options.processes} processes")
-    print(table(["side", "MB a second", "spread", "processor s", "ratio", "ratio by processor s"], rows))
+    print(table(["side", "MB a second", "spread", "ratio", "processor s", "ratio by processor s"], rows))
     print(f"The first window of the stream is there after {median(first_windows):.2f} s.")
 
 
