@@ -6,6 +6,7 @@ import shutil
 import attrs
 import pytest
 
+from support.ranks import on_ranks
 from ultra_train.config import load_preset
 from ultra_train.data.sources.data_source import DataSource
 from ultra_train.system import run_files
@@ -74,3 +75,24 @@ def test_a_run_that_was_interrupted_and_lost_its_cache_continues_with_the_same_b
         {step: found[step] for step in found if step in wanted}, rel=1e-6
     )
     assert len(found.keys() & wanted.keys()) >= 1
+
+
+def _progress(run):
+    progress = json.loads((run / "checkpoints" / "checkpoint-4" / "progress.json").read_text())
+    return progress["position"], progress["tokens_seen"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_two_processes_train_on_the_batches_of_one(run_tiny, tmp_path):
+    keys = (*STREAMED, "training.max_steps=4", "training.num_workers=1")
+    one = run_tiny(tmp_path / "one", *keys, f"training.cache_dir={tmp_path / 'a'}")
+    two = on_ranks(
+        2,
+        run_tiny,
+        tmp_path / "two",
+        *keys,
+        f"training.cache_dir={tmp_path / 'b'}",
+        "training.gradient_accumulation_steps=1",
+        group=False,
+    )
+    assert _progress(two[0]) == _progress(one)
