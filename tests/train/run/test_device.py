@@ -4,9 +4,10 @@ import attrs
 import pytest
 import torch
 
+from ultra_core.errors import UltraError
 from ultra_train.config import load_preset
 from ultra_train.run.arguments import training_arguments
-from ultra_train.run.device import devices_to_switch_to, has_tf32, idle_keys, pick_precision
+from ultra_train.run.device import devices_to_switch_to, has_tf32, idle_keys, pick_device, pick_precision
 from ultra_train.system.processes import Processes
 
 ALONE = Processes()
@@ -83,3 +84,26 @@ def test_it_trains_on_the_gpu_that_was_chosen(monkeypatch, tmp_path):
     made = training_arguments(training, device=second, folder=tmp_path, max_steps=1, evaluates=False)
     assert made.device == second
     assert chosen[-1] == second
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gpus", "found"),
+    [
+        (None, 4, "cuda:2"),
+        ("cuda", 4, "cuda:2"),
+        (None, 2, "this machine has 2 GPUs for 4 processes"),
+        ("cuda", 0, "device 'cuda:2' is not on this machine; it has: cpu"),
+        ("cuda:0", 4, "--device cuda:0 is one device, and this run has 4 processes"),
+        (None, 0, "cpu"),
+        ("cpu", 4, "cpu"),
+    ],
+)
+def test_each_process_has_a_gpu_of_its_own(monkeypatch, wanted, gpus, found):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    try:
+        answer = str(pick_device(wanted, Processes(2, 4, 2, 4)))
+    except UltraError as error:
+        answer = str(error)
+    assert answer.startswith(found)

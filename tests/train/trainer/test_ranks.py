@@ -80,6 +80,32 @@ def test_a_bad_micro_batch_before_any_checkpoint_ends_both(exact):
     assert first[0][1] == 1
 
 
+class Breaking(TrainerCallback):
+    """Makes a weight of the second process infinite in the second update."""
+
+    def on_optimizer_step(self, args, state, control, model=None, **kwargs):
+        if processes().rank == 1 and state.global_step == 1:
+            next(iter(model.parameters())).data.fill_(float("inf"))
+
+
+def test_a_bad_weight_of_one_process_ends_both(exact):
+    def run():
+        trainer = exact("two", callbacks=[Breaking()], scan_every=1)
+        with pytest.raises(TrainingDiverged, match="weights are not finite, and there is no checkpoint yet"):
+            trainer.train()
+        return trainer.state.global_step
+
+    assert on_ranks(2, run) == [2, 2]
+
+
+def test_another_number_of_micro_batches_is_said_once(make_trainer):
+    make_trainer("run", accumulation=2, max_steps=1, save_steps=1).train()
+    resumed = make_trainer("run", accumulation=3, max_steps=2, save_steps=1)
+    resumed.train(resume_from_checkpoint=str(resumed.checkpoint_root / "checkpoint-1"))
+    (notice,) = [event["text"] for event in resumed.events if event["event"] == "notice"]
+    assert notice == "an update now takes 3 micro-batches of all processes, and took 2 before"
+
+
 class Asking(TrainerCallback):
     """Asks for a checkpoint and for the end, on the second process only."""
 
