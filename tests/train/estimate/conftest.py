@@ -14,7 +14,7 @@ model:
 training:
   dataset: ultra:es-commands
   batch_size: 3
-  max_length: 40
+  max_length: 32
   optimizer: {optimizer_class: adamw, parameters: {adamw-lr: 1e-3}}
 """
 

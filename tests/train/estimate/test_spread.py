@@ -14,20 +14,21 @@ MEMORY = StepMemory(
 
 def test_one_process_takes_what_the_step_takes_and_sends_nothing():
     alone = Spread()
-    assert alone.peak(MEMORY, layer=10, rest=20) == MEMORY.peak == 3600
+    assert alone.peak(MEMORY, layer=10, rest=20, accumulation=4) == MEMORY.peak == 3600
     assert alone.sent(MEMORY, accumulation=4) == 0
 
 
-def test_ddp_adds_the_buckets_and_sums_gradients_once_an_update():
+def test_ddp_takes_as_much_as_one_process_and_sums_gradients_once_an_update():
     spread = Spread(processes=8)
-    assert spread.peak(MEMORY, layer=10, rest=20) == 3600 + 800
+    assert spread.peak(MEMORY, layer=10, rest=20, accumulation=4) == MEMORY.peak
     assert spread.sent(MEMORY, accumulation=4) == 2 * 7 / 8 * 800
 
 
 def test_fsdp_divides_what_stays_and_gathers_layers_in_every_micro_batch():
     spread = Spread(processes=8, strategy="fsdp")
-    assert spread.peak(MEMORY, layer=10, rest=20) == 3200 / 8 + 20 + 2 * 10 + 20 + 400
-    assert spread.sent(MEMORY, accumulation=4) == 7 / 8 * 4 * (2 * 800 + 800)
+    assert spread.peak(MEMORY, layer=10, rest=20, accumulation=1) == 3200 / 8 + 20 + 2 * 10 + 20 + 400
+    assert spread.peak(MEMORY, layer=10, rest=20, accumulation=4) == 3200 / 8 + 20 + 2 * 10 + 800 + 400
+    assert spread.sent(MEMORY, accumulation=4) == 7 / 8 * (4 * 2 * 800 + 800)
 
 
 def test_processes_that_do_not_divide():

@@ -122,7 +122,7 @@ class Estimate:
             self,
             spread=spread,
             accumulation=accumulation,
-            peak=spread.peak(memory, layer=self.layer, rest=self.rest),
+            peak=spread.peak(memory, layer=self.layer, rest=self.rest, accumulation=accumulation),
             tokens=self.tokens
             // (self.accumulation * self.spread.processes)
             * accumulation

@@ -34,30 +34,29 @@ class Spread:
                 "many as it has devices"
             )
 
-    def peak(self, memory: StepMemory, *, layer: int, rest: int) -> int:
+    def peak(self, memory: StepMemory, *, layer: int, rest: int, accumulation: int) -> int:
         """Return the most bytes that the tensors of a process take at once.
 
         Args:
             memory: of the whole model on one device.
             layer: bytes of the weights of the largest layer.
             rest: bytes of the weights outside all layers, which stay gathered during a micro-batch.
+            accumulation: micro-batches in an update; with fsdp, gradients stay whole until the last.
         """
-        resident = memory.weights + memory.gradients + memory.state
-        if self.processes == 1:
+        if self.processes == 1 or self.strategy == "ddp":  # gradients are parts of the buckets that are sent
             return memory.peak
-        if self.strategy == "ddp":  # gradients are copied into the buckets that are sent
-            return resident + memory.gradients + max(memory.working, memory.scratch)
-        gathered = rest + 2 * layer + max(rest, layer)
+        resident = memory.weights + memory.gradients + memory.state
+        gathered = rest + 2 * layer + (memory.gradients if accumulation > 1 else max(rest, layer))
         own = -(-resident // self.processes)
         return own + max(gathered + memory.working, -(-memory.scratch // self.processes))
 
     def sent(self, memory: StepMemory, *, accumulation: int) -> int:
         """Return the bytes that a process sends in an update, in a ring.
 
-        With ddp the gradients are summed once an update. With fsdp the weights are gathered for the forward
-        and for the backward pass of every micro-batch, and its gradients are summed into the shards.
+        The gradients are summed once an update. With fsdp the weights are gathered for the forward and for
+        the backward pass of every micro-batch.
         """
         share = (self.processes - 1) / self.processes
         if self.strategy == "ddp":
             return round(2 * share * memory.gradients)
-        return round(share * accumulation * (2 * memory.weights + memory.gradients))
+        return round(share * (2 * accumulation * memory.weights + memory.gradients))

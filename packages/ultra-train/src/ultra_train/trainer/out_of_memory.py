@@ -121,7 +121,9 @@ class OutOfMemoryMixin(TrainerBase):
 
     def _begin_again(self) -> None:
         """Return to the beginning of the present update."""
-        self.optimizer.zero_grad()
+        for group in self.optimizer.param_groups:  # accelerate's zero_grad waits for the end of the update
+            for parameter in group["params"]:
+                parameter.grad = None
         after_step(self.model, taken=False)
         gc.collect()
         if torch.cuda.is_available():
