@@ -14,8 +14,8 @@ from ultra_core.errors import UltraError
 from ultra_train.callbacks.csv_table import CsvTable
 from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.config import load_preset
+from ultra_train.report.run_page import write_report
 from ultra_train.run.model_folder import publish
-from ultra_train.run.report import write_report
 from ultra_train.system import files
 from ultra_train.system.checksums import checksum
 from ultra_train.system.owned_files import OwnedFiles
@@ -52,7 +52,7 @@ def weights(folder):
 
 
 def lines(folder):
-    clock = ("_per_second", "_runtime", "data_wait_share")
+    clock = ("_per_second", "_runtime", "_hours", "_share", "memory_gb")
     records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return [{k: v for k, v in r.items() if not k.endswith(clock)} for r in records]
 
@@ -213,7 +213,7 @@ def test_metrics(tmp_path, finished_run, unsynced):
     for content in cases:
         file.path.write_bytes(content)
         records = file.read()
-        write_report(tmp_path, records, "name")
+        write_report(tmp_path)
         CsvTable(tmp_path / "t.csv").rewrite(r for r in records if "loss" in r)
         file.rewind(2, {"bytes": 3, "sha256": "?"})
         file.write({"step": 3, "loss": 1.0})

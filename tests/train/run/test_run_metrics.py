@@ -14,7 +14,7 @@ from ultra_train.system.signals import Interrupted
 from ultra_train.trainer.checkpoints.folders import Checkpoint, list_checkpoints
 from ultra_train.trainer.update_callback import UpdateCallback
 
-CLOCK = ("_per_second", "_runtime", "data_wait_share")
+CLOCK = ("_per_second", "_runtime", "_hours", "_share", "memory_gb")
 
 
 class Killed(BaseException):
@@ -22,7 +22,7 @@ class Killed(BaseException):
 
 
 def lines(folder: Path) -> list[dict]:
-    """Return the lines without what a clock measured, in their order and with the order of their keys."""
+    """Return the lines without what clock and system measured, in their order and with that of their keys."""
     records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return [{k: v for k, v in r.items() if not k.endswith(CLOCK)} for r in records]
 

@@ -29,7 +29,7 @@ def with_lines(trainer):
 def lines(trainer):
     text = (trainer.settings.run_folder / "metrics.jsonl").read_text()
     records = map(json.loads, text.splitlines())
-    clock = ("_per_second", "data_wait_share")
+    clock = ("_per_second", "_hours", "data_wait_share")
     return [{k: v for k, v in r.items() if not k.endswith(clock)} for r in records]
 
 

@@ -21,6 +21,7 @@ TRAINING = {
 }
 TOOLS = {
     "push": "ultra_train.cli.push:push",
+    "report": "ultra_train.cli.report:report",
     "list": "ultra_train.cli.listing:list_plugins",
     "describe": "ultra_train.cli.describe:describe",
     "validate": "ultra_train.cli.validate:validate",

@@ -1,19 +1,19 @@
-"""Line charts from named series, drawn by bokeh in the browser."""
+"""Line charts from named series, which bokeh draws in the browser."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import attrs
 import numpy as np
 
 from ultra_train.report.thinning import thin
 
-if TYPE_CHECKING:
-    from bokeh.models import Range1d
-    from bokeh.plotting import figure as Figure
+Values = Sequence[float] | np.ndarray
+"""The numbers of a curve."""
 
 COLOURS = 8
 """Colours of curves, which the style sheet of the page defines for light and dark."""
@@ -23,9 +23,6 @@ DASHES = ("solid", "dashed", "dotted", "dashdot")
 
 FEW = 60
 """A curve with at most so many points shows each of them as a dot."""
-
-HEIGHT = 260
-"""Height of a chart in CSS pixels."""
 
 
 @attrs.frozen
@@ -66,10 +63,10 @@ class Series:
     """
 
     name: str
-    x: Mapping[str, Sequence[float]]
-    y: Sequence[float]
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
+    x: Mapping[str, Values]
+    y: Values
+    low: Values | None = None
+    high: Values | None = None
     group: str = ""
     colour: int = 0
     dash: int = 0
@@ -128,172 +125,84 @@ class Chart:
         return bool((values[np.isfinite(values)] > 0).all())
 
 
-def draw(chart: Chart, name: str, x_range: Range1d, axes: Mapping[str, Axis]) -> Figure:
-    """Return the chart as a figure of bokeh.
+def drawing(chart: Chart, axes: Iterable[str]) -> dict[str, Any]:
+    """Return what the script of the page draws a chart from, as plain data.
 
     Args:
         chart: the chart, as :meth:`Chart.drawn` returned it.
-        name: name of the figure, unique on the page.
-        x_range: range of the horizontal axis, which all charts of a page share.
-        axes: the axes of the page; the first one is shown at first.
+        axes: names of the axes of the page.
     """
-    from bokeh.models import BoxZoomTool, DataRange1d, HoverTool, Range1d, WheelZoomTool
-    from bokeh.plotting import figure
-
-    logarithmic = chart.log and chart.can_be_log
-    plot: Any = figure(
-        name=name,
-        height=HEIGHT,
-        sizing_mode="stretch_width",
-        x_range=x_range,
-        y_range=DataRange1d(only_visible=True, range_padding=0.06),
-        y_axis_type="log" if logarithmic else "linear",
-        tools="",
-        toolbar_location=None,
-        min_border_right=12,
-        min_border_top=8,
-    )
-    plot.extra_y_ranges = {"marks": Range1d(start=0, end=1)}
-    _style(plot)
-    first = next(iter(axes))
-    lines: list[Any] = []
-    data: list[Any] = []
-    for number, series in enumerate(chart.series):
-        drawn = _draw_series(plot, series, number, axes, first)
-        lines.append(drawn[0])
-        data += drawn
-    plot.y_range.renderers = data
-    dots = _draw_marks(plot, chart.marks, axes, first)
-    where = "".join(f" <span data-axis='{a}'>@{a}{{{axes[a].format}}} {axes[a].label}</span>" for a in axes)
-    plot.add_tools(
-        HoverTool(
-            renderers=lines,
-            mode="vline",
-            point_policy="snap_to_data",
-            line_policy="nearest",
-            formatters={"@value": "printf"},
-            tooltips=_tip(f"$name <b>@value{{%.4g}}</b><small>{where}</small>"),
-        )
-    )
-    if dots:
-        plot.add_tools(HoverTool(renderers=dots, mode="mouse", tooltips=_tip(f"@text<small>{where}</small>")))
-    zoom = BoxZoomTool(dimensions="width")
-    plot.add_tools(zoom, WheelZoomTool(dimensions="width", modifiers={"ctrl": True}))
-    plot.toolbar.active_drag = zoom
-    return plot
+    marks: dict[tuple[str, str], list[Mark]] = {}
+    for mark in chart.marks:
+        marks.setdefault((mark.kind, mark.group), []).append(mark)
+    return {
+        "log": chart.log and chart.can_be_log,
+        "series": [_curve(series, axes) for series in chart.series],
+        "marks": [{"kind": k, "group": g, **_marks(same, axes)} for (k, g), same in marks.items()],
+    }
 
 
-def _tip(text: str) -> str:
-    return f"<div class='tip' style='font: 12px/1.5 system-ui, sans-serif'>{text}</div>"
-
-
-def _style(plot: Any) -> None:
-    """Set what does not depend on light or dark; the script of the page sets the colours."""
-    from bokeh.models import NumeralTickFormatter, PrintfTickFormatter
-
-    font = "system-ui, sans-serif"
-    plot.background_fill_alpha = plot.border_fill_alpha = 0
-    plot.outline_line_color = None
-    plot.xgrid.grid_line_color = None
-    plot.axis.major_label_text_font = font
-    plot.axis.major_label_text_font_size = "11px"
-    plot.axis.minor_tick_line_color = None
-    plot.axis.major_tick_in = 0
-    plot.axis.major_tick_out = 4
-    plot.yaxis.axis_line_color = plot.yaxis.major_tick_line_color = None
-    plot.xaxis.formatter = NumeralTickFormatter(format="0.[00]a")
-    plot.xaxis.ticker.desired_num_ticks = 5
-    plot.yaxis.formatter = PrintfTickFormatter(format="%.4g")
-
-
-def _draw_series(
-    plot: Any, series: Series, number: int, axes: Mapping[str, Axis], first: str
-) -> tuple[Any, ...]:
-    """Draw a curve, its smoothed form, its dots and its band; return the first and what sets the range."""
-    from bokeh.models import ColumnDataSource
-
-    columns, few = _columns(series, axes)
-    source = ColumnDataSource(columns)
-    dash = DASHES[series.dash % len(DASHES)]
-    tags = [number, series.colour % COLOURS, series.group]
-    options: dict[str, Any] = {"source": source, "name": series.name}
-    drawn = []
-    if "low" in columns:
-        band = plot.varea(first, "low", "high", fill_alpha=0.18, **options)
-        band.tags = ["band", *tags]
-        drawn.append(band)
-    line = plot.line(first, "value", line_width=1.8, line_dash=dash, line_join="round", **options)
-    line.tags = ["line", *tags]
-    smooth = plot.line(first, "smooth", line_width=2.2, line_dash=dash, line_join="round", **options)
-    smooth.tags, smooth.visible = ["smooth", *tags], False
-    if few:
-        dots = plot.scatter(first, "value", size=5, **options)
-        dots.tags = ["dots", *tags]
-        drawn.append(dots)
-    return (line, *drawn)
-
-
-def _columns(series: Series, axes: Mapping[str, Axis]) -> tuple[dict[str, Any], bool]:
-    """Return the drawn points as columns, and whether they are few."""
+def _curve(series: Series, axes: Iterable[str]) -> dict[str, Any]:
+    """Return a curve: its style, its length (``few``, ``all``, ``long``), and its drawn points as columns."""
     values = _floats(series.y)
     finite = np.flatnonzero(np.isfinite(values))
     thinned = thin(values[finite])
     kept = finite[thinned.kept]
-    columns: dict[str, Any] = {
-        axis: _floats(series.x[axis])[kept] if axis in series.x else np.full(len(kept), np.nan)
-        for axis in axes
-    }
-    columns["value"] = values[kept].astype(np.float32)
-    columns["mean"] = columns["smooth"] = thinned.mean.astype(np.float32)
+    columns = {axis: encode(_floats(series.x[axis])[kept], "f8") for axis in axes if axis in series.x}
+    columns |= {"value": encode(values[kept]), "mean": encode(thinned.mean)}
     if series.low is not None and series.high is not None:
-        columns["low"] = _floats(series.low)[kept].astype(np.float32)
-        columns["high"] = _floats(series.high)[kept].astype(np.float32)
-    return columns, len(kept) <= FEW
+        columns |= {"low": encode(_floats(series.low)[kept]), "high": encode(_floats(series.high)[kept])}
+    return {
+        "name": series.name,
+        "group": series.group,
+        "colour": series.colour % COLOURS,
+        "dash": DASHES[series.dash % len(DASHES)],
+        "length": "few" if len(kept) <= FEW else "all" if len(kept) == len(finite) else "long",
+        "columns": columns,
+    }
 
 
-def _draw_marks(plot: Any, marks: Sequence[Mark], axes: Mapping[str, Axis], first: str) -> list[Any]:
-    """Draw the events of every kind and group; return what the pointer finds."""
-    from bokeh.models import ColumnDataSource
-
-    found: list[Any] = []
-    for kind, group in dict.fromkeys((mark.kind, mark.group) for mark in marks):
-        chosen = [mark for mark in marks if (mark.kind, mark.group) == (kind, group)]
-        columns: dict[str, Any] = {axis: [mark.x.get(axis, float("nan")) for mark in chosen] for axis in axes}
-        columns |= {"text": [mark.text for mark in chosen], "foot": [0.0] * len(chosen)}
-        source = ColumnDataSource(columns)
-        options: dict[str, Any] = {"source": source, "y_range_name": "marks"}
-        lines = plot.segment(first, 0, first, 1, line_dash="dotted", line_alpha=0.7, **options)
-        lines.tags = ["mark", kind, group]
-        dots = plot.scatter(first, "foot", marker="triangle", size=11, **options)
-        dots.tags = ["mark", kind, group]
-        found.append(dots)
-    return found
+def _marks(marks: Sequence[Mark], axes: Iterable[str]) -> dict[str, Any]:
+    """Return the columns of marks of one kind and group."""
+    found = [axis for axis in axes if all(axis in mark.x for mark in marks)]
+    columns = {axis: encode(_floats([mark.x[axis] for mark in marks]), "f8") for axis in found}
+    return {"columns": columns, "text": [mark.text for mark in marks]}
 
 
-def _floats(values: Sequence[float]) -> np.ndarray:
+def encode(values: np.ndarray, kind: str = "f4") -> dict[str, str]:
+    """Return numbers as little-endian bytes in base64, which take less room than digits.
+
+    Args:
+        values: ``(N,)``.
+        kind: ``f4`` or ``f8``, the precision.
+    """
+    return {kind: b64encode(values.astype(f"<{kind}").tobytes()).decode()}
+
+
+def _floats(values: Values) -> np.ndarray:
     return np.asarray(values, dtype=np.float64)
 
 
-def card(chart: Chart, number: int, place: str) -> str:
-    """Return the HTML around a chart: heading, switch of the axis, legend.
+def card(chart: Chart, number: int) -> str:
+    """Return the HTML around a chart: heading, switch of the axis, legend, and the place for the curves.
 
     Args:
         chart: the chart.
         number: its number on the page.
-        place: the HTML that bokeh draws the figure into.
     """
     unit = f" <span class=unit>{html.escape(chart.unit)}</span>" if chart.unit else ""
     note = f"<p class=note>{html.escape(chart.note)}</p>" if chart.note else ""
     pressed = str(chart.log).lower()
     log = f"<button class=log aria-pressed={pressed}>log</button>" if chart.can_be_log else ""
-    legend = "".join(
+    curves = "".join(
         f'<button class=curve aria-pressed=true data-series={index} style="--line:var(--series-'
         f'{series.colour % COLOURS})" data-dash={DASHES[series.dash % len(DASHES)]}><i></i>'
         f"{html.escape(series.name)}</button>"
         for index, series in enumerate(chart.series)
     )
+    legend = f"<div class=legend>{curves}</div>" if len(chart.series) > 1 else ""
     return (
-        f'<section class="card chart{" whole" if chart.whole else ""}" data-chart="chart-{number}">'
+        f'<section class="card chart{" whole" if chart.whole else ""}" data-chart={number}>'
         f"<header><h2>{html.escape(chart.title)}{unit}</h2>{log}</header>{note}"
-        f"<div class=legend>{legend}</div><div class=plot>{place}</div></section>"
+        f"{legend}<div class=plot></div></section>"
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib.metadata import distribution
 from importlib.resources import files as resources
 from pathlib import Path
 
+import attrs
 import numpy as np
 
-from ultra_train.report.charts import AXES, COLOURS, Axis, Chart, card, draw
+from ultra_train.report.charts import AXES, COLOURS, Axis, Chart, card, drawing
 from ultra_train.system import files
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -73,7 +76,6 @@ class Page:
         """Return the page as HTML."""
         charts = [part for part in self._parts if isinstance(part, Chart)]
         axes = self._offered(charts)
-        places, scripts = _drawn(charts, axes) if charts else ([], "")
         content, number = [], 0
         for part in self._parts:
             if isinstance(part, str):
@@ -81,14 +83,14 @@ class Page:
                 continue
             if number == 0:
                 content.append(_controls(charts, axes))
-            content.append(card(part, number, places[number]))
+            content.append(card(part, number))
             number += 1
         return FRAME.format(
             policy=POLICY,
             title=html.escape(self.title),
             style=_asset("page.css"),
             content="\n".join(content),
-            scripts=scripts,
+            scripts=_scripts(charts, axes) if charts else "",
         )
 
     def _offered(self, charts: Sequence[Chart]) -> dict[str, Axis]:
@@ -100,25 +102,22 @@ class Page:
         }
 
 
-def _drawn(charts: Sequence[Chart], axes: Mapping[str, Axis]) -> tuple[list[str], str]:
-    """Return the places of the charts, and the scripts that draw them."""
-    from bokeh.embed import components
-    from bokeh.model import Model
-    from bokeh.models import Range1d
-    from bokeh.resources import Resources
-
-    first = next(iter(axes))
-    positions = np.concatenate([np.asarray(s.x[first]) for c in charts for s in c.series if first in s.x])
-    low, high = float(np.nanmin(positions)), float(np.nanmax(positions))
-    shared = Range1d(start=low, end=high if high > low else low + 1)
-    figures: dict[str, Model] = {
-        f"chart{number}": draw(chart, f"chart-{number}", shared, axes) for number, chart in enumerate(charts)
+def _scripts(charts: Sequence[Chart], axes: Mapping[str, Axis]) -> str:
+    """Return the data of the charts, the library that draws them, and the script of the page."""
+    data = {
+        "axes": {name: attrs.asdict(axis) for name, axis in axes.items()},
+        "charts": [drawing(chart, axes) for chart in charts],
     }
-    drawing, places = components(figures)
-    library = Resources(mode="inline", components=["bokeh"], minified=True, log_level="warn")
-    blocks = [*library.js_raw, _asset("page.js")]
-    blocks = [f"<script>{text}</script>" for text in blocks]
-    return [places[name] for name in figures], "\n".join([*blocks[:-1], drawing, blocks[-1]])
+    text = json.dumps(data).replace("<", "\\u003c")  # no name ends the element
+    scripts = "\n".join(f"<script>{script}</script>" for script in (_bokeh(), _asset("page.js")))
+    return f'<script type="application/json" id="data">{text}</script>\n{scripts}'
+
+
+@cache
+def _bokeh() -> str:
+    """Return the part of BokehJS that draws charts; importing bokeh would take a second."""
+    path = distribution("bokeh").locate_file("bokeh/server/static/js/bokeh.min.js")
+    return Path(str(path)).read_text("utf-8")
 
 
 def _controls(charts: Sequence[Chart], axes: Mapping[str, Axis]) -> str:

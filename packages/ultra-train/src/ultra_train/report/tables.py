@@ -32,13 +32,16 @@ def _cell(value: object) -> str:
     return value if isinstance(value, Markup) else html.escape(str(value))
 
 
-def section(title: str, content: str, *, note: str = "") -> str:
+def section(title: str, content: str, *, note: str = "", half: bool = False) -> str:
     """Return a card of a page with a heading.
 
     Args:
         title: the heading.
         content: HTML.
         note: a line of explanation below the heading.
+        half: whether it takes half of the width of a wide page.
     """
     explained = f"<p class=note>{html.escape(note)}</p>" if note else ""
-    return f"<section class=card><header><h2>{html.escape(title)}</h2></header>{explained}{content}</section>"
+    kind = "card half" if half else "card"
+    heading = f"<header><h2>{html.escape(title)}</h2></header>"
+    return f'<section class="{kind}">{heading}{explained}{content}</section>'

@@ -17,10 +17,12 @@ from ultra_train.callbacks.gpu import GpuCallback, HeatLimits
 from ultra_train.callbacks.gradients import GradientCallback
 from ultra_train.callbacks.hooks import HooksCallback
 from ultra_train.callbacks.interrupt import InterruptCallback
+from ultra_train.callbacks.memory import MemoryCallback
 from ultra_train.callbacks.metrics import MetricsCallback
 from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.callbacks.nvml import Nvml
 from ultra_train.callbacks.progress import ProgressCallback
+from ultra_train.callbacks.samples import SamplesCallback
 from ultra_train.config.integrations import reporters
 from ultra_train.config.training import TrainingConfig
 from ultra_train.run.device import devices_to_switch_to
@@ -89,7 +91,10 @@ def add_callbacks(
     trainer.callback_handler.callbacks.insert(
         1, HooksCallback(run, manager, metrics.write)
     )  # before the flow
-    first: list[TrainerCallback] = []
+    first: list[TrainerCallback] = [
+        MemoryCallback(trainer.extra_metrics, device),
+        SamplesCallback(lambda: run.task.samples(trainer), metrics.write),
+    ]
     if training.log_gradient_stats or training.enable_block_grad_norms:
         blocks = training.enable_block_grad_norms
         first.append(

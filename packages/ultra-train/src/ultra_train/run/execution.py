@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
-from ultra_core import tasks
-from ultra_core.errors import PluginError, UltraError
+from ultra_core.errors import UltraError
 from ultra_core.plugins.hooks import plugin_manager
 from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.config import Preset, to_yaml
 from ultra_train.config.integrations import environment
 from ultra_train.hf.compilation import compile_encoder
+from ultra_train.report.run_page import write_report
 from ultra_train.run.callbacks import Callbacks, MovingToAnotherDevice, TooHot, add_callbacks
 from ultra_train.run.card import write_card
 from ultra_train.run.closing import final_metrics, print_closing_words
@@ -35,13 +35,13 @@ from ultra_train.run.device import (
     pick_precision,
 )
 from ultra_train.run.events import EventLog
+from ultra_train.run.facts import RunFacts
 from ultra_train.run.folder import check_unused, choose_folder, reserved_for_all
 from ultra_train.run.memory_explained import out_of_memory_explained
 from ultra_train.run.model_folder import publish
 from ultra_train.run.obstructions import set_aside_obstructions
 from ultra_train.run.output_paths import check_no_overlap, check_output_paths
 from ultra_train.run.pushing import check_token, pushed
-from ultra_train.run.report import write_report
 from ultra_train.run.resuming import newest_checkpoint, print_changed_keys, resume_command, start_point
 from ultra_train.run.strategy import describe_strategy, pick_strategy
 from ultra_train.run.trainer_setup import build_trainer, check_room
@@ -51,7 +51,7 @@ from ultra_train.system.owned_files import OwnedFiles
 from ultra_train.system.process_group import Group, join
 from ultra_train.system.processes import Processes, processes
 from ultra_train.system.signals import Interrupted, Signals
-from ultra_train.tasks.base import Task
+from ultra_train.tasks.loading import load_task
 from ultra_train.trainer.agreement import Agreement
 
 __all__ = ["Interrupted", "Run", "UltraError", "execute"]
@@ -111,7 +111,7 @@ def _execute(
     os.environ.update(environment(preset.mlflow, training.report_to))
     hooks = plugin_manager()
     hooks.hook.ultra_config_loaded(config=preset)
-    task = _task(training.task)
+    task = load_task(training.task)
 
     def choose() -> Path:
         check_output_paths(training)
@@ -131,17 +131,6 @@ def _execute(
         checkpoints = folder / run_files.CHECKPOINTS
         with dead_workers_explained(checkpoints), out_of_memory_explained(checkpoints):
             return _Execution(run, here, console, where, resume, signals, started, hooks).execute()
-
-
-def _task(name: str) -> Task:
-    entry = tasks.entry(name)
-    plugin = entry.load()
-    if not (isinstance(plugin, type) and issubclass(plugin, Task)):
-        raise PluginError(
-            f"{entry.target} of {entry.distribution} must be a subclass of ultra_train.tasks.base.Task to be "
-            f"the task {entry.name!r}"
-        )
-    return plugin(entry.name, entry.distribution)
 
 
 class _Execution:
@@ -172,6 +161,7 @@ class _Execution:
         )
         self.metrics = MetricsFile(run.path / run_files.METRICS, self.disk)
         self.events = EventLog(self.metrics, self.say)
+        self.facts = RunFacts(run.path)
         self.checkpoint = here.share(newest_checkpoint(run.path, self.say) if resume and here.main else None)
 
     def say(self, line: str) -> None:
@@ -185,16 +175,12 @@ class _Execution:
         run.task.prepare()
         self._build_model()
         callbacks = self._build_trainer()
-        try:
-            run.trainer.train(resume_from_checkpoint=self._start_point())
-        finally:
-            callbacks.finish()
-        if run.trainer.state.global_step < run.trainer.args.max_steps:
-            self._stopped(callbacks)
-        metrics = final_metrics(run.trainer)
-        run.trainer.unshard()
-        run.model = run.trainer.model
-        self._publish(metrics)
+        with self._end_recorded(callbacks):
+            self._train(callbacks)
+            metrics = final_metrics(run.trainer)
+            run.trainer.unshard()
+            run.model = run.trainer.model
+            self._publish(metrics)
         with self._pushed():  # it ends after the others, which cannot wait for it as long as it may take
             self._report()
             if self.here.main:
@@ -202,6 +188,37 @@ class _Execution:
                 print_closing_words(run, self.model_folder, metrics, self.console)
             self.here.wait()  # so that all fail when the first process does
         return run.path
+
+    def _train(self, callbacks: Callbacks) -> None:
+        """Train to the end.
+
+        Raises:
+            UltraError: a callback stopped the run.
+            Interrupted: a signal did.
+        """
+        trainer = self.run.trainer
+        try:
+            trainer.train(resume_from_checkpoint=self._start_point())
+        finally:
+            callbacks.finish()
+        if trainer.state.global_step < trainer.args.max_steps:
+            self._stopped(callbacks)
+
+    @contextmanager
+    def _end_recorded(self, callbacks: Callbacks) -> Iterator[None]:
+        """Record how this part of the run ends."""
+        try:
+            yield
+        except BaseException as error:
+            with suppress(OSError):  # a full disk must not replace the reason
+                self._record_end(callbacks.reason_to_stop or f"{type(error).__name__}: {error}")
+            raise
+        self._write(lambda: self._record_end("finished"), run_files.FACTS)
+
+    def _record_end(self, outcome: str) -> None:
+        trainer = self.run.trainer
+        step, tokens = trainer.state.global_step, trainer.tokens_seen
+        self.facts.end(step=step, outcome=outcome, tokens=tokens, seconds=trainer.training_seconds)
 
     def _pushed(self) -> AbstractContextManager[Any]:
         training = self.run.config.training
@@ -211,12 +228,13 @@ class _Execution:
 
     def _report(self) -> None:
         """Write the report."""
-        run = self.run
+        path = self.run.path
 
         def write() -> None:
-            write_report(run.path, self.metrics.read(), run.config.name, run.task.task)
+            self.metrics.flush()  # lines that found the disk full
+            write_report(path)
 
-        self._write_together(write, "the report", run.path)
+        self._write_together(write, "the report", path)
 
     def _write_together(self, write: Callable[[], object], what: str, folder: Path, need: int = 0) -> None:
         """Write something on the first process, while the others wait if the disk is full."""
@@ -292,9 +310,17 @@ class _Execution:
         return callbacks
 
     def _training_begins(self) -> None:
-        """Keep the folder, and record the preset, which fits the checkpoint if the run is resumed."""
+        """Keep the folder; record how it is trained, and the preset, which fits the checkpoint by now."""
         self.started()
         self._record_config()
+        if self.here.main:
+            self._write(self._record_beginning, run_files.FACTS)
+
+    def _record_beginning(self) -> None:
+        run = self.run
+        precision = pick_precision(run.config.training, self.device)
+        step = run.trainer.state.global_step
+        self.facts.begin(step=step, model=run.model, device=self.device, precision=precision)
 
     def _record_config(self) -> None:
         path, text = self.run.path / run_files.CONFIG, to_yaml(self.run.config)

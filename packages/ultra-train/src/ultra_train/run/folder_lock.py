@@ -35,6 +35,20 @@ def is_locked(folder: Path) -> bool:
         return True
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process trains in a folder now; writes nothing, unlike :func:`is_locked`."""
+    if fcntl is None:
+        return False
+    try:
+        with (folder / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # there is no lock file, or it cannot be read
+    return False
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[set[Path]]:
     """Lock the folder of a run for this process; the lock ends with the process.

@@ -12,6 +12,7 @@ NAMES = (
     run_files.METRICS,
     run_files.TABLE,
     run_files.CONFIG,
+    run_files.FACTS,
     run_files.ROLLBACKS,
     run_files.REPORT,
     run_files.OWNERSHIP_FILE,

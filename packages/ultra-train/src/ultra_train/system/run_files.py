@@ -9,6 +9,7 @@ RUNS = "runs"
 
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
+FACTS = "run.json"
 METRICS = "metrics.jsonl"
 MODEL = "model"
 TOKENIZER = "tokenizer"
@@ -21,6 +22,7 @@ TENSORBOARD = "tensorboard"
 __all__ = [
     "CHECKPOINTS",
     "CONFIG",
+    "FACTS",
     "LOCK",
     "METRICS",
     "MODEL",

@@ -96,6 +96,34 @@ class DryStep(ABC):
         """Return the length of its rows in tokens."""
 
 
+@attrs.frozen(kw_only=True)
+class Guess:
+    """An answer of the model.
+
+    Attributes:
+        text: the answer.
+        score: its probability, or another number that says how sure the model is; None where there is none.
+    """
+
+    text: str
+    score: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Sample:
+    """What the model makes of one fixed input at an evaluation; the report shows it over time.
+
+    Attributes:
+        given: the input; it identifies the sample, so that it is the same at every evaluation.
+        guesses: the answers of the model, best first.
+        expected: the right answer, or None where there is none.
+    """
+
+    given: str
+    guesses: tuple[Guess, ...]
+    expected: str | None = None
+
+
 class Task(TaskDeclaration, ABC):
     """The declaration of a task: keys and rules, curves, model card, commands, and the start of a run."""
 
@@ -225,6 +253,17 @@ class TaskRun(ABC, Generic[Options]):
 
     def events(self) -> Iterator[Mapping[str, Any]]:
         """Yield events for the beginning of ``metrics.jsonl``, such as counts of the data."""
+        yield from ()
+
+    def samples(self, trainer: Any) -> Iterator[Sample]:
+        """Yield what the model makes of a few inputs, the same ones at every evaluation.
+
+        Called on every process after an evaluation, with the weights that were evaluated. It must not draw
+        from random generators, because a resumed run would not continue as an uninterrupted one.
+
+        Args:
+            trainer: the trainer.
+        """
         yield from ()
 
     @abstractmethod

@@ -23,7 +23,7 @@ class LogMixin(TrainerBase):
         super().__init__(*args, settings=settings, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add to training lines: learning rates, tokens and their rate, share of waiting, dropped updates."""
+        """Add to training lines: learning rates, tokens, speed, share of waiting, hours, dropped updates."""
         if "loss" in logs:
             tokens_before, seconds_before = self._speed_measured_from
             seconds = self.training_seconds - seconds_before
@@ -31,6 +31,7 @@ class LogMixin(TrainerBase):
             logs["tokens_seen"] = self.tokens_seen
             logs["tokens_per_second"] = (self.tokens_seen - tokens_before) / max(1e-9, seconds)
             logs["data_wait_share"] = min(1.0, self.data_wait_seconds / max(1e-9, seconds))
+            logs["training_hours"] = self.training_seconds / 3600
             logs["dropped_updates"] = self.gate.dropped
             logs |= self.extra_metrics
             self.start_clock()

@@ -4,10 +4,13 @@
 (() => {
   const $ = (selector, root = document) => [...root.querySelectorAll(selector)];
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const make = (name, attributes = {}) => new (Bokeh.Models.get(name))(attributes);
+  const { axes, charts } = JSON.parse(document.getElementById("data").textContent);
   const cards = $("[data-chart]");
   const hidden = new Set(); // groups that are switched off
-  let figures = new Map();
-  let axis = $("[data-x][aria-pressed=true]")[0]?.dataset.x;
+  const figures = new Map(); // by the number of the chart
+  const shared = make("Range1d"); // all charts show the same part of the axis
+  let axis = Object.keys(axes)[0];
   let weight = 0;
 
   const role = (renderer) => renderer.tags[0];
@@ -17,8 +20,120 @@
   const press = (button, on) => button.setAttribute("aria-pressed", String(on));
   const isPressed = (button) => button.getAttribute("aria-pressed") === "true";
 
+  function decode(numbers) {
+    const [[kind, text]] = Object.entries(numbers);
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    return kind === "f8" ? new Float64Array(bytes.buffer) : new Float32Array(bytes.buffer);
+  }
+
+  // An axis that a curve does not have hides it.
+  function columnsOf(encoded, length) {
+    const columns = Object.fromEntries(Object.entries(encoded).map(([name, numbers]) => [name, decode(numbers)]));
+    const nowhere = new Float64Array(length ?? columns.value.length).fill(NaN);
+    return { ...Object.fromEntries(Object.keys(axes).map((name) => [name, nowhere])), ...columns };
+  }
+
+  function scaleOf(logarithmic) {
+    return {
+      scale: make(logarithmic ? "LogScale" : "LinearScale"),
+      ticker: make(logarithmic ? "LogTicker" : "BasicTicker"),
+    };
+  }
+
+  function draw(chart) {
+    const { scale, ticker } = scaleOf(chart.log);
+    const range = make("DataRange1d", { only_visible: true, range_padding: 0.06 });
+    const figure = make("Plot", {
+      height: 260,
+      sizing_mode: "stretch_width",
+      x_range: shared,
+      y_range: range,
+      x_scale: make("LinearScale"),
+      y_scale: scale,
+      extra_y_ranges: { marks: make("Range1d", { start: 0, end: 1 }) },
+      extra_y_scales: { marks: make("LinearScale") },
+      toolbar_location: null,
+      background_fill_alpha: 0,
+      border_fill_alpha: 0,
+      outline_line_color: null,
+      min_border_right: 12,
+      min_border_top: 8,
+    });
+    addAxes(figure, ticker);
+    const curves = chart.series.map((series, number) => addCurve(figure, series, number));
+    range.renderers = curves.flatMap(({ line, others }) => [line, ...others]);
+    const marks = chart.marks.map((kind) => addMarks(figure, kind));
+    const where = Object.entries(axes).map(([name, one]) => ` · @${name}{${one.format}} ${one.label}`).join("");
+    const tip = (text) => `<div style="font: 12px/1.5 system-ui, sans-serif">${text}<small>${where}</small></div>`;
+    const hover = { point_policy: "snap_to_data", line_policy: "nearest", formatters: { "@value": "printf" } };
+    const curve = tip("$name <b>@value{%.4g}</b>");
+    const zoom = make("BoxZoomTool", { dimensions: "width" });
+    const tools = [
+      make("HoverTool", { ...hover, renderers: curves.map(({ line }) => line), mode: "vline", tooltips: curve }),
+      zoom,
+      make("WheelZoomTool", { dimensions: "width", modifiers: { ctrl: true } }),
+    ];
+    if (marks.length) tools.push(make("HoverTool", { renderers: marks, mode: "mouse", tooltips: tip("@text") }));
+    figure.add_tools(...tools);
+    // a finger that scrolls the page must not zoom into the chart below it
+    figure.toolbar.active_drag = matchMedia("(pointer: coarse)").matches ? null : zoom;
+    return figure;
+  }
+
+  function addAxes(figure, ticker) {
+    const font = { major_label_text_font: "system-ui, sans-serif", major_label_text_font_size: "11px" };
+    const ticks = { minor_tick_line_color: null, major_tick_in: 0, major_tick_out: 4 };
+    const below = make("LinearAxis", {
+      ...font,
+      ...ticks,
+      ticker: make("BasicTicker", { desired_num_ticks: 5 }),
+      formatter: make("NumeralTickFormatter", { format: "0.[00]a" }),
+    });
+    const left = make("LinearAxis", {
+      ...font,
+      ...ticks,
+      ticker,
+      formatter: make("PrintfTickFormatter", { format: "%.4g" }),
+      axis_line_color: null,
+      major_tick_line_color: null,
+    });
+    figure.add_layout(below, "below");
+    figure.add_layout(left, "left");
+    figure.add_layout(make("Grid", { dimension: 1, ticker }), "center");
+  }
+
+  function addCurve(figure, series, number) {
+    const columns = columnsOf(series.columns);
+    const source = make("ColumnDataSource", { data: { ...columns, smooth: columns.mean } });
+    const style = { line_dash: series.dash, line_join: "round" };
+    const add = (kind, name, attributes) => {
+      const tags = [kind, number, series.colour, series.group, series.length];
+      const glyph = make(name, { x: { field: axis }, ...attributes });
+      return figure.add_glyph(glyph, source, { name: series.name, tags });
+    };
+    const others = [];
+    if (columns.low) {
+      others.push(add("band", "VArea", { y1: { field: "low" }, y2: { field: "high" }, fill_alpha: 0.18 }));
+    }
+    const line = add("line", "Line", { y: { field: "value" }, line_width: 1.8, ...style });
+    add("smooth", "Line", { y: { field: "smooth" }, line_width: 2.2, ...style });
+    if (series.length === "few") others.push(add("dots", "Scatter", { y: { field: "value" }, size: { value: 5 } }));
+    return { line, others };
+  }
+
+  function addMarks(figure, { kind, group, columns, text }) {
+    const data = { ...columnsOf(columns, text.length), text };
+    const source = make("ColumnDataSource", { data });
+    const place = { y_range_name: "marks", tags: ["mark", kind, group] };
+    const [at, foot, top] = [{ field: axis }, { value: 0 }, { value: 1 }];
+    const line = { x0: at, x1: at, y0: foot, y1: top, line_dash: "dotted", line_alpha: 0.7 };
+    figure.add_glyph(make("Segment", line), source, place);
+    const dot = { x: at, y: foot, marker: { value: "triangle" }, size: { value: 11 } };
+    return figure.add_glyph(make("Scatter", dot), source, place);
+  }
+
   function paint() {
-    const [ink, soft, rule] = [colour("ink"), colour("soft"), colour("rule")];
+    const [soft, rule] = [colour("soft"), colour("rule")];
     for (const figure of figures.values()) {
       for (const one of [...figure.left, ...figure.below]) {
         one.setv({ major_label_text_color: soft, axis_line_color: figure.left.includes(one) ? null : rule });
@@ -37,7 +152,6 @@
         if (kind === "mark" && glyph.properties.fill_color) glyph.line_color = colour("card");
       }
     }
-    document.documentElement.style.setProperty("--bokeh-ink", ink);
   }
 
   function bounds() {
@@ -55,8 +169,7 @@
 
   function showEverything() {
     const all = bounds();
-    const range = figures.values().next().value?.x_range;
-    if (range && all) range.setv({ ...all, reset_start: all.start, reset_end: all.end });
+    if (all) shared.setv({ ...all, reset_start: all.start, reset_end: all.end });
   }
 
   function showAxis(name) {
@@ -85,7 +198,7 @@
 
   function showSmoothing() {
     for (const renderer of renderers()) {
-      if (role(renderer) !== "smooth" || weight === 0) continue;
+      if (role(renderer) !== "smooth") continue;
       const source = renderer.data_source;
       source.data = { ...source.data, smooth: smooth(source.data.mean) };
     }
@@ -94,25 +207,26 @@
 
   function showCurves() {
     for (const card of cards) {
-      const figure = figures.get(card.dataset.chart);
+      const figure = figures.get(Number(card.dataset.chart));
       const off = new Set($(".curve", card).filter((b) => !isPressed(b)).map((b) => Number(b.dataset.series)));
       for (const renderer of figure.renderers) {
         const kind = role(renderer);
         const shown = !hidden.has(group(renderer)) && (kind === "mark" || !off.has(number(renderer)));
-        renderer.visible = shown && (kind !== "smooth" || weight > 0);
-        if (kind === "line") renderer.glyph.line_alpha = weight > 0 ? 0.28 : 1;
+        // of a long curve the means are drawn over the range of its values
+        const averaged = weight > 0 || renderer.tags[4] === "long";
+        renderer.visible = shown && (kind !== "smooth" || averaged);
+        if (kind === "line") renderer.glyph.line_alpha = averaged ? 0.4 : 1;
       }
     }
   }
 
   function showScale(card, logarithmic) {
-    const figure = figures.get(card.dataset.chart);
-    const make = (name) => new (Bokeh.Models.get(name))();
+    const figure = figures.get(Number(card.dataset.chart));
     const [left] = figure.left;
-    const ticker = make(logarithmic ? "LogTicker" : "BasicTicker");
-    figure.y_scale = make(logarithmic ? "LogScale" : "LinearScale");
+    const { scale, ticker } = scaleOf(logarithmic);
+    figure.y_scale = scale;
     left.ticker = ticker;
-    for (const grid of figure.center) if (grid.dimension === 1) grid.ticker = ticker;
+    for (const grid of figure.center) grid.ticker = ticker;
   }
 
   function listen() {
@@ -151,20 +265,18 @@
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
   }
 
-  function begin() {
-    const models = Bokeh.documents.flatMap((one) => one.roots());
-    if (models.length < cards.length) {
-      requestAnimationFrame(begin);
-      return;
-    }
-    figures = new Map(models.map((model) => [model.name, model]));
-    // a finger that scrolls the page must not zoom into the chart below it
-    if (matchMedia("(pointer: coarse)").matches) {
-      for (const figure of figures.values()) figure.toolbar.active_drag = null;
+  async function begin() {
+    const page = new (Bokeh.require("document").Document)();
+    for (const card of cards) {
+      const number = Number(card.dataset.chart);
+      figures.set(number, draw(charts[number]));
     }
     paint();
     listen();
+    showCurves();
     showEverything();
+    for (const card of cards) page.add_root(figures.get(Number(card.dataset.chart)));
+    await Bokeh.embed.add_document_standalone(page, document.body, cards.map((card) => card.querySelector(".plot")));
   }
 
   begin();

@@ -155,7 +155,7 @@ def guesses(network: Any, tokenizer: Any, text: str, top_k: int = 5) -> list[lis
         )
     best = torch.softmax(logits[blanks], -1).topk(min(top_k, there))
     return [
-        [Guess(_readable(tokenizer, i), p) for i, p in zip(ids, probabilities, strict=True)]
+        [Guess(readable(tokenizer, i), p) for i, p in zip(ids, probabilities, strict=True)]
         for ids, probabilities in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     ]
 
@@ -169,6 +169,7 @@ def _longest(network: Any, tokenizer: Any) -> int:
     return min(limits) if limits else configured_length(network) or VERY_LARGE_INTEGER
 
 
-def _readable(tokenizer: Any, token: int) -> str:
+def readable(tokenizer: Any, token: int) -> str:
+    """Return the text of a token without blanks around it, or its name where it has no printable text."""
     word = tokenizer.decode([token]).strip()
     return word if word.isprintable() and word else str(tokenizer.convert_ids_to_tokens(token))

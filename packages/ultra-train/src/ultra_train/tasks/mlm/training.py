@@ -34,11 +34,12 @@ from ultra_train.hf.vocabulary import num_token_ids
 from ultra_train.system.disk_space import DiskSpace
 from ultra_train.system.processes import processes
 from ultra_train.system.run_files import TOKENIZER
-from ultra_train.tasks.base import TaskRun
+from ultra_train.tasks.base import Sample, TaskRun
 from ultra_train.tasks.mlm.base_model import Base, load_base
 from ultra_train.tasks.mlm.evaluation import MLMTrainer, PlannedBatches, most_frequent_token
 from ultra_train.tasks.mlm.guesses import guesses_table, sentence_with_a_blank
 from ultra_train.tasks.mlm.options import MLMOptions
+from ultra_train.tasks.mlm.samples import Blank, choose_blanks, guess_blanks
 from ultra_train.tasks.mlm.streamed_texts import EndOfData, is_streamed, open_stream, tokenising_processes
 from ultra_train.tasks.sentence_modules import write_sentence_modules
 from ultra_train.tasks.texts import check_all_is_here, text_sources, tokenizer_of_run
@@ -312,6 +313,14 @@ class MLMRun(TaskRun[MLMOptions]):
         """Return the token that the unigram baseline always guesses, and what ends the run of a stream."""
         end = [EndOfData(lambda: self._streaming, self.preset.training)] if self.stream is not None else []
         return {"frequent_token": most_frequent_token(self.train, self.tokenizer), "callbacks": end}
+
+    def samples(self, trainer: Any) -> Iterator[Sample]:
+        """Yield the guesses for one token of a few held-out texts."""
+        yield from guess_blanks(trainer, self.tokenizer, self._blanks)
+
+    @cached_property
+    def _blanks(self) -> list[Blank]:
+        return choose_blanks(self.held_out, self.tokenizer)
 
     def save(self, trainer: Any, folder: Path) -> None:
         """Write the model, its tokenizer, and the files that sentence-transformers reads."""

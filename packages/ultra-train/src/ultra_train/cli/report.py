@@ -1,0 +1,53 @@
+"""``ultra-train report RUN...``: the page of one run, or of several beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File to write [report.html in the folder of the run; needed for several runs].",
+)
+@click.option(
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of runs.",
+)
+def report(runs: Sequence[str], output: Path | None, output_dir: Path) -> None:
+    """Write one self-contained HTML page about one or several runs.
+
+    RUN is the name of a run or its folder; the run may be finished, in progress, stopped or killed. Several
+    runs are drawn over each other, with the settings in which they differ.
+    """
+    from ultra_core.errors import UltraError
+    from ultra_train.report.run_page import page_of
+    from ultra_train.report.run_record import read_run
+    from ultra_train.run.finding import find_runs
+    from ultra_train.run.folder_lock import is_held
+    from ultra_train.system.run_files import REPORT
+
+    folders = find_runs(runs, output_dir)
+    if output is None and len(folders) > 1:
+        raise UltraError("a page of several runs needs a file to be written to: -o page.html")
+    output = output if output is not None else next(iter(folders.values())) / REPORT
+    if output.is_dir():
+        raise UltraError(f"-o: {output} is a folder; name a file, such as {output / REPORT}")
+    if not output.parent.is_dir():
+        raise UltraError(f"-o: there is no folder {output.parent}; create it, or name another file")
+    records = [read_run(path, name=name, running=is_held(path)) for name, path in folders.items()]
+    for record in records:
+        for note in record.notes:
+            click.echo(f"notice: {record.name}: {note}", err=True)
+    page_of(records).write(output)
+    click.echo(f"report: {output}")
