@@ -8,6 +8,8 @@ from typing import Any
 import attrs
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ultra_core.errors import PluginError
+
 Write = Callable[[Mapping[str, Any]], None]
 
 
@@ -28,7 +30,19 @@ class SamplesCallback(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Make the samples, and write them if the task has any."""
-        made = [attrs.asdict(sample) for sample in self.samples()]
+        """Make the samples, and write them if the task has any.
+
+        Raises:
+            PluginError: the task yields something else.
+        """
+        made = [_as_record(sample) for sample in self.samples()]
         if made and state.is_world_process_zero:
             self.write({"step": state.global_step, "event": "samples", "samples": made})
+
+
+def _as_record(sample: Any) -> dict[str, Any]:
+    if not attrs.has(type(sample)):
+        raise PluginError(
+            f"the method samples of the task must yield objects of the class Sample; {sample!r} is no Sample"
+        )
+    return attrs.asdict(sample)

@@ -209,13 +209,14 @@
     for (const card of cards) {
       const figure = figures.get(Number(card.dataset.chart));
       const off = new Set($(".curve", card).filter((b) => !isPressed(b)).map((b) => Number(b.dataset.series)));
+      const several = figure.renderers.filter((one) => role(one) === "line").length > 1;
       for (const renderer of figure.renderers) {
         const kind = role(renderer);
         const shown = !hidden.has(group(renderer)) && (kind === "mark" || !off.has(number(renderer)));
         // of a long curve the means are drawn over the range of its values
         const averaged = weight > 0 || renderer.tags[4] === "long";
         renderer.visible = shown && (kind !== "smooth" || averaged);
-        if (kind === "line") renderer.glyph.line_alpha = averaged ? 0.4 : 1;
+        if (kind === "line") renderer.glyph.line_alpha = averaged ? (several ? 0.25 : 0.4) : 1;
       }
     }
   }
