@@ -22,8 +22,8 @@ from ultra_train.system.processes import processes
 def notices(keys: EncoderKeys) -> tuple[str, ...]:
     """Return the notices before a run of a preset without faults.
 
-    One line each for keys idle in this run, other names of keys and plugins, values that were completed; then
-    warnings, the first ``LISTED`` of them.
+    One line each for keys idle in this run, other names of keys and plugins, and values that were completed;
+    then warnings, the first ``LISTED`` of them.
     """
     lines = []
     if idle := list(dict.fromkeys(_idle_keys(keys))):
