@@ -60,9 +60,12 @@ def test_it_waits_with_a_line_every_minute_and_goes_on_when_there_is_room(disk, 
     assert space.write(disk.write, "the checkpoint of step 8", tmp_path, 10) == "done"
     assert clock.now == 150  # at once, not at the next minute
     assert [line.partition(":")[0] for line in said] == [
-        "paused", "paused for 1 min", "paused for 2 min", "there is room again"
+        "paused", "paused for 1 min", "paused for 2 min", "there is room again for the checkpoint of step 8"
     ]  # fmt: skip
-    assert "the checkpoint of step 8, which takes about 0.0 MB" in said[0]
+    assert (
+        "the checkpoint of step 8 cannot be written: the disk or the quota is full; it takes about 0.0 MB"
+        in said[0]
+    )
     assert str(tmp_path) in said[0]
 
 
@@ -101,6 +104,21 @@ def test_a_checkpoint_that_a_signal_asked_for_is_waited_for(disk, tmp_path):
     clock = Clock({7: lambda: setattr(disk, "free", 10)})
     space = DiskSpace(lambda _: None, signals=signals, sleep=clock.sleep, clock=clock)
     assert space.write(disk.write, "a file", tmp_path) == "done"
+
+
+def test_the_line_names_the_disk_that_is_full(tmp_path, monkeypatch):
+    """A copy that fails names its source first."""
+    full, said, calls = tmp_path / "full", [], []
+    monkeypatch.setattr(disk_space, "free_bytes", lambda folder: 3_000_000 if folder == full else 10**12)
+
+    def write():
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError(errno.ENOSPC, "", str(tmp_path / "a" / "x"), None, str(full / "x"))
+
+    clock = Clock()
+    DiskSpace(said.append, sleep=clock.sleep, clock=clock).write(write, "a file", tmp_path)
+    assert f"a file cannot be written: the disk or the quota is full; 3.0 MB are free in {full}." in said[0]
 
 
 def test_other_errors_pass(tmp_path):

@@ -21,7 +21,7 @@ def test_a_full_disk_leaves_the_older_one_and_nothing_else(put, tmp_path, error)
         (folder / "half").write_text("x")
         raise error
 
-    with pytest.raises(DiskFullError, match=r"nothing half-written .* checkpoint-1$"):
+    with pytest.raises(DiskFullError, match=r"quota is full, .* nothing half-written .* checkpoint-1$"):
         write_checkpoint(tmp_path, 2, fill, {})
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-1"]
 

@@ -172,7 +172,7 @@ class _Execution:
         """Prepare, train, evaluate, save and report."""
         run = self.run
         self._begin()
-        run.task.prepare()
+        self._prepare()
         self._build_model()
         callbacks = self._build_trainer()
         with self._end_recorded(callbacks):
@@ -269,6 +269,16 @@ class _Execution:
             print_changed_keys(run.path, run.config, self.checkpoint, self.say)
         if self.checkpoint is None:
             self._record_config()
+
+    def _prepare(self) -> None:
+        """Prepare the tokenizer and the texts; when the disk was full, go on with what is cached by then.
+
+        Several processes prepare together, and fail together.
+        """
+        if self.here.several:
+            self.run.task.prepare()
+        else:
+            self._write(self.run.task.prepare, "the tokenizer and the tokenised texts")
 
     def _build_model(self) -> None:
         run, training = self.run, self.run.config.training

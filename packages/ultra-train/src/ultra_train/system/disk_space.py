@@ -93,7 +93,7 @@ class DiskSpace:
             if attempt.failed and attempt.is_due(self.clock()):
                 attempt.run(self.clock())
                 if not attempt.failed:
-                    self.say(f"there is room again: {attempt.what} is written")
+                    self.say(f"there is room again for {attempt.what}")
         return attempt.result()
 
     @property
@@ -128,6 +128,7 @@ class _Attempt(Generic[T]):
             if not (isinstance(error, DiskFullError) or is_full_disk(error)):
                 raise
             self._error = error
+            self._folder = _place(error) or self._folder
             self._free = free_bytes(self._folder)
 
     def is_due(self, now: float) -> bool:
@@ -138,19 +139,24 @@ class _Attempt(Generic[T]):
     def line(self, seconds: float) -> str:
         """Return the line about a pause that lasts this long."""
         since = f" for {seconds / 60:.0f} min" if seconds >= REMIND else ""
-        size = f", which takes about {megabytes(self._need)}," if self._need else ""
-        free = megabytes(free_bytes(self._folder))
-        reason = (
-            str(self._error) if isinstance(self._error, DiskFullError) else "the disk or the quota is full"
-        )
-        return (
-            f"paused{since}: no room for {self.what}{size} in {self._folder}, where {free} are free "
-            f"({reason.rstrip('.')}). The run goes on when there is room; Ctrl-C stops it."
-        )
+        if isinstance(self._error, DiskFullError):
+            reason = str(self._error).rstrip(".")
+        else:
+            size = f"it takes about {megabytes(self._need)}, and " if self._need else ""
+            free = megabytes(free_bytes(self._folder))
+            reason = f"the disk or the quota is full; {size}{free} are free in {self._folder}"
+        rest = "The run goes on when there is room; Ctrl-C stops it."
+        return f"paused{since}: {self.what} cannot be written: {reason}. {rest}"
 
     def result(self) -> T:
         """Return what the function returned."""
         return self._results[0]
+
+
+def _place(error: Exception) -> Path | None:
+    """Return the folder of the file that could not be written, if the error names it."""
+    named = (getattr(error, "filename2", None), getattr(error, "filename", None))  # of a copy, the second
+    return next((Path(name).parent for name in named if isinstance(name, str)), None)
 
 
 def free_bytes(folder: Path) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ultra_train.system import files
 from ultra_train.system.checksums import checksum
-from ultra_train.system.disk_space import DiskFullError
+from ultra_train.system.disk_space import DiskFullError, free_bytes, megabytes
 from ultra_train.trainer.checkpoints.folders import (
     MANIFEST,
     PREFIX,
@@ -63,7 +63,8 @@ def write_checkpoint(
         if not files.is_full_disk(error):
             raise
         raise DiskFullError(
-            f"nothing half-written is left; a run that is resumed now continues from {newest_name(root)}"
+            f"the disk or the quota is full, with {megabytes(free_bytes(root))} free in {root}; nothing "
+            f"half-written is left, and a run that is resumed now continues from {newest_name(root)}"
         ) from error
     remove_unfinished(root)
     return target
