@@ -36,7 +36,8 @@ class TensorBoardFile:
         events = [Event(wall_time=time.time(), step=step, summary=Summary(value=values))]
         if self.path is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}."
+            # TensorBoard reads the files in the order of their names
+            name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}."
             self.path = files.new_file(self.folder, name)
         if not self.path.stat().st_size:
             events = [*self._first_events(), *events]
