@@ -18,6 +18,7 @@ from ultra_core.errors import PluginError, UltraError
 TRAINING = {
     "run": "ultra_train.cli.run:run",
     "train": "ultra_train.cli.run:train",
+    "compare": "ultra_train.cli.compare:compare",
 }
 TOOLS = {
     "push": "ultra_train.cli.push:push",

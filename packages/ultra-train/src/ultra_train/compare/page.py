@@ -1,0 +1,164 @@
+"""``comparison.html``: the results of a comparison on one self-contained page."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+
+from ultra_train.compare.curves import chart
+from ultra_train.compare.drawings import RateCurve, Row, rate_curves, rows, style
+from ultra_train.compare.folder import PAGE, ComparisonFolder
+from ultra_train.compare.plan import Plan, differing_settings
+from ultra_train.compare.results import LOSS, Result
+from ultra_train.compare.summary import COSTS, ArmSummary, ranked
+from ultra_train.compare.table import remarks
+from ultra_train.compare.words import duration, learning_rate, name_of, shown
+from ultra_train.report.page import Page
+from ultra_train.report.tables import Markup, section, table
+
+
+@attrs.frozen
+class ComparisonPage:
+    """The page of a comparison.
+
+    Attributes:
+        plan: the plan.
+        results: those of all trials.
+        summaries: those of all arms in the order of the plan, which gives them their colours.
+    """
+
+    plan: Plan
+    results: Sequence[Result]
+    summaries: Sequence[ArmSummary]
+
+    def write(self, folder: ComparisonFolder) -> None:
+        """Write the page into the folder of the comparison."""
+        page = Page(f"{folder.path.name}: comparison")
+        for part in (style(), self._head(folder), self._figures(), self._remarks(), self._intervals()):
+            page.add(part)
+        page.add(
+            section("Results", self._table(), note="From the lowest loss on held-out texts to the highest.")
+        )
+        held_out = "Loss on held-out texts"
+        page.add_chart(chart(held_out, LOSS, self.summaries, bands=True, note=self._band(), whole=True))
+        page.add_chart(chart("Loss in training", "loss", self.summaries))
+        for name in self.plan.headline:
+            title = f"{name_of(name).capitalize()} on held-out texts"
+            page.add_chart(chart(title, name, self.summaries, bands=True))
+        page.add_chart(chart("Tokens per second", "tokens_per_second", self.summaries))
+        for part in (self._rates(), self._settings(), *self._facts(folder)):
+            page.add(part)
+        page.write(folder.path / PAGE)
+
+    def _colour(self, summary: ArmSummary) -> int:
+        return self.summaries.index(summary)
+
+    def _band(self) -> str:
+        return "Means over the seeds; bands are 95 % intervals." if len(self.plan.seeds) > 1 else ""
+
+    def _head(self, folder: ComparisonFolder) -> str:
+        said = (
+            f"{len(self.plan.arms)} arms, {_count(self.plan.seeds, 'seed')}, {self.plan.budget.words} a run"
+        )
+        return (
+            f"<header class=head><div class=line><h1>{html.escape(folder.path.name)}</h1></div>"
+            f"<p class=subtitle>{html.escape(said)}</p></header>"
+        )
+
+    def _figures(self) -> str:
+        """Return the most important numbers."""
+        best = ranked(self.summaries)[0]
+        failed = sum(not result.finished for result in self.results)
+        spent = sum(float(result.facts.get("wall_seconds", 0.0)) for result in self.results)
+        pairs = [("lowest loss", shown(LOSS, best.loss)), ("with", best.arm)]
+        pairs += [("runs", f"{len(self.results)}"), ("failed", f"{failed}"), ("time", duration(spent))]
+        cells = (f"<div><dt>{name}</dt><dd>{html.escape(value)}</dd></div>" for name, value in pairs)
+        return f"<dl class=figures>{''.join(cells)}</dl>"
+
+    def _remarks(self) -> str:
+        lines = "".join(f"<li>{html.escape(line)}</li>" for line in remarks(self.plan, self.summaries))
+        return f"<div class=warnings><ul>{lines}</ul></div>"
+
+    def _intervals(self) -> str:
+        found = [
+            Row(
+                name=summary.arm,
+                colour=self._colour(summary),
+                value=summary.loss.mean,
+                low=summary.loss.low,
+                high=summary.loss.high,
+                text=shown(LOSS, summary.loss),
+            )
+            for summary in ranked(self.summaries)
+            if summary.loss is not None
+        ]
+        return section(
+            "Final loss on held-out texts", rows(found), note=self._band().replace("bands", "bars")
+        )
+
+    def _table(self) -> str:
+        first, best = self.summaries[0], ranked(self.summaries)[0]
+        metrics = (LOSS, "eval_perplexity", *self.plan.headline)
+        several = len(self.summaries) > 1
+        compared = [f"loss - {first.arm}", *([f"loss - {best.arm}"] if best is not first else [])]
+        head = ["arm", *map(name_of, metrics), *(compared if several else []), *map(name_of, COSTS)]
+        body: list[list[object]] = []
+        for summary in ranked(self.summaries):
+            line = f'<i style="--line:var(--series-{self._colour(summary) % 8})"></i>'
+            cells: list[object] = [Markup(f"{line}{html.escape(summary.arm)}")]
+            cells += [shown(name, summary.metric(name)) for name in metrics]
+            for other in ([first] if best is first else [first, best]) if several else []:
+                difference = None if summary is other else summary.difference(other)
+                text = html.escape(shown(LOSS, difference, sign=True))
+                sure = difference is not None and difference.excludes_zero
+                cells.append(Markup(f"<b>{text}</b>" if sure else text))
+            cells += [shown(name, summary.metric(name)) for name in COSTS]
+            body.append([*cells, learning_rate(summary)])
+        return table([*head, "learning rate"], body, numbers=True)
+
+    def _rates(self) -> str:
+        curves = [
+            RateCurve(
+                name=summary.arm,
+                colour=self._colour(summary),
+                points=[
+                    (rate.factor, rate.loss.mean, f"{rate.rate:.3g}: {shown(LOSS, rate.loss)}")
+                    for rate in summary.rates
+                    if rate.loss is not None
+                ],
+                best=summary.best.factor,
+            )
+            for summary in self.summaries
+        ]
+        drawn = rate_curves(curves)
+        note = "Over factors of each arm's own learning rates; the chosen one has a ring."
+        return section("Loss by learning rate", drawn, note=note) if drawn else ""
+
+    def _settings(self) -> str:
+        found = differing_settings(self.plan.arms)
+        if not found:
+            return ""
+        head = ["setting", *(arm.name for arm in self.plan.arms)]
+        body = [[key, *map(_value, values)] for key, values in found.items()]
+        return section("Settings that differ", table(head, body))
+
+    def _facts(self, folder: ComparisonFolder) -> Iterator[str]:
+        facts = next((result.facts for result in self.results if "device" in result.facts), {})
+        lines: list[tuple[str, object]] = [("device", facts.get("device", "-"))]
+        lines += [(name, version) for name, version in facts.get("packages", {}).items()]
+        sizes = {r.trial.arm: r.facts["parameters"] for r in self.results if "parameters" in r.facts}
+        lines += [(f"parameters, {arm}", f"{count:,}") for arm, count in sizes.items()]
+        yield section("Machine, versions, sizes", table([], lines))
+        yield section("Command", f"<pre>{html.escape(folder.command)}</pre>")
+
+
+def _count(items: Sequence[Any], noun: str) -> str:
+    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
+
+
+def _value(value: Any) -> str:
+    text = "-" if value is None else str(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,0 +1,39 @@
+"""``ultra-train compare``: what is compared, and what is refused before torch is imported."""
+
+import pytest
+
+from ultra_core.errors import UltraError
+from ultra_train.cli.compare import chosen
+
+
+def test_presets_of_a_guide_join_those_that_are_named():
+    assert chosen(("my.yaml",), None) == ["my.yaml"]
+    of_guide = chosen((), "best_first_run")
+    assert "quickstart" in of_guide
+    assert chosen(("my.yaml", "quickstart"), "best_first_run")[:2] == ["my.yaml", "quickstart"]
+    assert chosen(("quickstart",), "best_first_run").count("quickstart") == 1
+
+
+@pytest.mark.parametrize(
+    ("guide", "said"),
+    [(None, "name the presets"), ("optimizr_benchmark", "no guide 'optimizr_benchmark'. Did you mean")],
+)
+def test_nothing_to_compare_is_refused(guide, said):
+    with pytest.raises(UltraError, match=said):
+        chosen((), guide)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--steps", "0"], "--steps 0 is no budget"),
+        (["--steps", "1", "--tokens", "1"], "two budgets"),
+        (["--lr", "1", "--lr-factors", "1"], "two sweeps"),
+        (["--vary", "training.batch_size="], "--vary training.batch_size, column 21"),
+        (["--seeds", "one"], "--seeds, column 1"),
+    ],
+)
+def test_bad_options_are_told(ultra, arguments, said):
+    result = ultra("compare", "quickstart", *arguments)
+    assert result.exit_code == 2
+    assert said in result.output
