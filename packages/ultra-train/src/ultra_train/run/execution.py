@@ -53,6 +53,7 @@ from ultra_train.system.processes import Processes, processes
 from ultra_train.system.signals import Interrupted, Signals
 from ultra_train.tasks.loading import load_task
 from ultra_train.trainer.agreement import Agreement
+from ultra_train.trainer.fully_sharded import load_on_every_process
 
 __all__ = ["Interrupted", "Run", "UltraError", "execute"]
 
@@ -106,7 +107,8 @@ def _execute(
     where = pick_device(device, here)
     check_machine(training, where)
     if here.several:
-        pick_strategy(training)
+        if pick_strategy(training) == "fsdp":
+            load_on_every_process()
         group.open(where.type)
     os.environ.update(environment(preset.mlflow, training.report_to))
     hooks = plugin_manager()

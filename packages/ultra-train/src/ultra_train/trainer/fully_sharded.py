@@ -42,6 +42,14 @@ def is_configured() -> bool:
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true" and "FSDP_VERSION" in os.environ
 
 
+def load_on_every_process() -> None:
+    """Let every process load the weights of a base model, which the run tries before it shards them.
+
+    By default ``accelerate launch`` asks transformers to load them on the first process only.
+    """
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+
+
 def layer_classes(model: nn.Module) -> list[str]:
     """Return the names of the classes whose modules are sharded one by one.
 

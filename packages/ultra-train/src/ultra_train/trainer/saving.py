@@ -27,7 +27,7 @@ from ultra_train.trainer.guards import RollbackNeeded
 from ultra_train.trainer.log_lines import LogMixin
 from ultra_train.trainer.optimizers import evaluation_weights, local_state, unwrapped
 from ultra_train.trainer.settings import TrainerSettings
-from ultra_train.trainer.whole_model import named_weights, plain_model, whole_tensors
+from ultra_train.trainer.whole_model import named_weights, plain_model, uncompiled, whole_tensors
 
 TRAINING_WEIGHTS = "training_weights.safetensors"
 """The weights that training continues with, where they differ from those for evaluation."""
@@ -118,7 +118,8 @@ class SavingMixin(LogMixin):
         keep = self.here.main
         with evaluation_weights(self.optimizer) as training:
             weights = whole_tensors(named_weights(self.model), keep=keep)
-            own = [(n, training[id(p)]) for n, p in self.model.named_parameters() if id(p) in training]
+            named = uncompiled(self.model).named_parameters()
+            own = [(n, training[id(p)]) for n, p in named if id(p) in training]
         return Collected(weights, whole_tensors(own, keep=keep), unwrapped(self.optimizer).state_dict())
 
     def _write_checkpoint(

@@ -37,11 +37,17 @@ def whole_tensors(named: Iterable[tuple[str, Tensor]], *, keep: bool) -> dict[st
 
 def named_weights(model: nn.Module) -> Iterable[tuple[str, Tensor]]:
     """Yield the entries of the state dict of a model as its modules hold them, shared ones repeatedly."""
+    model = uncompiled(model)
     reshard(model)
     held: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
     held |= dict(model.named_buffers(remove_duplicate=False))
     for name, value in model.state_dict().items():
         yield name, held.get(name, value)
+
+
+def uncompiled(model: Any) -> Any:
+    """Return the model inside ``torch.compile``'s wrapper."""
+    return getattr(model, "_orig_mod", model)
 
 
 def fill_weights(model: nn.Module, weights: Mapping[str, Any]) -> set[str]:
@@ -74,6 +80,7 @@ def plain_model(model: Any, weights: Mapping[str, Tensor]) -> nn.Module:
         model: the sharded model.
         weights: its whole weights.
     """
+    model = uncompiled(model)
     cls = next(c for c in type(model).__mro__ if not c.__name__.startswith("FSDP"))
     config = copy.deepcopy(model.config)
     with torch.random.fork_rng(devices=[]):
