@@ -12,10 +12,10 @@ class Nothing(TaskRun):
     def build_model(self):
         raise NotImplementedError
 
-    def evaluation(self, **process):
+    def evaluation(self):
         return None
 
-    def loader(self, **process):
+    def loader(self):
         return [None] * 10
 
     def facts(self):

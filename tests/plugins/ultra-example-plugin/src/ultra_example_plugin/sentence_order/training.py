@@ -80,14 +80,14 @@ class OrderRun(TaskRun):
         size = training.batch_size
         return ExampleBatches(len(pairs), collate, batch_size=size, seed=training.seed, **options)
 
-    def evaluation(self, **process):
+    def evaluation(self):
         """Return the pairs that are held out, swapped the same way every time."""
         held_out = self.pairs[: self.num_held_out]
-        return self.batches(held_out, shuffle=False, **process) if held_out else None
+        return self.batches(held_out, shuffle=False) if held_out else None
 
-    def loader(self, **process):
+    def loader(self):
         """Return the pairs to train on."""
-        return ExampleLoader(self.batches(self.pairs[self.num_held_out :], **process))
+        return ExampleLoader(self.batches(self.pairs[self.num_held_out :]))
 
     def facts(self):
         """Return a fingerprint of the pairs."""
