@@ -55,6 +55,8 @@ def lines(folder: Path) -> list[dict]:
         "eval_runtime",
         "eval_samples_per_second",
         "eval_steps_per_second",
+        "training_hours",
+        "memory_gb",
     )
     found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if not k.endswith(clock)} for line in found if "event" not in line]
