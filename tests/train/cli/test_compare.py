@@ -8,10 +8,12 @@ from ultra_train.cli.compare import chosen
 
 def test_presets_of_a_guide_join_those_that_are_named():
     assert chosen(("my.yaml",), None) == ["my.yaml"]
-    of_guide = chosen((), "best_first_run")
-    assert "quickstart" in of_guide
-    assert chosen(("my.yaml", "quickstart"), "best_first_run")[:2] == ["my.yaml", "quickstart"]
-    assert chosen(("quickstart",), "best_first_run").count("quickstart") == 1
+    beto = "es_mlm_beto_adamw"
+    assert beto in chosen((), "best_first_run")
+    joined = chosen(("my.yaml", beto), "best_first_run")
+    assert joined[:2] == ["my.yaml", beto]
+    assert joined.count(beto) == 1
+    assert len(chosen((), "optimizer_benchmark")) == 19
 
 
 @pytest.mark.parametrize(

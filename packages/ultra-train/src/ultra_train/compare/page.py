@@ -39,9 +39,7 @@ class ComparisonPage:
         page = Page(f"{folder.path.name}: comparison")
         for part in (style(), self._head(folder), self._figures(), self._remarks(), self._intervals()):
             page.add(part)
-        page.add(
-            section("Results", self._table(), note="From the lowest loss on held-out texts to the highest.")
-        )
+        page.add(section("Results", self._table(), note=self._table_note()))
         held_out = "Loss on held-out texts"
         page.add_chart(chart(held_out, LOSS, self.summaries, bands=True, note=self._band(), whole=True))
         page.add_chart(chart("Loss in training", "loss", self.summaries))
@@ -75,7 +73,11 @@ class ComparisonPage:
         spent = sum(float(result.facts.get("wall_seconds", 0.0)) for result in self.results)
         pairs = [("lowest loss", shown(LOSS, best.loss)), ("with", best.arm)]
         pairs += [("runs", f"{len(self.results)}"), ("failed", f"{failed}"), ("time", duration(spent))]
-        cells = (f"<div><dt>{name}</dt><dd>{html.escape(value)}</dd></div>" for name, value in pairs)
+        kinds = {"with": " class=text"}
+        cells = (
+            f"<div><dt>{name}</dt><dd{kinds.get(name, '')}>{html.escape(value)}</dd></div>"
+            for name, value in pairs
+        )
         return f"<dl class=figures>{''.join(cells)}</dl>"
 
     def _remarks(self) -> str:
@@ -101,16 +103,16 @@ class ComparisonPage:
 
     def _table(self) -> str:
         first, best = self.summaries[0], ranked(self.summaries)[0]
+        others = list(dict.fromkeys((first.arm, best.arm))) if len(self.summaries) > 1 else []
         metrics = (LOSS, "eval_perplexity", *self.plan.headline)
-        several = len(self.summaries) > 1
-        compared = [f"loss - {first.arm}", *([f"loss - {best.arm}"] if best is not first else [])]
-        head = ["arm", *map(name_of, metrics), *(compared if several else []), *map(name_of, COSTS)]
+        compared = ["to the first", "to the best"] if len(others) > 1 else ["to the first"] * len(others)
+        head = ["arm", *map(name_of, metrics), *compared, *map(name_of, COSTS)]
         body: list[list[object]] = []
         for summary in ranked(self.summaries):
             line = f'<i style="--line:var(--series-{self._colour(summary) % 8})"></i>'
             cells: list[object] = [Markup(f"{line}{html.escape(summary.arm)}")]
             cells += [shown(name, summary.metric(name)) for name in metrics]
-            for other in ([first] if best is first else [first, best]) if several else []:
+            for other in [first, best][: len(others)]:
                 difference = None if summary is other else summary.difference(other)
                 text = html.escape(shown(LOSS, difference, sign=True))
                 sure = difference is not None and difference.excludes_zero
@@ -118,6 +120,15 @@ class ComparisonPage:
             cells += [shown(name, summary.metric(name)) for name in COSTS]
             body.append([*cells, learning_rate(summary)])
         return table([*head, "learning rate"], body, numbers=True)
+
+    def _table_note(self) -> str:
+        if len(self.summaries) == 1:
+            return ""
+        return (
+            f"From the lowest loss to the highest; differences of the loss to the first arm, "
+            f"{self.summaries[0].arm}, and to the best one are paired by seed, and bold where their interval "
+            "excludes 0."
+        )
 
     def _rates(self) -> str:
         curves = [

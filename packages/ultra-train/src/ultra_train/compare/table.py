@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from ultra_core.errors import listed
 from ultra_train.compare.plan import Plan
 from ultra_train.compare.results import LOSS
 from ultra_train.compare.summary import COSTS, ArmSummary, ranked
@@ -49,7 +50,7 @@ def _table(columns: Sequence[str], summaries: Sequence[ArmSummary]) -> Table:
     for name in columns:
         table.add_column(name_of(name), justify="right", no_wrap=True)
         if name == LOSS and several:
-            table.add_column(f"loss - {first.arm}", justify="right", no_wrap=True)
+            table.add_column("to the first", justify="right", no_wrap=True)
     table.add_column("learning rate", justify="right", no_wrap=True)
     for summary in ranked(summaries):
         cells = [summary.arm]
@@ -69,11 +70,14 @@ def remarks(plan: Plan, summaries: Sequence[ArmSummary]) -> Iterator[str]:
         yield f"One seed ({plan.seeds[0]}), so no intervals: differences may be chance, see --seeds 3."
     else:
         yield f"Means over {count} seeds with 95 % intervals (Student's t); differences are paired by seed."
+    if len(summaries) > 1:
+        yield f"Losses to the first are differences to {summaries[0].arm}."
     if plan.sweep.numbers:
         yield "Each arm at the learning rate with its lowest mean loss, which flatters every arm a little."
+    if edges := [summary.arm for summary in summaries if summary.at_edge]:
+        named = "all arms" if len(edges) == len(summaries) > 1 else listed(edges)
+        yield f"The best learning rate is at the edge of the sweep, so look beyond it, for {named}."
     for summary in summaries:
-        if summary.at_edge:
-            yield f"{summary.arm}: the best learning rate is at the edge of its sweep; look beyond it."
         finished = sum(result.finished for result in summary.best.results)
         if 0 < finished < len(summary.best.results):
             yield f"{summary.arm}: {finished} of {len(summary.best.results)} seeds came to an end."
