@@ -15,14 +15,15 @@ def executed(monkeypatch):
     """What was handed to ``ultra_train.run.execution.execute``."""
     calls = []
 
-    def execute(preset, *, resume, name, output_dir, device):
-        calls.append((preset, {"resume": resume, "name": name, "output_dir": output_dir, "device": device}))
+    def execute(preset, **options):
+        calls.append((preset, options))
         return Path("runs/small")
 
     monkeypatch.setitem(sys.modules, "ultra_train.run.execution", types.SimpleNamespace(execute=execute))
     return calls
 
 
+DEFAULTS = {"resume": False, "name": None, "output_dir": None, "device": None, "fit_memory": False}
 GUARDS = [
     "--gpu-temp-guard",
     "--gpu-temp-pause-threshold-c",
@@ -42,7 +43,7 @@ def test_run_and_train_are_the_same(ultra, preset, executed):
     assert ultra("train", "--config", preset, *options, *GUARDS).exit_code == 0
     assert executed[0] == executed[1]
     loaded, arguments = executed[0]
-    assert arguments == {"resume": True, "name": "x", "output_dir": Path("o"), "device": "cpu"}
+    assert arguments == DEFAULTS | {"resume": True, "name": "x", "output_dir": Path("o"), "device": "cpu"}
     training = loaded.training
     assert training.seed == 7
     assert training.gpu_temp_guard_enabled is True
@@ -54,7 +55,7 @@ def test_run_and_train_are_the_same(ultra, preset, executed):
 def test_flags_that_are_left_out_change_nothing(ultra, preset, executed):
     ultra("run", preset)
     loaded, arguments = executed[0]
-    assert arguments == {"resume": False, "name": None, "output_dir": None, "device": None}
+    assert arguments == DEFAULTS
     assert loaded.training.gpu_temp_pause_threshold_c == 90
     ultra("run", preset, "--no-gpu-temp-guard")
     assert executed[1][0].training.gpu_temp_guard_enabled is False
