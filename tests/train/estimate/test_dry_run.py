@@ -60,3 +60,11 @@ def test_activation_checkpointing_needs_less(small):
     half = dry_run(step, autocast=torch.bfloat16, **common).memory
     assert half.weights == plain.weights
     assert half.working < plain.working
+
+
+def test_an_optimizer_that_needs_curvature(small):
+    preset = small("training.optimizer={optimizer_class: sophia, parameters: {sophia-lr: 1e-3}}")
+    step = task_of(preset).dry_step(preset, device_type="cpu")
+    build = optimizer_builder(preset.training)
+    memory = dry_run(step, build_optimizer=build, accumulation=1, autocast=None, on_cpu=True).memory
+    assert memory.state == pytest.approx(2 * memory.gradients, rel=0.02)

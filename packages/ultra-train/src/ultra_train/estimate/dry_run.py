@@ -138,7 +138,7 @@ class _Update:
         step: DryStep,
         model: Any,
         batch: Mapping[str, Tensor],
-        optimizer: Optimizer,
+        optimizer: Any,
         meter: Meter,
         kernels: AbstractContextManager[Any],
         precision: AbstractContextManager[Any],
@@ -162,8 +162,20 @@ class _Update:
             for parameter in group["params"]:
                 parameter.grad = torch.empty_like(parameter)
 
+    def _estimate_curvature(self) -> None:
+        """Give an optimizer that asks for an estimate of the curvature the gradients of a pass for it."""
+        if getattr(self.optimizer, "curvature_due", False):
+
+            def sampled() -> float:
+                self.fill_gradients()
+                return 1.0
+
+            self.optimizer.curvature_step(sampled)
+            self.fill_gradients()
+
     def apply(self) -> None:
         """Clip the gradients, take the step of the optimizer, and free the gradients."""
+        self._estimate_curvature()
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         trained = [p for p in parameters if p.grad is not None]
         gradients = [p.grad for p in trained if p.grad is not None]
