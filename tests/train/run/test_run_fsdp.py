@@ -75,21 +75,22 @@ def test_two_processes_resume_a_run_of_one(run_tiny, tmp_path):
     AutoModelForMaskedLM.from_pretrained(folder / "model")
 
 
-def test_an_update_that_one_process_spoils_is_dropped_by_all(run_tiny, tmp_path, monkeypatch):
-    """The run names the module, and goes on."""
+def test_updates_that_one_process_spoils_are_dropped_by_all(run_tiny, tmp_path, monkeypatch, capfd):
+    """Then all go back to the last checkpoint, and leave out the micro-batches."""
     loss = MLMTrainer.compute_loss
 
     def spoilt(self, model, inputs, **kwargs):
         found = loss(self, model, inputs, **kwargs)
-        if self.state.global_step == 2 and self.here.rank == 1 and self.gate.dropped == 0:
-            found = found * torch.nan
-        return found
+        bad = self.state.global_step == 5 and self.here.rank == 1 and not self.settings.rollbacks.count
+        return found * torch.nan if bad else found
 
     monkeypatch.setattr(MLMTrainer, "compute_loss", spoilt)
-    folder = on_ranks(2, lambda: run_tiny(tmp_path, *TWO, "training.max_steps=4"), group=False)[0]
+    folder = on_ranks(2, lambda: run_tiny(tmp_path, *TWO, "training.max_steps=6"), group=False)[0]
+    said = capfd.readouterr().out
+    assert said.count("update 6 was dropped: the loss is nan; first in the gradient of ") == 3
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    (dropped,) = [line for line in lines if line.get("event") == "dropped_update"]
-    assert dropped["step"] == 3
-    assert dropped["reason"] == "the loss is nan"
-    assert [line["step"] for line in lines if "loss" in line and "event" not in line] == [1, 2, 3, 4]
+    (rollback,) = [line for line in lines if line.get("event") == "rollback"]
+    assert (rollback["to_step"], len(rollback["left_out"])) == (4, 12)
+    steps = [line["step"] for line in lines if "loss" in line and "event" not in line]
+    assert steps == [1, 2, 3, 4, 5, 6]
     assert list_checkpoints(folder / "checkpoints")[0].damage() is None
