@@ -44,7 +44,7 @@ class Clipped(torch.optim.SGD):
             p.add_(p.grad / norm, alpha=-self.param_groups[0]["lr"])
 
 
-def _end(name: Any, sharded: bool, steps: int = 5, **options: Any) -> dict[str, Any]:
+def _end(name: Any, sharded: bool, steps: int = 4, **options: Any) -> dict[str, Any]:
     tensors = Tensors(name, sharded=sharded, **options)
     tensors.drive(0, steps)
     held = sum(
@@ -65,7 +65,7 @@ def _ends(methods: dict[str, Any]) -> dict[str, Any]:
     return {label: _end(method, True, **OPTIONS.get(label, {})) for label, method in methods.items()}
 
 
-MOVED = ("muon", "soap", "prodigy", "schedulefree_adamw", "adamw_8bit", "sophia")
+MOVED = ("muon", "soap", "prodigy", "schedulefree_adamw")
 METHODS: dict[str, Any] = {**{n: n for n in NAMES}, **OUTSIDE, "Clipped": Clipped}
 
 
@@ -113,14 +113,14 @@ def test_two_processes_end_as_one(label: str, alone: dict[str, Any], ends: list[
 
 def test_traffic_and_memory_of_muon(ends: list[dict[str, Any]]) -> None:
     """The formula of the mean; each process holds about half of the state; element-wise ones send nothing."""
-    sent = [end["muon"]["sent"] / 5 for end in ends]
+    sent = [end["muon"]["sent"] / 4 for end in ends]
     assert sum(sent) / 2 == pytest.approx(mean_bytes_of_update(MATRICES, 2, 8), rel=0.2)  # odd sizes
     assert max(end["muon"]["held"] for end in ends) < 0.6 * sum(end["muon"]["held"] for end in ends)
     assert ends[0]["adamw"]["sent"] == ends[0]["prodigy"]["sent"] == 0
 
 
 def _trios() -> dict[str, Any]:
-    return {name: _end(name, True, 3, **OPTIONS.get(name, {})) for name in MOVED}
+    return {name: _end(name, True, 2, **OPTIONS.get(name, {})) for name in MOVED}
 
 
 def _resumed(saved: dict[str, Any], first: int, last: int) -> dict[str, Any]:
@@ -137,12 +137,12 @@ def _resumed_one(name: str, saved: dict[str, Any], first: int, last: int) -> dic
 
 def test_states_move_between_numbers_of_processes(alone: dict[str, Any]) -> None:
     """Saved by three, continued by two, then by one, they end as one process alone."""
-    two = on_ranks(2, _resumed, on_ranks(3, _trios)[0], 3, 4)[0]
+    two = on_ranks(2, _resumed, on_ranks(3, _trios)[0], 2, 3)[0]
     for name in MOVED:
         last = Tensors(name, sharded=False, **OPTIONS.get(name, {}))
         last.fill(two[name]["weights"])
         last.optimizer.load_state_dict(two[name]["state"])
-        last.drive(4, 5)
+        last.drive(3, 4)
         assert_same(last.whole(), alone[name]["weights"], name)
         assert_same(last.optimizer.state_dict(), alone[name]["state"], name)
 

@@ -15,7 +15,6 @@ from transformers import (
     DebertaV2Config,
     DistilBertConfig,
     ModernBertConfig,
-    RobertaConfig,
 )
 
 from support.hf_models import VARIANTS, batch, make
@@ -46,7 +45,6 @@ SMALL = {
 }
 CONFIGS = {
     "bert": BertConfig(**SMALL),
-    "roberta": RobertaConfig(**SMALL),
     "albert": AlbertConfig(**SMALL, embedding_size=8),
     "distilbert": DistilBertConfig(
         vocab_size=40, dim=16, n_layers=2, n_heads=2, hidden_dim=24, max_position_embeddings=32
