@@ -187,3 +187,17 @@ def _late_group() -> str:
 
 def test_groups_are_added_before() -> None:
     assert "before" in on_ranks(1, _late_group)[0]
+
+
+def _mixed() -> str:
+    tensors = Tensors("prodigy", sharded=True)
+    whole = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    tensors.optimizer.param_groups[-1]["params"].append(whole)
+    tensors.backward(0)
+    with pytest.raises(UltraError) as error:
+        tensors.optimizer.step()
+    return str(error.value)
+
+
+def test_sums_over_all_parameters_need_all_of_them_sharded() -> None:
+    assert "choose adamw or muon" in on_ranks(1, _mixed)[0]

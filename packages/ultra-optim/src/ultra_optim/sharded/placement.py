@@ -63,11 +63,18 @@ def place(optimizer: Optimizer) -> list[list[Placement]]:
     ``sum_over_processes`` runs whole on one process.
 
     Raises:
-        UltraError: parameters are divided among different groups of processes, or not as FSDP2 does it.
+        UltraError: parameters are divided among different groups of processes, or not as FSDP2 does it; or
+            some are not divided, and the optimizer adds up over all of them.
     """
     layouts = {p: ShardLayout.of(p) for g in optimizer.param_groups for p in g["params"] if is_sharded(p)}
     group = common_group(layouts.values())
     alone = traits_of(optimizer).common_norm and not hasattr(optimizer, "sum_over_processes")
+    sums = alone or hasattr(optimizer, "sum_over_processes")
+    if sums and any(p not in layouts for g in optimizer.param_groups for p in g["params"]):
+        raise UltraError(
+            f"{type(optimizer).__name__} adds up over all parameters, and some of them are not sharded, as "
+            "those of a loss beside the model; shard these too, freeze them, or choose adamw or muon"
+        )
     undivided = [
         p
         for g in optimizer.param_groups
