@@ -3,8 +3,8 @@
 torch's ``FakeTensorMode`` knows the shape, the dtype and the device of every result, but no values, and a
 step of training reads some: how many positions are masked, whether a batch has padding, how many tokens an
 expert gets. Here integers, flags and small tables keep their values, computed from those of the batch. Where
-a value would follow from weights that do not exist, the most even one is assumed: experts are chosen in turn,
-and numbers are finite.
+a value would follow from weights that do not exist, the most ordinary one is assumed: experts are chosen in
+turn, numbers are finite, and nothing is out of bounds.
 """
 
 from __future__ import annotations
@@ -95,6 +95,9 @@ class ShapeMode(TorchDispatchMode):
             _forget_written(func, args)
             if func.overloadpacket in _PICKS:
                 _choose_in_turn(result, args[0])
+            elif func.overloadpacket is aten.any:  # drawn again while any is out of bounds, and the like
+                with _disable_current_modes():
+                    _know(result, torch.zeros(result.shape, dtype=torch.bool))
         return result
 
 
