@@ -38,7 +38,10 @@ def test_all_learn_why_one_fails_and_one_prints_it():
     assert on_ranks(3, _reports, group=False) == [(fault, True), (None, False), (fault, False)]
 
 
-def _dies(victim: int) -> tuple[Fault | None, bool] | None:
+def _dies(victim: int, late: int | None) -> tuple[Fault | None, bool] | None:
+    if processes().rank == late:
+        connect = peers.connect
+        peers.connect = lambda *args, **kwargs: (time.sleep(0.5), connect(*args, **kwargs))[1]
     group = join(processes())
     if group.here.rank == victim:
         return None  # and its process ends without a word
@@ -46,9 +49,10 @@ def _dies(victim: int) -> tuple[Fault | None, bool] | None:
     return fault, speaks_for_all(PeerFailed(fault))
 
 
-@pytest.mark.parametrize("victim", [0, 2])
-def test_a_process_that_ends_without_a_word_is_noticed(victim):
-    found = on_ranks(3, _dies, victim, group=False)
+@pytest.mark.parametrize(("victim", "late"), [(0, None), (2, None), (2, 1)])
+def test_a_process_that_ends_without_a_word_is_noticed(victim, late):
+    """Also by one that comes only after that."""
+    found = on_ranks(3, _dies, victim, late, group=False)
     assert found.pop(victim) is None
     assert [fault for fault, _ in found] == [Fault(victim)] * 2
     assert [prints for _, prints in found] == [True, False]

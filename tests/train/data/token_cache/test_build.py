@@ -224,6 +224,6 @@ def test_a_full_disk_pauses_the_build_which_then_goes_on(corpus, tokenizer, tmp_
     sources = read_sources(str(corpus))
     train, _ = prepare(sources, tokenizer, max_length=64, cache_dir=tmp_path / "cache", disk=disk)
     assert said[0].startswith("paused")
-    assert "no room for tokenised texts" in said[0]
+    assert "tokenised texts cannot be written: the disk or the quota is full" in said[0]
     assert said[-1].startswith("there is room again")
     assert _all(train) == _all(prepare(sources, tokenizer, max_length=64, cache_dir=tmp_path / "other")[0])

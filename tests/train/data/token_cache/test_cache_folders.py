@@ -13,7 +13,7 @@ import pytest
 from ultra_train.data.errors import DataError
 from ultra_train.data.es_commands import commands
 from ultra_train.data.sources.data_source import read_sources
-from ultra_train.data.token_cache import build, cache_folders
+from ultra_train.data.token_cache import assembly, cache_folders
 from ultra_train.data.token_cache.build import prepare
 from ultra_train.data.token_cache.manifest import MANIFEST
 
@@ -172,13 +172,13 @@ def test_two_processes_that_make_the_same_build_have_folders_of_their_own(tmp_pa
 
 def test_what_another_process_finished_first_is_used(made, tmp_path, monkeypatch):
     train, _ = made(tmp_path / "other")
-    put = build.put_in_place
+    put = assembly.put_in_place
 
     def late(folder, manifest, directory, say):
         shutil.copytree(train.directory, directory)
         return put(folder, manifest, directory, say)
 
-    monkeypatch.setattr(build, "put_in_place", late)
+    monkeypatch.setattr(assembly, "put_in_place", late)
     again, said = made()
     assert said == []
     assert _tokens(again) == _tokens(train)

@@ -50,9 +50,15 @@ def differences_section(runs: Sequence[RunRecord]) -> str:
 
 
 def facts_section(run: RunRecord) -> str:
-    """Return the card with machine, versions, parameters, duration and commands."""
-    rows = [[name, text] for name, text in _facts(run) if text]
-    return section("Machine, versions, commands", table([], rows), half=True) if rows else ""
+    """Return the card with data, parameters, machine, versions, duration and commands."""
+    rows = [[name, text] for name, text in (*_data(run), *_facts(run)) if text]
+    return section("Data, machine, versions, commands", table([], rows), half=True) if rows else ""
+
+
+def _data(run: RunRecord) -> Iterator[tuple[str, str]]:
+    """Yield what the texts were, once although every part of a run may record it."""
+    told = [str(event.get("reason", "")) for event in run.events if event["event"] == "data"]
+    yield from (("data", text) for text in dict.fromkeys(told))
 
 
 def _facts(run: RunRecord) -> Iterator[tuple[str, str | Markup]]:

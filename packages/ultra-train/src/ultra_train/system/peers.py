@@ -81,6 +81,7 @@ class Peers:
         self._learned = threading.Event()
         self._armed = False
         self._links: dict[int, socket.socket] = {}
+        self._met: set[int] = set()
         self._complete = threading.Event()
         os.register_at_fork(after_in_child=self._forget)
 
@@ -121,7 +122,7 @@ class Peers:
         deadline = time.monotonic() + CONNECTING
         while not self._complete.wait(0.2):  # short, so that signals are handled
             if time.monotonic() > deadline:
-                missing = sorted({*range(1, self.here.count)} - self._links.keys())
+                missing = sorted({*range(1, self.here.count)} - self._met)
                 raise UltraError(
                     f"the processes {missing} of {self.here.count} have not started within "
                     f"{CONNECTING:.0f} s; look at the output of their machines"
@@ -154,9 +155,7 @@ class Peers:
         rank = next((r for r, known in self._links.items() if known is link), None)
         if message is None or rank is None:
             if message is not None and message.get("token") == token:
-                self._links[int(message["rank"])] = link
-                if len(self._links) == self.here.count - 1:
-                    self._complete.set()
+                self._meet(int(message["rank"]), link)
                 return False
             if rank is not None:
                 del self._links[rank]
@@ -167,6 +166,15 @@ class Peers:
             return True
         self._spread(Fault(**message["fault"]))
         return False
+
+    def _meet(self, rank: int, link: socket.socket) -> None:
+        """Enter a process that has come, and tell it if another one has come and failed already."""
+        self._links[rank] = link
+        self._met.add(rank)
+        if self.fault is not None:
+            _send(link, {"fault": attrs.asdict(self.fault)})
+        if len(self._met) == self.here.count - 1:
+            self._complete.set()
 
     # -- the others -------------------------------------------------------------------------------------
 
