@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from ultra_core.errors import UltraError
 from ultra_core.plugins.hooks import plugin_manager
 from ultra_train.callbacks.metrics_file import MetricsFile
-from ultra_train.config import Preset, to_yaml
+from ultra_train.config import Preset, to_tree, to_yaml
 from ultra_train.config.integrations import environment
 from ultra_train.hf.compilation import compile_encoder
 from ultra_train.report.run_page import write_report
@@ -43,6 +43,7 @@ from ultra_train.run.obstructions import set_aside_obstructions
 from ultra_train.run.output_paths import check_no_overlap, check_output_paths
 from ultra_train.run.pushing import check_token, pushed
 from ultra_train.run.resuming import newest_checkpoint, print_changed_keys, resume_command, start_point
+from ultra_train.run.sameness import check_same_data, check_same_settings
 from ultra_train.run.strategy import describe_strategy, pick_strategy
 from ultra_train.run.trainer_setup import build_trainer, check_room
 from ultra_train.system import files, run_files
@@ -110,6 +111,7 @@ def _execute(
         if pick_strategy(training) == "fsdp":
             load_on_every_process()
         group.open(where.type)
+    check_same_settings(here, {"--resume": resume, "--fit-memory": fit_memory, **to_tree(preset)})
     os.environ.update(environment(preset.mlflow, training.report_to))
     hooks = plugin_manager()
     hooks.hook.ultra_config_loaded(config=preset)
@@ -279,6 +281,7 @@ class _Execution:
         """
         if self.here.several:
             self.run.task.prepare()
+            check_same_data(self.here, self.run.task.facts())
         else:
             self._write(self.run.task.prepare, "the tokenizer and the tokenised texts")
 

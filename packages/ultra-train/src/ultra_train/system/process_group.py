@@ -46,15 +46,41 @@ class Group:
 
         Args:
             device_type: ``cuda`` or ``cpu``.
+
+        Raises:
+            UltraError: another process has a device of another type, with which it could not communicate.
         """
         import torch.distributed as dist
 
         if not self.here.several or dist.is_initialized():
             return
+        self._check_devices(device_type)
         backend = "cuda:nccl,cpu:gloo" if device_type == "cuda" else "gloo"
         rank, count = self.here.rank, self.here.count
         dist.init_process_group(backend, store=self.store, rank=rank, world_size=count, timeout=PATIENCE)
         atexit.register(dist.destroy_process_group)
+
+    def _check_devices(self, device_type: str) -> None:
+        types = self._exchanged("device", device_type)
+        for rank, other in enumerate(types):
+            if other != types[0]:
+                raise UltraError(
+                    f"process {rank} would train on {other} and process 0 on {types[0]}; all processes of a "
+                    "run need devices of one type: repair the machine without GPUs, or give --device to all"
+                )
+
+    def _exchanged(self, name: str, value: str) -> list[str]:
+        """Return the texts of all processes, before there is a process group; once for every name."""
+        keys, seen = (
+            [f"ultra-train/{name}{suffix}/{rank}" for rank in range(self.here.count)]
+            for suffix in ("", "/seen")
+        )
+        self.store.set(keys[self.here.rank], value)
+        values = [text.decode() for text in self.store.multi_get(keys)]
+        self.store.set(seen[self.here.rank], "")
+        if self.here.main:  # the store may end with this process
+            self.store.wait(seen)
+        return values
 
     @contextmanager
     def failing_together(self) -> Iterator[None]:
@@ -79,7 +105,8 @@ class Group:
             consequence = not isinstance(error, UltraError) and _in_collective(error)
             fault = self.peers.wait_for_fault(5.0) if consequence else None
             if fault is None:
-                self.peers.report(str(error) if isinstance(error, UltraError) else repr(error))
+                named = isinstance(error, (UltraError, OSError))  # an OSError names its file
+                self.peers.report(str(error) if named else repr(error))
                 raise
             if fault.signal is not None:
                 raise Interrupted(fault.reason or "", fault.signal) from error
