@@ -51,6 +51,7 @@ def test_it_leaves_runs_tables_and_a_page(compared):
         assert record["peak_memory"] > 1e7
     page = (compared / "comparison.html").read_text()
     assert "Loss on held-out texts" in page
+    assert '<dl class=figures style="--columns:5">' in page
     assert 'http-equiv="Content-Security-Policy"' in page
     with (compared / "summary.csv").open() as file:
         rows = {row["arm"]: row for row in csv.DictReader(file)}

@@ -66,3 +66,12 @@ def test_names_are_escaped():
     assert "<script>" not in text
     assert "a&lt;b" in text
     assert "<i>" not in text.replace("<i></i>", "")
+
+
+@pytest.mark.parametrize(
+    ("count", "group", "has"),
+    [(1, "{}", False), (2, "{}", True), (8, "{}", True), (9, "{}", False), (9, "one", True)],
+)
+def test_the_legend_of_many_curves_is_that_of_the_page(count, group, has):
+    curves = [series([1.0, 2.0], f"run {n}", group=group.format(f"run {n}")) for n in range(count)]
+    assert ("class=legend" in card(Chart(title="Loss", series=curves), 0)) == has

@@ -67,6 +67,17 @@ def test_groups_have_a_switch_each(text):
     assert re.findall(r'class=group aria-pressed=true data-group="(\w)"', text) == ["a", "b"]
 
 
+def test_the_legend_of_the_page_tells_more_groups_apart_than_there_are_colours():
+    page = Page("many")
+    curves = [
+        Series(name=f"{n}", group=f"{n}", colour=n, dash=n // 8, x={"step": [1, 2]}, y=[2, 1])
+        for n in range(19)
+    ]
+    page.add_chart(Chart(title="Loss", series=curves))
+    switches = re.findall(r'class=group .*?data-group="\d+" (style=.*?)>', page.render())
+    assert len(set(switches)) == len(switches) == 19
+
+
 def test_text_is_escaped_and_markup_is_not(text):
     assert "<title>two &lt;runs&gt;</title>" in text
     assert "&lt;key&gt;" in text

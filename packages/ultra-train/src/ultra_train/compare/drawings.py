@@ -12,6 +12,8 @@ from importlib.resources import files as resources
 
 import attrs
 
+from ultra_train.report.charts import COLOURS, swatch
+
 
 def style() -> str:
     """Return the style of both drawings, for the page that holds them."""
@@ -115,15 +117,15 @@ def rate_curves(curves: Sequence[RateCurve]) -> str:
         for loss in (bottom + room, (bottom + top) / 2, top - room)
     ]
     names = "".join(
-        f'<span style="--line:{_colour(curve.colour)}"><i></i>{html.escape(curve.name)}</span>'
-        for curve in drawn
+        f"<span {swatch(curve.colour)}><i></i>{html.escape(curve.name)}</span>" for curve in drawn
     )
+    legend = f"<div class='legend still'>{names}</div>" if len(drawn) <= COLOURS else ""
     return (
-        f"<div class='legend still'>{names}</div><div class=rates><div class=area>"
+        f"{legend}<div class=rates><div class=area>"
         f"<svg viewBox='0 0 100 100' preserveAspectRatio=none aria-hidden=true>{''.join(lines)}</svg>"
         f"{''.join(dots)}{''.join(ticks)}</div></div>"
     )
 
 
 def _colour(number: int) -> str:
-    return f"var(--series-{number % 8})"
+    return f"var(--series-{number % COLOURS})"

@@ -16,6 +16,8 @@ from ultra_train.compare.results import LOSS, Result
 from ultra_train.compare.summary import COSTS, ArmSummary, ranked
 from ultra_train.compare.table import remarks
 from ultra_train.compare.words import duration, learning_rate, name_of, shown
+from ultra_train.report.charts import COLOURS, swatch
+from ultra_train.report.overview import large
 from ultra_train.report.page import Page
 from ultra_train.report.tables import Markup, section, table
 
@@ -71,14 +73,9 @@ class ComparisonPage:
         best = ranked(self.summaries)[0]
         failed = sum(not result.finished for result in self.results)
         spent = sum(float(result.facts.get("wall_seconds", 0.0)) for result in self.results)
-        pairs = [("lowest loss", shown(LOSS, best.loss)), ("with", best.arm)]
-        pairs += [("runs", f"{len(self.results)}"), ("failed", f"{failed}"), ("time", duration(spent))]
-        kinds = {"with": " class=text"}
-        cells = (
-            f"<div><dt>{name}</dt><dd{kinds.get(name, '')}>{html.escape(value)}</dd></div>"
-            for name, value in pairs
-        )
-        return f"<dl class=figures>{''.join(cells)}</dl>"
+        found = {"Lowest loss": shown(LOSS, best.loss), "With": best.arm} if best.loss is not None else {}
+        found |= {"Runs": f"{len(self.results)}", "Failed": f"{failed}", "Time": duration(spent)}
+        return large(found, texts=("With",))
 
     def _remarks(self) -> str:
         lines = "".join(f"<li>{html.escape(line)}</li>" for line in remarks(self.plan, self.summaries))
@@ -109,7 +106,8 @@ class ComparisonPage:
         head = ["arm", *map(name_of, metrics), *compared, *map(name_of, COSTS)]
         body: list[list[object]] = []
         for summary in ranked(self.summaries):
-            line = f'<i style="--line:var(--series-{self._colour(summary) % 8})"></i>'
+            number = self._colour(summary)
+            line = f"<i {swatch(number, number // COLOURS)}></i>"
             cells: list[object] = [Markup(f"{line}{html.escape(summary.arm)}")]
             cells += [shown(name, summary.metric(name)) for name in metrics]
             for other in [first, best][: len(others)]:

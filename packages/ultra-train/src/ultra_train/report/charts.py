@@ -46,6 +46,11 @@ AXES: Mapping[str, Axis] = {
 """The axes of the report of a run: ``x`` of a series has their names as keys."""
 
 
+def swatch(colour: int, dash: int = 0) -> str:
+    """Return the attributes that give an element of the page the colour and line style of these numbers."""
+    return f'style="--line:var(--series-{colour % COLOURS})" data-dash={DASHES[dash % len(DASHES)]}'
+
+
 @attrs.frozen(kw_only=True)
 class Series:
     """A curve, optionally with a band around it.
@@ -70,6 +75,16 @@ class Series:
     group: str = ""
     colour: int = 0
     dash: int = 0
+
+    @property
+    def is_its_group(self) -> bool:
+        """Whether the curve stands for its whole group, whose name it has."""
+        return self.name == self.group
+
+    @property
+    def swatch(self) -> str:
+        """The attributes that give an element of the page the colour and the line style of the curve."""
+        return swatch(self.colour, self.dash)
 
 
 @attrs.frozen(kw_only=True)
@@ -117,6 +132,12 @@ class Chart:
         if not any(np.isfinite(_floats(series.y)).sum() > 1 for series in kept):
             return None
         return attrs.evolve(self, series=kept)
+
+    @property
+    def names_its_curves(self) -> bool:
+        """Whether the card has a legend: for several curves, but not for many that the page names already."""
+        many = len(self.series) > COLOURS
+        return len(self.series) > 1 and not (many and all(series.is_its_group for series in self.series))
 
     @property
     def can_be_log(self) -> bool:
@@ -195,12 +216,11 @@ def card(chart: Chart, number: int) -> str:
     pressed = str(chart.log).lower()
     log = f"<button class=log aria-pressed={pressed}>log</button>" if chart.can_be_log else ""
     curves = "".join(
-        f'<button class=curve aria-pressed=true data-series={index} style="--line:var(--series-'
-        f'{series.colour % COLOURS})" data-dash={DASHES[series.dash % len(DASHES)]}><i></i>'
+        f"<button class=curve aria-pressed=true data-series={index} {series.swatch}><i></i>"
         f"{html.escape(series.name)}</button>"
         for index, series in enumerate(chart.series)
     )
-    legend = f"<div class=legend>{curves}</div>" if len(chart.series) > 1 else ""
+    legend = f"<div class=legend>{curves}</div>" if chart.names_its_curves else ""
     return (
         f'<section class="card chart{" whole" if chart.whole else ""}" data-chart={number}>'
         f"<header><h2>{html.escape(chart.title)}{unit}</h2>{log}</header>{note}"

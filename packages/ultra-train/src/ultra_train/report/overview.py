@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import attrs
 
-from ultra_train.report.charts import COLOURS
+from ultra_train.report.charts import swatch
 from ultra_train.report.curves import label_of
 from ultra_train.report.run_record import RunRecord, is_number
 from ultra_train.report.settings import MISSING
@@ -104,9 +104,19 @@ def _sizes(run: RunRecord) -> Iterator[tuple[str, str]]:
 
 def figures(run: RunRecord) -> str:
     """Return the end results of a run as large figures."""
-    found = results(run)
+    return large(results(run))
+
+
+def large(found: Mapping[str, str], texts: Collection[str] = ()) -> str:
+    """Return results as large figures in one or two rows; an empty text without any.
+
+    Args:
+        found: the results by name.
+        texts: names of those that are no numbers, and may take several lines.
+    """
     items = "".join(
-        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
+        f"<div><dt>{html.escape(name)}</dt><dd{' class=text' if name in texts else ''}>"
+        f"{html.escape(value)}</dd></div>"
         for name, value in found.items()
     )
     columns = len(found) if len(found) <= MOST_IN_A_ROW else -(-len(found) // 2)
@@ -125,4 +135,4 @@ def results_table(runs: Sequence[RunRecord]) -> str:
 
 
 def _coloured(name: str, number: int) -> Markup:
-    return Markup(f'<i style="--line:var(--series-{number % COLOURS})"></i>{html.escape(name)}')
+    return Markup(f"<i {swatch(number)}></i>{html.escape(name)}")

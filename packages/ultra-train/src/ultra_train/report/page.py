@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from ultra_train.report.charts import AXES, COLOURS, Axis, Chart, card, drawing
+from ultra_train.report.charts import AXES, Axis, Chart, Series, card, drawing
 from ultra_train.system import files
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -126,20 +126,34 @@ def _controls(charts: Sequence[Chart], axes: Mapping[str, Axis]) -> str:
         f"<button data-x={name} aria-pressed={str(number == 0).lower()}>{html.escape(axis.label)}</button>"
         for number, (name, axis) in enumerate(axes.items())
     )
-    colours = {series.group: series.colour for chart in charts for series in chart.series}
-    groups = "".join(
-        f'<button class=group aria-pressed=true data-group="{html.escape(name)}" '
-        f'style="--line:var(--series-{colour % COLOURS})"><i></i>{html.escape(name)}</button>'
-        for name, colour in colours.items()
-    )
     return (
-        f"<nav class=controls aria-label='Charts'><div class=switch role=group aria-label='Horizontal axis'>"
-        f"{options}</div><label class=smoothing>Smoothing <input type=range id=smoothing min=0 max=0.99 "
-        "step=0.01 value=0><output for=smoothing>off</output></label><button id=reset>Reset zoom</button>"
-        f"{f'<div class=legend>{groups}</div>' if len(colours) > 1 else ''}"
+        "<nav class=controls aria-label='Charts'><div class=switches>"
+        f"<div class=switch role=group aria-label='Horizontal axis'>{options}</div>"
+        "<label class=smoothing>Smoothing <input type=range id=smoothing min=0 max=0.99 step=0.01 value=0>"
+        "<output for=smoothing>off</output></label><button id=reset>Reset zoom</button></div>"
+        f"{_legend(charts)}"
         "<p class=hint>Drag across a chart to zoom into all of them; double-click to see everything again. "
         "Click a name to hide its curve.</p></nav>"
     )
+
+
+def _legend(charts: Sequence[Chart]) -> str:
+    """Return the legend of the page, with a switch for every group of curves; empty for a single group.
+
+    A group of several curves in one chart has their colour, and no line style.
+    """
+    groups: dict[str, Series] = {}
+    for series in (one for chart in charts for one in chart.series):
+        if series.group not in groups or series.is_its_group:
+            groups[series.group] = series if series.is_its_group else attrs.evolve(series, dash=0)
+    if len(groups) < 2:
+        return ""
+    buttons = "".join(
+        f'<button class=group aria-pressed=true data-group="{html.escape(name)}" {series.swatch}>'
+        f"<i></i>{html.escape(name)}</button>"
+        for name, series in groups.items()
+    )
+    return f"<div class=legend>{buttons}</div>"
 
 
 @cache

@@ -33,8 +33,8 @@ def page_of(runs: Sequence[RunRecord]) -> Page:
 def _one(run: RunRecord) -> Page:
     page = Page(run.name)
     preset = run.preset
-    about = [preset.meta.summary or f"preset {preset.name}", f"task {preset.training.task}"] if preset else []
-    page.add(overview.head(run.name, " · ".join(about), [overview.state_of(run)]))
+    about = [preset.meta.summary, f"task {preset.training.task}"] if preset else []
+    page.add(overview.head(run.name, " · ".join(filter(None, about)), [overview.state_of(run)]))
     page.add(overview.warnings(run.notes))
     page.add(overview.figures(run))
     for chart in charts([run], list(marks(run))):

@@ -66,10 +66,11 @@
     const where = Object.entries(axes).map(([name, one]) => ` · @${name}{${one.format}} ${one.label}`).join("");
     const tip = (text) => `<div style="font: 12px/1.5 system-ui, sans-serif">${text}<small>${where}</small></div>`;
     const hover = { point_policy: "snap_to_data", line_policy: "nearest", formatters: { "@value": "printf" } };
+    const mode = curves.length > 8 ? "mouse" : "vline"; // a value of each of many curves would cover the chart
     const curve = tip("$name <b>@value{%.4g}</b>");
     const zoom = make("BoxZoomTool", { dimensions: "width" });
     const tools = [
-      make("HoverTool", { ...hover, renderers: curves.map(({ line }) => line), mode: "vline", tooltips: curve }),
+      make("HoverTool", { ...hover, renderers: curves.map(({ line }) => line), mode, tooltips: curve }),
       zoom,
       make("WheelZoomTool", { dimensions: "width", modifiers: { ctrl: true } }),
     ];
