@@ -23,11 +23,11 @@ from ultra_core.errors import UltraError
 from ultra_train.config import load_preset
 from ultra_train.run.strategy import pick_strategy
 from ultra_train.trainer.fully_sharded import (
-    embeddings_in_root,
     fsdp_plugin,
     layer_classes,
     reshard,
     shard_on_cpu,
+    sharded_as_it_is,
 )
 from ultra_train.trainer.norms import scale_to_norm_, total_norm
 from ultra_train.trainer.whole_model import fill_weights, named_weights, plain_model, whole_tensors
@@ -82,7 +82,7 @@ def _sharded() -> dict[str, Any]:
         shard_on_cpu(accelerator, plugin)
         accelerator.state.fsdp_plugin = plugin
         before = {n: t.clone() for n, t in model.state_dict().items()}
-        with embeddings_in_root(model):
+        with sharded_as_it_is(model):
             sharded, _ = accelerator.prepare(model, torch.optim.SGD(model.parameters()))
         parts = gradients(sharded)
         given = [p.grad for p in sharded.parameters() if p.grad is not None]
@@ -158,3 +158,19 @@ def test_the_strategy_is_that_of_preset_and_launcher(training: Any, monkeypatch:
     monkeypatch.setenv("FSDP_VERSION", "1")
     with pytest.raises(UltraError, match="--fsdp_version 2"):
         pick_strategy(training())
+
+
+def _dtypes() -> tuple[set[torch.dtype], str]:
+    from accelerate import Accelerator
+
+    model = make().to(torch.bfloat16)
+    plugin = fsdp_plugin(model)
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16", fsdp_plugin=plugin)
+    shard_on_cpu(accelerator, plugin)
+    with sharded_as_it_is(model):
+        sharded, _ = accelerator.prepare(model, torch.optim.SGD(model.parameters()))
+    return {p.dtype for p in sharded.parameters()}, accelerator.mixed_precision
+
+
+def test_weights_in_bf16_stay_so_with_mixed_precision() -> None:
+    assert on_ranks(2, _dtypes)[0] == ({torch.bfloat16}, "bf16")

@@ -67,16 +67,34 @@ def layer_classes(model: nn.Module) -> list[str]:
 
 
 @contextmanager
-def embeddings_in_root(model: Any) -> Iterator[None]:
-    """Let accelerate shard embeddings and decoder together with all that is in no layer.
+def sharded_as_it_is(model: Any) -> Iterator[None]:
+    """Let accelerate shard a model by layers, and leave the dtype of its weights.
 
-    It would make a unit of their own of them, which fails where the decoder shares a bias with the module
-    around it, as in BERT, and where a view of its output is changed in place.
+    * Embeddings and decoder are sharded together with all that is in no layer. Accelerate would make a unit
+      of their own of them, which fails where the decoder shares a bias with the module around it, as in BERT,
+      and where a view of its output is changed in place.
+    * With mixed precision it would convert weights in bf16 to fp32, which a single process trains as they
+      are.
     """
+    from accelerate import accelerator as accelerate
+
+    shard = accelerate.fsdp2_prepare_model
+
+    def shard_without_conversion(accelerator: Any, whole: nn.Module) -> nn.Module:
+        state = accelerator.state
+        precision, state._mixed_precision = state._mixed_precision, "no"
+        try:
+            sharded: nn.Module = shard(accelerator, whole)
+        finally:
+            state._mixed_precision = precision
+        return sharded
+
     model.get_input_embeddings = model.get_output_embeddings = lambda: None
+    accelerate.fsdp2_prepare_model = shard_without_conversion
     try:
         yield
     finally:
+        accelerate.fsdp2_prepare_model = shard
         del model.get_input_embeddings, model.get_output_embeddings
 
 

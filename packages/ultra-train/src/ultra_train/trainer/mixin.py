@@ -23,7 +23,7 @@ from transformers import PrinterCallback
 from ultra_optim.sharded import ShardedOptimizer
 from ultra_train.trainer.curvature import CurvatureMixin
 from ultra_train.trainer.data_parallel import configure
-from ultra_train.trainer.fully_sharded import embeddings_in_root, fsdp_plugin, reshard, shard_on_cpu
+from ultra_train.trainer.fully_sharded import fsdp_plugin, reshard, shard_on_cpu, sharded_as_it_is
 from ultra_train.trainer.gate import Update
 from ultra_train.trainer.loading import LoadingMixin
 from ultra_train.trainer.log_lines import LogMixin
@@ -81,7 +81,7 @@ class UltraTrainerMixin(OutOfMemoryMixin, CurvatureMixin, RecoveryMixin, SavingM
         self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any
     ) -> tuple[nn.Module, Any]:
         """Shard the model, if the run says so, and load the checkpoint."""
-        with embeddings_in_root(self.model) if self.sharded else nullcontext():
+        with sharded_as_it_is(self.model) if self.sharded else nullcontext():
             prepared: tuple[nn.Module, Any] = super()._prepare_for_training(
                 max_steps, train_dataloader, resume_from_checkpoint
             )
