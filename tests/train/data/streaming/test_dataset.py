@@ -1,10 +1,13 @@
+import pickle
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 from torch.utils.data import DataLoader
 
 import ultra_train
 from ultra_train.data.errors import DataError
+from ultra_train.data.streaming import dataset
 from ultra_train.system.processes import Processes
 
 
@@ -51,6 +54,43 @@ def test_single_documents_have_no_padding(make, tokenizer):
     assert len(documents) == sum(data.state_dict()["epoch"] == 1 for _ in documents)
     assert all(set(document) == {"input_ids", "labels"} for document in documents)
     assert all(document["input_ids"][0] == tokenizer.cls_token_id for document in documents)
+
+
+def test_workers_go_on_with_the_next_epoch_and_only_they_know_where_they_are(make):
+    one, two = make(), make()
+    epochs = [_lists(one) for _ in range(3)]
+    loader = DataLoader(two, batch_size=None, num_workers=2)
+    assert [_lists(loader) for _ in range(2)] == epochs[:2]
+    with pytest.raises(DataError, match="StatefulDataLoader"):
+        two.state_dict()
+    two.load_state_dict({"epoch": 2, "index": 3})
+    assert two.state_dict() == {"epoch": 2, "index": 3}
+    assert sorted(map(str, _lists(loader))) == sorted(map(str, epochs[2][3:]))
+
+
+def test_a_worker_begins_at_its_own_state_as_torchdata_restores_it(make, monkeypatch):
+    whole = _lists(make())
+    data = make()
+    next(iter(data))
+    worker = pickle.loads(pickle.dumps(data, protocol=5))
+    monkeypatch.setattr(dataset, "get_worker_info", lambda: SimpleNamespace(id=1, num_workers=2))
+    found = _lists(islice(worker, 2))
+    state = worker.state_dict()
+    again = pickle.loads(pickle.dumps(data))
+    again.load_state_dict(state)
+    assert found + _lists(again) == whole[1::2]
+
+
+def _first(data):
+    return _lists(islice(DataLoader(data, batch_size=None, num_workers=1), 1))
+
+
+def test_a_fork_does_not_end_the_process_that_tokenises_for_its_parent(make):
+    data = make(num_workers=1)
+    whole = _lists(make())
+    assert _lists(islice(data, 2)) == whole[:2]
+    assert _first(data) == whole[2:3]
+    assert data._opened.stream._ahead._process.is_alive()
 
 
 def test_a_state_of_other_data_is_refused(make):

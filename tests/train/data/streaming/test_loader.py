@@ -1,9 +1,14 @@
 from itertools import islice
 
 import attrs
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ultra_train.data.errors import DataError
+from ultra_train.data.sources.data_source import DataSource
+from ultra_train.data.sources.hub_files import hub_files
 from ultra_train.data.token_cache.text_encoder import TextEncoder
 
 
@@ -144,3 +149,59 @@ def test_a_position_of_other_data_is_refused(make_loader):
         make_loader().load_state_dict({**state, "index": 10**5})
     with pytest.raises(DataError, match=r"damaged: epoch -1"):
         make_loader().load_state_dict({**state, "epoch": -1})
+
+
+def test_a_data_set_of_the_hub_is_a_source_like_others(make_loader, sources, texts, tmp_path, monkeypatch):
+    load, folder = datasets.load_dataset_builder, tmp_path / "served"
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda _, name: load(str(folder), name))
+    hub_files.cache_clear()
+    folder.mkdir()
+    for number in range(3):
+        rows = pa.table({"text": [f"{text} {number}" for text in texts[:40]]})
+        pq.write_table(rows, folder / f"train-{number:05d}-of-00003.parquet", row_group_size=15)
+    both = [DataSource("owner/served"), sources[0]]
+    whole = _take(make_loader("whole", sources=both), 70)  # more than an epoch
+    assert _resumed(make_loader, [17, 11, 42], sources=both, budget=1) == whole
+    counts = make_loader("whole", sources=both).stream.folder.counts()
+    assert [c.texts for c in counts] == [120, 60]
+    first = make_loader("whole", sources=both).stream.folder.record(0).counts
+    assert all(0 < c.texts < 40 for c in first)
+    hub_files.cache_clear()
+
+
+def test_texts_that_changed_after_the_first_window_are_refused(make_loader, sources, tmp_path):
+    path = tmp_path / "a.txt"
+    lines = [f"texto número {number} de la lista" for number in range(200)]
+    path.write_text("\n".join(lines))
+    state = make_loader(sources=[DataSource(str(path))]).state_dict()
+    path.touch()
+    make_loader(sources=[DataSource(str(path))]).load_state_dict(state)
+    path.write_text("\n".join([*lines, "otro"]))
+    with pytest.raises(DataError, match="the data, the tokenizer"):
+        make_loader(sources=[DataSource(str(path))]).load_state_dict(state)
+
+
+def test_a_stream_whose_texts_fill_its_windows_ends_with_them(make_loader, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(f"texto número {number} de la lista" for number in range(80)))
+    loader = make_loader(sources=[DataSource(str(path))], eval_fraction=0.0)
+    assert len(_epoch(loader)) == len(loader)
+    assert (loader.epoch, loader.texts) == (1, 80)
+    assert _take(loader, 1)
+
+
+def test_an_interrupt_in_the_middle_of_a_window_spoils_nothing(make_loader, monkeypatch):
+    whole = _take(make_loader("whole"), 30)
+    loader, encode = make_loader(), TextEncoder.__call__
+    found = _take(loader, 3)
+
+    def interrupted(self, records):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TextEncoder, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _take(loader, 27)
+    monkeypatch.setattr(TextEncoder, "__call__", encode)
+    assert whole[: len(found)] == found
+    at = loader.state_dict()["index"]
+    assert _take(loader, 30 - at) == whole[at:]

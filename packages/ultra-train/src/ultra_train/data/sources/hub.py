@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, read with the library ``datasets``."""
+"""Data sets of the Hugging Face hub, copied to this machine by the library ``datasets``."""
 
 from __future__ import annotations
 
@@ -79,10 +79,15 @@ def _load(dataset: str, name: str | None, split: str) -> Any:
     try:
         return datasets.load_dataset(dataset, name, split=split)
     except Exception as error:  # the hub client raises errors of many libraries
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"{dataset}: there is no file or folder of this name, and as a data set of the Hugging Face hub "
-            f"it cannot be loaded ({type(error).__name__}: {reason}). Check the name, its configuration "
-            f"(`name:`), the split ({split!r}) and the connection; without one, give a file, a folder or "
-            "ultra:es-commands."
-        ) from error
+        raise cannot_be_loaded(dataset, split, error) from error
+
+
+def cannot_be_loaded(dataset: str, split: str, error: Exception) -> DataError:
+    """Return the error of a data set that cannot be loaded, for the error of the library."""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return DataError(
+        f"{dataset}: there is no file or folder of this name, and as a data set of the Hugging Face hub "
+        f"it cannot be loaded ({type(error).__name__}: {reason}). Check the name, its configuration "
+        f"(`name:`), the split ({split!r}) and the connection; without one, give a file, a folder or "
+        "ultra:es-commands."
+    )

@@ -13,11 +13,13 @@ class Place:
         file: index of the file among the files of the source.
         offset: bytes (of the text, if the file is compressed) or rows of the file before it.
         line: lines of the file before it, in formats that have lines.
+        ended: 1 when the source was read to its end, else 0.
     """
 
     file: int = 0
     offset: int = 0
     line: int = 0
+    ended: int = 0
 
     @property
     def is_start(self) -> bool:

@@ -15,6 +15,7 @@ from ultra_train.data.errors import DataError
 from ultra_train.data.sources import hub
 from ultra_train.data.sources.data_source import DataSource, SourceSpec, read_sources
 from ultra_train.data.sources.files import FoundFiles, find_files
+from ultra_train.data.sources.hub_files import HubFiles, hub_files
 from ultra_train.data.sources.place import Place
 from ultra_train.data.sources.readers import read_file
 from ultra_train.data.sources.row_checker import NAMED, OnBadRows, RowChecker
@@ -65,6 +66,7 @@ def read_records(
     cache_dir: str | Path | None = None,
     checker: RowChecker | None = None,
     place: Place | None = None,
+    streamed: bool = False,
     notify: Notify = _log.warning,
 ) -> Iterator[Record]:
     """Yield the records of one source.
@@ -74,6 +76,7 @@ def read_records(
         cache_dir: see :func:`read_texts`.
         checker: counts the rows and decides about bad ones; without it, a bad row is an error.
         place: where reading begins; it is moved behind each row before its text is yielded.
+        streamed: whether a data set of the hub is read without a copy on this machine.
         notify: is called with a line about a damaged cache.
 
     Raises:
@@ -82,7 +85,7 @@ def read_records(
     """
     checker, place = checker or RowChecker(source.source), place or Place()
     empty = place.is_start
-    for record in _records(source, cache_dir, checker, place, notify):
+    for record in _records(source, cache_dir, checker, place, streamed, notify):
         empty = False
         yield record
     if empty:
@@ -90,7 +93,12 @@ def read_records(
 
 
 def _records(
-    source: DataSource, cache_dir: str | Path | None, checker: RowChecker, place: Place, notify: Notify
+    source: DataSource,
+    cache_dir: str | Path | None,
+    checker: RowChecker,
+    place: Place,
+    streamed: bool,
+    notify: Notify,
 ) -> Iterator[Record]:
     if source.source.startswith(_EMBEDDED):
         sentences = es_commands.sentences(_language(source), cache_dir=cache_dir, notify=notify)
@@ -104,6 +112,8 @@ def _records(
         for path in files.texts[place.file :]:
             yield from map(Record, read_file(path, source.column, checker, place))
             place.next_file()
+    elif streamed:
+        yield from map(Record, files_on_hub(source).texts(checker, place))
     else:
         texts = hub.texts(source.source, source.name, source.split, source.column, checker, place)
         yield from map(Record, texts)
@@ -123,19 +133,31 @@ def _no_usable_text(source: DataSource, checker: RowChecker) -> DataError:
     return DataError(f"{source.source}: has no usable text; every line or row of it is blank.")
 
 
-def identity(source: DataSource) -> dict[str, object]:
+def files_on_hub(source: DataSource) -> HubFiles:
+    """Return the files of a data set of the hub.
+
+    Raises:
+        DataError: it cannot be reached.
+    """
+    return hub_files(source.source, source.name, source.split, source.column)
+
+
+def identity(source: DataSource, *, streamed: bool = False) -> dict[str, object]:
     """Return what identifies the texts of a source; two sources with equal identities have equal texts.
 
     Files are identified by absolute path, size and modification time, an embedded data set by the versions it
-    is built from, and a data set of the hub by the fingerprint of the library ```datasets```. The weight of a
-    source is not part of its identity.
+    is built from, and a data set of the hub by the fingerprint of the library ``datasets``, or by its
+    revision when it is streamed. The weight of a source is not part of its identity.
     """
     about: dict[str, object] = {"source": source.source, "column": source.column}
     if source.source.startswith(_EMBEDDED):
         return {**about, "versions": es_commands.versions(_language(source))}
     found = find_files(source.source)
     if found is None:
-        fingerprint = hub.fingerprint(source.source, source.name, source.split)
+        if streamed:
+            fingerprint = files_on_hub(source).fingerprint
+        else:
+            fingerprint = hub.fingerprint(source.source, source.name, source.split)
         return {**about, "name": source.name, "split": source.split, "fingerprint": fingerprint}
     files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in found.texts]
     return {**about, "files": files}

@@ -82,7 +82,7 @@ class ProcessAhead:
             self._process.start()
         remote.close()
         # also at exit, before multiprocessing waits for it
-        self._finalize = weakref.finalize(self, _end, self._process)
+        self._finalize = weakref.finalize(self, _end, self._process, os.getpid())
 
     def close(self) -> None:
         """End the process."""
@@ -106,9 +106,10 @@ class ProcessAhead:
             self._say(line)
 
 
-def _end(process: Any) -> None:
-    process.terminate()
-    process.join()
+def _end(process: Any, owner: int) -> None:
+    if os.getpid() == owner:  # and not in a fork of it
+        process.terminate()
+        process.join()
 
 
 def _make_ahead(

@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ultra_train.data.batches.batch_plan import Mode
 from ultra_train.data.batches.masking import MLMCollator
 from ultra_train.data.cache import Notify
+from ultra_train.data.errors import DataError
 from ultra_train.data.sources.data_source import SourceSpec, read_sources
 from ultra_train.data.sources.row_checker import OnBadRows
 from ultra_train.data.streaming.loader import StreamLoader
@@ -25,6 +26,7 @@ from ultra_train.system.processes import Processes, processes
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_MOST_WORKERS = 1024
 _log = logging.getLogger(__name__)
 
 
@@ -33,9 +35,12 @@ class StreamingMLMDataset(IterableDataset[dict[str, torch.Tensor]]):
 
     Iterating yields the rest of the epoch; the next iteration yields the next epoch. Order and masks are
     functions of (seed, epoch, window, index), so a state is two integers, and ``load_state_dict`` reads
-    nothing before it but the beginning of one window. Under a launcher every process gets other batches, and
-    so does every worker of a ``DataLoader``, where ``state_dict`` returns the position of that worker. It has
-    batches already: use ``DataLoader(data, batch_size=None)``.
+    nothing before it but the beginning of one window. It has batches already: use
+    ``DataLoader(data, batch_size=None)``.
+
+    Under a launcher every process gets other batches, and so does every worker of a ``DataLoader``. Only the
+    workers know their positions then: ``StatefulDataLoader`` of torchdata asks them, and the ``state_dict``
+    of this object is an error once they have begun.
 
     Args:
         sources: files, folders, globs, data sets; see ``dataset`` in a preset.
@@ -104,25 +109,49 @@ class StreamingMLMDataset(IterableDataset[dict[str, torch.Tensor]]):
         }
         self._masking: dict[str, Any] = {"mlm_probability": mlm_probability, "policy": policy, "seed": seed}
         self._state: Mapping[str, Any] = {"epoch": 0, "index": 0}
+        # (workers,) the epoch that the next worker of a number begins with, or -1
+        self._next_epoch = torch.full((_MOST_WORKERS,), -1).share_memory_()
         self._opened: StreamLoader | None = None
         self._opened_in = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_state": self.state_dict(), "_opened": None}
+        return {**self.__dict__, "_state": self._position(), "_opened": None}
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        """Yield the batches of this process, and of this worker, in the rest of the epoch."""
+        """Yield the batches of this process, and of this worker, in the rest of the epoch.
+
+        Raises:
+            DataError: a source cannot be used, or there are too many workers.
+        """
         worker = get_worker_info()
         workers, number = (1, 0) if worker is None else (worker.num_workers, worker.id)
+        if workers > _MOST_WORKERS:
+            raise DataError(f"There are {workers} workers; use at most {_MOST_WORKERS}.")
+        self._forget_that_of_parent()
+        if worker is not None and self._opened is None and (epoch := int(self._next_epoch[number])) >= 0:
+            self._state = {**self._state, "epoch": epoch, "index": 0}
+        loader = self._loader(tokenises_ahead=worker is None)
+        if worker is not None:
+            self._next_epoch[number] = loader.epoch + 1
         # batches r, r + R, ... are those of process r of R; of these, worker w of W has w, w + W, ...
         every, own = self._here.count * workers, self._here.rank + self._here.count * number
-        for batch in self._loader(tokenises_ahead=worker is None).select(lambda at: at[1] % every == own):
+        for batch in loader.select(lambda at: at[1] % every == own):
             if batch is not None:
                 yield batch if self._plan["tokens_per_batch"] is None else {k: v[0] for k, v in batch.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return epoch and index of the next batch, and what identifies the data once it was opened."""
-        return dict(self._state) if self._opened is None else self._opened.state_dict()
+        """Return epoch and index of the next batch, and what identifies the data once it was opened.
+
+        Raises:
+            DataError: workers of a ``DataLoader`` have the batches, and this is not one of them.
+        """
+        if get_worker_info() is None and int(self._next_epoch.max()) >= 0:
+            raise DataError(
+                "The workers of a DataLoader read this data, and their positions are not known here: take "
+                "the state of a StatefulDataLoader of torchdata instead, or use num_workers=0 in the "
+                "DataLoader and num_workers here."
+            )
+        return self._position()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Move to a position.
@@ -131,13 +160,23 @@ class StreamingMLMDataset(IterableDataset[dict[str, torch.Tensor]]):
             DataError: the state belongs to other data or another seed, or is damaged; when the data is not
                 open yet, iterating raises it.
         """
+        self._forget_that_of_parent()
         self._state = dict(state)
+        worker = get_worker_info()
+        self._next_epoch[slice(None) if worker is None else worker.id] = -1
         if self._opened is not None:
             self._opened.load_state_dict(state)
 
+    def _forget_that_of_parent(self) -> None:
+        """Keep only the position of a stream that the process had opened of which this one is a fork."""
+        if self._opened is not None and self._opened_in != os.getpid():
+            self._state, self._opened = self._position(), None
+
+    def _position(self) -> dict[str, Any]:
+        return dict(self._state) if self._opened is None else self._opened.state_dict()
+
     def _loader(self, *, tokenises_ahead: bool) -> StreamLoader:
-        if self._opened is None or self._opened_in != os.getpid():  # a forked worker opens its own
-            self._state = self.state_dict()
+        if self._opened is None:
             stream = WindowStream(
                 self.sources,
                 self.tokenizer,

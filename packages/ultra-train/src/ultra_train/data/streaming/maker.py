@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +18,7 @@ from ultra_train.data.streaming.windows import Split, Window, WindowFolder
 from ultra_train.data.token_cache.cache_folders import disk_errors_explained, unfinished
 from ultra_train.data.token_cache.claims import Claims
 from ultra_train.data.token_cache.cutting import Cutting
-from ultra_train.data.token_cache.text_encoder import EncoderPool, TextEncoder
+from ultra_train.data.token_cache.text_encoder import EncodedTexts, EncoderPool, TextEncoder
 from ultra_train.data.token_cache.writer import ShardWriter, put_in_place
 from ultra_train.system.disk_space import DiskSpace
 
@@ -101,6 +101,9 @@ class WindowMaker:
         try:
             if not self.folder.has(number) and self._move_to(number):
                 self._write(number)
+        except BaseException:  # also an interrupt, after which a notebook may go on
+            self._stream = None  # it stands in the middle of a window
+            raise
         finally:
             self._claims.release(name)
         return self.folder.has(number)
@@ -169,26 +172,30 @@ class WindowMaker:
         joiner = settings.cutting.joiner(
             settings.encoder, eval_fraction=settings.split.eval_fraction, seed=settings.split.seed
         )
-        texts = _BySource(self._stream.take(settings.window))
         counts = [SourceCounts(source.source) for source in settings.texts.sources]
-        for number, here in enumerate(counts):
+        order: deque[int] = deque()
+        encoded_of: list[deque[EncodedTexts]] = [deque() for _ in counts]
+        for encoded in self._pool.encode_chunks(self._chunks(order)):
+            encoded_of[order.popleft()].append(encoded)
+        for here, chunks in zip(counts, encoded_of, strict=True):
             writer.begin_source(here)
-            for encoded in self._pool.encode(texts.of(number), settings.chunk):
+            while chunks:
+                encoded = chunks.popleft()
                 writer.append(encoded if joiner is None else joiner.join(encoded))
         for rest in () if joiner is None else joiner.remainder():
             writer.append(rest)
         return counts
 
-
-class _BySource:
-    """Divides texts that come source by source."""
-
-    def __init__(self, records: Iterator[tuple[int, Record]]) -> None:
-        self._records = records
-        self._next = list(islice(records, 1))
-
-    def of(self, source: int) -> Iterator[Record]:
-        """Yield the texts of a source, which must be asked for in order."""
-        while self._next and self._next[0][0] == source:
-            (_, record), self._next = self._next[0], list(islice(self._records, 1))
-            yield record
+    def _chunks(self, order: deque[int]) -> Iterator[list[Record]]:
+        """Yield the texts of the next window in chunks of one source each, and append this to ``order``."""
+        assert self._stream is not None
+        begun: dict[int, list[Record]] = {}
+        for source, record in self._stream.take(self.settings.window):
+            chunk = begun.setdefault(source, [])
+            chunk.append(record)
+            if len(chunk) == self.settings.chunk:
+                order.append(source)
+                yield begun.pop(source)
+        for source, chunk in begun.items():
+            order.append(source)
+            yield chunk

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from ultra_train.data.cache import Notify
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.data_source import DataSource
+from ultra_train.data.sources.place import Place
 from ultra_train.data.sources.row_checker import OnBadRows
 from ultra_train.data.streaming.ahead import Ahead, NoneAhead, ProcessAhead
+from ultra_train.data.streaming.extent import Extent
 from ultra_train.data.streaming.maker import WindowSettings
-from ultra_train.data.streaming.rule import share_read
 from ultra_train.data.streaming.text_stream import Texts
 from ultra_train.data.streaming.windows import Split, WindowFolder
 from ultra_train.data.token_cache.build import build_facts, hash_of
@@ -24,6 +25,7 @@ from ultra_train.system.files import expand_user
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_FORMAT = 2  # in the first one, sources were read one after the other
 _AHEAD = 2
 """Windows that are made ahead of the one that is trained on; one more for every further process."""
 
@@ -35,7 +37,7 @@ class WindowStream:
     first window are what is evaluated.
 
     Args:
-        sources: the sources, which are read one after the other.
+        sources: the sources; every window has texts of all of them, in proportion to their sizes.
         tokenizer: a tokenizer of transformers.
         cutting: how texts become documents.
         cache_dir: folder of the windows.
@@ -71,9 +73,11 @@ class WindowStream:
     ) -> None:
         self.say, self.window = say, window
         self.split = Split(eval_fraction, seed, tuple(source.weight for source in sources))
-        self._sources, self._budget = sources, budget
-        about = build_facts(sources, tokenizer, cutting, eval_fraction=eval_fraction, seed=seed)
-        about |= {"window": window, "on_bad_rows": on_bad_rows}
+        self._extents, self._budget = [Extent(source) for source in sources], budget
+        about = build_facts(
+            sources, tokenizer, cutting, eval_fraction=eval_fraction, seed=seed, streamed=True
+        )
+        about |= {"stream": _FORMAT, "window": window, "on_bad_rows": on_bad_rows}
         folder = expand_user(cache_dir)
         self.folder = WindowFolder(folder / f"stream-{hash_of(about)}")
         settings = WindowSettings(
@@ -101,7 +105,8 @@ class WindowStream:
         self.first: TokenShards = parts[0]
         self.held_out: TokenShards = parts[1]
         weights = "" if set(self.split.weights) == {1.0} else f"/{list(self.split.weights)}"
-        self.fingerprint = f"stream/{window}/{record.content}/{seed}/{eval_fraction}{weights}"
+        size = round(sum(extent.bytes for extent in self._extents))
+        self.fingerprint = f"stream/{window}/{record.content}/{size}/{seed}/{eval_fraction}{weights}"
 
     def close(self) -> None:
         """End the process that tokenises; windows that are there stay."""
@@ -126,4 +131,8 @@ class WindowStream:
         record = self.folder.record(number)
         if record is None or record.last:
             return 1.0
-        return share_read(self._sources, record.end)
+        read = sum(
+            extent.bytes * extent.share(Place(*entry))
+            for extent, entry in zip(self._extents, record.end, strict=True)
+        )
+        return min(1.0, max(1e-6, read / max(1.0, sum(extent.bytes for extent in self._extents))))

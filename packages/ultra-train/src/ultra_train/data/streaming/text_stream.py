@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
+import heapq
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,15 +15,16 @@ from ultra_train.data.sources.data_source import DataSource
 from ultra_train.data.sources.place import Place
 from ultra_train.data.sources.row_checker import OnBadRows, RowChecker, SourceCounts
 from ultra_train.data.sources.texts import Record, read_records
+from ultra_train.data.streaming.extent import Extent
 
+_TURNS = 64
+"""Number of turns in a window; in each, texts of one source are read."""
 
-class Cursor(NamedTuple):
-    """Where the first row of a window is: source, file of the source, bytes or rows and lines before it."""
+_OPEN = 100
+"""Number of sources that are kept open; others are opened again at their place, within a limit on files."""
 
-    source: int = 0
-    file: int = 0
-    offset: int = 0
-    line: int = 0
+Cursor = tuple[tuple[int, int, int, int], ...]
+"""The fields of the ``Place`` in each source; an empty one is the start of all sources."""
 
 
 class Taken(NamedTuple):
@@ -30,7 +32,7 @@ class Taken(NamedTuple):
 
     Attributes:
         end: the cursor of the next window.
-        last: whether there is no next window.
+        last: whether there is no next window; it may turn out to have no texts.
         counts: the counts of the rows of each source, in the order of the sources.
     """
 
@@ -50,7 +52,10 @@ class Texts:
 
 
 class TextStream:
-    """Reads texts window by window.
+    """Reads texts window by window, from all sources in proportion to their sizes.
+
+    A turn belongs to the source of which the smallest share was read. This depends on the places in the
+    sources only, so that a stream that begins at a cursor goes on as the one did that came to it.
 
     Args:
         texts: the sources.
@@ -60,55 +65,54 @@ class TextStream:
     def __init__(self, texts: Texts, cursor: Cursor) -> None:
         self._texts = texts
         self._checkers = [RowChecker(source.source, texts.on_bad_rows) for source in texts.sources]
-        self._source, self._place = cursor.source, Place(*cursor[1:])
-        self._records = self._read()
+        self._places = [Place(*entry) for entry in cursor] or [Place() for _ in texts.sources]
+        self._extents = [Extent(source) for source in texts.sources]
+        self._readers: dict[int, Iterator[Record]] = {}
+        self._turns = [
+            (self._extents[number].share(place), number)
+            for number, place in enumerate(self._places)
+            if not place.ended
+        ]
+        heapq.heapify(self._turns)
 
     def take(self, count: int) -> Iterator[tuple[int, Record]]:
-        """Yield at most ``count`` texts with the index of their source; call ``taken`` afterwards."""
-        for _ in range(count):
-            record = next(self._records, None)
-            if record is None:
-                return
-            yield record
+        """Yield the texts of a window, with the index of their source; call ``taken`` afterwards.
+
+        Args:
+            count: number of texts; only the last window may have fewer.
+        """
+        left, turn = count, -(-count // _TURNS)
+        while left and self._turns:
+            _, number = heapq.heappop(self._turns)
+            wanted, got = min(turn, left), 0
+            for record in islice(self._reader(number), wanted):
+                got += 1
+                yield number, record
+            left -= got
+            place = self._places[number]
+            if got < wanted:
+                place.ended = 1
+                del self._readers[number]
+            else:
+                heapq.heappush(self._turns, (self._extents[number].share(place), number))
 
     def taken(self) -> Taken:
         """Return the end and the counts of the window that was read."""
-        end = Cursor(self._source, self._place.file, self._place.offset, self._place.line)
-        before = [_copy(checker.counts) for checker in self._checkers]
-        following = next(self._records, None)
-        if following is None:
-            return Taken(end, True, [_copy(checker.counts) for checker in self._checkers])
-        for checker, counts in zip(self._checkers, before, strict=True):
-            checker.counts = _difference(checker.counts, counts)
-        self._records = chain([following], self._records)
-        return Taken(end, False, before)
+        counts = [checker.counts for checker in self._checkers]
+        for checker in self._checkers:
+            checker.counts = SourceCounts(checker.counts.source)
+        return Taken(tuple(attrs.astuple(place) for place in self._places), not self._turns, counts)
 
-    def _read(self) -> Iterator[tuple[int, Record]]:
-        for number in range(self._source, len(self._texts.sources)):
-            if number != self._source:
-                self._source, self._place = number, Place()
-            source, checker = self._texts.sources[number], self._checkers[number]
-            for record in read_records(
-                source,
+    def _reader(self, number: int) -> Iterator[Record]:
+        if number not in self._readers:
+            if len(self._readers) >= _OPEN:
+                del self._readers[next(iter(self._readers))]
+            self._readers[number] = read_records(
+                self._texts.sources[number],
                 cache_dir=self._texts.cache_dir,
-                checker=checker,
-                place=self._place,
+                checker=self._checkers[number],
+                place=self._places[number],
+                streamed=True,
                 notify=self._texts.notify,
-            ):
-                yield number, record
-
-
-def _copy(counts: SourceCounts) -> SourceCounts:
-    return attrs.evolve(counts, faults=[*counts.faults], passed_over=[*counts.passed_over])
-
-
-def _difference(after: SourceCounts, before: SourceCounts) -> SourceCounts:
-    """Return the counts of the rows between two moments."""
-    result = SourceCounts(after.source)
-    for name, value in attrs.asdict(after).items():
-        earlier: Sequence[str] | int = getattr(before, name)
-        if type(value) is int:
-            setattr(result, name, value - earlier)  # type: ignore[operator]
-        elif isinstance(value, list):
-            setattr(result, name, value[len(earlier) :])  # type: ignore[arg-type]
-    return result
+            )
+        return self._readers[number]

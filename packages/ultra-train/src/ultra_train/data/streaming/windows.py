@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class Window:
 
     def to_json(self) -> str:
         """Return the text of its file."""
-        return json.dumps({**attrs.asdict(self), "end": list(self.end)})
+        return json.dumps(attrs.asdict(self))
 
 
 @attrs.frozen
@@ -181,9 +182,10 @@ def _sum(one: SourceCounts, two: SourceCounts) -> SourceCounts:
 
 def _window(body: Any) -> Window:
     counts = tuple(SourceCounts(**entry) for entry in body.pop("counts"))
-    window = Window(end=Cursor(*body.pop("end")), counts=counts, **body)
+    end: Cursor = tuple((file, offset, line, ended) for file, offset, line, ended in body.pop("end"))
+    window = Window(end=end, counts=counts, **body)
     if type(window.last) is not bool or not all(
-        type(n) is int and n >= 0 for n in (*window.end, window.documents, window.bytes)
+        type(n) is int and n >= 0 for n in (*chain(*window.end), window.documents, window.bytes)
     ):
         raise ValueError("it is not what was written")
     return window

@@ -115,11 +115,12 @@ def build_facts(
     *,
     eval_fraction: float,
     seed: int,
+    streamed: bool = False,
 ) -> dict[str, Any]:
     """Return what the documents of sources depend on, as plain data."""
     return {
         "format": _FORMAT,
-        "sources": [identity(source) for source in sources],
+        "sources": [identity(source, streamed=streamed) for source in sources],
         "tokenizer": tokenizer_hash(tokenizer),
         **cutting.about(eval_fraction=eval_fraction, seed=seed),
     }

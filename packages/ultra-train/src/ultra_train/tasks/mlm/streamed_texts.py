@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerContro
 from ultra_train.config.training import TrainingConfig
 from ultra_train.data.cache import Notify
 from ultra_train.data.sources.data_source import DataSource
+from ultra_train.data.streaming.extent import text_bytes
 from ultra_train.data.streaming.loader import StreamLoader
-from ultra_train.data.streaming.rule import text_bytes
 from ultra_train.data.streaming.stream import WindowStream
 from ultra_train.data.token_cache.cutting import Cutting
 from ultra_train.system.processes import processes
