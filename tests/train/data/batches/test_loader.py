@@ -11,9 +11,9 @@ from ultra_train.data.token_cache.build import prepare
 
 @pytest.fixture
 def make(corpus, tokenizer, tmp_path):
-    shards, _ = prepare(read_sources(str(corpus)), tokenizer, max_length=32, cache_dir=tmp_path / "cache")
-
-    def loader(**options):
+    def loader(weight=1.0, **options):
+        sources = read_sources({"source": str(corpus), "weight": weight})
+        shards, _ = prepare(sources, tokenizer, max_length=32, cache_dir=tmp_path / "cache")
         plan = BatchPlan(shards, batch_size=8, max_length=32, seed=options.pop("seed", 0))
         return BatchLoader(plan, MLMCollator(shards, tokenizer), **options)
 
@@ -47,6 +47,17 @@ def test_three_interruptions_give_what_an_uninterrupted_run_gives(make, num_work
         parts += _take(loader, size)
         state = loader.state_dict()
     assert parts == whole
+
+
+def test_epochs_without_batches_are_passed_over(make):
+    loader = make(weight=0.001)
+    epochs = [len(list(loader)) for _ in range(20)]
+    assert 0 in epochs
+    assert sum(epochs) > 0
+    empty = epochs.index(0)
+    loader.load_state_dict({**loader.state_dict(), "epoch": empty, "index": 0})
+    assert _take(loader, 2)
+    assert loader.state_dict()["epoch"] > empty
 
 
 def test_the_state_is_plain_and_counts_what_was_handed_out(make):

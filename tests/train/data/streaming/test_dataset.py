@@ -100,3 +100,12 @@ def test_a_state_of_other_data_is_refused(make):
     other.load_state_dict(data.state_dict())
     with pytest.raises(DataError, match="belongs to shards"):
         next(iter(other))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"window": 0}, {"batch_size": 0}, {"num_workers": -1}, {"budget_gb": -1}, {"eval_fraction": 1.0}],
+)
+def test_arguments_out_of_range_are_refused(make, option):
+    with pytest.raises(DataError, match=f"{next(iter(option))} is .*, but it must be at least"):
+        make(**option)

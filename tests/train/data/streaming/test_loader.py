@@ -205,3 +205,19 @@ def test_an_interrupt_in_the_middle_of_a_window_spoils_nothing(make_loader, monk
     assert whole[: len(found)] == found
     at = loader.state_dict()["index"]
     assert _take(loader, 30 - at) == whole[at:]
+
+
+def test_small_weights_leave_windows_and_epochs_without_batches(make_loader, sources, tokenizer):
+    rare = [attrs.evolve(sources[0], weight=0.02)]
+    loader = make_loader(sources=rare, window=20, eval_fraction=0.0)
+    found = _documents(_take(loader, 40), tokenizer)
+    assert loader.epoch > 5
+    assert any(
+        not loader.positions.known(epoch)[0] and sum(loader.positions.known(epoch)) for epoch in range(20)
+    )
+    assert any(not sum(loader.positions.known(epoch)) for epoch in range(20))
+    state = loader.state_dict()
+    again = make_loader(sources=rare, window=20, eval_fraction=0.0)
+    again.load_state_dict(state)
+    assert _documents(_take(again, 5), tokenizer) == _documents(_take(loader, 5), tokenizer)
+    assert len(set(found)) > 30

@@ -36,6 +36,11 @@ class BatchLayout(NamedTuple):
         return len(self.starts) - 1
 
 
+_NONE = np.zeros(0, dtype=np.int64)
+NO_BATCHES = BatchLayout(_NONE, _NONE, np.zeros(1, dtype=np.int64), 0.0, _NONE)
+"""The layout of an epoch that shows no document, since all weights are small."""
+
+
 def by_length(draws: Integers, lengths: NDArray[np.int32], *, tokens_per_batch: int) -> BatchLayout:
     """Group documents of similar length, one per row, with about ``tokens_per_batch`` real tokens per batch.
 

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ultra_train.data.batches.batch_layout import BatchLayout, by_length, packed
+from ultra_train.data.batches.batch_layout import NO_BATCHES, BatchLayout, by_length, packed
 from ultra_train.data.errors import DataError
 from ultra_train.data.hashing import combine, uniform
 from ultra_train.data.token_cache.shards import TokenShards
@@ -143,6 +143,8 @@ class BatchPlan:
 
     def _compute(self, epoch: int) -> BatchLayout:
         draws = self._drawn(epoch)
+        if not len(draws):
+            return NO_BATCHES
         key = combine(self.seed, epoch)
         draws = draws[np.argsort(combine(combine(key, _DRAWS), draws), kind="stable")]
         lengths = self.shards.lengths[draws % len(self.shards)]

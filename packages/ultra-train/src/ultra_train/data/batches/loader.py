@@ -86,6 +86,8 @@ class BatchLoader(DataLoader):
             if position.index >= batches_in_epoch:
                 position.epoch, position.index = epoch + 1, 0
             yield batch
+        if not batches_in_epoch:  # all weights are small
+            position.epoch, position.index = epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of the next batch, and what identifies the data."""
@@ -112,7 +114,9 @@ class BatchLoader(DataLoader):
                     "or start a new run."
                 )
         epoch, index = state.get("epoch"), state.get("index")
-        if not (_is_natural(epoch) and _is_natural(index) and index < self.plan.batches(epoch)):
+        if not (
+            _is_natural(epoch) and _is_natural(index) and (not index or index < self.plan.batches(epoch))
+        ):
             raise DataError(f"The checkpoint's data position is damaged: epoch {epoch!r}, batch {index!r}.")
         self._position.epoch, self._position.index = epoch, index
 

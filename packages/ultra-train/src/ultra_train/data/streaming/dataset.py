@@ -63,7 +63,7 @@ class StreamingMLMDataset(IterableDataset[dict[str, torch.Tensor]]):
         say: is called with notices.
 
     Raises:
-        DataError: a source cannot be used; also when iterating.
+        DataError: a source cannot be used, also when iterating, or an argument is out of its range.
     """
 
     def __init__(
@@ -87,6 +87,16 @@ class StreamingMLMDataset(IterableDataset[dict[str, torch.Tensor]]):
         here: Processes | None = None,
         say: Notify = _log.warning,
     ) -> None:
+        for name, value, least in (
+            ("window", window, 1),
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("budget_gb", budget_gb, 0),
+        ):
+            if value is not None and value < least:
+                raise DataError(f"{name} is {value}, but it must be at least {least}.")
+        if not 0 <= eval_fraction < 1:
+            raise DataError(f"eval_fraction is {eval_fraction}, but it must be at least 0 and below 1.")
         self.sources, self.tokenizer = read_sources(sources), tokenizer
         self._here = here or processes()
         self._num_workers = num_workers

@@ -77,7 +77,7 @@ class StreamLoader:
         Args:
             chosen: is asked once for every position, in order.
         """
-        rest = self.positions.rest_of_epoch(self._next)
+        epoch, rest = self._next.epoch, self.positions.rest_of_epoch(self._next)
         here, ahead = tee((place, chosen((place.epoch, place.number))) for place in rest)
         sampler = _Chosen(place for place, is_chosen in ahead if is_chosen)
         batches = iter(
@@ -92,6 +92,8 @@ class StreamLoader:
                 self._passed = place.window
                 self.stream.passed(place.window)
             yield batch
+        if not self._next.number:  # an epoch without any batch, when all weights are small
+            self._next = Position(max(epoch + 1, self._next.epoch), 0, 0, 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of the next batch, and what identifies the data."""

@@ -150,7 +150,9 @@ class Positions:
         """Yield the places of this batch and of those after it in its epoch; their windows are there."""
         epoch = position.epoch
         self._provider.wait_for(position.window)
-        while position.epoch == epoch and self.num_batches(epoch, position.window):
+        if not self.num_batches(epoch, position.window):
+            position = self._first_after(epoch, position.number, position.window)
+        while position.epoch == epoch:
             yield position
             position = self.after(position)
 
@@ -159,11 +161,15 @@ class Positions:
         epoch, index, window, place = position
         if place + 1 < self.num_batches(epoch, window):
             return Position(epoch, index + 1, window, place + 1)
+        return self._first_after(epoch, index + 1, window)
+
+    def _first_after(self, epoch: int, number: int, window: int) -> Position:
+        """Return the place of the first batch, with this number, of the windows after one."""
         while not self._is_last(window):
             window += 1
             self._provider.wait_for(window)
             if self.num_batches(epoch, window):
-                return Position(epoch, index + 1, window, 0)
+                return Position(epoch, number, window, 0)
         return Position(epoch + 1, 0, 0, 0)
 
     def _is_last(self, window: int) -> bool:

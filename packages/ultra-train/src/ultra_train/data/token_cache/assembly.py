@@ -6,11 +6,13 @@ import resource
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import attrs
+import psutil
 
 from ultra_train.data.cache import Notify
 from ultra_train.data.sources.data_source import DataSource
@@ -123,9 +125,14 @@ class Build:
 
 
 def peak_memory(num_workers: int) -> str:
-    """Return a line about the peak memory of this process and of those that tokenised for it."""
-    own, child = (
-        resource.getrusage(who).ru_maxrss / 1e3 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    """Return a line about the peak memory of this process and of those that tokenise for it."""
+    own, ended = (
+        resource.getrusage(who).ru_maxrss * 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    others = f", at most {child:,.0f} MB in each of {num_workers} that tokenised" if num_workers > 1 else ""
-    return f"      peak memory {own:,.0f} MB in this process{others}"
+    child = ended
+    with suppress(psutil.NoSuchProcess):
+        child = max([ended, *(process.memory_info().rss for process in psutil.Process().children())])
+    others = (
+        f", at most {child / 1e6:,.0f} MB in each of {num_workers} that tokenise" if num_workers > 1 else ""
+    )
+    return f"      peak memory {own / 1e6:,.0f} MB in this process{others}"
