@@ -20,6 +20,7 @@ from ultra_train.data.errors import DataError
 from ultra_train.data.streaming.maker import WindowMaker, WindowSettings
 from ultra_train.data.streaming.windows import WindowFolder
 from ultra_train.data.token_cache.assembly import peak_memory
+from ultra_train.data.token_cache.cache_folders import disk_errors_explained
 from ultra_train.data.token_cache.text_encoder import exit_with_parent
 from ultra_train.system.signals import ignore_interrupts
 
@@ -119,7 +120,10 @@ def _make_ahead(
     threading.Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
     texts = attrs.evolve(settings.texts, notify=lambda line: lines.send(("line", line)))
     try:
-        with WindowMaker(folder, attrs.evolve(settings, texts=texts)) as maker:
+        with (
+            disk_errors_explained(folder.directory),
+            WindowMaker(folder, attrs.evolve(settings, texts=texts)) as maker,
+        ):
             first = True
             while True:
                 made = _make_next(maker, int(wanted.value), ahead)

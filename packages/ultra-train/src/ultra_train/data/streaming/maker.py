@@ -15,7 +15,7 @@ from ultra_train.data.sources.row_checker import SourceCounts
 from ultra_train.data.sources.texts import Record
 from ultra_train.data.streaming.text_stream import Cursor, Texts, TextStream
 from ultra_train.data.streaming.windows import Split, Window, WindowFolder
-from ultra_train.data.token_cache.cache_folders import disk_errors_explained, unfinished
+from ultra_train.data.token_cache.cache_folders import unfinished
 from ultra_train.data.token_cache.claims import Claims
 from ultra_train.data.token_cache.cutting import Cutting
 from ultra_train.data.token_cache.text_encoder import EncodedTexts, EncoderPool, TextEncoder
@@ -73,8 +73,7 @@ class WindowMaker:
         """The window that ``_stream`` reads next."""
 
     def __enter__(self) -> WindowMaker:
-        with disk_errors_explained(self.folder.directory):
-            self.folder.directory.mkdir(parents=True, exist_ok=True)
+        self.folder.remove_leftovers()
         self._stack = ExitStack()
         self._claims = self._stack.enter_context(Claims(self.folder.directory))
         self._stack.enter_context(self._pool)

@@ -13,10 +13,12 @@ from ultra_train.data.sources.place import Place
 from ultra_train.data.sources.row_checker import OnBadRows
 from ultra_train.data.streaming.ahead import Ahead, NoneAhead, ProcessAhead
 from ultra_train.data.streaming.extent import Extent
+from ultra_train.data.streaming.in_use import WindowsInUse
 from ultra_train.data.streaming.maker import WindowSettings
 from ultra_train.data.streaming.text_stream import Texts
 from ultra_train.data.streaming.windows import Split, WindowFolder
 from ultra_train.data.token_cache.build import build_facts, hash_of
+from ultra_train.data.token_cache.cache_folders import disk_errors_explained
 from ultra_train.data.token_cache.cutting import Cutting
 from ultra_train.data.token_cache.shards import TokenShards
 from ultra_train.hf.vocabulary import num_token_ids
@@ -91,7 +93,9 @@ class WindowStream:
             num_token_ids=num_token_ids(tokenizer),
             about=about,
         )
-        self._several = processes > 1
+        with disk_errors_explained(self.folder.directory):
+            self.folder.directory.mkdir(parents=True, exist_ok=True)
+        self._in_use = WindowsInUse(self.folder.directory)
         self._num_ahead = _AHEAD + processes - 1
         self._ahead: Ahead = (
             ProcessAhead(self.folder, settings, self._num_ahead, say)
@@ -111,14 +115,18 @@ class WindowStream:
     def close(self) -> None:
         """End the process that tokenises; windows that are there stay."""
         self._ahead.close()
+        self._in_use.close()
 
     def wait_for(self, number: int) -> None:
         """Return when a window is there."""
+        with disk_errors_explained(self.folder.directory):
+            self._in_use.begin(number)
         self._ahead.wait_for(number)
 
     def passed(self, number: int) -> None:
         """Note that training has come to a window, and remove windows that the budget has no room for."""
-        self.folder.make_room(self._budget, current=number, ahead=self._num_ahead, behind=int(self._several))
+        self._in_use.come_to(number)
+        self.folder.make_room(self._budget, current=number, ahead=self._num_ahead, used=self._in_use.of_all)
 
     def texts(self, number: int) -> int:
         """Return the number of texts before a window whose predecessor is recorded."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import attrs
 
 from ultra_train.data.sources.row_checker import SourceCounts
+from ultra_train.data.streaming import in_use
 from ultra_train.data.streaming.text_stream import Cursor
-from ultra_train.data.token_cache.cache_folders import remove_build
+from ultra_train.data.token_cache.cache_folders import remove_build, remove_leftovers
 from ultra_train.data.token_cache.manifest import read_manifest
 from ultra_train.data.token_cache.shards import TokenShards, open_build
 from ultra_train.system import files
@@ -117,36 +118,42 @@ class WindowFolder:
         names = (path.name.removeprefix("window-") for path in self.directory.glob("window-*"))
         return sorted(n for n in (int(name) for name in names if name.isdecimal()) if self.path(n).is_dir())
 
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes of this machine left of windows that were not finished."""
+        for name in {path.name.split(".")[1] for path in self.directory.glob(".window-*")}:
+            remove_leftovers(self.directory / name)
+
     def remove(self) -> bool:
         """Remove the whole stream, and only files that are ours; return whether its folder is gone."""
         for number in self.present():
             remove_build(self.path(number))
-        for pattern in ("window-*.json", "batches-*.json", "window-*.claim"):
+        self.remove_leftovers()
+        for pattern in ("window-*.json", "batches-*.json", "window-*.claim", in_use.PATTERN):
             for path in self.directory.glob(pattern):
                 path.unlink(missing_ok=True)
         files.remove_empty(self.directory)
         return not self.directory.exists()
 
-    def make_room(self, budget: int, *, current: int, ahead: int, behind: int) -> None:
+    def make_room(self, budget: int, *, current: int, ahead: int, used: Callable[[], set[int]]) -> None:
         """Remove windows until their tokens take no more than a budget, first those that are needed last.
 
-        The first window, whose held-out texts evaluation needs, and those around the current one stay.
+        The first window, whose held-out texts evaluation needs, and those that are in use stay.
 
         Args:
             budget: bytes.
             current: the window that is trained on.
             ahead: number of windows after it that stay.
-            behind: number of windows before it that stay, since other processes may be there.
+            used: returns the windows that any process reads; asked before each is removed.
         """
         present = self.present()
         sizes = {n: 0 if (window := self.record(n)) is None else window.bytes for n in present}
         cycle = max(present, default=0) + 1
-        stay = {0, *range(current - behind, current + ahead + 1)}
+        stay = {0, *range(current, current + ahead + 1)}
         # the next epoch begins at window 0, so the window just before the current one is needed last
         for number in sorted(set(present) - stay, key=lambda n: -((n - current) % cycle)):
             if sum(sizes.values()) <= budget:
                 return
-            if remove_build(self.path(number)):
+            if number not in used() and remove_build(self.path(number)):
                 del sizes[number]
 
     @property
