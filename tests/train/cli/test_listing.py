@@ -48,7 +48,17 @@ def test_presets_by_guide_and_tag(ultra):
         "es_mlm_distilmbert_lamb",
     ]
     assert "standard " in ultra("list", "--tag", "p40_safe", "--tag", "medium").output
-    assert ultra("list", "presets", "--guide", "nothing").output == "presets: none\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "wanted", "said"),
+    [("--guide", "lowest_vramm", "Did you mean 'lowest_vram'?"), ("--tag", "nothing", "There are: high, ")],
+)
+def test_a_guide_or_tag_that_no_preset_has_is_refused(ultra, option, wanted, said):
+    found = ultra("list", "presets", option, wanted)
+    assert found.exit_code == 2
+    assert f"{option}: no installed preset has" in found.output
+    assert said in found.output
     assert ultra("list", "blocks", "--tag", "p40_safe").exit_code == 2
 
 

@@ -121,6 +121,16 @@ def test_a_failed_run_ends_nothing(tiny_preset, tmp_path, capsys):
     assert f"tiny: {reason}" in said  # beside the table
 
 
+def test_the_exit_code_is_that_of_an_error_if_no_run_finished(tiny_preset, tmp_path, capsys):
+    folder = tmp_path / "none"
+    assert main(["compare", str(tiny_preset), "--steps", "3", "-o", str(folder), "--device", "cuda:99"]) == 2
+    said = capsys.readouterr()
+    assert "1 arm x 1 seed = 1 run of" in said.out
+    assert "device 'cuda:99' is not on this machine" in said.out
+    assert "error: no run finished" in said.err
+    assert (folder / "comparison.html").is_file()
+
+
 def test_tokens_end_a_run_and_its_schedule(tiny_preset, tmp_path):
     folder = tmp_path / "tokens"
     given = ["compare", str(tiny_preset), "--tokens", "600", "--device", "cpu", "-o", str(folder)]

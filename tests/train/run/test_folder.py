@@ -40,10 +40,15 @@ def test_a_folder_whose_run_never_trained_is_taken_again(tmp_path):
     assert choose_folder(tmp_path, "a", name=None, resume=False) == folder
 
 
-@pytest.mark.parametrize("name", ["../up", "a/b", "", "-x", " "])
+@pytest.mark.parametrize("name", ["../up", "a/b", "", "-x", " ", "a ", " a", "a\n"])
 def test_a_name_is_not_a_path(tmp_path, name):
     with pytest.raises(RunFolderError, match="cannot name a run"):
         choose_folder(tmp_path, "a", name=name, resume=False)
+
+
+@pytest.mark.parametrize("name", ["español 2", "a.b+c-d", "ñ"])
+def test_names_of_runs(tmp_path, name):
+    assert choose_folder(tmp_path, "a", name=name, resume=False) == tmp_path / name
 
 
 def test_nothing_to_resume_lists_what_is_there(tmp_path):

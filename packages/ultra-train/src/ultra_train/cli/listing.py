@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_core.plugins.hooks import plugin_entries
 from ultra_core.plugins.kinds import KINDS
 from ultra_core.plugins.metadata import Entry
@@ -37,6 +38,8 @@ def list_plugins(kind: str | None, check: bool, guide: tuple[str, ...], tag: tup
     """List installed plugins of one KIND or of all: name, package, version, what it is."""
     if (guide or tag) and kind not in (None, "presets"):
         raise click.UsageError("--guide and --tag choose presets; leave KIND out or say presets")
+    _check_known("guide", guide, _guides)
+    _check_known("tag", tag, _tags)
     kinds = ["presets"] if guide or tag else [kind] if kind else list(KINDS)
     shown = {
         k: [e for e in KINDS[k].entries() if not (guide or tag) or matches(e, guide, tag)] for k in kinds
@@ -72,9 +75,27 @@ def _tags(entry: Entry) -> list[str]:
 
 def matches(entry: Entry, guides: tuple[str, ...], tags: tuple[str, ...]) -> bool:
     """Whether a preset is in all of these guides and has all of these tags (GPU memory or stability)."""
-    own = _meta(entry).get("guides")
-    listed = own if isinstance(own, list) else []
-    return all(guide in listed for guide in guides) and all(tag in _tags(entry) for tag in tags)
+    return all(guide in _guides(entry) for guide in guides) and all(tag in _tags(entry) for tag in tags)
+
+
+def _guides(entry: Entry) -> list[str]:
+    guides = _meta(entry).get("guides")
+    return guides if isinstance(guides, list) else []
+
+
+def _check_known(option: str, wanted: Sequence[str], of: Callable[[Entry], list[str]]) -> None:
+    """Refuse a guide or tag that no installed preset has.
+
+    Raises:
+        UltraError: there is one.
+    """
+    known = sorted({name for entry in KINDS["presets"].entries() for name in of(entry)}) if wanted else []
+    for name in wanted:
+        if name not in known:
+            raise UltraError(
+                f"--{option}: no installed preset has the {option} {name!r}.{did_you_mean(name, known)} "
+                f"There are: {listed(known)}"
+            )
 
 
 def _owner(entry: Entry) -> str:

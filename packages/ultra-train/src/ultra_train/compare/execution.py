@@ -17,12 +17,13 @@ from ultra_train.compare.learning_rates import Sweep
 from ultra_train.compare.page import ComparisonPage
 from ultra_train.compare.plan import Plan, build_plan
 from ultra_train.compare.progress import TrialProgress
-from ultra_train.compare.results import read_results
+from ultra_train.compare.results import Result, read_results
 from ultra_train.compare.summary import summarise
 from ultra_train.compare.table import print_table, remarks
 from ultra_train.compare.trials import TrialRunner, failed_again
 from ultra_train.compare.twin_arms import STEPS, twins_of
 from ultra_train.compare.values import Axis
+from ultra_train.compare.words import counted
 from ultra_train.config.reading import name_of
 from ultra_train.run.console import RunConsole
 from ultra_train.system.processes import processes
@@ -68,7 +69,7 @@ def compare(request: Request) -> Path:
     """Run a comparison, or what is left of it, show the results, and return its folder.
 
     Raises:
-        UltraError: an error that a user can correct.
+        UltraError: an error that a user can correct, or no run finished.
         KeyboardInterrupt: a signal stopped it; the trial that was running has saved a checkpoint.
     """
     if processes().several:
@@ -99,7 +100,9 @@ def compare(request: Request) -> Path:
             if stop.message:
                 console.print(stop.message, markup=False)
             raise
-        _show(plan, folder, console)
+        results = _show(plan, folder, console)
+    if not any(result.finished for result in results):
+        raise UltraError("no run finished, for the reasons above; --retry tries them again")
     return folder.path
 
 
@@ -121,22 +124,21 @@ def _plan(request: Request, arms: Sequence[Arm]) -> Plan:
 def _introduce(plan: Plan, folder: ComparisonFolder, console: Console) -> None:
     """Print what will run, and what was adapted."""
     rates = f" x {len(plan.sweep.numbers)} learning rates" if plan.sweep.numbers else ""
-    seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}"
-    count = len(plan.arms)
-    arms = f"{count} arm{'s' if count > 1 else ''}"
+    arms, seeds = counted(plan.arms, "arm"), counted(plan.seeds, "seed")
+    runs = counted(plan.trials, "run")
     done = sum(folder.result(trial).is_file() for trial in plan.trials)
     left = f"; {done} are finished" if done else ""
 
     def say(line: str) -> None:
         console.print(line, markup=False)
 
-    say(f"{folder.path}: {arms}{rates} x {seeds} = {len(plan.trials)} runs of {plan.budget.words} each{left}")
+    say(f"{folder.path}: {arms}{rates} x {seeds} = {runs} of {plan.budget.words} each{left}")
     for notice in plan.notices:
         say(f"notice: {notice}")
 
 
-def _show(plan: Plan, folder: ComparisonFolder, console: Console) -> None:
-    """Print the table, and write the files about the results."""
+def _show(plan: Plan, folder: ComparisonFolder, console: Console) -> Sequence[Result]:
+    """Print the table, write the files about the results, and return these."""
     results = read_results(plan, folder)
     summaries = summarise(plan, results)
     console.print()
@@ -148,3 +150,4 @@ def _show(plan: Plan, folder: ComparisonFolder, console: Console) -> None:
     for what, name in (("page", PAGE), ("results", SUMMARY), ("curves", TABLE)):
         console.print(f"  {what:<8} {folder.path / name}", markup=False)
     console.print(f"  {'models':<8} {folder.runs}/NAME/model", markup=False)
+    return results

@@ -15,7 +15,7 @@ from ultra_train.compare.plan import Plan, differing_settings
 from ultra_train.compare.results import LOSS, Result
 from ultra_train.compare.summary import COSTS, ArmSummary, ranked
 from ultra_train.compare.table import remarks
-from ultra_train.compare.words import duration, learning_rate, name_of, shown
+from ultra_train.compare.words import counted, duration, learning_rate, name_of, shown
 from ultra_train.report.charts import COLOURS, swatch
 from ultra_train.report.overview import large
 from ultra_train.report.page import Page
@@ -61,7 +61,8 @@ class ComparisonPage:
 
     def _head(self, folder: ComparisonFolder) -> str:
         said = (
-            f"{len(self.plan.arms)} arms, {_count(self.plan.seeds, 'seed')}, {self.plan.budget.words} a run"
+            f"{counted(self.plan.arms, 'arm')}, {counted(self.plan.seeds, 'seed')}, "
+            f"{self.plan.budget.words} a run"
         )
         return (
             f"<header class=head><div class=line><h1>{html.escape(folder.path.name)}</h1></div>"
@@ -162,10 +163,6 @@ class ComparisonPage:
         lines += [(f"parameters, {arm}", f"{count:,}") for arm, count in sizes.items()]
         yield section("Machine, versions, sizes", table([], lines))
         yield section("Command", f"<pre>{html.escape(folder.command)}</pre>")
-
-
-def _count(items: Sequence[Any], noun: str) -> str:
-    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
 
 
 def _value(value: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 from ultra_train.compare.learning_rates import learning_rates
 from ultra_train.compare.statistics import Estimate
 from ultra_train.compare.summary import ArmSummary
@@ -58,3 +60,8 @@ def learning_rate(summary: ArmSummary) -> str:
     if summary.best.factor != 1.0:
         return f"{rate} (x{summary.best.factor:.3g})"
     return f"{rate} (default)" if summary.default_rate else rate
+
+
+def counted(items: Sized, noun: str) -> str:
+    """Return the number of items and what they are, such as ``3 arms``."""
+    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"

@@ -29,9 +29,9 @@ def choose_folder(runs: Path, preset: str, *, name: str | None, resume: bool) ->
     Raises:
         RunFolderError: there is no run to resume, or ``name`` is in use.
     """
-    if name is not None and (not re.fullmatch(r"[\w.][\w.+-]*", name) or not name.strip(".")):
+    if name is not None and (not re.fullmatch(r"[\w.]([\w.+ -]*[\w.+-])?", name) or not name.strip(".")):
         raise RunFolderError(
-            f"{name!r} cannot name a run: use letters, digits, '_', '-', '+', and '.' among them"
+            f"{name!r} cannot name a run: use letters, digits, '_', '-', '+', '.' and, within it, spaces"
         )
     if resume:
         folder = runs / name if name is not None else _newest(runs, preset)
