@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import DebertaV2Config, DebertaV2ForMaskedLM, PreTrainedTokenizerFast
 
+from ultra_core.errors import UltraError
 from ultra_train.tasks.mlm.fill_mask import FillMaskError, fill_mask, locate
 
 
@@ -68,6 +70,16 @@ def test_faults_are_clear(finished_run, tmp_path, monkeypatch):
 def test_an_owner_and_a_name_are_a_hub_id(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert locate("owner/name", Path("runs")) == "owner/name"
+
+
+def test_a_hub_that_cannot_be_reached_is_not_asked_again_and_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        UltraError, match=r"cannot be reached .* no copy of owner/name; give the path of a local"
+    ):
+        fill_mask("owner/name", ["[MASK]"])
 
 
 def test_a_run_that_has_not_finished_answers_from_its_newest_checkpoint(finished_run, tmp_path):

@@ -20,7 +20,7 @@ class HubName(NamedTuple):
     """A model, tokenizer or data set of the hub.
 
     Attributes:
-        key: the key of the preset that names it.
+        key: the key of the preset that names it; empty if the command line does.
         name: its id, ``owner/name``.
         kind: kind of its repository.
     """
@@ -70,7 +70,8 @@ def _ask(wanted: Sequence[HubName], missing: Sequence[HubName]) -> str | None:
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError
 
     for item in {(item.name, item.kind): item for item in wanted}.values():
-        what, instead = f"{item.key}: {item.name}", _instead([i for i in wanted if i.name == item.name])
+        what = f"{item.key}: {item.name}" if item.key else item.name
+        instead = _instead([i for i in wanted if i.name == item.name])
         try:
             _request(item)
         except EntryNotFoundError:
@@ -117,7 +118,9 @@ def _refusal(item: HubName, status: int) -> str:
 
 
 def _instead(missing: Sequence[HubName]) -> str:
-    keys = dict.fromkeys(item.key for item in missing)
+    keys = dict.fromkeys(item.key for item in missing if item.key)
+    if not keys:
+        return "give the path of a local copy"
     return "give local copies: " + " ".join(f"--set {key}=PATH" for key in keys)
 
 

@@ -12,6 +12,7 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_train.hf.errors import check_weight_shapes, describe_error
+from ultra_train.hf.hub import HubName, require_hub
 from ultra_train.hf.probe import logits_of
 from ultra_train.hf.sequence_length import configured_length, max_readable_length
 from ultra_train.hf.vocabulary import num_token_ids
@@ -56,10 +57,13 @@ def fill_mask(
 
     Raises:
         FillMaskError: no model there, a text without a blank or longer than the model reads.
+        UltraError: a hub that cannot be reached, or refuses the model.
     """
     from ultra_train.hf.verbosity import transformers_errors_only
 
     folder = locate(model, Path(runs))
+    if not Path(folder).is_dir():
+        require_hub([HubName("", folder, "model")])
     with transformers_errors_only():
         tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
         network = _load(folder, trust_remote_code)
