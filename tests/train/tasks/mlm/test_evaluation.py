@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from ultra_train.system.processes import Processes
 from ultra_train.tasks.mlm.evaluation import MLMTrainer, most_frequent_token
 
 
@@ -57,16 +58,19 @@ def test_evaluation_is_over_tokens_not_over_batches():
         {"input_ids": torch.zeros(1, 2, dtype=torch.long), "labels": torch.tensor([[0, -100]])},
         {"input_ids": torch.zeros(1, 3, dtype=torch.long), "labels": torch.tensor([[1, 1, 2]])},
     ]
+    shared = SimpleNamespace(share=lambda here, evenly: iter(batches))
     trainer = SimpleNamespace(
         model=nn.Module(),
         head=Head(torch.log(torch.tensor([0.7, 0.2, 0.1]))),
         args=SimpleNamespace(device="cpu"),
         frequent_token=1,
+        here=Processes(),
+        sharded=False,
         _prepare_inputs=lambda batch: batch,
         compute_loss_context_manager=nullcontext,
         accelerator=SimpleNamespace(autocast=nullcontext, reduce=lambda sums, how: sums),
     )
-    output = MLMTrainer.evaluation_loop(trainer, batches, "Evaluation")
+    output = MLMTrainer.evaluation_loop(trainer, shared, "Evaluation")
     expected = -(math.log(0.7) + 2 * math.log(0.2) + math.log(0.1)) / 4
     assert output.metrics["eval_loss"] == pytest.approx(expected)
     assert output.metrics["eval_perplexity"] == pytest.approx(math.exp(expected))
