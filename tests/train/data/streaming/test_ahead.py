@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+import weakref
 from itertools import islice
 
 import pytest
@@ -57,3 +58,13 @@ def _whole(make_loader):
 def test_two_processes_share_the_windows_of_one_folder(make_loader):
     one, two = on_ranks(2, _whole, make_loader, group=False)
     assert one == two == [batch["input_ids"].tolist() for batch in make_loader("alone")]
+
+
+def test_closing_a_stream_closes_its_files_and_leaves_no_claim(make_stream):
+    stream = make_stream()
+    reader = weakref.ref(stream._ahead._maker._stream)
+    stream.wait_for(1)
+    assert reader() is not None
+    stream.close()
+    assert reader() is None
+    assert not list(stream.folder.directory.glob("*.claim"))

@@ -4,11 +4,15 @@ import json
 import shutil
 
 import attrs
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from support.ranks import on_ranks
 from ultra_train.config import load_preset
 from ultra_train.data.sources.data_source import DataSource
+from ultra_train.data.sources.hub_files import hub_files
 from ultra_train.system import run_files
 from ultra_train.tasks.mlm.streamed_texts import is_streamed
 
@@ -76,6 +80,24 @@ def test_a_run_that_was_interrupted_and_lost_its_cache_continues_with_the_same_b
         {step: found[step] for step in found if step in wanted}, rel=1e-6
     )
     assert len(found.keys() & wanted.keys()) >= 1
+
+
+def test_a_data_set_of_the_hub_is_trained_on_without_a_copy(run_tiny, tiny_preset, tmp_path, monkeypatch):
+    load, folder = datasets.load_dataset_builder, tmp_path / "served"
+    folder.mkdir()
+    rows = (tiny_preset.parent / "texts.txt").read_text("utf-8").splitlines()
+    pq.write_table(pa.table({"text": rows}), folder / "train-00000-of-00001.parquet", row_group_size=25)
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda _, name: load(str(folder), name))
+    monkeypatch.delattr(datasets, "load_dataset")  # it would copy the data set
+    monkeypatch.setattr("ultra_train.tasks.texts.require_hub", lambda wanted: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    hub_files.cache_clear()
+    keys = (*STREAMED, f"training.cache_dir={tmp_path}", "training.max_steps=4")
+    run = run_tiny(tmp_path, *keys, "training.dataset=owner/served")
+    assert (run / "model" / "model.safetensors").exists()
+    (data,) = (line for line in _lines(run) if line.get("event") == "data")
+    assert "owner/served" in str(data)
+    hub_files.cache_clear()
 
 
 def _progress(run):

@@ -50,7 +50,8 @@ class DataKeys:
     local_parquet_dir: str | None = key(None, "folder of parquet files that is read instead of the data set")
     prefer_local_cache: bool = key(True, "read local_parquet_dir if it exists")
     stream_local_parquet: bool = key(
-        True, "tokenise texts of more than stream_above_gb while the run trains already"
+        True,
+        "tokenise texts of more than stream_above_gb while the run trains already; those on the hub are not copied",
     )
     cache_dir: str = key("./temp_data/v2_dataset_cache", "folder of the tokenised shards")
     max_samples: Count = key(20_000_000, "the run ends after this many documents")

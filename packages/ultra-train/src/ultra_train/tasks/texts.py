@@ -18,6 +18,7 @@ from ultra_train.config.preset import Preset
 from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
 from ultra_train.data.sources.data_source import DataSource, read_sources
 from ultra_train.data.sources.texts import identity, read_texts
+from ultra_train.data.streaming.extent import can_be_streamed
 from ultra_train.hf.hub import require_hub
 from ultra_train.system.files import expand_user
 from ultra_train.system.processes import processes
@@ -97,11 +98,18 @@ def tokenizer_of_run(run: TaskRun[TextKeys]) -> PreTrainedTokenizerBase:
         "max_texts": wanted.max_texts,
     }
     cache_dir = preset.training.cache_dir
+    streamed = preset.training.stream_local_parquet and all(map(can_be_streamed, sources))
 
     def train(folder: Path) -> object:
         where = "" if path is None else f" into {path}"
         run.say(f"tokenizer: training {wanted.vocab_size:,} {wanted.model_type} pieces{where}")
-        texts = read_texts(sources, cache_dir=cache_dir, on_bad_rows=options.on_bad_rows, notify=run.say)
+        texts = read_texts(
+            sources,
+            cache_dir=cache_dir,
+            on_bad_rows=options.on_bad_rows,
+            streamed=streamed,
+            notify=run.say,
+        )
         return train_tokenizer(texts, output_dir=folder, **settings)
 
     if path is not None:
@@ -113,7 +121,7 @@ def tokenizer_of_run(run: TaskRun[TextKeys]) -> PreTrainedTokenizerBase:
         folder = provide(
             run.folder,
             cache=expand_user(cache_dir),
-            about={"format": 1, "sources": [identity(s) for s in sources], **settings},
+            about={"format": 1, "sources": [identity(s, streamed=streamed) for s in sources], **settings},
             train=train,
             say=run.say,
         )

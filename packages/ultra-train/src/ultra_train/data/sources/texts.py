@@ -41,6 +41,7 @@ def read_texts(
     *,
     cache_dir: str | Path | None = None,
     on_bad_rows: OnBadRows = "error",
+    streamed: bool = False,
     notify: Notify = _log.warning,
 ) -> Iterator[str]:
     """Yield the texts of one or several sources, in order.
@@ -49,6 +50,7 @@ def read_texts(
         spec: one or several sources, as :func:`read_sources` takes them.
         cache_dir: folder that caches embedded data sets; None builds them in memory.
         on_bad_rows: whether a row that cannot be used is an error or is left out.
+        streamed: whether data sets of the hub are read without a copy on this machine.
         notify: is called with a line about a damaged cache.
 
     Raises:
@@ -56,7 +58,9 @@ def read_texts(
     """
     for source in read_sources(spec):
         checker = RowChecker(source.source, on_bad_rows)
-        for record in read_records(source, cache_dir=cache_dir, checker=checker, notify=notify):
+        for record in read_records(
+            source, cache_dir=cache_dir, checker=checker, streamed=streamed, notify=notify
+        ):
             yield record.text
 
 

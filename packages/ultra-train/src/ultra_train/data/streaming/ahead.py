@@ -48,10 +48,12 @@ class NoneAhead:
 
     def __init__(self, folder: WindowFolder, settings: WindowSettings) -> None:
         self._maker = WindowMaker(folder, settings).__enter__()
+        # also at exit: threads that read for it must not outlive the interpreter
+        self._finalize = weakref.finalize(self, _give_up, self._maker, os.getpid())
 
     def close(self) -> None:
         """Give up what is claimed."""
-        self._maker.__exit__(None, None, None)
+        self._finalize()
 
     def wait_for(self, number: int) -> None:
         """Return when a window is there; see ``Ahead``."""
@@ -105,6 +107,11 @@ class ProcessAhead:
             if kind == "error":
                 raise DataError(line)
             self._say(line)
+
+
+def _give_up(maker: WindowMaker, owner: int) -> None:
+    if os.getpid() == owner:  # and not in a fork of it
+        maker.__exit__(None, None, None)
 
 
 def _end(process: Any, owner: int) -> None:

@@ -80,12 +80,13 @@ def text_bytes(sources: Sequence[DataSource]) -> int | None:
     Raises:
         DataError: a source does not exist, or the hub does not answer.
     """
-    if not all(map(_can_be_streamed, sources)):
+    if not all(map(can_be_streamed, sources)):
         return None
     return round(sum(Extent(source).bytes for source in sources))
 
 
-def _can_be_streamed(source: DataSource) -> bool:
+def can_be_streamed(source: DataSource) -> bool:
+    """Return whether a source can be read without a copy; the hub is not asked."""
     if source.source.startswith("ultra:") or find_files(source.source) is not None:
         return True
     return not is_offline() and not set(source.split) & set("[+")

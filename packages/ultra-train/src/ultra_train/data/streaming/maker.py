@@ -82,6 +82,7 @@ class WindowMaker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stream = None  # which closes its files
         self._stack.close()
 
     def make(self, number: int) -> bool:
