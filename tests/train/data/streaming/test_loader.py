@@ -221,3 +221,16 @@ def test_small_weights_leave_windows_and_epochs_without_batches(make_loader, sou
     again.load_state_dict(state)
     assert _documents(_take(again, 5), tokenizer) == _documents(_take(loader, 5), tokenizer)
     assert len(set(found)) > 30
+
+
+def test_damaged_windows_are_made_again(make_loader):
+    whole = _epoch(make_loader())
+    folder = make_loader().stream.folder
+    folder.path(1).with_suffix(".json").write_text("{}")
+    (folder.path(2) / "manifest.json").write_text("x")
+    shard = folder.path(3) / "shard-00000.arrow"
+    shard.write_bytes(shard.read_bytes()[:-9])
+    (folder.path(4) / "manifest.json").unlink()
+    said = []
+    assert _epoch(make_loader(say=said.append)) == whole
+    assert len([line for line in said if "was renamed to" in line]) == 2

@@ -51,7 +51,8 @@ class DataKeys:
     prefer_local_cache: bool = key(True, "read local_parquet_dir if it exists")
     stream_local_parquet: bool = key(
         True,
-        "tokenise texts of more than stream_above_gb while the run trains already; those on the hub are not copied",
+        "tokenise texts of more than stream_above_gb while the run trains already, those of the hub without "
+        "a copy",
     )
     cache_dir: str = key("./temp_data/v2_dataset_cache", "folder of the tokenised shards")
     max_samples: Count = key(20_000_000, "the run ends after this many documents")

@@ -14,7 +14,7 @@ from ultra_train.data.sources.row_checker import SourceCounts
 from ultra_train.data.streaming import in_use
 from ultra_train.data.streaming.text_stream import Cursor
 from ultra_train.data.token_cache.cache_folders import remove_build, remove_leftovers
-from ultra_train.data.token_cache.manifest import read_manifest
+from ultra_train.data.token_cache.manifest import MANIFEST, DamagedBuild, check, read_manifest
 from ultra_train.data.token_cache.shards import TokenShards, open_build
 from ultra_train.system import files
 
@@ -73,6 +73,7 @@ class WindowFolder:
         self.directory = directory
         self._known: dict[int, Window] = {}
         self._last: int | None = None
+        self._whole: dict[int, int] = {}
 
     def path(self, number: int) -> Path:
         """Return the folder of a window."""
@@ -94,9 +95,9 @@ class WindowFolder:
         self._remember(number, window)
 
     def has(self, number: int) -> bool:
-        """Return whether a window can be opened."""
+        """Return whether a window can be opened; its files are checked when they are new to this process."""
         window = self.record(number)
-        return window is not None and (not window.documents or self.path(number).is_dir())
+        return window is not None and (not window.documents or self._is_whole(number))
 
     def open(self, number: int, split: Split) -> tuple[TokenShards, TokenShards] | None:
         """Return the training and the held-out documents of a window that is there; None if it has none."""
@@ -169,6 +170,17 @@ class WindowFolder:
             sums = list(map(_sum, sums, window.counts)) if sums else list(window.counts)
             number += 1
         return sums
+
+    def _is_whole(self, number: int) -> bool:
+        directory = self.path(number)
+        try:
+            written = (directory / MANIFEST).stat().st_mtime_ns
+            if self._whole.get(number) != written:
+                check(directory)
+                self._whole[number] = written
+        except (OSError, DamagedBuild):
+            return False
+        return True
 
     def _remember(self, number: int, window: Window) -> None:
         self._known[number] = window

@@ -72,7 +72,7 @@ class Claims:
             return False
         if host == socket.gethostname() and process.isdecimal() and not is_alive(int(process)):
             return False
-        return age < STALE_AFTER
+        return abs(age) < STALE_AFTER  # one from the future is of a clock that is wrong, and not waited for
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.claim"
