@@ -47,7 +47,9 @@ def base_config(name_or_path: str, *, trust_remote_code: bool = False) -> Pretra
     if name_or_path not in known:
         raise UltraError(
             f"the config of {name_or_path} is not on this machine: it is no folder, not in the cache of the "
-            f"hub and not one of the models whose sizes ultra knows.{did_you_mean(name_or_path, known)}"
+            f"hub and not one of the models whose sizes ultra knows.{did_you_mean(name_or_path, known)} "
+            f"Download it (hf download {name_or_path} config.json), or name a folder that has it "
+            "(--set base_model=PATH)"
         )
     return AutoConfig.for_model(**known[name_or_path])
 

@@ -33,7 +33,7 @@ def dead_workers_explained(checkpoints: Path) -> Iterator[None]:
         newest = next((c.path.name for c in list_checkpoints(checkpoints)), "its beginning")
         said = str(error).strip().rstrip(".") or type(error).__name__
         raise UltraError(
-            f"a process that makes batches ended ({said}), mostly because memory ran out and the system "
+            f"a process that makes batches ended ({said}), most likely because memory ran out and the system "
             "killed it. Use fewer of them (training.dataloader_workers) or smaller batches "
             f"(training.batch_size); the run can be resumed from {newest} with --resume."
         ) from error
