@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from typing import Any
 
 import pytest
@@ -174,3 +175,22 @@ def _dtypes() -> tuple[set[torch.dtype], str]:
 
 def test_weights_in_bf16_stay_so_with_mixed_precision() -> None:
     assert on_ranks(2, _dtypes)[0] == ({torch.bfloat16}, "bf16")
+
+
+def _in_units_by_size() -> str:
+    from accelerate import Accelerator
+
+    os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_MIN_NUM_PARAMS": "100"}
+    os.environ["FSDP_AUTO_WRAP_POLICY"] = "SIZE_BASED_WRAP"
+    model = make()
+    plugin = fsdp_plugin(model)
+    accelerator = Accelerator(cpu=True, fsdp_plugin=plugin)
+    shard_on_cpu(accelerator, plugin)
+    with sharded_as_it_is(model), pytest.raises(UltraError) as refused:
+        accelerator.prepare(model, torch.optim.SGD(model.parameters()))
+    return str(refused.value)
+
+
+def test_a_configuration_of_the_launcher_that_does_not_fit_is_refused() -> None:
+    said = on_ranks(2, _in_units_by_size)[0]
+    assert said.startswith("the model cannot be sharded as accelerate launch was told: fully_shard does not")

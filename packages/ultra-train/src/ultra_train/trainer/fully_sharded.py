@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from ultra_core.errors import UltraError
+
 
 def fsdp_plugin(model: nn.Module) -> Any:
     """Return accelerate's settings to shard a model layer by layer.
@@ -75,6 +77,9 @@ def sharded_as_it_is(model: Any) -> Iterator[None]:
       and where a view of its output is changed in place.
     * With mixed precision it would convert weights in bf16 to fp32, which a single process trains as they
       are.
+
+    Raises:
+        UltraError: inside the block, when the configuration of ``accelerate launch`` does not fit the model.
     """
     from accelerate import accelerator as accelerate
 
@@ -85,6 +90,13 @@ def sharded_as_it_is(model: Any) -> Iterator[None]:
         precision, state._mixed_precision = state._mixed_precision, "no"
         try:
             sharded: nn.Module = shard(accelerator, whole)
+        except ValueError as error:
+            if not is_configured():
+                raise
+            raise UltraError(
+                f"the model cannot be sharded as accelerate launch was told: {error}. Set "
+                "fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP in its configuration, for units of one layer"
+            ) from error
         finally:
             state._mixed_precision = precision
         return sharded
