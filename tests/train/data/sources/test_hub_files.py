@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ultra_train.data.errors import DataError
+from ultra_train.data.sources import hub_files as hub_files_module
 from ultra_train.data.sources.data_source import DataSource
 from ultra_train.data.sources.hub_files import hub_files
 from ultra_train.data.sources.place import Place
@@ -83,6 +84,20 @@ def test_files_that_changed_are_another_data_set(folder):
     _write(folder, 0, ["uno", "dos"])
     hub_files.cache_clear()
     assert identity(SOURCE, streamed=True) != before
+
+
+def test_a_commit_that_changes_no_file_keeps_the_data(monkeypatch):
+    class Served:
+        def info(self, path):
+            return {"size": 7, "blob_id": path[-1], "name": path}
+
+    monkeypatch.setattr("fsspec.url_to_fs", lambda url: (Served(), url))
+    one, two, other = (
+        hub_files_module._entry(f"hf://datasets/owner/name@{revision}/data/{name}")
+        for revision, name in (("a" * 40, "x"), ("b" * 40, "x"), ("a" * 40, "y"))
+    )
+    assert one == two == ("hf://datasets/owner/name/data/x", 7.0, "x")
+    assert one != other
 
 
 def test_damage_is_a_fault_and_a_lost_connection_ends_the_run(folder, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -13,6 +14,7 @@ from ultra_train.data.sources.hub import cannot_be_loaded
 from ultra_train.data.sources.place import Place
 from ultra_train.data.sources.row_checker import RowChecker
 
+_REVISION = re.compile("@[^/]+/")
 _ROWS_AT_ONCE = 1000
 _TEXT = 1000
 """Bytes of a text, roughly, where a file does not say how many it holds."""
@@ -33,7 +35,7 @@ class HubFiles:
 
     Attributes:
         sizes: bytes of every file.
-        fingerprint: identifies the content of the files, by their revision.
+        fingerprint: identifies the content of the files; a commit that changes none of them keeps it.
 
     Raises:
         DataError: the data set cannot be reached, or has no such split.
@@ -51,12 +53,13 @@ class HubFiles:
                 rows = builder.as_streaming_dataset(split=split)
             self._rows, files = rows, (builder.config.data_files or {}).get(split, [])
             self.names = list(files) if len(files) == rows.num_shards else [""] * rows.num_shards
-            sizes = [_size(file) for file in files]
+            entries = [_entry(file) for file in files]
         except Exception as error:  # the hub client raises errors of many libraries
             raise cannot_be_loaded(dataset, split, error) from error
+        sizes = [size for _, size, _ in entries]
         total, count = sum(sizes), len(self.names)
         self.sizes = sizes if len(sizes) == count else [total / count] * count
-        about = [builder.hash, list(files), getattr(files, "origin_metadata", [])]
+        about = entries or [builder.hash]
         self.fingerprint = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
         self._parts = lru_cache(maxsize=2)(self._split_file)
 
@@ -137,11 +140,14 @@ def is_offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def _size(file: str) -> float:
+def _entry(file: str) -> tuple[str, float, str]:
+    """Return name, size and content of a file; the content as its hash, or as the time of its last change."""
     import fsspec
 
     system, path = fsspec.url_to_fs(file)
-    return float(system.info(path).get("size") or 0)
+    about = system.info(path)
+    content = next((about[name] for name in ("blob_id", "ETag", "mtime") if about.get(name)), file)
+    return _REVISION.sub("/", file), float(about.get("size") or 0), str(content)
 
 
 def _reason(error: Exception) -> str:

@@ -151,7 +151,7 @@ def identity(source: DataSource, *, streamed: bool = False) -> dict[str, object]
 
     Files are identified by absolute path, size and modification time, an embedded data set by the versions it
     is built from, and a data set of the hub by the fingerprint of the library ``datasets``, or by its
-    revision when it is streamed. The weight of a source is not part of its identity.
+    files when it is streamed. The weight of a source is not part of its identity.
     """
     about: dict[str, object] = {"source": source.source, "column": source.column}
     if source.source.startswith(_EMBEDDED):

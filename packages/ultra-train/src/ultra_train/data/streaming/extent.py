@@ -28,6 +28,7 @@ class Extent:
 
     Attributes:
         bytes: bytes of its text, roughly.
+        content: identifies the files of a data set of the hub; empty for others.
 
     Raises:
         DataError: the source does not exist.
@@ -47,6 +48,7 @@ class Extent:
             self._sizes = [size * factor for size, factor in zip(hub.sizes, factors, strict=True)]
         self._before = list(accumulate(self._sizes, initial=0.0))
         self.bytes = self._before[-1]
+        self.content = "" if self._hub is None else self._hub.fingerprint
 
     def share(self, place: Place) -> float:
         """Return the share of the text before a place, at most 1; it depends on files and place only."""

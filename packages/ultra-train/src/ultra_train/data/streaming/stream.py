@@ -109,7 +109,8 @@ class WindowStream:
         self.first: TokenShards = parts[0]
         self.held_out: TokenShards = parts[1]
         weights = "" if set(self.split.weights) == {1.0} else f"/{list(self.split.weights)}"
-        size = round(sum(extent.bytes for extent in self._extents))
+        on_hub = "".join(f"/{extent.content}" for extent in self._extents if extent.content)
+        size = f"{sum(extent.bytes for extent in self._extents):.0f}{on_hub}"
         self.fingerprint = f"stream/{window}/{record.content}/{size}/{seed}/{eval_fraction}{weights}"
 
     def close(self) -> None:
