@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +54,14 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+def _forget_accelerate() -> None:
+    """Let accelerate look at the environment again; it remembers what it saw when a test before used it."""
+    state = sys.modules.get("accelerate.state")
+    if state is not None:
+        state.AcceleratorState._reset_state(reset_partial_state=True)
+        state.GradientState._reset_state()
+
+
 def _start(
     rank: int, count: int, port: int, function: Callable[..., Any], arguments: tuple[Any, ...], group: bool
 ) -> tuple[int, int]:
@@ -64,6 +73,7 @@ def _start(
     os.close(read)
     signal.alarm(120)  # a process that waits for one that failed
     os.environ |= environment(rank, count, port)
+    _forget_accelerate()
     try:
         import torch.distributed as dist
 
