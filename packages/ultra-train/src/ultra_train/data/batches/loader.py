@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import tee
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ultra_train.data.batches.batch_plan import BatchPlan, PlannedBatch
-from ultra_train.data.errors import DataError
+from ultra_train.data.batches.position import damaged, read_position
 from ultra_train.system.signals import shield_worker
 
 Collator = Callable[[PlannedBatch], dict[str, torch.Tensor]]
@@ -105,29 +105,15 @@ class BatchLoader(DataLoader):
         Raises:
             DataError: the state belongs to other data or another seed, or is damaged.
         """
-        here = self.state_dict()
-        for name in ("seed", "shards"):
-            if state.get(name, here[name]) != here[name]:
-                raise DataError(
-                    f"The checkpoint's data position belongs to {name} {state[name]!r}, but this run has "
-                    f"{here[name]!r}: the data, the tokenizer, max_length or the seed changed. Restore them, "
-                    "or start a new run."
-                )
-        epoch, index = state.get("epoch"), state.get("index")
-        if not (
-            _is_natural(epoch) and _is_natural(index) and (not index or index < self.plan.batches(epoch))
-        ):
-            raise DataError(f"The checkpoint's data position is damaged: epoch {epoch!r}, batch {index!r}.")
+        epoch, index = read_position(state, self.state_dict())
+        if index and index >= self.plan.batches(epoch):
+            raise damaged(epoch, index)
         self._position.epoch, self._position.index = epoch, index
 
     def set_epoch(self, epoch: int) -> None:
         """Move to the beginning of an epoch, unless it is the current one."""
         if epoch != self._position.epoch:
             self._position.epoch, self._position.index = epoch, 0
-
-
-def _is_natural(value: object) -> TypeGuard[int]:
-    return type(value) is int and value >= 0
 
 
 class _PositionSampler(Sampler[tuple[int, int]]):

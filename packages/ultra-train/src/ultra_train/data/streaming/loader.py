@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ultra_train.data.batches.masking import MLMCollator
-from ultra_train.data.errors import DataError
+from ultra_train.data.batches.position import read_position
 from ultra_train.data.streaming.plan import Position, Positions, StreamPlan, window_seed
 from ultra_train.data.streaming.stream import WindowStream
 from ultra_train.system.signals import shield_worker
@@ -106,17 +106,7 @@ class StreamLoader:
         Raises:
             DataError: the state belongs to other data or another seed, or is damaged.
         """
-        here = self.state_dict()
-        for name in ("seed", "shards"):
-            if state.get(name, here[name]) != here[name]:
-                raise DataError(
-                    f"The checkpoint's data position belongs to {name} {state[name]!r}, but this run has "
-                    f"{here[name]!r}: the data, the tokenizer, max_length or the seed changed. Restore them, "
-                    "or start a new run."
-                )
-        epoch, index = state.get("epoch"), state.get("index")
-        if not (type(epoch) is type(index) is int and epoch >= 0 and index >= 0):
-            raise DataError(f"The checkpoint's data position is damaged: epoch {epoch!r}, batch {index!r}.")
+        epoch, index = read_position(state, self.state_dict())
         if index and not self.positions.known(epoch):
             self.stream.say(
                 f"notice: {self.stream.folder.directory} has no record of the batches before batch {index:,} "
