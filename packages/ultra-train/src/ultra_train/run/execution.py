@@ -48,6 +48,7 @@ from ultra_train.run.strategy import describe_strategy, pick_strategy
 from ultra_train.run.trainer_setup import build_trainer, check_room
 from ultra_train.system import files, run_files
 from ultra_train.system.disk_space import DiskSpace
+from ultra_train.system.heap import keep_freed_memory
 from ultra_train.system.owned_files import OwnedFiles
 from ultra_train.system.process_group import Group, join
 from ultra_train.system.processes import Processes, processes
@@ -107,6 +108,8 @@ def _execute(
     transformers_logging.set_verbosity_error()
     where = pick_device(device, here)
     check_machine(training, where)
+    if where.type == "cpu":
+        keep_freed_memory()
     if here.several:
         if pick_strategy(training) == "fsdp":
             load_on_every_process()
