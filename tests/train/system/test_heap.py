@@ -7,8 +7,8 @@ import resource
 
 import pytest
 import torch
-from support.ranks import on_ranks
 
+from support.ranks import on_ranks
 from ultra_train.system.heap import keep_freed_memory
 
 MIB = 2**20
