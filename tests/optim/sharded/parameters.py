@@ -32,10 +32,11 @@ class Tensors:
     Args:
         name: registered name or class of the optimizer.
         sharded: whether the parameters are divided among the processes of this process's group.
+        copies: whether every process of the group holds all of them, as with DDP.
         options: of the optimizer.
     """
 
-    def __init__(self, name: Any, *, sharded: bool, **options: Any) -> None:
+    def __init__(self, name: Any, *, sharded: bool = False, copies: bool = False, **options: Any) -> None:
         shapes = [shape for group in GROUPS for shape in group["shapes"]]
         self.shapes = shapes
         params = [nn.Parameter(_placed(t, sharded)) for t in normals(shapes, 0, torch.float64)]
@@ -50,7 +51,8 @@ class Tensors:
             inner = ultra_optim.create(name, _plain(groups, name), 1e-2, **options)
         else:
             inner = name(params, lr=1e-2, **options)
-        self.optimizer: Any = ShardedOptimizer(inner) if sharded else inner
+        replicas = dist.group.WORLD if copies else None
+        self.optimizer: Any = ShardedOptimizer(inner, replicas) if sharded or copies else inner
 
     def backward(self, step: int) -> None:
         """Give all parameters their gradients of a step."""

@@ -114,7 +114,9 @@ def test_two_processes_end_as_one(label: str, alone: dict[str, Any], ends: list[
 def test_traffic_and_memory_of_muon(ends: list[dict[str, Any]]) -> None:
     """The formula of the mean; each process holds about half of the state; element-wise ones send nothing."""
     sent = [end["muon"]["sent"] / 4 for end in ends]
-    assert sum(sent) / 2 == pytest.approx(mean_bytes_of_update(MATRICES, 2, 8), rel=0.2)  # odd sizes
+    assert sum(sent) / 2 == pytest.approx(
+        mean_bytes_of_update(8 * MATRICES, 2, gathered=True), rel=0.2
+    )  # odd sizes
     assert max(end["muon"]["held"] for end in ends) < 0.6 * sum(end["muon"]["held"] for end in ends)
     assert ends[0]["adamw"]["sent"] == ends[0]["prodigy"]["sent"] == 0
 

@@ -10,12 +10,13 @@ from transformers import TrainerCallback
 
 from support.ranks import on_ranks
 from ultra_blocks.ffn.moe import MoE
+from ultra_core import optimizers
 from ultra_optim import build
 from ultra_train.system.processes import processes
 from ultra_train.trainer.checkpoints.content import named_tensors
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 from ultra_train.trainer.guards import TrainingDiverged
-from ultra_train.trainer.optimizers import unwrapped
+from ultra_train.trainer.optimizers import local_state
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -174,7 +175,7 @@ def drawn_loss(trainer, model, inputs):
 
 @pytest.mark.parametrize("name", ["sophia", "schedulefree_adamw", "apollo_8bit", "galore_adamw", "psgd_kron"])
 def test_weights_and_state_stay_the_same_on_all_processes(make_trainer, tiny_trainer, monkeypatch, name):
-    """Dropout differs, and sampled labels do; projections are drawn alike."""
+    """Dropout differs, and sampled labels do; the state of matrices is at their owners."""
     monkeypatch.setattr(tiny_trainer, "sampled_loss", drawn_loss)
 
     def run():
@@ -182,14 +183,17 @@ def test_weights_and_state_stay_the_same_on_all_processes(make_trainer, tiny_tra
             "two", build_optimizer=lambda modules: build(name, modules, lr=1e-3), max_steps=4
         )
         trainer.train()
-        state = dict(named_tensors(unwrapped(trainer.optimizer).state_dict()["state"]))
+        state = dict(named_tensors(local_state(trainer.optimizer)))
         return trainer.model.state_dict(), state, torch.rand(1)
 
     (weights, state, draw), (others, other, another) = on_ranks(2, run)
     assert draw != another
     assert all(torch.equal(weights[key], others[key]) for key in weights)
-    assert state
-    assert all(torch.equal(state[key], other[key]) for key in state)
+    common = state.keys() & other.keys()
+    assert common
+    assert all(torch.equal(state[key], other[key]) for key in common)
+    divided = optimizers.get(name).traits.matrix
+    assert bool(state.keys() - common) == bool(other.keys() - common) == divided
 
 
 def test_a_mixture_evens_the_loads_of_all_processes(exact):

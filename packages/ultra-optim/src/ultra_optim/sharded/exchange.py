@@ -98,9 +98,10 @@ def _rounds(transfers: Sequence[Transfer]) -> Iterator[list[Transfer]]:
         some: list[Transfer] = []
         filled = 0
         for transfer in same:
-            if some and filled + transfer.layout.part_numel(0) > ROUND:
+            size = transfer.layout.largest
+            if some and filled + size > ROUND:
                 yield some
                 some, filled = [], 0
             some.append(transfer)
-            filled += transfer.layout.part_numel(0)  # the first part is the largest
+            filled += size
         yield some

@@ -64,6 +64,11 @@ class ShardLayout:
         """Number of elements of the whole tensor."""
         return math.prod(self.shape)
 
+    @property
+    def largest(self) -> int:
+        """Number of elements of the largest part."""
+        return max(map(self.part_numel, range(len(self.sizes))))
+
     def start(self, rank: int) -> int:
         """Return where the slice of a process of the group starts along ``dim``."""
         return sum(self.sizes[:rank])
@@ -79,6 +84,21 @@ class ShardLayout:
     def part(self, whole: Tensor, rank: int) -> Tensor:
         """Return the part of a process of the group, as a view of the whole tensor."""
         return whole.narrow(self.dim, self.start(rank), self.sizes[rank])
+
+
+class CopyLayout(ShardLayout):
+    """The copies of a tensor that every process has whole: all of it for each but the one that updates it."""
+
+    @classmethod
+    def beside(cls, tensor: Tensor, owner: int, group: dist.ProcessGroup) -> CopyLayout:
+        """Return the layout of a tensor with at least one dimension that a process of the group updates."""
+        shape = tuple(tensor.shape)
+        sizes = tuple(0 if rank == owner else shape[0] for rank in range(dist.get_world_size(group)))
+        return cls(shape, 0, sizes, group)
+
+    def start(self, rank: int) -> int:
+        """Return 0: every copy starts where the tensor does."""
+        return 0
 
 
 def local_part(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A wrapper that runs any optimizer on parameters that are divided among processes."""
+"""A wrapper that divides the work of any optimizer among processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ultra_core.errors import UltraError
 from ultra_optim.contract.traits import OptimizerTraits, traits_of
 from ultra_optim.sharded.exchange import Transfer, gather, scatter
 from ultra_optim.sharded.layout import is_sharded, local_part, whole
-from ultra_optim.sharded.placement import Placement, common_group, place
+from ultra_optim.sharded.placement import Placement, common_group, place, place_copies
 from ultra_optim.sharded.state import own_state, whole_state
 
 
@@ -34,20 +34,26 @@ class ShardedOptimizer(Optimizer):
     they would use that. Third-party optimizers without traits are taken to treat every tensor by itself; one
     with a norm over all parameters declares ``common_norm`` and runs on one process.
 
+    With ``replicas``, processes that hold all parameters and the same gradients, as with DDP, divide the
+    updates of the matrices of matrix methods (trait ``matrix``): each matrix has an owner, which alone has
+    its state and sends its new weights to the others. Every process updates all else.
+
     An update sends, for every element with an owner, its gradient and its weight to the owner and the weight
     back unless it is there already: 3 (R - 1) / R^2 elements from each of R processes, where one forward and
-    backward of FSDP sends 3 (R - 1) / R.
+    backward of FSDP sends 3 (R - 1) / R. Replicas send (R - 1) / R elements for each that has an owner, where
+    DDP sends 2 (R - 1) / R for each gradient.
 
     Args:
         inner: the optimizer.
+        replicas: processes that each hold all parameters, with the same gradients; None if they do not.
 
     Attributes:
         bytes_sent: what this process has sent to others for steps so far.
     """
 
-    def __init__(self, inner: Optimizer) -> None:
+    def __init__(self, inner: Optimizer, replicas: dist.ProcessGroup | None = None) -> None:
         # No call of Optimizer.__init__, which would make groups and hooks of its own: those inside are used.
-        self.inner = inner
+        self.inner, self._replicas = inner, replicas
         self.bytes_sent = 0
         self._held = [[_empty_like(p) for p in group["params"]] for group in inner.param_groups]
         self._placements: list[list[Placement]] | None = None
@@ -87,17 +93,21 @@ class ShardedOptimizer(Optimizer):
         return self.inner.defaults
 
     @property
-    def is_sharded(self) -> bool:
-        """Whether the parameters are divided among processes by now."""
+    def is_divided(self) -> bool:
+        """Whether the parameters, or the work on them, are divided among processes by now."""
+        return self._replicas is not None or self._is_sharded
+
+    @property
+    def _is_sharded(self) -> bool:
         return any(is_sharded(p) for group in self.param_groups for p in group["params"])
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group before the first step.
 
         Raises:
-            UltraError: parameters of the others are sharded already.
+            UltraError: the others are divided among processes already.
         """
-        if self.is_sharded:
+        if self._is_sharded or self._placements is not None:
             raise UltraError("groups cannot be added to an optimizer of sharded parameters; add them before")
         self.inner.add_param_group(param_group)
         self._held.append([_empty_like(p) for p in self.inner.param_groups[-1]["params"]])
@@ -116,7 +126,7 @@ class ShardedOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if not self.is_sharded:
+        if not self.is_divided:
             self.inner.step()
             return loss
         with self._inside(gradients=True):
@@ -136,7 +146,7 @@ class ShardedOptimizer(Optimizer):
         call = getattr(self.inner, name, None)
         if call is None:
             return
-        if not self.is_sharded:
+        if not self.is_divided:
             call()
             return
         with self._inside(gradients=False):
@@ -145,7 +155,7 @@ class ShardedOptimizer(Optimizer):
     def curvature_step(self, closure: Callable[[], float]) -> None:
         """Update the estimate of the curvature of methods that have one; gradients are cleared."""
         inner: Any = self.inner
-        if not self.is_sharded:
+        if not self.is_divided:
             inner.curvature_step(closure)
             return
 
@@ -166,9 +176,10 @@ class ShardedOptimizer(Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all processes as one process would have it; all processes call this together.
 
-        The first process has it, on the CPU; the others have the groups and no state.
+        The first process has it, on the CPU; the others have the groups and no state. Before the first step,
+        replicas each have all of it.
         """
-        if not self.is_sharded:
+        if not self._is_sharded and self._placements is None:
             return self.inner.state_dict()
         placements = self._placed()
         with self._swapped():
@@ -177,7 +188,7 @@ class ShardedOptimizer(Optimizer):
 
     def local_state(self) -> dict[Any, Any]:
         """Return the state that this process has, by the numbers of the parameters."""
-        if self.is_sharded:
+        if self.is_divided:
             self._placed()
             with self._swapped():
                 found: dict[Any, Any] = self.inner.state_dict()["state"]
@@ -190,7 +201,7 @@ class ShardedOptimizer(Optimizer):
         Raises:
             ValueError: on all processes, if it does not fit on one of them.
         """
-        if not self.is_sharded:
+        if not self.is_divided:
             self.inner.load_state_dict(dict(state_dict))
             return
         placements = [one for group in self._placed() for one in group]
@@ -216,22 +227,26 @@ class ShardedOptimizer(Optimizer):
 
     @property
     def _group(self) -> dist.ProcessGroup:
+        if self._replicas is not None:
+            return self._replicas
         return common_group(one.layout for one in self.placements if one.layout is not None)
 
     def _placed(self) -> list[list[Placement]]:
         """Decide on the first call where the parameters are updated."""
         if self._placements is None:
-            self._placements = place(self.inner)
-            if hasattr(self.inner, "sum_over_processes"):
-                self.inner.sum_over_processes = self._sum
+            if self._replicas is not None:
+                self._placements = place_copies(self.inner, self._replicas)
+            else:
+                self._placements = place(self.inner)
+                if hasattr(self.inner, "sum_over_processes"):
+                    self.inner.sum_over_processes = self._sum
             for one, held in self._pairs():
-                if one.owner is not None:
-                    held.data = torch.empty(
-                        one.parts.shape, dtype=one.parameter.dtype, device=local_part(one.parameter).device
-                    )
+                part = local_part(one.parameter)
+                if one.gathered:
+                    held.data = torch.empty(one.parts.shape, dtype=part.dtype, device=part.device)
                     _release(held)
                 else:
-                    held.data = local_part(one.parameter)
+                    held.data = part
                 held.grad_dtype = held.dtype  # the model may have been cast since
             if self._early_state is not None:
                 early, self._early_state = self._early_state, None
@@ -260,12 +275,12 @@ class ShardedOptimizer(Optimizer):
         """Give the whole tensors of this process memory, as views of them need."""
         try:
             for one, held in self._pairs():
-                if one.owner == rank:
+                if one.gathered and one.owner == rank:
                     _allocate(held)
             yield
         finally:
             for one, held in self._pairs():
-                if one.owner is not None:
+                if one.gathered:
                     _release(held)
 
     @contextmanager
@@ -293,33 +308,35 @@ class ShardedOptimizer(Optimizer):
         finally:
             for one, held in self._pairs():
                 held.grad = None
-                if one.owner is not None:
+                if one.gathered:
                     _release(held)
 
     def _collect(self, *, gradients: bool) -> None:
         """Fill the plain tensors of this process."""
         rank = dist.get_rank(self._group)
         elsewhere = set()
-        weights, grads = [], []
+        weights, grads, copies = [], [], []
         for one, held in self._pairs():
             part = local_part(one.parameter)
             grad = local_part(one.parameter.grad) if gradients and one.parameter.grad is not None else None
-            if one.owner is None:
+            if not one.gathered:
                 held.data = part  # FSDP may have replaced it
-                held.grad = grad if part.numel() else None
+                held.grad = grad if part.numel() and one.owner in (None, rank) else None
+            if one.owner is None or (gradients and grad is None):
                 continue
-            if gradients and grad is None:
+            if one.owner != rank and grad is not None:
+                elsewhere.add(held)
+            if not one.gathered:
+                copies.append(Transfer(one.parts, one.owner, one.parts.part(part, rank), part))
                 continue
             if one.owner == rank:
                 _allocate(held)
-            elif grad is not None:
-                elsewhere.add(held)
             weights.append(Transfer(one.parts, one.owner, part, held.data))
             if grad is not None:
                 full = grad.new_empty(one.parts.shape if one.owner == rank else ())
                 grads.append(Transfer(one.parts, one.owner, grad, full))
                 held.grad = full if one.owner == rank else None
-        self._transfers = weights
+        self._transfers = weights + copies
         self.bytes_sent += gather(weights) + gather(grads)
         if hasattr(self.inner, "moved_elsewhere"):
             self.inner.moved_elsewhere = frozenset(elsewhere)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ultra_core.errors import UltraError
-from ultra_optim.contract.traits import traits_of
-from ultra_optim.sharded.layout import ShardLayout, is_sharded
+from ultra_optim.contract.traits import MATRIX_KINDS, traits_of
+from ultra_optim.sharded.layout import CopyLayout, ShardLayout, is_sharded
 
 TORCH_ELEMENTWISE: frozenset[type[Optimizer]] = frozenset(
     {
@@ -39,7 +39,7 @@ class Placement:
 
     Attributes:
         parameter: as the model has it.
-        layout: its parts; None for a tensor that every process holds whole.
+        layout: its parts; None for a tensor that every process holds and updates whole.
         owner: the process of the group that updates the whole tensor; None where each updates what it holds.
     """
 
@@ -52,6 +52,33 @@ class Placement:
         """The layout of a parameter that is divided."""
         assert self.layout is not None
         return self.layout
+
+    @property
+    def gathered(self) -> bool:
+        """Whether the owner needs gradient and weights of the other processes."""
+        return self.owner is not None and not isinstance(self.layout, CopyLayout)
+
+
+def place_copies(optimizer: Optimizer, group: dist.ProcessGroup) -> list[list[Placement]]:
+    """Return where every parameter is updated if all processes hold all of them; the same on every process.
+
+    Matrices are dealt out as :func:`place` does it; every process updates all else.
+    """
+    matrices = [p for g in optimizer.param_groups for p in g["params"] if is_worth_an_owner(optimizer, g)]
+    owners = _dealt(matrices, dist.get_world_size(group))
+    layouts = {p: CopyLayout.beside(p, owner, group) for p, owner in owners.items()}
+    return _placements(optimizer, layouts, owners)
+
+
+def is_worth_an_owner(optimizer: Optimizer, group: Mapping[str, Any]) -> bool:
+    """Whether updating the parameters of a group takes longer than receiving them from another process.
+
+    It does for the matrices of matrix methods (trait ``matrix``). Methods whose update depends on all
+    parameters, or that have a second set of weights, are left to every process.
+    """
+    traits = traits_of(optimizer)
+    alone = traits.common_norm or traits.eval_weights or hasattr(optimizer, "sum_over_processes")
+    return traits.matrix and not alone and group["kind"] in MATRIX_KINDS
 
 
 def place(optimizer: Optimizer) -> list[list[Placement]]:
@@ -81,11 +108,22 @@ def place(optimizer: Optimizer) -> list[list[Placement]]:
         for p in g["params"]
         if p in layouts and (alone or not acts_by_element(optimizer, g))
     ]
-    loads = [0] * (1 if alone else dist.get_world_size(group))
+    return _placements(optimizer, layouts, _dealt(undivided, 1 if alone else dist.get_world_size(group)))
+
+
+def _dealt(tensors: Sequence[Tensor], processes: int) -> dict[Tensor, int]:
+    """Return the owner of each tensor."""
+    loads = [0] * processes
     owners: dict[Tensor, int] = {}
-    for p in sorted(undivided, key=lambda p: -p.numel()):
+    for p in sorted(tensors, key=lambda p: -p.numel()):
         owners[p] = loads.index(min(loads))
         loads[owners[p]] += p.numel()
+    return owners
+
+
+def _placements(
+    optimizer: Optimizer, layouts: Mapping[Tensor, ShardLayout], owners: Mapping[Tensor, int]
+) -> list[list[Placement]]:
     return [
         [Placement(p, layouts.get(p), owners.get(p)) for p in g["params"]] for g in optimizer.param_groups
     ]

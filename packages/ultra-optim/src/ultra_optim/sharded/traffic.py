@@ -10,8 +10,8 @@ from ultra_optim.sharded.placement import Placement
 def bytes_of_update(placements: Iterable[Placement], rank: int) -> int:
     """Return the bytes that a process sends to others for an update of all parameters.
 
-    Of each tensor with an owner, a process that is not the owner sends its part of gradient and weight, and
-    the owner sends the other parts of the new weight.
+    Of each tensor with an owner, the owner sends the parts of the new weight that others hold. Before that,
+    a process that is not the owner sends its part of gradient and weight, unless the owner has them.
 
     Args:
         placements: where the parameters are updated.
@@ -21,18 +21,22 @@ def bytes_of_update(placements: Iterable[Placement], rank: int) -> int:
     for one in placements:
         if one.owner is None or one.layout is None:
             continue
-        part = one.layout.part_numel(rank)
-        elements = one.layout.numel - part if one.owner == rank else 2 * part
+        parts = [one.layout.part_numel(r) for r in range(len(one.layout.sizes))]
+        elements = sum(parts) - parts[rank] if one.owner == rank else 2 * parts[rank] * one.gathered
         total += elements * one.parameter.element_size()
     return total
 
 
-def mean_bytes_of_update(elements: int, processes: int, element_size: int = 4) -> float:
-    """Return the mean over all processes of :func:`bytes_of_update`, 3 (R - 1) / R^2 times their bytes.
+def mean_bytes_of_update(owned: int, processes: int, *, gathered: bool) -> float:
+    """Return the mean over all processes of :func:`bytes_of_update`.
+
+    It is 3 (R - 1) / R^2 times the bytes of what has an owner where the parameters are divided, and
+    (R - 1) / R times where every process holds all of them.
 
     Args:
-        elements: elements of all tensors that have an owner.
+        owned: bytes of all tensors that have an owner.
         processes: R.
-        element_size: bytes of an element.
+        gathered: whether the parameters are divided.
     """
-    return 3 * (processes - 1) / processes**2 * elements * element_size
+    share = (processes - 1) / processes * owned
+    return 3 / processes * share if gathered else share

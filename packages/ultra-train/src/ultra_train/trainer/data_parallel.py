@@ -1,13 +1,18 @@
-"""How processes exchange gradients when each holds the whole model (DDP)."""
+"""How processes exchange gradients, and divide updates, when each holds the whole model (DDP)."""
 
 from __future__ import annotations
 
 import warnings
 
+import torch.distributed as dist
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
+from torch.optim import Optimizer
 
 from ultra_blocks.hf.models import UltraPreTrainedModel
+from ultra_optim.sharded import ShardedOptimizer
+from ultra_optim.sharded.placement import is_worth_an_owner
+from ultra_train.system.processes import Processes
 
 
 def configure(handler: DistributedDataParallelKwargs, model: nn.Module) -> None:
@@ -31,3 +36,27 @@ def configure(handler: DistributedDataParallelKwargs, model: nn.Module) -> None:
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     if isinstance(model, UltraPreTrainedModel):
         handler.find_unused_parameters = False
+
+
+def divided_on_host(optimizer: Optimizer, here: Processes) -> Optimizer:
+    """Let the processes of each host divide the matrices of a matrix method; others are returned as they are.
+
+    New weights then never travel between hosts, whose network may take longer for them than each host takes
+    to compute them. All processes call this together.
+
+    Args:
+        optimizer: of parameters that every process holds.
+        here: this process among those of the run.
+    """
+    if not any(is_worth_an_owner(optimizer, group) for group in optimizer.param_groups):
+        return optimizer
+    hosts = here.gather(here.rank - here.local_rank)
+    own = None
+    for host in sorted(set(hosts)):
+        ranks = [rank for rank, first in enumerate(hosts) if first == host]
+        if len(ranks) == 1:
+            continue
+        group = dist.group.WORLD if len(ranks) == here.count else dist.new_group(ranks)
+        if host == here.rank - here.local_rank:
+            own = group
+    return optimizer if own is None else ShardedOptimizer(optimizer, replicas=own)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from ultra_optim.sharded import ShardedOptimizer
 from ultra_train.hf.verbosity import transformers_errors_only
 from ultra_train.system.random_state import restore_random_state, seed_process
 from ultra_train.trainer.checkpoints.folders import CheckpointError
@@ -139,7 +140,8 @@ class LoadingMixin(LogMixin):
         if checkpoint is None or not (folder / "optimizer.json").exists():
             super()._load_optimizer_and_scheduler(checkpoint)
             return
-        optimizer, state = unwrapped(self.optimizer), load_state(folder / "optimizer", mapped=self.sharded)
+        optimizer = unwrapped(self.optimizer)
+        state = load_state(folder / "optimizer", mapped=isinstance(optimizer, ShardedOptimizer))
         try:
             same_kind(_group_options(optimizer), state["param_groups"], "param_groups")
             optimizer.load_state_dict(state)

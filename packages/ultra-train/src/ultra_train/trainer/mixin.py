@@ -22,7 +22,7 @@ from transformers import PrinterCallback
 
 from ultra_optim.sharded import ShardedOptimizer
 from ultra_train.trainer.curvature import CurvatureMixin
-from ultra_train.trainer.data_parallel import configure
+from ultra_train.trainer.data_parallel import configure, divided_on_host
 from ultra_train.trainer.fully_sharded import fsdp_plugin, reshard, shard_on_cpu, sharded_as_it_is
 from ultra_train.trainer.gate import Update
 from ultra_train.trainer.loading import LoadingMixin
@@ -90,12 +90,19 @@ class UltraTrainerMixin(OutOfMemoryMixin, CurvatureMixin, RecoveryMixin, SavingM
     # -- plugins ----------------------------------------------------------------------------------------
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Build the optimizer plugin over the model and over losses that have parameters."""
+        """Build the optimizer plugin over the model and over losses that have parameters.
+
+        Several processes divide its work.
+        """
         if self.optimizer is None:
             modules = [model or self.model, *self._losses_with_parameters()]
             optimizer = self.settings.build_optimizer(modules)
             self.check_curvature(optimizer)
-            self.optimizer = ShardedOptimizer(optimizer) if self.is_fsdp_enabled else optimizer
+            if self.sharded:
+                optimizer = ShardedOptimizer(optimizer)
+            elif self.here.several:
+                optimizer = divided_on_host(optimizer, self.here)
+            self.optimizer = optimizer
         return self.optimizer
 
     def _losses_with_parameters(self) -> Iterator[nn.Module]:

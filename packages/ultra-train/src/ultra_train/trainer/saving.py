@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,12 @@ class Collected:
     """What processes share, whole, on the first of them; empty on the others.
 
     Attributes:
-        weights: those for evaluation.
+        weights: those for evaluation; None where every process has all of them.
         training_weights: those that training continues with, where they differ.
         optimizer: the state dict of the optimizer.
     """
 
-    weights: dict[str, Tensor]
+    weights: dict[str, Tensor] | None
     training_weights: dict[str, Tensor]
     optimizer: dict[str, Any]
 
@@ -55,8 +55,8 @@ class Collected:
 class SavingMixin(LogMixin):
     """Replaces how transformers' ``Trainer`` writes checkpoints; a part of ``UltraTrainerMixin``.
 
-    Where processes share the parameters, the first process collects weights and state in the memory of its
-    CPU and writes the files that one process writes.
+    Where processes share the parameters, or the state of the optimizer, the first process collects them in
+    the memory of its CPU and writes the files that one process writes.
     """
 
     def __init__(self, *args: Any, settings: TrainerSettings, **kwargs: Any) -> None:
@@ -73,12 +73,11 @@ class SavingMixin(LogMixin):
         for name, value in self._special_tokens.items():
             setattr(self.model.config, name, value)
 
-    def checkpoint_bytes(self) -> int:
+    def checkpoint_bytes(self, state: Mapping[Any, Mapping[str, Any]]) -> int:
         """Estimate the size of the next checkpoint from the last one, or from weights and optimizer state."""
         if previous := list_checkpoints(self.checkpoint_root):
             return previous[0].size()
         weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        state = unwrapped(self.optimizer).state if self.optimizer is not None else {}
         tensors = [t for s in state.values() for t in s.values() if torch.is_tensor(t)]
         return weights + sum(t.numel() * t.element_size() for t in tensors) + _OTHER_FILES
 
@@ -87,9 +86,9 @@ class SavingMixin(LogMixin):
         self._check_finite()
         here = {"random": random_state(), "window_loss": float(self._tr_loss)}
         processes = self.here.gather(here)
-        collected = self._collected() if self.sharded else None
+        collected = self._collected()
         step, writes = self.state.global_step, self.here.main
-        need = self.checkpoint_bytes() if writes else 0
+        need = self.checkpoint_bytes(collected.optimizer["state"]) if writes else 0
         self.settings.disk.write_together(
             lambda: self._write_checkpoint(processes, collected, need) if writes else None,
             f"the checkpoint of step {step}",
@@ -115,16 +114,16 @@ class SavingMixin(LogMixin):
 
     def _collected(self) -> Collected:
         """Collect what the processes share at the first one; all processes call this together."""
-        keep = self.here.main
+        state, keep = unwrapped(self.optimizer).state_dict(), self.here.main
+        if not self.sharded:
+            return Collected(None, {}, state)
         with evaluation_weights(self.optimizer) as training:
             weights = whole_tensors(named_weights(self.model), keep=keep)
             named = uncompiled(self.model).named_parameters()
             own = [(n, training[id(p)]) for n, p in named if id(p) in training]
-        return Collected(weights, whole_tensors(own, keep=keep), unwrapped(self.optimizer).state_dict())
+        return Collected(weights, whole_tensors(own, keep=keep), state)
 
-    def _write_checkpoint(
-        self, processes: list[dict[str, Any]], collected: Collected | None, need: int
-    ) -> None:
+    def _write_checkpoint(self, processes: list[dict[str, Any]], collected: Collected, need: int) -> None:
         step, settings, root = self.state.global_step, self.settings, self.checkpoint_root
         remove_unfinished(root)
         settings.storage.make_room(need)
@@ -138,28 +137,25 @@ class SavingMixin(LogMixin):
         rotate_checkpoints(root, settings.retention)
         settings.on_saved(saved.path)
 
-    def _fill_checkpoint(
-        self, folder: Path, processes: list[dict[str, Any]], collected: Collected | None
-    ) -> None:
+    def _fill_checkpoint(self, folder: Path, processes: list[dict[str, Any]], collected: Collected) -> None:
         """Write the files of a checkpoint.
 
         Args:
             folder: where to.
             processes: random state and loss sum of every process.
-            collected: what the processes share; None where each has all of it.
+            collected: what the processes share.
         """
-        if collected is not None:
+        training_weights = collected.training_weights
+        if collected.weights is not None:
             self._save_under_own_names(folder, collected.weights)
-            training_weights, state = collected.training_weights, collected.optimizer
         else:
             with evaluation_weights(self.optimizer) as training:
                 self._save_under_own_names(folder)
             named = self.model.named_parameters()
             training_weights = {n: training[id(p)] for n, p in named if id(p) in training}
-            state = unwrapped(self.optimizer).state_dict()
         if training_weights:  # training resumes with other weights than evaluation uses
             save_file(training_weights, folder / TRAINING_WEIGHTS)
-        save_state(folder / "optimizer", state)
+        save_state(folder / "optimizer", collected.optimizer)
         save_state(folder / "schedule", self.lr_scheduler.state_dict())
         if self.accelerator.scaler is not None:
             save_state(folder / "scaler", self.accelerator.scaler.state_dict())
