@@ -76,6 +76,18 @@ def test_unused_caches_go_after_the_rolling_checkpoints(run, tmp_path):
     assert all(path.exists() for path in (recent, own, foreign))
 
 
+def test_chunks_of_a_build_that_nobody_finished_go_like_an_unused_cache(run, tmp_path):
+    shared = tmp_path / "cache" / ".tokens-a.shared-25"
+    (shared / "source-0").mkdir(parents=True)
+    for name in ("assembly.claim", "source-0/chunk-0000003.npz", "source-0/assembled"):
+        (shared / name).write_bytes(bytes(9_000))
+    _manager(run, 60_000, cache_dir=shared.parent).make_room(10_000)
+    assert shared.exists(), "somebody may still work on it"
+    os.utime(shared, times=(0, 0))
+    _manager(run, 40_000, cache_dir=shared.parent).make_room(10_000)
+    assert not shared.exists()
+
+
 def test_a_budget_that_is_nearly_used_up_is_said_once(run):
     said = []
     manager = _manager(run, 52_000, say=said.append)

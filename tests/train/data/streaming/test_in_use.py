@@ -42,9 +42,11 @@ def test_marks_end_with_their_reader_and_count_only_while_it_lives(tmp_path):
     (path,) = tmp_path.glob("used-7-*")
     path.write_text(path.read_text().replace(f" {os.getpid()}", f" {child}"))
     assert one.of_all() == {4}
+    assert WindowsInUse(tmp_path).of_all() == {4}
+    assert not path.exists()
     del one
     gc.collect()
-    assert len(list(tmp_path.glob(PATTERN))) == 1
+    assert not list(tmp_path.glob(PATTERN))
 
 
 def test_what_killed_processes_left_is_removed_with_the_next_stream_and_with_the_folder(make_loader):

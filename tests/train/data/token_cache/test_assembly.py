@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 
 import pytest
@@ -61,6 +62,22 @@ def test_the_chunks_of_a_process_that_died_are_made_by_another(corpus, tokenizer
     assert list((tmp_path / "two").rglob("chunk-*.claim"))
     found = _facts(_prepared(corpus, tokenizer, tmp_path / "two", 2))
     assert found == _facts(_prepared(corpus, tokenizer, tmp_path / "one", 1))
+
+
+def test_a_process_that_comes_when_the_others_have_just_finished_uses_their_build(
+    corpus, tokenizer, tmp_path, monkeypatch
+):
+    made = []
+
+    def late(self, name, take=claims.Claims.take):
+        if not made:
+            made.append(_facts(_prepared(corpus, tokenizer, tmp_path, 1)))
+            shutil.rmtree(self._folder)
+        return take(self, name)
+
+    monkeypatch.setattr(claims.Claims, "take", late)
+    assert _facts(_prepared(corpus, tokenizer, tmp_path, 2)) == made[0]
+    assert not list(tmp_path.glob(".tokens-*"))
 
 
 def _fails(corpus, tokenizer, cache):

@@ -18,6 +18,7 @@ import attrs
 from ultra_core.errors import UltraError
 from ultra_train.compare.budget import Budget
 from ultra_train.system import files
+from ultra_train.system.memory import peak_resident
 from ultra_train.system.signals import NUMBERS, Interrupted
 
 Status = Literal["finished", "failed"]
@@ -163,9 +164,4 @@ def peak_memory() -> int | None:
 
     if torch.cuda.is_initialized() and (allocated := torch.cuda.max_memory_allocated()):
         return int(allocated)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else 1024 * peak)
+    return peak_resident()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ultra_train.data.streaming.windows import WindowFolder
 from ultra_train.data.token_cache.cache_folders import remove_build
+from ultra_train.data.token_cache.shared_encoding import SHARED, remove_shared
 
 IDLE = 86_400.0
 """Seconds after which a cache that no run has marked as used may be removed."""
@@ -16,6 +17,8 @@ IDLE = 86_400.0
 
 def idle_caches(cache_dir: Path, in_use: Iterable[Path] = ()) -> list[Path]:
     """Return the builds and streams in a folder that no run has used for a day, longest unused first.
+
+    Chunks that processes have left of a build that they did not finish count as a build.
 
     Args:
         cache_dir: the folder.
@@ -25,13 +28,15 @@ def idle_caches(cache_dir: Path, in_use: Iterable[Path] = ()) -> list[Path]:
     for path in used:
         with suppress(OSError):  # on a read-only disk nobody can remove it either
             _mark(path).touch()
-    found = [*cache_dir.glob("tokens-*"), *cache_dir.glob("stream-*")]
+    found = [path for pattern in ("tokens-*", "stream-*", SHARED) for path in cache_dir.glob(pattern)]
     since = {path: _last_use(path) for path in found if path.is_dir() and path not in used}
     return sorted((p for p, at in since.items() if time.time() - at > IDLE), key=lambda p: since[p])
 
 
 def remove_cache(directory: Path) -> bool:
     """Remove a build or a stream, and only files that are ours; return whether its folder is gone."""
+    if directory.match(SHARED):
+        return remove_shared(directory)
     _mark(directory).unlink(missing_ok=True)
     if directory.name.startswith("stream-"):
         return WindowFolder(directory).remove()

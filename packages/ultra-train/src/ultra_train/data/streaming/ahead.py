@@ -20,7 +20,6 @@ from ultra_train.data.errors import DataError
 from ultra_train.data.streaming.maker import WindowMaker, WindowSettings
 from ultra_train.data.streaming.windows import WindowFolder
 from ultra_train.data.token_cache.assembly import peak_memory
-from ultra_train.data.token_cache.cache_folders import disk_errors_explained
 from ultra_train.data.token_cache.text_encoder import exit_with_parent
 from ultra_train.system.signals import ignore_interrupts
 
@@ -34,7 +33,7 @@ class Ahead(Protocol):
         """Return when a window is there.
 
         Raises:
-            DataError: it cannot be made.
+            DataError: it cannot be made, or the stream has no such window.
         """
         ...
 
@@ -58,6 +57,7 @@ class NoneAhead:
     def wait_for(self, number: int) -> None:
         """Return when a window is there; see ``Ahead``."""
         while not self._maker.make(number):
+            self._maker.check_exists(number)
             time.sleep(_POLL)
 
 
@@ -100,13 +100,19 @@ class ProcessAhead:
             try:
                 kind, line = self._lines.recv()
             except EOFError:
-                raise DataError(
-                    "The process that tokenises ahead was killed, usually because memory ran out; use fewer "
-                    "processes (training.num_workers) or smaller windows (training.stream_window_documents)."
-                ) from None
+                raise DataError(self._why_it_ended()) from None
             if kind == "error":
                 raise DataError(line)
             self._say(line)
+
+    def _why_it_ended(self) -> str:
+        self._process.join()
+        if self._process.exitcode >= 0:
+            return "The process that tokenises ahead ended with an error, which is printed above."
+        return (
+            "The process that tokenises ahead was killed, usually because memory ran out; use fewer "
+            "processes (training.num_workers) or smaller windows (training.stream_window_documents)."
+        )
 
 
 def _give_up(maker: WindowMaker, owner: int) -> None:
@@ -127,13 +133,11 @@ def _make_ahead(
     threading.Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
     texts = attrs.evolve(settings.texts, notify=lambda line: lines.send(("line", line)))
     try:
-        with (
-            disk_errors_explained(folder.directory),
-            WindowMaker(folder, attrs.evolve(settings, texts=texts)) as maker,
-        ):
+        with WindowMaker(folder, attrs.evolve(settings, texts=texts)) as maker:
             first = True
             while True:
                 made = _make_next(maker, int(wanted.value), ahead)
+                maker.check_exists(int(wanted.value))
                 if made and first:
                     lines.send(("line", peak_memory(settings.num_workers)))
                     first = False

@@ -8,6 +8,7 @@ import weakref
 from pathlib import Path
 
 from ultra_train.data.token_cache.claims import Claims
+from ultra_train.system.files import is_full_disk
 
 PATTERN = "used-*.claim"
 
@@ -22,14 +23,26 @@ class WindowsInUse:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._claims = Claims(directory).__enter__()
+        for path in directory.glob(PATTERN):  # of readers that were killed
+            if not self._claims.is_taken(path.stem):
+                path.unlink(missing_ok=True)
         self._owner = os.getpid()
         self._marked: list[int] = []
         self.close = weakref.finalize(self, _close, self._claims, self._owner)
 
     def begin(self, number: int) -> None:
-        """Mark a window; before it is looked for, so that it is not removed in between."""
-        if number not in self._marked and os.getpid() == self._owner:
+        """Mark a window; before it is looked for, so that it is not removed in between.
+
+        On a full disk it stays unmarked: this run removes no window near its position, and it goes on.
+        """
+        if number in self._marked or os.getpid() != self._owner:
+            return
+        try:
             self._claims.take(self._name(number))
+        except OSError as error:
+            if not is_full_disk(error):
+                raise
+        else:
             self._marked.append(number)
 
     def come_to(self, number: int) -> None:

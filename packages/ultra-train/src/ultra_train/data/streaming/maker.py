@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -15,13 +15,14 @@ from ultra_train.data.sources.row_checker import SourceCounts
 from ultra_train.data.sources.texts import Record
 from ultra_train.data.streaming.text_stream import Cursor, Texts, TextStream
 from ultra_train.data.streaming.windows import Split, Window, WindowFolder
-from ultra_train.data.token_cache.cache_folders import unfinished
+from ultra_train.data.token_cache.cache_folders import disk_errors_explained, unfinished
 from ultra_train.data.token_cache.claims import Claims
 from ultra_train.data.token_cache.cutting import Cutting
 from ultra_train.data.token_cache.text_encoder import EncodedTexts, EncoderPool, TextEncoder
 from ultra_train.data.token_cache.writer import ShardWriter, put_in_place
 from ultra_train.system.disk_space import DiskSpace
 
+T = TypeVar("T")
 _OF_DOCUMENTS = {"documents", "tokens", "without_tokens", "split", "repeated", "repeated_exactly"}
 """The counts that are made when texts are tokenised; the others are made when rows are read."""
 
@@ -91,12 +92,12 @@ class WindowMaker:
         It is not while another process makes it, or when the stream has no such window.
 
         Raises:
-            DataError: a row cannot be used, or the texts have changed.
+            DataError: a row cannot be used, the texts have changed, or the folder cannot be written.
         """
         name = self.folder.path(number).name
         if self.folder.has(number):
             return True
-        if not self._claims.take(name):
+        if not self._when_there_is_room(lambda: self._claims.take(name)):
             return False
         try:
             if not self.folder.has(number) and self._move_to(number):
@@ -107,6 +108,18 @@ class WindowMaker:
         finally:
             self._claims.release(name)
         return self.folder.has(number)
+
+    def check_exists(self, number: int) -> None:
+        """Refuse to wait for a window behind the last one.
+
+        Raises:
+            DataError: the stream has no such window.
+        """
+        if self.last is not None and number > self.last:
+            raise DataError(
+                f"{self.folder.directory}: the texts end in window {self.last}, but window {number} was "
+                "there; restore the texts, or start a new run."
+            )
 
     @property
     def last(self) -> int | None:
@@ -163,7 +176,13 @@ class WindowMaker:
                     )
                 put_in_place(folder, manifest, directory, self.settings.texts.notify)
         self._passed(end, last)
-        self.folder.write_record(number, Window(end, last, writer.documents, size, content, tuple(counts)))
+        window = Window(end, last, writer.documents, size, content, tuple(counts))
+        self._when_there_is_room(lambda: self.folder.write_record(number, window))
+
+    def _when_there_is_room(self, write: Callable[[], T]) -> T:
+        """Write a small file of the stream; a full disk pauses it."""
+        with disk_errors_explained(self.folder.directory):
+            return self._disk.write(write, "tokenised texts", self.folder.directory)
 
     def _encode(self, writer: ShardWriter) -> list[SourceCounts]:
         """Tokenise the texts of the next window, and return the counts of their documents."""

@@ -187,11 +187,18 @@ class Positions:
             return {}
 
     def _write(self) -> None:
-        """Write the numbers, with what other processes of the run have written meanwhile."""
+        """Write the numbers, with what other processes of the run have written meanwhile.
+
+        A full disk leaves the file as it was; the next window writes these numbers too.
+        """
         for epoch, counts in self._read().items():
             if len(counts) > len(self._counts.get(epoch, [])):
                 self._counts[epoch] = counts
-        files.write_text(self._path, json.dumps(self._counts))
+        try:
+            files.write_text(self._path, json.dumps(self._counts))
+        except OSError as error:
+            if not files.is_full_disk(error):
+                raise
 
 
 def short_name(name: str) -> str:

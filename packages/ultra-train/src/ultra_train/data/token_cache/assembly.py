@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +24,9 @@ from ultra_train.data.token_cache.manifest import MANIFEST, Manifest, check
 from ultra_train.data.token_cache.shared_encoding import ASSEMBLY, SharedEncoding
 from ultra_train.data.token_cache.text_encoder import EncodedTexts, EncoderPool, TextEncoder, in_chunks
 from ultra_train.data.token_cache.writer import ShardWriter, put_in_place
+from ultra_train.system import files
 from ultra_train.system.disk_space import DiskSpace
+from ultra_train.system.memory import peak_resident
 
 Progress = Callable[[int, int], None]
 Encode = Callable[[int, Iterable[list[Record]]], Iterator[EncodedTexts]]
@@ -92,23 +93,30 @@ class Build:
                 folder.mkdir(exist_ok=True)
                 return SharedEncoding(folder, claims, encoder, num_workers)
 
-            while not (self.directory / MANIFEST).exists():
-                if claims.take(ASSEMBLY):
-                    manifest = self._write(
-                        corpus, chunk_size, lambda source, chunks: encoding(source).assemble(chunks)
-                    )
-                    shutil.rmtree(shared, ignore_errors=True)  # ours alone, and nobody needs it any more
-                    return manifest
+            def is_needed() -> bool:
+                return claims.is_taken(ASSEMBLY) and not self._is_made()
 
-                def is_needed() -> bool:
-                    return claims.is_taken(ASSEMBLY) and not (self.directory / MANIFEST).exists()
-
-                for source, (_, texts) in enumerate(corpus.texts()):
-                    if is_needed():
-                        encoding(source).help(in_chunks(texts, chunk_size), is_needed)
+            while not self._is_made():
+                try:
+                    if claims.take(ASSEMBLY):
+                        manifest = self._write(
+                            corpus, chunk_size, lambda source, chunks: encoding(source).assemble(chunks)
+                        )
+                        shutil.rmtree(shared, ignore_errors=True)  # ours alone, and nobody needs it any more
+                        return manifest
+                    for source, (_, texts) in enumerate(corpus.texts()):
+                        if is_needed():
+                            encoding(source).help(in_chunks(texts, chunk_size), is_needed)
+                except FileNotFoundError:
+                    if not self._is_made():  # else the process that made it has removed the shared folder
+                        raise
                 while is_needed():
                     time.sleep(_POLL)
+        files.remove_empty(shared)  # of a process that came when the build was there
         return check(self.directory)
+
+    def _is_made(self) -> bool:
+        return (self.directory / MANIFEST).exists()
 
     def _write(self, corpus: Corpus, chunk_size: int, encode: Encode) -> Manifest:
         with unfinished(self.directory) as folder:
@@ -126,12 +134,9 @@ class Build:
 
 def peak_memory(num_workers: int) -> str:
     """Return a line about the peak memory of this process and of those that tokenise for it."""
-    own, ended = (
-        resource.getrusage(who).ru_maxrss * 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    child = ended
-    with suppress(psutil.NoSuchProcess):
-        child = max([ended, *(process.memory_info().rss for process in psutil.Process().children())])
+    own, child = peak_resident() or 0, peak_resident(of_children=True) or 0
+    with suppress(psutil.NoSuchProcess):  # one that ended meanwhile
+        child = max([child, *(process.memory_info().rss for process in psutil.Process().children())])
     others = (
         f", at most {child / 1e6:,.0f} MB in each of {num_workers} that tokenise" if num_workers > 1 else ""
     )

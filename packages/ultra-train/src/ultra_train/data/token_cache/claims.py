@@ -46,14 +46,22 @@ class Claims:
             path.unlink(missing_ok=True)
 
     def take(self, name: str) -> bool:
-        """Claim a piece of work, and return whether it is ours: nobody else is at it."""
+        """Claim a piece of work, and return whether it is ours: nobody else is at it.
+
+        Raises:
+            OSError: the claim cannot be written; none is left.
+        """
         path = self._path(name)
         if self.is_taken(name):
             return path in self._held
         path.unlink(missing_ok=True)  # the claim of a process that died
         if not files.create(path):
             return False  # another process was faster
-        path.write_text(self._owner)
+        try:
+            path.write_text(self._owner)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
         self._held.add(path)
         return True
 

@@ -17,7 +17,7 @@ class Joining:
     """How texts are joined.
 
     Attributes:
-        length: number of tokens in a document, special tokens included; 0 joins nothing.
+        length: number of tokens in a document, special tokens included.
         shortest: number of tokens of text that the last, shorter document must have to be kept.
         eval_fraction: share of the texts that is held out for evaluation; held-out texts are joined with each
             other only, so that no text is in both parts.

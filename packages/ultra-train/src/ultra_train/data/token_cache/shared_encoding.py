@@ -21,6 +21,9 @@ from ultra_train.system import files
 if TYPE_CHECKING:
     from ultra_train.data.sources.texts import Record
 
+SHARED = ".tokens-*.shared-*"
+"""The folders that the processes of a run share while they make a build."""
+
 ASSEMBLY = "assembly"
 """The claim of the process that puts the chunks together."""
 
@@ -120,6 +123,20 @@ class SharedEncoding:
     def _write(self, number: int, encoded: EncodedTexts) -> None:
         with files.replacing(self._file(number)) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **encoded._asdict())
+
+
+def remove_shared(folder: Path) -> bool:
+    """Remove what killed processes left in the folder of a build, and only files that are ours.
+
+    Returns:
+        whether the folder is gone.
+    """
+    for source in (*folder.glob("source-*"), folder):
+        for pattern in ("chunk-*.npz", "*.claim", _PROGRESS):
+            for path in source.glob(pattern):
+                path.unlink(missing_ok=True)
+        files.remove_empty(source)
+    return not folder.exists()
 
 
 def _read(path: Path) -> EncodedTexts:
