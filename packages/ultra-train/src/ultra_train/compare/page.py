@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import attrs
 
 from ultra_train.compare.curves import chart
 from ultra_train.compare.drawings import RateCurve, Row, rate_curves, rows, style
 from ultra_train.compare.folder import PAGE, ComparisonFolder
-from ultra_train.compare.plan import Plan, differing_settings
+from ultra_train.compare.plan import Plan
 from ultra_train.compare.results import LOSS, Result
 from ultra_train.compare.summary import COSTS, ArmSummary, ranked
 from ultra_train.compare.table import remarks
 from ultra_train.compare.words import counted, duration, learning_rate, name_of, shown
 from ultra_train.report.charts import COLOURS, swatch
+from ultra_train.report.differences import differences_table
 from ultra_train.report.overview import large
 from ultra_train.report.page import Page
-from ultra_train.report.tables import Markup, section, table
+from ultra_train.report.tables import Markup, breakable, section, table
 
 
 @attrs.frozen
@@ -109,7 +109,7 @@ class ComparisonPage:
         for summary in ranked(self.summaries):
             number = self._colour(summary)
             line = f"<i {swatch(number, number // COLOURS)}></i>"
-            cells: list[object] = [Markup(f"{line}{html.escape(summary.arm)}")]
+            cells: list[object] = [Markup(f"{line}{breakable(summary.arm)}")]
             cells += [shown(name, summary.metric(name)) for name in metrics]
             for other in [first, best][: len(others)]:
                 difference = None if summary is other else summary.difference(other)
@@ -148,12 +148,9 @@ class ComparisonPage:
         return section("Loss by learning rate", drawn, note=note) if drawn else ""
 
     def _settings(self) -> str:
-        found = differing_settings(self.plan.arms)
-        if not found:
-            return ""
-        head = ["setting", *(arm.name for arm in self.plan.arms)]
-        body = [[key, *map(_value, values)] for key, values in found.items()]
-        return section("Settings that differ", table(head, body))
+        arms = self.plan.arms
+        found = differences_table([arm.name for arm in arms], [arm.preset for arm in arms])
+        return section("Settings that differ", found) if found else ""
 
     def _facts(self, folder: ComparisonFolder) -> Iterator[str]:
         facts = next((result.facts for result in self.results if "device" in result.facts), {})
@@ -163,8 +160,3 @@ class ComparisonPage:
         lines += [(f"parameters, {arm}", f"{count:,}") for arm, count in sizes.items()]
         yield section("Machine, versions, sizes", table([], lines))
         yield section("Command", f"<pre>{html.escape(folder.command)}</pre>")
-
-
-def _value(value: Any) -> str:
-    text = "-" if value is None else str(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."

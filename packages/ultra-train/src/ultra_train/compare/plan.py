@@ -14,7 +14,6 @@ from ultra_train.compare.arms import Arm
 from ultra_train.compare.budget import Budget, common_length
 from ultra_train.compare.learning_rates import Sweep, learning_rates, rated
 from ultra_train.config import Preset, to_tree
-from ultra_train.run.resuming import changed_keys
 
 OWN_KEYS: Mapping[str, Any] = {
     "hf_output_dir": None,
@@ -184,10 +183,3 @@ def _at(tree: Any, key: str) -> Any:
     for part in key.split("."):
         tree = tree.get(part) if isinstance(tree, dict) else None
     return tree
-
-
-def differing_settings(arms: Sequence[Arm]) -> dict[str, list[Any]]:
-    """Return the dotted keys in which arms differ, each with the value in every arm."""
-    trees = [to_tree(arm.preset) for arm in arms]
-    keys = {key for tree in trees for key in changed_keys(trees[0], tree) if not key.startswith("meta.")}
-    return {key: [_at(tree, key) for tree in trees] for key in sorted(keys)}

@@ -6,9 +6,10 @@ import html
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from ultra_train.report.differences import differences_table
 from ultra_train.report.marks import incidents
 from ultra_train.report.run_record import Record, RunRecord, is_number
-from ultra_train.report.settings import changed_settings, differing_settings
+from ultra_train.report.settings import changed_settings
 from ultra_train.report.tables import Markup, section, table
 from ultra_train.report.words import duration
 
@@ -44,9 +45,8 @@ def settings_section(run: RunRecord) -> str:
 
 def differences_section(runs: Sequence[RunRecord]) -> str:
     """Return the card with the settings that differ between runs."""
-    rows = [[key, *values] for key, values in differing_settings([run.preset for run in runs])]
-    title, head = "Settings that differ between the runs", ["key", *(run.name for run in runs)]
-    return section(title, table(head, rows)) if rows else section(title, "<p>None.</p>")
+    found = differences_table([run.name for run in runs], [run.preset for run in runs])
+    return section("Settings that differ between the runs", found or "<p>None.</p>")
 
 
 def facts_section(run: RunRecord) -> str:

@@ -11,7 +11,7 @@ from ultra_train.report.charts import swatch
 from ultra_train.report.curves import label_of
 from ultra_train.report.run_record import RunRecord, is_number
 from ultra_train.report.settings import MISSING
-from ultra_train.report.tables import Markup, section, table
+from ultra_train.report.tables import Markup, breakable, section, table
 from ultra_train.report.words import duration, short
 
 LOSSES = {"eval_loss": "Held-out loss", "loss": "Training loss", "eval_perplexity": "Perplexity"}
@@ -135,4 +135,4 @@ def results_table(runs: Sequence[RunRecord]) -> str:
 
 
 def _coloured(name: str, number: int) -> Markup:
-    return Markup(f"<i {swatch(number)}></i>{html.escape(name)}")
+    return Markup(f"<i {swatch(number)}></i>{breakable(name)}")

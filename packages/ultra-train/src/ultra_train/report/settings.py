@@ -1,16 +1,16 @@
-"""The settings of a run that differ from the defaults, and those that differ between runs."""
+"""The settings of a run that differ from the defaults."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
 
 from ultra_core import models
 from ultra_core.config import unstructure
-from ultra_train.config import Preset, to_tree
+from ultra_train.config import Preset
 
 MISSING = "–"
 """What stands for a value that is not there."""
@@ -70,18 +70,6 @@ def _changed(key: str, value: Any, default: Any) -> Iterator[Setting]:
         shown = MISSING if default in (attrs.NOTHING, None, (), {}) else as_text(unstructure(default))
         flat = flatten({key: unstructure(value)})
         yield from (Setting(key=k, value=v, default=shown) for k, v in flat.items())
-
-
-def differing_settings(presets: Sequence[Preset | None]) -> list[tuple[str, list[str]]]:
-    """Return the keys whose values differ between presets, with the value in each of them."""
-    trees = [flatten(to_tree(preset)) if preset is not None else {} for preset in presets]
-    known = [tree for tree in trees if tree]
-    keys = dict.fromkeys(key for tree in known for key in tree if not key.startswith("meta."))
-    return [
-        (key, [tree.get(key, MISSING) for tree in trees])
-        for key in keys
-        if len({tree.get(key, MISSING) for tree in known}) > 1
-    ]
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

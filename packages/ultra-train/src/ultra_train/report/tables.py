@@ -24,6 +24,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: boo
     return f"<div class=scroll><table{kind}>{top}<tbody>{body}</tbody></table></div>"
 
 
+def breakable(name: str) -> Markup:
+    """Return a name such as ``es_mlm_beto_adamw`` that a narrow screen breaks after an underscore."""
+    return Markup(html.escape(name).replace("_", "_<wbr>"))
+
+
 class Markup(str):
     """HTML, which is not escaped again."""
 
