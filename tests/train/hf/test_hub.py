@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import threading
-import time
 
 import pytest
 from huggingface_hub import HfApi, constants
@@ -76,11 +75,10 @@ def cache(tmp_path):
     (folder / "refs" / "main").write_text("abc")
 
 
-def test_a_hub_that_cannot_be_reached_is_said_at_once_with_the_keys_for_local_copies(refused):
-    started = time.monotonic()
+def test_a_hub_that_cannot_be_reached_is_said_at_once_with_the_keys_for_local_copies(refused, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("the libraries would try again for minutes"))
     with pytest.raises(UltraError) as caught:
         require_hub([MODEL, TOKENIZER, DATASET])
-    assert time.monotonic() - started < 30, "the libraries would try again for minutes"
     (line,) = str(caught.value).splitlines()
     assert "the Hugging Face hub cannot be reached (ConnectError" in line
     assert "no copy of owner/model, owner/texts" in line

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoConfig, AutoModelForMaskedLM, BertConfig
 
 from ultra_core.errors import UltraError
-from ultra_train.hf.known_models import base_config, known_models
+from ultra_train.hf.known_models import base_config
 
 MILLIONS = {
     "dccuchile/bert-base-spanish-wwm-cased": 109.9,
@@ -31,7 +31,6 @@ def test_it_has_as_many_parameters_as_published(name):
 
 
 def test_other_ids_of_a_model_are_known():
-    assert set(MILLIONS) < set(known_models())
     assert base_config("FacebookAI/xlm-roberta-base").to_dict() == base_config("xlm-roberta-base").to_dict()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -78,6 +79,19 @@ def test_a_run_that_is_stopped_does_not_wait(push):
 
     with pytest.raises(KeyboardInterrupt):
         push("hangs", inside=stop)
+
+
+def test_a_push_that_cannot_start_does_not_end_the_run(tmp_path, monkeypatch):
+    def start(command, **options):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(background.subprocess, "Popen", start)
+    said, done = [], []
+    with BackgroundPush(tmp_path, "model", again="ultra-train push runs/a", say=said.append):
+        done.append("the report")
+    (line,) = said
+    assert line.startswith("not pushed to model: [Errno 12] Cannot allocate memory. The model is in ")
+    assert done == ["the report"]
 
 
 def test_the_real_process_pushes(tmp_path, monkeypatch):

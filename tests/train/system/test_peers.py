@@ -12,7 +12,7 @@ import pytest
 from support.ranks import on_ranks
 from ultra_core.errors import UltraError
 from ultra_train.system import peers
-from ultra_train.system.peers import Fault, PeerFailed
+from ultra_train.system.peers import Fault, PeerFailed, Peers
 from ultra_train.system.process_group import join, speaks_for_all
 from ultra_train.system.processes import Processes, processes
 
@@ -58,16 +58,41 @@ def test_a_process_that_ends_without_a_word_is_noticed(victim, late):
     assert [prints for _, prints in found] == [True, False]
 
 
-def _leaves() -> Fault | None:
+def _leaves(leaver: int) -> Fault | None:
     group = join(processes())
-    if group.here.rank == 1:
+    if group.here.rank == leaver:
         group.peers.close()
-        time.sleep(0.1)
-    return group.peers.wait_for_fault(0.3)
+        return None  # and its process ends
+    return group.peers.wait_for_fault(0.2)
 
 
-def test_a_process_that_takes_its_leave_has_not_failed():
-    assert on_ranks(2, _leaves, group=False) == [None, Fault(0)]
+@pytest.mark.parametrize("leaver", [0, 1])
+def test_a_process_that_takes_its_leave_has_not_failed(leaver):
+    assert on_ranks(2, _leaves, leaver, group=False) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "speaker"),
+    [
+        (Fault(2), 2, 0),
+        (Fault(0), 2, 1),
+        (Fault(0, "no data here"), 2, None),  # which process 0 has printed
+        (Fault(2, "interrupted by SIGTERM at once", 15), 143, 0),
+    ],
+)
+def test_after_the_grace_period_all_end_and_one_prints_why(monkeypatch, capsys, fault, code, speaker):
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    for rank in {0, 1, 2} - {fault.rank}:
+        watch = Peers(Processes(rank, 3, rank, 3))
+        with watch.watching():
+            watch.fault = fault
+            watch._give_up()
+        assert ended.pop() == code
+        said = capsys.readouterr().err
+        assert said == (f"error: {fault}\n" if rank == speaker else "")
+        watch._give_up()  # the run of this process is over
+        assert not ended
 
 
 def test_strangers_are_not_listened_to(monkeypatch):

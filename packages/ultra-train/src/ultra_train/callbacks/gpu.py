@@ -130,20 +130,20 @@ class GpuCallback(TrainerCallback):
             f"GPU at {celsius:.0f} C: paused until it is below {self.limits.resume:.0f} C"
             f"{f' ({advice})' if advice else ''}"
         )
-        began, hottest = self.clock(), celsius
-        while True:
+        began, hottest, heat = self.clock(), celsius, HOT
+        while heat == HOT:
             if self._wait():
-                return COOL, celsius
+                heat = COOL  # the guard need not stop a run that stops anyway
+                break
             self._read(above=self.limits.resume)
             heat, celsius = self.agreement.largest(self._heat, self._celsius)
-            if heat == HOT:
-                continue
+            hottest = max(hottest, celsius)
             if heat == COOL:
                 self.notify(f"GPU at {celsius:.0f} C: continuing")
-            seconds = round(self.clock() - began)
-            reason = f"{hottest:.0f} C for {seconds} s"
-            self.record({"event": "pause", "step": step, "reason": reason, "seconds": seconds})
-            return heat, celsius
+        seconds = round(self.clock() - began)
+        reason = f"a GPU at {hottest:.0f} C"
+        self.record({"event": "pause", "step": step, "reason": reason, "seconds": seconds})
+        return heat, celsius
 
     def _wait(self) -> bool:
         """Wait for the next reading; return whether a process has to stop."""

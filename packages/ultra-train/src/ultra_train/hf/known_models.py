@@ -54,13 +54,9 @@ def base_config(name_or_path: str, *, trust_remote_code: bool = False) -> Pretra
     return AutoConfig.for_model(**known[name_or_path])
 
 
-def known_models() -> tuple[str, ...]:
-    """Return the hub ids of the models whose sizes are recorded, other ids of the same model included."""
-    return tuple(_known())
-
-
 @cache
 def _known() -> dict[str, dict[str, Any]]:
+    """Return the recorded configs by hub id, other ids of the same model included."""
     file = resources.files("ultra_train.hf").joinpath("known_models.json")
     entries = json.loads(file.read_text("utf-8"))
     return {name: entry["config"] for entry in entries for name in entry["names"]}

@@ -45,56 +45,62 @@ class BackgroundPush:
         self.again = again
         self.say = say
         self.patience = PATIENCE + _megabytes(folder) if patience is None else patience
+        self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> BackgroundPush:
         """Start the push; it survives signals to the group of the run, which waits for it or ends it."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ultra_train.hub.process", str(self.folder), self.repository],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
-            start_new_session=True,
-        )
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "ultra_train.hub.process", str(self.folder), self.repository],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
+                start_new_session=True,
+            )
+        except OSError as error:  # no memory or no number for another process
+            self._report({"error": str(error)})
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Say how the push ended; a signal ends it."""
+        if self.process is None:
+            return
         if kind is not None and not issubclass(kind, Exception):
-            self._end("the run was stopped")
+            self._end(self.process, "the run was stopped")
             return
         try:
-            answer = self._answer()
+            answer = self._answer(self.process)
         except subprocess.TimeoutExpired:
-            self._end(f"it takes longer than {self.patience:.0f} s")
+            self._end(self.process, f"it takes longer than {self.patience:.0f} s")
         except KeyboardInterrupt:
-            self._end("the wait for it was interrupted")
+            self._end(self.process, "the wait for it was interrupted")
         else:
             self._report(answer)
 
-    def _answer(self) -> dict[str, str]:
+    def _answer(self, process: subprocess.Popen[str]) -> dict[str, str]:
         """Wait for the end of the process, and return what it says."""
         try:
-            out, complaints = self.process.communicate(timeout=SHORTLY)
+            out, complaints = process.communicate(timeout=SHORTLY)
         except subprocess.TimeoutExpired:
             self.say(
                 f"pushing to {self.repository}: waiting {self.patience / 60:.0f} min for it at most; the "
                 "model is saved, Ctrl-C leaves"
             )
-            out, complaints = self.process.communicate(timeout=self.patience)
+            out, complaints = process.communicate(timeout=self.patience)
         try:
             answer = json.loads(out.strip().rpartition("\n")[2])
         except ValueError:
             last = complaints.strip().rpartition("\n")[2]
-            answer = {"error": last or f"its process ended with code {self.process.returncode}"}
+            answer = {"error": last or f"its process ended with code {process.returncode}"}
         return {str(key): str(value) for key, value in answer.items()}
 
-    def _end(self, reason: str) -> None:
-        self.process.kill()
-        self.process.communicate()
+    def _end(self, process: subprocess.Popen[str], reason: str) -> None:
+        process.kill()
+        process.communicate()
         self._report({"error": reason})
 
     def _report(self, answer: dict[str, str]) -> None:

@@ -214,12 +214,13 @@ class Peers:
         timer.start()
 
     def _give_up(self) -> None:
-        if not self._armed:
+        fault = self.fault
+        if not self._armed or fault is None:
             return
-        speaker = 1 if self.fault is not None and self.fault.rank == 0 else 0
+        speaker = 1 if fault.rank == 0 and fault.silent else 0
         if self.here.rank == speaker:
-            print(f"error: {self.fault}", file=sys.stderr, flush=True)
-        os._exit(2)
+            print(f"error: {fault}", file=sys.stderr, flush=True)
+        os._exit(2 if fault.signal is None else 128 + fault.signal)
 
     def _forget(self) -> None:
         """Close the connections in a forked child, which would hold them after the death of its parent."""

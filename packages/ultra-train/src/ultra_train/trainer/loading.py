@@ -27,6 +27,7 @@ from ultra_train.trainer.checkpoints.resume import (
 from ultra_train.trainer.checkpoints.state_files import load_state
 from ultra_train.trainer.log_lines import LogMixin
 from ultra_train.trainer.optimizers import unwrapped
+from ultra_train.trainer.out_of_memory import is_out_of_memory
 from ultra_train.trainer.saving import TRAINING_WEIGHTS
 from ultra_train.trainer.whole_model import fill_weights, named_weights
 
@@ -146,6 +147,8 @@ class LoadingMixin(LogMixin):
             same_kind(_group_options(optimizer), state["param_groups"], "param_groups")
             optimizer.load_state_dict(state)
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, CheckpointError) as error:
+            if is_out_of_memory(error):
+                raise
             raise CheckpointError(
                 f"{folder} does not fit the optimizer: {error}. Resume with the training.optimizer of the "
                 "run, or start a new run with its model as base_model."

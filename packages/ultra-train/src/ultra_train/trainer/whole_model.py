@@ -55,7 +55,7 @@ def fill_weights(model: nn.Module, weights: Mapping[str, Any]) -> set[str]:
 
     Args:
         model: the model.
-        weights: returns the whole tensor of a name.
+        weights: whole tensors by name.
 
     Returns:
         the names that were filled, shared tensors under all their names.

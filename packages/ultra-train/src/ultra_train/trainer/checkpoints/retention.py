@@ -8,10 +8,7 @@ from typing import Any
 
 import attrs
 
-from ultra_train.trainer.checkpoints.folders import (
-    Checkpoint,
-    list_checkpoints,
-)
+from ultra_train.trainer.checkpoints.folders import Checkpoint, list_checkpoints
 from ultra_train.trainer.checkpoints.removal import remove_checkpoint
 
 
