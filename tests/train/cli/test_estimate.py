@@ -64,6 +64,7 @@ def test_what_fits_nowhere_ends_with_advice_and_a_finding(preset):
     [
         (["--gpu", "p4"], "the device 'p4' is not known; choose one of cpu, p40, rtx3090"),
         (["--gpu", "p40", "--measure"], "--measure measures the CPU"),
+        (["--allow-shorten"], "--allow-shorten does nothing without --fit-memory"),
         (["--gpu", "p40", "--fit-memory", "much"], "--fit-memory 'much' is no size"),
         (["--gpu", "p40", "--processes", "3", "--hosts", "2"], "cannot be divided among 2 hosts"),
     ],

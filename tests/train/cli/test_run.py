@@ -83,6 +83,13 @@ def test_faults_stop_a_run_before_it_starts(ultra, preset, executed):
     assert executed == []
 
 
+def test_an_option_that_would_do_nothing_is_refused(ultra, preset, executed):
+    result = ultra("run", preset, "--allow-shorten")
+    assert result.exit_code == 2
+    assert "--allow-shorten does nothing without --fit-memory" in result.stderr
+    assert executed == []
+
+
 def test_notices_go_to_stderr(ultra, preset, executed):
     result = ultra("run", preset, "--set", "model.ode_steps=3")
     assert result.exit_code == 0

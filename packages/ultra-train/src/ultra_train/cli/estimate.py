@@ -60,6 +60,8 @@ def estimate(
     from ultra_train.estimate.fitting import fit
     from ultra_train.estimate.spread import Spread
 
+    if allow_shorten and fit_memory is None:
+        raise click.UsageError("--allow-shorten does nothing without --fit-memory; give both")
     chosen = find_device(device)
     chosen = measured(chosen) if measure else chosen
     size = None if corpus is None else parse_size(corpus, "--corpus")

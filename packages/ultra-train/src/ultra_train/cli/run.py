@@ -78,6 +78,8 @@ def _start(
     from ultra_train.config import load_preset
     from ultra_train.system.processes import processes
 
+    if allow_shorten and not fit_memory:
+        raise click.UsageError("--allow-shorten does nothing without --fit-memory; give both")
     flags = [f"training.{GUARDS[k]}={_yaml(v)}" for k, v in guards.items() if v is not None]
     settings, here = [*overrides, *flags], processes()
     if fit_memory and not resume:  # a run that is resumed keeps the batches that it began with

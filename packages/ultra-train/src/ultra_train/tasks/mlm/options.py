@@ -32,7 +32,7 @@ class MLMOptions(TextKeys):
         help="what is chosen for prediction and what the model sees there", factory=MaskPolicy
     )
     stream_above_gb: NonNegative = key(
-        4.0, "size of the local texts (GB, uncompressed) above which they are streamed"
+        4.0, "size of the texts (GB, uncompressed) above which they are streamed"
     )
     stream_window_documents: Count = key(
         50_000, "texts in a window of a stream; documents are shuffled within it"
