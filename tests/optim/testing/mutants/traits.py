@@ -140,7 +140,44 @@ class DecaysInSecret(Sound):
     traits: ClassVar = OptimizerTraits(decay="none")
 
 
+class DividesByTheNormOfItsMatrix(Sound):
+    """One process would see the norm of its shard."""
+
+    traits: ClassVar = OptimizerTraits(elementwise=True)
+
+    def direction(self, grad: Tensor) -> Tensor:
+        return grad / (grad.norm() + 1e-8)
+
+    def move(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        super().move(p, self.direction(grad), group)
+
+
+class DividesByTheMeanOfItsRows(DividesByTheNormOfItsMatrix):
+    """Shards are rows today, and nothing promises that."""
+
+    def direction(self, grad: Tensor) -> Tensor:
+        return grad / (grad.square().mean(-1, keepdim=True).sqrt() + 1e-8) if grad.ndim > 1 else grad
+
+
+class DividesByTheMeanOfItsColumns(DividesByTheNormOfItsMatrix):
+    def direction(self, grad: Tensor) -> Tensor:
+        return grad / (grad.square().mean(0, keepdim=True).sqrt() + 1e-8) if grad.ndim > 1 else grad
+
+
+class MovesMatricesTwiceAsFar(Sound):
+    """A shard need not have as many dimensions."""
+
+    traits: ClassVar = OptimizerTraits(elementwise=True)
+
+    def move(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        super().move(p, grad, {**group, "lr": group["lr"] * (2 if p.ndim > 1 else 1)})
+
+
 MUTANTS = [
+    ("O37", DividesByTheNormOfItsMatrix),
+    ("O37", DividesByTheMeanOfItsRows),
+    ("O37", DividesByTheMeanOfItsColumns),
+    ("O37", MovesMatricesTwiceAsFar),
     ("O8c", LosesRepeatedRows),
     ("O8c", RefusesWhatItClaims),
     ("O8c", RefusesWithoutAReason),

@@ -109,6 +109,7 @@ RULES = Rules(
         Rule("O32", declarations.says_what_it_is, least="quick"),
         Rule("O33", options.options_act),
         Rule("O36", group_options.groups_have_options),
+        Rule("O37", tensors.moves_parts_as_the_whole, lambda case: case.traits.elementwise, after=("O9",)),
         Rule("O34a", curvature.says_that_curvature_is_missing, lambda case: case.traits.needs_curvature),
         Rule("O34b", curvature.uses_its_curvature, lambda case: case.traits.needs_curvature),
         Rule("O35a", kernels.agrees_with_itself, kernels.has_ways),

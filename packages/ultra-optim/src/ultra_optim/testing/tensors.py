@@ -61,6 +61,50 @@ def treats_elements_alike(subject: Subject) -> None:
     assert apart < 1e-6, f"a vector of 600000 elements moves differently by {apart:.1e} from its two halves"
 
 
+WHOLE = (7, 5)
+CUTS = {
+    "its first 3 rows and the others": lambda t: t.split([3, 4], 0),
+    "its first 2 columns and the others": lambda t: t.split([2, 3], 1),
+    "two vectors of its numbers": lambda t: t.flatten().split([17, 18]),
+}
+"""Uneven parts of a matrix, as processes that share its parameters have them."""
+
+
+def moves_parts_as_the_whole(subject: Subject) -> None:
+    """A method that declares ``elementwise`` moves the parts of a tensor as it moves the whole tensor.
+
+    Training with sharded parameters updates the part that each process holds. The gradients of one part
+    outgrow those of the other, so that what one norm, mean or bound of both would do is seen.
+
+    Fix: remove ``elementwise=True`` from the traits, so that one process updates the whole tensor; or take
+    no norm, mean or statistic over rows, columns or all elements of a tensor, and no account of its shape.
+    """
+    start = torch.randn(WHOLE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    plain = [grad for (grad,) in gradients([start], 4)]
+    for what, cut in CUTS.items():
+        parts = [part.contiguous() for part in cut(start)]
+        if not all(map(subject.takes, (start, *parts))):
+            continue
+        grads = [grad.clone() for grad in plain]
+        for step, grad in enumerate(grads):
+            cut(grad)[1].mul_(50 * 4**step)  # a view
+        (whole,) = _moved(subject, [start], [[grad] for grad in grads])
+        apart = _moved(subject, parts, [[part.contiguous() for part in cut(grad)] for grad in grads])
+        worst = max(error(a, b) for a, b in zip(apart, cut(whole), strict=True))
+        if worst > 1e-9:
+            raise Finding(
+                f"traits.elementwise is true, but a matrix of shape {WHOLE} moves differently by {worst:.1e} "
+                f"as {what}"
+            )
+
+
+def _moved(subject: Subject, start: list[Tensor], steps: list[list[Tensor]]) -> list[Tensor]:
+    """Return the displacements of tensors that all are of the same kind, with weight decay."""
+    bag = Bag([t.clone() for t in start], {f"p{i}": ParamInfo(kind="embedding") for i in range(len(start))})
+    drive(subject.build(bag, lr=1e-2, weight_decay=0.1), bag.tensors(), steps)
+    return [p.detach() - t for p, t in zip(bag.tensors(), start, strict=True)]
+
+
 def leaves_others_alone(subject: Subject) -> None:
     """``step()`` writes only parameters and state; gradients only if the traits declare it.
 
