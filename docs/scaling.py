@@ -40,7 +40,7 @@ training:
   max_length: 512
   precision: bf16
   activation_checkpointing: true
-  optimizer: {{optimizer_class: adamw, parameters: {{adamw-lr: 3.0e-4}}}}
+  optimizer: {{optimizer_class: {method}, parameters: {{{method}-lr: 3.0e-4}}}}
 """
 
 MODELS = {
@@ -59,27 +59,27 @@ COUNTS = (1, 8, 64)
 
 
 @cache
-def preset(name: str, processes: int) -> Preset:
+def preset(name: str, processes: int, method: str = "adamw") -> Preset:
     """Return the preset of a model that sees ``UPDATE_TOKENS`` in an update of so many processes."""
     sizes = dict(MODELS[name])
     batch = min(sizes["batch"], UPDATE_TOKENS // 512 // processes)
     sizes |= {"batch": batch, "accumulation": UPDATE_TOKENS // 512 // processes // batch}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.yaml"
-        path.write_text(PRESET.format(**sizes), "utf-8")
+        path.write_text(PRESET.format(**sizes, method=method), "utf-8")
         return load_preset(path)
 
 
 @cache
-def alone(name: str) -> Estimate:
+def alone(name: str, method: str = "adamw") -> Estimate:
     """Return the estimate of a model on one H100."""
-    return estimate(preset(name, 1), GPUS["h100"])
+    return estimate(preset(name, 1, method), GPUS["h100"])
 
 
-def spread(name: str, processes: int, strategy: str) -> Estimate:
+def spread(name: str, processes: int, strategy: str, method: str = "adamw") -> Estimate:
     """Return the estimate of a model on several H100, from that of its step on one."""
     many = Spread(processes=processes, hosts=-(-processes // 8), strategy=strategy)  # type: ignore[arg-type]
-    one, training = alone(name), preset(name, processes).training
+    one, training = alone(name, method), preset(name, processes, method).training
     return one.with_spread(many, accumulation=training.gradient_accumulation_steps)
 
 
@@ -114,6 +114,20 @@ def traffic_table() -> str:
             row = [name, strategy, str(made.accumulation), size(made.sent), duration(made.seconds)]
             rows.append(row + [duration(8 * made.sent / rate) for rate in NETWORKS.values()])
     return table(["model", "strategy", "micro-batches", "sent", "computing", *NETWORKS], rows)
+
+
+def muon_table() -> str:
+    """What a process holds, computes and sends for Muon, alone and as one of the eight of a host."""
+    rows = []
+    for name in MODELS:
+        row = [name]
+        for processes in (1, 8):
+            made = spread(name, processes, "ddp", "muon")
+            flops = made.spread.step_flops(made.memory)
+            row += [size(made.spread.state(made.memory)), number(flops) + "FLOP"]
+        rows.append([*row, size(made.sent), size(spread(name, 8, "ddp").sent)])
+    header = ["model", "state alone", "step alone", "state of 8", "step of 8", "sent", "sent with AdamW"]
+    return table(header, rows)
 
 
 def hours_table() -> str:
@@ -161,6 +175,7 @@ def estimate_cache(corpus: int) -> int:
 TABLES = {
     "memory": memory_table,
     "traffic": traffic_table,
+    "muon": muon_table,
     "hours": hours_table,
     "disk": disk_table,
     "cache": cache_table,

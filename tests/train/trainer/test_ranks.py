@@ -13,6 +13,7 @@ from ultra_blocks.ffn.moe import MoE
 from ultra_core import optimizers
 from ultra_optim import build
 from ultra_train.system.processes import processes
+from ultra_train.trainer import data_parallel
 from ultra_train.trainer.checkpoints.content import named_tensors
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 from ultra_train.trainer.guards import TrainingDiverged
@@ -177,6 +178,7 @@ def drawn_loss(trainer, model, inputs):
 def test_weights_and_state_stay_the_same_on_all_processes(make_trainer, tiny_trainer, monkeypatch, name):
     """Dropout differs, and sampled labels do; the state of matrices is at their owners."""
     monkeypatch.setattr(tiny_trainer, "sampled_loss", drawn_loss)
+    monkeypatch.setattr(data_parallel, "LEAST", 1)
 
     def run():
         trainer = make_trainer(

@@ -16,6 +16,7 @@ from ultra_train.estimate.attention import fused_attention
 from ultra_train.estimate.meter import Meter
 from ultra_train.estimate.shapes import ShapeMode
 from ultra_train.tasks.base import DryStep
+from ultra_train.trainer.data_parallel import divided_parameters
 
 
 @attrs.frozen(kw_only=True)
@@ -33,6 +34,8 @@ class StepMemory:
         forward_flops: operations of the forward pass of a micro-batch, a multiply-add counted as two.
         backward_flops: of its backward pass.
         step_flops: of the optimizer, in an update.
+        divided: weights that the processes of a host divide when they update them, with ddp.
+        divided_state: their part of the state.
     """
 
     weights: int
@@ -45,6 +48,8 @@ class StepMemory:
     forward_flops: int
     backward_flops: int
     step_flops: int
+    divided: int = 0
+    divided_state: int = 0
 
     @property
     def peak(self) -> int:
@@ -109,6 +114,7 @@ def dry_run(
         working = meter.peak - resident
         meter.start_peak()
         update.apply()
+        divided = divided_parameters(optimizer)
     memory = StepMemory(
         weights=weights,
         gradients=gradients,
@@ -120,6 +126,10 @@ def dry_run(
         forward_flops=update.flops[0],
         backward_flops=update.flops[1],
         step_flops=update.flops[2],
+        divided=sum(p.nbytes for p in divided),
+        divided_state=sum(
+            t.nbytes for p in divided for t in optimizer.state[p].values() if torch.is_tensor(t)
+        ),
     )
     return DryRun(memory=memory, model=model)
 

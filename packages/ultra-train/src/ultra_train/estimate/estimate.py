@@ -127,7 +127,7 @@ class Estimate:
             // (self.accumulation * self.spread.processes)
             * accumulation
             * spread.processes,
-            flops=accumulation * (memory.forward_flops + memory.backward_flops) + memory.step_flops,
+            flops=accumulation * (memory.forward_flops + memory.backward_flops) + spread.step_flops(memory),
             sent=spread.sent(memory, accumulation=accumulation),
         )
 

@@ -54,7 +54,7 @@ def lines(made: Estimate) -> Iterator[str]:
     for name, count in (
         ("weights", memory.weights),
         ("gradients", memory.gradients),
-        ("optimizer state", memory.state),
+        ("optimizer state", spread.state(memory)),
         ("activations", memory.activations),
         ("logits", memory.logits),
     ):

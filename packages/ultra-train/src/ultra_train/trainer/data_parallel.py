@@ -6,7 +6,7 @@ import warnings
 
 import torch.distributed as dist
 from accelerate.utils import DistributedDataParallelKwargs
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ultra_blocks.hf.models import UltraPreTrainedModel
@@ -38,8 +38,20 @@ def configure(handler: DistributedDataParallelKwargs, model: nn.Module) -> None:
         handler.find_unused_parameters = False
 
 
+LEAST = 1 << 17
+"""Elements of all matrices from which on dividing them takes less time than it saves, by measurement."""
+
+
+def divided_parameters(optimizer: Optimizer) -> list[Tensor]:
+    """Return the matrices that the processes of a host divide: those of a matrix method, unless small."""
+    matrices = [
+        p for group in optimizer.param_groups if is_worth_an_owner(optimizer, group) for p in group["params"]
+    ]
+    return matrices if sum(p.numel() for p in matrices) >= LEAST else []
+
+
 def divided_on_host(optimizer: Optimizer, here: Processes) -> Optimizer:
-    """Let the processes of each host divide the matrices of a matrix method; others are returned as they are.
+    """Let the processes of each host divide :func:`divided_parameters`; without any, return what was given.
 
     New weights then never travel between hosts, whose network may take longer for them than each host takes
     to compute them. All processes call this together.
@@ -48,7 +60,7 @@ def divided_on_host(optimizer: Optimizer, here: Processes) -> Optimizer:
         optimizer: of parameters that every process holds.
         here: this process among those of the run.
     """
-    if not any(is_worth_an_owner(optimizer, group) for group in optimizer.param_groups):
+    if not divided_parameters(optimizer):
         return optimizer
     hosts = here.gather(here.rank - here.local_rank)
     own = None
