@@ -2,13 +2,15 @@
 
 import inspect
 import json
+import os
 
 import pytest
 from transformers.integrations.integration_utils import MLflowCallback
 
 from ultra_core.errors import UltraError
 from ultra_train.config.integrations import VARIABLES, MlflowConfig, environment
-from ultra_train.run import execution
+from ultra_train.run import process, request
+from ultra_train.run.execution import execute
 
 SECTION = "mlflow={tracking_uri: 'file:x', experiment_name: mine, nested_run: true, tags: {a: b, n: 1}}"
 
@@ -36,13 +38,13 @@ def test_a_run_tells_them(load, minimal, monkeypatch):
 
     for variable in (*VARIABLES.values(), "MLFLOW_TAGS"):
         monkeypatch.setenv(variable, "")
-    monkeypatch.setattr(execution, "check_machine", lambda *_: None)
-    monkeypatch.setattr(execution, "check_output_paths", stop)
+    monkeypatch.setattr(process, "check_machine", lambda *_: None)
+    monkeypatch.setattr(request, "check_output_paths", stop)
     with pytest.raises(UltraError, match="far enough"):
-        execution.execute(load(minimal, SECTION, "training.report_to=[mlflow]"), device="cpu")
-    assert execution.os.environ["MLFLOW_EXPERIMENT_NAME"] == "mine"
-    assert execution.os.environ["MLFLOW_NESTED_RUN"] == "True"
-    assert json.loads(execution.os.environ["MLFLOW_TAGS"]) == {"a": "b", "n": 1}
+        execute(load(minimal, SECTION, "training.report_to=[mlflow]"), device="cpu")
+    assert os.environ["MLFLOW_EXPERIMENT_NAME"] == "mine"
+    assert os.environ["MLFLOW_NESTED_RUN"] == "True"
+    assert json.loads(os.environ["MLFLOW_TAGS"]) == {"a": "b", "n": 1}
 
 
 def test_it_is_idle_where_nothing_reports_to_it(load, minimal):

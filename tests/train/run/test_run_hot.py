@@ -34,13 +34,13 @@ def heat(monkeypatch):
     """Give the next runs a GPU, and other devices to go to."""
 
     def give(gpu, others=()):
-        def guard(training, trainer, device, say, interrupt):
+        def guard(training, trainer, process, interrupt):
             return GpuCallback(
                 gpu,
                 LIMITS,
                 agreement=trainer.agreement,
                 metrics={},
-                notify=say,
+                notify=process.say,
                 record=trainer.settings.on_event,
                 others=dict(others),
             )

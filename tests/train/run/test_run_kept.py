@@ -11,7 +11,7 @@ import pytest
 from ultra_core.errors import UltraError
 from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.config import load_preset
-from ultra_train.run import execution
+from ultra_train.run.execution import execute
 from ultra_train.tasks.mlm.training import MLMRun
 
 SHORT = ("training.scheduler_total_steps=2", "training.eval_fraction=0")
@@ -160,7 +160,7 @@ def test_a_tokenizer_is_trained_once_for_the_same_texts(tiny_preset, tmp_path, c
     def start(*overrides):
         cache = f"training.cache_dir={tmp_path / 'cache'}"
         preset = load_preset(tiny_preset, [*SHORT, cache, *overrides])
-        execution.execute(preset, output_dir=tmp_path / "runs", device="cpu")
+        execute(preset, output_dir=tmp_path / "runs", device="cpu")
         return capsys.readouterr().out
 
     def refuse(self):

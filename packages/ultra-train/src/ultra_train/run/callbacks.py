@@ -8,8 +8,7 @@ from typing import Any
 
 import attrs
 import torch
-from rich.console import Console
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ultra_core.errors import UltraError
 from ultra_train.callbacks.csv_table import CsvTable
@@ -25,11 +24,12 @@ from ultra_train.callbacks.progress import ProgressCallback
 from ultra_train.callbacks.samples import SamplesCallback
 from ultra_train.config.integrations import reporters
 from ultra_train.config.training import TrainingConfig
+from ultra_train.run.context import Run
 from ultra_train.run.device import devices_to_switch_to
+from ultra_train.run.process import RunProcess
+from ultra_train.run.records import Records
 from ultra_train.system import run_files
 from ultra_train.system.owned_files import OwnedFiles
-from ultra_train.system.signals import Signals
-from ultra_train.trainer.rollbacks import Rollbacks
 
 
 class TooHot(UltraError):
@@ -73,26 +73,28 @@ class Callbacks:
         return None if self.interrupt.name is None else f"interrupted by {self.interrupt.name}"
 
 
-def add_callbacks(
-    trainer: Any,
-    run: Any,
-    manager: Any,
-    *,
-    metrics: MetricsFile,
-    console: Console,
-    device: torch.device,
-    signals: Signals,
-    say: Callable[[str], None],
-) -> Callbacks:
+class _AtTheBeginning(TrainerCallback):
+    """Calls a function when everything is loaded and the first update begins."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.call()
+
+
+def add_callbacks(run: Run, process: RunProcess, records: Records) -> Callbacks:
     """Add the callbacks of a run to its trainer, and return those that it needs after training."""
-    training = run.config.training
-    interrupt = InterruptCallback(trainer, signals, say if console.is_terminal else None)
-    found = Callbacks(interrupt, ProgressCallback(console))
-    trainer.callback_handler.callbacks.insert(
-        1, HooksCallback(run, manager, metrics.write)
-    )  # before the flow
+    trainer, training, metrics, plugins = run.trainer, run.config.training, records.metrics, process.plugins
+    interrupt = InterruptCallback(
+        trainer, process.signals, process.say if process.console.is_terminal else None
+    )
+    found = Callbacks(interrupt, ProgressCallback(process.console))
+    trainer.callback_handler.callbacks[1:1] = [HooksCallback(run, plugins, metrics.write)]  # before the flow
     first: list[TrainerCallback] = [
-        MemoryCallback(trainer.extra_metrics, device),
+        MemoryCallback(trainer.extra_metrics, process.device),
         SamplesCallback(lambda: run.task.samples(trainer), metrics.write),
     ]
     if training.log_gradient_stats or training.enable_block_grad_norms:
@@ -100,23 +102,20 @@ def add_callbacks(
         first.append(
             GradientCallback(trainer.extra_metrics, every=training.gradient_log_interval, blocks=blocks)
         )
-    found.gpu = _gpu(training, trainer, device, say, interrupt)
+    found.gpu = _gpu(training, trainer, process, interrupt)
     if found.gpu is not None:
         first.append(found.gpu)
-    first.append(_writer(training, run.path, metrics, trainer.settings.rollbacks, say))
-    first += [c for offered in manager.hook.ultra_callbacks(run=run) for c in offered]
-    for callback in [*first, interrupt, found.progress]:
+    first.append(_writer(run, metrics, process.say))
+    first += [c for offered in plugins.hook.ultra_callbacks(run=run) for c in offered]
+    last = _AtTheBeginning(lambda: records.events_once(run.task.events()))
+    for callback in [*first, interrupt, found.progress, last]:
         trainer.add_callback(callback)
+    trainer.callback_handler.callbacks.insert(0, _AtTheBeginning(records.training_begins))
     return found
 
 
-def _writer(
-    training: TrainingConfig,
-    folder: Path,
-    metrics: MetricsFile,
-    rollbacks: Rollbacks,
-    say: Callable[[str], None],
-) -> MetricsCallback:
+def _writer(run: Run, metrics: MetricsFile, say: Callable[[str], None]) -> MetricsCallback:
+    training, folder, rollbacks = run.config.training, run.path, run.trainer.settings.rollbacks
     asked = Path(training.csv_log_path or folder / run_files.TABLE)
 
     def open_table() -> CsvTable:
@@ -138,12 +137,9 @@ def _writer(
 
 
 def _gpu(
-    training: TrainingConfig,
-    trainer: Any,
-    device: torch.device,
-    say: Callable[[str], None],
-    interrupt: InterruptCallback,
+    training: TrainingConfig, trainer: Any, process: RunProcess, interrupt: InterruptCallback
 ) -> GpuCallback | None:
+    device = process.device
     if device.type != "cuda" or training.gpu_metrics_backend == "none":
         return None  # nothing heats up that could be read
     limits = HeatLimits(
@@ -159,13 +155,13 @@ def _gpu(
             there: Nvml.of_device(there) for there in devices_to_switch_to(training, device, trainer.here)
         }
     except OSError as error:
-        say(f"notice: no temperature guard: {error}")
+        process.say(f"notice: no temperature guard: {error}")
     return GpuCallback(
         gpu,
         limits if training.gpu_temp_guard_enabled else None,
         agreement=trainer.agreement,
         metrics=trainer.extra_metrics,
-        notify=say,
+        notify=process.say,
         record=trainer.settings.on_event,
         stopping=lambda: interrupt.signals.received is not None,
         others=others,

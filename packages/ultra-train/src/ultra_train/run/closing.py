@@ -1,4 +1,4 @@
-"""The final metrics of a run, and what it prints at its end."""
+"""What a run prints at its end."""
 
 from __future__ import annotations
 
@@ -11,16 +11,6 @@ from rich.console import Console
 from ultra_train.run.context import Run
 from ultra_train.system import run_files
 from ultra_train.trainer.optimizers import evaluation_weights
-
-
-def final_metrics(trainer: Any) -> dict[str, float]:
-    """Return the metrics of the finished model; evaluate it unless the last update was evaluated."""
-    if trainer.eval_dataset is None:
-        return {}
-    step, metrics = trainer.last_evaluation
-    if step != trainer.state.global_step:
-        metrics = trainer.evaluate()
-    return {k: float(v) for k, v in metrics.items() if isinstance(v, (int, float))}
 
 
 def print_closing_words(run: Run, model: Path, metrics: Mapping[str, float], console: Console) -> None:

@@ -22,11 +22,12 @@ import torch
 from torch import nn
 
 from ultra_train.run.device import describe_device
-from ultra_train.run.trainer_setup import PACKAGES
 from ultra_train.system import files
 from ultra_train.system.processes import processes
 from ultra_train.system.run_files import FACTS
 
+PACKAGES = ("ultra-core", "ultra-blocks", "ultra-optim", "ultra-train", "torch", "transformers")
+"""The packages whose versions a checkpoint and ``run.json`` record."""
 _SECRET = re.compile(r"(?i)((?:hub|hf|auth|access|api)_?(?:token|key)|password|secret)=.*")
 
 
@@ -59,7 +60,7 @@ class RunFacts:
             "precision": precision,
             "processes": processes().count,
             "machine": machine(),
-            "versions": versions(),
+            "versions": {"python": platform.python_version(), **package_versions()},
         }
         parameters = {
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -138,6 +139,6 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a checkpoint records."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that decide on the result of a run."""
+    return {name: version(name) for name in PACKAGES}

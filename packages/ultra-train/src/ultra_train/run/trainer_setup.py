@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
-
-import torch
 
 from ultra_train.config import to_yaml
 from ultra_train.config.training import TrainingConfig
 from ultra_train.run.arguments import training_arguments
+from ultra_train.run.callbacks import Callbacks, add_callbacks
 from ultra_train.run.context import Run
+from ultra_train.run.facts import package_versions
+from ultra_train.run.process import RunProcess
+from ultra_train.run.records import Records
 from ultra_train.run.strategy import pick_strategy
 from ultra_train.system import run_files
-from ultra_train.system.disk_space import DiskSpace
 from ultra_train.system.files import expand_user
-from ultra_train.system.processes import Processes
 from ultra_train.trainer.checkpoints.folders import Checkpoint
 from ultra_train.trainer.checkpoints.resume import read_progress
 from ultra_train.trainer.checkpoints.retention import RetentionPolicy
@@ -28,41 +26,33 @@ from ultra_train.trainer.settings import TrainerSettings
 from ultra_train.trainer.storage import StorageManager
 from ultra_train.trainer.stream import EndlessBatches
 
-PACKAGES = ("ultra-core", "ultra-blocks", "ultra-optim", "ultra-train", "torch", "transformers")
-"""The packages whose versions a checkpoint records."""
 
+def set_up_trainer(
+    run: Run, process: RunProcess, records: Records, checkpoint: Checkpoint | None
+) -> Callbacks:
+    """Build the trainer of a run whose model is built, and return the callbacks that the run needs.
 
-def build_trainer(
-    run: Run,
-    *,
-    here: Processes,
-    device: torch.device,
-    checkpoint: Checkpoint | None,
-    disk: DiskSpace,
-    on_event: Callable[[Mapping[str, Any]], None],
-    on_saved: Callable[[Path], None],
-    say: Callable[[str], None],
-) -> Any:
-    """Return the trainer of a run whose model is built.
-
-    Args:
-        run: the run.
-        here: this process.
-        device: the device of the run.
-        checkpoint: the checkpoint to resume from; None for a new run.
-        disk: waits for room when the disk is full.
-        on_event: called with dropped updates, rollbacks and notices.
-        on_saved: called with the path of every finished checkpoint.
-        say: prints a line.
+    Raises:
+        UltraError: the disk or the storage budget has too little room for the checkpoints.
     """
+    run.trainer = trainer = _build_trainer(run, process, records, checkpoint)
+    if run.graphs is not None:
+        run.graphs.metrics = trainer.extra_metrics
+    callbacks = add_callbacks(run, process, records)
+    if process.main:
+        _check_room(run)
+    return callbacks
+
+
+def _build_trainer(run: Run, process: RunProcess, records: Records, checkpoint: Checkpoint | None) -> Any:
     task, training = run.task, run.config.training
     evaluation = task.evaluation()
     loader = task.loader()
-    updates = task.steps(loader, world_size=here.count)
-    rollbacks = here.share(_rollbacks(run, checkpoint, say) if here.main else None)
+    updates = task.steps(loader, world_size=process.here.count)
+    rollbacks = process.here.share(_rollbacks(run, checkpoint, process.say) if process.main else None)
     retention = _retention(training, evaluates=evaluation is not None)
     settings = TrainerSettings(
-        stream=EndlessBatches(loader, rollbacks.skipped, here),
+        stream=EndlessBatches(loader, rollbacks.skipped, process.here),
         build_optimizer=optimizer_builder(training, updates=updates),
         schedule=schedule(training),
         rollbacks=rollbacks,
@@ -71,23 +61,23 @@ def build_trainer(
         guard=_guard(training),
         retention=retention,
         files={run_files.CONFIG: to_yaml(run.config)},
-        facts={"packages": {package: version(package) for package in PACKAGES}, **task.facts()},
+        facts={"packages": package_versions(), **task.facts()},
         storage=StorageManager(
             run.path,
             budget_gb=training.storage_budget_gb,
             cache_dir=expand_user(training.cache_dir),
             in_use=task.caches(),
             retention=retention,
-            say=say,
+            say=process.say,
         ),
-        disk=disk,
-        sharded=here.several and pick_strategy(training) == "fsdp",
-        on_event=on_event,
-        on_saved=on_saved,
+        disk=records.disk,
+        sharded=process.here.several and pick_strategy(training) == "fsdp",
+        on_event=records.event,
+        on_saved=lambda path: process.plugins.hook.ultra_checkpoint_saved(run=run, path=path),
     )
     arguments = training_arguments(
         training,
-        device=device,
+        device=process.device,
         folder=run.path / run_files.CHECKPOINTS,
         max_steps=updates,
         evaluates=evaluation is not None,
@@ -107,7 +97,7 @@ def _rollbacks(run: Run, checkpoint: Checkpoint | None, say: Callable[[str], Non
     return Rollbacks.read(run.path / run_files.ROLLBACKS, checkpoint=recorded, notify=say)
 
 
-def check_room(run: Run) -> None:
+def _check_room(run: Run) -> None:
     """Refuse a run whose checkpoints would not fit on the disk or into its storage budget.
 
     Raises:

@@ -180,7 +180,7 @@ class Batches(Protocol):
 class TaskRun(ABC, Generic[Options]):
     """One run of a task: its model, data, loss and metrics, and what it saves.
 
-    ``ultra_train.run.execution`` calls the methods in the order of this class.
+    The stages of a run (``ultra_train.run``) call the methods in the order of this class.
 
     Args:
         task: the task, whose options the preset has.

@@ -1,0 +1,46 @@
+"""What a run is asked for, and where it will be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from ultra_train.config import Preset
+from ultra_train.run.folder import check_unused, choose_folder
+from ultra_train.run.output_paths import check_no_overlap, check_output_paths
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """What a run is asked for.
+
+    Attributes:
+        preset: the loaded preset.
+        runs: folder of runs.
+        resume: whether it continues from the newest intact checkpoint.
+        name: name of the run; None for that of the preset, with a number if it is in use.
+        device: the device; None for the best one of this machine.
+        fit_memory: whether micro-batches are divided when memory runs out.
+    """
+
+    preset: Preset
+    runs: Path
+    resume: bool = False
+    name: str | None = None
+    device: str | None = None
+    fit_memory: bool = False
+
+    def choose_folder(self) -> Path:
+        """Return the folder of the run, once every path that it will write to is known to be usable.
+
+        Raises:
+            RunFolderError: one of them is in use, or cannot be written.
+        """
+        training = self.preset.training
+        check_output_paths(training)
+        if not self.resume:
+            check_unused(training.hf_output_dir)
+        folder = choose_folder(self.runs, self.preset.name, name=self.name, resume=self.resume)
+        check_no_overlap(training, folder)
+        return folder
