@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from ultra_train.tasks.mlm.guesses import sentence_with_a_blank
-from ultra_train.tasks.mlm.training import _compared_with_baseline
 
 
 class Texts:
@@ -40,17 +39,3 @@ class Texts:
 def test_the_sentence_is_one_of_the_texts(texts, expected):
     found = Texts(*texts)
     assert sentence_with_a_blank(found, found) == expected
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "baseline", "expected"),
-    [
-        (0.3, 0.1, ", the model 3.0 times as many"),
-        (0.101, 0.1, "; the model is no better than that yet"),
-        (0.05, 0.1, "; the model is worse than that, it has learned nothing of use yet"),
-        (0.3, 0.0, ""),
-        (0.0, 0.0, "; the model is no better than that yet"),
-    ],
-)
-def test_what_chance_would_do_is_said_in_words(accuracy, baseline, expected):
-    assert _compared_with_baseline(accuracy, baseline) == expected

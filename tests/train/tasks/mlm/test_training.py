@@ -6,6 +6,8 @@ from transformers import AlbertConfig, AlbertForMaskedLM, BertConfig, BertForMas
 
 from ultra_core.errors import UltraError
 from ultra_train.config import load_preset
+from ultra_train.tasks.mlm import training
+from ultra_train.tasks.mlm.models import check_vocabulary
 from ultra_train.tasks.mlm.task import MLM
 from ultra_train.tasks.mlm.training import MLMRun
 
@@ -56,10 +58,10 @@ def test_a_base_model_gets_rows_for_every_id(task):
     assert task().build_model().get_input_embeddings().weight.shape[0] == 64
 
 
-def test_all_sources_are_looked_for_before_the_tokenizer_is(task, tmp_path):
+def test_all_sources_are_looked_for_before_the_tokenizer_is(task, tmp_path, monkeypatch):
     (tmp_path / "there.txt").write_text("hola")
     made = task(f"training.dataset=[{tmp_path}/there.txt, {tmp_path}/nowhere.txt]")
-    made._tokenizer = lambda: pytest.fail("the tokenizer came first")
+    monkeypatch.setattr(training, "tokenizer_of_run", lambda run: pytest.fail("the tokenizer came first"))
     with pytest.raises(UltraError, match=r"nowhere.txt: there is no such file"):
         made.prepare()
 
@@ -102,4 +104,4 @@ def test_activations_that_cannot_be_computed_again(task, tmp_path):
 def test_a_tokenizer_that_cannot_be_trained_with(task, monkeypatch, attribute, value, message):
     monkeypatch.setattr(Tokenizer, attribute, value)
     with pytest.raises(UltraError, match=rf"the tokenizer .*bert.* {message}"):
-        task()._check_vocabulary()
+        check_vocabulary(task().preset, Tokenizer())

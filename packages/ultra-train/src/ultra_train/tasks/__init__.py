@@ -4,4 +4,5 @@
 * ``mlm``: masked language modelling.
 * ``sbert``, ``sparse``: the presets of sentence embeddings and sparse encoders, which no run trains yet.
 * ``texts``, ``tokenizer_cache``, ``sentence_modules``: helpers for tasks on plain text.
+* ``saved_precision``: the precision of a finished model.
 """

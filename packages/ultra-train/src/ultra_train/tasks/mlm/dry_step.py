@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM
 
-from ultra_blocks.encoder.limits import Limits
 from ultra_blocks.encoder.mlm_head import IGNORED, mlm_loss
 from ultra_core.errors import UltraError
 from ultra_train.config.preset import Preset
@@ -18,6 +17,7 @@ from ultra_train.hf.known_models import base_config
 from ultra_train.hf.precision import DTYPES
 from ultra_train.hf.probe import logits_of
 from ultra_train.tasks.base import DryStep
+from ultra_train.tasks.mlm.batching import pick_batching
 from ultra_train.tasks.mlm.options import MLMOptions
 
 TOKEN = 5
@@ -38,12 +38,7 @@ class MLMDryStep(DryStep):
 
     def __init__(self, preset: Preset, options: MLMOptions, *, device_type: str) -> None:
         self.preset, self.options = preset, options
-        self.packed = options.batching == "packed" or (
-            options.batching is None
-            and device_type == "cuda"
-            and preset.model is not None
-            and Limits.of(preset.model).unpacked is None
-        )
+        self.packed = pick_batching(preset, options, device_type) == "packed"
 
     def build_model(self) -> nn.Module:
         """Return a new encoder, or the architecture of the base model."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState
 
 from ultra_train.config.training import TrainingConfig
-from ultra_train.data.cache import Notify
+from ultra_train.data.batches.masking import MLMCollator
 from ultra_train.data.sources.data_source import DataSource
+from ultra_train.data.sources.row_checker import SourceCounts
 from ultra_train.data.streaming.extent import text_bytes
 from ultra_train.data.streaming.loader import StreamLoader
+from ultra_train.data.streaming.plan import StreamPlan
 from ultra_train.data.streaming.stream import WindowStream
-from ultra_train.data.token_cache.cutting import Cutting
 from ultra_train.system.processes import processes
+from ultra_train.tasks.base import Say
+from ultra_train.tasks.mlm.documents import Documents, cutting, tokenising_processes
 from ultra_train.tasks.mlm.options import MLMOptions
 
 
@@ -26,40 +30,69 @@ def is_streamed(training: TrainingConfig, options: MLMOptions, sources: list[Dat
     return size is not None and size > options.stream_above_gb * 1e9
 
 
-def open_stream(
-    training: TrainingConfig,
-    options: MLMOptions,
-    sources: list[DataSource],
-    tokenizer: PreTrainedTokenizerBase,
-    cutting: Cutting,
-    say: Notify,
-) -> WindowStream:
-    """Return the stream of a run, once its first window is tokenised."""
-    size = (text_bytes(sources) or 0) / 1e9
-    say(
-        f"      about {size:,.2f} GB of text, tokenised while the run trains, in windows of "
-        f"{options.stream_window_documents:,} texts; at most {options.stream_cache_gb:g} GB of these stay in "
-        f"{training.cache_dir}"
-    )
-    return WindowStream(
-        sources,
-        tokenizer,
-        cutting=cutting,
-        cache_dir=training.cache_dir,
-        window=options.stream_window_documents,
-        eval_fraction=training.eval_fraction,
-        seed=training.seed,
-        num_workers=tokenising_processes(options.num_workers),
-        budget=int(options.stream_cache_gb * 1e9),
-        on_bad_rows=options.on_bad_rows,
-        processes=processes().count,
-        say=say,
-    )
+class StreamedDocuments(Documents):
+    """Documents in windows; the first window is tokenised before training, the others while it goes on."""
 
+    def __init__(
+        self,
+        training: TrainingConfig,
+        options: MLMOptions,
+        sources: Sequence[DataSource],
+        tokenizer: PreTrainedTokenizerBase,
+        say: Say,
+    ) -> None:
+        size = (text_bytes(list(sources)) or 0) / 1e9
+        say(
+            f"      about {size:,.2f} GB of text, tokenised while the run trains, in windows of "
+            f"{options.stream_window_documents:,} texts; at most {options.stream_cache_gb:g} GB of these "
+            f"stay in {training.cache_dir}"
+        )
+        self.num_workers = training.dataloader_workers
+        self.stream = WindowStream(
+            sources,
+            tokenizer,
+            cutting=cutting(options),
+            cache_dir=training.cache_dir,
+            window=options.stream_window_documents,
+            eval_fraction=training.eval_fraction,
+            seed=training.seed,
+            num_workers=tokenising_processes(options.num_workers),
+            budget=int(options.stream_cache_gb * 1e9),
+            on_bad_rows=options.on_bad_rows,
+            processes=processes().count,
+            say=say,
+        )
+        self.train, self.held_out = self.stream.first, self.stream.held_out
 
-def tokenising_processes(num_workers: int) -> int:
-    """Return this process's share of the ``num_workers`` processes that tokenise on its machine."""
-    return -(-num_workers // processes().local_count)
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the documents and their order."""
+        return self.stream.fingerprint
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the windows."""
+        return self.stream.folder.directory
+
+    def counts(self) -> Sequence[SourceCounts]:
+        """Return the counts of each source in the windows so far."""
+        return self.stream.folder.counts()
+
+    def loader(self, collator: MLMCollator, *, pin_memory: bool, **order: Any) -> StreamLoader:
+        """Return the training batches of all processes; see ``Documents.loader``."""
+        plan = StreamPlan(self.stream.folder, self.stream.split, **order)
+        self._loader = StreamLoader(
+            self.stream, plan, collator, num_workers=self.num_workers, pin_memory=pin_memory
+        )
+        return self._loader
+
+    def updates(self, loader: Any, training: TrainingConfig, *, world_size: int) -> int:
+        """Return ``max_steps``: nobody knows how many updates an epoch has; ``EndOfData`` ends such a run."""
+        return training.max_steps or training.scheduler_total_steps
+
+    def callbacks(self, training: TrainingConfig) -> list[TrainerCallback]:
+        """Return what ends the run after ``num_epochs`` or ``max_samples``."""
+        return [EndOfData(lambda: self._loader, training)]
 
 
 class EndOfData(TrainerCallback):
