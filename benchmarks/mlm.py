@@ -37,7 +37,7 @@ import torch
 from ultra_core.plugins.hooks import hookimpl, plugin_manager
 from ultra_train.config import load_preset
 from ultra_train.data.sources.data_source import read_sources
-from ultra_train.data.sources.texts import read_texts
+from ultra_train.data.sources.texts import TextReader
 from ultra_train.data.token_cache.build import prepare
 from ultra_train.run.execution import execute
 from ultra_train.tokenizer.loading import load_tokenizer
@@ -152,7 +152,7 @@ def main() -> None:
     name = Path(options.text).name.replace(":", "-")
     folder = options.cache / f"{name}-{options.vocab_size}"
     if not (folder / "tokenizer.json").exists():
-        train_tokenizer(read_texts(options.text), vocab_size=options.vocab_size, output_dir=folder)
+        train_tokenizer(TextReader().texts(options.text), vocab_size=options.vocab_size, output_dir=folder)
     tokenizer = load_tokenizer(folder)
     sources = read_sources(options.text)
     shards, _ = prepare(

@@ -21,7 +21,7 @@ from pathlib import Path
 from harness import interleave, median, spread, table
 
 from ultra_train.data.sources.data_source import DataSource
-from ultra_train.data.sources.texts import read_texts
+from ultra_train.data.sources.texts import TextReader
 from ultra_train.data.streaming.stream import WindowStream
 from ultra_train.data.token_cache.build import prepare
 from ultra_train.data.token_cache.cutting import Cutting
@@ -47,7 +47,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        texts = list(islice(read_texts(options.text), options.texts))
+        texts = list(islice(TextReader().texts(options.text), options.texts))
         file = folder / "texts.txt"
         file.write_text("\n".join(texts), "utf-8")
         megabytes = file.stat().st_size / 1e6

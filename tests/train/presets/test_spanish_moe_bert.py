@@ -79,7 +79,8 @@ def test_the_seeds_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = []
     monkeypatch.setattr(
-        "ultra_train.tokenizer.spanish.read_texts", lambda spec: [asked.append(spec), *TEXTS][1:]
+        "ultra_train.tokenizer.spanish.TextReader.texts",
+        lambda reader, spec: [asked.append(spec), *TEXTS][1:],
     )
     names = {"SpanishSPMTokenizer": SpanishSPMTokenizer, "SpanishMoEBERT": SpanishMoEBERT}
     exec(TRAIN, names)

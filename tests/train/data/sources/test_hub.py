@@ -6,7 +6,7 @@ from ultra_train.data.errors import DataError
 from ultra_train.data.sources import hub
 from ultra_train.data.sources.data_source import DataSource
 from ultra_train.data.sources.row_checker import RowChecker
-from ultra_train.data.sources.texts import identity, read_texts
+from ultra_train.data.sources.texts import TextReader, identity
 
 
 @pytest.fixture
@@ -21,10 +21,10 @@ def _served(monkeypatch):
 @pytest.mark.usefixtures("_served")
 def test_a_column_of_a_data_set_is_read():
     source = DataSource("owner/served", column="body", name="es")
-    assert list(read_texts(source)) == ["uno", "dos"]
+    assert list(TextReader().texts(source)) == ["uno", "dos"]
     assert identity(source)["fingerprint"]
     with pytest.raises(DataError, match="no column 'text'; its columns are 'body', 'id'"):
-        list(read_texts("owner/served"))
+        list(TextReader().texts("owner/served"))
 
 
 def test_a_damaged_copy_of_a_data_set_is_an_error_or_is_skipped(monkeypatch):
@@ -34,7 +34,7 @@ def test_a_damaged_copy_of_a_data_set_is_an_error_or_is_skipped(monkeypatch):
     table = datasets.Dataset(pa.table({"text": column}))
     monkeypatch.setattr(hub, "_load", lambda *args: table)
     with pytest.raises(DataError, match="owner/served: rows 3 to 4: the copy on this machine is damaged"):
-        list(read_texts("owner/served"))
+        list(TextReader().texts("owner/served"))
     checker = RowChecker("owner/served", "skip")
     assert list(hub.texts("owner/served", None, "train", "text", checker)) == ["uno", "dos", "cuatro"]
     assert (checker.counts.unreadable, checker.counts.blank) == (1, 1)
@@ -42,4 +42,4 @@ def test_a_damaged_copy_of_a_data_set_is_an_error_or_is_skipped(monkeypatch):
 
 def test_what_cannot_be_loaded_says_why():
     with pytest.raises(DataError, match="owner/nowhere: there is no file or folder of this name"):
-        list(read_texts("owner/nowhere"))
+        list(TextReader().texts("owner/nowhere"))

@@ -14,7 +14,7 @@ from ultra_train.data.sources.data_source import DataSource
 from ultra_train.data.sources.hub_files import hub_files
 from ultra_train.data.sources.place import Place
 from ultra_train.data.sources.row_checker import RowChecker
-from ultra_train.data.sources.texts import identity, read_records
+from ultra_train.data.sources.texts import TextReader, identity
 
 SOURCE = DataSource("owner/served")
 
@@ -36,7 +36,7 @@ def _write(folder, number, texts):
 
 
 def _rest(source, place):
-    return [record.text for record in read_records(source, place=attrs.evolve(place), streamed=True)]
+    return [record.text for record in TextReader(streamed=True).records(source, place=attrs.evolve(place))]
 
 
 def test_reading_goes_on_at_every_row_of_a_parquet_file(folder):
@@ -45,7 +45,7 @@ def test_reading_goes_on_at_every_row_of_a_parquet_file(folder):
     place, checker = Place(), RowChecker()
     places = [attrs.evolve(place)]
     texts = []
-    for record in read_records(SOURCE, place=place, checker=checker, streamed=True):
+    for record in TextReader(streamed=True).records(SOURCE, checker, place):
         texts.append(record.text)
         places.append(attrs.evolve(place))
     assert texts == [*(f"a{n}" for n in range(7)), "b0", "b2", "b3"]

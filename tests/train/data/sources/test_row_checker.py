@@ -11,7 +11,7 @@ import pytest
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.readers import read_file
 from ultra_train.data.sources.row_checker import NAMED, RowChecker
-from ultra_train.data.sources.texts import read_texts
+from ultra_train.data.sources.texts import TextReader
 
 
 def _parquet(column, **options) -> bytes:
@@ -122,7 +122,7 @@ def test_a_source_of_which_nothing_is_left_is_an_error(tmp_path):
     (tmp_path / "b.parquet").write_bytes(b"PAR1")
     expected = r"no usable text; 2 rows and 1 files .* The first: .*a.jsonl:1: has no column 'text'"
     with pytest.raises(DataError, match=expected):
-        list(read_texts(str(tmp_path), on_bad_rows="skip"))
+        list(TextReader().texts(str(tmp_path), on_bad_rows="skip"))
 
 
 def test_many_and_long_columns_are_not_all_named(tmp_path):

@@ -10,7 +10,7 @@ from ultra_train.data.sources.data_source import read_sources
 from ultra_train.data.sources.files import find_files
 from ultra_train.data.sources.row_checker import NAMED, SourceCounts
 from ultra_train.data.sources.summary import data_event, table
-from ultra_train.data.sources.texts import read_texts
+from ultra_train.data.sources.texts import TextReader
 from ultra_train.data.token_cache.build import prepare
 from ultra_train.data.token_cache.manifest import MANIFEST
 
@@ -140,4 +140,4 @@ def test_a_folder_that_cannot_be_looked_into_is_an_error(folder, monkeypatch):
 def test_a_link_to_a_file_that_is_gone_is_an_error(folder):
     (folder / "gone.txt").symlink_to(folder / "nowhere.txt")
     with pytest.raises(DataError, match=r"gone.txt: is a broken link"):
-        list(read_texts(str(folder)))
+        list(TextReader().texts(str(folder)))

@@ -2,7 +2,7 @@ import pytest
 
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.data_source import DataSource, read_sources
-from ultra_train.data.sources.texts import identity, read_records, read_texts
+from ultra_train.data.sources.texts import TextReader, identity
 
 
 def test_a_spec_may_be_a_name_a_mapping_or_a_list():
@@ -33,10 +33,10 @@ def test_files_folders_and_globs(tmp_path):
     (tmp_path / "empty.txt").touch()
     (tmp_path / "notes.md").write_text("no", encoding="utf-8")
     (tmp_path / "sub" / "c.jsonl").write_text('{"text": "tres"}\n', encoding="utf-8")
-    assert list(read_texts(str(tmp_path / "a.txt"))) == ["uno"]
-    assert list(read_texts(str(tmp_path))) == ["uno", "dos", "tres"]
-    assert list(read_texts(str(tmp_path / "*.txt"))) == ["uno", "dos"]
-    assert list(read_texts([str(tmp_path / "b.txt"), str(tmp_path / "a.txt")])) == ["dos", "uno"]
+    assert list(TextReader().texts(str(tmp_path / "a.txt"))) == ["uno"]
+    assert list(TextReader().texts(str(tmp_path))) == ["uno", "dos", "tres"]
+    assert list(TextReader().texts(str(tmp_path / "*.txt"))) == ["uno", "dos"]
+    assert list(TextReader().texts([str(tmp_path / "b.txt"), str(tmp_path / "a.txt")])) == ["dos", "uno"]
 
 
 def test_missing_empty_and_unknown_files_are_named(tmp_path):
@@ -53,16 +53,16 @@ def test_missing_empty_and_unknown_files_are_named(tmp_path):
         ("*.parquet", "the pattern holds no file"),
     ]:
         with pytest.raises(DataError, match=message):
-            list(read_texts(str(tmp_path / name)))
+            list(TextReader().texts(str(tmp_path / name)))
 
 
 def test_an_unknown_embedded_set_lists_those_there_are():
     with pytest.raises(DataError, match=r"ultra:es-commands.*Did you mean 'ultra:es-commands'"):
-        list(read_texts("ultra:es-comands"))
+        list(TextReader().texts("ultra:es-comands"))
 
 
 def test_embedded_sentences_are_grouped_by_template(command_cache):
-    record = next(read_records(DataSource("ultra:es-commands"), cache_dir=command_cache))
+    record = next(TextReader(cache_dir=command_cache).records(DataSource("ultra:es-commands")))
     assert record.group is not None
     assert record.group != record.text
 
@@ -79,7 +79,7 @@ def test_identity_changes_with_the_file_and_the_column_but_not_with_the_weight(t
 
 def test_what_is_neither_a_file_nor_a_folder():
     with pytest.raises(DataError, match="neither a file nor a folder"):
-        list(read_records(DataSource("/dev/null")))
+        list(TextReader().records(DataSource("/dev/null")))
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_what_is_neither_a_file_nor_a_folder():
 )
 def test_odd_names_of_files_are_no_tracebacks(name):
     with pytest.raises(DataError, match=r"no such file|holds no file"):
-        list(read_records(DataSource(name)))
+        list(TextReader().records(DataSource(name)))

@@ -68,14 +68,15 @@ def train(
     from ultra_train.data.sources.data_source import DataSource
     from ultra_train.data.sources.row_checker import RowChecker
     from ultra_train.data.sources.summary import left_out, table
-    from ultra_train.data.sources.texts import check_exists, read_records
+    from ultra_train.data.sources.texts import TextReader, check_exists
     from ultra_train.tokenizer.training import train_tokenizer
 
     sources = [(DataSource(name, column=column), RowChecker(name, on_bad_rows)) for name in data]
     for source, _ in sources:  # all of them, before the first is read
         check_exists(source)
+    reader = TextReader()
     trained = train_tokenizer(
-        (record.text for source, checker in sources for record in read_records(source, checker=checker)),
+        (record.text for source, checker in sources for record in reader.records(source, checker)),
         vocab_size=vocab_size,
         model_type=model_type,
         output_dir=output_dir,

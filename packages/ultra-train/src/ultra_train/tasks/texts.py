@@ -17,7 +17,7 @@ from ultra_train.config.local_files import hub_names, missing_models, missing_te
 from ultra_train.config.preset import Preset
 from ultra_train.config.sections import TokenizerConfig, TokenizerTraining
 from ultra_train.data.sources.data_source import DataSource, read_sources
-from ultra_train.data.sources.texts import identity, read_texts
+from ultra_train.data.sources.texts import TextReader, identity
 from ultra_train.data.streaming.extent import can_be_streamed
 from ultra_train.hf.hub import require_hub
 from ultra_train.system.files import expand_user
@@ -53,12 +53,8 @@ def texts_of_run(run: TaskRun[TextKeys]) -> Iterator[str]:
         DataError: a row cannot be used, unless ``on_bad_rows`` says to skip such rows.
     """
     training, options = run.preset.training, run.options
-    return read_texts(
-        text_sources(run.preset),
-        cache_dir=training.cache_dir,
-        on_bad_rows=options.on_bad_rows,
-        notify=run.say,
-    )
+    reader = TextReader(cache_dir=training.cache_dir, notify=run.say)
+    return reader.texts(text_sources(run.preset), options.on_bad_rows)
 
 
 def text_sources(preset: Preset) -> list[DataSource]:
@@ -103,14 +99,8 @@ def tokenizer_of_run(run: TaskRun[TextKeys]) -> PreTrainedTokenizerBase:
     def train(folder: Path) -> object:
         where = "" if path is None else f" into {path}"
         run.say(f"tokenizer: training {wanted.vocab_size:,} {wanted.model_type} pieces{where}")
-        texts = read_texts(
-            sources,
-            cache_dir=cache_dir,
-            on_bad_rows=options.on_bad_rows,
-            streamed=streamed,
-            notify=run.say,
-        )
-        return train_tokenizer(texts, output_dir=folder, **settings)
+        reader = TextReader(cache_dir=cache_dir, streamed=streamed, notify=run.say)
+        return train_tokenizer(reader.texts(sources, options.on_bad_rows), output_dir=folder, **settings)
 
     if path is not None:
         if processes().main:

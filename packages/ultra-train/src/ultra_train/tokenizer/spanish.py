@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ultra_train.data.sources.data_source import SourceSpec
-from ultra_train.data.sources.texts import read_texts
+from ultra_train.data.sources.texts import TextReader
 from ultra_train.tokenizer.files import MODEL_FILE, UNFINISHED, refuse_to_overwrite, save
 from ultra_train.tokenizer.loading import load_tokenizer
 from ultra_train.tokenizer.sentencepiece_model import TokenizerError, fit, parse
@@ -101,7 +101,7 @@ class SpanishSPMTokenizer:
             )
         refuse_to_overwrite([Path(f"{model_prefix}.model"), Path(f"{model_prefix}.vocab")])
         if texts is None:
-            texts = read_texts(dataset)
+            texts = TextReader().texts(dataset)
         self._adopt(fit(sample_sentences(texts, *self._sampling), self.vocab_size, *self._fitting))
         assert self._model is not None
         pieces = "".join(f"{piece.piece}\t{piece.score:g}\n" for piece in parse(self._model).pieces)

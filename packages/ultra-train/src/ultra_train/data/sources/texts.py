@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import attrs
+
 from ultra_core.errors import did_you_mean, listed
 from ultra_train.data import es_commands
 from ultra_train.data.cache import Notify
@@ -36,91 +38,75 @@ class Record(NamedTuple):
     group: str | None = None
 
 
-def read_texts(
-    spec: SourceSpec,
-    *,
-    cache_dir: str | Path | None = None,
-    on_bad_rows: OnBadRows = "error",
-    streamed: bool = False,
-    notify: Notify = _log.warning,
-) -> Iterator[str]:
-    """Yield the texts of one or several sources, in order.
+@attrs.frozen(kw_only=True)
+class TextReader:
+    """Reads the texts of sources.
 
-    Args:
-        spec: one or several sources, as :func:`read_sources` takes them.
+    Attributes:
         cache_dir: folder that caches embedded data sets; None builds them in memory.
-        on_bad_rows: whether a row that cannot be used is an error or is left out.
         streamed: whether data sets of the hub are read without a copy on this machine.
         notify: is called with a line about a damaged cache.
-
-    Raises:
-        DataError: see :func:`read_records`.
     """
-    for source in read_sources(spec):
-        checker = RowChecker(source.source, on_bad_rows)
-        for record in read_records(
-            source, cache_dir=cache_dir, checker=checker, streamed=streamed, notify=notify
-        ):
-            yield record.text
 
+    cache_dir: str | Path | None = None
+    streamed: bool = False
+    notify: Notify = _log.warning
 
-def read_records(
-    source: DataSource,
-    *,
-    cache_dir: str | Path | None = None,
-    checker: RowChecker | None = None,
-    place: Place | None = None,
-    streamed: bool = False,
-    notify: Notify = _log.warning,
-) -> Iterator[Record]:
-    """Yield the records of one source.
+    def texts(self, spec: SourceSpec, on_bad_rows: OnBadRows = "error") -> Iterator[str]:
+        """Yield the texts of one or several sources, in order.
 
-    Args:
-        source: the source.
-        cache_dir: see :func:`read_texts`.
-        checker: counts the rows and decides about bad ones; without it, a bad row is an error.
-        place: where reading begins; it is moved behind each row before its text is yielded.
-        streamed: whether a data set of the hub is read without a copy on this machine.
-        notify: is called with a line about a damaged cache.
+        Args:
+            spec: one or several sources, as :func:`read_sources` takes them.
+            on_bad_rows: whether a row that cannot be used is an error or is left out.
 
-    Raises:
-        DataError: the source is missing, empty, binary, not UTF-8 or broken, lacks the column, or has no
-            usable text.
-    """
-    checker, place = checker or RowChecker(source.source), place or Place()
-    empty = place.is_start
-    for record in _records(source, cache_dir, checker, place, streamed, notify):
-        empty = False
-        yield record
-    if empty:
-        raise _no_usable_text(source, checker)
+        Raises:
+            DataError: see :meth:`records`.
+        """
+        for source in read_sources(spec):
+            for record in self.records(source, RowChecker(source.source, on_bad_rows)):
+                yield record.text
 
+    def records(
+        self, source: DataSource, checker: RowChecker | None = None, place: Place | None = None
+    ) -> Iterator[Record]:
+        """Yield the records of one source.
 
-def _records(
-    source: DataSource,
-    cache_dir: str | Path | None,
-    checker: RowChecker,
-    place: Place,
-    streamed: bool,
-    notify: Notify,
-) -> Iterator[Record]:
-    if source.source.startswith(_EMBEDDED):
-        sentences = es_commands.sentences(_language(source), cache_dir=cache_dir, notify=notify)
-        for sentence in islice(sentences, place.offset, None):
-            checker.counts.texts += 1
-            place.offset += 1
-            yield Record(sentence.text, sentence.template)
-    elif (files := find_files(source.source)) is not None:
-        if place.is_start:
-            _count_skipped_files(files, checker)
-        for path in files.texts[place.file :]:
-            yield from map(Record, read_file(path, source.column, checker, place))
-            place.next_file()
-    elif streamed:
-        yield from map(Record, files_on_hub(source).texts(checker, place))
-    else:
-        texts = hub.texts(source.source, source.name, source.split, source.column, checker, place)
-        yield from map(Record, texts)
+        Args:
+            source: the source.
+            checker: counts the rows and decides about bad ones; without it, a bad row is an error.
+            place: where reading begins; it is moved behind each row before its text is yielded.
+
+        Raises:
+            DataError: the source is missing, empty, binary, not UTF-8 or broken, lacks the column, or has no
+                usable text.
+        """
+        checker, place = checker or RowChecker(source.source), place or Place()
+        empty = place.is_start
+        for record in self._records(source, checker, place):
+            empty = False
+            yield record
+        if empty:
+            raise _no_usable_text(source, checker)
+
+    def _records(self, source: DataSource, checker: RowChecker, place: Place) -> Iterator[Record]:
+        if source.source.startswith(_EMBEDDED):
+            language = _language(source)
+            sentences = es_commands.sentences(language, cache_dir=self.cache_dir, notify=self.notify)
+            for sentence in islice(sentences, place.offset, None):
+                checker.counts.texts += 1
+                place.offset += 1
+                yield Record(sentence.text, sentence.template)
+        elif (files := find_files(source.source)) is not None:
+            if place.is_start:
+                _count_skipped_files(files, checker)
+            for path in files.texts[place.file :]:
+                yield from map(Record, read_file(path, source.column, checker, place))
+                place.next_file()
+        elif self.streamed:
+            yield from map(Record, files_on_hub(source).texts(checker, place))
+        else:
+            texts = hub.texts(source.source, source.name, source.split, source.column, checker, place)
+            yield from map(Record, texts)
 
 
 def _count_skipped_files(files: FoundFiles, checker: RowChecker) -> None:

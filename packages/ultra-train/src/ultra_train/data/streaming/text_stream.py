@@ -14,7 +14,7 @@ from ultra_train.data.cache import Notify
 from ultra_train.data.sources.data_source import DataSource
 from ultra_train.data.sources.place import Place
 from ultra_train.data.sources.row_checker import OnBadRows, RowChecker, SourceCounts
-from ultra_train.data.sources.texts import Record, read_records
+from ultra_train.data.sources.texts import Record, TextReader
 from ultra_train.data.streaming.extent import Extent
 
 _TURNS = 64
@@ -107,12 +107,7 @@ class TextStream:
         if number not in self._readers:
             if len(self._readers) >= _OPEN:
                 del self._readers[next(iter(self._readers))]
-            self._readers[number] = read_records(
-                self._texts.sources[number],
-                cache_dir=self._texts.cache_dir,
-                checker=self._checkers[number],
-                place=self._places[number],
-                streamed=True,
-                notify=self._texts.notify,
-            )
+            reader = TextReader(cache_dir=self._texts.cache_dir, streamed=True, notify=self._texts.notify)
+            source, checker = self._texts.sources[number], self._checkers[number]
+            self._readers[number] = reader.records(source, checker, self._places[number])
         return self._readers[number]

@@ -16,7 +16,7 @@ import psutil
 from ultra_train.data.cache import Notify
 from ultra_train.data.sources.data_source import DataSource
 from ultra_train.data.sources.row_checker import OnBadRows, RowChecker
-from ultra_train.data.sources.texts import Record, read_records
+from ultra_train.data.sources.texts import Record, TextReader
 from ultra_train.data.token_cache.cache_folders import disk_errors_explained, unfinished
 from ultra_train.data.token_cache.claims import Claims
 from ultra_train.data.token_cache.joining import Joiner
@@ -46,11 +46,10 @@ class Corpus:
 
     def texts(self) -> Iterator[tuple[RowChecker, Iterator[Record]]]:
         """Yield for each source its checker and its texts, which are to be read before the next source."""
-        left = self.max_documents
+        left, reader = self.max_documents, TextReader(cache_dir=self.cache_dir, notify=self.notify)
         for source in self.sources:
             checker = RowChecker(source.source, self.on_bad_rows)
-            records = read_records(source, cache_dir=self.cache_dir, checker=checker, notify=self.notify)
-            yield checker, islice(records, left)
+            yield checker, islice(reader.records(source, checker), left)
             left = None if left is None else left - checker.counts.texts
 
 
