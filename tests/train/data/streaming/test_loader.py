@@ -134,6 +134,20 @@ def test_only_chosen_batches_are_made(make_loader):
     assert loader.state_dict()["epoch"] == 1
 
 
+def test_the_length_of_an_epoch_depends_on_the_position_only(make_loader):
+    """A process may know windows ahead that another one does not know yet."""
+    ahead, behind = make_loader("ahead"), make_loader("behind")
+    last = ahead.stream.folder
+    for loader in (ahead, behind):
+        _take(loader, 22)
+    window = 0
+    while not (last.record(window) and last.record(window).last):
+        window += 1
+        ahead.positions.num_batches(0, window)
+    assert ahead.positions.known(0) != behind.positions.known(0)
+    assert len(ahead) == len(behind)
+
+
 def test_weights_show_documents_more_or_less_often(make_loader, sources, tokenizer):
     weighted = [sources[0], attrs.evolve(sources[1], weight=2.0), *sources[2:]]
     one = _documents(_epoch(make_loader("one", eval_fraction=0.0)), tokenizer)

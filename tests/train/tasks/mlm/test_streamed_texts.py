@@ -14,7 +14,10 @@ from ultra_train.config import load_preset
 from ultra_train.data.sources.data_source import DataSource
 from ultra_train.data.sources.hub_files import hub_files
 from ultra_train.system import run_files
+from ultra_train.system.processes import processes
+from ultra_train.tasks.mlm.evaluation import MLMTrainer
 from ultra_train.tasks.mlm.streamed_texts import is_streamed
+from ultra_train.tasks.mlm.training import MLMRun
 
 STREAMED = (
     "training.stream_above_gb=0",
@@ -106,16 +109,27 @@ def _progress(run):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_two_processes_train_on_the_batches_of_one(run_tiny, tmp_path):
+def test_two_processes_train_on_the_batches_of_one(run_tiny, tmp_path, monkeypatch):
+    """And both say how many epochs these are, although only one of them knows the windows ahead."""
+    loader, log, epochs = MLMRun.loader, MLMTrainer.log, []
+
+    def look_ahead(self):
+        made = loader(self)
+        if processes().main and processes().several:
+            made.positions.num_batches(0, 2)
+        return made
+
+    def note(self, logs, *rest):
+        epochs.append(self.state.epoch)
+        log(self, logs, *rest)
+
+    monkeypatch.setattr(MLMRun, "loader", look_ahead)
+    monkeypatch.setattr(MLMTrainer, "log", note)
     keys = (*STREAMED, "training.max_steps=4", "training.num_workers=1")
     one = run_tiny(tmp_path / "one", *keys, f"training.cache_dir={tmp_path / 'a'}")
-    two = on_ranks(
-        2,
-        run_tiny,
-        tmp_path / "two",
-        *keys,
-        f"training.cache_dir={tmp_path / 'b'}",
-        "training.gradient_accumulation_steps=1",
-        group=False,
-    )
-    assert _progress(two[0]) == _progress(one)
+    alone = epochs.copy()
+    epochs.clear()
+    alike = (f"training.cache_dir={tmp_path / 'b'}", "training.gradient_accumulation_steps=1")
+    two = on_ranks(2, lambda: (run_tiny(tmp_path / "two", *keys, *alike), epochs), group=False)
+    assert _progress(two[0][0]) == _progress(one)
+    assert two[0][1] == two[1][1] == alone

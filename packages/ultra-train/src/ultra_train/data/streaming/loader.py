@@ -47,8 +47,15 @@ class StreamLoader:
         self._passed = 0
 
     def __len__(self) -> int:
-        """Return the number of batches of an epoch; an estimate until the stream was read to its end."""
-        known = self.positions.known(0)
+        """Return the number of batches of the epoch; an estimate until the stream was read to its end.
+
+        It is made of the windows up to the present one, not of those that happen to be tokenised already, so
+        that it is the same on all processes of a run and after a resumption.
+        """
+        epoch, index, window, _ = self._next
+        if epoch and not index:
+            return max(1, sum(self.positions.known(epoch - 1)))
+        known = self.positions.known(epoch)[: window + 1]
         return max(1, round(sum(known) / self.stream.share(len(known) - 1)))
 
     @property
