@@ -9,7 +9,7 @@ from ultra_train.callbacks.gpu import GpuCallback, HeatLimits
 from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.callbacks.nvml import Reading
 from ultra_train.cli.app import main
-from ultra_train.run import callbacks
+from ultra_train.run import callbacks, records
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 
 LIMITS = HeatLimits(pause=90, resume=80, critical=95, poll_seconds=0.0)
@@ -55,7 +55,7 @@ def model(folder):
 
 
 def test_at_the_critical_temperature_it_can_be_started_again_and_loses_nothing(
-    heat, tiny_preset, finished_run, tmp_path, capsys
+    heat, tiny_preset, finished_run, tmp_path, capsys, monkeypatch
 ):
     heat(Gpu(_6=96))
     arguments = ["run", str(tiny_preset), "--output-dir", str(tmp_path), "--device", "cpu"]
@@ -65,6 +65,15 @@ def test_at_the_critical_temperature_it_can_be_started_again_and_loses_nothing(
     assert "--resume" in said
     folder = tmp_path / "tiny"
     assert list_checkpoints(folder / "checkpoints")[0].step == 6
+    assert ">stopped" in (folder / "report.html").read_text()
+    assert "the GPU reached 96 C" in (folder / "report.html").read_text()
+    heat(Gpu(_2=97))
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write_report", lambda path: 1 / 0)
+        assert main([*arguments, "--resume"]) == 75
+    said = capsys.readouterr()
+    assert "notice: report.html could not be written: division by zero" in said.out
+    assert "error: the GPU reached 97 C: stopped after update 8 of 12" in said.err
     heat(Gpu())
     assert main([*arguments, "--resume"]) == 0
     assert model(folder) == model(finished_run)

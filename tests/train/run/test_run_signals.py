@@ -45,6 +45,7 @@ def test_one_line_one_checkpoint_and_the_exit_code(start, run_tiny, finished_run
     steps = [c.step for c in list_checkpoints(folder / "checkpoints")]
     assert f"stopped after update {steps[0]} of 12" in line
     assert all(step % 4 == 0 for step in steps[1:])
+    assert f"stopped: interrupted by {name}" in (folder / "report.html").read_text()
     if kill is os.killpg:
         run_tiny(tmp_path / "runs", "training.dataloader_workers=0", resume=True)
         weights = [(f / "model" / "model.safetensors").read_bytes() for f in (folder, finished_run)]

@@ -107,6 +107,6 @@ def _stages(run: Run, process: RunProcess, keep: Callable[[], None]) -> None:
     build_model(run, process)
     callbacks = set_up_trainer(run, process, records, checkpoint)
     with records.end_recorded(lambda: callbacks.reason_to_stop):
-        train(run, process, callbacks, checkpoint)
+        train(run, process, records, callbacks, checkpoint)
         metrics = save_model(run, process, records)
     finish(run, process, records, metrics)

@@ -93,6 +93,19 @@ class Records:
         step, tokens = trainer.state.global_step, trainer.tokens_seen
         self._facts.end(step=step, outcome=outcome, tokens=tokens, seconds=trainer.training_seconds)
 
+    def report_of_stop(self, outcome: str) -> None:
+        """Write the report of a run that stops after a checkpoint, for the reason that its facts then have.
+
+        A report that cannot be written is said, and replaces no reason; the other processes wait.
+        """
+        if self.process.main:
+            try:
+                self._end(outcome)
+                self._write_report()
+            except Exception as error:  # whatever it is, the run ends for another reason
+                self.process.say(f"notice: {run_files.REPORT} could not be written: {error}")
+        self.process.here.wait()
+
     def report(self) -> None:
         """Write the report, while the other processes wait if the disk is full."""
         write = self._write_report if self.process.main else lambda: None

@@ -5,12 +5,15 @@ from __future__ import annotations
 from ultra_train.run.callbacks import Callbacks, MovingToAnotherDevice, TooHot
 from ultra_train.run.context import Run
 from ultra_train.run.process import RunProcess
+from ultra_train.run.records import Records
 from ultra_train.run.resuming import resume_command, start_point
 from ultra_train.system.signals import Interrupted
 from ultra_train.trainer.checkpoints.folders import Checkpoint
 
 
-def train(run: Run, process: RunProcess, callbacks: Callbacks, checkpoint: Checkpoint | None) -> None:
+def train(
+    run: Run, process: RunProcess, records: Records, callbacks: Callbacks, checkpoint: Checkpoint | None
+) -> None:
     """Train to the end, from a checkpoint or from the beginning.
 
     Raises:
@@ -24,7 +27,7 @@ def train(run: Run, process: RunProcess, callbacks: Callbacks, checkpoint: Check
     finally:
         callbacks.finish()
     if trainer.state.global_step < trainer.args.max_steps:
-        _stopped(run, process, callbacks)
+        _stopped(run, process, records, callbacks)
 
 
 def _start_point(run: Run, process: RunProcess, checkpoint: Checkpoint | None) -> str | None:
@@ -36,7 +39,7 @@ def _start_point(run: Run, process: RunProcess, checkpoint: Checkpoint | None) -
     return found
 
 
-def _stopped(run: Run, process: RunProcess, callbacks: Callbacks) -> None:
+def _stopped(run: Run, process: RunProcess, records: Records, callbacks: Callbacks) -> None:
     """Raise with the command to resume if the run was stopped; if a plugin stopped it, it is finished."""
     number, gpu, trainer = callbacks.interrupt.number, callbacks.gpu, run.trainer
     if gpu is not None and gpu.moving_to is not None and number is None:
@@ -48,7 +51,9 @@ def _stopped(run: Run, process: RunProcess, callbacks: Callbacks) -> None:
         f"{reason}: stopped after update {trainer.state.global_step} of {trainer.args.max_steps}, and a "
         f"checkpoint is saved. Resume with: {resume_command(run.path, process.here)}"
     )
+    if number is not None:
+        process.say(message)
+    records.report_of_stop(reason)
     if number is None:
         raise TooHot(message)
-    process.say(message)
     raise Interrupted(message, number)
