@@ -1,5 +1,8 @@
 """Options of an optimizer that are right one by one and wrong together."""
 
+import inspect
+import sys
+
 import pytest
 import torch
 
@@ -64,3 +67,13 @@ def test_it_sees_the_model_and_draws_nothing(minimal, problems, monkeypatch):
     assert "the optimizer 'picky' of a-plugin" in fault.message
     assert "cannot be built: KeyError: 'state'" in fault.message
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_preset_is_checked_without_the_compiler_of_torch(minimal, load, monkeypatch):
+    """Importing ``torch._dynamo`` takes a second; torch does so when a group is added to its optimizers."""
+    added = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    monkeypatch.delattr(added, "__dynamo_disable", raising=False)  # what its first call remembers
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)
+    load(minimal)
+    with pytest.raises(ImportError):
+        torch.optim.SGD([torch.zeros(1)])

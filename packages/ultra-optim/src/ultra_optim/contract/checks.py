@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
@@ -101,7 +102,8 @@ class Checked:
                 raise ValueError(f"{label} is complex; only real parameters are supported")
             seen.add(id(tensor))
         self._name(group)
-        super().add_param_group(group)  # type: ignore[misc]
+        # without torch's wrapper, whose first call imports torch._dynamo: no graph ever adds a group
+        inspect.unwrap(super().add_param_group.__func__)(self, group)  # type: ignore[misc]
         group["optimizer"] = owner(self)
         note_peak(group)
 
