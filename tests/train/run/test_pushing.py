@@ -10,7 +10,7 @@ from ultra_train.cli.app import main
 from ultra_train.config import load_preset
 from ultra_train.hub import background
 from ultra_train.run import pushing
-from ultra_train.run.pushing import check_token, model_of, push_command, repository_of
+from ultra_train.run.pushing import check_token, find_pushed, model_of, push_command, repository_of
 
 
 def test_a_push_that_fails_changes_nothing_about_the_run(
@@ -43,10 +43,20 @@ def test_the_command_pushes_the_model_of_a_run(finished_run, monkeypatch, capsys
         assert {"README.md", "model.safetensors", "tokenizer.json"} <= set(hub.files)
         assert hub.files["README.md"] == (finished_run / "model" / "README.md").read_bytes()
         hub.faults = [401]
-        assert main(["push", str(finished_run), "--repo", "other/name"]) == 2
+        named = [finished_run.name, "--output-dir", str(finished_run.parent)]
+        assert main(["push", *named, "--repo", "other/name"]) == 2
     said = capsys.readouterr()
     assert f"pushed to {hub.address}/somebody/{finished_run.name}" in said.out
+    assert f"pushing {finished_run / 'model'} to other/name" in said.out
     assert said.err.startswith("error: the hub refused the token (401")
+
+
+def test_what_is_pushed_is_found_as_reports_find_runs(finished_run):
+    runs, model = finished_run.parent, finished_run / "model"
+    assert find_pushed(finished_run.name, runs) == find_pushed(str(finished_run), model) == finished_run
+    assert find_pushed(str(model), runs) == model
+    with pytest.raises(UltraError, match=rf"no run 'tinny'.*Did you mean '{finished_run.name}'"):
+        find_pushed("tinny", runs)
 
 
 def test_the_model_may_be_elsewhere(tmp_path, tiny_preset):

@@ -8,16 +8,26 @@ import click
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option("--repo", help="OWNER/NAME on the hub [training.hub_model_id, or the name of the run].")
-def push(run: Path, repo: str | None) -> None:
-    """Push the model of RUN, the folder of a finished run, to the Hugging Face hub.
+@click.option(
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of runs.",
+)
+def push(run: str, repo: str | None, output_dir: Path) -> None:
+    """Push the model of a finished run to the Hugging Face hub.
+
+    RUN is the name of a run, its folder, or the folder of a model.
 
     The token is HF_TOKEN, or the one that `hf auth login` stored.
     """
     from ultra_train.hub.upload import upload
-    from ultra_train.run.pushing import model_of, repository_of
+    from ultra_train.run.pushing import find_pushed, model_of, repository_of
 
-    folder, repository = model_of(run), repo or repository_of(run)
+    found = find_pushed(run, output_dir)
+    folder, repository = model_of(found), repo or repository_of(found)
     click.echo(f"pushing {folder} to {repository}")
     click.echo(f"pushed to {upload(folder, repository, say=click.echo)}")

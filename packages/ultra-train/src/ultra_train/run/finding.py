@@ -25,12 +25,21 @@ def find_runs(names: Sequence[str], runs: Path) -> dict[str, Path]:
     Raises:
         RunFolderError: there is no such run; the message says which ones there are.
     """
-    folders = list({folder.resolve(): folder for folder in (_find(name, runs) for name in names)})
+    folders = list({folder.resolve(): folder for folder in (find_run(name, runs) for name in names)})
     short = [folder.name for folder in folders]
     return {(f.name if short.count(f.name) == 1 else str(f)): f for f in folders}
 
 
-def _find(name: str, runs: Path) -> Path:
+def find_run(name: str, runs: Path) -> Path:
+    """Return the folder of a run.
+
+    Args:
+        name: the name of the run, or its folder.
+        runs: folder of runs.
+
+    Raises:
+        RunFolderError: there is no such run; the message says which ones there are.
+    """
     places = (files.expand_user(name), runs / name)
     found = next((place for place in places if has_recorded(place)), None)
     if found is not None:

@@ -13,7 +13,8 @@ from ultra_train.config import load_preset
 from ultra_train.config.training import TrainingConfig
 from ultra_train.hub.background import BackgroundPush
 from ultra_train.hub.upload import LOG_IN, has_token
-from ultra_train.system import run_files
+from ultra_train.run.finding import find_run
+from ultra_train.system import files, run_files
 from ultra_train.system.owned_files import OwnedFiles
 
 Say = Callable[[str], None]
@@ -48,6 +49,20 @@ def repository_of(run: Path) -> str:
     return named or run.resolve().name
 
 
+def find_pushed(name: str, runs: Path) -> Path:
+    """Return the folder that ``ultra-train push`` is to push from: that of a run, or of a model.
+
+    Args:
+        name: name of a run, its folder, or the folder of a model.
+        runs: folder of runs.
+
+    Raises:
+        RunFolderError: there is neither such a run nor such a model.
+    """
+    folder = files.expand_user(name)
+    return folder if (folder / "config.json").is_file() else find_run(name, runs)
+
+
 def model_of(run: Path) -> Path:
     """Return the folder of the finished model of a run.
 
@@ -60,6 +75,6 @@ def model_of(run: Path) -> Path:
         if (folder / "config.json").is_file():
             return folder
     raise UltraError(
-        f"{run}: there is no finished model; a run writes it at its end. Name the folder of a run, such as "
-        f"{run_files.RUNS}/quickstart"
+        f"{run}: there is no finished model; a run writes it at its end. Name a finished run, or the folder "
+        f"of one, such as {run_files.RUNS}/quickstart"
     )
