@@ -9,6 +9,9 @@ from pathlib import Path
 from ultra_train.trainer.checkpoints.folders import newest_name
 from ultra_train.trainer.out_of_memory import REMEDIES, OutOfMemory, is_out_of_memory
 
+NO_THREAD = "can't start new thread"
+"""What Python says when the stack of a thread does not fit, or there are too many threads."""
+
 
 @contextmanager
 def out_of_memory_explained(checkpoints: Path) -> Iterator[None]:
@@ -25,10 +28,16 @@ def out_of_memory_explained(checkpoints: Path) -> Iterator[None]:
     except OutOfMemory:
         raise
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+        if is_out_of_memory(error):
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            what = f"memory ran out ({reason})"
+        elif NO_THREAD in str(error):
+            what = (
+                f"the system gave no other thread ({NO_THREAD}): memory ran out, or the number of threads "
+                "that are allowed (ulimit -u, or the limit of a container)"
+            )
+        else:
             raise
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise OutOfMemory(
-            f"memory ran out ({reason}). {REMEDIES} The run continues from {newest_name(checkpoints)} with "
-            "--resume."
+            f"{what}. {REMEDIES} The run continues from {newest_name(checkpoints)} with --resume."
         ) from error
