@@ -3,9 +3,11 @@
 import attrs
 import pytest
 import torch
+from transformers import TrainingArguments
 
 from ultra_core.errors import UltraError
 from ultra_train.config import load_preset
+from ultra_train.run import arguments
 from ultra_train.run.arguments import training_arguments
 from ultra_train.run.device import devices_to_switch_to, has_tf32, idle_keys, pick_device, pick_precision
 from ultra_train.system.processes import Processes
@@ -32,6 +34,14 @@ def test_precision(monkeypatch, use_amp, precision, device, has_bf16, expected):
 
 @pytest.mark.parametrize(("capability", "there"), [((8, 0), True), ((6, 1), False)])
 def test_tf32_is_set_where_the_gpu_has_it_and_else_said_to_be_idle(monkeypatch, tmp_path, capability, there):
+    given = {}
+
+    class Arguments(TrainingArguments):
+        def __init__(self, **options):
+            given.update(options)
+            super().__init__(**options | {"use_cpu": True, "tf32": None, "bf16": False, "fp16": False})
+
+    monkeypatch.setattr(arguments, "TrainingArguments", Arguments)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla P40")
     gpu, cpu = torch.device("cuda"), torch.device("cpu")
@@ -41,9 +51,9 @@ def test_tf32_is_set_where_the_gpu_has_it_and_else_said_to_be_idle(monkeypatch, 
         [] if there else ["training.tf32 has no effect: Tesla P40 (cuda) has no TF32"]
     )
     assert "has no TF32" in next(idle_keys(training, cpu, ALONE))
-    assert (
-        training_arguments(training, device=cpu, folder=tmp_path, max_steps=1, evaluates=False).tf32 is None
-    )
+    for device, expected in ((gpu, True if there else None), (cpu, None)):
+        training_arguments(training, device=device, folder=tmp_path, max_steps=1, evaluates=False)
+        assert given["tf32"] is expected
 
 
 def test_recomputed_activations_are_those_of_the_forward_pass(tmp_path):

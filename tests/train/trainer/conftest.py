@@ -129,6 +129,7 @@ def make_trainer(tmp_path: Path) -> Callable[..., TinyTrainer]:
             run_folder=run,
             guard=guard,
             retention=options.pop("retention", RetentionPolicy(newest=3)),
+            sharded=options.pop("sharded", False),
             on_event=events.append,
             facts={"data": options.pop("data", "here")},
         )

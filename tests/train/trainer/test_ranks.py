@@ -168,6 +168,21 @@ def test_gradients_are_exchanged_once_an_update(exact):
         assert len(others) <= 3 * 3 + 2
 
 
+def test_gradients_of_shared_parameters_are_exchanged_once_an_update(exact):
+    """Those of the layer, and those of all that is in no layer."""
+
+    def run():
+        trainer, exchanged = exact("two", max_steps=3, save_steps=100, sharded=True), []
+        trainer.args.gradient_accumulation_steps = 4
+        name = next(n for n in ("reduce_scatter_single", "reduce_scatter_tensor") if hasattr(dist, n))
+        reduce = getattr(dist, name)
+        setattr(dist, name, lambda *args, **kwargs: exchanged.append(1) or reduce(*args, **kwargs))
+        trainer.train()
+        return len(exchanged)
+
+    assert on_ranks(2, run) == [3 * 2] * 2
+
+
 def drawn_loss(trainer, model, inputs):
     scores = model(**inputs, num_items_in_batch=1)["logits"][inputs["labels"] != -100]
     drawn = torch.multinomial(scores.detach().softmax(-1), 1).squeeze(-1)

@@ -86,5 +86,5 @@ def plain_model(model: Any, weights: Mapping[str, Tensor]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         plain: nn.Module = cls(config)
     plain.to(next(p.dtype for p in model.parameters()))
-    plain.load_state_dict(dict(weights), strict=False)
+    plain.load_state_dict(dict(weights))
     return plain.eval()
