@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -9,8 +10,10 @@ from transformers import BertConfig, BertForMaskedLM
 from ultra_blocks.config import UltraConfig
 from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig
 from ultra_core.errors import UltraError
+from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.hf import compilation
 from ultra_train.hf.compilation import METRIC, check_compiler, compile_encoder
+from ultra_train.run import execution
 
 ENABLE = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
 """Names of the method in versions of transformers, newest first."""
@@ -70,6 +73,15 @@ def test_a_graph_serves_all_batches_of_a_width_and_their_number_is_bounded():
         equal(compiled(ids).logits, plain(ids).logits)
     assert (graphs.count, graphs.uncompiled) == (1, 1)
     assert compiled.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_a_run_of_mixed_lengths_says_how_many_graphs_it_made(run_tiny, tmp_path, monkeypatch, capsys):
+    """With evaluation, and without the compiler, which takes its time."""
+    monkeypatch.setattr(execution, "compile_encoder", partial(compile_encoder, backend="eager"))
+    folder = run_tiny(tmp_path, "training.compile=true", "training.max_steps=2", "model.num_layers=1")
+    graphs = [r[METRIC] for r in MetricsFile(folder / "metrics.jsonl").read() if METRIC in r][-1]
+    assert 1 < graphs <= 12
+    assert f"{graphs} graphs were compiled (at most 12)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("build", [tiny, bert])
