@@ -153,13 +153,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
-    folder = Path(tempfile.mkdtemp())
     common = {"rows": options.rows, "updates": options.updates}
-    sides = {
-        "none": Side(folder, NONE, guarded=False, **common),
-        "all": Side(folder, ALL, guarded=True, **common),
-    }
-    figures = harness.interleave(sides, options.rounds)
+    with tempfile.TemporaryDirectory() as made:
+        sides = {
+            "none": Side(Path(made), NONE, guarded=False, **common),
+            "all": Side(Path(made), ALL, guarded=True, **common),
+        }
+        figures = harness.interleave(sides, options.rounds)
     seconds = {side: harness.median(found) for side, found in figures.items()}
     checkpoint = harness.median(sides["all"].checkpoints)
     added = seconds["all"] / seconds["none"] - 1

@@ -8,7 +8,7 @@ import pytest
 
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources.texts import Record
-from ultra_train.data.token_cache.text_encoder import EncoderPool, TextEncoder
+from ultra_train.data.token_cache.text_encoder import EncoderPool, TextEncoder, in_chunks
 
 
 def _pieces(encoded):
@@ -56,9 +56,9 @@ def test_no_room_for_text_is_an_error(tokenizer):
 def test_processes_give_what_one_process_gives(tokenizer, texts):
     encoder = TextEncoder(tokenizer, 32)
     stream = [Record(text) for text in texts]
-    alone = list(EncoderPool(encoder, 1).encode(iter(stream), 50))
+    alone = list(EncoderPool(encoder, 1).encode_chunks(in_chunks(stream, 50)))
     with EncoderPool(encoder, 2) as pool:
-        together = list(pool.encode(iter(stream), 50))
+        together = list(pool.encode_chunks(in_chunks(stream, 50)))
     assert len(alone) == len(together) == 6
     for one, two in zip(alone, together, strict=True):
         assert one.tokens.tolist() == two.tokens.tolist()
@@ -76,7 +76,7 @@ def test_only_a_bounded_part_of_the_stream_is_read_ahead(tokenizer):
             yield Record(f"texto {number}")
 
     with EncoderPool(TextEncoder(tokenizer, 32), 2) as pool:
-        chunks = pool.encode(stream(), 10)
+        chunks = pool.encode_chunks(in_chunks(stream(), 10))
         next(chunks)
         assert read <= 60
         chunks.close()
@@ -92,7 +92,7 @@ class Busy:
         print(os.getpid(), flush=True)
         time.sleep(0.01)
 
-for _ in text_encoder.EncoderPool(Busy(), 2).encode((Record("texto") for _ in range(10**6)), 1):
+for _ in text_encoder.EncoderPool(Busy(), 2).encode_chunks([Record("texto")] for _ in range(10**6)):
     pass
 """
 

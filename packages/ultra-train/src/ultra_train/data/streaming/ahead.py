@@ -42,7 +42,7 @@ class Ahead(Protocol):
         ...
 
 
-class NoneAhead:
+class OnDemand:
     """Makes every window in this process when it is needed."""
 
     def __init__(self, folder: WindowFolder, settings: WindowSettings) -> None:

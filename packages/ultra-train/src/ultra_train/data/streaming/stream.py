@@ -11,7 +11,7 @@ from ultra_train.data.errors import DataError
 from ultra_train.data.sources.data_source import DataSource
 from ultra_train.data.sources.place import Place
 from ultra_train.data.sources.row_checker import OnBadRows
-from ultra_train.data.streaming.ahead import Ahead, NoneAhead, ProcessAhead
+from ultra_train.data.streaming.ahead import Ahead, OnDemand, ProcessAhead
 from ultra_train.data.streaming.extent import Extent
 from ultra_train.data.streaming.in_use import WindowsInUse
 from ultra_train.data.streaming.maker import WindowSettings
@@ -100,7 +100,7 @@ class WindowStream:
         self._ahead: Ahead = (
             ProcessAhead(self.folder, settings, self._num_ahead, say)
             if num_workers
-            else NoneAhead(self.folder, settings)
+            else OnDemand(self.folder, settings)
         )
         self.wait_for(0)
         record, parts = self.folder.record(0), self.folder.open(0, self.split)

@@ -146,10 +146,6 @@ class EncoderPool:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def encode(self, records: Iterable[Record], chunk_size: int) -> Iterator[EncodedTexts]:
-        """Yield the encoded texts in chunks of ``chunk_size``; see ``encode_chunks``."""
-        return self.encode_chunks(in_chunks(records, chunk_size))
-
     def encode_chunks(self, chunks: Iterable[list[Record]]) -> Iterator[EncodedTexts]:
         """Yield the encoded texts, one chunk after the other, in the order of the chunks.
 
