@@ -25,13 +25,13 @@ def test_windows_are_made_ahead_and_no_more_than_needed(make_stream):
     said = []
     stream = make_stream(num_workers=1, say=said.append)
     _wait(lambda: stream.folder.present() == [0, 1, 2])
+    _wait(lambda: stream.wait_for(0) or any("peak memory" in line for line in said))
     stream.wait_for(1)
     _wait(lambda: 3 in stream.folder.present())
     assert 4 not in stream.folder.present()
     stream.wait_for(7)
     _wait(lambda: set(stream.folder.present()) >= {0, 1, 2, 7})
     assert stream.folder.last == 7
-    assert any("peak memory" in line for line in said)
 
 
 def test_a_stream_made_ahead_is_the_one_made_when_needed(make_loader):
@@ -47,8 +47,11 @@ def test_faults_and_the_end_of_the_process_are_errors_of_the_run(make_stream, so
     from ultra_train.data.sources.data_source import DataSource
 
     stream = make_stream("bad", sources=[DataSource(str(bad))], num_workers=1, window=40)
-    with pytest.raises(DataError, match=r"bad.txt:101: holds a zero byte"):
-        stream.wait_for(2)
+    _wait(lambda: not stream._ahead._process.is_alive())
+    stream.wait_for(1)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"bad.txt:101: holds a zero byte"):
+            stream.wait_for(2)
     stream = make_stream("killed", num_workers=1)
     os.kill(stream._ahead._process.pid, signal.SIGKILL)
     with pytest.raises(DataError, match="was killed, usually because memory ran out"):

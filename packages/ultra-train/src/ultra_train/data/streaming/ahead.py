@@ -74,6 +74,7 @@ class ProcessAhead:
     def __init__(self, folder: WindowFolder, settings: WindowSettings, ahead: int, say: Notify) -> None:
         context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         self._folder, self._say = folder, say
+        self._fault: str | None = None
         self._wanted = context.Value("q", 0)
         self._lines, remote = context.Pipe(duplex=False)
         self._process = context.Process(
@@ -92,18 +93,31 @@ class ProcessAhead:
         self._finalize()
 
     def wait_for(self, number: int) -> None:
-        """Return when a window is there; see ``Ahead``."""
+        """Return when a window is there; see ``Ahead``.
+
+        An error in a window that is made ahead is raised when training comes to it.
+        """
         self._wanted.value = number
         while not self._folder.has(number):
-            if not self._lines.poll(_POLL):
-                continue
-            try:
-                kind, line = self._lines.recv()
-            except EOFError:
-                raise DataError(self._why_it_ended()) from None
-            if kind == "error":
-                raise DataError(line)
+            self._listen(_POLL)
+            if self._fault is not None:
+                raise DataError(self._fault)
+        while self._listen(0.0):
+            pass
+
+    def _listen(self, seconds: float) -> bool:
+        """Say what the process says, or keep why it ended; return whether there was anything."""
+        if self._fault is not None or not self._lines.poll(seconds):
+            return False
+        try:
+            kind, line = self._lines.recv()
+        except EOFError:
+            kind, line = "error", self._why_it_ended()
+        if kind == "error":
+            self._fault = line
+        else:
             self._say(line)
+        return True
 
     def _why_it_ended(self) -> str:
         self._process.join()
