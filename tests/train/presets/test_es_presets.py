@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ GUIDES = {
     "optimizer_benchmark": set(NAMES),
 }
 
+loaded = cache(load_preset)
+
 
 def _rows(page: str) -> dict[str, list[str]]:
     """Return the cells of every row of a table whose first cell is a name in code."""
@@ -32,7 +35,7 @@ def _rows(page: str) -> dict[str, list[str]]:
 
 def _row(name: str) -> list[str]:
     """Return the row of a preset as the table of the page shows it."""
-    preset = load_preset(name)
+    preset = loaded(name)
     model, training, meta = preset.model, preset.training, preset.meta
     parts = ["", ""]
     if model is not None:
@@ -55,7 +58,7 @@ def test_it_is_what_the_catalogue_says(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_valid_canonical_and_says_nothing_but_where_its_data_is(name, tmp_path):
-    preset = load_preset(name)
+    preset = loaded(name)
     (notice,) = preset.notices
     assert "erickfmm/red_pajama_es_hq_35: no file or folder here" in notice
     path = tmp_path / f"{name}.yaml"
@@ -65,7 +68,7 @@ def test_it_is_valid_canonical_and_says_nothing_but_where_its_data_is(name, tmp_
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_tuned_as_the_guide_says(name):
-    preset = load_preset(name)
+    preset = loaded(name)
     training = preset.training
     assert training.use_amp is False
     assert training.max_length in (256, 512)
