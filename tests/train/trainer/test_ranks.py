@@ -56,9 +56,13 @@ def assert_close(found, expected):
         torch.testing.assert_close(found[0][name], value, rtol=1e-9, atol=1e-12)
 
 
-def test_a_bad_micro_batch_of_one_process_is_dropped_and_rolled_back_on_both(exact):
+def test_a_bad_micro_batch_of_one_process_is_dropped_and_rolled_back_on_both(exact, monkeypatch):
+    """Also where the processes divide the matrices and their state."""
+    monkeypatch.setattr(data_parallel, "LEAST", 1)
+
     def run(folder):
-        trainer = exact(folder, patience=1, max_steps=6, save_steps=2)
+        muon = {"build_optimizer": lambda modules: build("muon", modules, lr=1e-3)}
+        trainer = exact(folder, patience=1, max_steps=6, save_steps=2, **muon)
         trainer.loader.poison = POISON - {(0, 3)}
         trainer.train()
         return numbers(trainer)
