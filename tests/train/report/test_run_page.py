@@ -188,3 +188,18 @@ def test_samples_are_shown_over_time():
     page = page_of([run_of([event(1, "voz"), event(2, "luz")])]).render()
     assert '<span class=guess title="voz 50%, &lt;x&gt; 10%">voz</span> <span class=score>50%</span>' in page
     assert '<span class=right title="luz 50%' in page
+
+
+def test_samples_without_a_likely_guess_are_left_out():
+    def page(*scores):
+        samples = [
+            {"given": f"input {n}", "guesses": [{"text": "luz", "score": score}]}
+            for n, score in enumerate(scores)
+        ]
+        return page_of([run_of([{"event": "samples", "step": 1, "samples": samples}])]).render()
+
+    some = page(0.3, 0.0049, -2.0)
+    assert "input 0" in some
+    assert "input 1" not in some
+    assert "input 2" in some  # it is no probability
+    assert "No guess has a probability of 0.5% or more." in page(0.004, 0.0)

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 
 from ultra_train.report.run_record import Record, RunRecord
+from ultra_train.report.settings import MISSING
 from ultra_train.report.tables import Markup, section, table
+from ultra_train.tasks.base import LEAST_SHOWN
 
 COLUMNS = 7
 """Evaluations that the table shows, the first and the last among them."""
+
+NOTHING_LIKELY = f"<p>No guess has a probability of {LEAST_SHOWN:.1%} or more.</p>"
 
 
 def samples_section(run: RunRecord) -> str:
@@ -25,14 +29,13 @@ def samples_section(run: RunRecord) -> str:
     shown = [sample for step in chosen for sample in evaluations[step].items()]
     answers = {name: sample["expected"] for name, sample in shown if sample.get("expected")}
     head = ["input", *(["expected"] if answers else []), *(f"update {step:,}" for step in chosen)]
-    rows = [
-        [
-            name,
-            *([str(answers.get(name, ""))] if answers else []),
-            *(_cell(evaluations[step].get(name)) for step in chosen),
-        ]
-        for name in dict(shown)
-    ]
+    rows = []
+    for name in dict(shown):
+        cells = [_cell(evaluations[step].get(name)) for step in chosen]
+        if any(cells):
+            rows.append([name, *([str(answers.get(name, ""))] if answers else []), *_filled(cells)])
+    if not rows:
+        return section("Sample predictions", NOTHING_LIKELY)
     note = "The first guess and how sure the model is of it; right guesses are set in green."
     return section("Sample predictions", table(head, rows), note=note)
 
@@ -45,16 +48,27 @@ def _samples(event: Record) -> tuple[int, Mapping[str, Record]]:
 
 
 def _cell(sample: Record | None) -> Markup:
-    """Return the best guess; the others where the pointer is."""
-    guesses = sample.get("guesses") if sample is not None else None
-    if sample is None or not isinstance(guesses, list) or not guesses:
-        return Markup("–")
+    """Return the best guess, the others where the pointer is; an empty text where none is likely."""
+    given = sample.get("guesses") if sample is not None else None
+    guesses = [guess for guess in given if _is_told(guess)] if isinstance(given, list) else []
+    if sample is None or not guesses:
+        return Markup()
     best = guesses[0]
     right = best.get("text") == sample.get("expected")
     kind = "right" if right else "guess"
     title, text = html.escape(", ".join(map(_words, guesses))), html.escape(str(best.get("text", "")))
     score = f"<span class=score>{_score(best)}</span>"
     return Markup(f'<span class={kind} title="{title}">{text}</span> {score}')
+
+
+def _filled(cells: Sequence[Markup]) -> list[Markup]:
+    return [cell or Markup(MISSING) for cell in cells]
+
+
+def _is_told(guess: Mapping[str, Any]) -> bool:
+    """Whether a guess is more than 0 %; scores outside of [0, 1] are no probabilities."""
+    score = guess.get("score")
+    return not isinstance(score, (int, float)) or not 0 <= score < LEAST_SHOWN
 
 
 def _words(guess: Mapping[str, Any]) -> str:
@@ -74,8 +88,9 @@ def last_guesses(runs: Sequence[RunRecord]) -> str:
     given = [name for name in last[0] if all(name in samples for samples in last)]
     if not given:
         return ""
-    rows = [[name, *(_cell(samples[name]) for samples in last)] for name in given]
-    return section("Sample predictions at the end", table(["input", *(run.name for run in runs)], rows))
+    rows = [[name, *_filled(cells)] for name in given if any(cells := [_cell(one[name]) for one in last])]
+    content = table(["input", *(run.name for run in runs)], rows) if rows else NOTHING_LIKELY
+    return section("Sample predictions at the end", content)
 
 
 def _last(run: RunRecord) -> Mapping[str, Record]:

@@ -96,6 +96,10 @@ class DryStep(ABC):
         """Return the length of its rows in tokens."""
 
 
+LEAST_SHOWN = 0.005
+"""Probability below which a guess is not shown, because it would be rounded to 0 %."""
+
+
 @attrs.frozen(kw_only=True)
 class Guess:
     """An answer of the model.

@@ -9,7 +9,10 @@ from typing import Any
 from rich.table import Table
 
 from ultra_train.data.token_cache.shards import TokenShards
+from ultra_train.tasks.base import LEAST_SHOWN
 from ultra_train.tasks.mlm.fill_mask import guesses
+
+NOTHING_LIKELY = f"In the sample sentences, the model gives no token a probability of {LEAST_SHOWN:.1%} yet."
 
 SENTENCES = (
     "abre la [MASK] del garaje",
@@ -22,16 +25,20 @@ SENTENCES = (
 
 def guesses_table(
     model: Any, tokenizer: Any, sentences: tuple[str, ...] = SENTENCES, top_k: int = 3
-) -> Table:
-    """Return a table of sentences with a blank and the model's best guesses for it."""
+) -> Table | str:
+    """Return a table of sentences with a blank and the model's best guesses for it.
+
+    Guesses that would be shown as 0 % are left out; where none remains, a line says so instead of the table.
+    """
     table = Table("sentence", "guesses")
     for sentence in sentences:
         best = guesses(model, tokenizer, sentence.replace("[MASK]", tokenizer.mask_token), top_k)[0]
-        table.add_row(
-            sentence.replace("[MASK]", f"[bold]\\[{best[0].token}][/bold]"),
-            ", ".join(f"{guess.token} {guess.probability:.0%}" for guess in best),
-        )
-    return table
+        if told := [guess for guess in best if guess.probability >= LEAST_SHOWN]:
+            table.add_row(
+                sentence.replace("[MASK]", f"[bold]\\[{told[0].token}][/bold]"),
+                ", ".join(f"{guess.token} {guess.probability:.0%}" for guess in told),
+            )
+    return table if table.rows else NOTHING_LIKELY
 
 
 def sentence_with_a_blank(
