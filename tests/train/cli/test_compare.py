@@ -18,7 +18,11 @@ def test_presets_of_a_guide_join_those_that_are_named():
 
 @pytest.mark.parametrize(
     ("guide", "said"),
-    [(None, "name the presets"), ("optimizr_benchmark", "no guide 'optimizr_benchmark'. Did you mean")],
+    [
+        (None, "name the presets"),
+        ("optimizr_benchmark", "has the guide 'optimizr_benchmark'. Did you mean 'optimizer_benchmark'"),
+        ("fastest_sbert", "no installed preset has the guide 'fastest_sbert'. There are: best_first_run, "),
+    ],
 )
 def test_nothing_to_compare_is_refused(guide, said):
     with pytest.raises(UltraError, match=said):

@@ -103,25 +103,13 @@ def chosen(presets: tuple[str, ...], guide: str | None) -> list[str]:
     """Return the presets to compare: those named, and those of a guide.
 
     Raises:
-        UltraError: there are none.
+        UltraError: there are none, or no installed preset is in the guide.
     """
-    from typing import get_args
+    from ultra_core.errors import UltraError
+    from ultra_train.cli.listing import presets_in
 
-    from ultra_core.errors import UltraError, did_you_mean, listed
-    from ultra_core.plugins.kinds import KINDS
-    from ultra_train.cli.listing import matches
-    from ultra_train.config.sections import Guide
-
-    known = get_args(Guide)
-    if guide is not None and guide not in known:
-        raise UltraError(
-            f"--guide: there is no guide {guide!r}.{did_you_mean(guide, known)} Guides: {listed(known)}"
-        )
-    of_guide = (
-        [] if guide is None else [e.name for e in KINDS["presets"].entries() if matches(e, (guide,), ())]
-    )
-    if found := [*presets, *(name for name in of_guide if name not in presets)]:
-        return found
-    if guide is not None:
-        raise UltraError(f"--guide: no installed preset is in the guide {guide}")
-    raise UltraError("name the presets to compare, or give --guide optimizer_benchmark")
+    of_guide = [entry.name for entry in presets_in([guide])] if guide is not None else []
+    found = [*presets, *(name for name in of_guide if name not in presets)]
+    if not found:
+        raise UltraError("name the presets to compare, or give --guide optimizer_benchmark")
+    return found

@@ -38,13 +38,11 @@ def list_plugins(kind: str | None, check: bool, guide: tuple[str, ...], tag: tup
     """List installed plugins of one KIND or of all: name, package, version, what it is."""
     if (guide or tag) and kind not in (None, "presets"):
         raise click.UsageError("--guide and --tag choose presets; leave KIND out or say presets")
-    _check_known("guide", guide, _guides)
-    _check_known("tag", tag, _tags)
-    kinds = ["presets"] if guide or tag else [kind] if kind else list(KINDS)
-    shown = {
-        k: [e for e in KINDS[k].entries() if not (guide or tag) or matches(e, guide, tag)] for k in kinds
-    }
-    if len(kinds) == len(KINDS) and (hooks := plugin_entries()):
+    if guide or tag:
+        shown = {"presets": presets_in(guide, tag)}
+    else:
+        shown = {name: list(KINDS[name].entries()) for name in ([kind] if kind else KINDS)}
+    if len(shown) == len(KINDS) and (hooks := plugin_entries()):
         shown[HOOKS] = list(hooks)
     for name, entries in shown.items():
         click.echo(f"{name}:" if entries else f"{name}: none")
@@ -73,9 +71,23 @@ def _tags(entry: Entry) -> list[str]:
     return [str(meta[key]) for key in ("vram", "stability") if meta.get(key)]
 
 
-def matches(entry: Entry, guides: tuple[str, ...], tags: tuple[str, ...]) -> bool:
-    """Whether a preset is in all of these guides and has all of these tags (GPU memory or stability)."""
-    return all(guide in _guides(entry) for guide in guides) and all(tag in _tags(entry) for tag in tags)
+def presets_in(guides: Sequence[str], tags: Sequence[str] = ()) -> list[Entry]:
+    """Return the installed presets that are in all of these guides and have all of these tags.
+
+    Args:
+        guides: names of selector guides.
+        tags: tiers of GPU memory and stability.
+
+    Raises:
+        UltraError: no installed preset has one of them; the message lists those that some preset has.
+    """
+    _check_known("guide", guides, _guides)
+    _check_known("tag", tags, _tags)
+    return [
+        entry
+        for entry in KINDS["presets"].entries()
+        if set(guides) <= set(_guides(entry)) and set(tags) <= set(_tags(entry))
+    ]
 
 
 def _guides(entry: Entry) -> list[str]:
