@@ -65,13 +65,16 @@ def _table(columns: Sequence[str], summaries: Sequence[ArmSummary]) -> Table:
 
 def remarks(plan: Plan, summaries: Sequence[ArmSummary]) -> Iterator[str]:
     """Yield what a reader of the table must know."""
-    count = len(plan.seeds)
+    count, several = len(plan.seeds), len(summaries) > 1
     if count == 1:
-        yield f"One seed ({plan.seeds[0]}), so no intervals: differences may be chance, see --seeds 3."
+        chance = ": differences may be chance, see --seeds 3" if several else ""
+        yield f"One seed ({plan.seeds[0]}), so no intervals{chance}."
     else:
-        yield f"Means over {count} seeds with 95 % intervals (Student's t); differences are paired by seed."
-    if len(summaries) > 1:
-        yield f"Losses to the first are differences to {summaries[0].arm}."
+        paired = "; differences are paired by seed" if several else ""
+        yield f"Means over {count} seeds with 95 % intervals (Student's t){paired}."
+    if several:
+        noun = "preset" if len({arm.preset.name for arm in plan.arms}) == len(plan.arms) else "variant"
+        yield f"The column 'to the first' is the loss minus that of the first {noun}, {summaries[0].arm}."
     if plan.sweep.numbers:
         yield "Each arm at the learning rate with its lowest mean loss, which flatters every arm a little."
     if edges := [summary.arm for summary in summaries if summary.at_edge]:
