@@ -121,14 +121,43 @@ def test_a_failed_run_ends_nothing(tiny_preset, tmp_path, capsys):
     assert f"tiny: {reason}" in said  # beside the table
 
 
-def test_the_exit_code_is_that_of_an_error_if_no_run_finished(tiny_preset, tmp_path, capsys):
+def test_the_exit_code_is_that_of_an_error_if_no_run_finished(tiny_preset, tmp_path, capsys, monkeypatch):
+    def train(order):
+        raise ValueError("shapes")
+
+    monkeypatch.setattr("ultra_train.compare.trial._train", train)
     folder = tmp_path / "none"
-    assert main(["compare", str(tiny_preset), "--steps", "3", "-o", str(folder), "--device", "cuda:99"]) == 2
+    assert main(["compare", str(tiny_preset), "--steps", "3", "-o", str(folder), "--device", "cpu"]) == 2
     said = capsys.readouterr()
     assert "1 arm x 1 seed = 1 run of" in said.out
-    assert "device 'cuda:99' is not on this machine" in said.out
+    assert "ValueError: shapes" in said.out
     assert "error: no run finished" in said.err
     assert (folder / "comparison.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--device", "cuda:99"], "error: device 'cuda:99' is not on this machine"),
+        (["--set", "training.cache_dir={file}"], "error: training.cache_dir: {file} is a file"),
+        (
+            ["--vary", "training.precision=fp16,fp32"],
+            "precision=fp16; adamw, precision=fp16: training.precision fp16",
+        ),
+        (["--set", "training.dataset=some/texts"], "HF_HUB_OFFLINE is set), and this machine has no copy of"),
+        (["--set", "training.hf_output_dir=x"], "training.hf_output_dir: each run of a comparison keeps"),
+    ],
+)
+def test_what_must_fail_is_refused_once_and_leaves_nothing(
+    arguments, tmp_path, capsys, monkeypatch, more, said
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (file := tmp_path / "file").touch()
+    given = [each.replace("{file}", str(file)) for each in more]
+    assert main(arguments(tmp_path / "new" / "folder", *given)) == 2
+    error = capsys.readouterr().err
+    assert error.count(said.replace("{file}", str(file))) == 1
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_tokens_end_a_run_and_its_schedule(tiny_preset, tmp_path):

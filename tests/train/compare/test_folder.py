@@ -2,13 +2,15 @@
 
 import pytest
 
+from ultra_core.errors import UltraError
 from ultra_train.compare.folder import ComparisonFolder, ComparisonFolderError
 
 
 def test_a_file_and_a_folder_of_something_else_are_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ComparisonFolderError, match="is a file"):
-        ComparisonFolder(tmp_path / "file").check_free()
+    for path in (tmp_path / "file", tmp_path / "file" / "in"):
+        with pytest.raises(UltraError, match=r"-o: .*file is a file"):
+            ComparisonFolder(path).check_free()
     with pytest.raises(ComparisonFolderError, match=r"holds other files .file"):
         ComparisonFolder(tmp_path).check_free()
     ComparisonFolder(tmp_path / "new").check_free()

@@ -102,7 +102,7 @@ def test_it_trains_on_the_gpu_that_was_chosen(monkeypatch, tmp_path):
         (None, 4, "cuda:2"),
         ("cuda", 4, "cuda:2"),
         (None, 2, "this machine has 2 GPUs for 4 processes"),
-        ("cuda", 0, "device 'cuda:2' is not on this machine; it has: cpu"),
+        ("cuda", 0, "device 'cuda' is not on this machine; it has: cpu"),
         ("cuda:0", 4, "--device cuda:0 is one device, and this run has 4 processes"),
         (None, 0, "cpu"),
         ("cpu", 4, "cpu"),

@@ -16,6 +16,7 @@ from ultra_train.compare.carry_over import (
     optimizer_of_key,
     optimizer_of_preset,
 )
+from ultra_train.compare.faults import fault_lines
 from ultra_train.compare.values import Axis, Value
 from ultra_train.config import Preset, load_preset
 from ultra_train.config.reading import name_of, open_preset
@@ -31,6 +32,9 @@ ELSEWHERE = {
     },
 }
 """Keys that are not varied, with what to do instead."""
+
+OF_EACH_RUN = ("hf_output_dir", "csv_log_path", "push_to_hub", "hub_model_id")
+"""Keys of ``training`` for the result of one run, which the next run would overwrite or refuse."""
 
 
 @attrs.frozen
@@ -82,7 +86,7 @@ def build_arms(
                     faults.setdefault(_said(fault, choices), []).append(name)
     if faults:
         count = len(arms) + len({name for named in faults.values() for name in named})
-        raise UltraError("\n".join(_lines(faults, count)))
+        raise UltraError("\n".join(fault_lines(faults, count)))
     _check_parameters_used(arms, axes, settings)
     return arms
 
@@ -97,7 +101,13 @@ def _check(presets: Sequence[str], axes: Sequence[Axis], settings: Sequence[str]
     for axis in axes:
         if axis.key in ELSEWHERE:
             raise UltraError(f"--vary {axis.key}: {ELSEWHERE[axis.key]}")
-    both = {axis.key for axis in axes} & {item.partition("=")[0].strip() for item in settings}
+    given = [item.partition("=")[0].strip() for item in settings]
+    for key in (*given, *(axis.key for axis in axes)):
+        if key.removeprefix("training.") in OF_EACH_RUN:
+            raise UltraError(
+                f"{key}: each run of a comparison keeps its result in its own folder; leave it out"
+            )
+    both = {axis.key for axis in axes} & set(given)
     if both:
         raise UltraError(f"{listed(sorted(both))} is both varied and set; remove --set or --vary")
 
@@ -180,10 +190,3 @@ def _said(fault: Fault, choices: Sequence[Choice]) -> str:
 
 _WHOLE = "--set training.optimizer"
 """The origin of faults in an optimizer section that replaces the preset's."""
-
-
-def _lines(faults: dict[str, list[str]], arms: int) -> Iterator[str]:
-    """Yield each fault once; one that only some arms have names them."""
-    for text, names in faults.items():
-        several = len(names) < arms and not text.startswith("--vary")
-        yield f"{listed(names[:5])}{' and others' if len(names) > 5 else ''}: {text}" if several else text

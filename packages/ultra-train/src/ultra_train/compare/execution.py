@@ -17,6 +17,7 @@ from ultra_train.compare.learning_rates import Sweep
 from ultra_train.compare.page import ComparisonPage
 from ultra_train.compare.plan import Plan, build_plan
 from ultra_train.compare.progress import TrialProgress
+from ultra_train.compare.requirements import check_requirements
 from ultra_train.compare.results import Result, read_results
 from ultra_train.compare.summary import summarise
 from ultra_train.compare.table import print_table, remarks
@@ -85,6 +86,8 @@ def compare(request: Request) -> Path:
     console = RunConsole(signals)
     with signals, folder.reserved():
         plan = _plan(request, twins_of(arms, folder.twins) if request.twin else arms)
+        if any(not folder.result(trial).is_file() for trial in plan.trials):
+            check_requirements(plan, request.device, lambda line: console.print(line, markup=False))
         signals.deferred = True
         if folder.begun:
             folder.check_same(plan)

@@ -11,6 +11,7 @@ from typing import Any
 from ultra_core.errors import UltraError, listed
 from ultra_train.compare.plan import Plan, Trial
 from ultra_train.config import load_preset, to_tree, to_yaml
+from ultra_train.run.folder import check_reachable
 from ultra_train.run.folder_lock import locked
 from ultra_train.run.resuming import changed_keys
 from ultra_train.system import files
@@ -71,20 +72,28 @@ class ComparisonFolder:
 
     @contextmanager
     def reserved(self) -> Iterator[None]:
-        """Lock the folder: two processes never work on one comparison."""
-        with locked(self.path):
-            yield
+        """Lock the folder: two processes never work on one comparison.
+
+        What was created for a comparison that did not begin is removed.
+        """
+        with locked(self.path) as missing:
+            try:
+                yield
+            finally:
+                if not self.begun:
+                    (self.path / LOCK).unlink(missing_ok=True)
+                    for folder in (path for path in (self.path, *self.path.parents) if path in missing):
+                        files.remove_empty(folder)
 
     def check_free(self) -> None:
-        """Refuse a folder without a plan that holds files of something else.
+        """Refuse a folder that cannot be written, or holds files of something else.
 
         Raises:
-            ComparisonFolderError: it is a file, or not empty.
+            UltraError: it is a file, not empty, or cannot be created.
         """
+        check_reachable("-o", self.path)
         if not self.path.exists() or self.begun:
             return
-        if not self.path.is_dir():
-            raise ComparisonFolderError(f"{self.path} is a file; name a folder with -o")
         there = {entry.name for entry in self.path.iterdir()}
         if not there <= {LOCK, PRESETS, RESULTS, TWINS, RUNS}:
             raise ComparisonFolderError(

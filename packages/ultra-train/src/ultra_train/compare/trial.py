@@ -23,6 +23,9 @@ from ultra_train.system.signals import NUMBERS, Interrupted
 
 Status = Literal["finished", "failed"]
 
+START = "fork" if sys.platform == "linux" else "spawn"
+"""How processes are started: a fork has imported everything; elsewhere it is not safe."""
+
 STOPPED = 75
 """Exit code of a trial that stopped for a reason that holds for all: the disk is full, the GPU is too hot."""
 

@@ -19,13 +19,10 @@ import attrs
 from ultra_core.errors import UltraError
 from ultra_train.compare.folder import ComparisonFolder
 from ultra_train.compare.plan import Plan, Trial
-from ultra_train.compare.trial import STOPPED, Order, run_trial
+from ultra_train.compare.trial import START, STOPPED, Order, run_trial
 from ultra_train.system import files
 from ultra_train.system.run_files import CHECKPOINTS
 from ultra_train.system.signals import Interrupted, Signals
-
-START = "fork" if sys.platform == "linux" else "spawn"
-"""How processes are started: a fork has imported everything; elsewhere it is not safe."""
 
 _POLL_SECONDS = 0.2
 

@@ -37,9 +37,9 @@ def pick_device(wanted: str | None, here: Processes) -> torch.device:
             f"--device {wanted} is one device, and this run has {here.count} processes; with cuda each takes "
             "the GPU of its number, with cpu all share the processor"
         )
-    if wanted == "cuda" or (wanted is None and cuda and here.several):
+    if cuda and (wanted == "cuda" or (wanted is None and here.several)):
         wanted = f"cuda:{here.local_rank}"
-        if cuda and wanted not in cuda:
+        if wanted not in cuda:
             raise UltraError(
                 f"this machine has {len(cuda)} GPUs for {here.local_count} processes; start as many "
                 "as it has (--nproc-per-node), or train on the processor with --device cpu"
