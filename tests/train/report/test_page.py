@@ -34,7 +34,8 @@ def text() -> str:
     ]
     assert page.add_chart(Chart(title="Loss", series=curves, marks=[Mark(x={"step": 2}, text="resumed")]))
     assert not page.add_chart(Chart(title="Temperature", series=[]))
-    page.add(section("Settings", table(["key", "value"], [["<key>", Markup("<b>1</b>")]])))
+    rows = [["<key>", Markup("<b>1</b>")], ["a.b_c ____", 2]]
+    page.add(section("Settings", table(["key", "value"], rows)))
     return page.render()
 
 
@@ -82,9 +83,23 @@ def test_text_is_escaped_and_markup_is_not(text):
     assert "<title>two &lt;runs&gt;</title>" in text
     assert "&lt;key&gt;" in text
     assert "<td><b>1</b></td>" in text
+    assert "<th scope=row>a.<wbr>b_<wbr>c ____</th>" in text
 
 
 def test_a_page_without_charts_needs_no_script():
     page = Page("empty")
     page.add(section("Notes", "nothing"))
     assert "<script" not in page.render()
+
+
+@pytest.mark.parametrize(("halves", "whole"), [(1, 2), (2, 1), (3, 2)])
+def test_a_chart_without_a_neighbour_takes_the_full_width(halves, whole):
+    page = Page("charts")
+    curve = Series(name="a", x={"step": [1, 2]}, y=[2, 1])
+    page.add_chart(Chart(title="first", series=[curve], whole=True))
+    for number in range(halves):
+        page.add_chart(Chart(title=f"{number}", series=[curve]))
+    page.add("<p>end</p>")
+    text = page.render()
+    assert text.count('class="card chart whole"') == whole
+    assert text.index("<h2>0") < text.index("<p>end")

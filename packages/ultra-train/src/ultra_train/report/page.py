@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import distribution
 from importlib.resources import files as resources
+from itertools import groupby
 from pathlib import Path
 
 import attrs
@@ -74,10 +75,11 @@ class Page:
 
     def render(self) -> str:
         """Return the page as HTML."""
-        charts = [part for part in self._parts if isinstance(part, Chart)]
+        parts = _without_holes(self._parts)
+        charts = [part for part in parts if isinstance(part, Chart)]
         axes = self._offered(charts)
         content, number = [], 0
-        for part in self._parts:
+        for part in parts:
             if isinstance(part, str):
                 content.append(part)
                 continue
@@ -100,6 +102,17 @@ class Page:
             for name, axis in self.axes.items()
             if any(np.isfinite(np.asarray(s.x.get(name, ()))).any() for c in charts for s in c.series)
         }
+
+
+def _without_holes(parts: Sequence[str | Chart]) -> list[str | Chart]:
+    """Return the parts; the last of an odd number of charts of half width takes the full one."""
+    found: list[str | Chart] = []
+    for halves, group in groupby(parts, key=lambda part: isinstance(part, Chart) and not part.whole):
+        same = list(group)
+        if halves and len(same) % 2 and isinstance(last := same[-1], Chart):
+            same[-1] = attrs.evolve(last, whole=True)
+        found += same
+    return found
 
 
 def _scripts(charts: Sequence[Chart], axes: Mapping[str, Axis]) -> str:

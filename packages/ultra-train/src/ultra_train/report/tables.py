@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
+
+_BETWEEN_WORDS = re.compile(r"(?<=[^\W_])[._](?=[^\W_])")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: bool = False) -> str:
@@ -16,7 +19,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: boo
     """
     heading = "".join(f"<th scope=col>{_cell(name)}</th>" for name in head)
     body = "".join(
-        f"<tr><th scope=row>{_cell(first)}</th>{''.join(f'<td>{_cell(cell)}</td>' for cell in rest)}</tr>"
+        f"<tr><th scope=row>{breakable(first)}</th>{''.join(f'<td>{_cell(cell)}</td>' for cell in rest)}</tr>"
         for first, *rest in rows
     )
     kind = " class=numbers" if numbers else ""
@@ -24,9 +27,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: boo
     return f"<div class=scroll><table{kind}>{top}<tbody>{body}</tbody></table></div>"
 
 
-def breakable(name: str) -> Markup:
-    """Return a name such as ``es_mlm_beto_adamw`` that a narrow screen breaks after an underscore."""
-    return Markup(html.escape(name).replace("_", "_<wbr>"))
+def breakable(name: object) -> str:
+    """Return a name such as ``training.batch_size`` as HTML that breaks between its words where it must."""
+    return name if isinstance(name, Markup) else _BETWEEN_WORDS.sub(r"\g<0><wbr>", html.escape(str(name)))
 
 
 class Markup(str):

@@ -42,7 +42,10 @@
 
   function draw(chart) {
     const { scale, ticker } = scaleOf(chart.log);
-    const range = make("DataRange1d", { only_visible: true, range_padding: 0.06 });
+    const decoded = chart.series.map((series) => columnsOf(series.columns));
+    const largest = Math.max(...decoded.map(({ value }) => value.reduce((most, one) => Math.max(most, Math.abs(one)), 0)));
+    // without a span of its own, an axis of equal values would reach 1 below and above them
+    const range = make("DataRange1d", { only_visible: true, range_padding: 0.06, default_span: largest || 1 });
     const figure = make("Plot", {
       height: 260,
       sizing_mode: "stretch_width",
@@ -60,7 +63,7 @@
       min_border_top: 8,
     });
     addAxes(figure, ticker);
-    const curves = chart.series.map((series, number) => addCurve(figure, series, number));
+    const curves = chart.series.map((series, number) => addCurve(figure, series, decoded[number], number));
     range.renderers = curves.flatMap(({ line, others }) => [line, ...others]);
     const marks = chart.marks.map((kind) => addMarks(figure, kind));
     const where = Object.entries(axes).map(([name, one]) => ` · @${name}{${one.format}} ${one.label}`).join("");
@@ -103,8 +106,7 @@
     figure.add_layout(make("Grid", { dimension: 1, ticker }), "center");
   }
 
-  function addCurve(figure, series, number) {
-    const columns = columnsOf(series.columns);
+  function addCurve(figure, series, columns, number) {
     const source = make("ColumnDataSource", { data: { ...columns, smooth: columns.mean } });
     const style = { line_dash: series.dash, line_join: "round" };
     const add = (kind, name, attributes) => {
