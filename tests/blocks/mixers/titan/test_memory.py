@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from ultra_blocks.functional.neural_memory import MemoryGates, neural_memory
 from ultra_blocks.layout import Layout
-from ultra_blocks.mixers.titan.memory import chunk_slots
+from ultra_blocks.mixers.titan.memory import chunk_slots, pick
 from ultra_blocks.mixers.titan_attn import TitanAttention
 
 
@@ -49,3 +49,22 @@ def test_chunks_begin_with_documents() -> None:
     assert slots.fresh.tolist() == [[True, False, True, False], [True, True, True, False]]
     for row in range(2):
         assert slots.token[row][slots.filled[row]].tolist() == mask[row].nonzero().flatten().tolist()
+
+
+def test_a_compiled_memory_has_one_graph_for_any_number_of_rows() -> None:
+    from torch._dynamo import config, maybe_mark_dynamic  # takes seconds to import
+
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(pick, backend=backend)
+    with config.patch(automatic_dynamic_shapes=False):
+        for rows in (3, 4):
+            x, index = torch.rand(rows, 5, 3, 2), torch.randint(0, 5, (rows, 4))
+            for tensor in (x, index):
+                maybe_mark_dynamic(tensor, 0)
+            assert torch.equal(compiled(x, index), torch.stack([a[i] for a, i in zip(x, index, strict=True)]))
+    assert len(graphs) == 1

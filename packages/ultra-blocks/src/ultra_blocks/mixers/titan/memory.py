@@ -190,8 +190,11 @@ def unit(x: Tensor) -> Tensor:
 
 
 def pick(x: Tensor, index: Tensor) -> Tensor:
-    """Gather ``(B, T, ...)`` by ``(B, S)`` along time."""
-    return torch.take_along_dim(x, index.reshape(index.shape + (1,) * (x.ndim - 2)), 1)
+    """Gather ``(B, T, ...)`` by ``(B, S)`` along time.
+
+    ``torch.take_along_dim`` would do the same, but compiles a graph for every number of rows.
+    """
+    return x.gather(1, index.reshape(index.shape + (1,) * (x.ndim - 2)).expand(-1, -1, *x.shape[2:]))
 
 
 def _reversed(x: Tensor, layout: Layout) -> Tensor:
