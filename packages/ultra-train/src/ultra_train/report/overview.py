@@ -71,11 +71,7 @@ def results(run: RunRecord) -> dict[str, str]:
     """Return the end results of a run by name: losses, metrics of its task, size and duration."""
     found: dict[str, str] = {}
     headline = run.task.headline_metrics if run.task is not None else ()
-    for metric, label in (
-        ("eval_loss", "Held-out loss"),
-        ("loss", "Training loss"),
-        ("eval_perplexity", "Perplexity"),
-    ):
+    for metric, label in LOSSES.items():
         if (value := run.last(metric)) is not None:
             found[label] = f"{value:.4g}"
     for metric in headline:
