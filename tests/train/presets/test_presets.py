@@ -11,7 +11,7 @@ from ultra_train.config import load_any, load_preset, to_yaml
 from ultra_train.trainer.plugins import optimizer_builder
 
 SEEDS = ("embbert", "frankenstein", "mini", "standard", "standard_hope", "tinybert")
-NAMES = (*SEEDS, "quickstart", "spanish_moe_bert")
+NAMES = (*SEEDS, "es_small_cpu", "quickstart", "spanish_moe_bert")
 
 
 def test_all_of_them_are_there():
