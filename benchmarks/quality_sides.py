@@ -29,7 +29,7 @@ from ultra_train.config import load_preset
 from ultra_train.data.batches.batch_plan import BatchPlan
 from ultra_train.data.batches.masking import MLMCollator
 from ultra_train.data.sources.data_source import read_sources
-from ultra_train.data.sources.texts import read_texts
+from ultra_train.data.sources.texts import TextReader
 from ultra_train.data.token_cache.build import prepare
 from ultra_train.run.execution import execute
 from ultra_train.tokenizer.loading import load_tokenizer
@@ -60,7 +60,7 @@ def tokenizer(folder: Path) -> Path:
     """Train the tokenizer that all sides share, once, and return its folder."""
     if not (folder / "tokenizer" / "tokenizer.json").exists():
         train_tokenizer(
-            read_texts(str(folder / "train.txt")), vocab_size=PIECES, output_dir=folder / "tokenizer"
+            TextReader().texts(str(folder / "train.txt")), vocab_size=PIECES, output_dir=folder / "tokenizer"
         )
     return folder / "tokenizer"
 
