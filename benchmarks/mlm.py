@@ -13,7 +13,8 @@ multiply-adds in its FFNs, no dropout, fused AdamW, and goes through its own tra
 * ``ultra``: documents of like length in a batch, each on its own, with guards, statistics of gradients,
   metrics and TensorBoard, and a checkpoint every ten updates; the peers log and save nothing.
 
-The first updates of every call are not timed. What a call takes until its first update ends is printed apart.
+Each side runs in a process of its own, in turn, since a run of ultra changes what the C library does with
+freed memory. The first updates are not timed; what a side takes until the first one ends is printed apart.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -99,10 +104,9 @@ class Clock(peers.Stopwatch):
 class UltraSide:
     """Ultra through its own front door, ``execute``; a hook brings the stopwatch."""
 
-    def __init__(self, folder: Path, **values: object) -> None:
-        self.folder, self.values, self.seed = folder, values, 0
+    def __init__(self, **values: object) -> None:
+        self.values = values
         self.clock = Clock()
-        self.start_ups: list[float] = []
 
     @hookimpl
     def ultra_callbacks(self, run):
@@ -110,19 +114,72 @@ class UltraSide:
         return [self.clock]
 
     def __call__(self) -> float:
-        self.clock = Clock()
-        self.seed += 1
-        preset = self.folder / "bench.yaml"
-        preset.write_text(PRESET.format(seed=self.seed, **self.values))
         manager = plugin_manager()
         manager.register(self)
         try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                execute(load_preset(preset), output_dir=tempfile.mkdtemp(dir=self.folder), device="cpu")
+            with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+                preset = Path(folder) / "bench.yaml"
+                preset.write_text(PRESET.format(**self.values))
+                execute(load_preset(preset), output_dir=folder, device="cpu")
         finally:
             manager.unregister(self)
-        self.start_ups.append(self.clock.start_up)
         return self.clock.rate
+
+    @property
+    def start_up(self) -> float:
+        return self.clock.start_up
+
+
+class Work:
+    """The tokenizer, the documents and the sizes that all sides have in common."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        text, name = options.text, Path(options.text).name.replace(":", "-")
+        self.folder = options.cache / f"{name}-{options.vocab_size}"
+        if not (self.folder / "tokenizer.json").exists():
+            train_tokenizer(TextReader().texts(text), vocab_size=options.vocab_size, output_dir=self.folder)
+        self.tokenizer = load_tokenizer(self.folder)
+        shards, _ = prepare(
+            read_sources(text), self.tokenizer, max_length=peers.LENGTH, cache_dir=options.cache,
+            eval_fraction=0.0,
+        )  # fmt: skip
+        order = torch.randperm(len(shards), generator=torch.Generator().manual_seed(0)).tolist()
+        self.documents = len(shards)
+        self.texts = [shards.document(i).tolist() for i in order[:60_000]]
+        self.mean = sum(map(len, self.texts)) / len(self.texts)
+        self.square = sum(len(t) ** 2 for t in self.texts) / sum(map(len, self.texts))
+
+    def side(self, name: str) -> peers.PeerSide | UltraSide:
+        """Return one of ``SIDES``."""
+        options, rows = self.options, self.options.tokens // peers.LENGTH
+        if name == "bert":
+            return peers.PeerSide(
+                peers.bert(options.vocab_size), self.tokenizer, self.texts, batch_size=32,
+                accumulation=max(1, round(options.tokens / (32 * self.mean))),
+                updates=-(-options.updates // 5), seed=options.seed,  # each takes several times as long
+            )  # fmt: skip
+        if name == "modernbert":
+            return peers.PeerSide(
+                peers.modernbert(options.vocab_size), self.tokenizer,
+                peers.group_texts(self.texts, peers.LENGTH), batch_size=rows, accumulation=1,
+                updates=options.updates, seed=options.seed,
+            )  # fmt: skip
+        return UltraSide(
+            **ULTRA[name], vocab_size=options.vocab_size, hidden=peers.HIDDEN, layers=peers.LAYERS,
+            heads=peers.HEADS, width=peers.MLP_WIDTH, length=peers.LENGTH, rate=peers.RATE,
+            tokenizer=self.folder.resolve(), cache=options.cache.resolve(), batch_size=rows, accumulation=1,
+            text=Path(options.text).resolve() if Path(options.text).exists() else options.text,
+            steps=options.updates + peers.WARM_UP, seed=options.seed,
+        )  # fmt: skip
+
+
+ULTRA = {
+    "ultra standard_attn": {"block": "standard_attn", "compile": "false"},
+    "ultra retnet": {"block": "{retnet: {value_expansion: 1}}", "compile": "false"},
+    "ultra standard_attn, compiled": {"block": "standard_attn", "compile": "true"},
+}
+SIDES = ("bert", "modernbert", *ULTRA)
 
 
 def multiply_adds(vocab_size: int, seen: float) -> float:
@@ -145,79 +202,57 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=20, help="timed updates of a side in a round")
     parser.add_argument("--compile", action="store_true", help="add ultra with torch.compile to the table")
     parser.add_argument("--cache", type=Path, default=Path(".cache/bench"))
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
+    work = Work(options)
+    if options.side:
+        side = work.side(options.side)
+        rate = side()
+        print(json.dumps({"rate": rate, "start_up": side.start_up}))
+        return
 
-    name = Path(options.text).name.replace(":", "-")
-    folder = options.cache / f"{name}-{options.vocab_size}"
-    if not (folder / "tokenizer.json").exists():
-        train_tokenizer(TextReader().texts(options.text), vocab_size=options.vocab_size, output_dir=folder)
-    tokenizer = load_tokenizer(folder)
-    sources = read_sources(options.text)
-    shards, _ = prepare(
-        sources, tokenizer, max_length=peers.LENGTH, cache_dir=options.cache, eval_fraction=0.0
-    )
-    order = torch.randperm(len(shards), generator=torch.Generator().manual_seed(0)).tolist()
-    texts = [shards.document(i).tolist() for i in order[:60_000]]
-    mean = sum(map(len, texts)) / len(texts)
-    accumulation = max(1, round(options.tokens / (32 * mean)))
-    rows = options.tokens // peers.LENGTH
-    values = {
-        "vocab_size": options.vocab_size, "hidden": peers.HIDDEN, "layers": peers.LAYERS,
-        "heads": peers.HEADS, "width": peers.MLP_WIDTH, "length": peers.LENGTH, "rate": peers.RATE,
-        "tokenizer": folder.resolve(),
-        "text": Path(options.text).resolve() if Path(options.text).exists() else options.text,
-        "cache": options.cache.resolve(), "batch_size": rows, "accumulation": 1,
-        "steps": options.updates + peers.WARM_UP, "compile": "false",
-    }  # fmt: skip
-    scratch = Path(tempfile.mkdtemp())
-    sides = {
-        "bert": peers.PeerSide(
-            peers.bert(options.vocab_size), tokenizer, texts, batch_size=32, accumulation=accumulation,
-            updates=-(-options.updates // 5),  # each takes several times as long
-        ),
-        "modernbert": peers.PeerSide(
-            peers.modernbert(options.vocab_size), tokenizer, peers.group_texts(texts, peers.LENGTH),
-            batch_size=rows, accumulation=1, updates=options.updates,
-        ),
-        "ultra standard_attn": UltraSide(scratch, block="standard_attn", **values),
-        "ultra retnet": UltraSide(scratch, block="{retnet: {value_expansion: 1}}", **values),
-    }  # fmt: skip
-    if options.compile:
-        sides["ultra standard_attn, compiled"] = UltraSide(
-            scratch, block="standard_attn", **values | {"compile": "true"}
-        )
-    matmuls: list[float] = []
+    names = [name for name in SIDES if options.compile or "compiled" not in name]
+    start_ups: dict[str, list[float]] = {name: [] for name in names}
 
-    def matmul() -> float:
-        matmuls.append(harness.matmul_rate())
-        return matmuls[-1]
+    def run(name: str) -> float:
+        seed = str(len(start_ups[name]))
+        command = [sys.executable, __file__, *sys.argv[1:], "--side", name, "--seed", seed]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")
+        measured = json.loads(done.stdout.splitlines()[-1])
+        start_ups[name].append(measured["start_up"])
+        return measured["rate"]
 
-    figures = harness.interleave({**sides, "matmul": matmul}, options.rounds)
+    sides = {name: partial(run, name) for name in names}
+    figures = harness.interleave({**sides, "matmul": harness.matmul_rate}, options.rounds)
     peak = harness.median(figures.pop("matmul"))
     medians = {side: harness.median(values) for side, values in figures.items()}
-    square = sum(len(t) ** 2 for t in texts) / sum(map(len, texts))
     print(
-        f"{options.text}: {len(shards):,} documents of {mean:.1f} tokens on average; "
+        f"{options.text}: {work.documents:,} documents of {work.mean:.1f} tokens on average; "
         f"{options.tokens} real tokens an update, {options.threads} threads; "
         f"matmul {peak / 1e9:.1f} G multiply-adds/s\n"
     )
     table = []
     for side, rate in medians.items():
-        seen = peers.LENGTH if side == "modernbert" else square
+        seen = peers.LENGTH if side == "modernbert" else work.square
         share = rate * multiply_adds(options.vocab_size, seen) / peak
         table.append(
             [side, f"{rate:,.0f}", harness.spread(figures[side]), f"{rate / medians['bert']:.2f}",
-             f"{rate / medians['modernbert']:.2f}", f"{share:.0%}",
-             f"{harness.median(sides[side].start_ups):.1f}"]
+             f"{rate / medians['modernbert']:.2f}", f"{share:.0%}", f"{harness.median(start_ups[side]):.1f}"]
         )  # fmt: skip
     header = [
         "side", "real tokens/s", "spread", "x bert", "x modernbert", "of the matmul rate", "start-up (s)"
     ]  # fmt: skip
     print(harness.table(header, table))
-    ceiling = multiply_adds(options.vocab_size, peers.LENGTH) / multiply_adds(options.vocab_size, square)
-    print(f"\nBy multiply-adds alone, ultra standard_attn could be {ceiling:.2f} times modernbert.")
+    attention = [multiply_adds(options.vocab_size, seen) for seen in (peers.LENGTH, work.square)]
+    print(
+        f"\nBy multiply-adds alone, ultra standard_attn could be {attention[0] / attention[1]:.2f} times "
+        "modernbert."
+    )
 
 
 if __name__ == "__main__":

@@ -85,18 +85,18 @@ def group_texts(documents: Sequence[Sequence[int]], length: int) -> list[list[in
 
 
 class PeerSide:
-    """One peer: every call trains a few updates and returns real tokens a second of the timed ones."""
+    """One peer: trains a few updates and returns real tokens a second of the timed ones."""
 
-    def __init__(self, model, tokenizer, rows, *, batch_size: int, accumulation: int, updates: int) -> None:
+    def __init__(
+        self, model, tokenizer, rows, *, batch_size: int, accumulation: int, updates: int, seed: int
+    ) -> None:
         self.model, self.tokenizer, self.rows = model, tokenizer, rows
         self.batch_size, self.accumulation, self.updates = batch_size, accumulation, updates
-        self.seed = 0
-        self.start_ups: list[float] = []
+        self.seed, self.start_up = seed, 0.0
 
     def __call__(self) -> float:
         watch = Stopwatch()
         collator = Counting(DataCollatorForLanguageModeling(self.tokenizer, mlm_probability=RATE))
-        self.seed += 1
         arguments = TrainingArguments(
             output_dir=tempfile.mkdtemp(), use_cpu=True, max_steps=self.updates + WARM_UP, seed=self.seed,
             per_device_train_batch_size=self.batch_size, gradient_accumulation_steps=self.accumulation,
@@ -106,6 +106,6 @@ class PeerSide:
         )  # fmt: skip
         rows = [{"input_ids": row} for row in self.rows]
         Trainer(self.model, arguments, train_dataset=rows, data_collator=collator, callbacks=[watch]).train()
-        self.start_ups.append(watch.start_up)
+        self.start_up = watch.start_up
         timed = collator.batches[self.accumulation * WARM_UP : self.accumulation * (self.updates + WARM_UP)]
         return sum(timed) / watch.seconds

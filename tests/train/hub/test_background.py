@@ -35,8 +35,8 @@ def push(tmp_path, monkeypatch):
         with BackgroundPush(
             tmp_path, "model", again="ultra-train push runs/a", say=said.append, **options
         ) as it:
-            inside(it.process)
-        assert it.process.poll() is not None  # nothing is left behind
+            inside(it.push.process)
+        assert it.push.ended  # nothing is left behind
         return said
 
     return run

@@ -109,10 +109,11 @@ class HoPE(PositionCode):
         q, k = _eigenvectors(q), _eigenvectors(k)
         if order is None:
             return decayed_scores(q, k, factors, lower=self.causal)
-        q, k = (torch.take_along_dim(x, order[:, None, :, None], 2) for x in (q, k))
-        back = order.argsort(1)[:, None]
-        rows = torch.take_along_dim(decayed_scores(q, k, factors), back[..., None], 2)
-        return torch.take_along_dim(rows, back[..., None, :], 3)
+        # gather: a compiled take_along_dim makes a graph for every number of rows
+        q, k = (x.gather(2, order[:, None, :, None].expand_as(x)) for x in (q, k))
+        back, scores = order.argsort(1)[:, None], decayed_scores(q, k, factors)
+        rows = scores.gather(2, back[..., None].expand_as(scores))
+        return rows.gather(3, back[..., None, :].expand_as(rows))
 
     def _rate_tensor(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         return torch.tensor(self.rates, dtype=dtype, device=device)

@@ -40,7 +40,8 @@ class CheckpointKeys:
     hf_output_dir: str | None = key(None, "folder of the finished model; model/ in the folder of the run")
     storage_budget_gb: Positive | None = key(None, "disk space that run and token caches may use (GB)")
     push_to_hub: bool = key(
-        False, "upload the finished model to the Hugging Face hub; it is saved here first"
+        False,
+        "upload the model to the Hugging Face hub, at every checkpoint and at the end, after it is saved",
     )
     hub_model_id: str | None = key(
         None, "repository on the hub, as owner/name; the name of the run, of the token's owner, when left out"

@@ -1,5 +1,6 @@
-"""Pushing a finished model to the Hugging Face hub.
+"""Pushing models to the Hugging Face hub.
 
 * ``upload``: the upload with its retries, and what its errors mean.
-* ``background``: the upload in a process of its own, beside the end of a run.
+* ``push_process``, ``process``: the upload in a process of its own, and what that process runs.
+* ``background``: such an upload beside the end of a run.
 """

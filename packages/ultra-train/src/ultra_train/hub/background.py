@@ -1,18 +1,14 @@
-"""A push in a process of its own, beside the end of a run, which it can neither stop nor fail.
-
-A process can be ended whatever it hangs in; threads of the hub's client could not, and would keep Python from
-exiting.
-"""
+"""A push beside the end of a run, which it can neither stop nor fail."""
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+
+from ultra_train.hub.push_process import Answer, PushProcess
+from ultra_train.hub.upload import MESSAGE
 
 SHORTLY = 1.0
 """Seconds for which the end of a push is awaited without a word."""
@@ -45,21 +41,13 @@ class BackgroundPush:
         self.again = again
         self.say = say
         self.patience = PATIENCE + _megabytes(folder) if patience is None else patience
-        self.process: subprocess.Popen[str] | None = None
+        self.push: PushProcess | None = None
 
     def __enter__(self) -> BackgroundPush:
-        """Start the push; it survives signals to the group of the run, which waits for it or ends it."""
+        """Start the push."""
         try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ultra_train.hub.process", str(self.folder), self.repository],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env={**os.environ, "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
-                start_new_session=True,
-            )
-        except OSError as error:  # no memory or no number for another process
+            self.push = PushProcess(self.folder, self.repository, MESSAGE)
+        except OSError as error:
             self._report({"error": str(error)})
         return self
 
@@ -67,43 +55,36 @@ class BackgroundPush:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Say how the push ended; a signal ends it."""
-        if self.process is None:
+        if self.push is None:
             return
         if kind is not None and not issubclass(kind, Exception):
-            self._end(self.process, "the run was stopped")
+            self._end(self.push, "the run was stopped")
             return
         try:
-            answer = self._answer(self.process)
+            answer = self._answer(self.push)
         except subprocess.TimeoutExpired:
-            self._end(self.process, f"it takes longer than {self.patience:.0f} s")
+            self._end(self.push, f"it takes longer than {self.patience:.0f} s")
         except KeyboardInterrupt:
-            self._end(self.process, "the wait for it was interrupted")
+            self._end(self.push, "the wait for it was interrupted")
         else:
             self._report(answer)
 
-    def _answer(self, process: subprocess.Popen[str]) -> dict[str, str]:
-        """Wait for the end of the process, and return what it says."""
+    def _answer(self, push: PushProcess) -> Answer:
+        """Wait for the end of the push, and return what it says."""
         try:
-            out, complaints = process.communicate(timeout=SHORTLY)
+            return push.answer(SHORTLY)
         except subprocess.TimeoutExpired:
             self.say(
                 f"pushing to {self.repository}: waiting {self.patience / 60:.0f} min for it at most; the "
                 "model is saved, Ctrl-C leaves"
             )
-            out, complaints = process.communicate(timeout=self.patience)
-        try:
-            answer = json.loads(out.strip().rpartition("\n")[2])
-        except ValueError:
-            last = complaints.strip().rpartition("\n")[2]
-            answer = {"error": last or f"its process ended with code {process.returncode}"}
-        return {str(key): str(value) for key, value in answer.items()}
+            return push.answer(self.patience)
 
-    def _end(self, process: subprocess.Popen[str], reason: str) -> None:
-        process.kill()
-        process.communicate()
+    def _end(self, push: PushProcess, reason: str) -> None:
+        push.end()
         self._report({"error": reason})
 
-    def _report(self, answer: dict[str, str]) -> None:
+    def _report(self, answer: Answer) -> None:
         if "address" in answer:
             self.say(f"pushed to {answer['address']}")
             return

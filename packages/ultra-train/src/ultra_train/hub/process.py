@@ -9,10 +9,10 @@ from pathlib import Path
 from ultra_train.hub.upload import PushError, upload
 
 
-def main(folder: str, repository: str) -> None:
+def main(folder: str, repository: str, message: str) -> None:
     """Push a folder and print how that ended."""
     try:
-        answer = {"address": upload(Path(folder), repository)}
+        answer = {"address": upload(Path(folder), repository, message=message)}
     except PushError as error:
         answer = {"error": str(error)}
     print(json.dumps(answer))

@@ -13,6 +13,8 @@ WAITS = (5.0, 15.0, 45.0, 135.0)
 SILENCE = 120.0
 """Seconds without any answer after which a request counts as failed."""
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
+MESSAGE = "Upload of ultra-train"
+"""First line of a commit."""
 _UNFINISHED = ".unfinished*"
 
 
@@ -33,6 +35,7 @@ def upload(
     folder: Path,
     repository: str,
     *,
+    message: str = MESSAGE,
     endpoint: str | None = None,
     token: str | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -46,6 +49,7 @@ def upload(
     Args:
         folder: the folder, with its model card.
         repository: ``owner/name``, or ``name`` for one of the owner of the token.
+        message: the first line of the commit.
         endpoint: address of the hub; by default ``HF_ENDPOINT``, or the public one.
         token: by default ``HF_TOKEN``, or the one that ``hf auth login`` stored.
         say: is called with a line before another attempt.
@@ -56,7 +60,7 @@ def upload(
     """
     for number, wait in enumerate((*WAITS, None), start=1):
         try:
-            return _attempt(folder, repository, endpoint, token)
+            return _attempt(folder, repository, message, endpoint, token)
         except PushError as error:
             if not error.may_pass or wait is None:
                 raise
@@ -72,7 +76,7 @@ def has_token() -> bool:
     return get_token() is not None
 
 
-def _attempt(folder: Path, repository: str, endpoint: str | None, token: str | None) -> str:
+def _attempt(folder: Path, repository: str, message: str, endpoint: str | None, token: str | None) -> str:
     from huggingface_hub import HfApi, get_session, get_token
 
     token = token or get_token()
@@ -85,7 +89,7 @@ def _attempt(folder: Path, repository: str, endpoint: str | None, token: str | N
         hub.upload_folder(
             repo_id=made.repo_id,
             folder_path=folder,
-            commit_message="Upload of ultra-train",
+            commit_message=message,
             ignore_patterns=[_UNFINISHED],
         )
     except Exception as error:  # the errors of the transport have no public class

@@ -9,7 +9,8 @@
 * ``sameness``: what must be equal on all processes.
 * ``resuming``, ``finding``: the checkpoint to resume from, and the runs that a user names.
 * ``console``, ``closing``: what a run prints.
-* ``model_folder``, ``card``, ``pushing``: the finished model, its card, and its way to the hub.
+* ``model_folder``, ``card``: the finished model and its card.
+* ``pushing``, ``checkpoint_pushes``: the way to the hub, of the finished model and of checkpoints.
 * ``context``: the run as hooks see it.
 * ``dead_workers``, ``memory_explained``: clear errors for killed workers and for too little memory.
 """

@@ -11,6 +11,7 @@ import attrs
 from ultra_core.errors import UltraError
 from ultra_train.config import Preset
 from ultra_train.run.callbacks import MovingToAnotherDevice
+from ultra_train.run.checkpoint_pushes import checkpoints_pushed
 from ultra_train.run.context import Run
 from ultra_train.run.dead_workers import dead_workers_explained
 from ultra_train.run.finishing import finish, save_model
@@ -107,6 +108,7 @@ def _stages(run: Run, process: RunProcess, keep: Callable[[], None]) -> None:
     build_model(run, process)
     callbacks = set_up_trainer(run, process, records, checkpoint)
     with records.end_recorded(lambda: callbacks.reason_to_stop):
-        train(run, process, records, callbacks, checkpoint)
+        with checkpoints_pushed(run, process):
+            train(run, process, records, callbacks, checkpoint)
         metrics = save_model(run, process, records)
     finish(run, process, records, metrics)
