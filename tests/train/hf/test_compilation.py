@@ -13,7 +13,7 @@ from ultra_core.errors import UltraError
 from ultra_train.callbacks.metrics_file import MetricsFile
 from ultra_train.hf import compilation
 from ultra_train.hf.compilation import METRIC, check_compiler, compile_encoder
-from ultra_train.run import execution
+from ultra_train.run import preparation
 
 ENABLE = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
 """Names of the method in versions of transformers, newest first."""
@@ -77,7 +77,7 @@ def test_a_graph_serves_all_batches_of_a_width_and_their_number_is_bounded():
 
 def test_a_run_of_mixed_lengths_says_how_many_graphs_it_made(run_tiny, tmp_path, monkeypatch, capsys):
     """With evaluation, and without the compiler, which takes its time."""
-    monkeypatch.setattr(execution, "compile_encoder", partial(compile_encoder, backend="eager"))
+    monkeypatch.setattr(preparation, "compile_encoder", partial(compile_encoder, backend="eager"))
     folder = run_tiny(tmp_path, "training.compile=true", "training.max_steps=2", "model.num_layers=1")
     graphs = [r[METRIC] for r in MetricsFile(folder / "metrics.jsonl").read() if METRIC in r][-1]
     assert 1 < graphs <= 12
