@@ -6,17 +6,13 @@ from pathlib import Path
 
 import click
 
+from ultra_train.cli.options import runs_option
+
 
 @click.command()
 @click.argument("run")
 @click.option("--repo", help="OWNER/NAME on the hub [training.hub_model_id, or the name of the run].")
-@click.option(
-    "--output-dir",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder of runs.",
-)
+@runs_option
 def push(run: str, repo: str | None, output_dir: Path) -> None:
     """Push the model of a finished run to the Hugging Face hub.
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from ultra_train.cli.options import runs_option
+
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
@@ -17,13 +19,7 @@ import click
     metavar="FILE",
     help="File to write [report.html in the folder of the run; needed for several runs].",
 )
-@click.option(
-    "--output-dir",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder of runs.",
-)
+@runs_option
 def report(runs: Sequence[str], output: Path | None, output_dir: Path) -> None:
     """Write one self-contained HTML page about one or several runs.
 

@@ -45,13 +45,35 @@ def tokenising_processes(num_workers: int) -> int:
 class Documents(ABC):
     """The documents that a run trains on, and those that it holds out.
 
+    Args:
+        training: keys of the preset.
+        options: those of the task.
+        sources: where the texts come from.
+        tokenizer: the tokenizer.
+        say: prints a line.
+
     Attributes:
         train: documents to train on; those of a stream that are there from the beginning.
         held_out: documents for evaluation.
     """
 
-    train: TokenShards
-    held_out: TokenShards
+    def __init__(
+        self,
+        training: TrainingConfig,
+        options: MLMOptions,
+        sources: Sequence[DataSource],
+        tokenizer: PreTrainedTokenizerBase,
+        say: Say,
+    ) -> None:
+        self.training = training
+        self.options = options
+        self.train, self.held_out = self._tokenise(sources, tokenizer, say)
+
+    @abstractmethod
+    def _tokenise(
+        self, sources: Sequence[DataSource], tokenizer: PreTrainedTokenizerBase, say: Say
+    ) -> tuple[TokenShards, TokenShards]:
+        """Tokenise the texts, say what they are, and return the documents to train on and those held out."""
 
     @property
     @abstractmethod
@@ -78,10 +100,10 @@ class Documents(ABC):
         """
 
     @abstractmethod
-    def updates(self, loader: Any, training: TrainingConfig, *, world_size: int) -> int:
+    def updates(self, loader: Any, *, world_size: int) -> int:
         """Return the updates until the first of ``max_steps``, ``num_epochs`` and ``max_samples``."""
 
-    def callbacks(self, training: TrainingConfig) -> list[TrainerCallback]:
+    def callbacks(self) -> list[TrainerCallback]:
         """Return the callbacks that end a run where the number of updates is not known beforehand."""
         return []
 
@@ -89,16 +111,11 @@ class Documents(ABC):
 class CachedDocuments(Documents):
     """Documents that are tokenised once, before training, into memory-mapped shards."""
 
-    def __init__(
-        self,
-        training: TrainingConfig,
-        options: MLMOptions,
-        sources: Sequence[DataSource],
-        tokenizer: PreTrainedTokenizerBase,
-        say: Say,
-    ) -> None:
-        self.num_workers = training.dataloader_workers
-        self.train, self.held_out = prepare(
+    def _tokenise(
+        self, sources: Sequence[DataSource], tokenizer: PreTrainedTokenizerBase, say: Say
+    ) -> tuple[TokenShards, TokenShards]:
+        training, options = self.training, self.options
+        train, held_out = prepare(
             sources,
             tokenizer,
             cutting=cutting(options),
@@ -113,12 +130,13 @@ class CachedDocuments(Documents):
             notify=say,
             say=say,
         )
-        for line in table(self.train.counts):
+        for line in table(train.counts):
             say(f"      {line}")
         say(
-            f"      {len(self.train):,} documents with {self.train.num_tokens:,} tokens to train on, "
-            f"{len(self.held_out):,} held out"
+            f"      {len(train):,} documents with {train.num_tokens:,} tokens to train on, "
+            f"{len(held_out):,} held out"
         )
+        return train, held_out
 
     @property
     def fingerprint(self) -> str:
@@ -137,11 +155,12 @@ class CachedDocuments(Documents):
     def loader(self, collator: MLMCollator, *, pin_memory: bool, **order: Any) -> BatchLoader:
         """Return the training batches of all processes; see ``Documents.loader``."""
         plan = BatchPlan(self.train, **order)
-        return BatchLoader(plan, collator, num_workers=self.num_workers, pin_memory=pin_memory)
+        workers = self.training.dataloader_workers
+        return BatchLoader(plan, collator, num_workers=workers, pin_memory=pin_memory)
 
-    def updates(self, loader: Any, training: TrainingConfig, *, world_size: int) -> int:
+    def updates(self, loader: Any, *, world_size: int) -> int:
         """Return the updates until the first of ``max_steps``, ``num_epochs`` and ``max_samples``."""
-        plan: BatchPlan = loader.plan
+        training, plan = self.training, loader.plan
         window = training.gradient_accumulation_steps * world_size
         steps = training.max_steps or training.scheduler_total_steps
         if training.num_epochs is not None:

@@ -16,6 +16,7 @@ from ultra_train.data.streaming.extent import text_bytes
 from ultra_train.data.streaming.loader import StreamLoader
 from ultra_train.data.streaming.plan import StreamPlan
 from ultra_train.data.streaming.stream import WindowStream
+from ultra_train.data.token_cache.shards import TokenShards
 from ultra_train.system.processes import processes
 from ultra_train.tasks.base import Say
 from ultra_train.tasks.mlm.documents import Documents, cutting, tokenising_processes
@@ -33,21 +34,16 @@ def is_streamed(training: TrainingConfig, options: MLMOptions, sources: list[Dat
 class StreamedDocuments(Documents):
     """Documents in windows; the first window is tokenised before training, the others while it goes on."""
 
-    def __init__(
-        self,
-        training: TrainingConfig,
-        options: MLMOptions,
-        sources: Sequence[DataSource],
-        tokenizer: PreTrainedTokenizerBase,
-        say: Say,
-    ) -> None:
+    def _tokenise(
+        self, sources: Sequence[DataSource], tokenizer: PreTrainedTokenizerBase, say: Say
+    ) -> tuple[TokenShards, TokenShards]:
+        training, options = self.training, self.options
         size = (text_bytes(list(sources)) or 0) / 1e9
         say(
             f"      about {size:,.2f} GB of text, tokenised while the run trains, in windows of "
             f"{options.stream_window_documents:,} texts; at most {options.stream_cache_gb:g} GB of these "
             f"stay in {training.cache_dir}"
         )
-        self.num_workers = training.dataloader_workers
         self.stream = WindowStream(
             sources,
             tokenizer,
@@ -62,7 +58,7 @@ class StreamedDocuments(Documents):
             processes=processes().count,
             say=say,
         )
-        self.train, self.held_out = self.stream.first, self.stream.held_out
+        return self.stream.first, self.stream.held_out
 
     @property
     def fingerprint(self) -> str:
@@ -81,18 +77,17 @@ class StreamedDocuments(Documents):
     def loader(self, collator: MLMCollator, *, pin_memory: bool, **order: Any) -> StreamLoader:
         """Return the training batches of all processes; see ``Documents.loader``."""
         plan = StreamPlan(self.stream.folder, self.stream.split, **order)
-        self._loader = StreamLoader(
-            self.stream, plan, collator, num_workers=self.num_workers, pin_memory=pin_memory
-        )
+        workers = self.training.dataloader_workers
+        self._loader = StreamLoader(self.stream, plan, collator, num_workers=workers, pin_memory=pin_memory)
         return self._loader
 
-    def updates(self, loader: Any, training: TrainingConfig, *, world_size: int) -> int:
+    def updates(self, loader: Any, *, world_size: int) -> int:
         """Return ``max_steps``: nobody knows how many updates an epoch has; ``EndOfData`` ends such a run."""
-        return training.max_steps or training.scheduler_total_steps
+        return self.training.max_steps or self.training.scheduler_total_steps
 
-    def callbacks(self, training: TrainingConfig) -> list[TrainerCallback]:
+    def callbacks(self) -> list[TrainerCallback]:
         """Return what ends the run after ``num_epochs`` or ``max_samples``."""
-        return [EndOfData(lambda: self._loader, training)]
+        return [EndOfData(lambda: self._loader, self.training)]
 
 
 class EndOfData(TrainerCallback):

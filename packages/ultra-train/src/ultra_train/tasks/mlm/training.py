@@ -104,7 +104,7 @@ class MLMRun(TaskRun[MLMOptions]):
 
     def steps(self, loader: Any, *, world_size: int = 1) -> int:
         """Return the updates until the first of ``max_steps``, ``num_epochs`` and ``max_samples``."""
-        return self.documents.updates(loader, self.preset.training, world_size=world_size)
+        return self.documents.updates(loader, world_size=world_size)
 
     def caches(self) -> Sequence[Path]:
         """Return the folder of the tokenised texts."""
@@ -124,7 +124,7 @@ class MLMRun(TaskRun[MLMOptions]):
         """Return the token that the unigram baseline always guesses, and what ends the run of a stream."""
         return {
             "frequent_token": most_frequent_token(self.train, self.tokenizer),
-            "callbacks": self.documents.callbacks(self.preset.training),
+            "callbacks": self.documents.callbacks(),
         }
 
     def samples(self, trainer: Any) -> Iterator[Sample]:
