@@ -12,6 +12,7 @@ from ultra_core.plugins.hooks import hookimpl
 from ultra_train.hub.push_process import Answer, PushProcess
 from ultra_train.run.context import Run
 from ultra_train.run.process import RunProcess
+from ultra_train.run.pushing import repository_name
 from ultra_train.system import files
 from ultra_train.trainer.checkpoints.model_files import model_files
 
@@ -26,7 +27,7 @@ def checkpoints_pushed(run: Run, process: RunProcess) -> Iterator[None]:
     if not (process.main and training.push_to_hub):
         yield
         return
-    pushes = CheckpointPushes(run, training.hub_model_id or run.path.name, process.say)
+    pushes = CheckpointPushes(run, repository_name(training, run.path), process.say)
     process.plugins.register(pushes)
     try:
         yield

@@ -33,8 +33,13 @@ def pushed(training: TrainingConfig, run: Path, model: Path, say: Say) -> Abstra
     """Return a context in which the model is pushed, if the preset asks for that."""
     if not training.push_to_hub:
         return nullcontext()
-    named = training.hub_model_id
-    return BackgroundPush(model, named or run.name, again=push_command(run, named), say=say)
+    again = push_command(run, training.hub_model_id)
+    return BackgroundPush(model, repository_name(training, run), again=again, say=say)
+
+
+def repository_name(training: TrainingConfig, run: Path) -> str:
+    """Return the repository that a preset names, or the name of the run."""
+    return training.hub_model_id or run.resolve().name
 
 
 def push_command(run: Path, repository: str | None = None) -> str:
@@ -45,8 +50,7 @@ def push_command(run: Path, repository: str | None = None) -> str:
 def repository_of(run: Path) -> str:
     """Return the repository that the preset of a run names, or its name."""
     config = run / run_files.CONFIG
-    named = load_preset(config).training.hub_model_id if config.is_file() else None
-    return named or run.resolve().name
+    return repository_name(load_preset(config).training, run) if config.is_file() else run.resolve().name
 
 
 def find_pushed(name: str, runs: Path) -> Path:
