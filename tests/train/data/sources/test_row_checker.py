@@ -63,7 +63,7 @@ def test_faults_say_where_they_are(name, content, message, tmp_path):
 
 
 def test_a_line_that_would_not_fit_into_memory_is_a_fault(tmp_path, monkeypatch):
-    monkeypatch.setattr("ultra_train.data.sources.readers._LONGEST_LINE", 10)
+    monkeypatch.setattr("ultra_train.data.sources.lines._LONGEST_LINE", 10)
     path = tmp_path / "a.txt"
     path.write_bytes(b"uno\n" + b"x" * 35 + b"\ndos\n" + b"y" * 20)
     with pytest.raises(DataError, match=r"a.txt:2: is longer than 10 bytes"):
@@ -152,6 +152,6 @@ def test_a_file_that_cannot_be_read_on_says_where(tmp_path, monkeypatch):
                 raise OSError(5, "Input/output error")
             return line
 
-    monkeypatch.setattr("ultra_train.data.sources.readers._stream", lambda path: Failing())
+    monkeypatch.setattr("ultra_train.data.sources.lines.open_stream", lambda path: Failing())
     with pytest.raises(DataError, match=r"a.txt:2: cannot be read .*Input/output error"):
         list(read_file(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,12 +32,13 @@ class FoundFiles(NamedTuple):
     other: list[Path]
 
 
-def find_files(name: str, *, suggest: bool = True) -> FoundFiles | None:
+def find_files(name: str, *, suggest: bool = True, suffixes: Sequence[str] = SUFFIXES) -> FoundFiles | None:
     """Return the files that a source stands for, or None when it can only be a data set of the hub.
 
     Args:
         name: file, folder or glob.
         suggest: whether the error for a missing file suggests files with similar names.
+        suffixes: the endings of names that are files of texts; others are skipped in a folder.
 
     Raises:
         DataError: it does not exist, is empty, cannot be read, or has no file in a known format.
@@ -46,22 +47,23 @@ def find_files(name: str, *, suggest: bool = True) -> FoundFiles | None:
     try:
         found = path.stat()
     except (OSError, ValueError):
-        return _missing(name, path, suggest)
+        return _missing(name, path, suggest, suffixes)
     if stat.S_ISDIR(found.st_mode):
-        return _sort_files(_walk(path), f"{name}: the folder")
+        return _sort_files(_walk(path), f"{name}: the folder", suffixes)
     if not stat.S_ISREG(found.st_mode):
         raise DataError(f"{name}: is neither a file nor a folder, so no texts can be read from it.")
     if found.st_size == 0:
         raise DataError(f"{name}: is an empty file.")
-    if not suffix(path):
-        raise DataError(f"{name}: has no known format; the name must end in one of {listed(SUFFIXES)}.")
+    if not suffix(path, suffixes):
+        raise DataError(f"{name}: has no known format; the name must end in one of {listed(suffixes)}.")
     return FoundFiles([path], [], [])
 
 
-def _missing(name: str, path: Path, suggest: bool) -> FoundFiles | None:
+def _missing(name: str, path: Path, suggest: bool, suffixes: Sequence[str]) -> FoundFiles | None:
     if any(sign in name for sign in "*?["):
-        return _sort_files(map(Path, set(glob.glob(str(path), recursive=True))), f"{name}: the pattern")
-    if not may_be_on_hub(name):
+        files = map(Path, set(glob.glob(str(path), recursive=True)))
+        return _sort_files(files, f"{name}: the pattern", suffixes)
+    if not may_be_on_hub(name) or suffix(path, suffixes):
         hint = suggestion(name) if suggest else ""
         raise DataError(
             f"{name}: there is no such file or folder (looked in {path.parent.absolute()}).{hint}"
@@ -100,13 +102,13 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in files + links)
 
 
-def _sort_files(entries: Iterable[Path], what: str) -> FoundFiles:
+def _sort_files(entries: Iterable[Path], what: str, suffixes: Sequence[str]) -> FoundFiles:
     """Sort entries by name, since the order of the file system is arbitrary, and by kind."""
     texts: list[Path] = []
     empty: list[Path] = []
     other: list[Path] = []
     for entry in sorted(entries):
-        if not suffix(entry) or entry.is_dir():
+        if not suffix(entry, suffixes) or entry.is_dir():
             other.append(entry)
         elif not entry.exists():
             raise DataError(f"{entry}: is a broken link; repair or remove it.")
@@ -115,7 +117,7 @@ def _sort_files(entries: Iterable[Path], what: str) -> FoundFiles:
         else:
             (texts if entry.stat().st_size else empty).append(entry)
     if not texts and not empty:
-        raise DataError(f"{what} holds no file whose name ends in one of {listed(SUFFIXES)}.")
+        raise DataError(f"{what} holds no file whose name ends in one of {listed(suffixes)}.")
     if not texts:
         raise DataError(f"{what} holds only empty files.")
     return FoundFiles(texts, empty, other)

@@ -73,6 +73,21 @@ def fingerprint(dataset: str, name: str | None, split: str) -> str:
 
 
 @lru_cache(maxsize=8)
+def load_splits(dataset: str, name: str | None) -> dict[str, Any]:
+    """Return all splits of a data set by name.
+
+    Raises:
+        DataError: the data set cannot be loaded.
+    """
+    import datasets
+
+    try:
+        return dict(datasets.load_dataset(dataset, name))
+    except Exception as error:  # the hub client raises errors of many libraries
+        raise cannot_be_loaded(dataset, "all", error) from error
+
+
+@lru_cache(maxsize=8)
 def _load(dataset: str, name: str | None, split: str) -> Any:
     import datasets
 

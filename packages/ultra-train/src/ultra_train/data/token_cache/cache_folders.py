@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,16 +16,24 @@ from ultra_train.data.errors import DataError
 from ultra_train.data.token_cache.manifest import MANIFEST, files_of, is_shard_name
 
 
+def _is_of_a_build(name: str) -> bool:
+    return name == MANIFEST or is_shard_name(name)
+
+
 @contextmanager
-def unfinished(directory: Path) -> Iterator[Path]:
+def unfinished(directory: Path, is_ours: Callable[[str], bool] = _is_of_a_build) -> Iterator[Path]:
     """Yield a new empty folder beside ``directory``, for a build that will be renamed to it.
 
     Removes the folder at the end, unless it was renamed. Before, removes the folders that killed processes of
     this machine left behind.
+
+    Args:
+        directory: where the finished build will be.
+        is_ours: returns whether a build has files of a name; others are never removed.
     """
     with disk_errors_explained(directory.parent):
         directory.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(directory)
+        remove_leftovers(directory, is_ours)
         folder = directory.with_name(f"{_prefix(directory)}{os.getpid()}.{secrets.token_hex(4)}")
         folder.mkdir()
     try:
@@ -34,7 +42,7 @@ def unfinished(directory: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)  # created above, and known to no other process
 
 
-def remove_leftovers(directory: Path) -> None:
+def remove_leftovers(directory: Path, is_ours: Callable[[str], bool] = _is_of_a_build) -> None:
     """Remove the unfinished builds for a directory whose process, on this machine, has ended.
 
     Removes only files with names of a build; a folder that holds other files stays.
@@ -44,8 +52,7 @@ def remove_leftovers(directory: Path) -> None:
         process = entry.name.removeprefix(prefix).partition(".")[0]
         if not process.isdecimal() or is_alive(int(process)) or entry.is_symlink() or not entry.is_dir():
             continue
-        files = [path for path in entry.iterdir() if path.name == MANIFEST or is_shard_name(path.name)]
-        _remove(files, entry)
+        _remove([path for path in entry.iterdir() if is_ours(path.name)], entry)
 
 
 def make_way(directory: Path, notify: Notify) -> None:
@@ -97,10 +104,10 @@ def disk_errors_explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(
-                f"{folder}: the disk is full; the unfinished token cache was removed. "
+                f"{folder}: the disk is full; the unfinished cache was removed. "
                 "Free some space, or name a folder on another disk with training.cache_dir."
             ) from error
         raise DataError(
-            f"{folder}: the token cache cannot be written ({error.strerror or error}); "
+            f"{folder}: the cache cannot be written ({error.strerror or error}); "
             "name another folder with training.cache_dir."
         ) from error
