@@ -42,6 +42,7 @@ OWN = {
     "_not_finite",
     "_notice",
     "_refuse_other_names",
+    "_load_loss_weights",
     "_roll_back",
     "_save_under_own_names",
     "_settle",

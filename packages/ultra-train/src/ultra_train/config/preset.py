@@ -31,6 +31,11 @@ class LoadedPreset(Protocol):
         """Lines to show before a run: keys without effect, other names, data that is elsewhere."""
         ...
 
+    @property
+    def task(self) -> str:
+        """Name of the task plugin that trains it."""
+        ...
+
     def to_tree(self) -> dict[str, Any]:
         """Return the keys as plain data, without those that are only another spelling."""
         ...
@@ -55,6 +60,11 @@ class Preset(PresetFile):
 
     name: str = attrs.field(default="preset", eq=False)
     notices: tuple[str, ...] = attrs.field(default=(), eq=False)
+
+    @property
+    def task(self) -> str:
+        """Name of the task plugin that trains it."""
+        return self.training.task
 
     def to_tree(self) -> dict[str, Any]:
         """Return the keys as plain data, without those that are only another spelling."""

@@ -33,7 +33,7 @@ def page_of(runs: Sequence[RunRecord]) -> Page:
 def _one(run: RunRecord) -> Page:
     page = Page(run.name)
     preset = run.preset
-    about = [preset.meta.summary, f"task {preset.training.task}"] if preset else []
+    about = [preset.meta.summary, f"task {preset.task}"] if preset else []
     page.add(overview.head(run.name, " · ".join(filter(None, about)), [overview.state_of(run)]))
     page.add(overview.warnings(run.notes))
     page.add(overview.figures(run))

@@ -183,7 +183,7 @@ def _task(preset: Preset | None, notes: list[str]) -> Task | None:
     if preset is None:
         return None
     try:
-        return load_task(preset.training.task)
+        return load_task(preset.task)
     except UltraError as error:
         notes.append(f"The charts of the task are missing: {error}")
         return None

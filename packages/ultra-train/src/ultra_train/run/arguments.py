@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,7 +16,14 @@ from ultra_train.run.device import has_tf32, pick_precision
 
 
 def training_arguments(
-    training: TrainingConfig, *, device: torch.device, folder: Path, max_steps: int, evaluates: bool
+    training: TrainingConfig,
+    *,
+    device: torch.device,
+    folder: Path,
+    max_steps: int,
+    evaluates: bool,
+    kind: type[TrainingArguments] = TrainingArguments,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> TrainingArguments:
     """Return the arguments of the trainer; what ultra does itself is switched off in them.
 
@@ -24,6 +33,8 @@ def training_arguments(
         folder: folder of the checkpoints.
         max_steps: updates of the run.
         evaluates: whether there are held-out texts.
+        kind: the class of the arguments.
+        more: further arguments that this class has.
     """
     precision = pick_precision(training, device)
     every = training.eval_every_n_steps or training.checkpoint_every_n_steps
@@ -50,6 +61,7 @@ def training_arguments(
         "ignore_data_skip": True,
         "remove_unused_columns": False,
         "dataloader_pin_memory": False,
+        **more,
     }
     known = {field.name for field in TrainingArguments.__dataclass_fields__.values()}
     recompute = (
@@ -57,7 +69,7 @@ def training_arguments(
     )
     arguments[recompute] = training.activation_checkpointing
     arguments[f"{recompute}_kwargs"] = {"use_reentrant": False}
-    made = TrainingArguments(**arguments)
+    made = kind(**arguments)
     made._n_gpu = min(1, made.n_gpu)  # several GPUs are for torchrun, not for DataParallel
     if device.type == "cuda" and device.index is not None and made.world_size == 1:
         made.__dict__["_setup_devices"] = device  # transformers has taken the first GPU

@@ -87,7 +87,7 @@ class _AtTheBeginning(TrainerCallback):
 
 def add_callbacks(run: Run, process: RunProcess, records: Records) -> Callbacks:
     """Add the callbacks of a run to its trainer, and return those that it needs after training."""
-    trainer, training, metrics, plugins = run.trainer, run.config.training, records.metrics, process.plugins
+    trainer, training, metrics, plugins = run.trainer, run.training, records.metrics, process.plugins
     interrupt = InterruptCallback(
         trainer, process.signals, process.say if process.console.is_terminal else None
     )
@@ -115,7 +115,7 @@ def add_callbacks(run: Run, process: RunProcess, records: Records) -> Callbacks:
 
 
 def _writer(run: Run, metrics: MetricsFile, say: Callable[[str], None]) -> MetricsCallback:
-    training, folder, rollbacks = run.config.training, run.path, run.trainer.settings.rollbacks
+    training, folder, rollbacks = run.training, run.path, run.trainer.settings.rollbacks
     asked = Path(training.csv_log_path or folder / run_files.TABLE)
 
     def open_table() -> CsvTable:

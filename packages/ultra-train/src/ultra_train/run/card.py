@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from ultra_train.config import Preset
 from ultra_train.tasks.base import CardText
 
 CARD = """---
-library_name: transformers
+library_name: {library}
 {pipeline_tag}tags: [{tags}]
 ---
 
@@ -36,7 +36,13 @@ Trained with ultra-train from the preset `{name}`: {steps:,} updates, {tokens:,}
 
 
 def write_card(
-    folder: Path, preset: Preset, task: CardText, metrics: Mapping[str, float], trainer: Any
+    folder: Path,
+    preset: Preset,
+    task: CardText,
+    metrics: Mapping[str, float],
+    trainer: Any,
+    *,
+    data: Sequence[str],
 ) -> None:
     """Write ``README.md`` into the folder of a model.
 
@@ -46,20 +52,20 @@ def write_card(
         task: tags, summary and usage for the models of the task.
         metrics: those of the finished model.
         trainer: the trainer, which counts updates and tokens.
+        data: a line about each source of the data.
     """
     names = [k for k in sorted(metrics) if k.startswith("eval_") and not k.endswith(("_second", "_runtime"))]
     rows = [f"| {k.removeprefix('eval_')} | {metrics[k]:.4f} |" for k in names]
-    dataset = preset.training.dataset
-    sources = dataset if isinstance(dataset, tuple) else (dataset,)
     text = CARD.format(
         name=preset.name,
+        library=task.library,
         pipeline_tag=f"pipeline_tag: {task.pipeline_tag}\n" if task.pipeline_tag else "",
         tags=", ".join(("ultra", *task.tags)),
         summary=preset.meta.summary or task.summary,
         steps=trainer.state.global_step,
         tokens=trainer.tokens_seen,
         parameters=sum(p.numel() for p in trainer.model.parameters()),
-        data="\n".join(f"- `{getattr(s, 'source', s)}`" for s in sources),
+        data="\n".join(f"- {line}" for line in data),
         results="\n".join(["| metric | value |", "|---|---|", *rows]) if rows else "None were held out.",
         usage=task.usage or "Load it as the documentation of its task says.",
     )

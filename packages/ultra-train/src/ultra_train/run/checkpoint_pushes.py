@@ -23,7 +23,7 @@ PREFIX = ".push-"
 @contextmanager
 def checkpoints_pushed(run: Run, process: RunProcess) -> Iterator[None]:
     """Push the models of checkpoints while the block runs, if the preset asks for pushes."""
-    training = run.config.training
+    training = run.training
     if not (process.main and training.push_to_hub):
         yield
         return
@@ -100,8 +100,10 @@ class CheckpointPushes:
 def _linked(checkpoint: Path, folder: Path) -> Path:
     """Link the files of a checkpoint's model into a folder, or copy them where links are not possible."""
     for path in model_files(checkpoint):
+        place = folder / path.relative_to(checkpoint)
+        place.parent.mkdir(exist_ok=True, parents=True)
         try:
-            os.link(path, folder / path.name)
+            os.link(path, place)
         except OSError:
-            shutil.copyfile(path, folder / path.name)
+            shutil.copyfile(path, place)
     return folder

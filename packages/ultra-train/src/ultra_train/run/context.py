@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from ultra_train.config import Preset
+from ultra_train.config import Preset, TrainingConfig
 from ultra_train.hf.compilation import Graphs
 from ultra_train.tasks.base import TaskRun
 
@@ -33,3 +33,8 @@ class Run:
     model: Any = None
     trainer: Any = None
     graphs: Graphs | None = None
+
+    @property
+    def training(self) -> TrainingConfig:
+        """The keys that the stages of the run read."""
+        return self.task.training

@@ -76,7 +76,7 @@ def execute(
 
 def _execute(request: Request, group: Group) -> Path:
     process = set_up_process(request, group)
-    task = load_task(request.preset.training.task)
+    task = load_task(request.preset.task)
     with (
         process.signals,
         reserved_for_all(process.here, request.choose_folder) as (folder, keep),

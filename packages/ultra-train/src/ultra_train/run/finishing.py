@@ -30,7 +30,8 @@ def save_model(run: Run, process: RunProcess, records: Records) -> Metrics:
 
     def fill(where: Path) -> None:
         run.task.save(run.trainer, where)
-        write_card(where, run.config, run.task.task.card, metrics, run.trainer)
+        card, data = run.task.task.card, run.task.data_lines()
+        write_card(where, run.config, card, metrics, run.trainer, data=data)
 
     def write() -> None:
         if process.main:
@@ -63,10 +64,10 @@ def _final_metrics(trainer: Any) -> Metrics:
 def _pushed(run: Run, process: RunProcess) -> AbstractContextManager[Any]:
     if not process.main:
         return nullcontext()
-    return pushed(run.config.training, run.path, model_folder(run), process.say)
+    return pushed(run.training, run.path, model_folder(run), process.say)
 
 
 def model_folder(run: Run) -> Path:
     """Return the folder of the finished model."""
-    wanted = run.config.training.hf_output_dir
+    wanted = run.training.hf_output_dir
     return files.expand_user(wanted).absolute() if wanted else run.path / run_files.MODEL

@@ -28,7 +28,7 @@ def find_checkpoint(run: Run, process: RunProcess) -> Checkpoint | None:
 
 def introduce(run: Run, process: RunProcess, checkpoint: Checkpoint | None) -> None:
     """Print where and how a run trains, and what of its preset has changed or has no effect."""
-    training, here, say = run.config.training, process.here, process.say
+    training, here, say = run.training, process.here, process.say
     if process.main:
         set_aside_obstructions(run.path, say)
     say(f"run: {run.path} on {describe_device(process.device)}")
@@ -55,7 +55,7 @@ def prepare_data(run: Run, process: RunProcess, records: Records) -> None:
 
 def build_model(run: Run, process: RunProcess) -> None:
     """Build or load the model, and compile it if the preset says so."""
-    training = run.config.training
+    training = run.training
     set_seed(training.seed)
     run.model = run.task.build_model()
     process.plugins.hook.ultra_model_built(model=run.model, config=run.config)

@@ -60,19 +60,19 @@ def set_up_process(request: Request, group: Group) -> RunProcess:
     Raises:
         UltraError: the machine lacks something, or the processes were started differently.
     """
-    preset, here = request.preset, group.here
+    preset, training, here = request.preset, request.training, group.here
     transformers_logging.set_verbosity_error()
     device = pick_device(request.device, here)
-    check_machine(preset.training, device)
+    check_machine(training, device)
     if device.type == "cpu":
         keep_freed_memory()
     if here.several:
-        if pick_strategy(preset.training) == "fsdp":
+        if pick_strategy(training) == "fsdp":
             load_on_every_process()
         group.open(device.type)
     options = {"--resume": request.resume, "--fit-memory": request.fit_memory}
     check_same_settings(here, {**options, **to_tree(preset)})
-    os.environ.update(environment(preset.mlflow, preset.training.report_to))
+    os.environ.update(environment(preset.mlflow, training.report_to))
     plugins = plugin_manager()
     plugins.hook.ultra_config_loaded(config=preset)
     signals = Signals()

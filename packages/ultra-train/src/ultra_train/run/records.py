@@ -70,7 +70,7 @@ class Records:
             step=run.trainer.state.global_step,
             model=run.model,
             device=device,
-            precision=pick_precision(run.config.training, device),
+            precision=pick_precision(run.training, device),
         )
 
     @contextmanager

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import attrs
 
-from ultra_train.config import Preset
+from ultra_train.config import Preset, TrainingConfig
 from ultra_train.run.folder import check_unused, choose_folder
 from ultra_train.run.output_paths import check_no_overlap, check_output_paths
+from ultra_train.tasks.loading import load_task
 
 
 @attrs.frozen(kw_only=True)
@@ -31,13 +32,18 @@ class Request:
     device: str | None = None
     fit_memory: bool = False
 
+    @property
+    def training(self) -> TrainingConfig:
+        """The keys that the stages of the run read."""
+        return load_task(self.preset.task).training_keys(self.preset)
+
     def choose_folder(self) -> Path:
         """Return the folder of the run, once every path that it will write to is known to be usable.
 
         Raises:
             RunFolderError: one of them is in use, or cannot be written.
         """
-        training = self.preset.training
+        training = self.training
         check_output_paths(training)
         if not self.resume:
             check_unused(training.hf_output_dir)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from transformers import TrainingArguments
+
 from ultra_train.config import to_yaml
 from ultra_train.config.training import TrainingConfig
 from ultra_train.run.arguments import training_arguments
@@ -45,14 +47,16 @@ def set_up_trainer(
 
 
 def _build_trainer(run: Run, process: RunProcess, records: Records, checkpoint: Checkpoint | None) -> Any:
-    task, training = run.task, run.config.training
+    task, here = run.task, process.here
     evaluation = task.evaluation()
     loader = task.loader()
-    updates = task.steps(loader, world_size=process.here.count)
-    rollbacks = process.here.share(_rollbacks(run, checkpoint, process.say) if process.main else None)
+    updates = task.steps(loader, world_size=here.count)
+    window = task.training.gradient_accumulation_steps * here.count
+    training = task.fitted(updates, len(loader) / window)
+    rollbacks = here.share(_rollbacks(run, checkpoint, process.say) if process.main else None)
     retention = _retention(training, evaluates=evaluation is not None)
     settings = TrainerSettings(
-        stream=EndlessBatches(loader, rollbacks.skipped, process.here),
+        stream=EndlessBatches(loader, rollbacks.skipped, here),
         build_optimizer=optimizer_builder(training, updates=updates),
         schedule=schedule(training),
         rollbacks=rollbacks,
@@ -71,7 +75,7 @@ def _build_trainer(run: Run, process: RunProcess, records: Records, checkpoint: 
             say=process.say,
         ),
         disk=records.disk,
-        sharded=process.here.several and pick_strategy(training) == "fsdp",
+        sharded=here.several and pick_strategy(training) == "fsdp",
         on_event=records.event,
         on_saved=lambda path: process.plugins.hook.ultra_checkpoint_saved(run=run, path=path),
     )
@@ -81,6 +85,8 @@ def _build_trainer(run: Run, process: RunProcess, records: Records, checkpoint: 
         folder=run.path / run_files.CHECKPOINTS,
         max_steps=updates,
         evaluates=evaluation is not None,
+        kind=getattr(task.trainer_class, "training_args_class", TrainingArguments),
+        more=task.arguments(),
     )
     return task.trainer_class(
         model=run.model,

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 import attrs
 
 from ultra_core.errors import UltraError
+from ultra_train.config.data import as_sources
 from ultra_train.config.preset import Preset
 from ultra_train.config.task_declaration import TaskDeclaration
+from ultra_train.config.training import TrainingConfig
 
 if TYPE_CHECKING:
     import torch
@@ -50,12 +52,14 @@ class CardText:
     """The text of the model card about a task.
 
     Attributes:
+        library: the library that loads the model, by its name on the hub.
         tags: tags for the hub.
         pipeline_tag: the pipeline of transformers that loads the model, or None.
         summary: what the model is, for presets without a summary.
         usage: Markdown on how to use it; ``PATH`` is replaced by the path of the model.
     """
 
+    library: str = "transformers"
     tags: tuple[str, ...] = ()
     pipeline_tag: str | None = None
     summary: str = "A trained encoder."
@@ -143,6 +147,17 @@ class Task(TaskDeclaration, ABC):
     card: ClassVar[CardText] = CardText()
     """The text of the model card."""
 
+    def training_keys(self, preset: Any) -> TrainingConfig:
+        """Return the keys of ``training`` that the stages of a run read.
+
+        A task whose presets say some of them elsewhere translates them.
+
+        Args:
+            preset: a loaded preset that names the task.
+        """
+        keys: TrainingConfig = preset.training
+        return keys
+
     @abstractmethod
     def start(self, preset: Preset, folder: Path, *, device: torch.device, say: Say = print) -> TaskRun[Any]:
         """Return a run of the task.
@@ -206,6 +221,7 @@ class TaskRun(ABC, Generic[Options]):
         self.task = task
         self.preset = preset
         self.options: Options = task.given_options(preset)
+        self.training = task.training_keys(preset)
         self.folder = folder
         self.device = device
         self.say = say
@@ -235,13 +251,22 @@ class TaskRun(ABC, Generic[Options]):
             loader: the training batches.
             world_size: number of processes, each of which adds its micro-batches to an update.
         """
-        training = self.preset.training
+        training = self.training
         window = training.gradient_accumulation_steps * world_size
         limits = [training.max_steps or training.scheduler_total_steps]
         if training.num_epochs is not None:
             limits.append(math.ceil(training.num_epochs * len(loader) / window))
         limits.append(math.ceil(training.max_samples / (training.batch_size * window)))
         return max(1, min(limits))
+
+    def fitted(self, updates: int, updates_per_epoch: float) -> TrainingConfig:
+        """Return the keys of the run when its length is known, which a task may fit to it.
+
+        Args:
+            updates: of the whole run.
+            updates_per_epoch: updates in a pass over the data.
+        """
+        return self.training
 
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
@@ -251,9 +276,17 @@ class TaskRun(ABC, Generic[Options]):
         """Return the folders of token caches that the run uses, which must not be removed."""
         return ()
 
+    def arguments(self) -> Mapping[str, Any]:
+        """Return further ``TrainingArguments``, for a trainer whose class of them has more."""
+        return {}
+
     def trainer_options(self) -> Mapping[str, Any]:
         """Return further arguments of ``trainer_class``."""
         return {}
+
+    def data_lines(self) -> Sequence[str]:
+        """Return the lines of the model card about the data."""
+        return [f"`{source.source}`" for source in as_sources(self.training.dataset)]
 
     def events(self) -> Iterator[Mapping[str, Any]]:
         """Yield events for the beginning of ``metrics.jsonl``, such as counts of the data."""

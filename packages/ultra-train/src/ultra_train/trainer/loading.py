@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from ultra_train.trainer.checkpoints.resume import (
 )
 from ultra_train.trainer.checkpoints.state_files import load_state
 from ultra_train.trainer.log_lines import LogMixin
+from ultra_train.trainer.loss_weights import LOSS_WEIGHTS, loss_weights
 from ultra_train.trainer.optimizers import unwrapped
 from ultra_train.trainer.out_of_memory import is_out_of_memory
 from ultra_train.trainer.saving import TRAINING_WEIGHTS
@@ -51,6 +53,7 @@ class LoadingMixin(LogMixin):
         """
         try:
             self._load_weights(folder, model)
+            self._load_loss_weights(folder)
         except RuntimeError as error:
             if "size mismatch" not in str(error):
                 raise
@@ -110,7 +113,19 @@ class LoadingMixin(LogMixin):
                     loaded = type(self.model).from_pretrained(folder, dtype=self.model.dtype)
                 self._issue_warnings_after_load(self.model.load_state_dict(loaded.state_dict(), strict=False))
                 return
-        super()._load_from_checkpoint(str(folder), model)
+        # the trainers of sentence-transformers take no model
+        super()._load_from_checkpoint(str(folder), *([] if model is None else [model]))
+
+    def _load_loss_weights(self, folder: Path) -> None:
+        """Read the weights of losses that have some."""
+        own, file = loss_weights(self), folder / LOSS_WEIGHTS
+        read = load_file(file) if file.is_file() else {}
+        self._refuse_other_names(own.keys() - read.keys(), read.keys() - own.keys())
+        with torch.no_grad():
+            for name, tensor in own.items():
+                if tensor.shape != read[name].shape:
+                    raise CheckpointError(f"{folder} does not fit the loss: {name} has another shape")
+                tensor.copy_(read[name])
 
     def _load_parts(self, folder: Path) -> None:
         """Read the part of every weight that this process holds; files are mapped, not read whole."""

@@ -27,13 +27,14 @@ from ultra_train.trainer.fully_sharded import fsdp_plugin, reshard, shard_on_cpu
 from ultra_train.trainer.gate import Update
 from ultra_train.trainer.loading import LoadingMixin
 from ultra_train.trainer.log_lines import LogMixin
+from ultra_train.trainer.loss_weights import losses_with_parameters
 from ultra_train.trainer.norms import scale_to_norm_, total_norm
 from ultra_train.trainer.optimizers import evaluation_weights
 from ultra_train.trainer.out_of_memory import OutOfMemoryMixin
 from ultra_train.trainer.recovery import RecoveryMixin
 from ultra_train.trainer.saving import SavingMixin
 from ultra_train.trainer.settings import TrainerSettings
-from ultra_train.trainer.stream import num_real_tokens
+from ultra_train.trainer.stream import IDS, num_real_tokens
 from ultra_train.trainer.update_callback import UpdateCallback
 
 
@@ -95,7 +96,7 @@ class UltraTrainerMixin(OutOfMemoryMixin, CurvatureMixin, RecoveryMixin, SavingM
         Several processes divide its work.
         """
         if self.optimizer is None:
-            modules = [model or self.model, *self._losses_with_parameters()]
+            modules = [model or self.model, *losses_with_parameters(self)]
             optimizer = self.settings.build_optimizer(modules)
             self.check_curvature(optimizer)
             if self.sharded:
@@ -104,13 +105,6 @@ class UltraTrainerMixin(OutOfMemoryMixin, CurvatureMixin, RecoveryMixin, SavingM
                 optimizer = divided_on_host(optimizer, self.here)
             self.optimizer = optimizer
         return self.optimizer
-
-    def _losses_with_parameters(self) -> Iterator[nn.Module]:
-        loss = getattr(self, "loss", None)
-        known = {id(p) for p in self.model.parameters()}
-        for module in loss.values() if isinstance(loss, Mapping) else [loss]:
-            if isinstance(module, nn.Module) and any(id(p) not in known for p in module.parameters()):
-                yield module
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
         """Let the schedule plugin scale the learning rates of all groups."""
@@ -159,7 +153,7 @@ class UltraTrainerMixin(OutOfMemoryMixin, CurvatureMixin, RecoveryMixin, SavingM
         if self._flops_per_token is None:
             embedded = sum(m.weight.numel() for m in self.model.modules() if isinstance(m, nn.Embedding))
             self._flops_per_token = 6 * (sum(p.numel() for p in self.model.parameters()) - embedded)
-        tokens = inputs["input_ids"].numel() if "input_ids" in inputs else 0
+        tokens = sum(value.numel() for name, value in inputs.items() if name.endswith(IDS))
         return self._flops_per_token * tokens
 
     # -- gradients --------------------------------------------------------------------------------------

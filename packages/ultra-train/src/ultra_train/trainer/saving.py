@@ -25,6 +25,7 @@ from ultra_train.trainer.checkpoints.state_files import save_state
 from ultra_train.trainer.checkpoints.writing import write_checkpoint
 from ultra_train.trainer.guards import RollbackNeeded
 from ultra_train.trainer.log_lines import LogMixin
+from ultra_train.trainer.loss_weights import LOSS_WEIGHTS, loss_weights
 from ultra_train.trainer.optimizers import evaluation_weights, local_state, unwrapped
 from ultra_train.trainer.settings import TrainerSettings
 from ultra_train.trainer.whole_model import named_weights, plain_model, uncompiled, whole_tensors
@@ -108,6 +109,7 @@ class SavingMixin(LogMixin):
         for what, tensors in (
             ("weight", self.model.named_parameters()),
             ("buffer", self.model.named_buffers()),
+            ("weight of the loss", loss_weights(self).items()),
             ("state of the optimizer", named_tensors(local_state(self.optimizer))),
         ):
             yield from (f"{what} {name}" for name in not_finite(tensors))
@@ -153,6 +155,8 @@ class SavingMixin(LogMixin):
                 self._save_under_own_names(folder)
             named = self.model.named_parameters()
             training_weights = {n: training[id(p)] for n, p in named if id(p) in training}
+        if own := loss_weights(self):
+            save_file({name: t.detach().contiguous() for name, t in own.items()}, folder / LOSS_WEIGHTS)
         if training_weights:  # training resumes with other weights than evaluation uses
             save_file(training_weights, folder / TRAINING_WEIGHTS)
         save_state(folder / "optimizer", collected.optimizer)

@@ -28,12 +28,18 @@ def parse_positions(value: Any) -> list[Position] | None:
     return whole if len(whole) == len(value) else None
 
 
+IDS = "input_ids"
+"""How the name of an entry of a batch ends that holds tokens: a batch of pairs has one for each column."""
+
+
 def num_real_tokens(batch: Mapping[str, Any]) -> int:
-    """Count the tokens of a batch that are not padding."""
-    mask = batch.get("attention_mask")
-    if mask is not None:
-        return int(mask.sum())
-    return int(batch["input_ids"].numel()) if "input_ids" in batch else 0
+    """Count the tokens of a batch that are not padding, in all columns of texts."""
+    return sum(_num_real(batch, name.removesuffix(IDS)) for name in batch if name.endswith(IDS))
+
+
+def _num_real(batch: Mapping[str, Any], prefix: str) -> int:
+    mask = batch.get(f"{prefix}attention_mask")
+    return int(batch[f"{prefix}{IDS}"].numel()) if mask is None else int(mask.sum())
 
 
 Chosen = Callable[[Position], bool]

@@ -103,6 +103,16 @@ class BatchPlan:
         self.__dict__.update(state)
         self._layout = lru_cache(maxsize=2)(self._compute)
 
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the documents."""
+        return self.shards.fingerprint
+
+    @property
+    def num_rows(self) -> int:
+        """The number of documents."""
+        return len(self.shards)
+
     def batches(self, epoch: int) -> int:
         """Return the number of batches in an epoch; constant when all weights are integers."""
         return self._of(epoch).num_batches

@@ -4,19 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import tee
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ultra_train.data.batches.batch_plan import BatchPlan, PlannedBatch
 from ultra_train.data.batches.position import damaged, read_position
 from ultra_train.system.signals import shield_worker
 
-Collator = Callable[[PlannedBatch], dict[str, torch.Tensor]]
+Planned = TypeVar("Planned", covariant=True)
+"""What a plan says about a batch: which rows it has."""
 
 
-class BatchLoader(DataLoader):
+class Plan(Protocol[Planned]):
+    """The batches of every epoch, as a pure function of (epoch, index), such as ``BatchPlan``."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of the order."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the data."""
+        ...
+
+    @property
+    def num_rows(self) -> int:
+        """The number of rows of the data, which trainers report."""
+        ...
+
+    def batches(self, epoch: int) -> int:
+        """Return the number of batches in an epoch."""
+        ...
+
+    def batch(self, epoch: int, index: int) -> Planned:
+        """Return what is in a batch."""
+        ...
+
+
+Collator = Callable[[Planned], dict[str, Any]]
+
+
+class BatchLoader(DataLoader, Generic[Planned]):
     """Yields the batches of a plan, from any position on.
 
     Iterating yields the rest of the current epoch; afterwards the position is the beginning of the next one.
@@ -34,8 +63,8 @@ class BatchLoader(DataLoader):
 
     def __init__(
         self,
-        plan: BatchPlan,
-        collator: Collator,
+        plan: Plan[Planned],
+        collator: Collator[Planned],
         *,
         epoch: int = 0,
         index: int = 0,
@@ -62,7 +91,7 @@ class BatchLoader(DataLoader):
         """Number of batches that are left in the current epoch."""
         return len(self) - self._position.index
 
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         """Yield the batches that are left in the current epoch."""
         yield from self.select(lambda position: True)
 
@@ -91,12 +120,11 @@ class BatchLoader(DataLoader):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of the next batch, and what identifies the data."""
-        shards = self.plan.shards.fingerprint
         return {
             "epoch": self._position.epoch,
             "index": self._position.index,
             "seed": self.plan.seed,
-            "shards": shards,
+            "shards": self.plan.fingerprint,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -119,7 +147,7 @@ class BatchLoader(DataLoader):
 class _PositionSampler(Sampler[tuple[int, int]]):
     """Yields those positions in the rest of an epoch that are chosen."""
 
-    def __init__(self, plan: BatchPlan, epoch: int, index: int) -> None:
+    def __init__(self, plan: Plan[Any], epoch: int, index: int) -> None:
         self.plan, self.epoch, self.index = plan, epoch, index
         self.ahead: Iterator[tuple[tuple[int, int], bool]] = iter(())
 
@@ -130,14 +158,14 @@ class _PositionSampler(Sampler[tuple[int, int]]):
         return self.plan.batches(self.epoch)
 
 
-class _Batches(Dataset[dict[str, torch.Tensor]]):
-    """Maps (epoch, index) to a batch; its length is the number of documents, which trainers report."""
+class _Batches(Dataset[dict[str, Any]]):
+    """Maps (epoch, index) to a batch; its length is the number of rows, which trainers report."""
 
-    def __init__(self, plan: BatchPlan, collator: Collator) -> None:
+    def __init__(self, plan: Plan[Any], collator: Collator[Any]) -> None:
         self.plan, self.collator = plan, collator
 
     def __len__(self) -> int:
-        return len(self.plan.shards)
+        return self.plan.num_rows
 
-    def __getitem__(self, position: tuple[int, int]) -> dict[str, torch.Tensor]:
+    def __getitem__(self, position: tuple[int, int]) -> dict[str, Any]:
         return self.collator(self.plan.batch(*position))

@@ -6,13 +6,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 OF_TRAINING = frozenset(
-    {"manifest", "optimizer", "progress", "random", "scaler", "schedule", "trainer_state", "training_weights"}
+    {
+        "loss_weights",
+        "manifest",
+        "optimizer",
+        "progress",
+        "random",
+        "scaler",
+        "schedule",
+        "trainer_state",
+        "training_weights",
+    }
 )
 """Names, without suffix, of the files that only a resumed run reads."""
 
 
 def model_files(checkpoint: Path) -> Iterator[Path]:
-    """Yield the config, the weights for evaluation, the code and the tokenizer in a checkpoint."""
-    for path in sorted(checkpoint.iterdir()):
-        if path.is_file() and path.stem not in OF_TRAINING and path.suffix != ".yaml":
+    """Yield the config, the weights for evaluation, the code and the tokenizer in a checkpoint.
+
+    The modules of a sentence-transformers model have folders of their own in it.
+    """
+    for path in sorted(checkpoint.rglob("*")):
+        inside = path.parent != checkpoint
+        if path.is_file() and (inside or (path.stem not in OF_TRAINING and path.suffix != ".yaml")):
             yield path

@@ -19,6 +19,8 @@ from ultra_train.trainer.checkpoints.state_files import check_state, load_state
 
 PROGRESS = "progress.json"
 TRAINER_STATE = "trainer_state.json"
+WEIGHTS = frozenset({"model.safetensors", "model.safetensors.index.json"})
+"""Names of the files with the weights of a model, or of one of its modules in a folder of its own."""
 MAX_COUNT = 2**53
 """Upper bound of every count of a run; greater JSON numbers are not exact everywhere."""
 
@@ -74,7 +76,7 @@ def resume_damage(checkpoint: Checkpoint) -> str | None:
             if step != checkpoint.step:
                 return f"{name} is of step {step}"
         listed = checkpoint.manifest["files"]
-        if not {"model.safetensors", "model.safetensors.index.json"} & listed.keys():
+        if not WEIGHTS & {Path(name).name for name in listed}:
             return "it has no weights"
         _check_optimizer(check_state(checkpoint.path / "optimizer"))
         schedule = check_state(checkpoint.path / "schedule")
