@@ -26,11 +26,21 @@ def test_draws_are_exactly_the_sentences_that_hassil_samples(template):
     rules = {name: parse_sentence(rule) for name, rule in RULES.items()}
     expected = {" ".join(text.split()) for text in sample_sentence(parse_sentence(template), lists, rules)}
     expander, random = Expander(RULES, LISTS), Random(0)
-    assert {expander.draw(template, random) for _ in range(500)} == expected
+    drawn = [expander.draw(template, random) for _ in range(500)]
+    assert {one.text for one in drawn if one is not None} == expected
 
 
 def test_lists_of_a_draw_come_first_and_a_missing_list_gives_nothing():
     expander = Expander(RULES, LISTS)
-    assert expander.draw("abre {name}", Random(0), {"name": ["la caja"]}) == "abre la caja"
+    drawn = expander.draw("abre {name}", Random(0), {"name": ["la caja"]})
+    assert drawn is not None
+    assert drawn.text == "abre la caja"
     assert expander.draw("abre {nothing}", Random(0)) is None
     assert expander.draw("<nothing>", Random(0)) is None
+
+
+def test_the_values_of_lists_are_returned_by_slot():
+    drawn = Expander(RULES, LISTS).draw("[<abre>] {name:device} <donde>", Random(1))
+    assert drawn is not None
+    assert dict(drawn.slots).keys() == {"area", "device"}
+    assert all(value in drawn.text for _, value in drawn.slots)

@@ -24,13 +24,13 @@ from typing import Any, NamedTuple
 
 from ultra_train.data.cache import Notify, set_aside
 from ultra_train.data.errors import DataError
-from ultra_train.data.es_commands.expand import Expander
+from ultra_train.data.es_commands.expand import Drawn, Expander
 from ultra_train.data.es_commands.grammar import Grammar
 
 LANGUAGES = ("es", "nb", "da", "sv", "en")
 
 _log = logging.getLogger(__name__)
-_FORMAT = 1
+_FORMAT = 2
 _PACKAGES = ("home-assistant-intents", "hassil")
 _SENTENCES_A_TEMPLATE = 120
 _SENTENCES_AN_INTENT = 2500
@@ -39,10 +39,17 @@ _MAX_VAIN_DRAWS = 80  # in a row without a new sentence, after which a template 
 
 
 class Sentence(NamedTuple):
-    """A sentence and the template that it was expanded from."""
+    """A sentence.
+
+    Attributes:
+        text: the sentence.
+        template: the template that it was expanded from.
+        meaning: what it asks for: the intent, and the values of its slots. Paraphrases have the same one.
+    """
 
     text: str
     template: str
+    meaning: str = ""
 
 
 def sentences(
@@ -81,14 +88,13 @@ def sentences(
 def _read_cached(path: Path) -> list[Sentence]:
     """Read the cached sentences; the checksum of gzip detects every change."""
     with gzip.open(path, "rt", encoding="utf-8") as stream:
-        pairs = json.load(stream)
-    fits = isinstance(pairs, list) and all(
-        isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
-        for pair in pairs
+        rows = json.load(stream)
+    fits = isinstance(rows, list) and all(
+        isinstance(row, list) and len(row) == 3 and all(isinstance(part, str) for part in row) for row in rows
     )
-    if not fits or not pairs:
-        raise ValueError("it does not hold pairs of texts")
-    return [Sentence(*pair) for pair in pairs]
+    if not fits or not rows:
+        raise ValueError("it does not hold texts in threes")
+    return [Sentence(*row) for row in rows]
 
 
 def _write_cached(built: list[Sentence], path: Path) -> None:
@@ -147,7 +153,7 @@ def _built(language: str) -> Iterator[Sentence]:
     for intent, entry in package["intents"].items():
         most = _SENTENCES_A_TIMER_INTENT if "Timer" in intent else _SENTENCES_AN_INTENT
         blocks = [
-            (template, _names(block, values))
+            (template, block)
             for block in entry["data"]
             for template in block["sentences"]
             if not any(part in template for part in skipped)
@@ -155,22 +161,31 @@ def _built(language: str) -> Iterator[Sentence]:
         if not blocks:
             continue
         quota = max(3, min(_SENTENCES_A_TEMPLATE, most // len(blocks)))
-        for template, names in blocks:
+        for template, block in blocks:
+            names = _names(block, values)
             # Every template has a generator of its own, so that a changed template does not change the
             # sentences of the others.
             random = Random(f"{language}/{intent}/{template}/{sorted(names)}")
             tried: set[str] = set()
             found = vain = 0
             while found < quota and vain < _MAX_VAIN_DRAWS:
-                text = expander.draw(template, random, {"name": names})
+                drawn = expander.draw(template, random, {"name": names})
                 vain += 1
-                if not text or " " not in text or text in tried or text in seen:
+                text = drawn.text if drawn is not None else ""
+                if drawn is None or " " not in text or text in tried or text in seen:
                     continue
                 tried.add(text)
                 if grammar.accepts(text):
                     seen.add(text)
                     found, vain = found + 1, 0
-                    yield Sentence(text, template)
+                    yield Sentence(text, template, _meaning(intent, block, drawn))
+
+
+def _meaning(intent: str, block: Mapping[str, Any], drawn: Drawn) -> str:
+    """Return what a sentence asks for: the intent, what its block of templates says of it, and its slots."""
+    fixed = {name: str(value) for name, value in block.get("slots", {}).items()}
+    slots = [f"{name}={value}" for name, value in (*sorted(fixed.items()), *drawn.slots)]
+    return " ".join([intent, block.get("response", "default"), *slots])
 
 
 def _names(block: Mapping[str, Any], values: Mapping[str, list[str]]) -> list[str]:

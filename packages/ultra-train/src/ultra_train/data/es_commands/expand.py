@@ -5,15 +5,38 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 Lists = Mapping[str, Sequence[str]]
-_Draw = Callable[[Random, Lists], str]
 _SPACES = re.compile(r"\s+")
 
 
 class NoValuesError(LookupError):
     """Raised for a template that refers to an unknown rule or to an empty list."""
+
+
+class Drawn(NamedTuple):
+    """A sentence of a template.
+
+    Attributes:
+        text: the sentence.
+        slots: (slot, value) of every list that it took a value from, sorted.
+    """
+
+    text: str
+    slots: tuple[tuple[str, str], ...]
+
+
+class _Choices:
+    """The source of the random choices of one draw, and the values that it took from lists."""
+
+    def __init__(self, random: Random, lists: Lists) -> None:
+        self.random = random.random
+        self.lists = lists
+        self.slots: list[tuple[str, str]] = []
+
+
+_Draw = Callable[[_Choices], str]
 
 
 class Expander:
@@ -32,7 +55,7 @@ class Expander:
         self._lists = lists
         self._compiled: dict[str, _Draw] = {}
 
-    def draw(self, template: str, random: Random, lists: Lists | None = None) -> str | None:
+    def draw(self, template: str, random: Random, lists: Lists | None = None) -> Drawn | None:
         """Return a random sentence of a template, or None when it refers to a list without values.
 
         Args:
@@ -40,10 +63,12 @@ class Expander:
             random: source of the random choices.
             lists: values for this draw only.
         """
+        choices = _Choices(random, lists or {})
         try:
-            return _SPACES.sub(" ", self._template(template)(random, lists or {})).strip()
+            text = self._template(template)(choices)
         except NoValuesError:
             return None
+        return Drawn(_SPACES.sub(" ", text).strip(), tuple(sorted(choices.slots)))
 
     def _template(self, template: str) -> _Draw:
         if template not in self._compiled:
@@ -61,7 +86,7 @@ class Expander:
             case grammar.RuleReference():
                 return self._rule(part.rule_name)
             case grammar.ListReference():
-                return self._list(part.list_name)
+                return self._list(part.list_name, part.slot_name)
             case grammar.Alternative():
                 return _one_of([self._compile(item) for item in part.items])
             case grammar.Permutation():
@@ -70,39 +95,41 @@ class Expander:
                 return _all_of([self._compile(item) for item in part.items], shuffled=False)
 
     def _rule(self, name: str) -> _Draw:
-        def draw(random: Random, lists: Lists) -> str:
+        def draw(choices: _Choices) -> str:
             if name not in self._rules:
                 raise NoValuesError(name)
-            return self._template(self._rules[name])(random, lists)
+            return self._template(self._rules[name])(choices)
 
         return draw
 
-    def _list(self, name: str) -> _Draw:
-        def draw(random: Random, lists: Lists) -> str:
-            values = lists.get(name) or self._lists.get(name)
+    def _list(self, name: str, slot: str) -> _Draw:
+        def draw(choices: _Choices) -> str:
+            values = choices.lists.get(name) or self._lists.get(name)
             if not values:
                 raise NoValuesError(name)
-            return self._template(values[int(random.random() * len(values))])(random, lists)
+            value = self._template(values[int(choices.random() * len(values))])(choices)
+            choices.slots.append((slot, value))
+            return value
 
         return draw
 
 
 def _constant(text: str) -> _Draw:
-    return lambda random, lists: text
+    return lambda choices: text
 
 
 def _one_of(parts: list[_Draw]) -> _Draw:
     count = len(parts)
-    return lambda random, lists: parts[int(random.random() * count)](random, lists)
+    return lambda choices: parts[int(choices.random() * count)](choices)
 
 
 def _all_of(parts: list[_Draw], *, shuffled: bool) -> _Draw:
     if len(parts) == 1:
         return parts[0]
     if not shuffled:
-        return lambda random, lists: "".join([part(random, lists) for part in parts])
+        return lambda choices: "".join([part(choices) for part in parts])
 
-    def draw(random: Random, lists: Lists) -> str:
-        return "".join([part(random, lists) for part in sorted(parts, key=lambda _: random.random())])
+    def draw(choices: _Choices) -> str:
+        return "".join([part(choices) for part in sorted(parts, key=lambda _: choices.random())])
 
     return draw
