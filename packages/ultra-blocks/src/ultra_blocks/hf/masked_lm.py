@@ -15,7 +15,6 @@ from ultra_blocks.hf.models import UltraModel, UltraModelOutput, UltraPreTrained
 # ultra_blocks.hf.config reports a missing transformers
 from transformers import AutoModelForMaskedLM  # isort: skip
 from transformers.modeling_outputs import MaskedLMOutput  # isort: skip
-from transformers.utils.generic import ModelOutput  # isort: skip
 
 
 class UltraForMaskedLM(UltraPreTrainedModel):
@@ -58,7 +57,7 @@ class UltraForMaskedLM(UltraPreTrainedModel):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
-    ) -> ModelOutput | tuple[Any, ...]:
+    ) -> MaskedLMOutput | tuple[Any, ...]:
         """Predict masked tokens; takes the arguments of :meth:`UltraModel.forward`, and:
 
         Args:
@@ -93,19 +92,16 @@ class UltraForMaskedLM(UltraPreTrainedModel):
                 loss = loss + share * torch.stack(list(encoded.losses.values())).sum()
         return model_output(self, self._output(encoded, loss, logits), return_dict)
 
-    def _output(self, encoded: UltraModelOutput, loss: Tensor | None, logits: Tensor) -> ModelOutput:
+    def _output(self, encoded: UltraModelOutput, loss: Tensor | None, logits: Tensor) -> MaskedLMOutput:
         return MaskedLMOutput(loss=loss, logits=logits, hidden_states=encoded.hidden_states)
 
 
 @dataclass
-class SpanishMoEBERTOutput(ModelOutput):
+class SpanishMoEBERTOutput(MaskedLMOutput):
     """Outputs of the encoder and the head of a :class:`SpanishMoEBERT`, in the fields of transformers."""
 
-    loss: Tensor | None = None
-    logits: Tensor | None = None
     last_hidden_state: Tensor | None = None
     pooler_output: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
     losses: dict[str, Tensor] | None = None
 
 
@@ -119,7 +115,7 @@ class SpanishMoEBERT(UltraForMaskedLM):
     If only embeddings are needed, ``AutoModel`` and ``SentenceTransformer`` load the model without the head.
     """
 
-    def _output(self, encoded: UltraModelOutput, loss: Tensor | None, logits: Tensor) -> ModelOutput:
+    def _output(self, encoded: UltraModelOutput, loss: Tensor | None, logits: Tensor) -> MaskedLMOutput:
         return SpanishMoEBERTOutput(
             loss=loss,
             logits=logits,
