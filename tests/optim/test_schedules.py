@@ -13,9 +13,9 @@ from torch import nn
 
 from ultra_core import schedules
 from ultra_core.errors import UltraError
-from ultra_optim.schedules import constant, cosine, linear_warmup_then_constant, wsd
+from ultra_optim.schedules import constant, cosine, linear, linear_warmup_then_constant, wsd
 
-ALL = {"constant": constant, "cosine": cosine, "wsd": wsd}
+ALL = {"constant": constant, "cosine": cosine, "linear": linear, "wsd": wsd}
 ALL["linear_warmup_then_constant"] = linear_warmup_then_constant
 
 
@@ -46,12 +46,13 @@ def test_cosine() -> None:
     assert factor(100) == factor(1000) == pytest.approx(0.1)
 
 
-def test_cosine_is_that_of_transformers_after_the_warm_up() -> None:
-    from transformers import get_cosine_schedule_with_warmup
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_it_is_that_of_transformers_after_the_warm_up(name: str) -> None:
+    import transformers
 
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0)
-    theirs = get_cosine_schedule_with_warmup(optimizer, 10, 50).lr_lambdas[0]
-    ours = cosine(50, 10)
+    theirs = getattr(transformers, f"get_{name}_schedule_with_warmup")(optimizer, 10, 50).lr_lambdas[0]
+    ours = ALL[name](50, 10)
     assert all(ours(step) == pytest.approx(theirs(step)) for step in range(10, 51))
 
 

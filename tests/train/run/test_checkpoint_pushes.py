@@ -15,7 +15,7 @@ class FakePush:
 
     started: list[FakePush]
 
-    def __init__(self, folder, repository, message):
+    def __init__(self, folder, repository, message, *, private=None):
         self.folder, self.repository, self.message = folder, repository, message
         self.files = {path.name for path in folder.iterdir()}
         self.ended, self.killed, self.said = False, False, {"address": "https://hub/a/b"}
@@ -100,7 +100,7 @@ def test_a_failure_is_said_once_and_the_next_checkpoint_is_tried(saved, started,
         save(step)
         started[-1].ended, started[-1].said = True, {"error": "the hub answered 503."}
 
-    def broken(*arguments):
+    def broken(*arguments, **options):
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     monkeypatch.setattr(checkpoint_pushes, "PushProcess", broken)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -54,3 +56,25 @@ def test_the_finished_model_never_takes_the_place_of_anything(run_tiny, tmp_path
     run_tiny(tmp_path / "runs", short[0], elsewhere, resume=True)
     assert {"notes.txt", "model.safetensors"} <= {p.name for p in (tmp_path / "elsewhere").iterdir()}
     assert not (tmp_path / ".elsewhere").exists()
+
+
+def test_a_run_that_ends_early_with_its_best_weights(run_tiny, tmp_path):
+    """The greatest loss counts as the best one, so that the first evaluation is the best."""
+    run = run_tiny(
+        tmp_path / "runs",
+        "training.greater_is_better=true",
+        "training.early_stopping_patience=1",
+        "training.load_best_model_at_end=true",
+        "training.report_to=tensorboard",
+        f"training.logging_dir={tmp_path / 'drawn'}",
+    )
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (early,) = [line for line in lines if line.get("event") == "early_stopping"]
+    assert early["step"] == 8
+    assert max(line["step"] for line in lines) == 8
+    first = load_file(run / "checkpoints" / "checkpoint-4" / "model.safetensors")
+    assert all(torch.equal(v, first[k]) for k, v in load_file(run / "model" / "model.safetensors").items())
+    (notice,) = [line["text"] for line in lines if line.get("event") == "notice"]
+    assert "the model is that of update 4" in notice
+    assert list((tmp_path / "drawn" / run.name).glob("events.*"))
+    assert json.loads((run / "run.json").read_text())["parts"][0]["outcome"] == "finished"

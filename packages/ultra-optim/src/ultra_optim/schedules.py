@@ -42,6 +42,24 @@ def linear_warmup_then_constant(total_steps: TotalSteps, warmup_steps: Steps = 0
     return lambda step: _warmup(step, warmup_steps)
 
 
+def linear(total_steps: TotalSteps, warmup_steps: Steps = 0) -> Schedule:
+    """Increase linearly, then decrease linearly to 0, the schedule of most fine-tuning recipes.
+
+    factor = 1 - x,  x = (step - warmup) / (total - warmup)
+
+    Raises:
+        UltraError: a number is out of range, or the warm-up is longer than the run.
+    """
+    _check(linear, total_steps=total_steps, warmup_steps=warmup_steps)
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return _warmup(step, warmup_steps)
+        return 1 - _progress(step, warmup_steps, total_steps)
+
+    return factor
+
+
 def cosine(total_steps: TotalSteps, warmup_steps: Steps = 0, min_ratio: Ratio = 0.0) -> Schedule:
     """Increase linearly, then decay along half a cosine (arXiv 1608.03983, without restarts).
 

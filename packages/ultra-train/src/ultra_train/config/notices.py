@@ -18,6 +18,15 @@ from ultra_train.config.roles import roles_of_base
 from ultra_train.config.task_declaration import answers
 from ultra_train.system.processes import processes
 
+OF_EVALUATIONS = (
+    "eval_every_n_steps",
+    "best_metric",
+    "greater_is_better",
+    "load_best_model_at_end",
+    "early_stopping_patience",
+)
+"""Keys that do nothing in a run without evaluations."""
+
 
 def notices(keys: EncoderKeys) -> tuple[str, ...]:
     """Return the notices before a run of a preset without faults.
@@ -76,12 +85,15 @@ def _idle_in_training(keys: EncoderKeys) -> Iterator[str]:
         yield from (name for name in GALORE_KEYS if ("training", name) in given)
     if training.distributed is not None and not processes().several:
         yield "distributed"
-    if not training.push_to_hub and ("training", "hub_model_id") in given:
-        yield "hub_model_id"
+    if not training.push_to_hub:
+        hub = ("hub_model_id", "hub_strategy", "hub_private_repo")
+        yield from (name for name in hub if ("training", name) in given)
+    if training.early_stopping_patience is None and ("training", "early_stopping_threshold") in given:
+        yield "early_stopping_threshold"
     if not training.prefer_local_cache and training.local_parquet_dir is not None:
         yield "local_parquet_dir"
     if training.eval_fraction == 0:
-        yield from (name for name in ("eval_every_n_steps", "best_metric") if ("training", name) in given)
+        yield from (name for name in OF_EVALUATIONS if ("training", name) in given)
     yield from _rates_of_absent_roles(keys)
 
 

@@ -13,6 +13,7 @@ from ultra_core.plugins.signatures import read_options
 from ultra_train.config.data import MOST_SOURCES
 from ultra_train.config.dialect import DECODER
 from ultra_train.config.encoder_keys import EncoderKeys
+from ultra_train.config.guards import GuardKeys
 from ultra_train.config.optimizer import RATE_KEYS
 from ultra_train.config.optimizer_section import OptimizerSection
 from ultra_train.config.preset import PresetFile
@@ -38,7 +39,8 @@ def faults(keys: EncoderKeys) -> list[tuple[KeyPath, str]]:
     found = [*_source_of_the_model(preset, given), *_task(keys), *_vocabulary(preset, given)]
     found += _longest_text(preset)
     found += name_fault(schedules, training.scheduler_type, ("training", "scheduler_type"))
-    found += [*_optimizers(keys), *_thresholds(training), *_data(training), *_repository(training)]
+    found += [*_optimizers(keys), *threshold_faults(training), *_data(training)]
+    found += repository_faults(training.hub_model_id)
     if training.use_amp and training.precision == "fp32":
         message = "use_amp: true asks for mixed precision and precision for fp32; remove one of the two"
         found.append((("training", "precision"), message))
@@ -151,12 +153,12 @@ def _optimizers(keys: EncoderKeys) -> Faults:
         return
     used = keys.optimizers.get(task.name, chosen) if task is not None else chosen
     if used is not None:
-        yield from _own_schedule(keys.preset.training, used)
+        yield from own_schedule_faults(keys.preset.training.scheduler_type, used)
 
 
-def _own_schedule(training: TrainingConfig, optimizer: OptimizerSection) -> Faults:
+def own_schedule_faults(schedule: str, optimizer: OptimizerSection) -> Faults:
     """Yield a fault when an optimizer that replaces a schedule has one."""
-    if training.scheduler_type != "constant" and optimizer.traits.own_schedule:
+    if schedule != "constant" and optimizer.traits.own_schedule:
         yield (
             ("training", "scheduler_type"),
             f"{optimizer.config.optimizer_class} replaces a schedule and warms up inside; "
@@ -164,7 +166,8 @@ def _own_schedule(training: TrainingConfig, optimizer: OptimizerSection) -> Faul
         )
 
 
-def _thresholds(training: TrainingConfig) -> Faults:
+def threshold_faults(training: GuardKeys) -> Faults:
+    """Yield a fault for temperatures in the wrong order."""
     pause, resume = training.gpu_temp_pause_threshold_c, training.gpu_temp_resume_threshold_c
     critical = training.gpu_temp_critical_threshold_c
     if not resume < pause:
@@ -179,9 +182,8 @@ def _thresholds(training: TrainingConfig) -> Faults:
         )
 
 
-def _repository(training: TrainingConfig) -> Faults:
+def repository_faults(name: str | None) -> Faults:
     """Yield a fault when a name cannot be that of a repository on the hub."""
-    name = training.hub_model_id
     if name is not None and (not re.fullmatch(REPOSITORY, name) or "--" in name or ".." in name):
         message = (
             f"{name!r} cannot name a repository; write owner/name or name, of letters, digits, '-', '_' and "

@@ -37,6 +37,14 @@ class CheckpointKeys:
         None, "updates between evaluations; checkpoint_every_n_steps when left out"
     )
     best_metric: str = key("eval_loss", "metric that ranks checkpoints")
+    greater_is_better: bool | None = key(
+        None, "whether greater values of it are better; when left out, not those of a loss or a perplexity"
+    )
+    load_best_model_at_end: bool = key(False, "finish with the best checkpoint instead of the last weights")
+    early_stopping_patience: Count | None = key(
+        None, "evaluations in a row without a better best_metric after which the run ends"
+    )
+    early_stopping_threshold: NonNegative = key(0.0, "smallest improvement of best_metric that counts")
     hf_output_dir: str | None = key(None, "folder of the finished model; model/ in the folder of the run")
     storage_budget_gb: Positive | None = key(None, "disk space that run and token caches may use (GB)")
     push_to_hub: bool = key(
@@ -45,6 +53,12 @@ class CheckpointKeys:
     )
     hub_model_id: str | None = key(
         None, "repository on the hub, as owner/name; the name of the run, of the token's owner, when left out"
+    )
+    hub_strategy: Literal["every_save", "end"] = key(
+        "every_save", "push the model of every checkpoint, or the finished one alone", any_case=True
+    )
+    hub_private_repo: bool | None = key(
+        None, "whether the repository is private when it is made; as the hub decides when left out"
     )
 
 
@@ -81,6 +95,10 @@ class ReportKeys:
 
     report_to: str | tuple[str, ...] | None = key(
         ("tensorboard",), "logging integrations of transformers; null: none"
+    )
+    run_name: str | None = key(None, "what logging integrations call the run")
+    logging_dir: str | None = key(
+        None, "folder of TensorBoard files, in a folder for each run; that of the run when left out"
     )
     csv_log_path: str | None = key(
         None, "CSV file with a row for every update; metrics.csv in the folder of the run when left out"

@@ -52,8 +52,8 @@ SYNONYMS: dict[str, str] = {
         "checkpoint_steps checkpoint_interval checkpoint_every checkpoint_save_steps"
     ),
     "training.max_rolling_checkpoints": "save_total_limit keep_last_n_checkpoints checkpoints_total_limit",
-    "training.num_best_checkpoints": "load_best_model_at_end save_top_k",
-    "training.best_metric": "metric_for_best_model greater_is_better monitor",
+    "training.num_best_checkpoints": "save_top_k",
+    "training.best_metric": "metric_for_best_model monitor",
     "training.scheduler_warmup_ratio": (
         "warmup_steps warmup_ratio num_warmup_steps warmup warmup_proportion warmup_fraction lr_warmup_steps"
     ),

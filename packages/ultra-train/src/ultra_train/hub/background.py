@@ -25,6 +25,7 @@ class BackgroundPush:
         again: the command that pushes the folder again.
         say: prints a line.
         patience: seconds to wait at the end, at most.
+        private: whether the repository is private when it is made; None: as the hub decides.
     """
 
     def __init__(
@@ -35,18 +36,20 @@ class BackgroundPush:
         again: str,
         say: Callable[[str], None],
         patience: float | None = None,
+        private: bool | None = None,
     ) -> None:
         self.folder = folder
         self.repository = repository
         self.again = again
         self.say = say
+        self.private = private
         self.patience = PATIENCE + _megabytes(folder) if patience is None else patience
         self.push: PushProcess | None = None
 
     def __enter__(self) -> BackgroundPush:
         """Start the push."""
         try:
-            self.push = PushProcess(self.folder, self.repository, MESSAGE)
+            self.push = PushProcess(self.folder, self.repository, MESSAGE, private=self.private)
         except OSError as error:
             self._report({"error": str(error)})
         return self

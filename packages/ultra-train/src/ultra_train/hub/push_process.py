@@ -23,14 +23,16 @@ class PushProcess:
         folder: the folder.
         repository: ``owner/name``, or ``name``.
         message: the first line of the commit.
+        private: whether the repository is private when it is made; None: as the hub decides.
 
     Raises:
         OSError: there is no memory or no number for another process.
     """
 
-    def __init__(self, folder: Path, repository: str, message: str) -> None:
+    def __init__(self, folder: Path, repository: str, message: str, *, private: bool | None = None) -> None:
+        asked = json.dumps({"message": message, "private": private})
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ultra_train.hub.process", str(folder), repository, message],
+            [sys.executable, "-P", "-m", "ultra_train.hub.process", str(folder), repository, asked],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

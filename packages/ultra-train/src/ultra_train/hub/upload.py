@@ -36,6 +36,7 @@ def upload(
     repository: str,
     *,
     message: str = MESSAGE,
+    private: bool | None = None,
     endpoint: str | None = None,
     token: str | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -50,6 +51,7 @@ def upload(
         folder: the folder, with its model card.
         repository: ``owner/name``, or ``name`` for one of the owner of the token.
         message: the first line of the commit.
+        private: whether the repository is private when it is made; None: as the hub decides.
         endpoint: address of the hub; by default ``HF_ENDPOINT``, or the public one.
         token: by default ``HF_TOKEN``, or the one that ``hf auth login`` stored.
         say: is called with a line before another attempt.
@@ -60,7 +62,7 @@ def upload(
     """
     for number, wait in enumerate((*WAITS, None), start=1):
         try:
-            return _attempt(folder, repository, message, endpoint, token)
+            return _attempt(folder, repository, message, private, endpoint, token)
         except PushError as error:
             if not error.may_pass or wait is None:
                 raise
@@ -76,7 +78,14 @@ def has_token() -> bool:
     return get_token() is not None
 
 
-def _attempt(folder: Path, repository: str, message: str, endpoint: str | None, token: str | None) -> str:
+def _attempt(
+    folder: Path,
+    repository: str,
+    message: str,
+    private: bool | None,
+    endpoint: str | None,
+    token: str | None,
+) -> str:
     from huggingface_hub import HfApi, get_session, get_token
 
     token = token or get_token()
@@ -85,7 +94,7 @@ def _attempt(folder: Path, repository: str, message: str, endpoint: str | None, 
     get_session().timeout = SILENCE  # by default a request waits without end
     hub = HfApi(endpoint=endpoint, token=token)
     try:
-        made = hub.create_repo(repository, exist_ok=True)
+        made = hub.create_repo(repository, private=private, exist_ok=True)
         hub.upload_folder(
             repo_id=made.repo_id,
             folder_path=folder,

@@ -52,6 +52,7 @@ def training_arguments(
         "eval_strategy": "steps" if evaluates else "no",
         "eval_steps": every if evaluates else None,
         "seed": training.seed,
+        "run_name": training.run_name,
         "use_cpu": device.type == "cpu",
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",

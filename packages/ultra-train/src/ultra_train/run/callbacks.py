@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ultra_core.errors import UltraError
 from ultra_train.callbacks.csv_table import CsvTable
+from ultra_train.callbacks.early_stopping import EarlyStopping
 from ultra_train.callbacks.gpu import GpuCallback, HeatLimits
 from ultra_train.callbacks.gradients import GradientCallback
 from ultra_train.callbacks.hooks import HooksCallback
@@ -29,6 +30,7 @@ from ultra_train.run.device import devices_to_switch_to
 from ultra_train.run.process import RunProcess
 from ultra_train.run.records import Records
 from ultra_train.system import run_files
+from ultra_train.system.files import expand_user
 from ultra_train.system.owned_files import OwnedFiles
 
 
@@ -106,6 +108,16 @@ def add_callbacks(run: Run, process: RunProcess, records: Records) -> Callbacks:
     if found.gpu is not None:
         first.append(found.gpu)
     first.append(_writer(run, metrics, process.say))
+    if training.early_stopping_patience is not None:
+        first.append(
+            EarlyStopping(
+                trainer.settings.retention,
+                patience=training.early_stopping_patience,
+                threshold=training.early_stopping_threshold,
+                history=metrics.read,
+                record=records.event,
+            )
+        )
     first += [c for offered in plugins.hook.ultra_callbacks(run=run) for c in offered]
     last = _AtTheBeginning(lambda: records.events_once(run.task.events()))
     for callback in [*first, interrupt, found.progress, last]:
@@ -117,6 +129,8 @@ def add_callbacks(run: Run, process: RunProcess, records: Records) -> Callbacks:
 def _writer(run: Run, metrics: MetricsFile, say: Callable[[str], None]) -> MetricsCallback:
     training, folder, rollbacks = run.training, run.path, run.trainer.settings.rollbacks
     asked = Path(training.csv_log_path or folder / run_files.TABLE)
+    drawn = training.logging_dir
+    tensorboard = expand_user(drawn) / folder.name if drawn else folder / run_files.TENSORBOARD
 
     def open_table() -> CsvTable:
         opened = CsvTable.of_run(asked, OwnedFiles(folder), rotate=training.csv_rotate_on_schema_change)
@@ -127,9 +141,7 @@ def _writer(run: Run, metrics: MetricsFile, say: Callable[[str], None]) -> Metri
     return MetricsCallback(
         metrics,
         open_table=open_table,
-        tensorboard=folder / run_files.TENSORBOARD
-        if "tensorboard" in reporters(training.report_to)
-        else None,
+        tensorboard=tensorboard if "tensorboard" in reporters(training.report_to) else None,
         disk=metrics.disk,
         persistent_events=lambda: rollbacks.events,
         notify=say,

@@ -24,10 +24,12 @@ PREFIX = ".push-"
 def checkpoints_pushed(run: Run, process: RunProcess) -> Iterator[None]:
     """Push the models of checkpoints while the block runs, if the preset asks for pushes."""
     training = run.training
-    if not (process.main and training.push_to_hub):
+    if not (process.main and training.push_to_hub and training.hub_strategy == "every_save"):
         yield
         return
-    pushes = CheckpointPushes(run, repository_name(training, run.path), process.say)
+    pushes = CheckpointPushes(
+        run, repository_name(training, run.path), process.say, private=training.hub_private_repo
+    )
     process.plugins.register(pushes)
     try:
         yield
@@ -46,12 +48,16 @@ class CheckpointPushes:
         run: the run whose checkpoints are pushed.
         repository: ``owner/name``, or ``name``.
         say: prints a line; a failure is said when its reason is not that of the one before.
+        private: whether the repository is private when it is made; None: as the hub decides.
     """
 
-    def __init__(self, run: Run, repository: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, run: Run, repository: str, say: Callable[[str], None], *, private: bool | None = None
+    ) -> None:
         self.run = run
         self.repository = repository
         self.say = say
+        self.private = private
         self._push: PushProcess | None = None
         self._folder: Path | None = None
         self._said: Answer = {}
@@ -68,7 +74,7 @@ class CheckpointPushes:
         try:
             self._folder = _linked(path, files.new_folder(run.path, PREFIX))
             message = f"Update {run.trainer.state.global_step} of {run.trainer.args.max_steps}"
-            self._push = PushProcess(self._folder, self.repository, message)
+            self._push = PushProcess(self._folder, self.repository, message, private=self.private)
         except OSError as error:
             self._report({"error": str(error)})
 

@@ -45,6 +45,8 @@ def format_event(event: Event) -> str | None:
             return (
                 f"update {event['step']} was dropped: {event['reason']}{where} ({event['in_a_row']} in a row)"
             )
+        case "early_stopping":
+            return f"training ends early after update {event['step']}: {event['reason']}"
         case "notice":
             return f"notice: {event['text']}"
         case "unknown_metric":

@@ -23,6 +23,8 @@ Metrics = Mapping[str, float]
 def save_model(run: Run, process: RunProcess, records: Records) -> Metrics:
     """Write the finished model into its folder, and return its metrics."""
     metrics = _final_metrics(run.trainer)
+    if run.training.load_best_model_at_end:
+        metrics = run.trainer.load_best(metrics)
     run.trainer.unshard()
     run.model = run.trainer.model
     folder = model_folder(run)

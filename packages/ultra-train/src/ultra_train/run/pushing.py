@@ -34,7 +34,8 @@ def pushed(training: TrainingConfig, run: Path, model: Path, say: Say) -> Abstra
     if not training.push_to_hub:
         return nullcontext()
     again = push_command(run, training.hub_model_id)
-    return BackgroundPush(model, repository_name(training, run), again=again, say=say)
+    repository, private = repository_name(training, run), training.hub_private_repo
+    return BackgroundPush(model, repository, again=again, say=say, private=private)
 
 
 def repository_name(training: TrainingConfig, run: Path) -> str:

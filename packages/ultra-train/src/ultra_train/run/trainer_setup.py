@@ -122,9 +122,12 @@ def _guard(training: TrainingConfig) -> Guard:
 
 
 def _retention(training: TrainingConfig, *, evaluates: bool) -> RetentionPolicy:
+    greater = training.greater_is_better
     return RetentionPolicy(
         newest=training.max_rolling_checkpoints,
         best=training.num_best_checkpoints if evaluates else 0,
         metric=training.best_metric,
-        greater_is_better=not training.best_metric.endswith(("loss", "perplexity")),
+        greater_is_better=not training.best_metric.endswith(("loss", "perplexity"))
+        if greater is None
+        else greater,
     )

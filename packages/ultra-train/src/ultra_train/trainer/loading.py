@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from ultra_optim.sharded import ShardedOptimizer
 from ultra_train.hf.verbosity import transformers_errors_only
 from ultra_train.system.random_state import restore_random_state, seed_process
-from ultra_train.trainer.checkpoints.folders import CheckpointError
+from ultra_train.trainer.checkpoints.folders import CheckpointError, list_checkpoints
 from ultra_train.trainer.checkpoints.resume import (
     PROGRESS,
     check_random,
@@ -126,6 +127,31 @@ class LoadingMixin(LogMixin):
                 if tensor.shape != read[name].shape:
                     raise CheckpointError(f"{folder} does not fit the loss: {name} has another shape")
                 tensor.copy_(read[name])
+
+    def load_best(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
+        """Put the weights of the best checkpoint into the model, unless the present ones are better.
+
+        All processes call this together, after training, which cannot go on from there.
+
+        Args:
+            metrics: those of the present weights.
+
+        Returns:
+            the metrics of the weights that the model then has.
+        """
+        policy = self.settings.retention
+        found = policy.ranked(list_checkpoints(self.checkpoint_root)) if self.here.main else []
+        best = self.here.share(found[0] if found and policy.is_better(found[0], metrics) else None)
+        if best is None:
+            return metrics
+        own: dict[str, float] = best.manifest["metrics"]
+        self._load_weights(best.path, None)
+        self.optimizer = None  # its weights for evaluation are those of the last update
+        self._notice(
+            f"the model is that of update {best.step}: its {policy.metric} is {own[policy.metric]:.6g}, and "
+            f"{metrics.get(policy.metric, math.nan):.6g} after the last update"
+        )
+        return own
 
     def _load_parts(self, folder: Path) -> None:
         """Read the part of every weight that this process holds; files are mapped, not read whole."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,13 @@ class RetentionPolicy:
             return True
         worst = (_metrics(best[-1]) or {})[self.metric]
         return bool(value > worst if self.greater_is_better else value < worst)
+
+    def is_better(self, checkpoint: Checkpoint, metrics: Mapping[str, float]) -> bool:
+        """Whether a ranked checkpoint has a better value of the metric than these; NaN is the worst one."""
+        value, own = metrics.get(self.metric), (_metrics(checkpoint) or {})[self.metric]
+        if not isinstance(value, (int, float)) or value != value:
+            return True
+        return bool(own > value if self.greater_is_better else own < value)
 
     def superfluous(self, checkpoints: list[Checkpoint]) -> Iterator[Checkpoint]:
         """Yield the checkpoints that need not be kept, oldest first, except those without a manifest."""
