@@ -20,6 +20,12 @@ TRAINING = {
     "train": "ultra_train.cli.run:train",
     "compare": "ultra_train.cli.compare:compare",
 }
+SEARCH = {
+    "encode": "ultra_train.cli.encode:encode",
+    "similarity": "ultra_train.cli.similarity:similarity",
+    "index": "ultra_train.cli.index:index",
+    "search": "ultra_train.cli.search:search",
+}
 TOOLS = {
     "push": "ultra_train.cli.push:push",
     "report": "ultra_train.cli.report:report",
@@ -32,7 +38,7 @@ TOOLS = {
     "estimate": "ultra_train.cli.estimate:estimate",
     "tokenizer": "ultra_train.cli.tokenizer:tokenizer",
 }
-"""The commands that do not depend on installed tasks; those of tasks are listed between the two groups."""
+"""The commands that do not depend on installed tasks; those of tasks are listed after those of training."""
 
 REFUSED = (
     errno.EACCES,
@@ -81,7 +87,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        own = {**TRAINING, **TOOLS}
+        own = {**TRAINING, **SEARCH, **TOOLS}
         target = own[cmd_name] if cmd_name in own else commands().get(cmd_name)
         try:
             return load(target) if target is not None else None
@@ -127,9 +133,9 @@ def commands() -> dict[str, str]:
     """Return every command with its ``module:attribute``; those of tasks are read without importing these."""
     from ultra_train.cli.task_commands import task_commands
 
-    ours = {**TRAINING, **TOOLS}
+    ours = {**TRAINING, **SEARCH, **TOOLS}
     theirs = {name: target for name, target in task_commands().items() if name not in ours}
-    return {**TRAINING, **theirs, **TOOLS}
+    return {**TRAINING, **theirs, **SEARCH, **TOOLS}
 
 
 def load(target: str) -> click.Command:
