@@ -40,10 +40,10 @@ TRIAL = 40
 """Updates of the run that measures how long one takes."""
 
 CHOICES = {
-    "mask rate 0.35": f"training.mlm_probability={MASK_RATE}",
+    "mask rate 0.45": f"training.mlm_probability={MASK_RATE}",
     "mamba in every other layer": "model.layer_pattern=[standard_attn]",
     "an FFN of 512": f"model.ffn_hidden_size={mlm_peers.MLP_WIDTH}",
-    "muon": "training.optimizer={optimizer_class: adamw, parameters: {adamw-lr: 1.0e-3}}",
+    "turbo_muon": "training.optimizer={optimizer_class: adamw, parameters: {adamw-lr: 1.0e-3}}",
 }
 """The choices of the preset, and what the baseline has instead of each."""
 
