@@ -1,0 +1,1 @@
+"""Encoders of sentence-transformers, dense and sparse: what a folder holds, loading, building, checks."""
