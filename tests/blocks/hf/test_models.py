@@ -129,6 +129,37 @@ class TestForward:
         torch.testing.assert_close(packed[:, 2:6], alone, rtol=0, atol=1e-5)
         assert torch.equal(model(ids, torch.ones_like(ids)).last_hidden_state, model(ids).last_hidden_state)
 
+    @pytest.mark.parametrize(
+        "fields", [*VARIANTS, {"layer_pattern": ["mamba", "titan_attn"], "use_moe": True}]
+    )
+    def test_without_padding_outputs_and_gradients_are_the_same(self, fields):
+        model = make(**fields).double().train()
+        mask = torch.zeros(5, 9, dtype=torch.long)
+        for row, (start, end) in enumerate([(0, 9), (0, 3), (5, 9), (0, 0), (2, 4)]):
+            mask[row, start:end] = 1
+        inputs = {"input_ids": torch.randint(40, (5, 9)), "attention_mask": mask}
+
+        def outputs_and_gradients(**given):
+            model.zero_grad()
+            output = model.model(**given)
+            losses = sum((output.losses or {}).values())
+            (output.last_hidden_state.square().sum() + output.pooler_output.sum() + losses).backward()
+            gradients = [p.grad.clone() for p in model.model.parameters() if p.grad is not None]
+            return [output.last_hidden_state, output.pooler_output, *gradients]
+
+        expected = outputs_and_gradients(**inputs)
+        model.model.unpad_inputs = True
+        rows = []
+        hook = model.model.encoder.register_forward_pre_hook(lambda m, args: rows.append(args[1].mask.shape))
+        for found, wanted in zip(outputs_and_gradients(**inputs), expected, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+        assert rows == [(2, 9)], "five rows became two"
+        hook.remove()
+        embeds = model.get_input_embeddings()(inputs["input_ids"])
+        given = model.model(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
+        torch.testing.assert_close(given, expected[0], rtol=1e-9, atol=1e-9)
+        assert model.model(**inputs, output_hidden_states=True).hidden_states[-1].shape == (5, 9, 16)
+
     def test_position_ids(self):
         model, ids = make(UltraModel, positions="learned"), batch()["input_ids"]
         counted = model(ids).last_hidden_state

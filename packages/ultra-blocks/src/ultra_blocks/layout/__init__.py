@@ -2,5 +2,6 @@
 
 from ultra_blocks.layout.batch import Layout, check_layout
 from ultra_blocks.layout.orders import RealFirst, Segments
+from ultra_blocks.layout.packing import PackedRows, pack_documents
 
-__all__ = ["Layout", "RealFirst", "Segments", "check_layout"]
+__all__ = ["Layout", "PackedRows", "RealFirst", "Segments", "check_layout", "pack_documents"]

@@ -227,6 +227,8 @@ def _transformer(name: str, base: str | Path, task: Any, options: Loading) -> Tr
     import torch
     from sentence_transformers.base.modules import Transformer
 
+    from ultra_train.embeddings.unpadding import unpad_inputs
+
     trust = {"trust_remote_code": options.get("trust_remote_code", False)}
     with loading(base):
         module = Transformer(
@@ -239,6 +241,7 @@ def _transformer(name: str, base: str | Path, task: Any, options: Loading) -> Tr
     module.max_seq_length = checked_length(
         module.model, options.get("max_length"), base, module.max_seq_length
     )
+    unpad_inputs(module)
     return module
 
 

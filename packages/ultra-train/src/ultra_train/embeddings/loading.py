@@ -58,11 +58,14 @@ def load_encoder(
         raise EncoderError(f"{where} is a {kind}: it {what}, and gives no vector of a text")
     import sentence_transformers
 
+    from ultra_train.embeddings.unpadding import unpad_inputs
+
     cls = (
         sentence_transformers.SparseEncoder if kind == "sparse" else sentence_transformers.SentenceTransformer
     )
     with loading(where):
         encoder: Any = cls(name, device=device, trust_remote_code=trust_remote_code)
+    unpad_inputs(encoder)
     if dtype is not None:
         encoder.to(dtype)
     if max_length is not None:
