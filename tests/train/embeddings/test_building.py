@@ -74,13 +74,20 @@ def test_splade_encoders_are_saved_as_plain_models_that_need_nothing_of_ultra(in
     run_without(("ultra_train", "ultra_optim", "ultra_blocks", "ultra_core"), load)
 
 
-def test_queries_without_inference_have_the_vocabulary_of_the_model(finished_run):
-    encoder = inference_free_splade_encoder(finished_run, device="cpu", freeze_query_weights=True)
+def test_queries_and_documents_have_the_vocabulary_of_the_tokenizer(finished_run, tmp_path):
+    said = []
+    encoder = inference_free_splade_encoder(
+        finished_run, device="cpu", freeze_query_weights=True, say=said.append
+    )
+    assert "has embeddings of 304 tokens, its tokenizer 300; the model gets as many" in said[0]
     query, document = encoder.encode_query("abre la puerta"), encoder.encode_document("abre la puerta")
-    assert query.shape == document.shape == (304,), "the tokenizer has 300 tokens"
+    assert query.shape == document.shape == (300,)
     assert set(query.to_dense().unique().tolist()) <= {0.0, 1.0}
     assert encoder.similarity(query, document).shape == (1, 1)
     assert not encoder[0].sub_modules["query"][0].weight.requires_grad
+    encoder.save_pretrained(str(tmp_path))
+    again = SparseEncoder(str(tmp_path), device="cpu")
+    torch.testing.assert_close(again.encode_document("abre la puerta").to_dense(), document.to_dense())
 
 
 def test_the_latents_of_csr(headless):

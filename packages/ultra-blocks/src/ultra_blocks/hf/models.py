@@ -143,8 +143,8 @@ class UltraModel(UltraPreTrainedModel):
         if rows is None:
             hidden, losses, states = self.encoder(input_ids, layout, inputs_embeds, collect=bool(collect))
         else:
-            given = [None if x is None else rows.pack(x) for x in (input_ids, inputs_embeds)]
-            packed, losses, states = self.encoder(given[0], rows.layout, given[1])
+            ids, embeds = (None if x is None else rows.pack(x) for x in (input_ids, inputs_embeds))
+            packed, losses, states = self.encoder(ids, rows.layout, embeds)
             hidden = rows.unpack(packed)
         output = UltraModelOutput(
             last_hidden_state=hidden,

@@ -27,6 +27,7 @@ SEARCH = {
     "search": "ultra_train.cli.search:search",
 }
 TOOLS = {
+    "doctor": "ultra_train.cli.doctor:doctor",
     "push": "ultra_train.cli.push:push",
     "report": "ultra_train.cli.report:report",
     "list": "ultra_train.cli.listing:list_plugins",

@@ -122,20 +122,13 @@ def inference_free_splade_encoder(
     Raises:
         EncoderError: see there.
     """
-    import torch
     from sentence_transformers import SparseEncoder
     from sentence_transformers.base.modules import Router
     from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
 
-    from ultra_train.embeddings.splade.output_layer import output_layer
-    from ultra_train.hf.vocabulary import num_embeddings
-
     documents = _splade_modules(base, pooling, activation, options)
-    model = documents[0].model  # may have more tokens than its tokenizer
-    tokens = getattr(output_layer(model), "out_features", num_embeddings(model))
-    queries = SparseStaticEmbedding(
-        documents[0].tokenizer, weight=torch.ones(tokens), frozen=freeze_query_weights
-    )
+    _fit_vocabulary(documents[0], base, options.get("say", _silently))
+    queries = SparseStaticEmbedding(documents[0].tokenizer, frozen=freeze_query_weights)
     router = Router.for_query_document(query_modules=[queries], document_modules=documents)
     return _finished(SparseEncoder(modules=[router], device=options.get("device")), raw_logits, options)
 
@@ -210,6 +203,27 @@ def _splade_modules(
         )
     transformer = _transformer(name, base, "fill-mask", options)
     return [transformer, SpladePooling(pooling_strategy=pooling, activation_function=activation)]
+
+
+def _fit_vocabulary(transformer: Transformer, base: str | Path, say: Callable[[str], None]) -> None:
+    """Give a model as many tokens as its tokenizer has, since the weights of queries are counted by these.
+
+    Raises:
+        EncoderError: the ids of the tokenizer have gaps.
+    """
+    from ultra_train.hf.vocabulary import num_embeddings, num_token_ids
+
+    tokenizer, model = transformer.tokenizer, transformer.model
+    assert tokenizer is not None
+    size, rows = len(tokenizer.get_vocab()), num_embeddings(model)
+    if num_token_ids(tokenizer) != size:
+        raise EncoderError(
+            f"the tokenizer of {base} has {size} tokens, but ids up to {num_token_ids(tokenizer) - 1}; "
+            "queries without inference need ids without gaps: use the architecture splade"
+        )
+    if rows != size:
+        model.resize_token_embeddings(size, mean_resizing=False)
+        say(f"{base} has embeddings of {rows:,} tokens, its tokenizer {size:,}; the model gets as many")
 
 
 def _has_lm_head(name: str, kind: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -43,21 +43,28 @@ class HeadReport:
         """Whether weights can become zero, and some are not."""
         return 0 < self.positive < 1
 
-    def lines(self) -> Iterable[str]:
-        """Yield what to say about the head: the numbers, and advice where SPLADE cannot start from it."""
+    @property
+    def advice(self) -> str | None:
+        """What to do where SPLADE cannot start from this head."""
+        if self.squashed:
+            return (
+                "the head bounds the logits by a positive function (a sigmoid), so that no weight can ever "
+                "become zero; set model.patch_sigmoid_for_sparsity: true to use the logits before it"
+            )
+        if self.positive == 1:
+            return "no logit is below 0, so that every text activates every token; use another base model"
+        if self.positive == 0:
+            return "no logit is above 0: all embeddings are empty and get no gradient; use another base model"
+        return None
+
+    def lines(self) -> Iterator[str]:
+        """Yield what to say about the head: the numbers, and the advice."""
         yield (
             f"{self.positive:.1%} of the logits of the base model are above 0; before training, a text "
             f"activates {self.active:,.0f} of {self.vocabulary:,} tokens"
         )
-        if self.squashed:
-            yield (
-                "its head bounds the logits by a positive function (a sigmoid), so that no weight can ever "
-                "become zero; set model.patch_sigmoid_for_sparsity: true to use the logits before it"
-            )
-        elif self.positive == 1:
-            yield "no logit is below 0, so that every text activates every token; use another base model"
-        elif self.positive == 0:
-            yield "no logit is above 0: all embeddings are empty and get no gradient; use another base model"
+        if self.advice is not None:
+            yield self.advice
 
 
 def head_report(encoder: nn.Module, texts: Sequence[str]) -> HeadReport | None:
