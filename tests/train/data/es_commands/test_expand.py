@@ -43,4 +43,5 @@ def test_the_values_of_lists_are_returned_by_slot():
     drawn = Expander(RULES, LISTS).draw("[<abre>] {name:device} <donde>", Random(1))
     assert drawn is not None
     assert dict(drawn.slots).keys() == {"area", "device"}
-    assert all(value in drawn.text for _, value in drawn.slots)
+    assert dict(drawn.slots)["device"] == "la puerta"
+    assert dict(drawn.slots)["area"] in LISTS["area"]

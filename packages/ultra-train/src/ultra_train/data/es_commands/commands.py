@@ -24,13 +24,14 @@ from typing import Any, NamedTuple
 
 from ultra_train.data.cache import Notify, set_aside
 from ultra_train.data.errors import DataError
-from ultra_train.data.es_commands.expand import Drawn, Expander
+from ultra_train.data.es_commands.expand import Expander
+from ultra_train.data.es_commands.frame import Frame, frame_of
 from ultra_train.data.es_commands.grammar import Grammar
 
 LANGUAGES = ("es", "nb", "da", "sv", "en")
 
 _log = logging.getLogger(__name__)
-_FORMAT = 2
+_FORMAT = 3
 _PACKAGES = ("home-assistant-intents", "hassil")
 _SENTENCES_A_TEMPLATE = 120
 _SENTENCES_AN_INTENT = 2500
@@ -44,12 +45,12 @@ class Sentence(NamedTuple):
     Attributes:
         text: the sentence.
         template: the template that it was expanded from.
-        meaning: what it asks for: the intent, and the values of its slots. Paraphrases have the same one.
+        frame: what it asks for: the intent, and the values of its slots. Paraphrases have the same one.
     """
 
     text: str
     template: str
-    meaning: str = ""
+    frame: Frame = Frame()
 
 
 def sentences(
@@ -89,12 +90,19 @@ def _read_cached(path: Path) -> list[Sentence]:
     """Read the cached sentences; the checksum of gzip detects every change."""
     with gzip.open(path, "rt", encoding="utf-8") as stream:
         rows = json.load(stream)
-    fits = isinstance(rows, list) and all(
-        isinstance(row, list) and len(row) == 3 and all(isinstance(part, str) for part in row) for row in rows
-    )
-    if not fits or not rows:
-        raise ValueError("it does not hold texts in threes")
-    return [Sentence(*row) for row in rows]
+    if not isinstance(rows, list) or not rows:
+        raise ValueError("it holds no sentences")
+    try:
+        return [_sentence(*row) for row in rows]
+    except TypeError as error:
+        raise ValueError("it does not hold sentences") from error
+
+
+def _sentence(text: str, template: str, frame: tuple[str, str, list[tuple[str, str]]]) -> Sentence:
+    intent, domain, slots = frame
+    if not all(isinstance(part, str) for part in (text, template, intent, domain)):
+        raise ValueError("it does not hold texts")
+    return Sentence(text, template, Frame(intent, domain, tuple((name, value) for name, value in slots)))
 
 
 def _write_cached(built: list[Sentence], path: Path) -> None:
@@ -138,11 +146,15 @@ def _language(language: str) -> dict[str, Any]:
 def _built(language: str) -> Iterator[Sentence]:
     import home_assistant_intents
 
-    path = resources.files(home_assistant_intents).joinpath(f"data/{language}.json")
-    package = json.loads(path.read_text(encoding="utf-8"))
+    files = resources.files(home_assistant_intents)
+    package = json.loads(files.joinpath(f"data/{language}.json").read_text(encoding="utf-8"))
+    intents = json.loads(files.joinpath("intents.json").read_text(encoding="utf-8"))
     own = _language(language)
     slots: Mapping[str, Mapping[str, list[object]]] = own["slots"]
     values = {name: [str(value) for group in by.values() for value in group] for name, by in slots.items()}
+    devices = {
+        name.removeprefix("name "): names for name, names in values.items() if name.startswith("name ")
+    }
     grammar = Grammar(own.get("grammar", {}), _heads(slots), values["area"] + values["floor"])
     listed = {
         name: [value["in"] for value in entry.get("values", [])] for name, entry in package["lists"].items()
@@ -161,8 +173,9 @@ def _built(language: str) -> Iterator[Sentence]:
         if not blocks:
             continue
         quota = max(3, min(_SENTENCES_A_TEMPLATE, most // len(blocks)))
+        domain = intents.get(intent, {}).get("domain", "")
         for template, block in blocks:
-            names = _names(block, values)
+            names = _names(block, devices)
             # Every template has a generator of its own, so that a changed template does not change the
             # sentences of the others.
             random = Random(f"{language}/{intent}/{template}/{sorted(names)}")
@@ -178,21 +191,14 @@ def _built(language: str) -> Iterator[Sentence]:
                 if grammar.accepts(text):
                     seen.add(text)
                     found, vain = found + 1, 0
-                    yield Sentence(text, template, _meaning(intent, block, drawn))
+                    yield Sentence(text, template, frame_of(intent, block, drawn.slots, domain, devices))
 
 
-def _meaning(intent: str, block: Mapping[str, Any], drawn: Drawn) -> str:
-    """Return what a sentence asks for: the intent, what its block of templates says of it, and its slots."""
-    fixed = {name: str(value) for name, value in block.get("slots", {}).items()}
-    slots = [f"{name}={value}" for name, value in (*sorted(fixed.items()), *drawn.slots)]
-    return " ".join([intent, block.get("response", "default"), *slots])
-
-
-def _names(block: Mapping[str, Any], values: Mapping[str, list[str]]) -> list[str]:
+def _names(block: Mapping[str, Any], devices: Mapping[str, list[str]]) -> list[str]:
     """Return the devices, rooms or people that ``{name}`` may stand for in a block of templates."""
     domains = block.get("requires_context", {}).get("domain", [])
     wanted = [domains] if isinstance(domains, str) else domains
-    return [value for domain in wanted for value in values.get(f"name {domain}", [])]
+    return [name for domain in wanted for name in devices.get(domain, [])]
 
 
 def _heads(slots: Mapping[str, Mapping[str, list[object]]]) -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ class Drawn(NamedTuple):
 
     Attributes:
         text: the sentence.
-        slots: (slot, value) of every list that it took a value from, sorted.
+        slots: (slot, value) of every list that it took a value from, sorted; a value may be a template.
     """
 
     text: str
@@ -107,9 +107,9 @@ class Expander:
             values = choices.lists.get(name) or self._lists.get(name)
             if not values:
                 raise NoValuesError(name)
-            value = self._template(values[int(choices.random() * len(values))])(choices)
+            value = values[int(choices.random() * len(values))]
             choices.slots.append((slot, value))
-            return value
+            return self._template(value)(choices)
 
         return draw
 

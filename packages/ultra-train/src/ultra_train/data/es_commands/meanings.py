@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Literal
 
 import attrs
 
@@ -11,7 +12,8 @@ from ultra_train.data.cache import Notify
 from ultra_train.data.es_commands.commands import sentences
 from ultra_train.data.hashing import text_hash
 
-TENTHS = ("test", "dev")
+Split = Literal["train", "dev", "test"]
+TENTHS: tuple[Split, ...] = ("test", "dev")
 """The splits that get a tenth of the meanings each; the others are for training."""
 
 _log = logging.getLogger(__name__)
@@ -32,10 +34,15 @@ class Meaning:
     paraphrases: tuple[str, ...]
 
     @property
-    def split(self) -> str:
+    def split(self) -> Split:
         """``train``, ``dev`` or ``test``; it depends on the name alone."""
-        tenth = text_hash(self.name) % 10
-        return TENTHS[tenth] if tenth < len(TENTHS) else "train"
+        return split_of(self.name)
+
+
+def split_of(meaning: str) -> Split:
+    """Return the split of the sentences with a meaning; all data of the commands are divided by it."""
+    tenth = text_hash(meaning) % 10
+    return TENTHS[tenth] if tenth < len(TENTHS) else "train"
 
 
 def meanings(
@@ -53,7 +60,7 @@ def meanings(
     """
     found: dict[str, list[str]] = {}
     for sentence in sentences(language, cache_dir=cache_dir, notify=notify):
-        found.setdefault(sentence.meaning, []).append(sentence.text)
+        found.setdefault(sentence.frame.name, []).append(sentence.text)
     return [_meaning(name, texts) for name, texts in found.items()]
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-
-import attrs
+from typing import Any, NamedTuple
 
 from ultra_core.errors import listed
 from ultra_train.data.errors import DataError
 from ultra_train.data.pairs.columns import ColumnFinder, ColumnMap
 from ultra_train.data.pairs.kinds import NLI_LABELS, Kind
+from ultra_train.data.pairs.split_names import Split, split_of_name
 
 _MOST_DROPPED = 0.5
 """Share of the rows; more dropped ones mean that the columns are not what they are taken for."""
@@ -30,19 +29,18 @@ SAME = "negative equal to the positive"
 UNLABELLED = "no label"
 
 
-@attrs.frozen
-class CheckedRow:
+class CheckedRow(NamedTuple):
     """A row with canonical columns.
 
     Attributes:
         texts: the texts, in the order of the columns.
         target: score or class, or None if the kind has none.
-        split: the split that the row itself names, or None.
+        split: its split, or None.
     """
 
     texts: tuple[str, ...]
-    target: float | int | None = None
-    split: str | None = None
+    target: float | int | None
+    split: Split | None
 
 
 class PairChecker:
@@ -85,12 +83,13 @@ class PairChecker:
         self._finder = ColumnFinder(kind, columns)
         self._maps: dict[tuple[str, ...], ColumnMap] = {}
 
-    def check(self, where: str, row: Mapping[str, Any]) -> Iterator[CheckedRow]:
+    def check(self, where: str, row: Mapping[str, Any], split: Split | None) -> Iterator[CheckedRow]:
         """Yield the rows of the kind that a row of the data set stands for: one, none, or one per positive.
 
         Args:
             where: the place of the row, for error messages.
             row: its values by column.
+            split: the split of its file; without one, a column ``split`` may name it.
 
         Raises:
             DataError: a column is missing, or a value is none that its column may have.
@@ -99,7 +98,8 @@ class PairChecker:
         columns = self._maps.get(names)
         if columns is None:
             columns = self._maps[names] = self._found(where, names)
-        split = row[columns.split] if columns.split is not None else None
+        if split is None and columns.split is not None and isinstance(row[columns.split], str):
+            split = split_of_name(row[columns.split])
         for values in _each_match([row[theirs] for _, theirs in columns.texts]):
             self.rows += 1
             texts = tuple(
@@ -118,7 +118,7 @@ class PairChecker:
             else:
                 if self.kind.target == "score" and target is not None:
                     self._note_score(target, where)
-                yield CheckedRow(texts, target, split if isinstance(split, str) else None)
+                yield CheckedRow(texts, target, split)
 
     def finish(self) -> None:
         """Check the data set as a whole.

@@ -19,7 +19,7 @@ from ultra_train.data.pairs.checking import CheckedRow, PairChecker
 from ultra_train.data.pairs.kinds import KINDS, Kind, PairKind
 from ultra_train.data.pairs.rows import RowSource, open_rows
 from ultra_train.data.pairs.scores import ScoreScale, scale_of
-from ultra_train.data.pairs.split_names import SPLITS, Split, split_of_name
+from ultra_train.data.pairs.split_names import SPLITS, Split
 from ultra_train.data.pairs.splitting import SplitRatio, divide, shares_of
 from ultra_train.data.pairs.store import RAW, PairStore
 from ultra_train.data.pairs.writing import RawRows, write_raw, write_splits
@@ -124,7 +124,7 @@ def read_splits(
     Raises:
         DataError: see :func:`read_pairs`; there are no rows to train on.
     """
-    rows = open_rows(source.source, source.name)
+    rows = open_rows(source.source, source.kind, source.name, cache_dir)
     identity = {"format": _FORMAT, **rows.identity, "described": attrs.asdict(source)}
     store = PairStore(cache_dir, identity, notify)
     about = store.about() or _build(store, source, rows)
@@ -177,9 +177,7 @@ def _build(store: PairStore, source: PairSource, rows: RowSource) -> dict[str, A
 def _checked(rows: RowSource, checker: PairChecker) -> Iterator[CheckedRow]:
     """Yield the rows that can be used, with their split."""
     for where, row, split in rows.rows():
-        for checked in checker.check(where, row):
-            own = checked.split if split is None else split
-            yield attrs.evolve(checked, split=split_of_name(own) if own else None)
+        yield from checker.check(where, row, split)
 
 
 def _schema(kind: Kind, checker: PairChecker) -> pa.Schema:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import attrs
 
 from ultra_core.errors import listed
+from ultra_train.data import es_commands
 from ultra_train.data.errors import DataError
+from ultra_train.data.pairs.beir import beir_rows, is_beir
+from ultra_train.data.pairs.commands import command_rows
+from ultra_train.data.pairs.kinds import PairKind
 from ultra_train.data.pairs.split_names import Split, split_of_file, split_of_name
 from ultra_train.data.sources import hub
+from ultra_train.data.sources.embedded import is_embedded, language_of
 from ultra_train.data.sources.files import find_files
 from ultra_train.data.sources.rows import ROW_SUFFIXES, Row, read_rows
 from ultra_train.system.files import expand_user
@@ -37,72 +42,91 @@ class PlacedRow(NamedTuple):
 
 @attrs.frozen
 class RowSource:
-    """The rows of a source, which are read each time they are asked for.
+    """The rows of a source.
 
     Attributes:
         identity: sources with equal identities have equal rows.
-        labels: the names of the classes of a column, by column, where the data set has them.
+        rows: yields the rows, and raises a ``DataError`` for a broken file.
+        labels: column -> the names of its classes by their number, where the data set has names.
     """
 
-    identity: dict[str, Any]
-    _parts: Sequence[tuple[Any, Split | None]]
-    labels: dict[str, Sequence[str]] = attrs.Factory(dict)
-
-    def rows(self) -> Iterator[PlacedRow]:
-        """Yield the rows.
-
-        Raises:
-            DataError: a file is broken, or holds no rows.
-        """
-        for part, split in self._parts:
-            for where, row in read_rows(part) if isinstance(part, Path) else _hub_rows(*part):
-                yield PlacedRow(where, row, split)
+    identity: Mapping[str, Any]
+    rows: Callable[[], Iterator[PlacedRow]]
+    labels: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
 
 
-def open_rows(source: str, name: str | None = None) -> RowSource:
-    """Return the rows of files, folders, globs, or a data set of the hub.
+def open_rows(
+    source: str, kind: PairKind, name: str | None = None, cache_dir: str | Path | None = None
+) -> RowSource:
+    """Return the rows of files, folders, globs, an embedded data set, or a data set of the hub.
 
     Args:
         source: file, folder, glob, or name of a data set.
+        kind: what the rows shall be; embedded data have rows of any kind.
         name: configuration of a data set of the hub.
+        cache_dir: folder that caches embedded data sets; None builds them in memory.
 
     Raises:
         DataError: the source does not exist, has no file with columns, or cannot be loaded.
     """
+    if is_embedded(source):
+        return _embedded(source, kind, cache_dir)
     found = find_files(source, suffixes=ROW_SUFFIXES)
     if found is not None:
-        paths = [path for path in found.texts if path.name not in _NO_DATA]
-        files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        parts = [(path, split_of_file(path, expand_user(source))) for path in paths]
-        return RowSource({"source": source, "files": files}, parts)
+        return _in_files(source, [path for path in found.texts if path.name not in _NO_DATA])
     return _on_hub(source, name)
+
+
+def _embedded(source: str, kind: PairKind, cache_dir: str | Path | None) -> RowSource:
+    language = language_of(source)
+
+    def rows() -> Iterator[PlacedRow]:
+        sentences = es_commands.sentences(language, cache_dir=cache_dir)
+        for number, (split, row) in enumerate(command_rows(sentences, kind), 1):
+            yield PlacedRow(f"{source}: {kind} {number}", row, split)
+
+    return RowSource({"source": source, "versions": es_commands.versions(language)}, rows)
+
+
+def _in_files(source: str, paths: Sequence[Path]) -> RowSource:
+    def rows() -> Iterator[PlacedRow]:
+        if is_beir(paths):
+            yield from (PlacedRow(*row) for row in beir_rows(paths))
+            return
+        for path in paths:
+            split = split_of_file(path, expand_user(source))
+            for where, row in read_rows(path):
+                yield PlacedRow(where, row, split)
+
+    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return RowSource({"source": source, "files": files}, rows)
 
 
 def _on_hub(source: str, name: str | None) -> RowSource:
     tables = hub.load_splits(source, name)
-    named = {theirs: split_of_name(theirs) for theirs in tables}
-    if len(tables) == 1 and None in named.values():
-        named = dict.fromkeys(tables, "train")
-    if unknown := [theirs for theirs, split in named.items() if split is None]:
+    splits = {theirs: split_of_name(theirs) for theirs in tables}
+    if len(tables) == 1 and None in splits.values():
+        splits = dict.fromkeys(tables, "train")
+    if unknown := [theirs for theirs, split in splits.items() if split is None]:
         raise DataError(
             f"{source}: has the splits {listed(list(tables))}, of which {listed(unknown)} are none of train, "
             "dev and test; save the ones that you want as files such as train.parquet, and give their folder."
         )
     labels: dict[str, Sequence[str]] = {}
     for table in tables.values():
-        labels |= {
-            column: feature.names for column, feature in table.features.items() if hasattr(feature, "names")
-        }
-    identity = {
-        "source": source,
-        "name": name,
-        "splits": {theirs: table._fingerprint for theirs, table in tables.items()},
-    }
-    parts = [((source, theirs, table), named[theirs]) for theirs, table in tables.items()]
-    return RowSource(identity, parts, labels)
+        classes = {column: getattr(feature, "names", None) for column, feature in table.features.items()}
+        labels |= {column: names for column, names in classes.items() if names}
+
+    def rows() -> Iterator[PlacedRow]:
+        for theirs, table in tables.items():
+            for where, row in _hub_rows(f"{source}: {theirs}", table):
+                yield PlacedRow(where, row, splits[theirs])
+
+    fingerprints = {theirs: table._fingerprint for theirs, table in tables.items()}
+    return RowSource({"source": source, "name": name, "splits": fingerprints}, rows, labels)
 
 
-def _hub_rows(source: str, split: str, table: Any) -> Iterator[tuple[str, Row]]:
+def _hub_rows(table_name: str, table: Any) -> Iterator[tuple[str, Row]]:
     import pyarrow as pa
 
     arrow = table.with_format("arrow")
@@ -111,8 +135,8 @@ def _hub_rows(source: str, split: str, table: Any) -> Iterator[tuple[str, Row]]:
             rows = arrow[begin : begin + _ROWS_AT_ONCE].to_pylist()
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(
-                f"{source}: {split}, rows from {begin + 1} on: the copy on this machine is damaged "
-                f"({error}); remove it from the cache of datasets, so that it is fetched again."
+                f"{table_name}, rows from {begin + 1} on: the copy on this machine is damaged ({error}); "
+                "remove it from the cache of datasets, so that it is fetched again."
             ) from error
         for number, row in enumerate(rows, begin + 1):
-            yield f"{source}: {split}, row {number}", row
+            yield f"{table_name}, row {number}", row

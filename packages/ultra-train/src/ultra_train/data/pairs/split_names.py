@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ _NAMES: dict[str, Split] = {
 _WORD = re.compile(r"[a-z]+")
 
 
+@lru_cache(maxsize=1024)
 def split_of_name(name: str) -> Split | None:
     """Return the split that a name stands for: that of a split on the hub, or of a file without its folder.
 

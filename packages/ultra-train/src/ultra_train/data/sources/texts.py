@@ -10,19 +10,18 @@ from typing import NamedTuple
 
 import attrs
 
-from ultra_core.errors import did_you_mean, listed
 from ultra_train.data import es_commands
 from ultra_train.data.cache import Notify
 from ultra_train.data.errors import DataError
 from ultra_train.data.sources import hub
 from ultra_train.data.sources.data_source import DataSource, SourceSpec, read_sources
+from ultra_train.data.sources.embedded import is_embedded, language_of
 from ultra_train.data.sources.files import FoundFiles, find_files
 from ultra_train.data.sources.hub_files import HubFiles, hub_files
 from ultra_train.data.sources.place import Place
 from ultra_train.data.sources.readers import read_file
 from ultra_train.data.sources.row_checker import NAMED, OnBadRows, RowChecker
 
-_EMBEDDED = "ultra:"
 _log = logging.getLogger(__name__)
 
 
@@ -89,8 +88,8 @@ class TextReader:
             raise _no_usable_text(source, checker)
 
     def _records(self, source: DataSource, checker: RowChecker, place: Place) -> Iterator[Record]:
-        if source.source.startswith(_EMBEDDED):
-            language = _language(source)
+        if is_embedded(source.source):
+            language = language_of(source.source)
             sentences = es_commands.sentences(language, cache_dir=self.cache_dir, notify=self.notify)
             for sentence in islice(sentences, place.offset, None):
                 checker.counts.texts += 1
@@ -140,8 +139,8 @@ def identity(source: DataSource, *, streamed: bool = False) -> dict[str, object]
     files when it is streamed. The weight of a source is not part of its identity.
     """
     about: dict[str, object] = {"source": source.source, "column": source.column}
-    if source.source.startswith(_EMBEDDED):
-        return {**about, "versions": es_commands.versions(_language(source))}
+    if is_embedded(source.source):
+        return {**about, "versions": es_commands.versions(language_of(source.source))}
     found = find_files(source.source)
     if found is None:
         if streamed:
@@ -159,17 +158,7 @@ def check_exists(source: DataSource) -> None:
     Raises:
         DataError: a file, folder or embedded data set does not exist, or has no file in a known format.
     """
-    if source.source.startswith(_EMBEDDED):
-        _language(source)
+    if is_embedded(source.source):
+        language_of(source.source)
     else:
         find_files(source.source)
-
-
-def _language(source: DataSource) -> str:
-    known = {f"{_EMBEDDED}{language}-commands": language for language in es_commands.LANGUAGES}
-    if source.source not in known:
-        raise DataError(
-            f"There is no embedded data set {source.source!r}; there are {listed(list(known))}."
-            f"{did_you_mean(source.source, known)}"
-        )
-    return known[source.source]
