@@ -15,7 +15,7 @@ NLI = datasets.Features(
 
 
 def served(monkeypatch, splits):
-    monkeypatch.setattr(datasets, "load_dataset", lambda dataset, name: datasets.DatasetDict(splits))
+    monkeypatch.setattr(datasets, "load_dataset", lambda dataset, name, **where: datasets.DatasetDict(splits))
     hub.load_splits.cache_clear()
 
 
@@ -52,7 +52,7 @@ def test_a_single_split_is_train_and_others_must_have_known_names(monkeypatch):
 
 
 def test_what_is_not_there_is_an_error(monkeypatch):
-    def unreachable(dataset, name):
+    def unreachable(dataset, name, **where):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)

@@ -125,6 +125,13 @@ def read_splits(
         DataError: see :func:`read_pairs`; there are no rows to train on.
     """
     rows = open_rows(source.source, source.kind, source.name, cache_dir)
+    return read_rows_of(source, rows, cache_dir=cache_dir, notify=notify)
+
+
+def read_rows_of(
+    source: PairSource, rows: RowSource, *, cache_dir: str | Path, notify: Notify
+) -> dict[Split, datasets.Dataset]:
+    """Return the rows of every split, where the rows come from elsewhere; see :func:`read_splits`."""
     identity = {"format": _FORMAT, **rows.identity, "described": attrs.asdict(source)}
     store = PairStore(cache_dir, identity, notify)
     about = store.about() or _build(store, source, rows)

@@ -48,11 +48,13 @@ class RowSource:
         identity: sources with equal identities have equal rows.
         rows: yields the rows, and raises a ``DataError`` for a broken file.
         labels: column -> the names of its classes by their number, where the data set has names.
+        splits: the splits of its files, or on the hub.
     """
 
     identity: Mapping[str, Any]
     rows: Callable[[], Iterator[PlacedRow]]
     labels: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
+    splits: frozenset[Split | None] = frozenset()
 
 
 def open_rows(
@@ -74,7 +76,7 @@ def open_rows(
     found = find_files(source, suffixes=ROW_SUFFIXES)
     if found is not None:
         return _in_files(source, [path for path in found.texts if path.name not in _NO_DATA])
-    return _on_hub(source, name)
+    return open_hub(source, name)
 
 
 def _embedded(source: str, kind: PairKind, cache_dir: str | Path | None) -> RowSource:
@@ -89,21 +91,35 @@ def _embedded(source: str, kind: PairKind, cache_dir: str | Path | None) -> RowS
 
 
 def _in_files(source: str, paths: Sequence[Path]) -> RowSource:
+    splits = {path: split_of_file(path, expand_user(source)) for path in paths}
+
     def rows() -> Iterator[PlacedRow]:
         if is_beir(paths):
             yield from (PlacedRow(*row) for row in beir_rows(paths))
             return
-        for path in paths:
-            split = split_of_file(path, expand_user(source))
+        for path, split in splits.items():
             for where, row in read_rows(path):
                 yield PlacedRow(where, row, split)
 
     files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return RowSource({"source": source, "files": files}, rows)
+    return RowSource({"source": source, "files": files}, rows, splits=frozenset(splits.values()))
 
 
-def _on_hub(source: str, name: str | None) -> RowSource:
-    tables = hub.load_splits(source, name)
+def open_hub(
+    source: str, name: str | None = None, *, data_dir: str | None = None, revision: str | None = None
+) -> RowSource:
+    """Return the rows of a data set of the hub.
+
+    Args:
+        source: its name.
+        name: its configuration.
+        data_dir: the folder of its repository that is read.
+        revision: the revision of its repository.
+
+    Raises:
+        DataError: it cannot be loaded, or has splits with other names than train, dev and test.
+    """
+    tables = hub.load_splits(source, name, data_dir, revision)
     splits = {theirs: split_of_name(theirs) for theirs in tables}
     if len(tables) == 1 and None in splits.values():
         splits = dict.fromkeys(tables, "train")
@@ -123,7 +139,8 @@ def _on_hub(source: str, name: str | None) -> RowSource:
                 yield PlacedRow(where, row, splits[theirs])
 
     fingerprints = {theirs: table._fingerprint for theirs, table in tables.items()}
-    return RowSource({"source": source, "name": name, "splits": fingerprints}, rows, labels)
+    identity = {"source": source, "name": name, "splits": fingerprints}
+    return RowSource(identity, rows, labels, frozenset(splits.values()))
 
 
 def _hub_rows(table_name: str, table: Any) -> Iterator[tuple[str, Row]]:

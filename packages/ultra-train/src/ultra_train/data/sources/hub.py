@@ -73,8 +73,16 @@ def fingerprint(dataset: str, name: str | None, split: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def load_splits(dataset: str, name: str | None) -> dict[str, Any]:
+def load_splits(
+    dataset: str, name: str | None, data_dir: str | None = None, revision: str | None = None
+) -> dict[str, Any]:
     """Return all splits of a data set by name.
+
+    Args:
+        dataset: name on the hub.
+        name: configuration, or None for the default one.
+        data_dir: the folder of its repository that is read, or None for all.
+        revision: the revision of its repository, or None for the newest.
 
     Raises:
         DataError: the data set cannot be loaded.
@@ -82,7 +90,7 @@ def load_splits(dataset: str, name: str | None) -> dict[str, Any]:
     import datasets
 
     try:
-        return dict(datasets.load_dataset(dataset, name))
+        return dict(datasets.load_dataset(dataset, name, data_dir=data_dir, revision=revision))
     except Exception as error:  # the hub client raises errors of many libraries
         raise cannot_be_loaded(dataset, "all", error) from error
 
