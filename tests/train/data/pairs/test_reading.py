@@ -9,7 +9,8 @@ import pytest
 
 from ultra_train.data.errors import DataError
 from ultra_train.data.pairs import reading
-from ultra_train.data.pairs.reading import PairSource, pairs_fingerprint, read_pairs, read_splits
+from ultra_train.data.pairs.identity import pairs_fingerprint
+from ultra_train.data.pairs.reading import PairSource, read_pairs, read_splits
 
 ROWS = [{"text_a": f"uno {n}", "text_b": f'dos, "{n}"\ttres', "score": n / 10} for n in range(11)]
 

@@ -16,6 +16,7 @@ from ultra_train.data.cache import Notify
 from ultra_train.data.errors import DataError
 from ultra_train.data.hashing import combine
 from ultra_train.data.pairs.checking import CheckedRow, PairChecker
+from ultra_train.data.pairs.identity import pairs_fingerprint
 from ultra_train.data.pairs.kinds import KINDS, Kind, PairKind
 from ultra_train.data.pairs.rows import RowSource, open_rows
 from ultra_train.data.pairs.scores import ScoreScale, scale_of
@@ -147,11 +148,6 @@ def chosen_rows(dataset: datasets.Dataset, max_rows: int | None, seed: int) -> d
     order = np.argsort(combine(seed, np.arange(len(dataset), dtype=np.uint64)), kind="stable")
     fingerprint = f"{pairs_fingerprint(dataset)}-{max_rows}-{seed}"
     return dataset.select(np.sort(order[:max_rows]), new_fingerprint=fingerprint)
-
-
-def pairs_fingerprint(dataset: datasets.Dataset) -> str:
-    """Return what identifies the rows: equal rows in an equal order have it, wherever their files lie."""
-    return str(dataset._fingerprint)
 
 
 def _build(store: PairStore, source: PairSource, rows: RowSource) -> dict[str, Any]:
