@@ -53,7 +53,8 @@ def _bert(folder: Path, *, masked: bool, seed: int) -> Path:
 def dense_encoder(folder: Path, *, seed: int = 0) -> Path:
     """Save a dense encoder with 16 dimensions, and return its folder."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
 
     transformer = Transformer(str(_bert(folder / "base", masked=False, seed=seed)))
     model = SentenceTransformer(
@@ -67,7 +68,7 @@ def inference_free_encoder(folder: Path, *, seed: int = 0) -> Path:
     """Save an inference-free SPLADE encoder, and return its folder."""
     import torch
     from sentence_transformers import SparseEncoder
-    from sentence_transformers.models import Router, Transformer
+    from sentence_transformers.base.modules import Router, Transformer
     from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
 
     document = Transformer(str(_bert(folder / "base", masked=True, seed=seed)), transformer_task="fill-mask")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
+import numpy as np
 
 from ultra_core.errors import listed
+from ultra_train.retrieval.fusion import reciprocal_rank_fusion, weighted_sum
+from ultra_train.retrieval.ranking import Ranking
 from ultra_train.search.errors import SearchError
-from ultra_train.search.fusing import reciprocal_rank_fusion, weighted_fusion
 from ultra_train.search.index import SearchIndex
 from ultra_train.search.schema import MAX_RESULTS
 from ultra_train.search.snippets import snippet
@@ -18,6 +20,9 @@ Mode = Literal["dense", "sparse", "bm25", "hybrid"]
 
 CANDIDATES = 100
 """Documents of each retriever that a hybrid search fuses, at least."""
+
+Scored = Sequence[tuple[str, float]]
+"""Ids with scores, best first; higher is better."""
 
 EncodeQuery = Callable[[str], Any]
 """Returns the vector of a query."""
@@ -103,7 +108,7 @@ class Searcher:
         chosen = self.retrievers(mode, weights)
         depth = min(max(k, candidates), MAX_RESULTS) if len(chosen) > 1 else k
         rankings = {name: self._ranking(name, query, depth) for name in chosen}
-        return self._hits(query, self._fused(rankings, weights)[:k], rankings)
+        return self._hits(query, fused(rankings, weights, k), rankings)
 
     def retrievers(self, mode: Mode | None, weights: Mapping[str, float] | None = None) -> tuple[str, ...]:
         """Return the retrievers of a search.
@@ -120,21 +125,10 @@ class Searcher:
             raise SearchError(f"{self._index.where}: has only {wanted[0]}, so there is nothing to fuse")
         return wanted
 
-    def _ranking(self, name: str, query: str, depth: int) -> list[tuple[str, float]]:
+    def _ranking(self, name: str, query: str, depth: int) -> Scored:
         return self._index.nearest(name, query if name == "bm25" else self._encoders[name](query), depth)
 
-    def _fused(
-        self, rankings: Mapping[str, list[tuple[str, float]]], weights: Mapping[str, float] | None
-    ) -> list[tuple[str, float]]:
-        if len(rankings) == 1:
-            return next(iter(rankings.values()))
-        if weights:
-            return weighted_fusion(rankings, weights)
-        return reciprocal_rank_fusion(rankings)
-
-    def _hits(
-        self, query: str, best: list[tuple[str, float]], rankings: Mapping[str, list[tuple[str, float]]]
-    ) -> list[Hit]:
+    def _hits(self, query: str, best: Scored, rankings: Mapping[str, Scored]) -> list[Hit]:
         texts = self._index.texts([name for name, _ in best])
         places = {
             retriever: {name: Place(rank, score) for rank, (name, score) in enumerate(ranking, 1)}
@@ -151,3 +145,34 @@ class Searcher:
             )
             for rank, (name, score) in enumerate(best, 1)
         ]
+
+
+def fused(
+    rankings: Mapping[str, Scored], weights: Mapping[str, float] | None, k: int
+) -> list[tuple[str, float]]:
+    """Return the best documents of several rankings.
+
+    Args:
+        rankings: the ranking of each retriever.
+        weights: weights of their scores, or None to fuse by reciprocal ranks.
+        k: number of documents.
+    """
+    if len(rankings) == 1:
+        return list(next(iter(rankings.values())))[:k]
+    names = list(dict.fromkeys(name for ranking in rankings.values() for name, _ in ranking))
+    if not names:
+        return []
+    numbers = {name: number for number, name in enumerate(names)}
+    numbered = [
+        Ranking.of(
+            [(np.array([numbers[name] for name, _ in ranking]), np.array([s for _, s in ranking]))],
+            len(names),
+        )
+        for ranking in rankings.values()
+    ]
+    if weights:
+        best = weighted_sum(numbered, [weights[name] for name in rankings], k)
+    else:
+        best = reciprocal_rank_fusion(numbered, k)
+    documents, scores = best.row(0)
+    return [(names[document], float(score)) for document, score in zip(documents, scores, strict=True)]
