@@ -48,13 +48,15 @@ class Texts:
         vector = self.random.standard_normal(DIMENSIONS).astype(np.float32)
         return (vector / np.linalg.norm(vector)).tolist()
 
-    def sparse(self, active: int) -> dict[int, float]:
+    def sparse(self, active: int):
+        from ultra_train.search.sparse_vectors import SparseVector
+
         found: dict[int, float] = {}
         while len(found) < active:
             for number in self.drawn(self.of_dimensions, active):
                 if len(found) < active:
                     found[number] = float(self.random.random())
-        return found
+        return SparseVector.of(found)
 
 
 def batches(count: int) -> Iterator[list]:

@@ -12,6 +12,7 @@ from ultra_train.search.documents import Document
 from ultra_train.search.index import create_index
 from ultra_train.search.manifest import EncoderRecord, IndexManifest
 from ultra_train.search.milvus import Connection
+from ultra_train.search.sparse_vectors import SparseVector
 
 DIMENSION = 4
 DENSE = EncoderRecord(kind="dense", model="d", fingerprint="f1", dimension=DIMENSION, similarity="cosine")
@@ -49,13 +50,18 @@ class Dense:
 class Sparse:
     """Gives a text the weight 1 at the dimension of each of its letters."""
 
-    def documents(self, texts: Sequence[str]) -> list[dict[int, float]]:
+    def documents(self, texts: Sequence[str]) -> list[SparseVector]:
         """Return sparse vectors."""
         return [self(text) for text in texts]
 
-    def __call__(self, text: str) -> dict[int, float]:
+    def __call__(self, text: str) -> SparseVector:
         """Return the vector of a query."""
-        return {ord(letter) - 96: 1.0 for letter in text.lower() if "a" <= letter <= "z"}
+        return SparseVector.of(dict.fromkeys(sorted(letters(text)), 1.0))
+
+
+def letters(text: str) -> set[int]:
+    """Return the numbers of the letters of a text."""
+    return {ord(letter) - 96 for letter in text.lower() if "a" <= letter <= "z"}
 
 
 def documents(count: int) -> list[Document]:

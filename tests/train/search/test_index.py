@@ -1,9 +1,10 @@
 import attrs
 import pytest
 
-from support.given_vectors import DOCUMENTS, MANIFEST, Dense, Sparse
+from support.given_vectors import DOCUMENTS, MANIFEST, Dense, Sparse, letters
 from ultra_train.search.errors import SearchError
 from ultra_train.search.index import create_index, cut_bytes, open_index
+from ultra_train.search.sparse_vectors import SparseVector
 
 
 def test_every_retriever_finds_what_its_vectors_say(index):
@@ -11,8 +12,7 @@ def test_every_retriever_finds_what_its_vectors_say(index):
     same_length = [document.id for document in DOCUMENTS if Dense()(document.searched) == Dense()(text)]
     found = index.nearest("dense", Dense()(text), 4)
     assert {name for name, score in found if score == pytest.approx(1)} == set(same_length)
-    letters = Sparse()(text).keys()
-    overlaps = {each.id: len(letters & Sparse()(each.searched).keys()) for each in DOCUMENTS}
+    overlaps = {each.id: len(letters(text) & letters(each.searched)) for each in DOCUMENTS}
     assert dict(index.nearest("sparse", Sparse()(text), 4)) == pytest.approx(overlaps)
     words = index.nearest("bm25", "puerta garaje", 4)
     assert [name for name, _ in words] == ['say "x"']
@@ -28,7 +28,8 @@ def test_texts_and_contents_are_found_by_ids_with_any_characters(index):
 
 
 def test_a_sparse_query_without_active_dimensions_finds_nothing(index):
-    assert index.nearest("sparse", {}, 3) == []
+    assert index.nearest("sparse", SparseVector.of({}), 3) == []
+    assert index.nearest("sparse", SparseVector.of({1: -1.0}), 3) == []
 
 
 def test_more_results_than_milvus_returns_are_an_error(index):

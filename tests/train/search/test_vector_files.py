@@ -6,11 +6,12 @@ from safetensors import safe_open
 
 from ultra_train.search.encoding import Encoding
 from ultra_train.search.errors import SearchError
+from ultra_train.search.sparse_vectors import SparseVector
 from ultra_train.search.vector_files import check_format
 
 IDS = ["a", "ñ"]
 DENSE = Encoding(IDS, np.array([[1, -2] * 4, [3, 0.5] * 4], dtype=np.float32), 8)
-SPARSE = Encoding(IDS, [{3: 0.5, 1: 2.0}, {}], 6)
+SPARSE = Encoding(IDS, [SparseVector.of({3: 0.5, 1: 2.0}), SparseVector.of({})], 6)
 
 
 def test_dense_vectors_are_read_back_from_every_format(tmp_path):

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, cast, get_args
 
 import attrs
 import numpy as np
 
 from ultra_train.search.errors import SearchError
 from ultra_train.search.fingerprint import fingerprint
-from ultra_train.search.index import SparseVector
 from ultra_train.search.manifest import EncoderRecord, Kind
-
-if TYPE_CHECKING:
-    import torch
+from ultra_train.search.sparse_vectors import SparseVector, rows_of
 
 
 @attrs.frozen
@@ -126,7 +122,7 @@ class Encoder:
         )
 
     def documents(self, texts: Sequence[str]) -> list[Any]:
-        """Return the vectors of documents for an index: lists of numbers, or values by dimension.
+        """Return the vectors of documents for an index: lists of numbers, or sparse vectors.
 
         Raises:
             SearchError: a vector has a number that is not finite.
@@ -145,8 +141,7 @@ class Encoder:
             query: whether they are queries rather than documents.
 
         Returns:
-            of a dense model an array (texts, dimensions) in float32, of a sparse one the values by dimension
-            of every text.
+            of a dense model an array (texts, dimensions) in float32, of a sparse one a vector for every text.
 
         Raises:
             SearchError: a vector has a number that is not finite.
@@ -155,8 +150,12 @@ class Encoder:
         common = {"batch_size": self._options.batch_size, "show_progress_bar": False}
         unit = self.record.similarity == "cosine"
         if self.record.kind == "sparse":
-            found = encode(list(texts), convert_to_sparse_tensor=True, save_to_cpu=True, **common)
-            return sparse_vectors(found, unit=unit)
+            found = rows_of(
+                encode(list(texts), convert_to_sparse_tensor=True, save_to_cpu=True, **common), unit=unit
+            )
+            for vector in found:
+                _check_finite(vector.values, self.record.model)
+            return found
         truncate_dim = self.record.truncate_dim
         dense = encode(list(texts), truncate_dim=truncate_dim, normalize_embeddings=unit, **common)
         _check_finite(dense, self.record.model)
@@ -165,29 +164,6 @@ class Encoder:
 
 def _for_index(vectors: np.ndarray | list[SparseVector]) -> list[Any]:
     return vectors.tolist() if isinstance(vectors, np.ndarray) else vectors
-
-
-def sparse_vectors(embeddings: torch.Tensor, *, unit: bool = False) -> list[SparseVector]:
-    """Return the rows of a sparse tensor as mappings from dimension to value.
-
-    Args:
-        embeddings: (texts, vocabulary), a sparse tensor in coordinate form.
-        unit: scale every row to length 1.
-
-    Raises:
-        SearchError: a value is not finite.
-    """
-    embeddings = embeddings.coalesce()
-    (rows, columns), values = embeddings.indices().numpy(), embeddings.values().float().numpy()
-    _check_finite(values, "the sparse model")
-    if unit:
-        lengths = np.sqrt(np.bincount(rows, values.astype(np.float64) ** 2, minlength=embeddings.shape[0]))
-        values = values / lengths[rows]
-    ends = np.searchsorted(rows, np.arange(embeddings.shape[0] + 1))
-    return [
-        dict(zip(columns[begin:end].tolist(), values[begin:end].tolist(), strict=True))
-        for begin, end in pairwise(ends)
-    ]
 
 
 def _check_finite(values: np.ndarray, model: str) -> None:

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 
 from ultra_train.search.encoders import Encoder, EncodingOptions, ModelIdentity
-from ultra_train.search.index import SparseVector
+from ultra_train.search.sparse_vectors import SparseVector
 from ultra_train.search.vector_files import Precision, quantise, sparse_arrays, write_arrays
 from ultra_train.system import files
 
@@ -24,7 +24,7 @@ class Encoding:
 
     Attributes:
         ids: what every vector belongs to.
-        vectors: (texts, dimensions) in float32, or the values by dimension of every text.
+        vectors: (texts, dimensions) in float32, or the sparse vector of every text.
         dimension: number of dimensions.
     """
 
@@ -38,7 +38,7 @@ class Encoding:
             arrays = quantise(self.vectors, precision)
             rows: Iterator[dict[str, object]] = ({"vector": row.tolist()} for row in arrays["vectors"])
         else:
-            rows = ({"indices": list(row), "values": list(row.values())} for row in self.vectors)
+            rows = ({"indices": row.indices.tolist(), "values": row.values.tolist()} for row in self.vectors)
         for name, row in zip(self.ids, rows, strict=True):
             yield json.dumps({"id": name, **row}, ensure_ascii=False)
 

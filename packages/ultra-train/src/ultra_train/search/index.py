@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import attrs
@@ -29,11 +29,9 @@ from ultra_train.search.schema import (
     index_parameters,
     metric_of,
 )
+from ultra_train.search.sparse_vectors import SparseVector
 
 DEFAULT_COLLECTION = "documents"
-
-SparseVector = Mapping[int, float]
-"""The dimensions of a sparse vector that are not zero, with their values."""
 
 
 class Entry(NamedTuple):
@@ -42,7 +40,7 @@ class Entry(NamedTuple):
     Attributes:
         document: the document.
         dense: (dimension,) values, when the index has dense vectors.
-        sparse: values by dimension, when the index has sparse vectors.
+        sparse: the sparse vector, when the index has such vectors.
     """
 
     document: Document
@@ -117,7 +115,8 @@ class SearchIndex:
         if self.manifest.dense is not None:
             row[DENSE] = entry.dense
         if self.manifest.sparse is not None:
-            row[SPARSE] = entry.sparse
+            assert entry.sparse is not None
+            row[SPARSE] = _packed(entry.sparse, self.manifest.sparse.dimension)
         return row
 
     def finish(self) -> None:
@@ -154,7 +153,8 @@ class SearchIndex:
 
         Args:
             field: ``dense``, ``sparse`` or ``bm25``.
-            query: a dense vector, a sparse vector, or for ``bm25`` a text.
+            query: a dense vector, a sparse vector, or for ``bm25`` a text. Milvus knows no negative values in
+                sparse vectors; they are left out.
             k: number of documents.
 
         Returns:
@@ -165,8 +165,10 @@ class SearchIndex:
         """
         if k > MAX_RESULTS:
             raise SearchError(f"{k:,} results are more than the {MAX_RESULTS:,} that Milvus returns at once")
-        if field == SPARSE and not query:
-            return []
+        if field == SPARSE:
+            query = {index: value for index, value in query.by_dimension().items() if value > 0}
+            if not query:
+                return []
         metric = metric_of(field, self.manifest)
         with self.connection.errors():
             found = self.connection.client.search(
@@ -234,6 +236,14 @@ def _properties(connection: Connection, name: str) -> dict[str, str]:
     with connection.errors():
         described = connection.client.describe_collection(name, timeout=ANSWER_SECONDS)
     return dict(described.get("properties") or {})
+
+
+def _packed(vector: SparseVector, dimension: int) -> Any:
+    """Return a sparse vector in the form that pymilvus packs fastest: three times as fast as a dictionary."""
+    from scipy.sparse import csr_array
+
+    ends = [0, len(vector.indices)]
+    return csr_array((vector.values, vector.indices, ends), shape=(1, dimension))
 
 
 def _score(metric: str, distance: float) -> float:

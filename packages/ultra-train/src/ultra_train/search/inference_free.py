@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ultra_train.search.index import SparseVector
+from ultra_train.search.sparse_vectors import SparseVector
 from ultra_train.system import files
 
 _STATIC = "SparseStaticEmbedding"
@@ -48,7 +48,7 @@ class StaticQueries:
         tokens = self._tokenizer.encode(self._prompt + query, add_special_tokens=False).ids
         found = {token: float(self._weights[token]) for token in tokens[: self._max_length]}
         by_weight = sorted((item for item in found.items() if item[1] != 0), key=lambda item: -abs(item[1]))
-        return dict(by_weight[: self._max_active])
+        return SparseVector.of(dict(by_weight[: self._max_active]))
 
 
 def static_queries(folder: Path) -> StaticQueries | None:

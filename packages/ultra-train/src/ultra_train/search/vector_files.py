@@ -11,7 +11,7 @@ import numpy as np
 
 from ultra_core.errors import listed
 from ultra_train.search.errors import SearchError
-from ultra_train.search.index import SparseVector
+from ultra_train.search.sparse_vectors import SparseVector
 from ultra_train.system import files
 
 Precision = Literal["float32", "int8", "binary"]
@@ -78,14 +78,15 @@ def sparse_arrays(vectors: list[SparseVector], dimension: int) -> dict[str, np.n
     """Return sparse vectors as the arrays that ``scipy.sparse.load_npz`` reads.
 
     Args:
-        vectors: the values by dimension of every text.
+        vectors: the vector of every text.
         dimension: number of dimensions.
     """
-    ends = np.cumsum([0, *map(len, vectors)])
-    indices = np.fromiter((index for vector in vectors for index in vector), np.int32, ends[-1])
-    values = np.fromiter((value for vector in vectors for value in vector.values()), np.float32, ends[-1])
-    shape = np.array([len(vectors), dimension])
-    return {"indices": indices, "indptr": ends, "data": values, "shape": shape}
+    return {
+        "indices": np.concatenate([vector.indices for vector in vectors]),
+        "indptr": np.cumsum([0, *(len(vector.indices) for vector in vectors)]),
+        "data": np.concatenate([vector.values for vector in vectors]),
+        "shape": np.array([len(vectors), dimension]),
+    }
 
 
 def write_arrays(path: Path, ids: Sequence[str], arrays: Mapping[str, np.ndarray]) -> None:
