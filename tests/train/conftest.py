@@ -140,6 +140,19 @@ def ultra(monkeypatch) -> Callable[..., Result]:
 
 
 @pytest.fixture(scope="session")
+def tiny_encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of two dense encoders and an inference-free sparse one."""
+    from support.tiny_encoders import dense_encoder, inference_free_encoder
+
+    folder = tmp_path_factory.mktemp("encoders")
+    return {
+        "dense": dense_encoder(folder / "a"),
+        "other": dense_encoder(folder / "b", seed=1),
+        "sparse": inference_free_encoder(folder / "s"),
+    }
+
+
+@pytest.fixture(scope="session")
 def tiny_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Path of the preset."""
     return write_preset(tmp_path_factory.mktemp("tiny"))

@@ -93,3 +93,21 @@ def test_bad_input_is_an_error_of_one_line(words, message, built, ultra, tmp_pat
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_models_are_found_again_and_another_one_is_refused(ultra, built, tiny_encoders, tmp_path):
+    uri, dense, sparse = str(tmp_path / "both.db"), str(tiny_encoders["dense"]), str(tiny_encoders["sparse"])
+    words = ["index", built[0], "--to", uri, "--model"]
+    assert ultra(*words, dense, "--model", sparse).exit_code == 0
+    hits = json.loads(ultra("search", "abre la puerta", "--index", uri, "--json").stdout)["results"]
+    assert {name for hit in hits for name in hit["places"]} == {"dense", "sparse"}
+    assert ultra("search", "la luz", "--index", uri, "--mode", "sparse").exit_code == 0
+    other = str(tiny_encoders["other"])
+    for refused in (
+        ultra(*words, other, "--model", sparse),
+        ultra("search", "la luz", "--index", uri, "--model", other),
+    ):
+        assert refused.exit_code == 2
+        assert "was built with another dense model" in refused.stderr
+    lacking = ultra("search", "la luz", "--index", built[1], "--model", dense)
+    assert "has no dense vectors" in lacking.stderr

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from support.given_vectors import DOCUMENTS
-from support.tiny_encoders import dense_encoder, inference_free_encoder
 from ultra_core.errors import UltraError
 from ultra_train.search.encoders import Encoder, EncodingOptions, identify, identify_all
 from ultra_train.search.inference_free import static_queries
@@ -13,33 +12,23 @@ QUERIES = ["abre la puerta", "¿Dónde? la la LA casa", "xyz " * 40, "€"]
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    return {
-        "dense": dense_encoder(folder / "a"),
-        "other": dense_encoder(folder / "b", seed=1),
-        "sparse": inference_free_encoder(folder / "s"),
-    }
+def sparse(tiny_encoders):
+    return Encoder(identify(str(tiny_encoders["sparse"])), EncodingOptions(device="cpu"))
 
 
-@pytest.fixture(scope="module")
-def sparse(models):
-    return Encoder(identify(str(models["sparse"])), EncodingOptions(device="cpu"))
-
-
-def test_models_are_known_by_kind_and_content_before_they_are_loaded(models):
-    found = identify_all([str(models["sparse"]), str(models["dense"])])
+def test_models_are_known_by_kind_and_content_before_they_are_loaded(tiny_encoders):
+    found = identify_all([str(tiny_encoders["sparse"]), str(tiny_encoders["dense"])])
     assert {kind: identity.folder for kind, identity in found.items()} == {
-        "dense": models["dense"],
-        "sparse": models["sparse"],
+        "dense": tiny_encoders["dense"],
+        "sparse": tiny_encoders["sparse"],
     }
-    assert found["dense"].fingerprint != identify(str(models["other"])).fingerprint
+    assert found["dense"].fingerprint != identify(str(tiny_encoders["other"])).fingerprint
     with pytest.raises(UltraError, match=r"a/dense and .*b/dense are both dense"):
-        identify_all([str(models["dense"]), str(models["other"])])
+        identify_all([str(tiny_encoders["dense"]), str(tiny_encoders["other"])])
 
 
-def test_dense_vectors_have_length_one_and_may_be_truncated(models):
-    identity = identify(str(models["dense"]))
+def test_dense_vectors_have_length_one_and_may_be_truncated(tiny_encoders):
+    identity = identify(str(tiny_encoders["dense"]))
     full = Encoder(identity, EncodingOptions(device="cpu"))
     short = Encoder(identity, EncodingOptions(device="cpu", truncate_dim=8))
     texts = [document.searched for document in DOCUMENTS]
@@ -59,12 +48,12 @@ def test_sparse_vectors_are_the_values_of_the_model_that_are_not_zero(sparse):
         assert found.by_dimension() == pytest.approx({i: row[i] for i in np.flatnonzero(row)}, rel=1e-4)
 
 
-def test_inference_free_queries_are_those_of_the_model_without_it(models, sparse):
-    queries = static_queries(models["sparse"])
+def test_inference_free_queries_are_those_of_the_model_without_it(tiny_encoders, sparse):
+    queries = static_queries(tiny_encoders["sparse"])
     assert queries is not None
     for query, expected in zip(QUERIES, sparse.queries(QUERIES), strict=True):
         assert queries.encode(query).by_dimension() == pytest.approx(expected.by_dimension())
 
 
-def test_queries_of_a_dense_model_need_its_network(models):
-    assert static_queries(models["dense"]) is None
+def test_queries_of_a_dense_model_need_its_network(tiny_encoders):
+    assert static_queries(tiny_encoders["dense"]) is None
