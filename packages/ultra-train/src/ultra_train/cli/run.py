@@ -75,7 +75,8 @@ def _start(
     # spinning makes an update several times slower. It is read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from ultra_train.config import load_preset
+    from ultra_train.config import load_any
+    from ultra_train.pipeline.form import PipelinePreset
     from ultra_train.system.processes import processes
 
     if allow_shorten and not fit_memory:
@@ -89,10 +90,14 @@ def _start(
         settings += fitting_overrides(
             preset, settings, device=device, here=here, shorten=allow_shorten, say=say
         )
-    loaded = load_preset(preset, settings, check_files=True)
+    loaded = load_any(preset, settings, check_files=True)
     if here.main:
         for notice in loaded.notices:
             click.echo(f"notice: {notice}", err=True)
+    if isinstance(loaded, PipelinePreset):
+        from ultra_train.pipeline.execution import run_pipeline
+
+        return run_pipeline(loaded, resume=resume, name=name, output_dir=output_dir, device=device)
     from ultra_train.run.execution import execute
 
     return execute(

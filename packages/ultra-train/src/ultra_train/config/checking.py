@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from ultra_core.config import Fault, KeyPath, Source, raise_faults
 
 
-def check(source: Source, faults: Sequence[Fault], contradictions: Iterable[tuple[KeyPath, str]]) -> None:
+def check(
+    source: Source, faults: Sequence[Fault], contradictions: Iterable[tuple[KeyPath, str] | Fault]
+) -> None:
     """Raise one report of all faults of a file.
 
     Args:
@@ -20,7 +22,7 @@ def check(source: Source, faults: Sequence[Fault], contradictions: Iterable[tupl
         ConfigError: there is at least one fault.
     """
     shadows = _Shadows(faults)
-    found = [source.fault(path, message) for path, message in contradictions]
+    found = [one if isinstance(one, Fault) else source.fault(*one) for one in contradictions]
     raise_faults(source, [*faults, *(fault for fault in found if not shadows.cover(fault))])
 
 

@@ -57,6 +57,11 @@ class EncoderForm(PresetForm[PresetFile]):
         """Return the key that an unknown one probably means, and its place."""
         return suggestion(source, self.tasks, path)
 
+    def base_keys(self, source: Source) -> tuple[KeyPath, ...]:
+        """Return ``base_model``, and the tokenizer where the preset names one."""
+        tokenizer = source.get(("tokenizer",)) is not None
+        return (("base_model",), *([("tokenizer", "name_or_path")] if tokenizer else []))
+
     def draft(self, preset: PresetFile, written: Written) -> EncoderDraft:
         """Return the draft, whose model has the defaults of its class."""
         preset = _with_model(preset, written.given)

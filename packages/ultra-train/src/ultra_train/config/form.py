@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import attrs
 
-from ultra_core.config import KeyPath, Source
+from ultra_core.config import Fault, KeyPath, Source
 
 P = TypeVar("P")
 """The class of the whole file."""
@@ -33,8 +33,8 @@ class Draft(ABC):
     """The typed sections of a file on their way to a loaded preset."""
 
     @abstractmethod
-    def faults(self, *, check_files: bool) -> Iterable[tuple[KeyPath, str]]:
-        """Return where keys contradict each other or the installed plugins.
+    def faults(self, *, check_files: bool) -> Iterable[tuple[KeyPath, str] | Fault]:
+        """Return where keys contradict each other or the installed plugins; those of other files as faults.
 
         Args:
             check_files: whether what is ``missing`` is a fault, too.
@@ -86,6 +86,10 @@ class PresetForm(ABC, Generic[P]):
             written: the file that they come from.
         """
 
+    def base_keys(self, source: Source) -> tuple[KeyPath, ...]:
+        """Return the keys that name the finished model which a run continues, its tokenizer included."""
+        return (("base_model",),)
+
     def refusal(self) -> tuple[KeyPath, str] | None:
-        """Return why no run trains from such a preset, and at which key to say so; None if one does."""
+        """Return why a preset is not that of one run, and at which key to say so; None if it is."""
         return None

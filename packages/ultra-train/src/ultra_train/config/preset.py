@@ -19,7 +19,7 @@ FOLDED = ("use_moe", "ffn_activation")
 
 
 class LoadedPreset(Protocol):
-    """A checked preset of any form, in canonical form, with every default filled in."""
+    """A checked preset of any form, also a pipeline, in canonical form, with every default filled in."""
 
     @property
     def name(self) -> str:
@@ -29,11 +29,6 @@ class LoadedPreset(Protocol):
     @property
     def notices(self) -> tuple[str, ...]:
         """Lines to show before a run: keys without effect, other names, data that is elsewhere."""
-        ...
-
-    @property
-    def task(self) -> str:
-        """Name of the task plugin that trains it."""
         ...
 
     def to_tree(self) -> dict[str, Any]:

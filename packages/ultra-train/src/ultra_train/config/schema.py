@@ -11,6 +11,7 @@ from ultra_core.config import dump
 from ultra_core.config.schema import DIALECT, any_letters, attrs_schema, named_schema
 from ultra_core.plugins.registry import Registry
 from ultra_train.config.declared_tasks import DeclaredTasks, declared_tasks
+from ultra_train.config.forms import other_forms
 from ultra_train.config.optimizer_schema import optimizer_schema, unprefixed_optimizer_schema
 
 Schema = dict[str, Any]
@@ -23,10 +24,10 @@ DEFS = "#/$defs"
 
 
 def preset_schema() -> Schema:
-    """Return the schema (draft 2020-12) of presets; a form that a task declares has one of its own."""
+    """Return the schema (draft 2020-12) of presets; every form but the common one has one of its own."""
     known = declared_tasks()
     chosen = _encoder_preset(known)
-    for declared in known.forms:
+    for declared in other_forms(known):
         form = declared()
         chosen = {"if": form.condition, "then": attrs_schema(form.file_class), "else": chosen}
     return {

@@ -40,6 +40,7 @@ def execute(
     output_dir: str | Path | None = None,
     device: str | None = None,
     fit_memory: bool = False,
+    resume_command: str | None = None,
 ) -> Path:
     """Train from a loaded preset and return the folder of the run.
 
@@ -50,6 +51,7 @@ def execute(
         output_dir: folder of runs; ``runs`` by default.
         device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default the best one of this machine.
         fit_memory: divide micro-batches by rows when memory runs out, instead of ending the run.
+        resume_command: the command that resumes it, for messages; by default one like that of this process.
 
     Raises:
         UltraError: an error that a user can correct.
@@ -62,6 +64,7 @@ def execute(
         name=name,
         device=device,
         fit_memory=fit_memory,
+        resume_command=resume_command,
     )
     group = join(processes())
     with group.failing_together():

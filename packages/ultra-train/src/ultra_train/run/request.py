@@ -23,6 +23,7 @@ class Request:
         name: name of the run; None for that of the preset, with a number if it is in use.
         device: the device; None for the best one of this machine.
         fit_memory: whether micro-batches are divided when memory runs out.
+        resume_command: the command that resumes it; None for one like that of this process.
     """
 
     preset: Preset
@@ -31,6 +32,7 @@ class Request:
     name: str | None = None
     device: str | None = None
     fit_memory: bool = False
+    resume_command: str | None = None
 
     @property
     def training(self) -> TrainingConfig:

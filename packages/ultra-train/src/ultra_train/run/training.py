@@ -47,9 +47,10 @@ def _stopped(run: Run, process: RunProcess, records: Records, callbacks: Callbac
     reason = next(filter(None, process.here.gather(callbacks.reason_to_stop)), None)
     if reason is None:
         return
+    command = process.request.resume_command or resume_command(run.path, process.here)
     message = (
         f"{reason}: stopped after update {trainer.state.global_step} of {trainer.args.max_steps}, and a "
-        f"checkpoint is saved. Resume with: {resume_command(run.path, process.here)}"
+        f"checkpoint is saved. Resume with: {command}"
     )
     if number is not None:
         process.say(message)

@@ -46,6 +46,10 @@ class SparseForm(PresetForm[SparseFile]):
         target = SYNONYMS.get(flattened(str(path[-1]))) or elsewhere(SparseFile, path)
         return f"did you mean {target}?" if target else ""
 
+    def base_keys(self, source: Source) -> tuple[KeyPath, ...]:
+        """Return ``model.base_model``."""
+        return (("model", "base_model"),)
+
     def draft(self, preset: SparseFile, written: Written) -> SparseDraft:
         """Return the draft."""
         return SparseDraft(preset, written)
