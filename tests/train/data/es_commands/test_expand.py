@@ -42,6 +42,6 @@ def test_lists_of_a_draw_come_first_and_a_missing_list_gives_nothing():
 def test_the_values_of_lists_are_returned_by_slot():
     drawn = Expander(RULES, LISTS).draw("[<abre>] {name:device} <donde>", Random(1))
     assert drawn is not None
-    assert dict(drawn.slots).keys() == {"area", "device"}
-    assert dict(drawn.slots)["device"] == "la puerta"
+    assert dict(drawn.slots).keys() == {"area", "device:name"}
+    assert dict(drawn.slots)["device:name"] == "la puerta"
     assert dict(drawn.slots)["area"] in LISTS["area"]

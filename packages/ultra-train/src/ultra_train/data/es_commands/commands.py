@@ -31,7 +31,7 @@ from ultra_train.data.es_commands.grammar import Grammar
 LANGUAGES = ("es", "nb", "da", "sv", "en")
 
 _log = logging.getLogger(__name__)
-_FORMAT = 3
+_FORMAT = 4
 _PACKAGES = ("home-assistant-intents", "hassil")
 _SENTENCES_A_TEMPLATE = 120
 _SENTENCES_AN_INTENT = 2500

@@ -20,7 +20,8 @@ class Drawn(NamedTuple):
 
     Attributes:
         text: the sentence.
-        slots: (slot, value) of every list that it took a value from, sorted; a value may be a template.
+        slots: (slot, value) of every list that it took a value from, sorted; a slot with another name than
+            its list is ``slot:list``, since "up" and "down" fill the same one. A value may be a template.
     """
 
     text: str
@@ -108,7 +109,7 @@ class Expander:
             if not values:
                 raise NoValuesError(name)
             value = values[int(choices.random() * len(values))]
-            choices.slots.append((slot, value))
+            choices.slots.append((slot if slot == name else f"{slot}:{name}", value))
             return self._template(value)(choices)
 
         return draw
