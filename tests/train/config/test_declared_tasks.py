@@ -11,9 +11,10 @@ import pytest
 from ultra_core import tasks
 from ultra_core.config import parse_source
 from ultra_core.errors import ConfigError, PluginError
+from ultra_core.plugins.metadata import Entry
 from ultra_train.config import from_source, to_tree
 from ultra_train.config.data import TextKeys
-from ultra_train.config.declared_tasks import declared_tasks
+from ultra_train.config.declared_tasks import declared_tasks, untrainable
 from ultra_train.config.keys import Count, key
 from ultra_train.config.schema import preset_schema
 from ultra_train.tasks.base import Task
@@ -208,6 +209,8 @@ assert "torch" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True, env={"ULTRA_DISABLE_PLUGINS": "*"})
 
 
-def test_a_task_of_ours_that_is_only_declared_has_its_keys_and_no_run(minimal):
-    with pytest.raises(ConfigError, match="unknown task 'sbert'"):
-        from_source(parse_source(minimal, ["training.task=sbert", "training.sbert={dataset_name: a/b}"]), "p")
+def test_a_task_of_ours_that_is_only_declared_has_its_keys_and_no_run(minimal, monkeypatch):
+    later = Entry("later", "ultra-train", "0", "module:Sectioned", Sectioned)
+    monkeypatch.setattr(untrainable, "entries", lambda: [later])
+    with pytest.raises(ConfigError, match="unknown task 'later'"):
+        from_source(parse_source(minimal, ["training.task=later", "training.well={depth: 2}"]), "p")

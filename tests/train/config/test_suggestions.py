@@ -87,7 +87,7 @@ def test_among_the_parameters(problems, minimal, key, message):
 
 @pytest.mark.parametrize(
     ("key", "option"),
-    [("resume_from_checkpoint", "--resume"), ("run_name", "--name"), ("device", "--device")],
+    [("resume_from_checkpoint", "--resume"), ("device", "--device")],
 )
 def test_what_the_command_line_sets(problems, minimal, key, option):
     (fault,) = problems(minimal, f"training.{key}=x")

@@ -61,6 +61,9 @@ def test_what_the_preset_of_the_kit_does_not_fit_is_not_tried(registered):
     assert not obstacles["T6"]
 
 
-@pytest.mark.parametrize("trial", trials(task_cases()), ids=lambda trial: trial.label.replace(" ", "-"))
+OURS = [trial for trial in trials(task_cases()) if not trial.obstacle]
+
+
+@pytest.mark.parametrize("trial", OURS, ids=lambda trial: trial.label.replace(" ", "-"))
 def test_ours_keep_every_rule(trial):
     trial()

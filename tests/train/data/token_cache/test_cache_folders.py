@@ -192,11 +192,15 @@ def test_a_damaged_cache_of_sentences_is_set_aside(content, tmp_path, monkeypatc
     (path,) = tmp_path.iterdir()
     path.write_bytes(content)
     said = []
-    assert commands.sentences("es", cache_dir=tmp_path, notify=said.append) == [commands.Sentence("hola", "t")]
+    assert commands.sentences("es", cache_dir=tmp_path, notify=said.append) == [
+        commands.Sentence("hola", "t")
+    ]
     assert said[0].startswith(f"notice: {path} is damaged (")
     assert len(said) == 1
     assert Path(f"{path}.aside-1").read_bytes() == content
-    assert commands.sentences("es", cache_dir=tmp_path, notify=said.append) == [commands.Sentence("hola", "t")]
+    assert commands.sentences("es", cache_dir=tmp_path, notify=said.append) == [
+        commands.Sentence("hola", "t")
+    ]
     assert len(said) == 1
 
 

@@ -9,6 +9,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+HEADLINES = {
+    "eval_accuracy": ("accuracy", ".1%"),
+    "eval_spearman_cosine": ("Spearman", ".3f"),
+    "eval_spearman_dot": ("Spearman", ".3f"),
+    "eval_cosine_accuracy": ("triplets right", ".1%"),
+    "eval_dot_accuracy": ("triplets right", ".1%"),
+    "eval_cosine_ndcg@10": ("nDCG@10", ".3f"),
+    "eval_dot_ndcg@10": ("nDCG@10", ".3f"),
+}
+"""Metrics that the line about an evaluation shows beside the loss: their words and their format."""
+
 
 class ProgressCallback(TrainerCallback):
     """Shows the update, the loss, tokens per second and the remaining time.
@@ -74,9 +85,11 @@ class ProgressCallback(TrainerCallback):
                 self._last_line = time.monotonic()
                 self._line(f"step {state.global_step}/{state.max_steps}  {status}  {self._left(state)}")
         elif "eval_loss" in logs:
-            accuracy = f"  accuracy {logs['eval_accuracy']:.1%}" if "eval_accuracy" in logs else ""
+            measured = "".join(
+                f"  {words} {logs[name]:{form}}" for name, (words, form) in HEADLINES.items() if name in logs
+            )
             self._line(
-                f"step {state.global_step}/{state.max_steps}  held-out loss {logs['eval_loss']:.3f}{accuracy}"
+                f"step {state.global_step}/{state.max_steps}  held-out loss {logs['eval_loss']:.3f}{measured}"
             )
 
     def _line(self, text: str) -> None:

@@ -34,6 +34,7 @@ def completed(keys: EncoderKeys, name: str, notices: tuple[str, ...]) -> Preset:
 def _training(keys: EncoderKeys) -> TrainingConfig:
     training = keys.preset.training
     chosen = keys.optimizers.get("")
+    by_epochs = keys.task is not None and keys.task.counts_epochs
     filled: dict[str, Any] = dict.fromkeys(FLAT_KEYS)
     for task in keys.tasks.all:
         if task.own_optimizer is not None and task.section and task.name in keys.optimizers:
@@ -43,7 +44,7 @@ def _training(keys: EncoderKeys) -> TrainingConfig:
         "report_to": reporters(training.report_to),
         "optimizer": chosen.canonical if chosen is not None else None,
         "dataset": as_sources(training.dataset) or (DatasetSource(source=EMBEDDED),),
-        "max_steps": training.max_steps or training.scheduler_total_steps,
+        "max_steps": training.max_steps or (None if by_epochs else training.scheduler_total_steps),
         "eval_every_n_steps": training.eval_every_n_steps or training.checkpoint_every_n_steps,
     }
     return attrs.evolve(training, **filled)

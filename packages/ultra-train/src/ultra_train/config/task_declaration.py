@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -54,8 +54,14 @@ class TaskDeclaration:
     reads_dataset: ClassVar[bool] = True
     """Whether it trains on the texts of ``training.dataset`` and ``local_parquet_dir``."""
 
+    counts_epochs: ClassVar[bool] = False
+    """Whether a run without ``max_steps`` ends after epochs that the task's own keys count."""
+
     own_optimizer: ClassVar[OwnOptimizer | None] = None
     """The optimizer section inside ``section``; a task without one needs ``training.optimizer``."""
+
+    twin_options: ClassVar[Mapping[str, Any]] = {}
+    """What the section has in the twin of a preset (``ultra_train.twins``) instead of its own values."""
 
     synonyms: ClassVar[dict[str, str]] = {}
     """Dotted keys, each with the names that other tools have for it, separated by blanks.

@@ -65,7 +65,7 @@ def execute(
         device=device,
         fit_memory=fit_memory,
         resume_command=resume_command,
-    )
+    ).as_preset_says()
     group = join(processes())
     with group.failing_together():
         while True:

@@ -158,6 +158,14 @@ class Task(TaskDeclaration, ABC):
         keys: TrainingConfig = preset.training
         return keys
 
+    def resumes(self, preset: Any) -> bool | str:
+        """Return whether a preset itself asks that its run be resumed, or the checkpoint that it names.
+
+        Args:
+            preset: a loaded preset that names the task.
+        """
+        return False
+
     @abstractmethod
     def start(self, preset: Preset, folder: Path, *, device: torch.device, say: Say = print) -> TaskRun[Any]:
         """Return a run of the task.

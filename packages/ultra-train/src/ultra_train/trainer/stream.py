@@ -28,18 +28,22 @@ def parse_positions(value: Any) -> list[Position] | None:
     return whole if len(whole) == len(value) else None
 
 
-IDS = "input_ids"
-"""How the name of an entry of a batch ends that holds tokens: a batch of pairs has one for each column."""
+IDS, MASK = "input_ids", "attention_mask"
+"""How the names of the entries of a batch end that hold tokens, and which of these are no padding.
+
+A batch of pairs has such entries for each column of texts.
+"""
 
 
 def num_real_tokens(batch: Mapping[str, Any]) -> int:
     """Count the tokens of a batch that are not padding, in all columns of texts."""
-    return sum(_num_real(batch, name.removesuffix(IDS)) for name in batch if name.endswith(IDS))
-
-
-def _num_real(batch: Mapping[str, Any], prefix: str) -> int:
-    mask = batch.get(f"{prefix}attention_mask")
-    return int(batch[f"{prefix}{IDS}"].numel()) if mask is None else int(mask.sum())
+    masks = {name.removesuffix(MASK): value for name, value in batch.items() if name.endswith(MASK)}
+    unmasked = (
+        value.numel()
+        for name, value in batch.items()
+        if name.endswith(IDS) and name.removesuffix(IDS) not in masks
+    )
+    return sum(int(mask.sum()) for mask in masks.values()) + sum(unmasked)
 
 
 Chosen = Callable[[Position], bool]

@@ -11,6 +11,7 @@ import attrs
 
 from ultra_core.config import from_tree, unstructure
 from ultra_train.config import Preset, from_source, to_tree
+from ultra_train.config.declared_tasks import declared_tasks
 from ultra_train.data.es_commands import sentences
 from ultra_train.hf.known_models import base_config
 from ultra_train.system import files
@@ -74,6 +75,9 @@ def twin(preset: Preset, folder: Path, *, cache_dir: Path | None = None) -> Pres
         tree["tokenizer"] = {"train": {"vocab_size": PIECES, "model_type": _algorithm(preset)}}
     tree["training"] |= {key: value for key, value in TRAINING.items() if key in tree["training"]}
     tree["training"] |= _own_settings(preset, cache)
+    task = declared_tasks().find(preset.training.task)
+    if task is not None and task.section is not None and task.twin_options:
+        tree["training"][task.section] |= task.twin_options
     small: Preset = from_source(from_tree(tree, file=f"the twin of {preset.name}"), preset.name)
     return attrs.evolve(small, notices=())  # they are about keys that nobody wrote
 
@@ -109,10 +113,13 @@ def _base_model(name: str, folder: Path, cache: Path) -> tuple[str, str]:
         train_family_tokenizer(family, [s.text for s in sentences("es", cache_dir=cache)], place)
 
     tokenizer = _written(folder / f"tokenizer-{family}", train)
-    model = _written(
-        folder / name.strip("/").replace("/", "--"),
-        lambda place: write_base_model(name, load_tokenizer(tokenizer), place),
-    )
+
+    def write(place: Path) -> None:
+        own = load_tokenizer(tokenizer)
+        write_base_model(name, own, place)
+        own.save_pretrained(place)
+
+    model = _written(folder / name.strip("/").replace("/", "--"), write)
     return str(model), str(tokenizer)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -94,12 +96,17 @@ class EmbeddingTrainerMixin(UltraTrainerMixin):
         return {name: (total, rows) for name, (total, rows) in zip(batches.names, reduced, strict=True)}
 
     def _measured(self: Any) -> dict[str, float]:
-        """Return the metrics of the evaluators, which the first process runs for all."""
+        """Return the metrics of the evaluators, which the first process runs for all.
+
+        A metric that is not defined is left out, such as a correlation with similarities that are all equal.
+        """
         found: dict[str, float] = {}
         if self.here.main:
-            with torch.no_grad(), self.accelerator.autocast():
+            with torch.no_grad(), self.accelerator.autocast(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "An input array is constant")
                 for evaluator in self.evaluators:
-                    found |= {name: float(value) for name, value in evaluator(self.model).items()}
+                    measured = {name: float(value) for name, value in evaluator(self.model).items()}
+                    found |= {name: value for name, value in measured.items() if math.isfinite(value)}
         shared: dict[str, float] = self.here.share(found)
         return shared
 

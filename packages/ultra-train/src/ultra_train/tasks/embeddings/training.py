@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from torch import nn
 
 from ultra_train.data.batches.loader import BatchLoader
-from ultra_train.tasks.base import TaskRun
+from ultra_train.tasks.base import Sample, TaskRun
 from ultra_train.tasks.embeddings.batches import EvaluationBatches, PairCollator
+from ultra_train.tasks.embeddings.closing import metric_lines
 from ultra_train.tasks.embeddings.data import PairData, PairSet
 from ultra_train.tasks.embeddings.evaluators import Evaluator
 from ultra_train.tasks.embeddings.plan import PairBatch
+from ultra_train.tasks.embeddings.samples import samples_of
 from ultra_train.tasks.embeddings.trainers import DenseTrainer, EmbeddingTrainerMixin
 from ultra_train.tasks.saved_precision import convert_to_save_dtype
 
@@ -137,6 +139,15 @@ class EmbeddingRun(TaskRun[Options]):
                 one.name: {"train": len(one.train), "held_out": len(one.held_out or ())} for one in self.data
             },
         }
+
+    def samples(self, trainer: Any) -> Iterator[Sample]:
+        """Yield what the model makes of a few held-out rows of each data set."""
+        for one in self.data.held_out:
+            yield from samples_of(trainer, one)
+
+    def closing_words(self, trainer: Any, metrics: Mapping[str, float]) -> Iterator[Any]:
+        """Yield a line about each data set with held-out rows."""
+        yield from metric_lines(metrics)
 
     def save(self, trainer: Any, folder: Path) -> None:
         """Write the model as sentence-transformers loads it."""

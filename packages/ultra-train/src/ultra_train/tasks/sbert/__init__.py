@@ -1,1 +1,1 @@
-"""Sentence embeddings: the keys of the task ``sbert``, which nothing trains yet."""
+"""The task ``sbert``: sentence embeddings."""

@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
 from ultra_train.config.keys import Count, Natural, NonNegative, Positive, key
 from ultra_train.config.optimizer import OptimizerConfig
 
+Kind = Literal["paired_similarity", "pairs", "triplets", "nli", "qa"]
+LossKey = str | dict[str, dict[str, Any] | None]
+
+
+@attrs.frozen(kw_only=True)
+class SbertDataset:
+    """One of several data sets."""
+
+    source: str = key(help="a Hugging Face data set, a file or a folder, or ultra:es-commands")
+    dataset_type: Kind = key("paired_similarity", "what its columns are", any_case=True)
+    columns: dict[str, str] = key(
+        help="name of a column in the task -> its name in the data set", factory=dict
+    )
+    dataset_config: str | None = key(None, "configuration name of a Hugging Face data set")
+    score_range: tuple[float, float] | None = key(
+        None, "lowest and highest score, where they are neither 0 and 1 nor 0 and 5"
+    )
+    loss: LossKey | None = key(None, "loss, as NAME or {NAME: {options}}; by dataset_type when left out")
+
 
 @attrs.frozen(kw_only=True)
 class SbertOptions:
     """Data, loss and training arguments of sentence embeddings."""
 
-    dataset_name: str = key(help="a Hugging Face data set, a file or a folder")
-    dataset_type: Literal["paired_similarity", "triplets", "qa"] = key(
-        "paired_similarity", "what its columns are", any_case=True
-    )
+    dataset_name: str | None = key(None, "a Hugging Face data set, a file or a folder, or ultra:es-commands")
+    dataset_type: Kind = key("paired_similarity", "what its columns are", any_case=True)
+    dataset_config: str | None = key(None, "configuration name of a Hugging Face data set")
     columns: dict[str, str] = key(
         help="name of a column in the task -> its name in the data set", factory=dict
+    )
+    score_range: tuple[float, float] | None = key(
+        None, "lowest and highest score, where they are neither 0 and 1 nor 0 and 5"
+    )
+    datasets: dict[str, SbertDataset] = key(
+        help="several data sets by name, instead of dataset_name", factory=dict
+    )
+    sampling_strategy: Literal["proportional", "round_robin"] = key(
+        "proportional",
+        "how batches of several data sets follow each other: at random in proportion to their sizes, or in "
+        "turns until the smallest ends",
+        any_case=True,
+    )
+    loss: LossKey | None = key(None, "loss, as NAME or {NAME: {options}}; by dataset_type when left out")
+    matryoshka_dims: tuple[Count, ...] = key(
+        (), "widths to which vectors may be cut afterwards; the loss is summed over them"
     )
     query_prefix: str = key("", "put before every query")
     document_prefix: str = key("", "put before every document")
     output_dir: str | None = key(None, "folder of the finished model; model/ in the folder of the run")
-    batch_size: Count = key(16, "pairs in a forward pass")
+    batch_size: Count = key(16, "rows in a forward pass")
     gradient_accumulation_steps: Count = key(1, "forward passes in an update")
     max_grad_norm: NonNegative = key(1.0, "global norm to which gradients are clipped")
     epochs: Count = key(1, "passes over the data")
@@ -33,8 +67,8 @@ class SbertOptions:
     checkpoint_save_steps: Natural = key(0, "updates between checkpoints; 0 for one an epoch")
     resume_from_checkpoint: str | bool | None = key(None, "checkpoint to resume from; true: the newest")
     learning_rate: Positive = key(2e-5, "learning rate when no optimizer section gives one")
-    max_train_samples: Count | None = key(None, "most pairs that are trained on")
-    max_eval_samples: Count | None = key(None, "most pairs that are evaluated on")
+    max_train_samples: Count | None = key(None, "most rows of a data set that are trained on")
+    max_eval_samples: Count | None = key(None, "most rows of a data set that are evaluated on")
     max_seq_length: Count | None = key(None, "tokens in a text; the model's own limit when left out")
     pooling_mode: Literal["mean", "cls", "max"] = key("mean", "how token vectors become one", any_case=True)
     trust_remote_code: bool = key(False, "run code that comes with the base model")
@@ -44,3 +78,18 @@ class SbertOptions:
     standardize_scores: bool = key(False, "shift and scale the scores to mean 0 and deviation 1")
     wandb_project: str | None = key(None, "project of Weights & Biases, where report_to names wandb")
     optimizer: OptimizerConfig | None = key(None, "optimizer plugin and its parameters")
+
+    @property
+    def sets(self) -> dict[str, SbertDataset]:
+        """The data sets by name, also a single one, which is called ``pairs``."""
+        if self.dataset_name is None:
+            return self.datasets
+        only = SbertDataset(
+            source=self.dataset_name,
+            dataset_type=self.dataset_type,
+            dataset_config=self.dataset_config,
+            columns=self.columns,
+            score_range=self.score_range,
+            loss=self.loss,
+        )
+        return {"pairs": only}

@@ -1,4 +1,4 @@
-"""The keys of the task sbert, which no installed package trains yet."""
+"""The keys of the task sbert, and the rules between them."""
 
 import json
 
@@ -56,13 +56,11 @@ def test_sbert_keys_without_effect(accepted, later_tasks):
         assert key in line
 
 
-@pytest.mark.parametrize("form", ["sbert", "sparse"])
-def test_the_only_fault_of_a_task_that_is_not_there_is_that(problems, form, sparse):
-    (fault,) = problems(SBERT if form == "sbert" else sparse)
+def test_the_only_fault_of_a_task_that_is_not_there_is_that(problems, sparse):
+    (fault,) = problems(sparse)
     assert fault.message.startswith("unknown task")
     assert "\n" not in fault.message
-    more = "training.sbert.epoch=1" if form == "sbert" else "loss.typ=x"
-    assert len(problems(SBERT if form == "sbert" else sparse, more)) == 2
+    assert len(problems(sparse, "loss.typ=x")) == 2
 
 
 SHORT = """\
@@ -134,3 +132,38 @@ def test_every_target_is_a_key_and_no_synonym_is_one_there():
         *section, _ = path = tuple(target.split("."))
         assert path in known
         assert name not in {flattened(place[-1]) for place in known if place[:-1] == tuple(section)}
+
+
+@pytest.mark.parametrize(
+    ("sbert", "key", "words"),
+    [
+        ("{}", "training.sbert", "no data"),
+        ("{dataset_name: a/b, datasets: {x: {source: c/d}}}", "datasets", "exclude each other"),
+        ("{dataset_name: a/b, loss: triplet}", "loss", "is for triplets, not for paired_similarity"),
+        ("{datasets: {x: {source: c/d, loss: softmax}}}", "datasets.x.loss", "is for nli"),
+        ("{dataset_name: a/b, columns: {anchor: q}}", "columns.anchor", "no column 'anchor'"),
+        ("{dataset_name: a/b, score_range: [5, 0]}", "score_range", "lowest score first"),
+        ("{dataset_name: a/b, dataset_type: qa, resample_balanced: true}", "resample_balanced", "qa"),
+        ("{dataset_name: a/b, matryoshka_dims: [8, 8]}", "matryoshka_dims", "twice"),
+    ],
+)
+def test_contradictions(problems, sbert, key, words):
+    (fault,) = problems(SHORT, f"training.sbert={sbert}")
+    assert fault.key.removeprefix("training.sbert.") == key
+    assert words in fault.message
+
+
+def test_keys_of_training_that_the_section_replaces(load):
+    preset = load(SHORT, "training.batch_size=8", "training.sbert.query_prefix='q: '")
+    assert {"training.batch_size", "training.sbert.query_prefix"} <= set(idle(preset))
+    assert idle(load(SHORT)) == []
+
+
+def test_several_data_sets_in_canonical_form(accepted):
+    text = SHORT.replace(
+        "{dataset_name: some/pairs, learning_rate: 1e-5}",
+        "{datasets: {one: {source: a/b, dataset_type: QA}, two: {source: c/d, loss: {cosent: {scale: 10}}}}, "
+        "sampling_strategy: ROUND_ROBIN}",
+    )
+    sets = accepted(text).training.sbert.sets
+    assert (sets["one"].dataset_type, sets["two"].loss) == ("qa", {"cosent": {"scale": 10}})

@@ -1,0 +1,148 @@
+"""What the task ``sbert`` declares; importing it imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from ultra_train.config.integrations import reports_to
+from ultra_train.config.local_files import unreadable_texts
+from ultra_train.config.preset import Preset, PresetFile
+from ultra_train.config.task_declaration import Faults, OwnOptimizer
+from ultra_train.config.training import TrainingConfig
+from ultra_train.system.files import expand_user
+from ultra_train.tasks.base import CardText, Curve, Say, Task
+from ultra_train.tasks.sbert.keys import DISPLACED, run_keys
+from ultra_train.tasks.sbert.options import SbertOptions
+from ultra_train.tasks.sbert.rules import idle_options, option_faults
+from ultra_train.tasks.sbert.synonyms import SYNONYMS
+
+if TYPE_CHECKING:
+    import torch
+
+    from ultra_train.tasks.sbert.training import SbertRun
+
+USAGE = """```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("PATH")
+vectors = model.encode(["first text", "second text"])
+print(model.similarity(vectors, vectors))
+```
+
+For search, `model.encode_query` and `model.encode_document` put the prefixes that it was trained with before
+the texts. A model of this project needs `pip install "ultra-blocks[transformers]"`."""
+
+
+TWIN: Mapping[str, Any] = {
+    "dataset_name": "ultra:es-commands",
+    "dataset_config": None,
+    "columns": {},
+    "score_range": None,
+    "datasets": {},
+    "output_dir": None,
+    "batch_size": 4,
+    "epochs": 1,
+    "warmup_steps": 1,
+    "evaluation_steps": 4,
+    "checkpoint_save_steps": 2,
+    "resume_from_checkpoint": None,
+    "max_train_samples": 64,
+    "max_eval_samples": 8,
+    "max_seq_length": 16,
+}
+
+
+class Sbert(Task):
+    """Sentence embeddings with sentence-transformers: texts of like meaning get vectors of like direction.
+
+    The data are pairs of texts with scores, pairs, triplets, NLI, or queries with their documents, one data
+    set or several.
+    """
+
+    options: ClassVar[type] = SbertOptions
+    section: ClassVar[str] = "sbert"
+    reads_dataset: ClassVar[bool] = False
+    counts_epochs: ClassVar[bool] = True
+    own_optimizer: ClassVar[OwnOptimizer] = OwnOptimizer(key="optimizer", learning_rate="learning_rate")
+    twin_options: ClassVar[Mapping[str, Any]] = TWIN
+    synonyms: ClassVar[dict[str, str]] = SYNONYMS
+    curves: ClassVar[tuple[Curve, ...]] = (
+        Curve(
+            "Held-out pairs: correlation of the similarity with their scores",
+            ("eval_spearman_cosine", "eval_pearson_cosine"),
+        ),
+        Curve(
+            "Held-out queries: the ranking of their documents",
+            ("eval_cosine_mrr@10", "eval_cosine_ndcg@10", "eval_cosine_accuracy@1"),
+        ),
+        Curve("Held-out triplets that are in the right order", ("eval_cosine_accuracy",)),
+    )
+    headline_metrics: ClassVar[tuple[str, ...]] = (
+        "eval_spearman_cosine",
+        "eval_cosine_mrr@10",
+        "eval_cosine_ndcg@10",
+        "eval_cosine_accuracy",
+    )
+    card: ClassVar[CardText] = CardText(
+        library="sentence-transformers",
+        tags=("sentence-transformers", "sentence-similarity", "feature-extraction"),
+        pipeline_tag="sentence-similarity",
+        summary="A model of sentence embeddings.",
+        usage=USAGE,
+    )
+
+    def rules(self, options: SbertOptions | None, preset: PresetFile) -> Faults:
+        """Yield what a preset that trains sentence embeddings lacks, and what in it does not fit together."""
+        if options is None:
+            yield self.path, f"the task {self.name} needs the section {'.'.join(self.path)}"
+        else:
+            yield from option_faults(options, self.path)
+        if preset.base_model is None:
+            yield ("base_model",), f"the task {self.name} needs base_model, a hub id or path"
+        if preset.training.distributed == "fsdp":
+            yield (
+                ("training", "distributed"),
+                f"the task {self.name} trains with ddp, where every process holds the whole model",
+            )
+
+    def missing(self, options: SbertOptions) -> Faults:
+        """Yield a fault for pairs that are not on this machine, or cannot be read."""
+        if options.dataset_name is not None:
+            yield from unreadable_texts((*self.path, "dataset_name"), options.dataset_name)
+        for name, one in options.datasets.items():
+            yield from unreadable_texts((*self.path, "datasets", name, "source"), one.source)
+
+        checkpoint = options.resume_from_checkpoint
+        if isinstance(checkpoint, str) and not expand_user(checkpoint).is_dir():
+            yield (*self.path, "resume_from_checkpoint"), f"there is no checkpoint {checkpoint}"
+
+    def idle_keys(self, options: SbertOptions, preset: PresetFile) -> Iterator[str]:
+        """Yield the options without effect, and the keys of ``training`` that the section replaces."""
+        if options.wandb_project and not reports_to("wandb", preset.training.report_to):
+            yield ".".join((*self.path, "wandb_project"))
+        yield from (".".join((*self.path, name)) for name in idle_options(options))
+        if preset.training.task.rpartition(":")[2] == self.name:
+            defaults = attrs.fields_dict(TrainingConfig)
+            yield from (
+                f"training.{name}"
+                for name in DISPLACED
+                if getattr(preset.training, name) != defaults[name].default
+            )
+
+    def training_keys(self, preset: Any) -> TrainingConfig:
+        """Return the keys of a run, with those of ``training.sbert`` in the place of their counterparts."""
+        return run_keys(preset.training, preset.training.sbert)
+
+    def resumes(self, preset: Any) -> bool | str:
+        """Return what ``resume_from_checkpoint`` says."""
+        return preset.training.sbert.resume_from_checkpoint or False
+
+    def start(self, preset: Preset, folder: Path, *, device: torch.device, say: Say = print) -> SbertRun:
+        """Return a run; see ``Task.start``."""
+        from ultra_train.tasks.sbert.training import SbertRun
+
+        return SbertRun(self, preset, folder, device=device, say=say)
