@@ -1,4 +1,4 @@
-"""Token caches that no run has used for some time, and their removal."""
+"""Caches that no run has used for some time, and their removal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from ultra_train.data.pairs.store import remove_pairs
 from ultra_train.data.streaming.windows import WindowFolder
 from ultra_train.data.token_cache.cache_folders import remove_build
 from ultra_train.data.token_cache.shared_encoding import SHARED, remove_shared
@@ -16,7 +17,7 @@ IDLE = 86_400.0
 
 
 def idle_caches(cache_dir: Path, in_use: Iterable[Path] = ()) -> list[Path]:
-    """Return the builds and streams in a folder that no run has used for a day, longest unused first.
+    """Return the builds, streams and pairs in a folder that no run has used for a day, longest unused first.
 
     Chunks that processes have left of a build that they did not finish count as a build.
 
@@ -28,15 +29,19 @@ def idle_caches(cache_dir: Path, in_use: Iterable[Path] = ()) -> list[Path]:
     for path in used:
         with suppress(OSError):  # on a read-only disk nobody can remove it either
             _mark(path).touch()
-    found = [path for pattern in ("tokens-*", "stream-*", SHARED) for path in cache_dir.glob(pattern)]
+    found = [
+        path for pattern in ("tokens-*", "stream-*", "pairs-*", SHARED) for path in cache_dir.glob(pattern)
+    ]
     since = {path: _last_use(path) for path in found if path.is_dir() and path not in used}
     return sorted((p for p, at in since.items() if time.time() - at > IDLE), key=lambda p: since[p])
 
 
 def remove_cache(directory: Path) -> bool:
-    """Remove a build or a stream, and only files that are ours; return whether its folder is gone."""
+    """Remove a build, a stream or pairs, and only files that are ours; return whether its folder is gone."""
     if directory.match(SHARED):
         return remove_shared(directory)
+    if directory.name.startswith("pairs-"):
+        return remove_pairs(directory)
     _mark(directory).unlink(missing_ok=True)
     if directory.name.startswith("stream-"):
         return WindowFolder(directory).remove()

@@ -47,8 +47,8 @@ def divide(groups: Hashes, ratio: SplitRatio, seed: int) -> NDArray[np.int8]:
     wanted = sum(share > 0 for share in shares)
     if len(distinct) < wanted:
         raise DataError(
-            f"there are {len(distinct):,} rows with different first texts, which split_ratio {ratio} cannot "
-            f"divide into {wanted} parts."
+            f"the rows have only {len(distinct):,} different first texts, which split_ratio cannot divide "
+            f"into {wanted} parts."
         )
     counts = [max(1, round(len(distinct) * share)) if share > 0 else 0 for share in shares[1:]]
     while sum(counts) >= len(distinct):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,14 @@ RAW = "rows.arrow"
 """The file of all rows before they are divided into splits, which is removed afterwards."""
 _ABOUT = "about.json"
 _NAMES = {_ABOUT, RAW, *(f"{split}.arrow" for split in SPLITS)}
+
+
+def remove_pairs(folder: Path) -> bool:
+    """Remove the files of pairs, or of an unfinished step; return whether their folder is gone."""
+    names = [path.name for path in folder.iterdir() if path.name in _NAMES or path.match("scores-*.npy")]
+    files.remove_files(folder, names)
+    files.remove_empty(folder)
+    return not folder.exists()
 
 
 class PairStore:
@@ -67,6 +75,8 @@ class PairStore:
         import datasets
         from datasets.table import MemoryMappedTable
 
+        with suppress(OSError):  # on a read-only disk nobody can remove it either
+            self.folder.touch()  # for those who look for caches that nobody uses
         return {
             split: datasets.Dataset(
                 MemoryMappedTable.from_file(str(self.folder / f"{split}.arrow")),
