@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ from ultra_train.data.hashing import combine
 from ultra_train.data.pairs.checking import CheckedRow, PairChecker
 from ultra_train.data.pairs.identity import pairs_fingerprint
 from ultra_train.data.pairs.kinds import KINDS, Kind, PairKind
-from ultra_train.data.pairs.rows import RowSource, open_rows
+from ultra_train.data.pairs.languages import LanguageFilter
+from ultra_train.data.pairs.rows import PlacedRow, RowSource, open_rows
 from ultra_train.data.pairs.scores import ScoreScale, scale_of
 from ultra_train.data.pairs.split_names import SPLITS, Split
 from ultra_train.data.pairs.splitting import SplitRatio, divide, shares_of
@@ -43,6 +44,8 @@ class PairSource:
         kind: what its rows are; see ``kinds.KINDS``.
         columns: name of a column in the kind -> its name in the data set; usual names are found without.
         name: configuration of a data set of the hub.
+        languages: names or codes of the languages that are read, where a column says them; None or empty for
+            all.
         split_ratio: the share of train, or those of train, dev and test, for data that have no splits.
         seed: seed of that division.
         score_range: lowest and highest score, where they are neither 0 and 1 nor those of STS.
@@ -52,6 +55,7 @@ class PairSource:
     kind: PairKind
     columns: Mapping[str, str] = attrs.field(factory=dict)
     name: str | None = None
+    languages: Sequence[str] | None = None
     split_ratio: SplitRatio | None = None
     seed: int = 42
     score_range: tuple[float, float] | None = None
@@ -74,6 +78,7 @@ def read_pairs(
     split: Split = "train",
     name: str | None = None,
     max_rows: int | None = None,
+    languages: Sequence[str] | None = None,
     split_ratio: SplitRatio | None = None,
     seed: int = 42,
     score_range: tuple[float, float] | None = None,
@@ -89,6 +94,8 @@ def read_pairs(
         split: ``"train"``, ``"dev"`` or ``"test"``; data without splits are all train.
         name: configuration of a data set of the hub.
         max_rows: most rows; if there are more, some are chosen evenly by ``seed``, in their order.
+        languages: names or codes of the languages that are read, where a column says them; None or empty for
+            all.
         split_ratio: the share of train, or those of train, dev and test, for data that have no splits.
         seed: seed of that division, and of the choice of rows.
         score_range: lowest and highest score, where they are neither 0 and 1 nor those of STS.
@@ -104,6 +111,7 @@ def read_pairs(
         kind=kind,
         columns=columns or {},
         name=name,
+        languages=languages,
         split_ratio=split_ratio,
         seed=seed,
         score_range=score_range,
@@ -155,7 +163,8 @@ def _build(store: PairStore, source: PairSource, rows: RowSource) -> dict[str, A
     checker = PairChecker(source.source, kind, source.columns, rows.labels)
     notices: list[str] = []
     with store.building() as (folder, about):
-        raw = write_raw(folder / RAW, _checked(rows, checker), lambda: _schema(kind, checker))
+        chosen = _chosen(rows, source)
+        raw = write_raw(folder / RAW, _checked(chosen, checker), lambda: _schema(kind, checker))
         checker.finish()
         scale = scale_of(source.source, checker.scores, source.score_range)
         splits = _splits(source, raw, notices)
@@ -177,9 +186,21 @@ def _build(store: PairStore, source: PairSource, rows: RowSource) -> dict[str, A
     return about
 
 
-def _checked(rows: RowSource, checker: PairChecker) -> Iterator[CheckedRow]:
+def _chosen(rows: RowSource, source: PairSource) -> Iterator[PlacedRow]:
+    """Yield the rows in the languages that are asked for."""
+    if not source.languages:
+        yield from rows.rows()
+        return
+    languages = LanguageFilter(source.source, source.languages)
+    for placed in rows.rows():
+        if languages.accepts(placed.where, placed.row):
+            yield placed
+    languages.finish()
+
+
+def _checked(rows: Iterator[PlacedRow], checker: PairChecker) -> Iterator[CheckedRow]:
     """Yield the rows that can be used, with their split."""
-    for where, row, split in rows.rows():
+    for where, row, split in rows:
         yield from checker.check(where, row, split)
 
 

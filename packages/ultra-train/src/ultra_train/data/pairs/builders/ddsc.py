@@ -17,8 +17,9 @@ from collections.abc import Callable
 
 from ultra_core.errors import did_you_mean, listed
 from ultra_train.data.errors import DataError
-from ultra_train.data.pairs.builders.options import BuilderOptions, language_code, language_codes
+from ultra_train.data.pairs.builders.options import BuilderOptions, language_codes
 from ultra_train.data.pairs.builders.part import Part
+from ultra_train.data.pairs.languages import language_code
 from ultra_train.data.pairs.splitting import shares_of
 from ultra_train.data.sources.rows import Row
 

@@ -6,23 +6,10 @@ from collections.abc import Sequence
 
 import attrs
 
-from ultra_core.errors import did_you_mean, listed
+from ultra_core.errors import listed
 from ultra_train.data.errors import DataError
+from ultra_train.data.pairs.languages import language_code
 from ultra_train.data.pairs.splitting import SplitRatio
-
-_CODES = {
-    "norwegian": "no",
-    "norsk": "no",
-    "no": "no",
-    "nb": "no",
-    "nob": "no",
-    "danish": "da",
-    "da": "da",
-    "dan": "da",
-    "swedish": "sv",
-    "sv": "sv",
-    "swe": "sv",
-}
 
 
 @attrs.frozen(kw_only=True)
@@ -70,19 +57,8 @@ def language_codes(data_set: str, names: Sequence[str] | None, there: Sequence[s
     Raises:
         DataError: a language is unknown, or the data set does not have it.
     """
-    wanted = set()
-    for name in names or there:
-        code = _CODES.get(name.strip().lower(), "")
+    wanted = {language_code(name): name for name in names or there}
+    for code, name in wanted.items():
         if code not in there:
-            known = [language for language, its in _CODES.items() if its in there and len(language) > 3]
-            raise DataError(
-                f"{data_set}: there is no language {name!r} in it; it has {listed(known)}."
-                f"{did_you_mean(name, known)}"
-            )
-        wanted.add(code)
+            raise DataError(f"{data_set}: there is no language {name!r} in it; it has {listed(there)}.")
     return tuple(code for code in there if code in wanted)
-
-
-def language_code(name: object) -> str:
-    """Return the code of a language that a row names, or ``""``."""
-    return _CODES.get(str(name).strip().lower(), "")
