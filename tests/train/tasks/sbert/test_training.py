@@ -115,6 +115,22 @@ def test_several_data_sets_with_a_loss_each(preset, tmp_path):
     assert model.prompts["query"] == "busca: "
 
 
+def test_negatives_are_mined_and_a_teacher_is_learnt_from(runs, preset, tmp_path, capsys):
+    whole, _ = runs
+    keys = (
+        f"training.sbert={{dataset_name: {write_triplets(tmp_path)}, dataset_type: pairs, loss: distill_kl, "
+        f"hard_negatives: {{model: {whole}, per_query: 2}}, teacher: {{model: {whole}, scale: 20}}, "
+        "batch_size: 8, max_train_samples: 32, max_eval_samples: 24}"
+    )
+    loaded = load_preset(preset, [keys, "training.max_steps=2"])
+    run = execute(loaded, output_dir=tmp_path, device="cpu")
+    (last,) = [line for line in lines(run) if "eval_loss" in line]
+    assert last["eval_loss"] < 1.0
+    said = capsys.readouterr().out
+    assert f"hard negatives of pairs are mined with {whole}" in said
+    assert f"pairs is scored by {whole}" in said
+
+
 def test_a_loss_that_is_too_wide_and_a_checkpoint_that_is_not_there(preset, tmp_path):
     loaded = load_preset(preset, ["training.sbert.matryoshka_dims=[32]"])
     with pytest.raises(UltraError, match="32 is more than the 16 numbers"):

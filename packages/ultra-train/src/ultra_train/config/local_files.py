@@ -7,7 +7,7 @@ The rules of a preset do not depend on the machine, so that it can be read, show
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path as FilePath
 
 from ultra_core.config import KeyPath
@@ -17,7 +17,10 @@ from ultra_train.config.preset import PresetFile
 from ultra_train.config.task_declaration import Faults, answers
 from ultra_train.config.training import TrainingConfig
 from ultra_train.data.errors import DataError
+from ultra_train.data.sources.embedded import is_embedded, language_of
 from ultra_train.data.sources.files import find_files, may_be_on_hub, suggestion
+from ultra_train.data.sources.readers import SUFFIXES
+from ultra_train.data.sources.rows import ROW_SUFFIXES
 from ultra_train.hf.hub import HubName
 from ultra_train.system.files import expand_user
 
@@ -150,11 +153,23 @@ def _dataset(path: KeyPath, dataset: Dataset | None) -> Faults:
                 yield fault
 
 
-def unreadable_texts(path: KeyPath, name: str, *, suggest: bool = True) -> Faults:
+def unreadable_texts(
+    path: KeyPath, name: str, *, suggest: bool = True, suffixes: Sequence[str] = SUFFIXES
+) -> Faults:
     """Yield a fault for local texts that do not exist or cannot be read."""
     if name.strip() and not name.startswith(_EMBEDDED):
         try:
-            find_files(name, suggest=suggest)
+            find_files(name, suggest=suggest, suffixes=suffixes)
+        except DataError as error:
+            yield path, str(error)
+
+
+def unreadable_pairs(path: KeyPath, name: str) -> Faults:
+    """Yield a fault for rows of several texts, local or embedded, that do not exist or cannot be read."""
+    yield from unreadable_texts(path, name, suffixes=ROW_SUFFIXES)
+    if is_embedded(name):
+        try:
+            language_of(name)
         except DataError as error:
             yield path, str(error)
 

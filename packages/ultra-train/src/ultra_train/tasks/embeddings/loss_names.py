@@ -62,6 +62,10 @@ DENSE_LOSSES: Losses = {
         ("triplets",),
         {"distance_metric": Literal["cosine", "euclidean", "manhattan"], "triplet_margin": Positive},
     ),
+    "margin_mse": LossName(f"{_DENSE}:MarginMSELoss", ("pairs", "triplets", "qa")),
+    "distill_kl": LossName(
+        f"{_DENSE}:DistillKLDivLoss", ("pairs", "triplets", "qa"), {"temperature": Positive}
+    ),
     "softmax": LossName(
         f"{_DENSE}:SoftmaxLoss", ("nli",), {f"concatenation_{what}": bool for what in _CONCATENATED}
     ),

@@ -15,6 +15,7 @@ from ultra_train.tasks.base import Say
 from ultra_train.tasks.embeddings.data import PairSet
 from ultra_train.tasks.embeddings.loss_names import DENSE_DEFAULTS, DENSE_LOSSES
 from ultra_train.tasks.embeddings.scores import even_weights, standardized
+from ultra_train.tasks.embeddings.steps import Steps
 from ultra_train.tasks.sbert.options import SbertDataset, SbertOptions
 
 if TYPE_CHECKING:
@@ -50,16 +51,27 @@ def read_set(
     held_out = splits.get("dev") if share else None
     if share and held_out is None:
         train, held_out = _divided(train, share, training.seed)
+    loss, _ = split_spec(one.loss or options.loss or DENSE_DEFAULTS[one.dataset_type])
+    steps = Steps(
+        name=name,
+        hard_negatives=one.hard_negatives or options.hard_negatives,
+        teacher=one.teacher or options.teacher,
+        cache_dir=training.cache_dir,
+        seed=training.seed,
+        trust_remote_code=options.trust_remote_code,
+        say=say,
+    )
     if held_out is not None:
         held_out = chosen_rows(held_out, options.max_eval_samples, training.seed)
-    train = chosen_rows(train, options.max_train_samples, training.seed)
+        if steps.teacher is not None:  # its scores are in the loss; otherwise, evaluation stays as it is
+            held_out = steps(held_out, loss)
+    train = steps(chosen_rows(train, options.max_train_samples, training.seed), loss)
     weights = None
     if one.dataset_type == "paired_similarity":
         if options.resample_balanced:
             weights = even_weights(np.asarray(train["score"], np.float64), options.resample_std)
         if options.standardize_scores:
             train, held_out = standardized(train, held_out)
-    loss, _ = split_spec(one.loss or options.loss or DENSE_DEFAULTS[one.dataset_type])
     return PairSet(
         name=name,
         kind=one.dataset_type,

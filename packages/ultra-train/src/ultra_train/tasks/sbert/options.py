@@ -8,6 +8,7 @@ import attrs
 
 from ultra_train.config.keys import Count, Natural, NonNegative, Positive, key
 from ultra_train.config.optimizer import OptimizerConfig
+from ultra_train.tasks.embeddings.steps import HardNegativesKeys, TeacherKeys
 
 Kind = Literal["paired_similarity", "pairs", "triplets", "nli", "qa"]
 LossKey = str | dict[str, dict[str, Any] | None]
@@ -27,6 +28,8 @@ class SbertDataset:
         None, "lowest and highest score, where they are neither 0 and 1 nor 0 and 5"
     )
     loss: LossKey | None = key(None, "loss, as NAME or {NAME: {options}}; by dataset_type when left out")
+    hard_negatives: HardNegativesKeys | None = key(None, "mine negatives for its rows")
+    teacher: TeacherKeys | None = key(None, "learn from the scores of a better model")
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +55,10 @@ class SbertOptions:
         any_case=True,
     )
     loss: LossKey | None = key(None, "loss, as NAME or {NAME: {options}}; by dataset_type when left out")
+    hard_negatives: HardNegativesKeys | None = key(None, "mine negatives for pairs and queries")
+    teacher: TeacherKeys | None = key(
+        None, "learn from the scores of a better model, with the loss margin_mse or distill_kl"
+    )
     matryoshka_dims: tuple[Count, ...] = key(
         (), "widths to which vectors may be cut afterwards; the loss is summed over them"
     )
@@ -91,5 +98,7 @@ class SbertOptions:
             columns=self.columns,
             score_range=self.score_range,
             loss=self.loss,
+            hard_negatives=self.hard_negatives,
+            teacher=self.teacher,
         )
         return {"pairs": only}

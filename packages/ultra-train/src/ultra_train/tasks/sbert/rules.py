@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ultra_blocks.config import split_spec
 from ultra_train.config.task_declaration import Faults
 from ultra_train.data.pairs.kinds import KINDS
-from ultra_train.tasks.embeddings.loss_names import loss_faults
+from ultra_train.tasks.embeddings.loss_names import DENSE_DEFAULTS, loss_faults
+from ultra_train.tasks.embeddings.steps import step_faults
 from ultra_train.tasks.sbert.options import SbertDataset, SbertOptions
 
 OF_SCORES = ("resample_balanced", "standardize_scores")
@@ -37,8 +39,12 @@ def option_faults(options: SbertOptions, path: tuple[str, ...]) -> Faults:
 
 def _set_faults(one: SbertDataset, options: SbertOptions, place: tuple[str, ...]) -> Faults:
     spec = one.loss if one.loss is not None else options.loss
-    if spec is not None:
-        yield from loss_faults(spec, one.dataset_type, (*place, "loss"))
+    faults = [] if spec is None else list(loss_faults(spec, one.dataset_type, (*place, "loss")))
+    yield from faults
+    if not faults:
+        loss, _ = split_spec(spec or DENSE_DEFAULTS[one.dataset_type])
+        mined, teacher = one.hard_negatives or options.hard_negatives, one.teacher or options.teacher
+        yield from step_faults(one.dataset_type, loss, mined, teacher, place)
     kind = KINDS[one.dataset_type]
     known = {*kind.texts, *([kind.target] if kind.target else [])}
     for column in one.columns:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from ultra_train.config.integrations import reports_to
-from ultra_train.config.local_files import unreadable_texts
+from ultra_train.config.local_files import unreadable_pairs
 from ultra_train.config.preset import Preset, PresetFile
 from ultra_train.config.task_declaration import Faults, OwnOptimizer
 from ultra_train.config.training import TrainingConfig
 from ultra_train.system.files import expand_user
 from ultra_train.tasks.base import CardText, Curve, Say, Task
+from ultra_train.tasks.embeddings.steps import missing_step_models
 from ultra_train.tasks.sbert.keys import DISPLACED, run_keys
 from ultra_train.tasks.sbert.options import SbertOptions
 from ultra_train.tasks.sbert.rules import idle_options, option_faults
@@ -112,10 +113,12 @@ class Sbert(Task):
     def missing(self, options: SbertOptions) -> Faults:
         """Yield a fault for pairs that are not on this machine, or cannot be read."""
         if options.dataset_name is not None:
-            yield from unreadable_texts((*self.path, "dataset_name"), options.dataset_name)
+            yield from unreadable_pairs((*self.path, "dataset_name"), options.dataset_name)
+        yield from missing_step_models(options.hard_negatives, options.teacher, self.path)
         for name, one in options.datasets.items():
-            yield from unreadable_texts((*self.path, "datasets", name, "source"), one.source)
-
+            place = (*self.path, "datasets", name)
+            yield from unreadable_pairs((*place, "source"), one.source)
+            yield from missing_step_models(one.hard_negatives, one.teacher, place)
         checkpoint = options.resume_from_checkpoint
         if isinstance(checkpoint, str) and not expand_user(checkpoint).is_dir():
             yield (*self.path, "resume_from_checkpoint"), f"there is no checkpoint {checkpoint}"

@@ -9,7 +9,7 @@ import attrs
 from ultra_core import tasks
 from ultra_core.config import KeyPath
 from ultra_core.errors import UltraError, did_you_mean, listed
-from ultra_train.config.local_files import missing_model, unreadable_texts
+from ultra_train.config.local_files import missing_model, unreadable_pairs
 from ultra_train.config.task_declaration import Faults
 from ultra_train.data.sources.files import suggestion
 from ultra_train.system.files import expand_user
@@ -36,7 +36,7 @@ def missing(preset: SparseFile) -> Faults:
         if not isinstance(entry, SparseDataset) or not entry.enabled:
             continue
         if entry.source is not None:
-            yield from unreadable_texts(("datasets", name, "source"), entry.source)
+            yield from unreadable_pairs(("datasets", name, "source"), entry.source)
         folder = entry.paws_data_dir
         if folder is not None and entry.use_paws and not expand_user(folder).is_dir():
             yield ("datasets", name, "paws_data_dir"), f"there is no folder {folder}.{suggestion(folder)}"
