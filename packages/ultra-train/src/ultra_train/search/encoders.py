@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 import attrs
 import numpy as np
 
+from ultra_train.hf.errors import describe_error
 from ultra_train.search.errors import SearchError
 from ultra_train.search.fingerprint import fingerprint
 from ultra_train.search.manifest import EncoderRecord, Kind
@@ -20,7 +21,7 @@ class ModelIdentity:
     """A model before it is loaded.
 
     Attributes:
-        model: the folder, run or hub name as the user gave it.
+        model: where it is found again: the absolute path of its folder, or its name on the hub.
         folder: the folder that holds its files.
         kind: whether its vectors are dense or sparse.
         fingerprint: hash of its weights, configuration and prompts.
@@ -38,13 +39,27 @@ def identify(model: str) -> ModelIdentity:
     Raises:
         UltraError: there is no such model, or it is neither a dense nor a sparse encoder.
     """
-    from ultra_train.search.models import kind_of, locate
+    from ultra_train.embeddings.loading import find
 
-    folder = locate(model)
-    kind = kind_of(folder)
+    name, kind = find(model)
     if kind not in get_args(Kind):
-        raise SearchError(f"{model}: is a {kind}; texts get vectors from a dense or a sparse encoder")
-    return ModelIdentity(model, folder, cast("Kind", kind), fingerprint(folder))
+        raise SearchError(
+            f"{model}: is a {kind} model; texts get vectors from a dense or a sparse encoder, which the "
+            "tasks sbert, splade, inference_free_splade and csr train"
+        )
+    folder = Path(name) if Path(name).is_dir() else _from_hub(name)
+    lasting = str(folder.resolve()) if Path(name).is_dir() else name
+    return ModelIdentity(lasting, folder, cast("Kind", kind), fingerprint(folder))
+
+
+def _from_hub(name: str) -> Path:
+    """Return the folder of the copy of a model of the hub, which is fetched if there is none."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, ignore_patterns=["onnx/*", "openvino/*"]))
+    except Exception as error:  # the hub client raises errors of many libraries
+        raise SearchError(f"{name}: cannot be fetched from the hub ({describe_error(error)})") from error
 
 
 def identify_all(models: Sequence[str]) -> dict[Kind, ModelIdentity]:
@@ -97,14 +112,14 @@ class Encoder:
     """
 
     def __init__(self, identity: ModelIdentity, options: EncodingOptions) -> None:
-        from ultra_train.search.models import load_encoder
+        from ultra_train.embeddings.loading import load_encoder
 
         self.model: Any = load_encoder(
             str(identity.folder), device=options.device, trust_remote_code=options.trust_remote_code
         )
         self._options = options
         truncate_dim = options.truncate_dim if identity.kind == "dense" else None
-        dimension = int(self.model.get_embedding_dimension())
+        dimension = self.model.get_embedding_dimension() or len(self.model.tokenizer)
         if truncate_dim is not None and truncate_dim > dimension:
             raise SearchError(
                 f"{identity.model}: has {dimension} dimensions, so {truncate_dim} cannot be kept of them"

@@ -59,19 +59,12 @@ def quantise(vectors: np.ndarray, precision: Precision) -> dict[str, np.ndarray]
     """
     if precision == "float32":
         return {"vectors": vectors}
-    from sentence_transformers.util import quantize_embeddings
+    from ultra_train.embeddings.vectors import QuantisedVectors
 
-    if precision == "binary":
-        if vectors.shape[1] % 8:
-            raise SearchError(
-                f"{vectors.shape[1]} dimensions do not fill whole bytes; choose a multiple of 8"
-            )
-        return {"vectors": np.asarray(quantize_embeddings(vectors, precision="ubinary"))}
-    ranges = np.stack([vectors.min(axis=0), vectors.max(axis=0)])
-    return {
-        "vectors": np.asarray(quantize_embeddings(vectors, precision="int8", ranges=ranges)),
-        "ranges": ranges,
-    }
+    if precision == "binary" and vectors.shape[1] % 8:
+        raise SearchError(f"{vectors.shape[1]} dimensions do not fill whole bytes; keep a multiple of 8")
+    found = QuantisedVectors.of(vectors, precision)
+    return {"vectors": found.codes} | ({} if found.ranges is None else {"ranges": found.ranges})
 
 
 def sparse_arrays(vectors: list[SparseVector], dimension: int) -> dict[str, np.ndarray]:
