@@ -11,8 +11,10 @@ from ultra_train.config.keys import Celsius, Count, Natural, Positive, key
 class GuardKeys:
     """When a run drops an update, pauses, rolls back, or stops."""
 
-    inf_post_clip_threshold: Positive = key(
-        100.0, "gradient norm before clipping above which an update is dropped"
+    inf_post_clip_threshold: Positive | None = key(
+        None,
+        "gradient norm before clipping above which an update is dropped; by the task when left out: "
+        "100 for mlm, no limit for embeddings",
     )
     max_nan_retries: Natural = key(
         3, "updates dropped in a row before the run rolls back to its last checkpoint"

@@ -18,6 +18,7 @@ from ultra_train.run.records import Records
 from ultra_train.run.strategy import pick_strategy
 from ultra_train.system import run_files
 from ultra_train.system.files import expand_user
+from ultra_train.tasks.base import TaskRun
 from ultra_train.trainer.checkpoints.folders import Checkpoint
 from ultra_train.trainer.checkpoints.resume import read_progress
 from ultra_train.trainer.checkpoints.retention import RetentionPolicy
@@ -62,7 +63,7 @@ def _build_trainer(run: Run, process: RunProcess, records: Records, checkpoint: 
         rollbacks=rollbacks,
         fit_memory=run.fit_memory,
         run_folder=run.path,
-        guard=_guard(training),
+        guard=_guard(task),
         retention=retention,
         files={run_files.CONFIG: to_yaml(run.config)},
         facts={"packages": package_versions(), **task.facts()},
@@ -113,9 +114,11 @@ def _check_room(run: Run) -> None:
     run.trainer.settings.storage.make_room(3 * weights)
 
 
-def _guard(training: TrainingConfig) -> Guard:
+def _guard(task: TaskRun[Any]) -> Guard:
+    training = task.training
+    given = training.inf_post_clip_threshold
     return Guard(
-        threshold=training.inf_post_clip_threshold,
+        threshold=task.largest_gradient_norm if given is None else given,
         patience=training.max_nan_retries,
         scan_every=training.nan_check_interval,
     )

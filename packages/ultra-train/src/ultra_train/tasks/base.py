@@ -220,6 +220,9 @@ class TaskRun(ABC, Generic[Options]):
     trainer_class: ClassVar[type[UltraTrainerMixin]]
     """A trainer of the Hugging Face family behind the mixin."""
 
+    largest_gradient_norm: ClassVar[float] = 100.0
+    """The gradient norm before clipping above which an update is dropped when the preset does not say."""
+
     tokenizer: Any
     """The tokenizer, which ``prepare`` sets; it is saved beside the model."""
 

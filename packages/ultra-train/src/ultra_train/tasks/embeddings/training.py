@@ -34,6 +34,8 @@ class EmbeddingRun(TaskRun[Options]):
     """
 
     trainer_class: ClassVar[type[EmbeddingTrainerMixin]] = DenseTrainer
+    largest_gradient_norm: ClassVar[float] = math.inf
+    """Losses that compare scaled similarities have gradients of any size, which clipping deals with."""
     data: PairData
     model: Any
 
