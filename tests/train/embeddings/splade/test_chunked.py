@@ -12,6 +12,7 @@ from sentence_transformers.sparse_encoder.modules import SpladePooling
 from torch import nn
 
 from support.hf_models import make
+from support.memory import peak_bytes
 from support.splade import FAMILIES, TEXTS, write_family, write_model
 from ultra_train.embeddings.splade.chunked import pool, pool_in_chunks
 
@@ -108,6 +109,24 @@ def test_any_output_layer_returns_the_logits_of_a_chunk_at_a_time():
     for a, b in zip(found, torch.autograd.grad(expected.square().sum(), [states, layer.weight]), strict=True):
         torch.testing.assert_close(a, b)
     assert not pool(layer, states, torch.zeros_like(mask), plain).any()
+
+
+@pytest.mark.parametrize("strategy", ["max", "sum"])
+def test_a_step_needs_a_small_part_of_the_memory_of_all_logits(strategy):
+    torch.manual_seed(0)
+    layer, mask = nn.Linear(8, 2000), torch.ones(8, 64, dtype=torch.bool)
+
+    def step(pooled):
+        states = torch.randn(8, 64, 8).requires_grad_()
+        pooled(states).square().sum().backward()
+
+    def naive(states):
+        features = {"token_embeddings": layer(states), "attention_mask": mask}
+        return SpladePooling(strategy).train()(features)["sentence_embedding"]
+
+    chunked = SpladePooling(strategy, chunk_size=2)
+    needed = peak_bytes(lambda: step(lambda states: pool(layer, states, mask, chunked)))
+    assert needed < 0.15 * peak_bytes(lambda: step(naive))
 
 
 def test_flat_inputs_and_the_routes_of_a_router(bases):

@@ -143,17 +143,13 @@ def _recomputed(
             weights = weights * real[..., None]
         return weights.amax(1) if maximum else weights.sum(1)
 
+    combine = torch.maximum if maximum else torch.add
     pooled: Tensor | None = None
-    rows = torch.arange(len(states), device=states.device)
     for start, some, real in chunks(mask, chunk):
-        chosen = rows if some is None else some
-        part = states[:, start : start + chunk][chosen]
+        part = states[:, start : start + chunk]
+        part = part if some is None else part[some]
         found = checkpoint(of_chunk, part, real, use_reentrant=False, preserve_rng_state=False)
-        if pooled is None:
-            pooled = found.new_zeros(len(states), found.shape[-1])
-        pooled = (
-            pooled.index_copy(0, chosen, torch.maximum(pooled[chosen], found))
-            if maximum
-            else pooled.index_add(0, chosen, found)
-        )
+        if some is not None:
+            found = found.new_zeros(len(states), found.shape[1]).index_copy(0, some, found)
+        pooled = found if pooled is None else combine(pooled, found)
     return layer(states[:, :1]).sum(1) * 0 if pooled is None else pooled
