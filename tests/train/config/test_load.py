@@ -7,7 +7,7 @@ import pytest
 from ultra_blocks.config import UltraConfig
 from ultra_core.config import ConfigError
 from ultra_core.errors import UnknownNameError
-from ultra_train.config import from_source, load_preset, to_yaml
+from ultra_train.config import from_source, load_any, load_preset, to_yaml
 from ultra_train.config.data import DatasetSource
 from ultra_train.config.optimizer import RATE_KEYS
 
@@ -112,11 +112,11 @@ def test_the_canonical_form_loads_to_an_equal_preset(form, load, request, later_
     assert to_yaml(again) == to_yaml(preset)
 
 
-def test_a_run_refuses_a_sparse_preset(tmp_path, sparse, later_tasks):
+def test_a_preset_of_another_form_is_loaded_alike(tmp_path, sparse):
     path = tmp_path / "sparse.yaml"
     path.write_text(sparse)
-    with pytest.raises(ConfigError, match="sparse encoder"):
-        load_preset(Path(path))
+    assert load_preset(Path(path)) == load_any(path)
+    assert load_preset(Path(path)).task == "inference_free_splade"
 
 
 def test_overrides_are_checked_like_the_file(problems, minimal):

@@ -1,4 +1,7 @@
-"""Adding a task touches one folder and one entry-point line: nothing outside ``tasks/`` names one."""
+"""Adding a task touches one folder and one entry-point line: nothing outside ``tasks/`` names one.
+
+The room ``embeddings`` advises by name what to train a model with.
+"""
 
 import re
 from pathlib import Path
@@ -12,6 +15,7 @@ from ultra_train.tasks.sparse.sections import Architecture
 
 SOURCES = Path(ultra_train.__path__[0])
 KNOWN = {*tasks.names(), *untrainable.names(), *Architecture.__args__} - {"sparse"}
+KNOWN -= {"csr"}  # which is the name of a layout of sparse matrices, too
 KNOWN |= {name.replace("-", "_") for name in KNOWN}
 
 
@@ -19,12 +23,12 @@ def outside():
     return [
         file
         for file in SOURCES.rglob("*.py")
-        if file.relative_to(SOURCES).parts[0] not in ("tasks", "presets")
+        if file.relative_to(SOURCES).parts[0] not in ("tasks", "presets", "embeddings")
     ]
 
 
 def test_the_known_tasks_are_these():
-    assert {"mlm", "sbert", "splade", "inference_free_splade", "csr"} <= KNOWN
+    assert {"mlm", "sbert", "splade", "inference_free_splade"} <= KNOWN
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN))

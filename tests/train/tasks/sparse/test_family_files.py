@@ -28,6 +28,7 @@ SPARSE_ROWS: list[tuple[str, tuple[str, ...], Any]] = [
         {
             "enabled": True,
             "source": "me/eti",
+            "kind": None,
             "columns": {"query": "q"},
             "languages": ["nb"],
             "split_ratio": [0.8, 0.1, 0.1],
@@ -46,7 +47,7 @@ SPARSE_ROWS: list[tuple[str, tuple[str, ...], Any]] = [
 
 
 @pytest.mark.parametrize(("override", "path", "value"), SPARSE_ROWS, ids=[row[0][:50] for row in SPARSE_ROWS])
-def test_sparse_presets(load, sparse, later_tasks, validator, override, path, value):
+def test_sparse_presets(load, sparse, validator, override, path, value):
     preset = load(sparse, override)
     found: Any = to_tree(preset)
     for part in path:
@@ -60,7 +61,7 @@ def test_sparse_presets(load, sparse, later_tasks, validator, override, path, va
     )
 
 
-def test_enumerations_by_their_class(load, sparse, later_tasks):
+def test_enumerations_by_their_class(load, sparse):
     preset = load(sparse, "training.batch_sampler=BatchSamplers.NO_DUPLICATES")
     assert preset.training.batch_sampler == "no_duplicates"
 
@@ -75,16 +76,16 @@ def test_enumerations_by_their_class(load, sparse, later_tasks):
         ("training.early_stopping_patience=0", "training.early_stopping_patience"),
     ],
 )
-def test_sparse_faults(problems, sparse, later_tasks, override, key):
+def test_sparse_faults(problems, sparse, override, key):
     assert [fault.key for fault in problems(sparse, override)] == [key]
 
 
-def test_early_stopping_needs_evaluations(problems, sparse, later_tasks):
+def test_early_stopping_needs_evaluations(problems, sparse):
     (fault,) = problems(sparse, "training.early_stopping_patience=2", "training.eval_strategy=no")
     assert fault.key == "training.early_stopping_patience"
 
 
-def test_a_device_that_is_not_there(load, sparse, later_tasks, monkeypatch):
+def test_a_device_that_is_not_there(load, sparse, monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
@@ -108,7 +109,7 @@ def test_a_device_that_is_not_there(load, sparse, later_tasks, monkeypatch):
         ("dataset", "datasets"),
     ],
 )
-def test_the_key_that_is_meant(problems, sparse, later_tasks, key, meant):
+def test_the_key_that_is_meant(problems, sparse, key, meant):
     (fault,) = problems(sparse, f"{key}=1")
     assert f"did you mean {meant}?" in fault.message
 

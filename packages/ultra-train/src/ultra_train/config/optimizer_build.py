@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ultra_blocks.config import UltraConfig
@@ -24,7 +24,11 @@ ANY = UltraConfig(vocab_size=8, hidden_size=8, num_layers=1, num_heads=2, use_mo
 
 
 def build_optimizer(
-    config: OptimizerConfig | None, modules: Sequence[nn.Module], *, updates: int
+    config: OptimizerConfig | None,
+    modules: Sequence[nn.Module],
+    *,
+    updates: int,
+    roles: Collection[str] = (),
 ) -> Optimizer:
     """Build the optimizer of a preset over modules.
 
@@ -34,6 +38,7 @@ def build_optimizer(
         config: the canonical section.
         modules: the model, and losses that own parameters.
         updates: how many the run has, which optimizers with a schedule of their own follow to its end.
+        roles: further roles that parameters of the optimizer may name.
 
     Raises:
         UltraError: there is no such optimizer, or it does not have these parameters.
@@ -43,12 +48,13 @@ def build_optimizer(
     if config is None:
         raise UltraError("the preset names no optimizer: set training.optimizer.optimizer_class")
     present = {info.role for info in ultra_optim.describe(modules).values()}
-    parsed = parse_parameters(config.optimizer_class, config.parameters, roles=present | set(SEED_ROLES))
+    known = {*present, *SEED_ROLES, *roles}
+    parsed = parse_parameters(config.optimizer_class, config.parameters, roles=known)
     if parsed.faults:
         raise UltraError("; ".join(f"training.optimizer.parameters.{k}: {m}" for k, m in parsed.faults))
     options: dict[str, Any] = {"total_steps": updates, **parsed.options}
-    roles = {role: values for role, values in parsed.roles.items() if role in present}
-    return ultra_optim.build(config.optimizer_class, modules, roles=roles, **options)
+    own = {role: values for role, values in parsed.roles.items() if role in present}
+    return ultra_optim.build(config.optimizer_class, modules, roles=own, **options)
 
 
 def build_faults(
@@ -66,7 +72,8 @@ def build_faults(
     from ultra_blocks.encoder.sample import sample_encoder  # imports torch
 
     try:
-        build_optimizer(section.canonical, [sample_encoder(model or ANY)], updates=updates)
+        sample = [sample_encoder(model or ANY)]
+        build_optimizer(section.canonical, sample, updates=updates, roles=section.roles)
     except UltraError as error:
         yield section.parameters_path, str(error)
     except Exception as error:

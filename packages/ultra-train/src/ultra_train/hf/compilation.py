@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
+from transformers import PreTrainedModel
 
 from ultra_blocks.encoder import Encoder
 from ultra_core.errors import UltraError
@@ -123,5 +124,5 @@ def _encoder(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, Encoder):
             return module
-    base: nn.Module = getattr(model, "base_model", model)
-    return base
+    inner = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
+    return model if inner is None else inner.base_model

@@ -56,7 +56,8 @@ def incidents(run: RunRecord) -> list[Incident]:
 def _incident(event: Record) -> Incident:
     name = str(event["event"])
     kinds = (("fault", FAULTS), ("pause", PAUSES))
-    kind = next((kind for kind, words in kinds if any(word in name for word in words)), "note")
+    named = next((kind for kind, words in kinds if any(word in name for word in words)), "note")
+    kind = "fault" if event.get("alarm") else named
     told = [str(event[key]) for key in ("reason", "text") if event.get(key)]
     told += [f"first in {event['module']}"] if event.get("module") else []
     told += [f"for {duration(event['seconds'])}"] if is_number(event.get("seconds")) else []

@@ -8,12 +8,15 @@ from typing import Any
 
 import attrs
 
+from ultra_blocks.config import UltraConfig
 from ultra_core import models
 from ultra_core.config import unstructure
-from ultra_train.config import Preset
 
 MISSING = "–"
 """What stands for a value that is not there."""
+
+NOT_SHOWN = ("meta", "mlflow", "name", "notices")
+"""Parts of a preset that are no settings of a run, or may hold secrets."""
 
 FILLED_IN = {
     "training.max_steps": "training.scheduler_total_steps",
@@ -37,16 +40,19 @@ class Setting:
     default: str
 
 
-def changed_settings(preset: Preset) -> list[Setting]:
-    """Return the keys of a preset whose values differ from the defaults, without ``meta``."""
-    found = [
-        setting
-        for name in ("model_class", "base_model", "tokenizer", "training")
-        for setting in _changed(name, getattr(preset, name), None)
-    ]
-    if preset.model is not None:
-        name = preset.model_class or ""
-        found[1:1] = _walk("model", preset.model, models.get(name).defaults if name in models else {})
+def changed_settings(preset: Any) -> list[Setting]:
+    """Return the keys of a loaded preset of any form whose values differ from the defaults.
+
+    Those of ``meta`` and ``mlflow`` are left out.
+    """
+    found: list[Setting] = []
+    for field in attrs.fields(type(preset)):
+        section = getattr(preset, field.name)
+        if isinstance(section, UltraConfig):
+            name = preset.model_class or ""
+            found += _walk(field.name, section, models.get(name).defaults if name in models else {})
+        elif field.name not in NOT_SHOWN:
+            found += _changed(field.name, section, None)
     values = {setting.key: setting.value for setting in found}
     return [s for s in found if s.value != values.get(FILLED_IN.get(s.key, ""))]
 
@@ -66,6 +72,9 @@ def _changed(key: str, value: Any, default: Any) -> Iterator[Setting]:
     elif isinstance(value, tuple) and value and all(attrs.has(type(one)) for one in value):
         for number, one in enumerate(value, start=1):
             yield from _walk(key if len(value) == 1 else f"{key}[{number}]", one, {})
+    elif isinstance(value, dict) and any(attrs.has(type(one)) for one in value.values()):
+        for name, one in value.items():
+            yield from _changed(f"{key}.{name}", one, None)
     elif value is not None and value != default:
         shown = MISSING if default in (attrs.NOTHING, None, (), {}) else as_text(unstructure(default))
         flat = flatten({key: unstructure(value)})

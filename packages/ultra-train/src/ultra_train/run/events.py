@@ -38,7 +38,12 @@ class EventLog:
 
 
 def format_event(event: Event) -> str | None:
-    """Return the line that is printed for an event, or None."""
+    """Return the line that is printed for an event, or None.
+
+    A task that has something alarming to say sets ``alarm`` to true, and says it in ``reason``.
+    """
+    if event.get("alarm"):
+        return f"alarm after update {event['step']}: {event['reason']}"
     match event["event"]:
         case "dropped_update":
             where = f"; first in {event['module']}" if event["module"] else ""

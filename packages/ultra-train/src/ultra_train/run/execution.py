@@ -27,7 +27,6 @@ from ultra_train.system import run_files
 from ultra_train.system.process_group import Group, join
 from ultra_train.system.processes import processes
 from ultra_train.system.signals import Interrupted
-from ultra_train.tasks.loading import load_task
 
 __all__ = ["Interrupted", "Run", "UltraError", "execute"]
 
@@ -48,8 +47,9 @@ def execute(
         preset: from ``ultra_train.config.load_preset``.
         resume: continue from the newest intact checkpoint of the run.
         name: name of the run; by default that of the preset, with a number if it is in use.
-        output_dir: folder of runs; ``runs`` by default.
-        device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default the best one of this machine.
+        output_dir: folder of runs; by default that of the preset, or ``runs``.
+        device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default that of the preset, or the best one of
+            this machine.
         fit_memory: divide micro-batches by rows when memory runs out, instead of ending the run.
         resume_command: the command that resumes it, for messages; by default one like that of this process.
 
@@ -59,7 +59,7 @@ def execute(
     """
     request = Request(
         preset=preset,
-        runs=Path(output_dir or run_files.RUNS),
+        runs=Path(output_dir) if output_dir is not None else None,
         resume=resume,
         name=name,
         device=device,
@@ -79,7 +79,7 @@ def execute(
 
 def _execute(request: Request, group: Group) -> Path:
     process = set_up_process(request, group)
-    task = load_task(request.preset.task)
+    task = request.task
     with (
         process.signals,
         reserved_for_all(process.here, request.choose_folder) as (folder, keep),

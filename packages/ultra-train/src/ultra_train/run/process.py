@@ -62,7 +62,7 @@ def set_up_process(request: Request, group: Group) -> RunProcess:
     """
     preset, training, here = request.preset, request.training, group.here
     transformers_logging.set_verbosity_error()
-    device = pick_device(request.device, here)
+    device = pick_device(request.where, here)
     check_machine(training, device)
     if device.type == "cpu":
         keep_freed_memory()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import attrs
@@ -10,38 +11,54 @@ from ultra_train.config import Preset, TrainingConfig
 from ultra_train.run.folder import check_unused, choose_folder, is_run
 from ultra_train.run.folder_lock import RunFolderError
 from ultra_train.run.output_paths import check_no_overlap, check_output_paths
-from ultra_train.system.files import expand_user
-from ultra_train.system.run_files import CHECKPOINTS
+from ultra_train.system import files, run_files
+from ultra_train.tasks.base import Task
 from ultra_train.tasks.loading import load_task
 from ultra_train.trainer.checkpoints.folders import list_checkpoints
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Request:
     """What a run is asked for.
 
     Attributes:
         preset: the loaded preset.
-        runs: folder of runs.
+        runs: folder of runs; None for that of the preset, or ``runs``.
         resume: whether it continues from the newest intact checkpoint.
         name: name of the run; None for that of the preset, with a number if it is in use.
-        device: the device; None for the best one of this machine.
+        device: the device; None for that of the preset, or the best one of this machine.
         fit_memory: whether micro-batches are divided when memory runs out.
         resume_command: the command that resumes it; None for one like that of this process.
     """
 
     preset: Preset
-    runs: Path
+    runs: Path | None = None
     resume: bool = False
     name: str | None = None
     device: str | None = None
     fit_memory: bool = False
     resume_command: str | None = None
 
+    @cached_property
+    def task(self) -> Task:
+        """The task of the preset."""
+        return load_task(self.preset.task)
+
     @property
     def training(self) -> TrainingConfig:
         """The keys that the stages of the run read."""
-        return load_task(self.preset.task).training_keys(self.preset)
+        return self.task.training_keys(self.preset)
+
+    @property
+    def place(self) -> Path:
+        """The folder of the run if the command names none and it is not in use."""
+        asked = self.task.run_folder(self.preset) if self.runs is None else None
+        return files.expand_user(asked) if asked else (self.runs or Path(run_files.RUNS)) / self.preset.name
+
+    @property
+    def where(self) -> str | None:
+        """The device that is asked for, on the command line or else in the preset."""
+        return self.device or self.task.device(self.preset)
 
     def as_preset_says(self) -> Request:
         """Return the request, resumed if the preset itself asks for that.
@@ -49,14 +66,14 @@ class Request:
         Raises:
             RunFolderError: it names a checkpoint that is not the newest one of a run.
         """
-        asked = load_task(self.preset.task).resumes(self.preset)
+        asked = self.task.resumes(self.preset)
         if self.resume or not asked:
             return self
         if asked is True:
-            return attrs.evolve(self, resume=is_run(self.runs / (self.name or self.preset.name)))
-        checkpoint = expand_user(asked)
-        run = checkpoint.parent.parent if checkpoint.parent.name == CHECKPOINTS else checkpoint
-        newest = list_checkpoints(run / CHECKPOINTS)
+            return attrs.evolve(self, resume=is_run(self.place.parent / (self.name or self.place.name)))
+        checkpoint = files.expand_user(asked)
+        run = checkpoint.parent.parent if checkpoint.parent.name == run_files.CHECKPOINTS else checkpoint
+        newest = list_checkpoints(run / run_files.CHECKPOINTS)
         if checkpoint != run and newest and newest[0].path.resolve() != checkpoint.resolve():
             raise RunFolderError(
                 f"{checkpoint} is not the newest checkpoint of its run, {newest[0].path}; a run resumes from "
@@ -74,6 +91,7 @@ class Request:
         check_output_paths(training)
         if not self.resume:
             check_unused(training.hf_output_dir)
-        folder = choose_folder(self.runs, self.preset.name, name=self.name, resume=self.resume)
+        place = self.place
+        folder = choose_folder(place.parent, place.name, name=self.name, resume=self.resume)
         check_no_overlap(training, folder)
         return folder

@@ -166,6 +166,14 @@ class Task(TaskDeclaration, ABC):
         """
         return False
 
+    def run_folder(self, preset: Any) -> str | None:
+        """Return the folder of the run that a preset names, unless the command line names one."""
+        return None
+
+    def device(self, preset: Any) -> str | None:
+        """Return the device that a preset names and this machine has, unless the command line names one."""
+        return None
+
     @abstractmethod
     def start(self, preset: Preset, folder: Path, *, device: torch.device, say: Say = print) -> TaskRun[Any]:
         """Return a run of the task.

@@ -55,6 +55,8 @@ training:
 def _obstacle(case: TaskCase) -> str:
     """Return why the preset does not fit a task; empty if it does."""
     task = task_of(case)
+    if task.form is not None:
+        return "its presets have a form of their own"
     if not task.reads_dataset:
         return "it reads other data than plain texts"
     if task.own_optimizer is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,13 @@ from ultra_train.config import Preset, from_source, to_tree
 from ultra_train.config.declared_tasks import declared_tasks
 from ultra_train.data.es_commands import sentences
 from ultra_train.hf.known_models import base_config
-from ultra_train.system import files
 from ultra_train.tokenizer.loading import load_tokenizer
 from ultra_train.twins import encoder
 from ultra_train.twins.base_model import write_base_model
 from ultra_train.twins.optimizer import shortened
+from ultra_train.twins.sparse import shrunken_tree
 from ultra_train.twins.tokenizer import train_family_tokenizer
+from ultra_train.twins.written import written
 
 UPDATES = 4
 PIECES = 352
@@ -50,14 +49,15 @@ ROWS, WINDOW = 4, 2
 """Greatest batch size and number of micro-batches in an update."""
 
 
-def twin(preset: Preset, folder: Path, *, cache_dir: Path | None = None) -> Preset:
+def twin(preset: Any, folder: Path, *, cache_dir: Path | None = None) -> Any:
     """Return the twin of a preset, whose base model and tokenizer are written into a folder.
 
-    The twin trains ``UPDATES`` updates on the embedded data set ``ultra:es-commands``. Twins with the same
-    folder share tokenizers and the cache of the data; what the folder already holds is used again.
+    The twin trains ``UPDATES`` updates on the embedded data set ``ultra:es-commands``, or on data sets made
+    of it with the columns of those of the preset. Twins with the same folder share tokenizers and
+    the cache of the data; what the folder already holds is used again.
 
     Args:
-        preset: a loaded preset; its base model need not be on this machine if it is a known one.
+        preset: a loaded preset of any form; its base model need not be on this machine if it is a known one.
         folder: where base models and tokenizers are written to; it is created.
         cache_dir: folder of the tokenised data; ``cache`` in the folder by default.
 
@@ -65,7 +65,16 @@ def twin(preset: Preset, folder: Path, *, cache_dir: Path | None = None) -> Pres
         UltraError: the config of the base model is unknown, or the embedded data is not installed.
     """
     cache = cache_dir or folder / "cache"
+    tree = _tree(preset, folder, cache)
+    small: Preset = from_source(from_tree(tree, file=f"the twin of {preset.name}"), preset.name)
+    return attrs.evolve(small, notices=())  # they are about keys that nobody wrote
+
+
+def _tree(preset: Any, folder: Path, cache: Path) -> dict[str, Any]:
+    """Return the canonical form of the twin."""
     tree = to_tree(preset)
+    if not isinstance(preset, Preset):
+        return shrunken_tree(tree, [s.text for s in sentences("es", cache_dir=cache)], folder, cache)
     if preset.base_model is not None:
         tree["base_model"], tokenizer = _base_model(preset.base_model, folder, cache)
         if preset.tokenizer is not None:
@@ -78,8 +87,7 @@ def twin(preset: Preset, folder: Path, *, cache_dir: Path | None = None) -> Pres
     task = declared_tasks().find(preset.training.task)
     if task is not None and task.section is not None and task.twin_options:
         tree["training"][task.section] |= task.twin_options
-    small: Preset = from_source(from_tree(tree, file=f"the twin of {preset.name}"), preset.name)
-    return attrs.evolve(small, notices=())  # they are about keys that nobody wrote
+    return tree
 
 
 def _own_settings(preset: Preset, cache: Path) -> dict[str, Any]:
@@ -112,24 +120,12 @@ def _base_model(name: str, folder: Path, cache: Path) -> tuple[str, str]:
     def train(place: Path) -> None:
         train_family_tokenizer(family, [s.text for s in sentences("es", cache_dir=cache)], place)
 
-    tokenizer = _written(folder / f"tokenizer-{family}", train)
+    tokenizer = written(folder / f"tokenizer-{family}", train)
 
     def write(place: Path) -> None:
         own = load_tokenizer(tokenizer)
         write_base_model(name, own, place)
         own.save_pretrained(place)
 
-    model = _written(folder / name.strip("/").replace("/", "--"), write)
+    model = written(folder / name.strip("/").replace("/", "--"), write)
     return str(model), str(tokenizer)
-
-
-def _written(folder: Path, write: Callable[[Path], None]) -> Path:
-    """Write a folder whole unless it is there; of several processes that do so, the first one wins."""
-    if not folder.is_dir():
-        temporary = files.new_folder(folder.parent, f".{folder.name}-")
-        try:
-            write(temporary)
-            files.put_in_place(temporary, folder, folder.is_dir, lambda: None)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return folder

@@ -59,6 +59,7 @@ class BatchLoader(DataLoader, Generic[Planned]):
         index: batch of that epoch to begin with.
         num_workers: number of worker processes; 0 collates in this process.
         pin_memory: see ``torch.utils.data.DataLoader``.
+        prefetch_factor: batches that a worker prepares in advance; see there.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class BatchLoader(DataLoader, Generic[Planned]):
         index: int = 0,
         num_workers: int = 0,
         pin_memory: bool = False,
+        prefetch_factor: int | None = None,
     ) -> None:
         self.plan = plan
         self._position = _PositionSampler(plan, epoch, index)
@@ -79,6 +81,7 @@ class BatchLoader(DataLoader, Generic[Planned]):
             sampler=self._position,
             num_workers=num_workers,
             pin_memory=pin_memory,
+            prefetch_factor=prefetch_factor,
             worker_init_fn=shield_worker,
         )
 

@@ -98,9 +98,15 @@ class EmbeddingRun(TaskRun[Options]):
         return BatchLoader(
             self.data.training_plan(),
             PairCollator(rows, self.collate, named=self._several),
-            num_workers=self.training.dataloader_workers,
-            pin_memory=self.device.type == "cuda",
+            **self.loading(),
         )
+
+    def loading(self) -> dict[str, Any]:
+        """Return how batches are loaded: arguments of ``BatchLoader``."""
+        return {
+            "num_workers": self.training.dataloader_workers,
+            "pin_memory": self.device.type == "cuda",
+        }
 
     def steps(self, loader: Any, *, world_size: int = 1) -> int:
         """Return the updates until the first of ``max_steps`` and ``num_epochs``."""

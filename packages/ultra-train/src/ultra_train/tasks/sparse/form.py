@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 import attrs
 
 from ultra_core.config import KeyPath, Source
-from ultra_train.config.dialect import translate
+from ultra_train.config.dialect import drop_overridden, translate
 from ultra_train.config.form import Draft, PresetForm, Written
 from ultra_train.config.integrations import reporters
 from ultra_train.config.suggestions import elsewhere
 from ultra_train.config.synonyms import flattened
 from ultra_train.tasks.sparse import rules
 from ultra_train.tasks.sparse.notices import notices
+from ultra_train.tasks.sparse.optimizer import section_of
 from ultra_train.tasks.sparse.preset import SparseFile, SparsePreset
 from ultra_train.tasks.sparse.synonyms import SYNONYMS
 
@@ -39,7 +40,9 @@ class SparseForm(PresetForm[SparseFile]):
 
     def translate(self, source: Source) -> tuple[Source, list[str]]:
         """Return the file with canonical keys and choices, and a line about each that was rewritten."""
-        return translate(source, SparseFile)
+        made, said = translate(source, SparseFile)
+        drop_overridden(made, ("training", "optimizer"))
+        return made, said
 
     def suggest(self, source: Source, path: KeyPath) -> str:
         """Return the key that an unknown one probably means, and its place."""
@@ -53,11 +56,6 @@ class SparseForm(PresetForm[SparseFile]):
     def draft(self, preset: SparseFile, written: Written) -> SparseDraft:
         """Return the draft."""
         return SparseDraft(preset, written)
-
-    def refusal(self) -> tuple[KeyPath, str]:
-        """Say that no run trains from such a preset yet."""
-        message = "this preset is for a sparse encoder; there is no task here that trains one from it"
-        return ("model", "architecture"), message
 
 
 @attrs.frozen
@@ -79,10 +77,12 @@ class SparseDraft(Draft):
 
     def complete(self, name: str, absent: Iterable[str]) -> SparsePreset:
         """Return the preset in canonical form, with its notices."""
-        preset = self.preset
-        fields = {field.name: getattr(preset, field.name) for field in attrs.fields(SparseFile)}
+        preset, training = self.preset, self.preset.training
         router = preset.model.architecture == "inference-free-splade"
+        filled: dict[str, Any] = {"report_to": reporters(training.report_to)}
+        if training.optimizer is not None:
+            filled["optimizer"] = section_of(preset).canonical
+        fields = {field.name: getattr(preset, field.name) for field in attrs.fields(SparseFile)}
         fields["model"] = attrs.evolve(preset.model, use_router=router)
-        fields["training"] = attrs.evolve(preset.training, report_to=reporters(preset.training.report_to))
-        said = (*notices(preset, self.written), *absent)
-        return SparsePreset(**fields, name=name, notices=said)
+        fields["training"] = attrs.evolve(training, **filled)
+        return SparsePreset(**fields, name=name, notices=(*notices(preset, self.written), *absent))

@@ -8,6 +8,8 @@ from ultra_core.config import KeyPath
 from ultra_core.errors import listed
 from ultra_train.config.form import Written
 from ultra_train.config.integrations import reports_to
+from ultra_train.tasks.sparse.devices import devices
+from ultra_train.tasks.sparse.optimizer import section_of
 from ultra_train.tasks.sparse.preset import SparseFile
 from ultra_train.tasks.sparse.sections import SparseDataset
 
@@ -19,7 +21,8 @@ def notices(preset: SparseFile, written: Written) -> tuple[str, ...]:
         preset: the sections, without faults.
         written: the file that they come from.
     """
-    idle = [key for key in _idle(preset) if _path(key) in written.given]
+    set_keys = (key for key in _idle(preset) if _path(key) in written.given)
+    idle = [key for key in set_keys if written.source.get(_path(key)) is not False]
     idle += [f"datasets.{name}.paws_data_dir" for name in _without_paws(preset)]
     if preset.mlflow is not None and not reports_to("mlflow", preset.training.report_to):
         idle.append("mlflow")
@@ -40,7 +43,21 @@ def _idle(preset: SparseFile) -> Iterator[str]:
     if model.architecture != "csr":
         yield from ("model.csr_k", "model.csr_k_aux", "model.csr_hidden_dim", "loss.aux_loss_weight")
     else:
-        yield from ("loss.query_regularizer_weight", "loss.document_regularizer_weight")
+        yield from (
+            "loss.query_regularizer_weight",
+            "loss.document_regularizer_weight",
+            "model.pooling_strategy",
+            "model.patch_sigmoid_for_sparsity",
+            "evaluation.log_decoded_samples",
+        )
+    if preset.loss.type != "cached_splade_loss":
+        yield "loss.mini_batch_size"
+    if preset.evaluation.evaluator != "sparse_nanobeir":
+        yield "evaluation.nanobeir_datasets"
+    if training.eval_strategy == "no":
+        yield from ("evaluation.evaluator", "evaluation.log_decoded_samples")
+    if training.optimizer is not None and "lr" in section_of(preset).parsed.options:
+        yield "training.learning_rate"
     if training.early_stopping_patience is None:
         yield "training.early_stopping_threshold"
     if not training.push_to_hub:
@@ -65,9 +82,5 @@ def _device(preset: SparseFile) -> Iterator[str]:
     wanted = preset.hardware.device
     if wanted in (None, "cpu"):
         return
-    import torch
-
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    best = next(device for device, has in there.items() if has)
-    if not there[wanted]:
-        yield f"hardware.device: there is no {wanted} on this machine; the best that is there is {best}"
+    if wanted not in (there := devices()):
+        yield f"hardware.device: there is no {wanted} on this machine; the best that is there is {there[0]}"

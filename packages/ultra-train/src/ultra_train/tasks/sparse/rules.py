@@ -6,15 +6,27 @@ import re
 
 import attrs
 
-from ultra_core import tasks
+from ultra_core import schedules, tasks
 from ultra_core.config import KeyPath
 from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_train.config.local_files import missing_model, unreadable_pairs
+from ultra_train.config.optimizer_build import build_faults
+from ultra_train.config.rules import (
+    name_fault,
+    own_schedule_faults,
+    repository_faults,
+    threshold_faults,
+)
 from ultra_train.config.task_declaration import Faults
 from ultra_train.data.sources.files import suggestion
-from ultra_train.system.files import expand_user
+from ultra_train.system.files import expand_user, read_json
+from ultra_train.tasks.sparse.inner_losses import find_inner_loss, unknown
+from ultra_train.tasks.sparse.optimizer import section_of
 from ultra_train.tasks.sparse.preset import SparseFile
-from ultra_train.tasks.sparse.sections import DATASET_KEYS, SparseDataset, keys_of
+from ultra_train.tasks.sparse.sections import DATASET_KEYS, SparseDataset, SparseModel, keys_of
+
+EVALUATORS = ("sparse_nanobeir", "sparse_information_retrieval", "none")
+"""NanoBEIR; retrieval among the held-out texts of the run; the loss alone."""
 
 
 def faults(preset: SparseFile, given: frozenset[KeyPath]) -> Faults:
@@ -27,11 +39,19 @@ def faults(preset: SparseFile, given: frozenset[KeyPath]) -> Faults:
     yield from _datasets(preset, given)
     yield from _router(preset)
     yield from _training(preset)
+    yield from _optimizer(preset)
+    yield from threshold_faults(preset.training)
+    yield from repository_faults(preset.training.hub_model_id)
 
 
 def missing(preset: SparseFile) -> Faults:
     """Yield every (key path, message) that names a file or folder which is not there."""
-    yield from missing_model(("model", "base_model"), preset.model.base_model)
+    model = preset.model
+    yield from missing_model(("model", "base_model"), model.base_model)
+    if model.architecture == "csr" and model.csr_hidden_dim is None:
+        width = _width(model.base_model)
+        if width is not None:
+            yield from _latents(model, 4 * width, f"4 * {width}, the width of {model.base_model}")
     for name, entry in preset.datasets.items():
         if not isinstance(entry, SparseDataset) or not entry.enabled:
             continue
@@ -51,25 +71,43 @@ def _architecture(preset: SparseFile) -> Faults:
             f"the architecture {model.architecture} {'needs' if free else 'has no'} router; "
             f"set use_router: {str(free).lower()} or leave it out",
         )
-    expected = "csr_loss" if model.architecture == "csr" else "splade_loss"
-    if loss.type != expected:
-        yield ("loss", "type"), f"the architecture {model.architecture} is trained with {expected}"
+    expected = ("csr_loss",) if model.architecture == "csr" else ("splade_loss", "cached_splade_loss")
+    if loss.type not in expected:
+        yield (
+            ("loss", "type"),
+            f"the architecture {model.architecture} is trained with {' or '.join(expected)}",
+        )
+    if find_inner_loss(loss.inner_loss) is None:
+        yield ("loss", "inner_loss"), unknown(loss.inner_loss or "")
     if model.architecture == "splade" and loss.query_regularizer_weight == 0:
         yield (
             ("loss", "query_regularizer_weight"),
             "regular SPLADE needs a query regulariser above 0 (3e-4 to 5e-4), or its queries grow dense",
         )
     if model.csr_hidden_dim is not None:
-        if 4 * model.csr_k > model.csr_hidden_dim:
-            yield (
-                ("model", "csr_k"),
-                f"4 * csr_k ({4 * model.csr_k}) must be at most csr_hidden_dim ({model.csr_hidden_dim})",
-            )
-        if model.csr_k_aux > model.csr_hidden_dim:
-            yield (
-                ("model", "csr_k_aux"),
-                f"csr_k_aux ({model.csr_k_aux}) must be at most csr_hidden_dim ({model.csr_hidden_dim})",
-            )
+        yield from _latents(model, model.csr_hidden_dim, "csr_hidden_dim")
+
+
+def _latents(model: SparseModel, count: int, origin: str) -> Faults:
+    """Yield the faults of numbers of active latents among a number of latents."""
+    if 4 * model.csr_k > count:
+        yield ("model", "csr_k"), f"4 * csr_k ({4 * model.csr_k}) must be at most {origin} ({count})"
+    if model.csr_k_aux > count:
+        yield ("model", "csr_k_aux"), f"csr_k_aux ({model.csr_k_aux}) must be at most {origin} ({count})"
+
+
+def _width(base: str) -> int | None:
+    """Return the width of a base model in a folder of this machine, or None."""
+    folder = expand_user(base)
+    for name in ("config.json", "0_Transformer/config.json"):
+        try:
+            config = read_json(folder / name)
+        except (OSError, ValueError):
+            continue
+        width = config.get("hidden_size") if isinstance(config, dict) else None
+        if type(width) is int:
+            return width
+    return None
 
 
 def _datasets(preset: SparseFile, given: frozenset[KeyPath]) -> Faults:
@@ -113,8 +151,36 @@ def _router(preset: SparseFile) -> Faults:
             yield place, f"{pattern!r} is no regular expression: {error}"
 
 
+def _optimizer(preset: SparseFile) -> Faults:
+    name, section = preset.training.scheduler_type, section_of(preset)
+    unknown = [*name_fault(schedules, name, ("training", "scheduler_type")), *section.faults()]
+    yield from unknown
+    if not unknown and preset.training.optimizer is not None:
+        yield from own_schedule_faults(name, section)
+        yield from build_faults(section, None, updates=max(1, preset.training.max_steps))
+
+
 def _training(preset: SparseFile) -> Faults:
     training = preset.training
+    if training.hub_strategy in ("checkpoint", "all_checkpoints"):
+        yield (
+            ("training", "hub_strategy"),
+            "models are pushed, and no state of the training, from which a run resumes on this machine; use "
+            "every_save or end",
+        )
+    if training.batch_sampler == "group_by_label":
+        yield (
+            ("training", "batch_sampler"),
+            "group_by_label needs rows with a class each, which none of these data sets has; use "
+            "no_duplicates or batch_sampler",
+        )
+    if preset.evaluation.evaluator not in EVALUATORS:
+        given = preset.evaluation.evaluator
+        yield (
+            ("evaluation", "evaluator"),
+            f"there is no evaluator {given!r}.{did_you_mean(given, EVALUATORS)} "
+            f"There are: {listed(EVALUATORS)}",
+        )
     if training.fp16 and training.bf16:
         yield ("training", "bf16"), "fp16 and bf16 exclude each other; keep one"
     if preset.hardware.device == "mps" and training.dataloader_num_workers > 0:

@@ -7,7 +7,10 @@ from typing import Annotated, Any, Literal
 import attrs
 
 from ultra_core.contracts import Range
+from ultra_train.config.guards import GuardKeys
 from ultra_train.config.keys import Count, Fraction, Natural, NonNegative, Positive, key
+from ultra_train.config.optimizer import OptimizerConfig
+from ultra_train.data.pairs.kinds import PairKind
 
 Architecture = Literal["inference-free-splade", "splade", "csr"]
 OpenFraction = Annotated[float, Range(gt=0, lt=1)]
@@ -18,7 +21,7 @@ Shares = tuple[OpenFraction, Fraction, Fraction]
 class SparseModel:
     """``model`` of a sparse preset."""
 
-    base_model: str = key(help="hub id or path")
+    base_model: str = key(help="hub id or path of an encoder, or the folder of a run")
     architecture: Architecture = key(help="kind of sparse encoder", any_case=True)
     pooling_strategy: Literal["max", "sum"] = key("max", "how SPLADE pools over tokens", any_case=True)
     use_router: bool | None = key(
@@ -32,11 +35,12 @@ class SparseModel:
     load_pretrained_sparse_encoder: bool = key(
         False, "base_model is a saved sparse encoder that is continued"
     )
+    trust_remote_code: bool = key(False, "run code that comes with the base model")
 
 
-@attrs.frozen(kw_only=True)
-class SparseTraining:
-    """``training`` of a sparse preset: names of sentence-transformers' training arguments."""
+@attrs.frozen(kw_only=True, slots=False)
+class TrainingArguments:
+    """Keys of ``training`` with the names and meanings of sentence-transformers' training arguments."""
 
     output_dir: str | None = key(None, "folder of the run")
     num_train_epochs: Positive = key(1.0, "passes over the data")
@@ -85,15 +89,36 @@ class SparseTraining:
     dataloader_prefetch_factor: Count | None = key(None, "batches that a process prepares in advance")
 
 
+@attrs.frozen(kw_only=True, slots=False)
+class UltraKeys:
+    """Keys of ``training`` that sparse presets have in common with other presets of ultra."""
+
+    optimizer: OptimizerConfig | None = key(None, "optimizer plugin and its parameters; AdamW when left out")
+    scheduler_type: str = key("linear", "name of a schedule plugin, which runs over all updates")
+    seed: Natural = key(42, "seed of initial weights, order and dropout")
+    cache_dir: str = key("./temp_data/v2_dataset_cache", "folder of the checked data sets")
+    storage_budget_gb: Positive | None = key(None, "disk space that the run may use (GB)")
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class SparseTraining(GuardKeys, UltraKeys, TrainingArguments):
+    """``training`` of a sparse preset."""
+
+
 @attrs.frozen(kw_only=True)
 class SparseLoss:
     """``loss`` of a sparse preset."""
 
-    type: Literal["splade_loss", "csr_loss"] = key("splade_loss", "the loss", any_case=True)
+    type: Literal["splade_loss", "cached_splade_loss", "csr_loss"] = key(
+        "splade_loss",
+        "the loss; the cached one computes a large batch in parts, with the same loss and gradient",
+        any_case=True,
+    )
     inner_loss: str | None = key(None, "the ranking loss inside; sparse multiple negatives when left out")
     query_regularizer_weight: NonNegative = key(0.0, "weight of the FLOPS regulariser of queries")
     document_regularizer_weight: NonNegative = key(3e-3, "weight of the FLOPS regulariser of documents")
     aux_loss_weight: NonNegative = key(0.1, "weight of the auxiliary loss of CSR")
+    mini_batch_size: Count = key(32, "texts that cached_splade_loss computes at a time")
 
 
 @attrs.frozen(kw_only=True)
@@ -102,8 +127,9 @@ class SparseDataset:
 
     enabled: bool = key(True, "whether the data set is used")
     source: str | None = key(None, "a Hugging Face data set, a file or a folder")
+    kind: PairKind | None = key(None, "what its rows are; what the inner loss takes when left out")
     columns: dict[str, str] = key(
-        help="name of a column in the task -> its name in the data set", factory=dict
+        help="name of a column of that kind -> its name in the data set", factory=dict
     )
     languages: tuple[str, ...] | None = key((), "languages to use; null: all")
     split_ratio: OpenFraction | Shares | None = key(
@@ -119,7 +145,7 @@ class SparseDataset:
     scandiqa_languages: tuple[str, ...] | None = key((), "languages of its ScandiQA part; null: all")
 
 
-COMMON = frozenset({"enabled", "source", "columns", "languages", "split_ratio"})
+COMMON = frozenset({"enabled", "source", "kind", "columns", "languages", "split_ratio"})
 """The keys that any named data set may have."""
 
 DATASET_KEYS: dict[str, frozenset[str]] = {

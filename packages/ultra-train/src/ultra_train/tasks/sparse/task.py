@@ -1,0 +1,91 @@
+"""What the tasks of sparse encoders declare; importing it imports no torch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ultra_train.config.preset import PresetFile
+from ultra_train.config.task_declaration import Faults
+from ultra_train.config.training import TrainingConfig
+from ultra_train.tasks.base import Curve, Say, Task
+from ultra_train.tasks.sparse.devices import devices
+from ultra_train.tasks.sparse.form import SparseForm
+from ultra_train.tasks.sparse.lowering import lowered
+from ultra_train.tasks.sparse.preset import SparseFile
+
+if TYPE_CHECKING:
+    import torch
+
+    from ultra_train.tasks.sparse.run import SparseRun
+
+USAGE = """```python
+from sentence_transformers import SparseEncoder
+
+model = SparseEncoder("PATH")
+queries = model.encode_query(["..."])
+documents = model.encode_document(["...", "..."])
+scores = model.similarity(queries, documents)
+```"""
+
+SPARSITY = (
+    Curve(
+        "Active dimensions of a text",
+        (
+            "query_active_dims",
+            "document_active_dims",
+            "eval_query_active_dims",
+            "eval_document_active_dims",
+        ),
+    ),
+    Curve("Products in the score of a query and a document", ("flops", "eval_flops")),
+)
+"""Charts that all tasks of sparse encoders have."""
+
+RETRIEVAL = Curve("Retrieval", ("eval_dot_ndcg@10", "eval_dot_mrr@10", "eval_NanoBEIR_mean_dot_ndcg@10"))
+
+
+class SparseTask(Task):
+    """A task that trains sparse encoders from presets with ``model.architecture``."""
+
+    form: ClassVar[type[SparseForm]] = SparseForm
+    reads_dataset: ClassVar[bool] = False
+    headline_metrics: ClassVar[tuple[str, ...]] = (
+        "eval_dot_ndcg@10",
+        "eval_query_active_dims",
+        "eval_document_active_dims",
+    )
+
+    def given_options(self, preset: Any) -> SparseFile | None:
+        """Return the sections of a sparse preset; None for a preset of another form."""
+        return preset if isinstance(preset, SparseFile) else None
+
+    def training_keys(self, preset: Any) -> TrainingConfig:
+        """Return the keys of every run that mean the same; see ``Task.training_keys``."""
+        return lowered(preset)
+
+    def run_folder(self, preset: SparseFile) -> str | None:
+        """Return ``training.output_dir``."""
+        return preset.training.output_dir
+
+    def device(self, preset: SparseFile) -> str | None:
+        """Return ``hardware.device``, if this machine has it."""
+        wanted = preset.hardware.device
+        return wanted if wanted in devices() else None
+
+    def rules(self, options: Any, preset: PresetFile) -> Faults:
+        """Yield a fault for a preset of another form."""
+        yield (
+            ("training", "task"),
+            f"{self.name} trains from presets with model.architecture, which name no training.task; see "
+            "ultra-train show training_config_splade",
+        )
+
+    def start(self, preset: Any, folder: Path, *, device: torch.device, say: Say = print) -> SparseRun:
+        """Return a run; see ``Task.start``."""
+        return self.run_class()(self, preset, folder, device=device, say=say)
+
+    @abstractmethod
+    def run_class(self) -> type[SparseRun]:
+        """Import and return the class of its runs."""
