@@ -96,5 +96,6 @@ def test_its_twin_trains_resumes_exactly_and_loads(name, twins, command_cache, t
     assert last["document_active_dims"] > 0
     card = (unbroken / "model" / "README.md").read_text("utf-8")
     assert "document_active_dims" in card
+    assert 'license: "apache-2.0"' in card
     queries, documents = found.encode_query(["abre la puerta"]), found.encode_document(["abre", "apaga"])
     assert found.similarity(queries, documents).shape == (1, 2)

@@ -1,6 +1,6 @@
 """Adding a task touches one folder and one entry-point line: nothing outside ``tasks/`` names one.
 
-The room ``embeddings`` advises by name what to train a model with.
+Rooms that work with the models of several tasks name these where they say what to do.
 """
 
 import re
@@ -14,6 +14,7 @@ from ultra_train.config.declared_tasks import untrainable
 from ultra_train.tasks.sparse.sections import Architecture
 
 SOURCES = Path(ultra_train.__path__[0])
+ADVISING = ("embeddings", "search", "pipeline")
 KNOWN = {*tasks.names(), *untrainable.names(), *Architecture.__args__} - {"sparse"}
 KNOWN -= {"csr"}  # which is the name of a layout of sparse matrices, too
 KNOWN |= {name.replace("-", "_") for name in KNOWN}
@@ -23,7 +24,7 @@ def outside():
     return [
         file
         for file in SOURCES.rglob("*.py")
-        if file.relative_to(SOURCES).parts[0] not in ("tasks", "presets", "embeddings")
+        if file.relative_to(SOURCES).parts[0] not in ("tasks", "presets", *ADVISING)
     ]
 
 

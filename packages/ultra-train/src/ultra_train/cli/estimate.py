@@ -54,7 +54,7 @@ def estimate(
     Neither the model nor the data are loaded; base models need their config on this machine, or must be
     among those whose sizes are known. GB are 10^9 bytes, GiB 2^30.
     """
-    from ultra_train.config import load_preset
+    from ultra_train.config import load_common
     from ultra_train.estimate.devices import find_device, measured
     from ultra_train.estimate.estimate import estimate as estimated
     from ultra_train.estimate.fitting import fit
@@ -68,7 +68,7 @@ def estimate(
     memory = None if fit_memory in (None, DEVICE_MEMORY) else parse_size(fit_memory or "", "--fit-memory")
 
     def at(sizes: Sizes | None) -> Estimate:
-        loaded = load_preset(preset, [*overrides, *(sizes.overrides if sizes else ())])
+        loaded = load_common(preset, [*overrides, *(sizes.overrides if sizes else ())], what="estimate")
         sharded = loaded.training.distributed == "fsdp"
         spread = Spread(processes=processes, hosts=hosts, strategy="fsdp" if sharded else "ddp")
         return estimated(loaded, chosen, spread, corpus=size)

@@ -18,7 +18,7 @@ from ultra_train.compare.carry_over import (
 )
 from ultra_train.compare.faults import fault_lines
 from ultra_train.compare.values import Axis, Value
-from ultra_train.config import Preset, load_preset
+from ultra_train.config import Preset, load_common
 from ultra_train.config.reading import name_of, open_preset
 
 Choice = tuple[Axis, Value]
@@ -142,7 +142,7 @@ def _load(
     own += [f"{axis.key}={value.text}" for axis, value in choices if axis.key != OPTIMIZER]
     carried = carry_over(source, optimizer, own) if varied else None
     overrides = [*(carried.overrides if carried is not None else ()), *own]
-    preset = load_preset(given, overrides, check_files=check_files)
+    preset = load_common(given, overrides, check_files=check_files, what="compare")
     return Arm(name, preset, tuple(overrides), carried.notices if carried is not None else ())
 
 

@@ -15,7 +15,7 @@ optimizer sections. ``form`` is the interface of a kind of preset file; ``encode
 """
 
 from ultra_train.config.canonical import to_tree, to_yaml
-from ultra_train.config.load import from_source, load_any, load_preset
+from ultra_train.config.load import from_source, load_any, load_common, load_preset
 from ultra_train.config.preset import LoadedPreset, Preset
 from ultra_train.config.sections import Meta, TokenizerConfig
 from ultra_train.config.training import TrainingConfig
@@ -28,6 +28,7 @@ __all__ = [
     "TrainingConfig",
     "from_source",
     "load_any",
+    "load_common",
     "load_preset",
     "to_tree",
     "to_yaml",

@@ -7,6 +7,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from ultra_core.config import ConfigError, KeyPath, Source
+from ultra_core.errors import UltraError
 from ultra_train.config.checking import check
 from ultra_train.config.declared_tasks import declared_tasks
 from ultra_train.config.encoder_form import EncoderForm
@@ -37,6 +38,33 @@ def load_preset(
     preset: Preset = _load(source, form, name_of(name_or_path), check_files)
     if (refusal := form.refusal()) is not None:
         raise ConfigError([source.fault(*refusal)])
+    return preset
+
+
+def load_common(
+    name_or_path: str | FilePath,
+    overrides: Iterable[str] = (),
+    *,
+    check_files: bool = False,
+    what: str,
+) -> Preset:
+    """Load a preset of the common form, for a command that reads its sections; see ``load_preset``.
+
+    Args:
+        name_or_path: the name of an installed preset, or a YAML file.
+        overrides: ``KEY=VALUE`` settings.
+        check_files: whether data and models that are not on this machine are faults.
+        what: the command, for messages.
+
+    Raises:
+        UltraError: the preset has another form, or see ``load_preset``.
+    """
+    preset: Any = load_preset(name_or_path, overrides, check_files=check_files)
+    if not isinstance(preset, Preset):
+        raise UltraError(
+            f"{what} knows presets with model_class or base_model; {preset.name} has a form of its own, from "
+            f"which {preset.task} trains"
+        )
     return preset
 
 

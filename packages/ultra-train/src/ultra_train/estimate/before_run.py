@@ -8,7 +8,7 @@ import attrs
 import psutil
 
 from ultra_core.errors import UltraError
-from ultra_train.config import Preset, load_preset
+from ultra_train.config import load_common
 from ultra_train.estimate.devices import Device, find_device, this_cpu, this_gpu
 from ultra_train.estimate.estimate import Estimate, estimate
 from ultra_train.estimate.fitting import Sizes, fit
@@ -42,7 +42,7 @@ def fitting_overrides(
     chosen = _device(device, here)
 
     def at(sizes: Sizes | None) -> Estimate:
-        preset: Preset = load_preset(name, [*overrides, *(sizes.overrides if sizes else ())])
+        preset = load_common(name, [*overrides, *(sizes.overrides if sizes else ())], what="--fit-memory")
         sharded = preset.training.distributed == "fsdp"
         spread = Spread(processes=here.count, strategy="fsdp" if sharded else "ddp")
         return estimate(preset, chosen, spread)

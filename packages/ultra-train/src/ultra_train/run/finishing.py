@@ -33,7 +33,8 @@ def save_model(run: Run, process: RunProcess, records: Records) -> Metrics:
     def fill(where: Path) -> None:
         run.task.save(run.trainer, where)
         card, data = run.task.task.card, run.task.data_lines()
-        write_card(where, run.config, card, metrics, run.trainer, data=data)
+        fields = run.task.card_fields()
+        write_card(where, run.config, card, metrics, run.trainer, data=data, fields=fields)
 
     def write() -> None:
         if process.main:

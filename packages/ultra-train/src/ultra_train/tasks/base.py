@@ -303,6 +303,10 @@ class TaskRun(ABC, Generic[Options]):
         """Return further arguments of ``trainer_class``."""
         return {}
 
+    def card_fields(self) -> Mapping[str, Any]:
+        """Return further fields of the front matter of the model card."""
+        return {}
+
     def data_lines(self) -> Sequence[str]:
         """Return the lines of the model card about the data."""
         return [f"`{source.source}`" for source in as_sources(self.training.dataset)]

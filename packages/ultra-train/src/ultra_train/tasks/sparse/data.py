@@ -62,8 +62,17 @@ def read_data(preset: SparseFile, inner: InnerLoss, *, cache_dir: str, say: Say)
     """
     training = preset.training
     reader = _Reader(preset, inner, cache_dir, say)
+    found: list[PairSet] = []
+    faults: list[str] = []
+    for name, entry in enabled(preset):
+        try:
+            found += reader.sets(name, entry)
+        except DataError as error:  # all that is missing is said at once
+            faults.append(str(error))
+    if faults:
+        raise DataError("\n".join(faults))
     return PairData(
-        sets=[one for name, entry in enabled(preset) for one in reader.sets(name, entry)],
+        sets=found,
         strategy=strategy_of(preset),
         batch_size=training.per_device_train_batch_size,
         eval_batch_size=training.per_device_eval_batch_size,
@@ -123,6 +132,7 @@ class _Reader:
             source=entry.source,
             kind=entry.kind or self.inner.kinds[0],
             columns=entry.columns,
+            languages=tuple(entry.languages or ()),
             split_ratio=default if entry.split_ratio is None else entry.split_ratio,
             seed=self.preset.training.seed,
         )

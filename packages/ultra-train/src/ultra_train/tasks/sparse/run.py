@@ -18,6 +18,7 @@ from sentence_transformers.sparse_encoder.losses import SpladeLoss
 from torch import nn
 
 from ultra_train.config.training import TrainingConfig
+from ultra_train.system.files import expand_user
 from ultra_train.tasks.base import Sample
 from ultra_train.tasks.embeddings.data import PairData, PairSet
 from ultra_train.tasks.embeddings.evaluators import Evaluator
@@ -95,6 +96,12 @@ class SparseRun(EmbeddingRun[SparseFile]):
 
     decodes: ClassVar[bool] = True
     """Whether the dimensions of a representation are tokens."""
+
+    def card_fields(self) -> Mapping[str, Any]:
+        """Return the base model, if it has a name on the hub, and what ``model_card`` says."""
+        base = self.options.model.base_model
+        own = {} if expand_user(base).exists() else {"base_model": base}
+        return {**own, **self.options.model_card}
 
     def tip(self, path: Path) -> str | None:
         """Return the command that runs the MTEB tasks of the preset on the finished model."""

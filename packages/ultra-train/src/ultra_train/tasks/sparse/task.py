@@ -6,9 +6,11 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ultra_core.errors import UltraError
 from ultra_train.config.preset import PresetFile
 from ultra_train.config.task_declaration import Faults
 from ultra_train.config.training import TrainingConfig
+from ultra_train.system.processes import processes
 from ultra_train.tasks.base import Curve, Say, Task
 from ultra_train.tasks.sparse.devices import devices
 from ultra_train.tasks.sparse.form import SparseForm
@@ -83,7 +85,18 @@ class SparseTask(Task):
         )
 
     def start(self, preset: Any, folder: Path, *, device: torch.device, say: Say = print) -> SparseRun:
-        """Return a run; see ``Task.start``."""
+        """Return a run; see ``Task.start``.
+
+        Raises:
+            UltraError: the preset says on how many devices it trains, and the run has other processes.
+        """
+        wanted, here = preset.hardware, processes().count
+        if wanted.distributed and wanted.world_size != here:
+            raise UltraError(
+                f"hardware.world_size is {wanted.world_size}, and the run has {here} "
+                f"process{'es' if here > 1 else ''}; start it with torchrun --nproc-per-node "
+                f"{wanted.world_size} -m ultra_train run ..., or set hardware.distributed: false"
+            )
         return self.run_class()(self, preset, folder, device=device, say=say)
 
     @abstractmethod
