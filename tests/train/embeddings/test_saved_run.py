@@ -91,6 +91,26 @@ def test_a_dense_encoder_trains(dense, pairs, tmp_path):
     assert not torch.equal(vectors(dense), before)
 
 
+def test_a_cross_encoder_trains_saves_and_loads(finished_run, pairs, tmp_path):
+    from sentence_transformers import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
+    from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+
+    ranker = CrossEncoder(str(finished_run / "model"), trust_remote_code=True, device="cpu")
+    rows = list(zip(pairs["anchor"], pairs["positive"], strict=True))
+    before = ranker.predict(rows)
+    assert before.shape == (4,)
+    labelled = pairs.add_column("label", [1.0, 0.0, 1.0, 0.0])
+    arguments = short(CrossEncoderTrainingArguments, tmp_path / "trainer")
+    CrossEncoderTrainer(
+        ranker, arguments, train_dataset=labelled, loss=BinaryCrossEntropyLoss(ranker)
+    ).train()
+    trained = ranker.predict(rows)
+    assert (trained != before).all()
+    ranker.save_pretrained(str(tmp_path / "saved"))
+    again = CrossEncoder(str(tmp_path / "saved"), trust_remote_code=True, device="cpu")
+    assert (again.predict(rows) == trained).all()
+
+
 @pytest.mark.parametrize("kind", ["splade", "dense"])
 def test_adapters_are_trained_alone_and_saved_alone(kind, request, tmp_path):
     from peft import LoraConfig

@@ -19,9 +19,9 @@ REGISTRIES: dict[str, Registry] = {"block": blocks, "norm": norms, "ffn": ffns, 
 REMOTE_CODE = "modeling_ultra"
 REMOTE_SOURCE = '''"""An ultra encoder: pip install "ultra-blocks[transformers]" brings its classes."""
 
-from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig, UltraModel
+from ultra_blocks.hf import UltraForMaskedLM, UltraForSequenceClassification, UltraHFConfig, UltraModel
 
-__all__ = ["UltraForMaskedLM", "UltraHFConfig", "UltraModel"]
+__all__ = ["UltraForMaskedLM", "UltraForSequenceClassification", "UltraHFConfig", "UltraModel"]
 '''
 
 
@@ -90,6 +90,7 @@ class UltraHFConfig(_Fields, PreTrainedConfig):
             "AutoConfig": f"{REMOTE_CODE}.UltraHFConfig",
             "AutoModel": f"{REMOTE_CODE}.UltraModel",
             "AutoModelForMaskedLM": f"{REMOTE_CODE}.UltraForMaskedLM",
+            "AutoModelForSequenceClassification": f"{REMOTE_CODE}.UltraForSequenceClassification",
         }
         folder = Path(save_directory)
         if not folder.is_file():  # transformers reports a file

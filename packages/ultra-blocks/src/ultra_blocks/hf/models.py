@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ultra_blocks.encoder import Encoder
+from ultra_blocks.encoder.classification_head import ClassificationHead
 from ultra_blocks.encoder.mlm_head import MLMHead
 from ultra_blocks.hf.config import UltraHFConfig
 from ultra_blocks.init import reset_buffers
@@ -31,7 +32,7 @@ class UltraModelOutput(BaseModelOutputWithPooling):
 
 
 class UltraPreTrainedModel(PreTrainedModel):
-    """Base of both models: initialisation, saving and loading of weights."""
+    """Base of all models: initialisation, saving and loading of weights."""
 
     config_class = UltraHFConfig
     base_model_prefix = "model"
@@ -45,7 +46,7 @@ class UltraPreTrainedModel(PreTrainedModel):
         for module in self.modules():
             if isinstance(module, Encoder):
                 module.reset_parameters()
-            elif isinstance(module, MLMHead):
+            elif isinstance(module, MLMHead | ClassificationHead):
                 module.reset_parameters(std=self.config.initializer_range)
 
     def init_weights(self) -> None:

@@ -1,0 +1,75 @@
+"""The encoder with a head over whole texts: UltraForSequenceClassification."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ultra_blocks.encoder.classification_head import ClassificationHead
+from ultra_blocks.hf.config import UltraHFConfig
+from ultra_blocks.hf.models import UltraModel, UltraPreTrainedModel, model_output
+
+# ultra_blocks.hf.config reports a missing transformers
+from transformers import AutoModelForSequenceClassification  # isort: skip
+from transformers.modeling_outputs import SequenceClassifierOutput  # isort: skip
+
+
+class UltraForSequenceClassification(UltraPreTrainedModel):
+    """An encoder that puts a text or a pair of texts into classes, or gives it scores, from its first token.
+
+    ``config.num_labels`` is the number of classes, and ``config.problem_type`` the loss: ``regression`` (the
+    squared error), ``single_label_classification`` or ``multi_label_classification`` (cross entropies).
+    Without one, it follows from the labels as in other models of transformers. A checkpoint with another head
+    gives its encoder; this head then starts from random weights.
+    """
+
+    _keys_to_ignore_on_load_unexpected = [r"^head\."]  # noqa: RUF012 (the weights of another head)
+
+    def __init__(self, config: UltraHFConfig) -> None:
+        super().__init__(config)
+        self.model = UltraModel(config)
+        labels = cast(int, config.num_labels)  # transformers counts its id2label
+        self.classifier = ClassificationHead(config.hidden_size, labels, dropout=config.dropout)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> SequenceClassifierOutput | tuple[Any, ...]:
+        """Classify texts; takes the arguments of :meth:`UltraModel.forward`, with one document per row, and:
+
+        Args:
+            labels: ``(B,)`` class indices or values, or ``(B, K)`` values or 0 and 1 for each of K labels.
+                The logits are ``(B, K)`` with or without them.
+        """
+        encoded = self.model(
+            input_ids,
+            attention_mask,
+            document_ids,
+            position_ids,
+            inputs_embeds=inputs_embeds,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=True,
+        )
+        logits, loss = self.classifier(encoded.pooler_output), None
+        if labels is not None:
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
+            if encoded.losses:
+                loss = loss + torch.stack(list(encoded.losses.values())).sum()
+        output = SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=encoded.hidden_states)
+        return model_output(self, output, return_dict)
+
+
+AutoModelForSequenceClassification.register(UltraHFConfig, UltraForSequenceClassification, exist_ok=True)
