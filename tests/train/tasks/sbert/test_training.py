@@ -131,6 +131,14 @@ def test_negatives_are_mined_and_a_teacher_is_learnt_from(runs, preset, tmp_path
     assert f"pairs is scored by {whole}" in said
 
 
+def test_on_an_encoder_of_ones_own(finished_run, preset, tmp_path):
+    own = [f"base_model={finished_run}", "training.max_steps=2", "training.sbert.pooling_mode=cls"]
+    run = execute(load_preset(preset, own), output_dir=tmp_path, device="cpu")
+    model = SentenceTransformer(str(run / "model"), device="cpu")
+    assert model[1].pooling_mode == "cls"
+    assert model.encode(["abre la puerta"]).shape == (1, 16)
+
+
 def test_a_loss_that_is_too_wide_and_a_checkpoint_that_is_not_there(preset, tmp_path):
     loaded = load_preset(preset, ["training.sbert.matryoshka_dims=[32]"])
     with pytest.raises(UltraError, match="32 is more than the 16 numbers"):

@@ -115,7 +115,8 @@ class LoadingMixin(LogMixin):
                 self._issue_warnings_after_load(self.model.load_state_dict(loaded.state_dict(), strict=False))
                 return
         # the trainers of sentence-transformers take no model
-        super()._load_from_checkpoint(str(folder), *([] if model is None else [model]))
+        with transformers_errors_only():
+            super()._load_from_checkpoint(str(folder), *([] if model is None else [model]))
 
     def _load_loss_weights(self, folder: Path) -> None:
         """Read the weights of losses that have some."""

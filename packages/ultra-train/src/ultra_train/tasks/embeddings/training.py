@@ -126,7 +126,11 @@ class EmbeddingRun(TaskRun[Options]):
 
     def arguments(self) -> Mapping[str, Any]:
         """Return the prompts and the routes of the columns, for the trainer's own collator."""
-        return {"prompts": self._by_set(self.prompts), "router_mapping": self._by_set(self.routes)}
+        return {
+            "prompts": self._by_set(self.prompts),
+            "router_mapping": self._by_set(self.routes),
+            "dataloader_drop_last": True,  # without effect, but the library would warn of it
+        }
 
     def trainer_options(self) -> Mapping[str, Any]:
         """Return the losses and the evaluators."""

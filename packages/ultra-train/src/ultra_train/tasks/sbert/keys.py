@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 import attrs
@@ -51,7 +52,7 @@ def fitted_keys(
         updates: of the whole run.
         per_epoch: updates in a pass over the data.
     """
-    epoch = max(1, round(per_epoch))
+    epoch = ceil(per_epoch)
     return attrs.evolve(
         training,
         scheduler_total_steps=updates,

@@ -44,6 +44,8 @@ TWIN: Mapping[str, Any] = {
     "columns": {},
     "score_range": None,
     "datasets": {},
+    "hard_negatives": None,
+    "teacher": None,
     "output_dir": None,
     "batch_size": 4,
     "epochs": 1,
