@@ -63,7 +63,7 @@ def make_dense_trainer(tmp_path: Path) -> Callable[..., DenseTrainer]:
             max_steps=steps,
             gradient_accumulation_steps=2,
             save_steps=2,
-            logging_steps=1,
+            logging_steps=options.pop("logging_steps", 1),
             max_grad_norm=1.0,
             use_cpu=True,
             disable_tqdm=True,

@@ -112,3 +112,30 @@ def test_each_data_set_has_its_loss(encoder, make_dense_trainer):
     assert set(given["scores"]) == {True}
     assert set(given["pairs"]) == {False}
     assert len(given["scores"]) + len(given["pairs"]) == 8
+
+
+class InParts(torch.nn.Module):
+    """A loss in two parts, as SPLADE's is."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, features, labels):
+        first, second = (self.model(one)["sentence_embedding"] for one in features)
+        return {"distance": (first - second).square().mean(), "size": 0.1 * first.abs().mean()}
+
+
+def test_the_parts_of_a_loss_are_logged_alike_after_a_resumption(encoder, make_dense_trainer):
+    """The line of update 3 is about two updates, between which the run was killed."""
+    rows, logged = Dataset.from_dict(COLUMNS["none"]), []
+    for checkpoint in (None, "checkpoint-2"):
+        model = encoder()
+        trainer = make_dense_trainer(model, {"only": rows}, InParts(model), logging_steps=3)
+        trainer.train(checkpoint and str(trainer.checkpoint_root / checkpoint))
+        logged.append([line for line in trainer.state.log_history if "loss" in line][-1])
+    whole, resumed = logged
+    assert whole["step"] == 3
+    assert whole["size"] > 0
+    for name in ("loss", "distance", "size"):
+        assert whole[name] == resumed[name]

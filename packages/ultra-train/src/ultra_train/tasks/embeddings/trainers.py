@@ -60,6 +60,29 @@ class EmbeddingTrainerMixin(UltraTrainerMixin):
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Write no model card of the library's; the run writes its own."""
 
+    def track_loss_components(self: Any, loss: Mapping[str, Tensor]) -> None:
+        """Sum the parts of a loss since the last line of the log, in fp64 where the device has it."""
+        wide = self.args.device.type != "mps"
+        host: Any = super()
+        host.track_loss_components({n: t.detach().double() if wide else t for n, t in loss.items()})
+
+    def log_window(self: Any, losses: list[float]) -> dict[str, Any]:
+        """Return what a checkpoint records of the log, with the sums of the parts of the loss."""
+        sums = {name: float(value) for name, value in self.accum_loss_components["train"].items()}
+        return {**super().log_window(losses), "components": sums}
+
+    def load_log_window(self: Any, window: Mapping[str, Any]) -> None:
+        """Restore what a checkpoint recorded."""
+        super().load_log_window(window)
+        recorded = window.get("components")
+        sums = recorded.items() if isinstance(recorded, dict) else ()
+        wide = torch.float64 if self.args.device.type != "mps" else torch.float32
+        self.accum_loss_components["train"] = {
+            name: torch.tensor(value, dtype=torch.int64 if name == "steps" else wide, device=self.args.device)
+            for name, value in sums
+            if type(value) is float
+        }
+
     def evaluation_loop(
         self: Any,
         dataloader: Any,
