@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import islice
 
 import pytest
+import torch
 
 from ultra_train.data.batches.examples import ExampleBatches, ExampleLoader
 from ultra_train.system.processes import Processes
-from ultra_train.trainer.stream import EndlessBatches
+from ultra_train.trainer.stream import EndlessBatches, num_real_tokens
 
 
 class Plain:
@@ -67,3 +68,13 @@ def test_a_loader_is_asked_for_the_batches_of_this_process_only():
     list(islice(stream, 5))
     assert len(made) == 5
     assert stream.position == (2, 0)
+
+
+def test_tokens_are_counted_in_all_columns():
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
+    batch = {"input_ids": torch.ones(2, 3), "attention_mask": mask}
+    assert num_real_tokens(batch) == 3
+    columns = {
+        f"{column}_{name}": value for column in ("anchor", "positive") for name, value in batch.items()
+    }
+    assert num_real_tokens({**columns, "query_input_ids": torch.ones(2, 2), "label": mask}) == 3 + 3 + 4

@@ -131,11 +131,14 @@ def test_negatives_are_mined_and_a_teacher_is_learnt_from(runs, preset, tmp_path
     assert f"pairs is scored by {whole}" in said
 
 
-def test_on_an_encoder_of_ones_own(finished_run, preset, tmp_path):
+def test_on_an_encoder_of_ones_own(finished_run, preset, tmp_path, capsys):
     own = [f"base_model={finished_run}", "training.max_steps=2", "training.sbert.pooling_mode=cls"]
     run = execute(load_preset(preset, own), output_dir=tmp_path, device="cpu")
     model = SentenceTransformer(str(run / "model"), device="cpu")
     assert model[1].pooling_mode == "cls"
+    said = capsys.readouterr().out
+    assert "Held-out pairs: the similarities correlate" in said
+    assert f"Try it: ultra-train similarity --model {run} " in " ".join(said.split())
     assert model.encode(["abre la puerta"]).shape == (1, 16)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Options = TypeVar("Options", covariant=True)
+
+SHORT = 60
+"""Characters of the longest text in a command that is printed."""
 
 
 class EmbeddingRun(TaskRun[Options]):
@@ -160,6 +164,13 @@ class EmbeddingRun(TaskRun[Options]):
     def closing_words(self, trainer: Any, metrics: Mapping[str, float]) -> Iterator[Any]:
         """Yield a line about each data set with held-out rows."""
         yield from metric_lines(metrics)
+
+    def tip(self, path: Path) -> str | None:
+        """Return a command that compares two texts of the data; None where they are long."""
+        first = next((one.held_out for one in self.data.held_out), None) or self.data.sets[0].train
+        texts = [str(value) for value in first[0].values()][:2]
+        short = all(len(text) <= SHORT and text.isprintable() for text in texts)
+        return shlex.join(["ultra-train", "similarity", "--model", str(path), *texts]) if short else None
 
     def save(self, trainer: Any, folder: Path) -> None:
         """Write the model as sentence-transformers loads it."""
