@@ -4,7 +4,7 @@ import pytest
 
 from ultra_core.config import ConfigError, parse_source
 from ultra_train.config import from_source
-from ultra_train.config.local_files import sources_of
+from ultra_train.config.local_files import sources_of, unreadable_pairs
 
 
 @pytest.fixture
@@ -126,3 +126,15 @@ def test_many_sources_are_looked_for_quickly(faults, minimal):
     )
     (line,) = hub.notices
     assert "a/4 and 2,995 more" in line
+
+
+def test_rows_of_several_texts_have_other_formats(tmp_path):
+    for name in ("rows.json", "rows.tsv.gz", "texts.txt"):
+        (tmp_path / name).write_text("[]")
+    for name in (str(tmp_path / "rows.json"), str(tmp_path / "rows.tsv.gz"), "ultra:es-commands", "owner/set"):
+        assert list(unreadable_pairs(("key",), name)) == []
+    ((path, message),) = unreadable_pairs(("key",), str(tmp_path / "texts.txt"))
+    assert path == ("key",)
+    assert "has no known format" in message
+    ((_, message),) = unreadable_pairs(("key",), "ultra:es-comands")
+    assert "Did you mean 'ultra:es-commands'" in message

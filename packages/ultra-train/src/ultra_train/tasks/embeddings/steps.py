@@ -13,10 +13,7 @@ from ultra_train.config.local_files import missing_model
 from ultra_train.config.task_declaration import Faults
 from ultra_train.data.errors import DataError
 from ultra_train.data.pairs.identity import text_columns
-from ultra_train.data.pairs.steps.hard_negatives import HardNegatives, mine
-from ultra_train.data.pairs.steps.teacher import Teacher, add_scores
 from ultra_train.embeddings.kinds import locate
-from ultra_train.embeddings.loading import find, load_encoder, loading
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -101,6 +98,9 @@ class Steps:
         return rows
 
     def _mined(self, rows: Dataset, keys: HardNegativesKeys) -> Dataset:
+        from ultra_train.data.pairs.steps.hard_negatives import HardNegatives, mine
+        from ultra_train.embeddings.loading import load_encoder
+
         options = HardNegatives(**{**attrs.asdict(keys), "model": locate(keys.model)}, seed=self.seed)
 
         def load() -> Any:
@@ -110,6 +110,9 @@ class Steps:
         return mine(rows, options, load, cache_dir=self.cache_dir, notify=self._notice)
 
     def _scored(self, rows: Dataset, keys: TeacherKeys) -> Dataset:
+        from ultra_train.data.pairs.steps.teacher import Teacher, add_scores
+        from ultra_train.embeddings.loading import find, load_encoder, loading
+
         kind = keys.kind or ("cross" if find(keys.model)[1] == "cross-encoder" else "bi")
         options = {**attrs.asdict(keys), "model": locate(keys.model), "kind": kind}
 
