@@ -131,7 +131,8 @@ def test_many_sources_are_looked_for_quickly(faults, minimal):
 def test_rows_of_several_texts_have_other_formats(tmp_path):
     for name in ("rows.json", "rows.tsv.gz", "texts.txt"):
         (tmp_path / name).write_text("[]")
-    for name in (str(tmp_path / "rows.json"), str(tmp_path / "rows.tsv.gz"), "ultra:es-commands", "owner/set"):
+    local = [str(tmp_path / name) for name in ("rows.json", "rows.tsv.gz")]
+    for name in (*local, "ultra:es-commands", "owner/set"):
         assert list(unreadable_pairs(("key",), name)) == []
     ((path, message),) = unreadable_pairs(("key",), str(tmp_path / "texts.txt"))
     assert path == ("key",)

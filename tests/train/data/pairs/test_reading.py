@@ -186,6 +186,8 @@ def test_one_split_is_read_and_rows_are_chosen_evenly(tmp_path):
     scored = read_pairs(str(path), "qa", {"score": "score"}, score_range=(0, 99), **options)
     assert scored.column_names == ["query", "document", "score"]
     assert (min(scored["score"]), max(scored["score"])) == (0, 1)
+    raw = read_pairs(str(path), "qa", {"score": "score"}, **options)
+    assert max(raw["score"]) == 99
     with pytest.raises(DataError, match=r"has no split dev, only train\. Name files by their split"):
         read_pairs(str(path), "qa", split="dev", **options)
     with pytest.raises(DataError, match=r"there is no kind of pairs 'triplet'.*Did you mean 'triplets'"):

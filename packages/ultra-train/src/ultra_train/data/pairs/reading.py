@@ -166,7 +166,9 @@ def _build(store: PairStore, source: PairSource, rows: RowSource) -> dict[str, A
         chosen = _chosen(rows, source)
         raw = write_raw(folder / RAW, _checked(chosen, checker), lambda: _schema(kind, checker))
         checker.finish()
-        scale = scale_of(source.source, checker.scores, source.score_range)
+        # scores that a kind does not need are those of a teacher, which stay as they are
+        ranged = kind.target_required or source.score_range is not None
+        scale = scale_of(source.source, checker.scores if ranged else [], source.score_range)
         splits = _splits(source, raw, notices)
         counts, fingerprints = write_splits(raw, splits, folder, lambda batch: _scaled(batch, scale))
         if "train" not in counts:

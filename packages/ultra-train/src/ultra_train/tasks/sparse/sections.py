@@ -141,7 +141,7 @@ class SparseDataset:
     use_scandiqa: bool = key(True, "part of scandi_qa")
     use_supervised_da: bool = key(True, "part of scandi_qa")
     use_paws: bool = key(True, "part of scandi_qa")
-    paws_data_dir: str | None = key(None, "folder of the PAWS-X files of scandi_qa; downloaded when null")
+    paws_data_dir: str | None = key(None, "folder of the PAWS-X files of scandi_qa; left out when null")
     scandiqa_languages: tuple[str, ...] | None = key((), "languages of its ScandiQA part; null: all")
 
 
