@@ -19,6 +19,7 @@ from ultra_train.embeddings.building import (
 )
 from ultra_train.embeddings.heads import head_report
 from ultra_train.embeddings.loading import load_encoder
+from ultra_train.embeddings.splade.chunked import pool_in_chunks
 from ultra_train.embeddings.splade.raw_logits import use_raw_logits
 from ultra_train.tasks.sparse.preset import SparseFile
 
@@ -86,6 +87,7 @@ def _continued(preset: SparseFile) -> SparseEncoder:
         )
     if model.patch_sigmoid_for_sparsity:
         use_raw_logits(encoder)
+        pool_in_chunks(encoder)  # not possible with the head as it was
     return encoder
 
 
