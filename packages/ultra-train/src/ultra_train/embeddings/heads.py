@@ -60,7 +60,7 @@ class HeadReport:
     def lines(self) -> Iterator[str]:
         """Yield what to say about the head: the numbers, and the advice."""
         yield (
-            f"{self.positive:.1%} of the logits of the base model are above 0; before training, a text "
+            f"{self.positive:.2%} of the logits of the base model are above 0; before training, a text "
             f"activates {self.active:,.0f} of {self.vocabulary:,} tokens"
         )
         if self.advice is not None:

@@ -19,7 +19,7 @@ _COMMON_SHARE = 0.9
 
 def head(report: HeadReport) -> Finding:
     """Check whether SPLADE can start from a masked language modelling head."""
-    value = f"{report.positive:.1%} of the logits above 0"
+    value = f"{report.positive:.2%} of the logits above 0"
     return Finding("head", value, report.advice or "SPLADE can start from it", report.usable)
 
 
