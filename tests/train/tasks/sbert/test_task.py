@@ -56,11 +56,11 @@ def test_sbert_keys_without_effect(accepted, later_tasks):
         assert key in line
 
 
-def test_the_only_fault_of_a_task_that_is_not_there_is_that(problems, sparse):
-    (fault,) = problems(sparse)
+def test_the_only_fault_of_a_task_that_is_not_there_is_that(problems):
+    (fault,) = problems(SBERT, "training.task=later")
     assert fault.message.startswith("unknown task")
     assert "\n" not in fault.message
-    assert len(problems(sparse, "loss.typ=x")) == 2
+    assert len(problems(SBERT, "training.task=later", "training.sbert.epoch=1")) == 2
 
 
 SHORT = """\
