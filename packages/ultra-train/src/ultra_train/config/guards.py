@@ -14,7 +14,7 @@ class GuardKeys:
     inf_post_clip_threshold: Positive | None = key(
         None,
         "gradient norm before clipping above which an update is dropped; by the task when left out: "
-        "100 for mlm, no limit for embeddings",
+        "100, but no limit for embeddings",
     )
     max_nan_retries: Natural = key(
         3, "updates dropped in a row before the run rolls back to its last checkpoint"
