@@ -9,6 +9,7 @@ import pytest
 import torch
 from sentence_transformers import SparseEncoder
 
+from support.profile import NIGHTLY
 from ultra_core import presets
 from ultra_train.callbacks.progress import ProgressCallback
 from ultra_train.config import load_any, load_preset, to_yaml
@@ -30,6 +31,8 @@ BASES = {
     "splade_large_h100": "ltg/norbert4-large",
     "splade_regular_h100": "ltg/norbert4-large",
 }
+SAMPLE = [f"training_config_{name}" for name in ("csr_h100", "splade", "splade_large", "splade_regular_h100")]
+"""Every architecture, in fp32 and bf16, with and without accumulation."""
 KILLED_AFTER = UPDATES // 2 + 1
 CLOCK = ("_per_second", "_runtime", "_hours", "_share", "memory_gb")
 
@@ -68,8 +71,9 @@ def lines(run):
     return [{k: v for k, v in r.items() if not k.endswith(CLOCK)} for r in records]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES if NIGHTLY else SAMPLE)
 def test_its_twin_trains_resumes_exactly_and_loads(name, twins, command_cache, tmp_path, monkeypatch):
+    """Some at every push, all in the nightly tests: each costs seconds."""
     preset = twin(load_preset(name), twins, cache_dir=command_cache)
     killed = tmp_path / "killed" / name
 
@@ -94,6 +98,11 @@ def test_its_twin_trains_resumes_exactly_and_loads(name, twins, command_cache, t
     assert lines(killed) == lines(unbroken)
     last = [line for line in lines(unbroken) if "loss" in line][-1]
     assert last["document_active_dims"] > 0
+    if "csr" not in name:
+        assert "dense_documents" in [line.get("event") for line in lines(unbroken) if line.get("alarm")]
+        (*_, shown) = [line["samples"] for line in lines(unbroken) if line.get("event") == "samples"]
+        assert [sample["given"].partition(":")[0] for sample in shown[:2]] == ["query", "document"]
+        assert shown[1]["guesses"]
     card = (unbroken / "model" / "README.md").read_text("utf-8")
     assert "document_active_dims" in card
     assert 'license: "apache-2.0"' in card

@@ -101,7 +101,7 @@ CSR = ["model.architecture=csr", "loss.type=csr_loss"]
         ([*SPLADE, "training.query_learning_rate=", "model.csr_k=8"], "model.csr_k"),
         ([*SPLADE, "training.query_learning_rate=", "loss.aux_loss_weight=0.5"], "loss.aux_loss_weight"),
         (
-            [*CSR, "model.csr_k=8", "training.query_learning_rate="],
+            [*CSR, "loss.document_regularizer_weight=5e-3", "training.query_learning_rate="],
             "loss.document_regularizer_weight",
         ),
         (

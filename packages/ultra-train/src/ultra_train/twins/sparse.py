@@ -53,7 +53,9 @@ def shrunken_tree(tree: dict[str, Any], texts: Sequence[str], folder: Path, cach
         cache: folder of the checked data.
     """
     model, training, evaluation = tree["model"], tree["training"], tree["evaluation"]
-    model |= {"base_model": str(_base_model(texts, folder)), "trust_remote_code": False, **LATENTS}
+    model |= {"base_model": str(_base_model(texts, folder)), "trust_remote_code": False}
+    if model["architecture"] == "csr":
+        model |= LATENTS
     training |= {**TRAINING, "cache_dir": str(cache)}
     for name, most in (
         ("per_device_train_batch_size", ROWS),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import attrs
+
 from ultra_core.config import KeyPath
 from ultra_core.errors import listed
 from ultra_train.config.form import Written
@@ -21,14 +23,23 @@ def notices(preset: SparseFile, written: Written) -> tuple[str, ...]:
         preset: the sections, without faults.
         written: the file that they come from.
     """
-    set_keys = (key for key in _idle(preset) if _path(key) in written.given)
-    idle = [key for key in set_keys if written.source.get(_path(key)) is not False]
+    idle = [key for key in _idle(preset) if _path(key) in written.given and not _is_default(preset, key)]
     idle += [f"datasets.{name}.paws_data_dir" for name in _without_paws(preset)]
     if preset.mlflow is not None and not reports_to("mlflow", preset.training.report_to):
         idle.append("mlflow")
     lines = [f"no effect in this run: {listed(idle)}"] if idle else []
     lines += [f"other names: {listed(written.renamed)}"] if written.renamed else []
     return (*lines, *_device(preset))
+
+
+def _is_default(preset: SparseFile, key: str) -> bool:
+    """Whether a key has its default, as most keys of a file have that was written by a run."""
+    *above, name = key.split(".")
+    section = getattr(preset, above[0]) if above else preset
+    field = attrs.fields_dict(type(section))[name]
+    made = isinstance(field.default, attrs.Factory)  # type: ignore[arg-type]
+    default = field.default.factory() if made else field.default  # type: ignore[union-attr]
+    return bool(getattr(section, name) == default)
 
 
 def _path(key: str) -> KeyPath:

@@ -173,6 +173,15 @@ class SparseRun(EmbeddingRun[SparseFile]):
             "meter": self.meter if sparse.evaluation.track_sparsity else None,
         }
 
+    def arguments(self) -> Mapping[str, Any]:
+        """Return prompts and routes, and how processes look for parameters without a gradient.
+
+        With an encoder of its own, a query leaves the parameters of documents out and a document those of
+        queries, but an update has both: a search after each forward pass would count them as unused.
+        """
+        routed = {"ddp_find_unused_parameters": False} if self.options.model.use_router else {}
+        return {**super().arguments(), **routed}
+
     def loading(self) -> dict[str, Any]:
         """Return how batches are loaded, by the keys of the preset."""
         training = self.options.training
