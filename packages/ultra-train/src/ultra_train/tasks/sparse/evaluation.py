@@ -40,9 +40,10 @@ def pick_measure(evaluation: SparseEvaluation) -> tuple[Measure, str | None]:
     try:
         require_hub([HubName("evaluation.nanobeir_datasets", NANOBEIR, "dataset")])
     except UltraError as error:
+        reason = str(error).partition(", and this machine")[0]
         return "held_out", (
-            f"evaluation.evaluator sparse_nanobeir: {error}. Retrieval is measured among the held-out texts "
-            f"of the run instead ({HELD_OUT_METRIC})"
+            f"evaluation.evaluator sparse_nanobeir needs {NANOBEIR} ({reason}); retrieval is measured among "
+            f"the held-out texts of the run instead ({HELD_OUT_METRIC})"
         )
     return "nanobeir", None
 
