@@ -21,7 +21,7 @@ def test_presets_of_a_guide_join_those_that_are_named():
     [
         (None, "name the presets"),
         ("optimizr_benchmark", "has the guide 'optimizr_benchmark'. Did you mean 'optimizer_benchmark'"),
-        ("fastest_sbert", "no installed preset has the guide 'fastest_sbert'. There are: best_first_run, "),
+        ("shortest", "no installed preset has the guide 'shortest'. There are: best_first_run, "),
     ],
 )
 def test_nothing_to_compare_is_refused(guide, said):

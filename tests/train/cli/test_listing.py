@@ -65,7 +65,7 @@ def test_a_guide_or_tag_that_no_preset_has_is_refused(ultra, option, wanted, sai
 def test_check_passes_what_imports(ultra):
     result = ultra("list", "schedules", "--check")
     assert result.exit_code == 0
-    assert result.output.endswith("4 checked, 0 broken\n")
+    assert result.output.endswith("5 checked, 0 broken\n")
 
 
 def test_check_shows_broken_ones_and_goes_on(ultra, tmp_path, monkeypatch):
