@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from ultra_train.compare.curves import chart
-from ultra_train.compare.drawings import RateCurve, Row, rate_curves, rows, style
+from ultra_train.compare.drawings import RateCurve, rate_curves, style
 from ultra_train.compare.folder import PAGE, ComparisonFolder
 from ultra_train.compare.plan import Plan
 from ultra_train.compare.results import LOSS, Result
@@ -17,6 +17,8 @@ from ultra_train.compare.table import remarks
 from ultra_train.compare.words import counted, duration, learning_rate, name_of, shown
 from ultra_train.report.charts import COLOURS, swatch
 from ultra_train.report.differences import differences_table
+from ultra_train.report.intervals import Row, rows
+from ultra_train.report.intervals import style as interval_style
 from ultra_train.report.overview import large
 from ultra_train.report.page import Page
 from ultra_train.report.tables import Markup, breakable, section, table
@@ -39,7 +41,8 @@ class ComparisonPage:
     def write(self, folder: ComparisonFolder) -> None:
         """Write the page into the folder of the comparison."""
         page = Page(f"{folder.path.name}: comparison")
-        for part in (style(), self._head(folder), self._figures(), self._remarks(), self._intervals()):
+        styles = interval_style() + style()
+        for part in (styles, self._head(folder), self._figures(), self._remarks(), self._intervals()):
             page.add(part)
         page.add(section("Results", self._table(), note=self._table_note()))
         held_out = "Loss on held-out texts"

@@ -126,24 +126,38 @@ def read_pairs(
 
 
 def read_splits(
-    source: PairSource, *, cache_dir: str | Path = CACHE_DIR, notify: Notify = _log.warning
+    source: PairSource,
+    *,
+    cache_dir: str | Path = CACHE_DIR,
+    notify: Notify = _log.warning,
+    for_training: bool = True,
 ) -> dict[Split, datasets.Dataset]:
     """Return the rows of every split that has any; see :func:`read_pairs`.
+
+    Args:
+        source: the data set.
+        cache_dir: folder of the caches.
+        notify: is called with a line about dropped rows, changed scores, or an ignored ratio.
+        for_training: whether there must be rows to train on.
 
     Raises:
         DataError: see :func:`read_pairs`; there are no rows to train on.
     """
     rows = open_rows(source.source, source.kind, source.name, cache_dir)
-    return read_rows_of(source, rows, cache_dir=cache_dir, notify=notify)
+    return read_rows_of(source, rows, cache_dir=cache_dir, notify=notify, for_training=for_training)
 
 
 def read_rows_of(
-    source: PairSource, rows: RowSource, *, cache_dir: str | Path, notify: Notify
+    source: PairSource, rows: RowSource, *, cache_dir: str | Path, notify: Notify, for_training: bool = True
 ) -> dict[Split, datasets.Dataset]:
     """Return the rows of every split, where the rows come from elsewhere; see :func:`read_splits`."""
     identity = {"format": _FORMAT, **rows.identity, "described": attrs.asdict(source)}
     store = PairStore(cache_dir, identity, notify)
     about = store.about() or _build(store, source, rows)
+    if for_training and "train" not in about["counts"]:
+        raise DataError(
+            f"{source.source}: has only rows of {listed(list(about['counts']))}, none to train on."
+        )
     for line in about["notices"]:
         notify(line)
     return store.datasets(about["fingerprints"])
@@ -171,8 +185,6 @@ def _build(store: PairStore, source: PairSource, rows: RowSource) -> dict[str, A
         scale = scale_of(source.source, checker.scores if ranged else [], source.score_range)
         splits = _splits(source, raw, notices)
         counts, fingerprints = write_splits(raw, splits, folder, lambda batch: _scaled(batch, scale))
-        if "train" not in counts:
-            raise DataError(f"{source.source}: has only rows of {listed(list(counts))}, none to train on.")
         if checker.dropped:
             notices.append(f"{source.source}: rows left out: {checker.reasons()}")
         if scale.said:
