@@ -1,14 +1,18 @@
-"""Whole pipelines: one run a step, stopped and resumed to the same models."""
+"""Whole pipelines: one run a step, stopped and resumed to the same models, and evaluated at the end."""
 
+import json
 import os
 import shutil
 import signal
 
 import pytest
-from transformers import AutoModelForMaskedLM, TrainerCallback
+from sentence_transformers import SentenceTransformer
+from transformers import TrainerCallback
 
 from ultra_core.plugins.hooks import hookimpl, plugin_manager
 from ultra_train.cli.app import main
+from ultra_train.pipeline.closing import commands
+from ultra_train.pipeline.folder import PipelineFolder
 
 
 def weights(folder, step):
@@ -25,11 +29,29 @@ def run(pipeline_file, tmp_path):
 
 def test_each_step_is_a_run_on_the_model_of_the_one_before(finished):
     assert {p.name for p in finished.iterdir()} >= {"first", "second", "config.yaml", "report.html"}
-    assert weights(finished, "first") != weights(finished, "second")
     config = (finished / "second" / "config.yaml").read_text()
     assert f"base_model: {finished / 'first' / 'model'}" in config
-    for step in ("first", "second"):
-        assert AutoModelForMaskedLM.from_pretrained(finished / step / "model").config.vocab_size == 304
+    assert SentenceTransformer(str(finished / "second" / "model")).encode("abre la puerta").shape == (16,)
+
+
+def test_the_models_are_evaluated_beside_bm25_and_hybrids(finished):
+    results = json.loads((finished / "evaluation" / "results.json").read_text())
+    kinds = {system["name"]: system["kind"] for system in results["groups"][0]["systems"]}
+    assert (kinds["second"], kinds["BM25"]) == ("dense", "BM25")
+    assert "hybrid" in kinds.values()
+    documents = (finished / "evaluation" / "corpus.jsonl").read_text().splitlines()
+    assert json.loads(documents[0]) == {"_id": "d0", "text": "Puertas Cómo se abre la puerta del garaje."}
+
+
+def test_commands_to_try_the_models_with(finished):
+    first, second, index, search = commands(["first", "second"], PipelineFolder(finished))
+    assert first.startswith(f"ultra-train fill-mask {finished / 'first'} ")
+    assert second == (
+        "ultra-train similarity 'poner música' 'Música Cómo se pone la música en el salón.' --model "
+        f"{finished / 'second'}"
+    )
+    assert index.startswith(f"ultra-train index {finished / 'evaluation' / 'corpus.jsonl'} --model ")
+    assert search == f"ultra-train search 'poner música' --index {finished / 'index.db'}"
 
 
 def test_a_signal_stops_it_and_the_printed_command_resumes_it(run, finished, tmp_path, capsys):
@@ -59,22 +81,25 @@ def test_a_signal_stops_it_and_the_printed_command_resumes_it(run, finished, tmp
         assert weights(tmp_path / "pair", step) == weights(finished, step)
 
 
-def test_finished_steps_are_not_repeated(run, finished, tmp_path, capsys):
-    shutil.copytree(finished, tmp_path / "pair")
-    shutil.rmtree(tmp_path / "pair" / "second")
-    before = (tmp_path / "pair" / "first" / "run.json").read_text()
+def test_what_is_finished_is_not_repeated(run, finished, tmp_path, capsys):
+    folder = shutil.copytree(finished, tmp_path / "pair")
+    kept = [folder / "first" / "run.json", folder / "evaluation" / "results.json"]
+    before = [path.stat().st_mtime_ns for path in kept]
     assert run("--resume", "--set", "first.training.seed=9") == 0
     said = capsys.readouterr().out
     assert "first is finished\nnotice: training.seed changed since, without effect; remove " in said
-    assert (tmp_path / "pair" / "first" / "run.json").read_text() == before
-    assert weights(tmp_path / "pair", "second") == weights(finished, "second")
+    assert "second is finished" in said
+    assert [path.stat().st_mtime_ns for path in kept] == before
+    assert "nDCG@10" in said
 
 
 def test_a_fault_of_the_last_step_is_told_before_the_first_runs(run, tmp_path, capsys):
-    assert run("--set", "second.training.batch_size=0") == 2
-    assert "pipeline.second.training.batch_size: expected" in capsys.readouterr().err
-    assert run("--set", "second.training.dataset=nowhere.txt") == 2
-    assert "nowhere.txt" in capsys.readouterr().err
+    assert run("--set", "second.training.sbert.batch_size=0") == 2
+    assert "pipeline.second.training.sbert.batch_size: expected" in capsys.readouterr().err
+    assert run("--set", "second.training.sbert.dataset_name=nowhere.jsonl") == 2
+    assert "nowhere.jsonl" in capsys.readouterr().err
+    assert run("--set", "evaluation.data=nowhere") == 2
+    assert "evaluation.data: nowhere is no collection" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

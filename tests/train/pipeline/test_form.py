@@ -84,6 +84,10 @@ def test_every_fault_has_its_place(tmp_path):
         ("pipeline: {a: {preset: quickstrt}}", "p.yaml:1:24: pipeline.a.preset: unknown preset 'quickstrt'"),
         ("pipeline: {a: {preset: [1]}}", "expected a name, found [1]"),
         ("pipeline: {a: quickstart}", "expected a mapping"),
+        (
+            "pipeline: {a: {preset: quickstart}}\nevaluation: {data: here, models: [a, b]}",
+            "p.yaml:2:38: evaluation.models[1]: there is no step 'b'",
+        ),
         ("pipeline: {a: {pipeline: {b: {preset: quickstart}}}}", "cannot be a step of another"),
         ("pipeline: {a: {preset: quickstart}}\nmodel: {dropout: 0}", "keys of a step follow its name: a."),
     ],

@@ -9,6 +9,7 @@ def test_the_page_links_the_steps_and_draws_their_losses(finished):
         assert f'<a href="{step}/report.html">{step}</a>' in page
         assert f"Loss: {step}" in page
     assert "two tiny runs" in page
+    assert "<th scope=col>nDCG@10</th>" in page
 
 
 def test_report_writes_it_again_for_a_pipeline_and_for_its_steps(finished, tmp_path):

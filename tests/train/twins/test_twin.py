@@ -22,9 +22,13 @@ training:
 """
 
 
+OTHERS = ("es_mlm_", "es_sbert_", "training_config_", "commands_", "pipeline_")
+"""Presets that continue a model, and pipelines."""
+
+
 @pytest.mark.parametrize(
     "name",
-    [name for name in presets.names() if not name.startswith(("es_mlm_", "es_sbert_", "training_config_"))],
+    [name for name in presets.names() if not name.startswith(OTHERS)],
 )
 def test_the_twin_of_an_encoder_has_the_same_parts(name, tmp_path):
     preset = load_preset(name)

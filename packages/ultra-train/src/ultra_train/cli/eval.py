@@ -7,17 +7,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ultra_train.cli.options import runs_option
-
-if TYPE_CHECKING:
-    from ultra_train.evaluation.results import Results
-
-WIDTH = 160
-"""Columns of a table that no terminal shows."""
 
 
 @click.command(name="eval")
@@ -94,6 +87,9 @@ def evaluate(
     run, or a name of the hub. Writes results.json, results.md and results.html.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see ultra_train.cli.run
+    from rich.console import Console
+
+    from ultra_train.evaluation.printing import print_results
     from ultra_train.evaluation.results import Resampling
     from ultra_train.evaluation.retrieval import Plan
     from ultra_train.evaluation.running import Loading, Request
@@ -129,7 +125,7 @@ def evaluate(
     folder = output if output is not None else Path("evaluation") / default_name(request.names, source)
     check_output(folder)
     results = execute(request, lambda line: click.echo(line, err=True))
-    print_results(results)
+    print_results(results, Console())
     write_results(results, fresh(folder), own_command())
     click.echo(f"results: {folder}")
     return folder
@@ -186,29 +182,3 @@ def fresh(folder: Path) -> Path:
         click.echo(f"notice: earlier results are now in {set_aside(folder)}", err=True)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def print_results(results: Results) -> None:
-    """Print the tables of results."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    from ultra_train.evaluation import table
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH
-    tables = [(table.title_of(results, g), table.table_of(results, g)) for g in results.groups]
-    if results.sparsity:
-        tables.append(("sparsity", table.sparsity_table(dict(results.sparsity))))
-    for title, (head, body) in tables:
-        shown = Table(box=box.SIMPLE, pad_edge=False, title=title, title_justify="left", title_style="")
-        for number, name in enumerate(head):
-            shown.add_column(name, justify="right" if number else "left", no_wrap=number > 0, overflow="fold")
-        for row in body:
-            shown.add_row(*row)
-        console.print(shown)
-    lines = [*table.sparsity_lines(dict(results.sparsity)), *table.detail_lines(results)]
-    for line in [*lines, table.how_measured(results)]:
-        click.echo(line)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
+import cattrs
 import numpy as np
 
+from ultra_core.errors import UltraError
 from ultra_train.evaluation.sparsity import Sparsity
 from ultra_train.evaluation.statistics import Measured, Score, Statistic, estimate
 from ultra_train.evaluation.systems import Costs
+from ultra_train.system import files
 
 FORMAT = 1
 RESULTS, SUMMARY, PAGE = "results.json", "results.md", "results.html"
@@ -110,6 +114,19 @@ class Results:
     def to_json(self) -> str:
         """Return the results as JSON."""
         return json.dumps({"format": FORMAT, **attrs.asdict(self)}, ensure_ascii=False, indent=1) + "\n"
+
+
+def read_results(path: Path) -> Results:
+    """Read the file of results.
+
+    Raises:
+        UltraError: it is not of this version.
+    """
+    content = files.read_json(path)
+    if content.pop("format", None) != FORMAT:
+        raise UltraError(f"{path} holds results of another version; evaluate again")
+    found: Results = cattrs.structure(content, Results)
+    return found
 
 
 @attrs.frozen(kw_only=True)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator, Sequence
+
 from rich.console import Console
 
-from ultra_train.pipeline.folder import PipelineFolder
+from ultra_train.embeddings.kinds import kind_of
+from ultra_train.evaluation.printing import print_results
+from ultra_train.pipeline.evaluation import results_of
+from ultra_train.pipeline.examples import Example, read_example
+from ultra_train.pipeline.folder import DOCUMENTS, EVALUATION, PipelineFolder
 from ultra_train.pipeline.form import PipelinePreset
 from ultra_train.report.words import duration
 
 
 def print_closing_words(preset: PipelinePreset, folder: PipelineFolder, console: Console) -> None:
-    """Print how long the steps took, and what to try with them.
+    """Print how long the steps took, how good their models are, and what to try with them.
 
     Args:
         preset: the finished pipeline.
@@ -21,10 +28,46 @@ def print_closing_words(preset: PipelinePreset, folder: PipelineFolder, console:
     def say(line: str) -> None:
         console.print(line, markup=False)
 
+    if (results := results_of(folder)) is not None:
+        say("")
+        print_results(results, console)
     seconds = folder.seconds
-    names = [step.name for step in preset.steps if step.name in seconds]
-    times = ", ".join(f"{name} {duration(seconds[name])}" for name in names)
+    names = [*(step.name for step in preset.steps), EVALUATION]
+    times = ", ".join(f"{name} {duration(seconds[name])}" for name in names if name in seconds)
     say(f"\n{folder.path.name}: {times}; together {duration(sum(seconds.values()))}")
     for step in preset.steps:
         say(f"  {step.name:<12} {folder.model(step.name)}")
+    if results is not None:
+        say(f"  {EVALUATION:<12} {folder.evaluation}")
     say(f"  {'report':<12} {folder.report}")
+    if found := list(commands([step.name for step in preset.steps], folder)):
+        say("Try:")
+        for command in found:
+            say(f"  {command}")
+
+
+def commands(steps: Sequence[str], folder: PipelineFolder) -> Iterator[str]:
+    """Yield commands to try the finished models with.
+
+    Args:
+        steps: names of the steps.
+        folder: the folder of the pipeline.
+    """
+    tips, example = folder.tips, read_example(folder)
+    yield from (tips[name] for name in steps if name in tips)
+    if example is not None:
+        yield from _of_example(steps, folder, example)
+
+
+def _of_example(steps: Sequence[str], folder: PipelineFolder, example: Example) -> Iterator[str]:
+    """Yield commands that compare, index and search the texts of the evaluation."""
+    kinds = {name: kind_of(str(folder.model(name))) for name in steps}
+    dense = next((name for name, kind in kinds.items() if kind == "dense"), None)
+    query = shlex.quote(example.query)
+    if dense is not None:
+        yield f"ultra-train similarity {query} {shlex.quote(example.document)} --model {folder.run(dense)}"
+    models = " ".join(f"--model {folder.run(n)}" for n, kind in kinds.items() if kind in ("dense", "sparse"))
+    if models:
+        index = folder.path / "index.db"
+        yield f"ultra-train index {folder.evaluation / DOCUMENTS} {models} --bm25 --to {index}"
+        yield f"ultra-train search {query} --index {index}"

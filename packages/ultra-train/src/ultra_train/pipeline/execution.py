@@ -6,13 +6,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 from rich.console import Console
 
 from ultra_core.errors import UltraError, listed
+from ultra_core.plugins.hooks import hookimpl, plugin_manager
 from ultra_train.pipeline.closing import print_closing_words
-from ultra_train.pipeline.folder import PipelineFolder
+from ultra_train.pipeline.evaluation import evaluate, is_evaluated
+from ultra_train.pipeline.folder import EVALUATION, PipelineFolder
 from ultra_train.pipeline.form import PipelinePreset
 from ultra_train.pipeline.page import page_of
 from ultra_train.pipeline.steps import Step
@@ -64,6 +67,19 @@ def run_pipeline(
 
 
 @attrs.frozen
+class _Tips:
+    """A hook plugin that notes the command to try a finished run with."""
+
+    folder: PipelineFolder
+
+    @hookimpl
+    def ultra_run_finished(self, run: Any) -> None:
+        """Note the command of a run."""
+        if (tip := run.task.tip(run.path)) is not None:
+            self.folder.add_tip(run.path.name, tip)
+
+
+@attrs.frozen
 class _Pipeline:
     """A pipeline that runs.
 
@@ -87,6 +103,10 @@ class _Pipeline:
             for number, step in enumerate(self.preset.steps, 1):
                 self._say(f"\nstep {number} of {len(self.preset.steps)}: {step.name}")
                 self._step(step)
+            if (section := self.preset.evaluation) is not None and not is_evaluated(section, self.folder):
+                self._say("\nevaluation")
+                with self._timed(EVALUATION):
+                    evaluate(section, self.folder, self.device, self._say)
         except Interrupted as stop:
             if not stop.message:  # else the run of a step has said it
                 stop = Interrupted(self._stopped(stop.name), stop.number)
@@ -106,7 +126,7 @@ class _Pipeline:
                 )
             return
         base = self.folder.model(step.base) if step.base is not None else None
-        with self._timed(step.name):
+        with self._timed(step.name), self._tips_noted():
             execute(
                 step.load(base, check_files=True),
                 resume=is_run(self.folder.run(step.name)),
@@ -123,6 +143,16 @@ class _Pipeline:
             yield
         finally:
             self.folder.add_seconds(name, time.monotonic() - began)
+
+    @contextmanager
+    def _tips_noted(self) -> Iterator[None]:
+        """Note the command that the task of a finished run offers."""
+        manager, hooks = plugin_manager(), _Tips(self.folder)
+        manager.register(hooks)
+        try:
+            yield
+        finally:
+            manager.unregister(hooks)
 
     def _stopped(self, reason: str) -> str:
         done = sum(self.folder.is_finished(step.name) for step in self.preset.steps)

@@ -14,7 +14,13 @@ from ultra_train.run.resuming import changed_keys
 from ultra_train.system import files
 from ultra_train.system.run_files import CONFIG, FACTS, MODEL, REPORT
 
-TIMES = "times.json"
+EVALUATION = "evaluation"
+"""Folder of the results of the evaluation."""
+
+DOCUMENTS = "corpus.jsonl"
+"""The documents of the collection, in the folder of the evaluation."""
+
+STEPS = "steps.json"
 
 
 class PipelineFolder:
@@ -28,6 +34,7 @@ class PipelineFolder:
         self.path = path
         self.config = path / CONFIG
         self.report = path / REPORT
+        self.evaluation = path / EVALUATION
 
     def run(self, step: str) -> Path:
         """Return the folder of the run of a step."""
@@ -58,14 +65,30 @@ class PipelineFolder:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """The seconds that each step took, by name."""
-        return {name: float(value) for name, value in _read(self.path / TIMES).items()}
+        """The seconds that each step took, and the evaluation, by name."""
+        return {name: float(known["seconds"]) for name, known in self._known.items() if "seconds" in known}
+
+    @property
+    def tips(self) -> dict[str, str]:
+        """Commands to try finished steps with, by the name of the step."""
+        return {name: str(known["tip"]) for name, known in self._known.items() if "tip" in known}
 
     def add_seconds(self, name: str, seconds: float) -> None:
         """Add to the time of a step, which may be resumed several times."""
-        times = self.seconds
-        times[name] = round(times.get(name, 0.0) + seconds, 1)
-        files.write_text(self.path / TIMES, json.dumps(times, indent=1))
+        self._note(name, "seconds", round(self.seconds.get(name, 0.0) + seconds, 1))
+
+    def add_tip(self, name: str, tip: str) -> None:
+        """Note a command to try a finished step with."""
+        self._note(name, "tip", tip)
+
+    @property
+    def _known(self) -> dict[str, dict[str, Any]]:
+        return {name: known for name, known in _read(self.path / STEPS).items() if isinstance(known, dict)}
+
+    def _note(self, name: str, key: str, value: float | str) -> None:
+        known = self._known
+        known[name] = {**known.get(name, {}), key: value}
+        files.write_text(self.path / STEPS, json.dumps(known, indent=1, ensure_ascii=False))
 
 
 def _read(path: Path) -> dict[str, Any]:

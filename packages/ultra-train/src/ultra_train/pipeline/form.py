@@ -24,6 +24,7 @@ from ultra_train.pipeline.steps import (
     steps_of,
     united,
 )
+from ultra_train.retrieval.reading import is_collection
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -75,7 +76,7 @@ class PipelineForm(PresetForm[PipelineFile]):
     def suggest(self, source: Source, path: KeyPath) -> str:
         """Say where the keys of steps are."""
         names = list(source.get((SECTION,)) or ())
-        if len(path) != 1 or not names or did_you_mean(str(path[0]), ["meta", SECTION]):
+        if len(path) != 1 or not names or did_you_mean(str(path[0]), ["meta", SECTION, "evaluation"]):
             return ""
         return f"the keys of a step follow its name: {names[0]}.training.seed; the steps are {listed(names)}"
 
@@ -104,8 +105,9 @@ class PipelineDraft(Draft):
         return steps_of(self.written.source, self._names)
 
     def faults(self, *, check_files: bool) -> Iterator[Contradiction]:
-        """Yield the faults of the steps, and of what they say of each other."""
+        """Yield the faults of the steps, of what they say of each other, and of the evaluation."""
         yield from (naming := list(naming_faults(self.written.source, self._names)))
+        yield from self._evaluation(check_files)
         if naming:
             return
         for step in self._steps:
@@ -113,6 +115,20 @@ class PipelineDraft(Draft):
                 yield (SECTION, step.name), "a pipeline cannot be a step of another one"
             else:
                 yield from step.faults(check_files=check_files)
+
+    def _evaluation(self, check_files: bool) -> Iterator[Contradiction]:
+        section, names = self.preset.evaluation, self._names
+        if section is None:
+            return
+        if check_files and not is_collection(section.data):
+            yield (
+                ("evaluation", "data"),
+                f"{section.data} is no collection with documents and queries",
+            )
+        for number, name in enumerate(section.models):
+            if name not in names:
+                message = f"there is no step {name!r}.{did_you_mean(name, names)} Steps: {listed(names)}"
+                yield ("evaluation", "models", number), message
 
     def missing(self) -> Iterable[tuple[KeyPath, str]]:
         """Return nothing: what is missing for a step is a fault or a notice of its own preset."""

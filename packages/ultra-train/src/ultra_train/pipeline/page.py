@@ -1,4 +1,4 @@
-"""``report.html`` of a pipeline: its steps and their losses."""
+"""``report.html`` of a pipeline: its steps, their losses, and how good their models are."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import attrs
 
 from ultra_core.errors import UltraError
 from ultra_train.config import load_any
+from ultra_train.pipeline.evaluation import results_of
 from ultra_train.pipeline.folder import PipelineFolder
 from ultra_train.pipeline.form import PipelinePreset
 from ultra_train.report import overview
 from ultra_train.report.charts import Chart
 from ultra_train.report.curves import charts
+from ultra_train.report.evaluation_page import EvaluationPage
 from ultra_train.report.page import Page
 from ultra_train.report.run_record import RunRecord, read_run
 from ultra_train.report.settings import MISSING
@@ -45,6 +47,9 @@ def page_of(preset: PipelinePreset, folder: PipelineFolder) -> Page:
     states = [overview.state_of(record) for record in records[-1:]]
     page.add(overview.head(folder.path.name, preset.meta.summary or "", states))
     page.add(overview.warnings([f"{record.name}: {note}" for record in records for note in record.notes]))
+    if (results := results_of(folder)) is not None:
+        for part in EvaluationPage(results).scores():
+            page.add(part)
     page.add(_steps(preset, folder, {record.name: record for record in records}))
     for chart in _losses(records):
         page.add_chart(chart)

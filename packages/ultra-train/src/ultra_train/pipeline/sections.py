@@ -6,8 +6,20 @@ from typing import Any
 
 import attrs
 
-from ultra_train.config.keys import key
+from ultra_train.config.keys import Count, key
 from ultra_train.config.sections import Meta
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationSection:
+    """``evaluation`` of a pipeline: retrieval with the models of its steps, side by side."""
+
+    data: str = key(help="a collection, as ultra-train eval takes it")
+    models: tuple[str, ...] = key(help="names of steps whose models are evaluated")
+    bm25: bool = key(True, "evaluate BM25, too")
+    hybrid: bool = key(True, "evaluate rankings that are fused of all of them, too")
+    split: str = key("test", "the judgements that count")
+    batch_size: Count = key(64, "texts in a forward pass")
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -22,3 +34,4 @@ class PipelineFile:
     pipeline: dict[str, dict[str, Any]] = key(
         help="steps in their order: name -> preset: one to start from, base: a step before it, other keys"
     )
+    evaluation: EvaluationSection | None = key(None, "what is measured at the end")

@@ -180,5 +180,5 @@ def naming_faults(source: Source, names: list[str]) -> Iterator[Contradiction]:
             )
 
 
-RESERVED = ("meta", SECTION, TRAINING)
+RESERVED = ("meta", SECTION, "evaluation", TRAINING)
 """Names that a step cannot have: those of sections, which ``--set`` would take for them."""

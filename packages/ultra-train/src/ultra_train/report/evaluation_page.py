@@ -54,14 +54,18 @@ class EvaluationPage:
         """Write the page; an existing file is replaced."""
         results = self.results
         page = Page(f"{results.data['name']}: evaluation")
-        page.add(style())
         page.add(head(str(results.data["name"]), title_of(results, results.groups[0]), []))
-        for group in results.groups:
-            page.add(self._drawing(group))
-            page.add(section(title_of(results, group), table(*table_of(results, group), numbers=True)))
-        for part in self._facts():
+        for part in (*self.scores(), *self._facts()):
             page.add(part)
         page.write(path)
+
+    def scores(self) -> Iterator[str]:
+        """Yield the drawing and the table of every group of results."""
+        yield style()
+        for group in self.results.groups:
+            yield self._drawing(group)
+            content = table(*table_of(self.results, group), numbers=True)
+            yield section(title_of(self.results, group), content)
 
     def _drawing(self, group: Group) -> str:
         found = []

@@ -1,0 +1,31 @@
+"""The shipped pipelines: valid, the same recipe in both languages, and no key without effect."""
+
+import json
+
+import pytest
+
+from ultra_train.config import load_any
+
+
+@pytest.fixture(scope="module")
+def pipelines():
+    return {language: load_any(f"pipeline_{language}") for language in ("es", "nb")}
+
+
+@pytest.mark.parametrize("language", ["es", "nb"])
+def test_every_step_is_on_the_language_model(language, pipelines):
+    made = pipelines[language]
+    assert [(step.name, step.base) for step in made.steps] == [
+        ("mlm", None),
+        ("sbert", "mlm"),
+        ("splade", "mlm"),
+    ]
+    assert made.evaluation.models == ("sbert", "splade")
+    assert made.evaluation.data == f"ultra:{language}-commands"
+    assert not [line for line in made.notices if "no effect" in line]
+
+
+def test_the_languages_have_the_same_recipe(pipelines):
+    es, nb = (json.dumps(pipelines[language].to_tree()["pipeline"]) for language in ("es", "nb"))
+    assert nb.replace("ultra:nb-commands", "ultra:es-commands") == es
+    assert nb.count("ultra:nb-commands") == 3
