@@ -21,7 +21,7 @@ TEACHER = TeacherKeys(model="owner/ranker")
     [
         ("triplets", "triplet", MINED, None, "hard_negatives", "mined for pairs, qa, not for triplets"),
         ("qa", "multiple_negatives", None, TEACHER, "teacher", "the loss multiple_negatives reads no scores"),
-        ("triplets", "margin_mse", None, None, "loss", "learns from the scores of a teacher"),
+        ("triplets", "margin_mse", None, None, "teacher", "learns from the scores of a teacher"),
         (
             "qa",
             "multiple_negatives",
@@ -41,6 +41,7 @@ def test_steps_that_do_not_fit_are_faults(kind, loss, mined, teacher, key, messa
 def test_steps_that_fit_are_none():
     for kind, loss, mined, teacher in (
         ("qa", "distill_kl", MINED, TEACHER),
+        ("pairs", "sparse_margin_mse", MINED, TEACHER),
         ("triplets", "margin_mse", None, TEACHER),
         ("paired_similarity", "cosent", None, TEACHER),
         ("pairs", "multiple_negatives", MINED, None),

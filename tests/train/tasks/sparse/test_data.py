@@ -77,7 +77,7 @@ def test_every_data_set_that_is_missing_is_named(read, tmp_path):
     [
         ("sparse_triplet", "takes rows of the kind triplets"),
         ("sparse_cosent", "takes rows of the kind paired_similarity"),
-        ("sparse_margin_mse", "needs the columns negative, score"),
+        ("sparse_margin_mse", "needs the columns negative, and the rows have"),
     ],
 )
 def test_one_loss_for_data_sets_with_other_columns(read, tmp_path, inner, message):
@@ -91,6 +91,38 @@ def test_margins_of_a_teacher(read, tmp_path):
     data = read(f"{given}, {columns}", inner="sparse_margin_mse")
     assert data.by_name["one"].train.column_names == ["query", "document", "negative", "score"]
     assert not data.by_name["one"].negatives_in_batch
+
+
+def test_a_loss_that_learns_from_a_teacher_needs_its_scores(read, tmp_path):
+    rows = write(tmp_path, "one", "query", "document", "negative")
+    with pytest.raises(DataError, match=r"name one with datasets\.one\.teacher or name the column"):
+        read(rows, inner="sparse_margin_mse")
+
+
+def test_negatives_are_mined_and_scored_for_all_rows_of_a_loss_that_needs_them(read, tmp_path, monkeypatch):
+    def mine(rows, options, load, **where):
+        return rows.add_column("negative", [f"{options.model} {n}" for n in range(len(rows))])
+
+    def add_scores(rows, teacher, load, **where):
+        return rows.add_column("label", [[teacher.scale, 0.0]] * len(rows))
+
+    monkeypatch.setattr("ultra_train.data.pairs.steps.hard_negatives.mine", mine)
+    monkeypatch.setattr("ultra_train.data.pairs.steps.teacher.add_scores", add_scores)
+    rows = write(tmp_path, "one", "query", "document")
+    steps = "hard_negatives: {model: a/encoder}, teacher: {model: a/ranker, kind: cross, scale: 2}"
+    loss = "sparse_distill_kl"
+    one = read(f"{rows}, {steps}", inner=loss, overrides=[f"loss.inner_loss={loss}"]).by_name["one"]
+    for part in (one.train, one.held_out):
+        assert part.column_names == ["query", "document", "negative", "label"]
+    assert one.text_columns == ("query", "document", "negative")
+    assert one.train[0]["label"] == [2.0, 0.0]
+
+
+def test_steps_that_do_not_fit_are_faults(problems, tmp_path):
+    text = PRESET.format(sets="nli: {hard_negatives: {model: a/b}, teacher: {model: a/c}}")
+    found = {fault.key: fault.message for fault in problems(text)}
+    assert "not for triplets" in found["datasets.nli.hard_negatives"]
+    assert "those that do are sparse_margin_mse, sparse_distill_kl" in found["datasets.nli.teacher"]
 
 
 def test_routes():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MINED = ("pairs", "qa")
 """The kinds of rows that negatives are mined for."""
 DISTILLED = ("margin_mse", "distill_kl")
-"""The losses that learn from a teacher's scores of all documents of a row."""
+"""The losses that learn from a teacher's scores; those of sparse encoders begin with ``sparse_``."""
 _RESCORED = ("paired_similarity",)
 """The kinds of rows whose scores a teacher replaces."""
 
@@ -89,7 +89,7 @@ class Steps:
         if self.hard_negatives is not None:
             rows = self._mined(rows, self.hard_negatives)
         if self.teacher is not None:
-            if loss in DISTILLED and len(text_columns(rows)) < 3:
+            if distils(loss) and len(text_columns(rows)) < 3:
                 raise DataError(
                     f"{self.name}: the loss {loss} compares the documents of a row, but its columns are "
                     f"{listed(rows.column_names)}; mine negatives with hard_negatives."
@@ -131,6 +131,11 @@ class Steps:
         self.say(f"notice: {self.name}: {line}")
 
 
+def distils(loss: str) -> bool:
+    """Return whether a loss learns from a teacher's scores of all documents of a row."""
+    return loss.removeprefix("sparse_") in DISTILLED
+
+
 def step_faults(
     kind: str,
     loss: str,
@@ -158,10 +163,15 @@ def step_faults(
                 f"there are fewer than per_query ({hard_negatives.per_query}) texts from range_min "
                 f"({hard_negatives.range_min}) to range_max ({last})",
             )
-    if teacher is not None and loss not in DISTILLED and kind not in _RESCORED:
-        yield (*path, "teacher"), f"the loss {loss} reads no scores; those that do are {listed(DISTILLED)}"
-    if teacher is None and loss in DISTILLED:
-        yield (*path, "loss"), f"the loss {loss} learns from the scores of a teacher; name one with teacher"
+    if teacher is not None and not distils(loss) and kind not in _RESCORED:
+        family = "sparse_" if loss.startswith("sparse_") else ""
+        reading = listed([f"{family}{name}" for name in DISTILLED])
+        yield (*path, "teacher"), f"the loss {loss} reads no scores; those that do are {reading}"
+    if teacher is None and distils(loss):
+        yield (
+            (*path, "teacher"),
+            f"the loss {loss} learns from the scores of a teacher; name one with teacher",
+        )
 
 
 def missing_step_models(

@@ -15,6 +15,7 @@ from ultra_train.data.pairs.reading import PairSource, read_splits
 from ultra_train.data.pairs.split_names import Split
 from ultra_train.tasks.embeddings.data import PairData, PairSet
 from ultra_train.tasks.embeddings.plan import Strategy
+from ultra_train.tasks.embeddings.steps import Steps
 from ultra_train.tasks.sparse.inner_losses import InnerLoss
 from ultra_train.tasks.sparse.lowering import HELD_OUT
 from ultra_train.tasks.sparse.preset import SparseFile
@@ -100,13 +101,17 @@ class _Reader:
         """Yield the data sets that a section stands for; ``ddsc`` is one with negatives and one without."""
         source = entry.source or name
         for own, splits in (self._built if name in BUILDERS else self._of_ones_own)(name, entry).items():
-            _check_columns(name, splits["train"].column_names, self.inner)
+            steps = self._steps(own, entry)
+            train, held_out = steps(splits["train"], self.inner.name), splits.get("dev")
+            _check_columns(name, train.column_names, self.inner)
+            if held_out is not None and steps.teacher is not None and self.evaluates:
+                held_out = steps(held_out, self.inner.name)  # its loss needs the scores, too
             yield PairSet(
                 name=own,
-                kind=_kind(splits["train"].column_names),
+                kind=_kind(train.column_names),
                 source=source,
-                train=splits["train"],
-                held_out=splits.get("dev") if self.evaluates else None,
+                train=train,
+                held_out=held_out if self.evaluates else None,
                 negatives_in_batch=self.distinct,
             )
 
@@ -119,6 +124,17 @@ class _Reader:
     def distinct(self) -> bool:
         """Whether no text may be twice in a batch."""
         return self.inner.negatives_in_batch and self.preset.training.batch_sampler != "batch_sampler"
+
+    def _steps(self, name: str, entry: SparseDataset) -> Steps:
+        return Steps(
+            name=f"datasets.{name}",
+            hard_negatives=entry.hard_negatives,
+            teacher=entry.teacher,
+            cache_dir=self.cache_dir,
+            seed=self.preset.training.seed,
+            trust_remote_code=self.preset.model.trust_remote_code,
+            say=self.say,
+        )
 
     def _built(self, name: str, entry: SparseDataset) -> Splits:
         keys = [field.name for field in attrs.fields(BuilderOptions) if field.name != "seed"]
@@ -170,5 +186,14 @@ def _check_columns(name: str, columns: Sequence[str], inner: InnerLoss) -> None:
     if missing:
         raise DataError(
             f"datasets.{name}: the inner loss {inner.name} needs the columns {listed(missing)}, and the rows "
-            f"have {listed(list(columns))}; name them with datasets.{name}.columns: {{{missing[0]}: ...}}"
+            f"have {listed(list(columns))}; name them with datasets.{name}.columns: {{{missing[0]}: ...}}, "
+            "or mine them with hard_negatives"
+        )
+    if inner.reads and not set(inner.reads) & set(columns):
+        named = (
+            " or name the column of its scores with columns: {score: ...}" if "score" in inner.reads else ""
+        )
+        raise DataError(
+            f"datasets.{name}: the inner loss {inner.name} learns from the scores of a teacher; name one "
+            f"with datasets.{name}.teacher{named}"
         )

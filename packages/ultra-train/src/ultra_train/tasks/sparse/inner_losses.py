@@ -25,6 +25,8 @@ class InnerLoss:
         class_name: the class.
         kinds: the kinds of rows that it takes, the usual one first.
         needs: columns that rows must have beside those of their kind.
+        reads: columns of scores, of which rows must have one: the difference of two scores of a teacher, or
+            its scores of all documents of a row.
         negatives_in_batch: whether the other texts of a batch are negatives, so that none may be twice in it.
     """
 
@@ -32,6 +34,7 @@ class InnerLoss:
     class_name: str
     kinds: tuple[PairKind, ...]
     needs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     negatives_in_batch: bool = False
 
     def build(self, model: Any) -> nn.Module:
@@ -55,7 +58,8 @@ INNER_LOSSES = {
     for loss in (
         DEFAULT,
         InnerLoss("sparse_triplet", "SparseTripletLoss", ("triplets",)),
-        InnerLoss("sparse_margin_mse", "SparseMarginMSELoss", ("qa",), ("negative", "score")),
+        InnerLoss("sparse_margin_mse", "SparseMarginMSELoss", _RANKING, ("negative",), ("score", "label")),
+        InnerLoss("sparse_distill_kl", "SparseDistillKLDivLoss", _RANKING, ("negative",), ("label",)),
         InnerLoss("sparse_cosent", "SparseCoSENTLoss", _SIMILARITY),
         InnerLoss("sparse_angle", "SparseAnglELoss", _SIMILARITY),
         InnerLoss("sparse_cosine_similarity", "SparseCosineSimilarityLoss", _SIMILARITY),
@@ -68,11 +72,11 @@ SHORT = {
     "mnr": DEFAULT.name,
     "infonce": DEFAULT.name,
     "sparsemnrl": DEFAULT.name,
-    "sparsedistillkldiv": "",
-    "distillkldiv": "",
-    "kldiv": "",
+    "sparsedistillkldiv": "sparse_distill_kl",
+    "distillkldiv": "sparse_distill_kl",
+    "kldiv": "sparse_distill_kl",
 }
-"""Other names, without punctuation; those without a loss are refused with a reason."""
+"""Other names, without punctuation."""
 
 
 def find_inner_loss(name: str | None) -> InnerLoss | None:
@@ -87,11 +91,6 @@ def find_inner_loss(name: str | None) -> InnerLoss | None:
 
 def unknown(name: str) -> str:
     """Return the message about a name that ``find_inner_loss`` does not know."""
-    if SHORT.get(_plain(name)) == "":
-        return (
-            f"{name} needs the score of a teacher for every document of a row, and a row has one score; "
-            "distil with sparse_margin_mse, whose score is the difference of two"
-        )
     return (
         f"there is no inner loss {name!r}.{did_you_mean(name, INNER_LOSSES)} "
         f"There are: {listed(sorted(INNER_LOSSES))}"

@@ -20,10 +20,11 @@ from ultra_train.config.rules import (
 from ultra_train.config.task_declaration import Faults
 from ultra_train.data.sources.files import suggestion
 from ultra_train.system.files import expand_user, read_json
+from ultra_train.tasks.embeddings.steps import missing_step_models, step_faults
 from ultra_train.tasks.sparse.inner_losses import find_inner_loss, unknown
 from ultra_train.tasks.sparse.optimizer import section_of
 from ultra_train.tasks.sparse.preset import SparseFile
-from ultra_train.tasks.sparse.sections import DATASET_KEYS, SparseDataset, SparseModel, keys_of
+from ultra_train.tasks.sparse.sections import DATASET_KEYS, DATASET_KINDS, SparseDataset, SparseModel, keys_of
 
 EVALUATORS = ("sparse_nanobeir", "sparse_information_retrieval", "none")
 """NanoBEIR; retrieval among the held-out texts of the run; the loss alone."""
@@ -57,6 +58,7 @@ def missing(preset: SparseFile) -> Faults:
             continue
         if entry.source is not None:
             yield from unreadable_pairs(("datasets", name, "source"), entry.source)
+        yield from missing_step_models(entry.hard_negatives, entry.teacher, ("datasets", name))
         folder = entry.paws_data_dir
         if folder is not None and entry.use_paws and not expand_user(folder).is_dir():
             yield ("datasets", name, "paws_data_dir"), f"there is no folder {folder}.{suggestion(folder)}"
@@ -137,9 +139,19 @@ def _datasets(preset: SparseFile, given: frozenset[KeyPath]) -> Faults:
             if name not in DATASET_KEYS and entry.source is None and entry.enabled:
                 known = listed(sorted(DATASET_KEYS))
                 yield path, f"{name} needs a source; only {known} have one of their own"
+            if entry.enabled and (entry.hard_negatives or entry.teacher):
+                yield from _steps(name, entry, preset.loss.inner_loss)
             enabled += [name] if entry.enabled else []
     if not enabled:
         yield ("datasets",), "no data set is enabled; enable one, or add one with a source"
+
+
+def _steps(name: str, entry: SparseDataset, inner: str | None) -> Faults:
+    """Yield what does not fit together among the steps of a data set."""
+    if (loss := find_inner_loss(inner)) is not None:
+        kind = entry.kind or DATASET_KINDS.get(name, loss.kinds[0])
+        path = ("datasets", name)
+        yield from step_faults(kind, loss.name, entry.hard_negatives, entry.teacher, path)
 
 
 def _router(preset: SparseFile) -> Faults:

@@ -11,6 +11,7 @@ from ultra_train.config.guards import GuardKeys
 from ultra_train.config.keys import Count, Fraction, Natural, NonNegative, Positive, key
 from ultra_train.config.optimizer import OptimizerConfig
 from ultra_train.data.pairs.kinds import PairKind
+from ultra_train.tasks.embeddings.steps import HardNegativesKeys, TeacherKeys
 
 Architecture = Literal["inference-free-splade", "splade", "csr"]
 OpenFraction = Annotated[float, Range(gt=0, lt=1)]
@@ -128,6 +129,10 @@ class SparseDataset:
     enabled: bool = key(True, "whether the data set is used")
     source: str | None = key(None, "a Hugging Face data set, a file or a folder")
     kind: PairKind | None = key(None, "what its rows are; what the inner loss takes when left out")
+    hard_negatives: HardNegativesKeys | None = key(None, "mine negatives for its rows")
+    teacher: TeacherKeys | None = key(
+        None, "learn from the scores of a better model, with sparse_margin_mse or sparse_distill_kl"
+    )
     columns: dict[str, str] = key(
         help="name of a column of that kind -> its name in the data set", factory=dict
     )
@@ -145,7 +150,9 @@ class SparseDataset:
     scandiqa_languages: tuple[str, ...] | None = key((), "languages of its ScandiQA part; null: all")
 
 
-COMMON = frozenset({"enabled", "source", "kind", "columns", "languages", "split_ratio"})
+COMMON = frozenset(
+    {"enabled", "source", "kind", "columns", "languages", "split_ratio", "hard_negatives", "teacher"}
+)
 """The keys that any named data set may have."""
 
 DATASET_KEYS: dict[str, frozenset[str]] = {
@@ -165,6 +172,10 @@ DATASET_KEYS: dict[str, frozenset[str]] = {
     "ddsc": COMMON | {"tasks"},
 }
 """The keys of the known data sets; any other takes the common ones and needs a ``source``."""
+
+
+DATASET_KINDS: dict[str, PairKind] = {"nli": "triplets", "scandi_qa": "pairs", "ddsc": "triplets"}
+"""What the rows of the known data sets are; those of ``ddsc`` without a negative are pairs."""
 
 
 def keys_of(name: str) -> frozenset[str]:
