@@ -46,10 +46,7 @@ def test_the_models_are_evaluated_beside_bm25_and_hybrids(finished):
 def test_commands_to_try_the_models_with(finished):
     first, second, index, search = commands(["first", "second"], PipelineFolder(finished))
     assert first.startswith(f"ultra-train fill-mask {finished / 'first'} ")
-    assert second == (
-        "ultra-train similarity 'poner música' 'Música Cómo se pone la música en el salón.' --model "
-        f"{finished / 'second'}"
-    )
+    assert second.startswith(f"ultra-train similarity --model {finished / 'second'}")
     assert index.startswith(f"ultra-train index {finished / 'evaluation' / 'corpus.jsonl'} --model ")
     assert search == f"ultra-train search 'poner música' --index {finished / 'index.db'}"
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from ultra_train.embeddings.kinds import kind_of
 from ultra_train.evaluation.printing import print_results
 from ultra_train.pipeline.evaluation import results_of
-from ultra_train.pipeline.examples import Example, read_example
+from ultra_train.pipeline.examples import read_query
 from ultra_train.pipeline.folder import DOCUMENTS, EVALUATION, PipelineFolder
 from ultra_train.pipeline.form import PipelinePreset
 from ultra_train.report.words import duration
@@ -53,19 +53,15 @@ def commands(steps: Sequence[str], folder: PipelineFolder) -> Iterator[str]:
         steps: names of the steps.
         folder: the folder of the pipeline.
     """
-    tips, example = folder.tips, read_example(folder)
+    tips, query = folder.tips, read_query(folder)
     yield from (tips[name] for name in steps if name in tips)
-    if example is not None:
-        yield from _of_example(steps, folder, example)
+    if query is not None:
+        yield from _of_query(steps, folder, shlex.quote(query))
 
 
-def _of_example(steps: Sequence[str], folder: PipelineFolder, example: Example) -> Iterator[str]:
-    """Yield commands that compare, index and search the texts of the evaluation."""
+def _of_query(steps: Sequence[str], folder: PipelineFolder, query: str) -> Iterator[str]:
+    """Yield commands that index and search the texts of the evaluation."""
     kinds = {name: kind_of(str(folder.model(name))) for name in steps}
-    dense = next((name for name, kind in kinds.items() if kind == "dense"), None)
-    query = shlex.quote(example.query)
-    if dense is not None:
-        yield f"ultra-train similarity {query} {shlex.quote(example.document)} --model {folder.run(dense)}"
     models = " ".join(f"--model {folder.run(n)}" for n, kind in kinds.items() if kind in ("dense", "sparse"))
     if models:
         index = folder.path / "index.db"
