@@ -9,6 +9,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # As many processes run tests as there are cores, and some tests start processes of their own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A forked child would start threads of gRPC, to which the signals of a test may go.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import hypothesis
 import pytest

@@ -7,7 +7,6 @@ from transformers import TrainingArguments
 
 from ultra_core.errors import UltraError
 from ultra_train.config import load_preset
-from ultra_train.run import arguments
 from ultra_train.run.arguments import training_arguments
 from ultra_train.run.device import devices_to_switch_to, has_tf32, idle_keys, pick_device, pick_precision
 from ultra_train.system.processes import Processes
@@ -41,7 +40,6 @@ def test_tf32_is_set_where_the_gpu_has_it_and_else_said_to_be_idle(monkeypatch, 
             given.update(options)
             super().__init__(**options | {"use_cpu": True, "tf32": None, "bf16": False, "fp16": False})
 
-    monkeypatch.setattr(arguments, "TrainingArguments", Arguments)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla P40")
     gpu, cpu = torch.device("cuda"), torch.device("cpu")
@@ -52,7 +50,9 @@ def test_tf32_is_set_where_the_gpu_has_it_and_else_said_to_be_idle(monkeypatch, 
     )
     assert "has no TF32" in next(idle_keys(training, cpu, ALONE))
     for device, expected in ((gpu, True if there else None), (cpu, None)):
-        training_arguments(training, device=device, folder=tmp_path, max_steps=1, evaluates=False)
+        training_arguments(
+            training, device=device, folder=tmp_path, max_steps=1, evaluates=False, kind=Arguments
+        )
         assert given["tf32"] is expected
 
 

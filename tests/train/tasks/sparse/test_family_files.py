@@ -29,6 +29,8 @@ SPARSE_ROWS: list[tuple[str, tuple[str, ...], Any]] = [
             "enabled": True,
             "source": "me/eti",
             "kind": None,
+            "hard_negatives": None,
+            "teacher": None,
             "columns": {"query": "q"},
             "languages": ["nb"],
             "split_ratio": [0.8, 0.1, 0.1],
