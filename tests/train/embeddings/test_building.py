@@ -80,6 +80,8 @@ def test_queries_and_documents_have_the_vocabulary_of_the_tokenizer(finished_run
         finished_run, device="cpu", freeze_query_weights=True, say=said.append
     )
     assert "has embeddings of 304 tokens, its tokenizer 300; the model gets as many" in said[0]
+    routes = encoder[0].sub_modules.values()
+    assert {route[-1].get_embedding_dimension() for route in routes} == {300}  # before the first batch
     query, document = encoder.encode_query("abre la puerta"), encoder.encode_document("abre la puerta")
     assert query.shape == document.shape == (300,)
     assert set(query.to_dense().unique().tolist()) <= {0.0, 1.0}

@@ -18,6 +18,12 @@ def test_equal_texts_have_equal_numbers_in_all_columns_and_parts():
     assert len(set(by_text.values())) == 4
 
 
+def test_chosen_rows_keep_their_numbers_and_nothing_is_printed(capfd):
+    chosen = text_ids(ROWS.select([2, 0]), ("anchor", "positive"))
+    assert chosen.tolist() == text_ids(ROWS, ("anchor", "positive"))[[2, 0]].tolist()
+    assert capfd.readouterr().err == ""
+
+
 def test_the_fingerprint_is_of_the_content():
     same = concatenate_datasets([ROWS.select([0]), ROWS.select([1, 2])])
     assert fingerprint(same) == fingerprint(ROWS)

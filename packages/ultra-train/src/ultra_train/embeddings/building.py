@@ -126,8 +126,7 @@ def inference_free_splade_encoder(
     from sentence_transformers.base.modules import Router
     from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
 
-    documents = _splade_modules(base, pooling, activation, options)
-    _fit_vocabulary(documents[0], base, options.get("say", _silently))
+    documents = _splade_modules(base, pooling, activation, options, fit_vocabulary=True)
     queries = SparseStaticEmbedding(documents[0].tokenizer, frozen=freeze_query_weights)
     router = Router.for_query_document(query_modules=[queries], document_modules=documents)
     return _finished(SparseEncoder(modules=[router], device=options.get("device")), raw_logits, options)
@@ -180,9 +179,16 @@ def csr_encoder(
 
 
 def _splade_modules(
-    base: str | Path, pooling: SpladeStrategy, activation: Activation, options: Loading
+    base: str | Path,
+    pooling: SpladeStrategy,
+    activation: Activation,
+    options: Loading,
+    *,
+    fit_vocabulary: bool = False,
 ) -> list[Any]:
     from sentence_transformers.sparse_encoder.modules import SpladePooling
+
+    from ultra_train.hf.vocabulary import num_embeddings
 
     name, kind = find(base, key=options.get("key", ""))
     if kind == "sparse":
@@ -202,7 +208,10 @@ def _splade_modules(
             "SPLADE needs one"
         )
     transformer = _transformer(name, base, "fill-mask", options)
-    return [transformer, SpladePooling(pooling_strategy=pooling, activation_function=activation)]
+    if fit_vocabulary:
+        _fit_vocabulary(transformer, base, options.get("say", _silently))
+    dimensions = num_embeddings(transformer.model)
+    return [transformer, SpladePooling(pooling, activation, embedding_dimension=dimensions)]
 
 
 def _fit_vocabulary(transformer: Transformer, base: str | Path, say: Callable[[str], None]) -> None:

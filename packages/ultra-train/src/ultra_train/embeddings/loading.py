@@ -73,8 +73,10 @@ def load_encoder(
         encoder.max_seq_length = checked_length(network, max_length, where, encoder.max_seq_length)
     if kind == "sparse":
         from ultra_train.embeddings.splade.chunked import pool_in_chunks
+        from ultra_train.embeddings.splade.modules import set_dimensions
         from ultra_train.embeddings.splade.raw_logits import restore_raw_logits
 
+        set_dimensions(encoder)
         restore_raw_logits(encoder)
         pool_in_chunks(encoder)
     return encoder

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from ultra_train.hf.vocabulary import num_embeddings
 from ultra_train.system.random_state import random_state, restore_random_state
 
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+"""Largest difference that is taken for rounding, relative to the largest value; 0.05 in half precision."""
+
 
 @contextmanager
 def preserve_state(model: nn.Module) -> Iterator[None]:
@@ -82,3 +85,14 @@ def logits_of(output: Any) -> Tensor:
     if not isinstance(logits, Tensor):
         raise TypeError(f"its first output is a {type(logits).__name__}, not the logits")
     return logits
+
+
+def nearly_equal(found: Tensor, expected: Tensor) -> bool:
+    """Return whether two tensors of one shape differ by no more than rounding, relative to the largest value.
+
+    Matrix products of other shapes round differently; a head that mixes positions differs far more.
+    """
+    if found.shape != expected.shape:
+        return False
+    bound = _TOLERANCE.get(expected.dtype, 5e-2) * max(1e-3, float(expected.abs().max()))
+    return bool((found - expected).abs().max() <= bound)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ultra_train.hf.errors import describe_error
-from ultra_train.hf.probe import logits_of, preserve_state, probe_inputs
-from ultra_train.hf.vocabulary import num_embeddings
-
-_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
-"""Largest accepted difference from the logits of the model, relative to the largest one."""
+from ultra_train.hf.probe import logits_of, nearly_equal, preserve_state, probe_inputs
+from ultra_train.hf.vocabulary import declared_embeddings, num_embeddings
 
 
 def output_layer(model: Any) -> nn.Module | None:
@@ -21,11 +17,8 @@ def output_layer(model: Any) -> nn.Module | None:
     A model of remote code that declares none is searched for its last linear layer with an output for every
     token.
     """
-    try:
-        declared = model.get_output_embeddings()
-    except (AttributeError, NotImplementedError):
-        declared = None
-    if isinstance(declared, nn.Module):
+    declared = declared_embeddings(model.get_output_embeddings)
+    if declared is not None:
         return declared
     size = num_embeddings(model)
     layers = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == size]
@@ -72,11 +65,6 @@ def why_not_exact(model: Any, layer: nn.Module | None) -> str | None:
     states, output = seen.input, seen.output
     if states is None or output is None or states.shape[:-1] != inputs["input_ids"].shape:
         return "its output layer does not run on the states of every position"
-    if output.shape != logits.shape or not _close(output, logits):
+    if not nearly_equal(output, logits):
         return "its head changes the logits after the output layer"
     return None
-
-
-def _close(found: Tensor, expected: Tensor) -> bool:
-    bound = _TOLERANCE.get(expected.dtype, 5e-2) * max(1e-3, float(expected.abs().max()))
-    return bool((found - expected).abs().max() <= bound)

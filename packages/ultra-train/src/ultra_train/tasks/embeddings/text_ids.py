@@ -21,8 +21,9 @@ def text_ids(rows: Dataset, columns: Sequence[str]) -> NDArray[np.int32]:
     """
     import pyarrow as pa
 
-    table = rows.flatten_indices().data.table if rows._indices is not None else rows.data.table
+    table = rows.data.table
     chunks = [chunk.cast(pa.large_string()) for name in columns for chunk in table.column(name).chunks]
     encoded = pa.chunked_array(chunks, pa.large_string()).dictionary_encode()
     numbers = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks]
-    return np.concatenate(numbers).astype(np.int32, copy=False).reshape(len(columns), len(rows)).T
+    ids = np.concatenate(numbers).astype(np.int32, copy=False).reshape(len(columns), table.num_rows).T
+    return ids if rows._indices is None else ids[rows._indices.column(0).to_numpy()]

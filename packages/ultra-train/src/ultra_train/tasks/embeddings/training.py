@@ -79,7 +79,9 @@ class EmbeddingRun(TaskRun[Options]):
         """Read the data sets."""
         self.tokenizer = None
         self.data = self.pairs()
-        self.say(f"data: {', '.join(one.source for one in self.data)}")
+        for one in self.data:
+            held_out = f", {len(one.held_out):,} held out" if one.held_out is not None else ""
+            self.say(f"data: {one.source} ({one.kind}): {len(one.train):,} rows to train on{held_out}")
 
     def build_model(self) -> nn.Module:
         """Return the encoder."""

@@ -15,13 +15,8 @@ from torch import Tensor, nn
 
 from ultra_blocks.encoder.mlm_head import IGNORED, mlm_loss
 from ultra_train.hf.errors import describe_error
-from ultra_train.hf.probe import logits_of, preserve_state, probe_inputs
-
-_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
-"""Largest accepted difference from the head at every position, relative to the largest value.
-
-Matrix products of other shapes round differently; a head that mixes positions differs far more.
-"""
+from ultra_train.hf.probe import logits_of, nearly_equal, preserve_state, probe_inputs
+from ultra_train.hf.vocabulary import declared_embeddings
 
 
 class MaskedHead:
@@ -103,7 +98,7 @@ class MaskedHead:
                 except Exception as error:  # whatever the code of a foreign model raises on another shape
                     reason = describe_error(error)
                 else:
-                    if self._gathered and all(map(_close, found, expected)):
+                    if self._gathered and all(map(nearly_equal, found, expected)):
                         return None
                     reason = "its head does not take the states of positions one by one"
                 hook.remove()
@@ -123,8 +118,11 @@ class MaskedHead:
     def _places(self) -> Iterator[tuple[list[nn.Parameter], Callable[[], Any]]]:
         """Yield the possible places: the parameters of the head, and a function that gathers before it."""
         model: Any = self.model
-        base, embeddings = getattr(model, "base_model", model), _embeddings(model.get_output_embeddings)
-        known = (embeddings, _embeddings(model.get_input_embeddings))
+        base, embeddings = (
+            getattr(model, "base_model", model),
+            declared_embeddings(model.get_output_embeddings),
+        )
+        known = (embeddings, declared_embeddings(model.get_input_embeddings))
         shared = {id(p) for module in known if module is not None for p in module.parameters()}
         for child in model.children():
             if child is not base and embeddings is not None and embeddings in set(child.modules()):
@@ -161,15 +159,6 @@ class MaskedHead:
         return hidden.flatten(0, 1).index_select(0, self._index).unsqueeze(0)
 
 
-def _embeddings(get: Callable[[], Any]) -> nn.Module | None:
-    """Return the embeddings that a model declares, or None where transformers cannot find them."""
-    try:
-        found = get()
-    except NotImplementedError:
-        return None
-    return found if isinstance(found, nn.Module) else None
-
-
 def _gathers_itself(model: nn.Module) -> bool:
     from ultra_blocks.hf import UltraForMaskedLM
 
@@ -182,10 +171,3 @@ def labelled(model: Any) -> dict[str, Tensor]:
     labels = torch.full_like(inputs["input_ids"], IGNORED)
     labels[0, [1, 3]], labels[1, 2] = 0, 0
     return {**inputs, "labels": labels}
-
-
-def _close(found: Tensor, expected: Tensor) -> bool:
-    if found.shape != expected.shape:
-        return False
-    bound = _TOLERANCE.get(expected.dtype, 5e-2) * max(1e-3, float(expected.abs().max()))
-    return bool((found - expected).abs().max() <= bound)
