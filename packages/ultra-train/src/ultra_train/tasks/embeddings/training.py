@@ -118,11 +118,12 @@ class EmbeddingRun(TaskRun[Options]):
         """Return the updates until the first of ``max_steps`` and ``num_epochs``."""
         training = self.training
         window = training.gradient_accumulation_steps * world_size
-        limits = [] if training.max_steps is None else [training.max_steps]
-        if training.num_epochs is not None:
-            batches = sum(loader.plan.batches(epoch) for epoch in range(training.num_epochs))
-            limits.append(math.ceil(batches / window))
-        return max(1, min(limits))
+        wanted = math.inf if training.max_steps is None else training.max_steps * window
+        batches = epoch = 0
+        while batches < wanted and epoch != training.num_epochs:  # planning what is not trained takes time
+            batches += loader.plan.batches(epoch)
+            epoch += 1
+        return max(1, math.ceil(min(batches, wanted) / window))
 
     def facts(self) -> Mapping[str, Any]:
         """Return the fingerprints of the data sets and what the order of their rows depends on."""
