@@ -10,7 +10,7 @@ from ultra_train.callbacks.progress import ProgressCallback
 
 def feed(terminal):
     console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
-    callback = ProgressCallback(console, seconds=0.0)
+    callback = ProgressCallback(console, {"eval_accuracy": ("accuracy", ".1%")}, seconds=0.0)
     state = TrainerState(max_steps=10, is_world_process_zero=True)
     callback.on_train_begin(None, state, None)
     for step in range(1, 6):

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+from support.killed_twin import trained_twice
 from ultra_core import presets
 from ultra_core.config.preset_meta import read_meta
-from ultra_train.callbacks.progress import ProgressCallback
 from ultra_train.config import load_preset
-from ultra_train.run.execution import execute
-from ultra_train.trainer.checkpoints.folders import list_checkpoints
 from ultra_train.trainer.optimizers import evaluation_weights
 from ultra_train.twins.twin import UPDATES, twin
 
@@ -23,39 +19,12 @@ NAMES = [
     for name in presets.names()
     if "optimizer_benchmark" in read_meta(presets.get(name)).get("guides", ())
 ]
-KILLED_AFTER = UPDATES // 2 + 1
-"""The update after which the run is killed: one that no checkpoint holds."""
-
-
-@pytest.fixture(scope="module")
-def twins(tmp_path_factory):
-    """The folder of base models and tokenizers that twins share."""
-    return tmp_path_factory.mktemp("twins")
-
-
-@pytest.fixture(autouse=True)
-def _no_full_collection(monkeypatch):
-    """Accelerate collects garbage before every training: half a second with transformers loaded."""
-    monkeypatch.setattr("gc.collect", lambda *args: 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_twin_trains_resumes_exactly_and_loads(name, twins, command_cache, tmp_path, monkeypatch):
     preset = twin(load_preset(name), twins, cache_dir=command_cache)
-    killed, trained = tmp_path / "killed" / name, {}
-
-    def watch(callback, args, state, control, **kwargs):
-        trained.update(kwargs)
-        if state.global_step == KILLED_AFTER and not killed.exists():
-            shutil.copytree(tmp_path / "unbroken" / name, killed)  # what a process that ends here leaves
-
-    monkeypatch.setattr(ProgressCallback, "on_step_end", watch)
-    unbroken = execute(preset, output_dir=tmp_path / "unbroken", device="cpu")
-    (checkpoint,) = list_checkpoints(killed / "checkpoints")
-    assert checkpoint.step == UPDATES // 2
-    assert not (killed / "model").exists()
-    assert execute(preset, output_dir=killed.parent, device="cpu", resume=True) == killed
-
+    unbroken, killed, checkpoint, trained = trained_twice(preset, UPDATES, tmp_path, monkeypatch)
     expected, found = (load_file(f / "model" / "model.safetensors") for f in (unbroken, killed))
     assert [key for key, value in expected.items() if not torch.equal(value, found[key])] == []
     before = load_file(checkpoint.path / "model.safetensors")

@@ -1,7 +1,6 @@
 """The Spanish presets of sentence embeddings are those of the catalogue; their twins train and resume."""
 
 import re
-import shutil
 from functools import cache
 from pathlib import Path
 
@@ -10,11 +9,9 @@ import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
+from support.killed_twin import trained_twice
 from ultra_core import presets
-from ultra_train.callbacks.progress import ProgressCallback
 from ultra_train.config import load_any, load_preset, to_yaml
-from ultra_train.run.execution import execute
-from ultra_train.trainer.checkpoints.folders import list_checkpoints
 from ultra_train.twins.twin import UPDATES, twin
 
 NAMES = [name for name in presets.names() if name.startswith("es_sbert_")]
@@ -22,18 +19,6 @@ PAGE = (Path(__file__).parents[3] / "docs" / "presets.md").read_text("utf-8")
 FASTEST = {"es_sbert_beto_mean", "es_sbert_bertin_cls"}
 
 loaded = cache(load_preset)
-
-
-@pytest.fixture(autouse=True)
-def _no_full_collection(monkeypatch):
-    """Accelerate collects garbage before every training: half a second with transformers loaded."""
-    monkeypatch.setattr("gc.collect", lambda *args: 0)
-
-
-@pytest.fixture(scope="module")
-def twins(tmp_path_factory):
-    """The folder of base models and tokenizers that twins share."""
-    return tmp_path_factory.mktemp("twins")
 
 
 def test_there_are_five():
@@ -62,17 +47,7 @@ def test_it_is_what_the_catalogue_says(name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_its_twin_trains_resumes_exactly_and_loads(name, twins, command_cache, tmp_path, monkeypatch):
     preset = twin(loaded(name), twins, cache_dir=command_cache)
-    killed = tmp_path / "killed" / name
-
-    def watch(callback, args, state, control, **kwargs):
-        if state.global_step == UPDATES // 2 + 1 and not killed.exists():
-            shutil.copytree(tmp_path / "unbroken" / name, killed)  # what a process that ends here leaves
-
-    monkeypatch.setattr(ProgressCallback, "on_step_end", watch)
-    unbroken = execute(preset, output_dir=tmp_path / "unbroken", device="cpu")
-    (checkpoint,) = list_checkpoints(killed / "checkpoints")
-    assert checkpoint.step == UPDATES // 2
-    assert execute(preset, output_dir=killed.parent, device="cpu", resume=True) == killed
+    unbroken, killed, checkpoint, _ = trained_twice(preset, UPDATES, tmp_path, monkeypatch)
     expected, found = (load_file(f / "model" / "model.safetensors") for f in (unbroken, killed))
     assert [key for key, value in expected.items() if not torch.equal(value, found[key])] == []
     before = load_file(checkpoint.path / "model.safetensors")

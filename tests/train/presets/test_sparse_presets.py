@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 import torch
 from sentence_transformers import SparseEncoder
 
+from support.killed_twin import trained_twice
 from support.profile import NIGHTLY
 from ultra_core import presets
-from ultra_train.callbacks.progress import ProgressCallback
 from ultra_train.config import load_any, load_preset, to_yaml
-from ultra_train.run.execution import execute
 from ultra_train.tasks.sparse.encoders import build_encoder
 from ultra_train.tasks.sparse.query_rates import query_weights
-from ultra_train.trainer.checkpoints.folders import list_checkpoints
 from ultra_train.twins.sparse import UPDATES
 from ultra_train.twins.twin import twin
 
@@ -33,7 +30,6 @@ BASES = {
 }
 SAMPLE = [f"training_config_{name}" for name in ("csr_h100", "splade", "splade_large", "splade_regular_h100")]
 """Every architecture, in fp32 and bf16, with and without accumulation."""
-KILLED_AFTER = UPDATES // 2 + 1
 CLOCK = ("_per_second", "_runtime", "_hours", "_share", "memory_gb")
 
 
@@ -53,18 +49,6 @@ def test_it_is_valid_and_canonical(name, tmp_path):
     assert load_any(path) == preset
 
 
-@pytest.fixture(scope="module")
-def twins(tmp_path_factory):
-    """The folder of base models and data sets that twins share."""
-    return tmp_path_factory.mktemp("twins")
-
-
-@pytest.fixture(autouse=True)
-def _no_full_collection(monkeypatch):
-    """Accelerate collects garbage before every training: half a second with transformers loaded."""
-    monkeypatch.setattr("gc.collect", lambda *args: 0)
-
-
 def lines(run):
     """Return the lines of a run without what the clock measured."""
     records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
@@ -75,18 +59,7 @@ def lines(run):
 def test_its_twin_trains_resumes_exactly_and_loads(name, twins, command_cache, tmp_path, monkeypatch):
     """Some at every push, all in the nightly tests: each costs seconds."""
     preset = twin(load_preset(name), twins, cache_dir=command_cache)
-    killed = tmp_path / "killed" / name
-
-    def watch(callback, args, state, control, **kwargs):
-        if state.global_step == KILLED_AFTER and not killed.exists():
-            shutil.copytree(tmp_path / "unbroken" / name, killed)  # what a process that ends here leaves
-
-    monkeypatch.setattr(ProgressCallback, "on_step_end", watch)
-    unbroken = execute(preset, output_dir=tmp_path / "unbroken")
-    (checkpoint,) = list_checkpoints(killed / "checkpoints")
-    assert checkpoint.step == UPDATES // 2
-    assert execute(preset, output_dir=killed.parent, resume=True) == killed
-
+    unbroken, killed, *_ = trained_twice(preset, UPDATES, tmp_path, monkeypatch, device=None)
     expected, found = (SparseEncoder(str(run / "model"), device="cpu") for run in (unbroken, killed))
     states = expected.state_dict(), found.state_dict()
     assert [key for key, value in states[0].items() if not torch.equal(value, states[1][key])] == []

@@ -33,7 +33,7 @@ def test_documents_that_answer_a_query_are_its_matches(collection):
     [
         ("q0\td9\t1", "dev.tsv:2: names 'd9', which is not in corpus.jsonl"),
         ("q9\td0\t1", "dev.tsv:2: names 'q9', which is not in queries.jsonl"),
-        ("q0\td0\tyes", "dev.tsv:2: the score is 'yes', but must be a number"),
+        ("q0\td0\tyes", "dev.tsv:2: the score is 'yes', but must be a whole number"),
     ],
 )
 def test_judgements_that_point_nowhere_are_errors(row, message, collection):
@@ -44,9 +44,9 @@ def test_judgements_that_point_nowhere_are_errors(row, message, collection):
 
 def test_files_of_another_layout_are_errors(collection):
     (collection / "qrels" / "dev.tsv").write_text("query\tcorpus-id\tscore\nq0\td0\t1\n")
-    with pytest.raises(DataError, match="has no column 'query-id'; its columns are query, corpus-id, score"):
+    with pytest.raises(DataError, match="has the columns query, corpus-id, score; the first line must name"):
         list(open_rows(str(collection), "qa").rows())
     (collection / "qrels" / "dev.tsv").unlink()
-    (collection / "queries.jsonl").write_text('{"id": "q0", "text": "a"}')
-    with pytest.raises(DataError, match=r"queries\.jsonl:1: needs the columns '_id' and 'text'"):
+    (collection / "queries.jsonl").write_text('{"number": "q0", "text": "a"}')
+    with pytest.raises(DataError, match=r"queries\.jsonl:1: has the columns number, text, but each row"):
         list(open_rows(str(collection), "qa").rows())

@@ -1,6 +1,9 @@
 """Runs of sentence embeddings, from a preset to a model that sentence-transformers loads."""
 
+import contextlib
+import io
 import json
+import re
 import shutil
 
 import pytest
@@ -76,6 +79,12 @@ def test_the_model_is_one_of_sentence_transformers(runs):
     assert "library_name: sentence-transformers" in card
     assert "(paired_similarity, 64 rows)" in card
     assert "| spearman_cosine |" in card
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert "trust_remote_code=True" in code  # an encoder of this project does not load without it
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        exec(code.replace("PATH", str(whole / "model")), {})
+    assert "tensor" in shown.getvalue()
 
 
 def test_what_a_run_records(runs):

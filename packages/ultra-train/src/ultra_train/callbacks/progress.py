@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-
-HEADLINES = {
-    "eval_accuracy": ("accuracy", ".1%"),
-    "eval_spearman_cosine": ("Spearman", ".3f"),
-    "eval_spearman_dot": ("Spearman", ".3f"),
-    "eval_cosine_accuracy": ("triplets right", ".1%"),
-    "eval_dot_accuracy": ("triplets right", ".1%"),
-    "eval_cosine_ndcg@10": ("nDCG@10", ".3f"),
-    "eval_dot_ndcg@10": ("nDCG@10", ".3f"),
-}
-"""Metrics that the line about an evaluation shows beside the loss: their words and their format."""
 
 
 class ProgressCallback(TrainerCallback):
@@ -26,11 +17,19 @@ class ProgressCallback(TrainerCallback):
 
     Args:
         console: where to print; a terminal gets a progress bar.
+        metrics: what the line about an evaluation shows beside the loss: the word for a metric, and the
+            format of its value.
         seconds: least number of seconds between two plain lines.
     """
 
-    def __init__(self, console: Console, seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        console: Console,
+        metrics: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+        seconds: float = 5.0,
+    ) -> None:
         self.console = console
+        self.metrics = metrics
         self.seconds = seconds
         self.bar: Progress | None = None
         self.task: Any = None
@@ -85,9 +84,8 @@ class ProgressCallback(TrainerCallback):
                 self._last_line = time.monotonic()
                 self._line(f"step {state.global_step}/{state.max_steps}  {status}  {self._left(state)}")
         elif "eval_loss" in logs:
-            measured = "".join(
-                f"  {words} {logs[name]:{form}}" for name, (words, form) in HEADLINES.items() if name in logs
-            )
+            shown = [(*how, logs[name]) for name, how in self.metrics.items() if name in logs]
+            measured = "".join(f"  {word} {value:{form}}" for word, form, value in shown)
             self._line(
                 f"step {state.global_step}/{state.max_steps}  held-out loss {logs['eval_loss']:.3f}{measured}"
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ultra_train.cli.options import runs_option
+from ultra_train.cli.options import loading_options, runs_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,8 +36,7 @@ PLAIN_WIDTH = 160
     type=click.IntRange(min=2),
     help="Number of texts to look at.",
 )
-@click.option("--device", help="Where the model runs: cpu, cuda [chosen by torch].")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
+@loading_options
 @runs_option
 @click.pass_context
 def doctor(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from ultra_train.cli.options import runs_option
+from ultra_train.cli.options import encoding_options, runs_option
 
 
 @click.command(name="eval")
@@ -48,10 +48,8 @@ from ultra_train.cli.options import runs_option
     metavar="FILE",
     help="results.json of an earlier evaluation to compare with.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@encoding_options
 @click.option("--max-length", type=click.IntRange(1), help="Tokens to which texts are cut [as saved].")
-@click.option("--device", help="cpu, cuda, cuda:1 or mps [the best one of this machine].")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a model.")
 @click.option("--resamples", type=click.IntRange(100, 1_000_000), default=2000, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the resamples.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder [evaluation/MODELS-DATA].")

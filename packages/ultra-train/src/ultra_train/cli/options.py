@@ -25,18 +25,23 @@ def models_option(text: str) -> Callable[[_Command], _Command]:
     return click.option("--model", "models", multiple=True, metavar="MODEL", help=text)
 
 
-def encoding_options(command: _Command) -> _Command:
-    """Add the options of commands that encode texts: batch size, device, trust in foreign code."""
+def loading_options(command: _Command) -> _Command:
+    """Add the options of commands that load a model: its device, trust in foreign code."""
     for option in (
         click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model."),
         click.option("--device", help="Where the model runs: cpu, cuda [chosen by torch]."),
-        click.option(
-            "--batch-size",
-            default=32,
-            show_default=True,
-            type=click.IntRange(min=1),
-            help="Texts that are encoded at once.",
-        ),
     ):
         command = option(command)
     return command
+
+
+def encoding_options(command: _Command) -> _Command:
+    """Add the options of commands that encode texts: batch size, device, trust in foreign code."""
+    size = click.option(
+        "--batch-size",
+        default=32,
+        show_default=True,
+        type=click.IntRange(min=1),
+        help="Texts that are encoded at once.",
+    )
+    return size(loading_options(command))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ultra_core.errors import UltraError
-from ultra_train.cli.options import models_option
+from ultra_train.cli.options import loading_options, models_option
 
 if TYPE_CHECKING:
     from ultra_train.search.searcher import Hit, Mode
@@ -29,8 +29,7 @@ RETRIEVERS = ("dense", "sparse", "bm25")
 @click.option("--weights", metavar="NAME=X,...", help="Fuse by weighted scores: dense=0.7,sparse=0.3.")
 @click.option("--candidates", default=100, show_default=True, help="Documents of each retriever to fuse.")
 @models_option("A model of the index, if it is no longer where it was.")
-@click.option("--device", help="Where the model runs: cpu, cuda [chosen by torch].")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
+@loading_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each query.")
 def search(
     query: str,

@@ -9,7 +9,7 @@ from importlib.resources import files as resources
 
 import attrs
 
-from ultra_train.report.charts import COLOURS, swatch
+from ultra_train.report.charts import COLOURS, series_colour, swatch
 
 
 def style() -> str:
@@ -54,11 +54,11 @@ def rate_curves(curves: Sequence[RateCurve]) -> str:
     for curve in drawn:
         places = [place(factor, loss) for factor, loss, _ in curve.points]
         path = " ".join(f"{x:.2f},{y:.2f}" for x, y in places)
-        lines.append(f'<polyline points="{path}" style="stroke:{_colour(curve.colour)}"/>')
+        lines.append(f'<polyline points="{path}" style="stroke:{series_colour(curve.colour)}"/>')
         for (x, y), (factor, _, text) in zip(places, curve.points, strict=True):
             mark = " class=best" if factor == curve.best else ""
             title = html.escape(f"{curve.name}, {text}")
-            where = f"left:{x:.2f}%;top:{y:.2f}%;background:{_colour(curve.colour)}"
+            where = f"left:{x:.2f}%;top:{y:.2f}%;background:{series_colour(curve.colour)}"
             dots.append(f'<b{mark} style="{where}" title="{title}"></b>')
     ticks = [
         f'<span class=x style="left:{place(factor, top)[0]:.2f}%">x{factor:.3g}</span>' for factor in factors
@@ -76,7 +76,3 @@ def rate_curves(curves: Sequence[RateCurve]) -> str:
         f"<svg viewBox='0 0 100 100' preserveAspectRatio=none aria-hidden=true>{''.join(lines)}</svg>"
         f"{''.join(dots)}{''.join(ticks)}</div></div>"
     )
-
-
-def _colour(number: int) -> str:
-    return f"var(--series-{number % COLOURS})"

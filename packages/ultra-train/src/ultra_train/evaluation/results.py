@@ -27,14 +27,12 @@ Values = Mapping[str, np.ndarray]
 
 
 @attrs.frozen(kw_only=True)
-class Candidate:
-    """A system whose measures are to be estimated.
+class SystemFacts:
+    """What is known of a system beside its measures.
 
     Attributes:
         name: its name.
         kind: ``dense``, ``sparse``, ``BM25`` or ``hybrid``.
-        values: its values for each item.
-        statistics: its measures.
         costs: what it takes, or None.
         details: other facts about it, such as thresholds or weights.
         is_baseline: whether it is that of an earlier evaluation.
@@ -42,32 +40,33 @@ class Candidate:
 
     name: str
     kind: str
-    values: Values
-    statistics: Mapping[str, Statistic]
     costs: Costs | None = None
     details: Mapping[str, float] = attrs.field(factory=dict)
     is_baseline: bool = False
 
 
 @attrs.frozen(kw_only=True)
-class SystemResult:
+class Candidate(SystemFacts):
+    """A system whose measures are to be estimated.
+
+    Attributes:
+        values: its values for each item.
+        statistics: its measures.
+    """
+
+    values: Values
+    statistics: Mapping[str, Statistic]
+
+
+@attrs.frozen(kw_only=True)
+class SystemResult(SystemFacts):
     """The measures of a system.
 
     Attributes:
-        name: its name.
-        kind: ``dense``, ``sparse``, ``BM25`` or ``hybrid``.
         scores: its measures.
-        costs: what it takes, or None.
-        details: other facts about it, such as thresholds or weights.
-        is_baseline: whether it is that of an earlier evaluation.
     """
 
-    name: str
-    kind: str
     scores: Mapping[str, Score]
-    costs: Costs | None = None
-    details: Mapping[str, float] = attrs.field(factory=dict)
-    is_baseline: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -153,15 +152,9 @@ def group_of(
     against = {one.name: _compared_with(one, candidates) for one in candidates}
     measured = [Measured(one.name, one.statistics, against[one.name]) for one in candidates]
     scores = estimate(measured, items, resamples=resampling.resamples, seed=resampling.seed)
+    shared = [field.name for field in attrs.fields(SystemFacts)]
     systems = [
-        SystemResult(
-            name=one.name,
-            kind=one.kind,
-            scores=found,
-            costs=one.costs,
-            details=one.details,
-            is_baseline=one.is_baseline,
-        )
+        SystemResult(scores=found, **{name: getattr(one, name) for name in shared})
         for one, found in zip(candidates, scores, strict=True)
     ]
     return Group(name=name, items=items, systems=systems)

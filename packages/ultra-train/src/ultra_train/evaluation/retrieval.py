@@ -17,6 +17,7 @@ from ultra_train.evaluation.results import (
     Group,
     Resampling,
     Results,
+    SystemFacts,
     baseline_name,
     fingerprint_of,
     group_of,
@@ -103,14 +104,17 @@ def evaluate_retrieval(
     notify("combining and measuring")
     hybrids = list(searches.hybrids()) if plan.hybrids else []
     named = {**searches.found, **{hybrid.name: hybrid.ranking for hybrid in hybrids}}
-    facts = {**{one.name: _Facts(one.kind, searches.costs[one.name]) for one in systems}}
-    facts |= {one.name: _Facts("hybrid", one.costs(searches.costs), one.weights) for one in hybrids}
+    facts = [SystemFacts(name=one.name, kind=one.kind, costs=searches.costs[one.name]) for one in systems]
+    facts += [
+        SystemFacts(name=one.name, kind="hybrid", costs=one.costs(searches.costs), details=one.weights)
+        for one in hybrids
+    ]
     groups, candidates = [], []
     for name, part in _parts(collection, plan):
         if not part.numbers:
             continue
         measures = RankingMeasures(part.qrels, recalls)
-        found = [_candidate(n, facts[n], measures.of(part.of(ranking))) for n, ranking in named.items()]
+        found = [_candidate(one, measures.of(part.of(named[one.name]))) for one in facts]
         if name == "all":
             candidates = found
             found = [*found, *_earlier(baseline)]
@@ -135,13 +139,6 @@ def evaluate_retrieval(
         },
         notices=[*collection.notices, *_notices(collection, plan, systems, hybrids, groups)],
     )
-
-
-@attrs.frozen
-class _Facts:
-    kind: str
-    costs: Costs
-    details: Mapping[str, float] = attrs.field(factory=dict)
 
 
 class _Searches:
@@ -226,26 +223,22 @@ def _parts(collection: Collection, plan: Plan) -> Iterator[tuple[str, _Part]]:
             yield name, _Part(part, [row[0] for row in rows], [set(row[2]) - set(row[1]) for row in rows])
 
 
-def _candidate(name: str, facts: _Facts, values: Mapping[str, np.ndarray]) -> Candidate:
-    statistics = {measure: mean_of(numbers) for measure, numbers in values.items()}
+def _candidate(facts: SystemFacts, values: Mapping[str, np.ndarray]) -> Candidate:
     return Candidate(
-        name=name,
+        name=facts.name,
         kind=facts.kind,
-        values=values,
-        statistics=statistics,
         costs=facts.costs,
         details=facts.details,
+        is_baseline=facts.is_baseline,
+        values=values,
+        statistics={measure: mean_of(numbers) for measure, numbers in values.items()},
     )
 
 
 def _earlier(baseline: Baseline | None) -> Iterator[Candidate]:
     for one in baseline.systems if baseline is not None else ():
-        yield Candidate(
-            name=baseline_name(one.name),
-            kind=one.kind,
-            values=one.values,
-            statistics={measure: mean_of(numbers) for measure, numbers in one.values.items()},
-            is_baseline=True,
+        yield _candidate(
+            SystemFacts(name=baseline_name(one.name), kind=one.kind, is_baseline=True), one.values
         )
 
 

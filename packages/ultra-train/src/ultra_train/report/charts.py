@@ -46,9 +46,14 @@ AXES: Mapping[str, Axis] = {
 """The axes of the report of a run: ``x`` of a series has their names as keys."""
 
 
+def series_colour(number: int) -> str:
+    """Return the colour of a curve, as a value of the style sheet."""
+    return f"var(--series-{number % COLOURS})"
+
+
 def swatch(colour: int, dash: int = 0) -> str:
     """Return the attributes that give an element of the page the colour and line style of these numbers."""
-    return f'style="--line:var(--series-{colour % COLOURS})" data-dash={DASHES[dash % len(DASHES)]}'
+    return f'style="--line:{series_colour(colour)}" data-dash={DASHES[dash % len(DASHES)]}'
 
 
 @attrs.frozen(kw_only=True)

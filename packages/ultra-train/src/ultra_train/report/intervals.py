@@ -8,7 +8,7 @@ from importlib.resources import files as resources
 
 import attrs
 
-from ultra_train.report.charts import COLOURS
+from ultra_train.report.charts import series_colour
 
 
 def style() -> str:
@@ -51,9 +51,9 @@ def rows(found: Sequence[Row]) -> str:
 
     cells = []
     for row in found:
-        start, end = place(row.low), place(row.high)
-        bar = f'<i style="left:{start:.2f}%;width:{end - start:.2f}%;background:{_colour(row)}"></i>'
-        dot = f'<b style="left:{place(row.value):.2f}%;background:{_colour(row)}"></b>'
+        start, end, colour = place(row.low), place(row.high), series_colour(row.colour)
+        bar = f'<i style="left:{start:.2f}%;width:{end - start:.2f}%;background:{colour}"></i>'
+        dot = f'<b style="left:{place(row.value):.2f}%;background:{colour}"></b>'
         name = html.escape(row.name)
         cells.append(
             f'<span class=name>{name}</span><span class=track title="{name}: {html.escape(row.text)}">'
@@ -61,7 +61,3 @@ def rows(found: Sequence[Row]) -> str:
         )
     ends = f"<span></span><span class=ends><span>{low:.4g}</span><span>{high:.4g}</span></span><span></span>"
     return f"<div class=rows>{''.join(cells)}{ends}</div>"
-
-
-def _colour(row: Row) -> str:
-    return f"var(--series-{row.colour % COLOURS})"

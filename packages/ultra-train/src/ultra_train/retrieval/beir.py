@@ -11,14 +11,12 @@ from pathlib import Path
 
 from ultra_core.errors import did_you_mean, listed
 from ultra_train.data.errors import DataError
-from ultra_train.data.sources.rows import Row, read_rows
+from ultra_train.data.sources.beir import entries, judgements
 from ultra_train.retrieval.archive import opened
-from ultra_train.retrieval.collection import Collection, Entry, Judgement, build_collection
+from ultra_train.retrieval.collection import Collection, build_collection
 
 LAYOUT = "corpus.jsonl, queries.jsonl and qrels/test.tsv"
 ENDINGS = ("", ".gz")
-_ID = ("_id", "id")
-_HEADER = ("query-id", "corpus-id", "score")
 
 
 def is_beir(source: Path) -> bool:
@@ -49,9 +47,9 @@ def read_beir(source: Path, splits: Sequence[str], optional: Sequence[str] = ())
         wanted = dict.fromkeys([*splits, *(split for split in optional if split in found)])
         return build_collection(
             name,
-            _entries(corpus, titled=True),
-            _entries(queries, titled=False),
-            {split: _judgements(found[split]) for split in wanted},
+            entries(corpus, titled=True),
+            entries(queries, titled=False),
+            {split: judgements(found[split]) for split in wanted},
         )
 
 
@@ -80,47 +78,3 @@ def _qrels_files(folder: Path) -> Iterator[Path]:
 def _missing_split(source: Path, split: str, found: Sequence[str]) -> DataError:
     there = f"there are {listed(found)}" if found else "there is no file of judgements at all"
     return DataError(f"{source}: has no qrels/{split}.tsv; {there}.{did_you_mean(split, found)}")
-
-
-def _entries(path: Path, *, titled: bool) -> Iterator[Entry]:
-    """Yield the documents or queries of a file."""
-    for where, row in read_rows(path):
-        column = next((name for name in _ID if name in row), None)
-        if column is None or "text" not in row:
-            example = (
-                '{"_id": "d1", "title": "...", "text": "..."}' if titled else '{"_id": "q1", "text": "..."}'
-            )
-            raise DataError(
-                f"{where}: has the columns {listed(list(row)[:20])}, but each row must be like {example}."
-            )
-        title = _text(where, row, "title") if titled and "title" in row else ""
-        name = _text(where, row, column)
-        if not name:
-            raise DataError(f"{where}: {column!r} is empty.")
-        yield Entry(where, name, f"{title} {_text(where, row, 'text')}".strip())
-
-
-def _text(where: str, row: Row, column: str) -> str:
-    value = row[column]
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise DataError(f"{where}: {column!r} holds {type(value).__name__}, but must hold a text.")
-    return str(value).strip()
-
-
-def _judgements(path: Path) -> Iterator[Judgement]:
-    for where, row in read_rows(path):
-        if any(name not in row for name in _HEADER):
-            raise DataError(
-                f"{where}: has the columns {listed(list(row)[:20])}; the first line must name the columns "
-                f"{listed(_HEADER)}, separated by tabs."
-            )
-        query, document, score = (row[name] for name in _HEADER)
-        try:
-            grade = float(score)
-        except (TypeError, ValueError):
-            grade = float("nan")
-        if grade != int(grade) if abs(grade) < 2**31 else True:
-            raise DataError(f"{where}: the score is {score!r}, but must be a whole number.")
-        yield Judgement(where, str(query), str(document), int(grade))

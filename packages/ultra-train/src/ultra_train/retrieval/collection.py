@@ -3,45 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import attrs
 
 from ultra_core.errors import listed
 from ultra_train.data.errors import DataError
+from ultra_train.data.sources.beir import Entry, Judgement
 
 EXAMPLES = 3
 """How many examples an error shows."""
-
-
-class Entry(NamedTuple):
-    """A document or query as it was read.
-
-    Attributes:
-        where: file and line, for error messages.
-        id: its id.
-        text: its text; that of a document begins with its title.
-    """
-
-    where: str
-    id: str
-    text: str
-
-
-class Judgement(NamedTuple):
-    """That a document answers a query, as it was read.
-
-    Attributes:
-        where: file and line, for error messages.
-        query: id of the query.
-        document: id of the document.
-        grade: how well it answers; documents with 0 or less do not.
-    """
-
-    where: str
-    query: str
-    document: str
-    grade: int
 
 
 @attrs.frozen(eq=False)

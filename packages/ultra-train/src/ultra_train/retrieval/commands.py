@@ -8,8 +8,9 @@ from pathlib import Path
 from ultra_train.data.cache import Notify
 from ultra_train.data.es_commands import meanings
 from ultra_train.data.pairs.reading import CACHE_DIR
+from ultra_train.data.sources.beir import Entry, Judgement
 from ultra_train.data.sources.embedded import language_of
-from ultra_train.retrieval.collection import Collection, Entry, Judgement, build_collection
+from ultra_train.retrieval.collection import Collection, build_collection
 
 QUERIES = 5
 """Most queries with the same meaning."""

@@ -7,8 +7,9 @@ from typing import Any
 
 from ultra_core.errors import UltraError, did_you_mean, listed
 from ultra_train.data.errors import DataError
+from ultra_train.data.sources.beir import Entry, Judgement
 from ultra_train.hf.errors import describe_error
-from ultra_train.retrieval.collection import Collection, Entry, Judgement, build_collection
+from ultra_train.retrieval.collection import Collection, build_collection
 
 NANOBEIR = "nanobeir:"
 MTEB = "mteb:"

@@ -93,7 +93,7 @@ def add_callbacks(run: Run, process: RunProcess, records: Records) -> Callbacks:
     interrupt = InterruptCallback(
         trainer, process.signals, process.say if process.console.is_terminal else None
     )
-    found = Callbacks(interrupt, ProgressCallback(process.console))
+    found = Callbacks(interrupt, ProgressCallback(process.console, run.task.task.progress_metrics))
     trainer.callback_handler.callbacks[1:1] = [HooksCallback(run, plugins, metrics.write)]  # before the flow
     first: list[TrainerCallback] = [
         MemoryCallback(trainer.extra_metrics, process.device),

@@ -56,7 +56,7 @@ class CardText:
         tags: tags for the hub.
         pipeline_tag: the pipeline of transformers that loads the model, or None.
         summary: what the model is, for presets without a summary.
-        usage: Markdown on how to use it; ``PATH`` is replaced by the path of the model.
+        usage: Markdown on how to use it; ``PATH`` stands for where the reader has the model.
     """
 
     library: str = "transformers"
@@ -140,6 +140,9 @@ class Task(TaskDeclaration, ABC):
 
     curves: ClassVar[tuple[Curve, ...]] = ()
     """Charts of the report beside those of every run."""
+
+    progress_metrics: ClassVar[Mapping[str, tuple[str, str]]] = {"eval_accuracy": ("accuracy", ".1%")}
+    """Metrics that the line about an evaluation shows beside the loss: the word and the format of each."""
 
     headline_metrics: ClassVar[tuple[str, ...]] = ()
     """Metrics that the table at the top of the report shows beside the losses."""

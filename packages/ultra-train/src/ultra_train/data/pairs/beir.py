@@ -1,8 +1,6 @@
 """Queries and the documents that answer them, from a folder in the layout of BEIR.
 
-The layout is ``corpus.jsonl`` (``_id``, ``title``, ``text``), ``queries.jsonl`` (``_id``, ``text``) and
-``qrels/<split>.tsv`` (``query-id``, ``corpus-id``, ``score``), each possibly gzipped or a Parquet file. A
-document is its title, a space and its text.
+A document is its title, a space and its text.
 """
 
 from __future__ import annotations
@@ -10,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from ultra_core.errors import listed
 from ultra_train.data.errors import DataError
 from ultra_train.data.pairs.split_names import Split, split_of_name
-from ultra_train.data.sources.rows import Row, read_rows
-
-_QRELS = ("query-id", "corpus-id", "score")
+from ultra_train.data.sources.beir import entries, judgements
+from ultra_train.data.sources.rows import Row
 
 
 def is_beir(paths: Sequence[Path]) -> bool:
@@ -32,13 +28,14 @@ def beir_rows(paths: Sequence[Path]) -> Iterator[tuple[str, Row, Split | None]]:
         DataError: a file has other columns, or a judgement names a query or document that does not exist.
     """
     judged = [
-        (where, str(row["query-id"]), str(row["corpus-id"]), split)
+        (judgement, split)
         for path, split in _judgements(paths)
-        for where, row in _judged(path)
+        for judgement in judgements(path)
+        if judgement.grade > 0
     ]
-    queries = _texts(next(p for p in paths if _stem(p) == "queries"), {query for _, query, _, _ in judged})
-    documents = _texts(next(p for p in paths if _stem(p) == "corpus"), {other for _, _, other, _ in judged})
-    for where, query, document, split in judged:
+    queries = _texts(paths, "queries", {judgement.query for judgement, _ in judged})
+    documents = _texts(paths, "corpus", {judgement.document for judgement, _ in judged})
+    for (where, query, document, _), split in judged:
         for name, texts, file in ((query, queries, "queries"), (document, documents, "corpus")):
             if name not in texts:
                 raise DataError(f"{where}: names {name!r}, which is not in {file}.jsonl.")
@@ -50,30 +47,10 @@ def _judgements(paths: Sequence[Path]) -> list[tuple[Path, Split]]:
     return [(path, split) for path, split in files if split is not None]
 
 
-def _judged(path: Path) -> Iterator[tuple[str, Row]]:
-    """Yield the judgements that say that a document answers a query."""
-    for where, row in read_rows(path):
-        if missing := [name for name in _QRELS if name not in row]:
-            raise DataError(
-                f"{where}: has no column {missing[0]!r}; its columns are {listed(list(row)[:20])}, but "
-                f"judgements have {listed(_QRELS)}."
-            )
-        try:
-            answers = float(row["score"]) > 0
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{where}: the score is {row['score']!r}, but must be a number.") from error
-        if answers:
-            yield where, row
-
-
-def _texts(path: Path, wanted: Collection[str]) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    for where, row in read_rows(path):
-        if "_id" not in row or not isinstance(row.get("text"), str):
-            raise DataError(f"{where}: needs the columns '_id' and 'text', the second with a text.")
-        if (name := str(row["_id"])) in wanted:
-            texts[name] = f"{row.get('title') or ''} {row['text']}".strip()
-    return texts
+def _texts(paths: Sequence[Path], stem: str, wanted: Collection[str]) -> dict[str, str]:
+    """Return the texts of some documents or queries by their ids."""
+    path = next(path for path in paths if _stem(path) == stem)
+    return {entry.id: entry.text for entry in entries(path, titled=stem == "corpus") if entry.id in wanted}
 
 
 def _stem(path: Path) -> str:

@@ -15,10 +15,9 @@ LossKey = str | dict[str, dict[str, Any] | None]
 
 
 @attrs.frozen(kw_only=True)
-class SbertDataset:
-    """One of several data sets."""
+class PairKeys:
+    """What the rows of a data set are, and what is learnt from them."""
 
-    source: str = key(help="a Hugging Face data set, a file or a folder, or ultra:es-commands")
     dataset_type: Kind = key("paired_similarity", "what its columns are", any_case=True)
     columns: dict[str, str] = key(
         help="name of a column in the task -> its name in the data set", factory=dict
@@ -28,23 +27,24 @@ class SbertDataset:
         None, "lowest and highest score, where they are neither 0 and 1 nor 0 and 5"
     )
     loss: LossKey | None = key(None, "loss, as NAME or {NAME: {options}}; by dataset_type when left out")
-    hard_negatives: HardNegativesKeys | None = key(None, "mine negatives for its rows")
-    teacher: TeacherKeys | None = key(None, "learn from the scores of a better model")
+    hard_negatives: HardNegativesKeys | None = key(None, "mine negatives for pairs and queries")
+    teacher: TeacherKeys | None = key(
+        None, "learn from the scores of a better model, with the loss margin_mse or distill_kl"
+    )
 
 
 @attrs.frozen(kw_only=True)
-class SbertOptions:
+class SbertDataset(PairKeys):
+    """One of several data sets."""
+
+    source: str = key(help="a Hugging Face data set, a file or a folder, or ultra:es-commands")
+
+
+@attrs.frozen(kw_only=True)
+class SbertOptions(PairKeys):
     """Data, loss and training arguments of sentence embeddings."""
 
     dataset_name: str | None = key(None, "a Hugging Face data set, a file or a folder, or ultra:es-commands")
-    dataset_type: Kind = key("paired_similarity", "what its columns are", any_case=True)
-    dataset_config: str | None = key(None, "configuration name of a Hugging Face data set")
-    columns: dict[str, str] = key(
-        help="name of a column in the task -> its name in the data set", factory=dict
-    )
-    score_range: tuple[float, float] | None = key(
-        None, "lowest and highest score, where they are neither 0 and 1 nor 0 and 5"
-    )
     datasets: dict[str, SbertDataset] = key(
         help="several data sets by name, instead of dataset_name", factory=dict
     )
@@ -53,11 +53,6 @@ class SbertOptions:
         "how batches of several data sets follow each other: at random in proportion to their sizes, or in "
         "turns until the smallest ends",
         any_case=True,
-    )
-    loss: LossKey | None = key(None, "loss, as NAME or {NAME: {options}}; by dataset_type when left out")
-    hard_negatives: HardNegativesKeys | None = key(None, "mine negatives for pairs and queries")
-    teacher: TeacherKeys | None = key(
-        None, "learn from the scores of a better model, with the loss margin_mse or distill_kl"
     )
     matryoshka_dims: tuple[Count, ...] = key(
         (), "widths to which vectors may be cut afterwards; the loss is summed over them"
@@ -91,14 +86,5 @@ class SbertOptions:
         """The data sets by name, also a single one, which is called ``pairs``."""
         if self.dataset_name is None:
             return self.datasets
-        only = SbertDataset(
-            source=self.dataset_name,
-            dataset_type=self.dataset_type,
-            dataset_config=self.dataset_config,
-            columns=self.columns,
-            score_range=self.score_range,
-            loss=self.loss,
-            hard_negatives=self.hard_negatives,
-            teacher=self.teacher,
-        )
-        return {"pairs": only}
+        shared = {field.name: getattr(self, field.name) for field in attrs.fields(PairKeys)}
+        return {"pairs": SbertDataset(source=self.dataset_name, **shared)}

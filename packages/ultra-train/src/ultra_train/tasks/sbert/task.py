@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 USAGE = """```python
 from sentence_transformers import SentenceTransformer
 
-model = SentenceTransformer("PATH")
+model = SentenceTransformer("PATH", trust_remote_code=True)
 vectors = model.encode(["first text", "second text"])
 print(model.similarity(vectors, vectors))
 ```
 
 For search, `model.encode_query` and `model.encode_document` put the prefixes that it was trained with before
-the texts. A model of this project needs `pip install "ultra-blocks[transformers]"`."""
+the texts. An encoder of this project needs `trust_remote_code` and
+`pip install "ultra-blocks[transformers]"`; other models need neither."""
 
 
 TWIN: Mapping[str, Any] = {
@@ -84,6 +85,11 @@ class Sbert(Task):
         ),
         Curve("Held-out triplets that are in the right order", ("eval_cosine_accuracy",)),
     )
+    progress_metrics: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "eval_spearman_cosine": ("Spearman", ".3f"),
+        "eval_cosine_accuracy": ("triplets right", ".1%"),
+        "eval_cosine_ndcg@10": ("nDCG@10", ".3f"),
+    }
     headline_metrics: ClassVar[tuple[str, ...]] = (
         "eval_spearman_cosine",
         "eval_cosine_mrr@10",

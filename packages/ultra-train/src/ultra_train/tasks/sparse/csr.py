@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ultra_train.tasks.base import CardText, Curve
-from ultra_train.tasks.sparse.task import RETRIEVAL, SPARSITY, USAGE, SparseTask
+from ultra_train.tasks.sparse.task import RETRIEVAL, SPARSITY, SparseTask, sparse_card
 
 if TYPE_CHECKING:
     from ultra_train.tasks.sparse.run import SparseRun
@@ -23,12 +23,8 @@ class Csr(SparseTask):
             ("reconstruction_loss_k", "reconstruction_loss_4k", "reconstruction_loss_aux"),
         ),
     )
-    card: ClassVar[CardText] = CardText(
-        library="sentence-transformers",
-        tags=("sentence-transformers", "sparse-encoder", "sparse", "csr"),
-        pipeline_tag="feature-extraction",
-        summary="A sparse encoder on top of dense embeddings (Contrastive Sparse Representation).",
-        usage=USAGE,
+    card: ClassVar[CardText] = sparse_card(
+        "A sparse encoder on top of dense embeddings (Contrastive Sparse Representation).", "csr"
     )
 
     def run_class(self) -> type[SparseRun]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ultra_train.tasks.base import CardText, Curve
-from ultra_train.tasks.sparse.task import RETRIEVAL, SPARSITY, USAGE, SparseTask
+from ultra_train.tasks.sparse.task import RETRIEVAL, SPARSITY, SparseTask, sparse_card
 
 if TYPE_CHECKING:
     from ultra_train.tasks.sparse.run import SparseRun
@@ -26,13 +26,7 @@ class Splade(SparseTask):
     """Queries and documents as weighted terms of the vocabulary (SPLADE, arXiv 2109.10086)."""
 
     curves: ClassVar[tuple[Curve, ...]] = (*SPARSITY, RETRIEVAL, *LOSSES)
-    card: ClassVar[CardText] = CardText(
-        library="sentence-transformers",
-        tags=("sentence-transformers", "sparse-encoder", "sparse", "splade"),
-        pipeline_tag="feature-extraction",
-        summary="A SPLADE encoder.",
-        usage=USAGE,
-    )
+    card: ClassVar[CardText] = sparse_card("A SPLADE encoder.", "splade")
 
     def run_class(self) -> type[SparseRun]:
         """Return the class of its runs."""
@@ -44,10 +38,6 @@ class Splade(SparseTask):
 class InferenceFreeSplade(Splade):
     """SPLADE whose queries are their tokens, each with a trained weight, without a network."""
 
-    card: ClassVar[CardText] = CardText(
-        library="sentence-transformers",
-        tags=("sentence-transformers", "sparse-encoder", "sparse", "splade", "inference-free"),
-        pipeline_tag="feature-extraction",
-        summary="A SPLADE encoder whose queries need no network.",
-        usage=USAGE,
+    card: ClassVar[CardText] = sparse_card(
+        "A SPLADE encoder whose queries need no network.", "splade", "inference-free"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +12,7 @@ from ultra_train.config.preset import PresetFile
 from ultra_train.config.task_declaration import Faults
 from ultra_train.config.training import TrainingConfig
 from ultra_train.system.processes import processes
-from ultra_train.tasks.base import Curve, Say, Task
+from ultra_train.tasks.base import CardText, Curve, Say, Task
 from ultra_train.tasks.sparse.devices import devices
 from ultra_train.tasks.sparse.form import SparseForm
 from ultra_train.tasks.sparse.lowering import lowered
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
 USAGE = """```python
 from sentence_transformers import SparseEncoder
 
-model = SparseEncoder("PATH")
+model = SparseEncoder("PATH", trust_remote_code=True)
 queries = model.encode_query(["..."])
 documents = model.encode_document(["...", "..."])
 scores = model.similarity(queries, documents)
-```"""
+```
+
+An encoder of this project needs `trust_remote_code` and
+`pip install "ultra-blocks[transformers]"`; other models need neither."""
 
 SPARSITY = (
     Curve(
@@ -48,11 +52,27 @@ SPARSITY = (
 RETRIEVAL = Curve("Retrieval", ("eval_dot_ndcg@10", "eval_dot_mrr@10", "eval_NanoBEIR_mean_dot_ndcg@10"))
 
 
+def sparse_card(summary: str, *tags: str) -> CardText:
+    """Return the text of the model card of a sparse encoder."""
+    return CardText(
+        library="sentence-transformers",
+        tags=("sentence-transformers", "sparse-encoder", "sparse", *tags),
+        pipeline_tag="feature-extraction",
+        summary=summary,
+        usage=USAGE,
+    )
+
+
 class SparseTask(Task):
     """A task that trains sparse encoders from presets with ``model.architecture``."""
 
     form: ClassVar[type[SparseForm]] = SparseForm
     reads_dataset: ClassVar[bool] = False
+    progress_metrics: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "eval_spearman_dot": ("Spearman", ".3f"),
+        "eval_dot_accuracy": ("triplets right", ".1%"),
+        "eval_dot_ndcg@10": ("nDCG@10", ".3f"),
+    }
     headline_metrics: ClassVar[tuple[str, ...]] = (
         "eval_dot_ndcg@10",
         "eval_query_active_dims",
