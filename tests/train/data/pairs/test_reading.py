@@ -153,7 +153,7 @@ def test_an_error_leaves_nothing(tmp_path, read):
         ("a.json", b'[{"a": "x", "b": "y", "score": 1} {"a": 1}]', "after item 1 stands '{', not ','"),
         ("a.json", b'[{"a": "x", "b": "y", "score": 1},', "a.json: item 2: is not JSON"),
         ("a.json", b'[{"a": "x", "b": "y", "score": 1}] 7', "there is text after the end of the array"),
-        ("a.json.gz", gzip.compress(b"[" + b" " * 99, mtime=0)[:-9], "compressed file is broken or cut short"),
+        ("a.json.gz", gzip.compress(b"[" + b" " * 99, mtime=0)[:-9], "compressed file is broken or cut"),
         ("a.csv", b"a,a,score\nx,y,1", "has 2 columns 'a'"),
         ("a.csv", b"a,b,score\nx,y", "a.csv:2: has 2 fields, but the header has 3"),
         ("a.parquet", b"PAR1", "is not a whole Parquet file"),
