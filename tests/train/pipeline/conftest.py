@@ -25,7 +25,7 @@ pipeline:
       eval_fraction: 0
       report_to: []
       sbert: {{dataset_name: {folder}/pairs.jsonl, dataset_type: pairs, batch_size: 18}}
-evaluation: {{data: {folder}/collection, models: [second]}}
+evaluation: {{data: {folder}/collection, models: [second], seen_split: train}}
 """
 
 

@@ -39,6 +39,7 @@ def test_the_models_are_evaluated_beside_bm25_and_hybrids(finished):
     kinds = {system["name"]: system["kind"] for system in results["groups"][0]["systems"]}
     assert (kinds["second"], kinds["BM25"]) == ("dense", "BM25")
     assert "hybrid" in kinds.values()
+    assert {group["name"] for group in results["groups"]} == {"all", "seen", "unseen"}
     documents = (finished / "evaluation" / "corpus.jsonl").read_text().splitlines()
     assert json.loads(documents[0]) == {"_id": "d0", "text": "Puertas Cómo se abre la puerta del garaje."}
 
@@ -97,6 +98,8 @@ def test_a_fault_of_the_last_step_is_told_before_the_first_runs(run, tmp_path, c
     assert "nowhere.jsonl" in capsys.readouterr().err
     assert run("--set", "evaluation.data=nowhere") == 2
     assert "evaluation.data: nowhere is no collection" in capsys.readouterr().err
+    assert run("--set", "evaluation.seen_split=trian") == 2
+    assert "has no qrels/trian.tsv; there are dev, test, train. Did you mean" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -29,7 +29,7 @@ def evaluate(
     request = Request(
         models=[str(folder.model(name)) for name in section.models],
         source=section.data,
-        plan=Plan(split=section.split, hybrids=section.hybrid, sparsity=True),
+        plan=_plan(section),
         bm25=section.bm25,
         loading=Loading(device=device, batch_size=section.batch_size),
     )
@@ -37,6 +37,19 @@ def evaluate(
     folder.evaluation.mkdir(exist_ok=True)
     write_texts(folder, read_collection(section.data, [section.split]), section.split)
     write_results(results, folder.evaluation)  # last: they say that the rest is there
+
+
+def check_collection(section: EvaluationSection) -> None:
+    """Read the collection once, so that its faults are found before anything is trained.
+
+    Raises:
+        DataError: it cannot be read, lacks a split, or its parts do not fit together.
+    """
+    read_collection(section.data, _plan(section).needed_splits)
+
+
+def _plan(section: EvaluationSection) -> Plan:
+    return Plan(split=section.split, seen_split=section.seen_split, hybrids=section.hybrid, sparsity=True)
 
 
 def results_of(folder: PipelineFolder) -> Results | None:

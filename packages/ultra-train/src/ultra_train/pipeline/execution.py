@@ -14,7 +14,7 @@ from rich.console import Console
 from ultra_core.errors import UltraError, listed
 from ultra_core.plugins.hooks import hookimpl, plugin_manager
 from ultra_train.pipeline.closing import print_closing_words
-from ultra_train.pipeline.evaluation import evaluate, is_evaluated
+from ultra_train.pipeline.evaluation import check_collection, evaluate, is_evaluated
 from ultra_train.pipeline.folder import EVALUATION, PipelineFolder
 from ultra_train.pipeline.form import PipelinePreset
 from ultra_train.pipeline.page import page_of
@@ -55,6 +55,8 @@ def run_pipeline(
             "a pipeline runs in one process; start it without torchrun or accelerate launch, or train its "
             "steps one by one with them: ultra-train show writes the preset of each"
         )
+    if preset.evaluation is not None:
+        check_collection(preset.evaluation)
     signals = Signals()
     with signals:
         path = choose_folder(Path(output_dir or RUNS), preset.name, name=name, resume=resume)

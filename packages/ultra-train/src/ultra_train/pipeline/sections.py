@@ -19,6 +19,9 @@ class EvaluationSection:
     bm25: bool = key(True, "evaluate BM25, too")
     hybrid: bool = key(True, "evaluate rankings that are fused of all of them, too")
     split: str = key("test", "the judgements that count")
+    seen_split: str | None = key(
+        None, "judgements that models were trained on; documents that answer their queries are reported apart"
+    )
     batch_size: Count = key(64, "texts in a forward pass")
 
 

@@ -104,14 +104,13 @@ class SparseRun(EmbeddingRun[SparseFile]):
         return {**own, **self.options.model_card}
 
     def tip(self, path: Path) -> str | None:
-        """Return the command that runs the MTEB tasks of the preset on the finished model."""
+        """Return the command that runs the first MTEB task of the preset on the finished model."""
         tasks = self.options.evaluation.mteb_tasks or ()
-        data = " ".join(f"--data mteb:{task}" for task in tasks)
-        return f"ultra-train eval {path} {data}" if tasks else None
+        return f"ultra-train eval {path} --data mteb:{tasks[0]}" if tasks else None
 
     def closing_words(self, trainer: Any, metrics: Mapping[str, float]) -> Iterator[Any]:
         """Yield retrieval and sparsity on held-out texts."""
-        yield from sparsity_words(metrics, self.held_out_meter.dimensions)
+        yield from sparsity_words(metrics, self.model.get_embedding_dimension())
 
     # -- data ---------------------------------------------------------------------------------------------
 
