@@ -1,5 +1,6 @@
 """The workspace, and an environment with wheels of its packages."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ class Environment:
             for k, v in os.environ.items()
             if k not in {"PYTHONPATH", "VIRTUAL_ENV", "ULTRA_DISABLE_PLUGINS"}
         }
+        self.server: subprocess.Popen[str] | None = None
         self.variables |= {"HF_HUB_OFFLINE": "1", "VIRTUAL_ENV": str(folder / "env")}
 
     def run(self, *command: object, code: int = 0, **variables: str) -> str:
@@ -33,6 +35,39 @@ class Environment:
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+    def ultra_train(
+        self, *arguments: object, code: int = 0, folder: Path | None = None, **variables: str
+    ) -> str:
+        """Run a command of ultra-train in a fork of one process, which has imported torch."""
+        return self._fork({"arguments": list(map(str, arguments))}, code, folder, variables)
+
+    def python(self, text: str, *, code: int = 0, **variables: str) -> str:
+        """Run Python code in such a fork."""
+        return self._fork({"code": text}, code, None, variables)
+
+    def _fork(self, what: dict, code: int, folder: Path | None, variables: dict[str, str]) -> str:
+        if self.server is None:
+            self.server = subprocess.Popen(
+                [self.folder / "env" / "bin" / "python", Path(__file__).with_name("command_server.py")],
+                cwd=self.folder, env=self.variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+        output = self.folder / "output.txt"
+        request = {
+            **what,
+            "folder": str(folder or self.folder),
+            "variables": variables,
+            "output": str(output),
+        }
+        print(json.dumps(request), file=self.server.stdin, flush=True)
+        found, printed = int(self.server.stdout.readline()), output.read_text()
+        assert found == code, printed
+        return printed
+
+    def close(self) -> None:
+        """End the process whose forks run commands."""
+        if self.server is not None:
+            self.server.communicate()
 
 
 def link(source: str, target: str) -> None:
@@ -86,4 +121,5 @@ def wheels(root, tmp_path_factory):
     stranger.run(uv, "pip", "sync", "-q", "needed.txt")
     stranger.run(uv, "pip", "check")
     assert "heavyball" not in stranger.run(uv, "pip", "list"), "what nothing declares is still there"
-    return stranger
+    yield stranger
+    stranger.close()

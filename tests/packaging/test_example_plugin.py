@@ -71,11 +71,11 @@ def environment(wheels):
 
 
 def test_its_names_are_listed_with_their_origin(environment):
-    listing = environment.run("ultra-train", "list")
+    listing = environment.ultra_train("list")
     for name in ("average_attn", "scale_norm", "signum", "sentence_order"):
         line = next(line for line in listing.splitlines() if name in line.split())
         assert "ultra-example-plugin" in line
-    assert "0 broken" in environment.run("ultra-train", "list", "--check")
+    assert "0 broken" in environment.ultra_train("list", "--check")
 
 
 def test_it_passes_the_kit_that_ours_pass(environment):
@@ -83,11 +83,11 @@ def test_it_passes_the_kit_that_ours_pass(environment):
         "uv", "pip", "install", "-q", "-c", "constraints.txt", "pytest", "hypothesis", "safetensors"
     )
     for name in ("average_attn", "signum"):
-        environment.run("ultra-train", "plugin", "check", name)
+        environment.ultra_train("plugin", "check", name)
 
 
 def test_a_preset_uses_it_and_the_hook_runs(environment):
-    printed = environment.run("ultra-train", "run", "preset.yaml", "--name", "stranger")
+    printed = environment.ultra_train("run", "preset.yaml", "--name", "stranger")
     run = environment.folder / "runs" / "stranger"
     assert (run / "diary.txt").read_text() == "run stranger is over\n", printed
     assert (run / "model" / "model.safetensors").exists()
@@ -96,11 +96,11 @@ def test_a_preset_uses_it_and_the_hook_runs(environment):
         "m = A.from_pretrained('runs/stranger/model'); "
         "print(sorted({type(l).__name__ for l in m.modules() if 'Average' in type(l).__name__}))"
     )
-    assert "AverageAttention" in environment.run("python", "-c", code)
+    assert "AverageAttention" in environment.python(code)
 
 
 def test_its_task_trains_with_a_key_a_rule_a_metric_and_a_curve_of_its_own(environment):
-    printed = environment.run("ultra-train", "run", "order.yaml", "--name", "order", "--device", "cpu")
+    printed = environment.ultra_train("run", "order.yaml", "--name", "order", "--device", "cpu")
     run = environment.folder / "runs" / "order"
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     measured = [line["eval_order_accuracy"] for line in metrics if "eval_order_accuracy" in line]
@@ -110,8 +110,8 @@ def test_its_task_trains_with_a_key_a_rule_a_metric_and_a_curve_of_its_own(envir
     assert "tags: [ultra, sentence-order]" in (run / "model" / "README.md").read_text()
     assert "swap_probability: 0.4" in (run / "config.yaml").read_text()
     assert (run / "model" / "model.safetensors").exists()
-    more = environment.run(
-        "ultra-train", "run", "order.yaml", "--name", "order", "--resume", "--set", "training.max_steps=104"
+    more = environment.ultra_train(
+        "run", "order.yaml", "--name", "order", "--resume", "--set", "training.max_steps=104"
     )
     assert "resuming after update 100" in more
 
@@ -119,7 +119,7 @@ def test_its_task_trains_with_a_key_a_rule_a_metric_and_a_curve_of_its_own(envir
 def test_the_keys_of_its_task_are_checked_described_and_offered_to_editors(environment):
     def validate(preset, *overrides, code):
         sets = [part for override in overrides for part in ("--set", f"training.{override}")]
-        return environment.run("ultra-train", "validate", preset, *sets, code=code)
+        return environment.ultra_train("validate", preset, *sets, code=code)
 
     (environment.folder / "typo.yaml").write_text(ORDER.replace("swap_probability", "swap_probabilty"))
     message = validate("typo.yaml", code=2)
@@ -128,15 +128,15 @@ def test_the_keys_of_its_task_are_checked_described_and_offered_to_editors(envir
     assert "training.max_sentence_length: two sentences of 24 tokens need max_length 51" in message
     notices = validate("preset.yaml", "swap_probability=0.3", code=0)
     assert "no effect in this run: training.swap_probability" in notices
-    assert "swap_probability: a number > 0 and < 1 [0.5]" in environment.run(
-        "ultra-train", "describe", "sentence_order"
+    assert "swap_probability: a number > 0 and < 1 [0.5]" in environment.ultra_train(
+        "describe", "sentence_order"
     )
-    assert "share of the pairs that are shown in the wrong order" in environment.run("ultra-train", "schema")
+    assert "share of the pairs that are shown in the wrong order" in environment.ultra_train("schema")
 
 
 def test_switched_off_it_is_an_unknown_name_and_its_checkpoint_says_what_is_missing(environment):
     off = {"ULTRA_DISABLE_PLUGINS": "ultra-example-plugin"}
-    message = environment.run("ultra-train", "validate", "preset.yaml", code=2, **off)
+    message = environment.ultra_train("validate", "preset.yaml", code=2, **off)
     assert "average_attn" in message
     assert "preset.yaml:" in message
     assert "Traceback" not in message
@@ -144,6 +144,6 @@ def test_switched_off_it_is_an_unknown_name_and_its_checkpoint_says_what_is_miss
         "import ultra_blocks.hf; from transformers import AutoModel as A; "
         "A.from_pretrained('runs/stranger/model')"
     )
-    message = environment.run("python", "-c", loading, code=1, **off)
+    message = environment.python(loading, code=1, **off)
     assert "ultra-example-plugin" in message
     assert "pip install" in message

@@ -1,6 +1,8 @@
 """The losses of masked language modelling."""
 
+import pytest
 import torch
+import transformers
 from torch import nn
 
 from support.hf_models import batch, make
@@ -9,9 +11,11 @@ from ultra_core import ffns
 
 def test_masked_positions_only_or_all():
     model, inputs = make(), batch()
-    sparse = model(**inputs)
+    sparse, full = model.train()(**inputs), model.eval()(**inputs)
+    assert torch.equal(model(**inputs, masked_only=True).logits, sparse.logits)
+    assert torch.equal(model.train()(**inputs, masked_only=False).logits, full.logits)
     model.config.sparse_prediction = False
-    full = model(**inputs)
+    assert torch.equal(model(**inputs).logits, full.logits)
     chosen = inputs["labels"] != -100
     assert sparse.logits.shape == (int(chosen.sum()), 40)
     assert full.logits.shape == (3, 8, 40)
@@ -19,6 +23,26 @@ def test_masked_positions_only_or_all():
     torch.testing.assert_close(sparse.loss, full.loss, rtol=0, atol=1e-5)
     expected = nn.functional.cross_entropy(full.logits[chosen], inputs["labels"][chosen])
     torch.testing.assert_close(sparse.loss, expected, rtol=0, atol=1e-5)
+
+
+def test_predictions_of_the_trainer_are_those_of_every_position(tmp_path):
+    model, inputs = make(), batch()
+    rows = [{key: value[i] for key, value in inputs.items()} for i in range(3)]
+    arguments = transformers.TrainingArguments(
+        output_dir=str(tmp_path), per_device_eval_batch_size=2, report_to=[], use_cpu=True, disable_tqdm=True
+    )
+
+    def accuracy(found):
+        real = found.label_ids != -100
+        return {"accuracy": (found.predictions.argmax(-1) == found.label_ids)[real].mean()}
+
+    trainer = transformers.Trainer(model=model, args=arguments, compute_metrics=accuracy)
+    result = trainer.predict(rows)
+    expected = model(**inputs).logits
+    torch.testing.assert_close(torch.from_numpy(result.predictions), expected.detach())
+    chosen = inputs["labels"] != -100
+    right = (expected.argmax(-1) == inputs["labels"])[chosen].float().mean()
+    assert result.metrics["test_accuracy"] == pytest.approx(right.item())
 
 
 def test_accumulation_gives_the_mean_over_tokens():
@@ -59,7 +83,8 @@ def test_auxiliary_losses_do_not_grow_with_accumulation(monkeypatch):
     ffns.add("balanced", Balanced)
     model, inputs = make(ffn="balanced", use_moe=None).double(), batch()
     whole = model(**inputs).loss
-    plain = nn.functional.cross_entropy(model(**inputs).logits, inputs["labels"][inputs["labels"] != -100])
+    chosen = inputs["labels"] != -100
+    plain = nn.functional.cross_entropy(model(**inputs).logits[chosen], inputs["labels"][chosen])
     torch.testing.assert_close(whole - plain, torch.tensor(32.0, dtype=torch.float64))
     count = (inputs["labels"] != -100).sum()
     parts = [

@@ -79,36 +79,24 @@ torch.save(model.eval()(torch.tensor({inputs["input_ids"].tolist()})).logits, pa
         again = json.loads((tmp_path / "again" / "config.json").read_text())
         assert again["auto_map"]["AutoModel"] == "modeling_ultra.UltraModel"
 
-    def test_sentence_transformer(self, tmp_path, tokenizer):
+    def test_sentence_transformer(self, tmp_path, words):
         from sentence_transformers import SentenceTransformer
 
         model = make()
         model.save_pretrained(tmp_path)
-        tokenizer.save_pretrained(tmp_path)
+        words.save_pretrained(tmp_path)
         encoder = SentenceTransformer(str(tmp_path), trust_remote_code=True, device="cpu")
         texts = ["a b c", "d"]
         vectors = torch.from_numpy(encoder.encode(texts))
-        inputs = tokenizer(texts, padding=True, return_tensors="pt")
+        inputs = words(texts, padding=True, return_tensors="pt")
         with torch.no_grad():
             hidden = model.model(**inputs).last_hidden_state
         mean = hidden.sum(1) / inputs["attention_mask"].sum(1, keepdim=True)
         torch.testing.assert_close(vectors, mean, rtol=0, atol=1e-5)
 
-    def test_fill_mask_pipeline(self, tokenizer):
-        fill = transformers.pipeline("fill-mask", model=make(), tokenizer=tokenizer, device="cpu")
+    def test_fill_mask_pipeline(self, words):
+        fill = transformers.pipeline("fill-mask", model=make(), tokenizer=words, device="cpu")
         assert len(fill("a [MASK] c", top_k=3)) == 3
-
-
-@pytest.fixture
-def tokenizer():
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"]
-    raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
-    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]", mask_token="[MASK]", model_max_length=32
-    )
 
 
 class TestForward:
@@ -172,15 +160,27 @@ class TestForward:
         assert len(output.hidden_states) == 5
         loss, logits = model(**inputs, return_dict=False)
         assert loss.ndim == 0
-        assert logits.ndim == 2
+        assert logits.shape == (3, 8, 40)
         with pytest.raises(ValueError, match="output_attentions is not supported"):
             model(**inputs, output_attentions=True)
         with pytest.raises(ValueError, match="both are None"):
             model()
         with pytest.raises(ValueError, match="for packed documents give document_ids"):
             model(inputs["input_ids"], torch.ones(3, 1, 8, 8))
-        with pytest.raises(TypeError, match="atention_mask"):
+        with pytest.raises(TypeError, match=r"'atention_mask'\. Did you mean 'attention_mask'"):
             model(inputs["input_ids"], atention_mask=inputs["attention_mask"])
+
+    def test_hidden_states_retain_their_gradients(self):
+        model, inputs = make(UltraModel), batch()
+        output = model(inputs["input_ids"], inputs["attention_mask"], output_hidden_states=True)
+        for state in output.hidden_states:
+            state.retain_grad()
+        output.last_hidden_state.square().sum().backward()
+        padding = inputs["attention_mask"] == 0
+        for state in output.hidden_states:
+            assert state.grad is not None
+            assert state.grad.any()
+            assert not state.grad[padding].any()
 
 
 @pytest.mark.parametrize("fields", VARIANTS)

@@ -42,12 +42,38 @@ def test_scores_with_the_losses_of_experts():
     torch.testing.assert_close(loss, F.mse_loss(logits.squeeze(), labels) + balance)
 
 
-def test_padding_does_not_change_the_logits():
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+def test_padding_and_packing_do_not_change_the_logits(pooling):
     model = make(UltraForSequenceClassification, layer_pattern=["standard_attn", "mamba"])
+    model.config.classifier_pooling = pooling
     given = inputs()
     together = model(**given).logits
-    for row, mask in enumerate(given["attention_mask"].bool()):
-        torch.testing.assert_close(model(given["input_ids"][row][mask][None]).logits[0], together[row])
+    texts = [ids[mask] for ids, mask in zip(given["input_ids"], given["attention_mask"].bool(), strict=True)]
+    for row, text in enumerate(texts):
+        torch.testing.assert_close(model(text[None]).logits[0], together[row])
+    model.model.unpad_inputs = True
+    torch.testing.assert_close(model(**given).logits, together)
+    packed = torch.cat([*texts, torch.tensor([0])])[None]
+    documents = torch.arange(3).repeat_interleave(torch.tensor([len(text) for text in texts]))
+    mask = torch.tensor([[1] * len(documents) + [0]])
+    documents = torch.cat([documents, torch.tensor([9])])[None]
+    labels = torch.tensor([0, 1, 1])
+    found = model(packed, mask, document_ids=documents, labels=labels)
+    torch.testing.assert_close(found.logits, together)
+    torch.testing.assert_close(found.loss, F.cross_entropy(together, labels))
+
+
+def test_accumulation_gives_the_mean_over_texts():
+    model = make(UltraForSequenceClassification, use_moe=True).double().train()
+    given, labels = inputs(), torch.tensor([0, 1, 1])
+    whole = F.cross_entropy(model(**given).logits, labels)
+    parts = 0
+    for rows in (slice(0, 1), slice(1, 3)):
+        part = {key: value[rows] for key, value in given.items()}
+        balance = sum(model.model(**part).losses.values())
+        loss = model(**part, labels=labels[rows], num_items_in_batch=torch.tensor(3)).loss
+        parts += loss - balance * len(labels[rows]) / 3
+    torch.testing.assert_close(parts, whole)
 
 
 def test_the_encoder_of_a_masked_language_model_with_a_new_head(tmp_path):

@@ -161,7 +161,8 @@ class Encoder(nn.Module):
         for _ in range(self.config.num_loops):
             for layer in self.layers:
                 if collect:
-                    states.append(layout.zero_padding(x))
+                    x = layout.zero_padding(x)  # the layers go on from it, so that it can retain a gradient
+                    states.append(x)
                 if self.gradient_checkpointing and self.training:
                     x, more = self._gradient_checkpointing_func(layer.__call__, x, layout)
                 else:

@@ -16,12 +16,33 @@ from ultra_core.plugins.registry import Registry
 
 REGISTRIES: dict[str, Registry] = {"block": blocks, "norm": norms, "ffn": ffns, "position code": positions}
 
+AUTO_CLASSES = {
+    "AutoConfig": "UltraHFConfig",
+    "AutoModel": "UltraModel",
+    "AutoModelForMaskedLM": "UltraForMaskedLM",
+    "AutoModelForMultipleChoice": "UltraForMultipleChoice",
+    "AutoModelForQuestionAnswering": "UltraForQuestionAnswering",
+    "AutoModelForSequenceClassification": "UltraForSequenceClassification",
+    "AutoModelForTokenClassification": "UltraForTokenClassification",
+}
+"""The classes that the Auto classes of transformers load."""
+
 REMOTE_CODE = "modeling_ultra"
-REMOTE_SOURCE = '''"""An ultra encoder: pip install "ultra-blocks[transformers]" brings its classes."""
+REMOTE_SOURCE = f'''"""An ultra encoder: pip install "ultra-blocks[transformers]" brings its classes."""
 
-from ultra_blocks.hf import UltraForMaskedLM, UltraForSequenceClassification, UltraHFConfig, UltraModel
+from ultra_blocks.hf import (
+    {
+    """
+    """.join(f"{name}," for name in sorted(AUTO_CLASSES.values()))
+}
+)
 
-__all__ = ["UltraForMaskedLM", "UltraForSequenceClassification", "UltraHFConfig", "UltraModel"]
+__all__ = [
+    {
+    """
+    """.join(f'"{name}",' for name in sorted(AUTO_CLASSES.values()))
+}
+]
 '''
 
 
@@ -43,11 +64,14 @@ _Fields: Any = dataclasses.make_dataclass(
 
 
 class UltraHFConfig(_Fields, PreTrainedConfig):
-    """An :class:`UltraConfig` as a transformers config: all of its fields, and the four below.
+    """An :class:`UltraConfig` as a transformers config: all of its fields, and those below.
 
     Args:
-        sparse_prediction: with labels, decode masked positions only, so that the logits are ``(M, V)`` for
-            the M labels other than -100 in reading order. False: the logits are always ``(B, T, V)``.
+        sparse_prediction: in training mode and with labels, decode masked positions only, so that the logits
+            are ``(M, V)`` for the M labels other than -100 in reading order. False: the logits are always
+            ``(B, T, V)``, as they are in evaluation mode.
+        classifier_pooling: how heads over whole texts get the state of a text: ``cls`` (the first token),
+            ``mean`` or ``max``.
         pad_token_id: as in other configs of transformers.
         plugins: the packages of the plugins of the model, written when it is saved.
         auto_map: the classes for ``trust_remote_code=True``.
@@ -64,6 +88,7 @@ class UltraHFConfig(_Fields, PreTrainedConfig):
     }
 
     sparse_prediction: bool = True
+    classifier_pooling: str = "cls"
     pad_token_id: int | None = None
     plugins: list[dict[str, str]] | None = None
     auto_map: dict[str, str] | None = None
@@ -86,12 +111,7 @@ class UltraHFConfig(_Fields, PreTrainedConfig):
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> None:
         """Write ``config.json`` with the packages of plugins, and the file for ``trust_remote_code``."""
         self.plugins = [dict(plugin) for plugin in needed_plugins(self.to_ultra())]
-        self.auto_map = {
-            "AutoConfig": f"{REMOTE_CODE}.UltraHFConfig",
-            "AutoModel": f"{REMOTE_CODE}.UltraModel",
-            "AutoModelForMaskedLM": f"{REMOTE_CODE}.UltraForMaskedLM",
-            "AutoModelForSequenceClassification": f"{REMOTE_CODE}.UltraForSequenceClassification",
-        }
+        self.auto_map = {auto: f"{REMOTE_CODE}.{name}" for auto, name in AUTO_CLASSES.items()}
         folder = Path(save_directory)
         if not folder.is_file():  # transformers reports a file
             folder.mkdir(parents=True, exist_ok=True)

@@ -48,22 +48,23 @@ class UltraForMaskedLM(UltraPreTrainedModel):
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        document_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        masked_only: bool | None = None,
         num_items_in_batch: Tensor | int | None = None,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
         return_dict: bool | None = None,
+        **kwargs: Any,
     ) -> MaskedLMOutput | tuple[Any, ...]:
         """Predict masked tokens; takes the arguments of :meth:`UltraModel.forward`, and:
 
         Args:
-            labels: ``(B, T)`` token ids at masked positions, -100 elsewhere. Only masked positions are
-                decoded, and the logits are ``(M, V)`` in reading order, unless the config has
-                ``sparse_prediction=False``. Without labels the logits are ``(B, T, V)``.
+            labels: ``(B, T)`` token ids at masked positions, -100 elsewhere.
+            masked_only: with labels, decode masked positions only, so that the logits are ``(M, V)`` for the
+                M labels other than -100 in reading order; else the logits are ``(B, T, V)``. None: in
+                training mode, unless the config has ``sparse_prediction=False``.
             num_items_in_batch: number of labels in all micro-batches of an update, by which the sum of the
                 losses is divided, so that accumulation gives the mean over tokens. Auxiliary losses are
                 weighted by the fraction of these labels in this micro-batch. None: the labels of this one.
@@ -71,19 +72,21 @@ class UltraForMaskedLM(UltraPreTrainedModel):
         encoded = self.model(
             input_ids,
             attention_mask,
-            document_ids,
+            token_type_ids,
             position_ids,
-            inputs_embeds=inputs_embeds,
-            output_hidden_states=output_hidden_states,
-            output_attentions=output_attentions,
+            inputs_embeds,
+            document_ids,
             return_dict=True,
+            **kwargs,
         )
+        if masked_only is None:
+            masked_only = self.training and self.config.sparse_prediction
         hidden, loss = encoded.last_hidden_state, None
         if labels is None:
             logits = self.head(hidden)
         else:
             targets = labels.flatten()
-            if self.config.sparse_prediction:
+            if masked_only:
                 hidden, targets = masked_positions(hidden, labels)
             logits = self.head(hidden)
             loss = mlm_loss(logits.flatten(0, -2), targets, num_items=num_items_in_batch)

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from ultra_blocks.encoder import Encoder
 from ultra_blocks.encoder.classification_head import ClassificationHead
+from ultra_blocks.encoder.label_head import LabelHead
 from ultra_blocks.encoder.mlm_head import MLMHead
+from ultra_blocks.hf.arguments import check_token_types, documents_of
 from ultra_blocks.hf.config import UltraHFConfig
+from ultra_blocks.hf.pooling import pool
 from ultra_blocks.init import reset_buffers
 from ultra_blocks.layout import Layout, PackedRows, pack_documents
 
@@ -46,7 +49,7 @@ class UltraPreTrainedModel(PreTrainedModel):
         for module in self.modules():
             if isinstance(module, Encoder):
                 module.reset_parameters()
-            elif isinstance(module, MLMHead | ClassificationHead):
+            elif isinstance(module, MLMHead | ClassificationHead | LabelHead):
                 module.reset_parameters(std=self.config.initializer_range)
 
     def init_weights(self) -> None:
@@ -79,7 +82,8 @@ class UltraModel(UltraPreTrainedModel):
     """An encoder without a head.
 
     ``last_hidden_state (B, T, D)`` is zero at padding. ``pooler_output (B, D)`` is the hidden state of the
-    first real token of each row, without further weights.
+    first real token of each row, without further weights; for packed documents it is ``(S, D)``, one state of
+    each document.
 
     Attributes:
         unpad_inputs: compute padded batches in fewer rows, each with the documents of several: the same
@@ -106,13 +110,15 @@ class UltraModel(UltraPreTrainedModel):
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        document_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        pooling: str = "cls",
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
+        **kwargs: Any,
     ) -> UltraModelOutput | tuple[Any, ...]:
         """Encode a batch.
 
@@ -120,25 +126,35 @@ class UltraModel(UltraPreTrainedModel):
             input_ids: ``(B, T)``.
             attention_mask: ``(B, T)``, 1 at real tokens, which may be anywhere, and 0 at padding; None: no
                 padding.
+            token_type_ids: ``(B, T)`` zeros, as tokenizers return them; there are no embeddings of types.
+            position_ids: ``(B, T)`` positions; None: the real tokens of each document are counted from 0.
+            inputs_embeds: ``(B, T, D)`` instead of ids (``(B, T, R)`` if the embeddings are factorized).
             document_ids: ``(B, T)`` ids of the documents packed into each row, not decreasing; documents do
                 not attend to each other. None: one document per row.
-            position_ids: ``(B, T)`` positions; None: the real tokens of each document are counted from 0.
-            token_type_ids: accepted because tokenizers return it; it has no effect.
-            inputs_embeds: ``(B, T, D)`` instead of ids (``(B, T, R)`` if the embeddings are factorized).
+            pooling: what ``pooler_output`` is: ``cls``, the state of the first token; ``mean`` or ``max`` of
+                all states.
             output_hidden_states: return the outputs of the embeddings and of every layer.
             output_attentions: must not be set, since not every block has attention weights.
             return_dict: False: return a plain tuple.
+            **kwargs: arguments that transformers hands to every model. ``cu_seq_lens_q`` and ``seq_idx``
+                describe packed documents; others have no effect, or are refused if they are set.
 
         Raises:
             ValueError: neither ids nor embeddings are given, the mask has another shape or values other than
-                0 and 1, or attention weights are requested.
+                0 and 1, a token type is not 0, or something is requested that an encoder does not have.
+            TypeError: no model of transformers takes an argument of that name.
         """
+        name = type(self).__name__
         if output_attentions:
             raise ValueError("UltraModel: output_attentions is not supported; not every block has them")
         given = input_ids if input_ids is not None else inputs_embeds
         if given is None:
             raise ValueError("UltraModel: input_ids or inputs_embeds is required; both are None")
-        layout = _layout(given, attention_mask, document_ids, position_ids)
+        check_token_types(name, token_type_ids)
+        documents = documents_of(name, given, kwargs)
+        layout = _layout(
+            given, attention_mask, documents if document_ids is None else document_ids, position_ids
+        )
         collect = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         rows = self._rows(layout) if self.unpad_inputs and not collect else None
         if rows is None:
@@ -149,7 +165,7 @@ class UltraModel(UltraPreTrainedModel):
             hidden = rows.unpack(packed)
         output = UltraModelOutput(
             last_hidden_state=hidden,
-            pooler_output=_first(hidden, layout),
+            pooler_output=pool(hidden, layout, pooling),
             hidden_states=states or None,
             losses=losses or None,
         )
@@ -183,15 +199,6 @@ def _layout(
     if position_ids is not None:
         position_ids = position_ids.expand_as(mask)
     return Layout.from_mask(mask, documents, position_ids)
-
-
-def _first(hidden: Tensor, layout: Layout) -> Tensor:
-    if not hidden.shape[1]:
-        return hidden.sum(1)  # zeros, as for a row of padding
-    if layout.dense:
-        return hidden[:, 0]
-    rows = torch.arange(len(hidden), device=hidden.device)
-    return hidden[rows, layout.mask.int().argmax(1)]
 
 
 def model_output(model: UltraPreTrainedModel, output: Any, return_dict: bool | None) -> Any:

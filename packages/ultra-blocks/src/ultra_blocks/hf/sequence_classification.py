@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 
 from ultra_blocks.encoder.classification_head import ClassificationHead
 from ultra_blocks.hf.config import UltraHFConfig
+from ultra_blocks.hf.losses import with_losses
 from ultra_blocks.hf.models import UltraModel, UltraPreTrainedModel, model_output
 
 # ultra_blocks.hf.config reports a missing transformers
@@ -17,14 +17,16 @@ from transformers.modeling_outputs import SequenceClassifierOutput  # isort: ski
 
 
 class UltraForSequenceClassification(UltraPreTrainedModel):
-    """An encoder that puts a text or a pair of texts into classes, or gives it scores, from its first token.
+    """An encoder that puts a text or a pair of texts into classes, or gives it scores.
 
-    ``config.num_labels`` is the number of classes, and ``config.problem_type`` the loss: ``regression`` (the
-    squared error), ``single_label_classification`` or ``multi_label_classification`` (cross entropies).
-    Without one, it follows from the labels as in other models of transformers. A checkpoint with another head
-    gives its encoder; this head then starts from random weights.
+    ``config.num_labels`` is the number of classes, ``config.classifier_pooling`` how the states of tokens
+    become that of a text, and ``config.problem_type`` the loss: ``regression`` (the squared error),
+    ``single_label_classification`` or ``multi_label_classification`` (cross entropies). Without one, it
+    follows from the labels as in other models of transformers. A checkpoint with another head gives its
+    encoder; this head then starts from random weights.
     """
 
+    accepts_loss_kwargs = True
     _keys_to_ignore_on_load_unexpected = [r"^head\."]  # noqa: RUF012 (the weights of another head)
 
     def __init__(self, config: UltraHFConfig) -> None:
@@ -38,37 +40,42 @@ class UltraForSequenceClassification(UltraPreTrainedModel):
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        document_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
+        document_ids: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
         return_dict: bool | None = None,
+        **kwargs: Any,
     ) -> SequenceClassifierOutput | tuple[Any, ...]:
-        """Classify texts; takes the arguments of :meth:`UltraModel.forward`, with one document per row, and:
+        """Classify texts; takes the arguments of :meth:`UltraModel.forward`, and:
 
         Args:
             labels: ``(B,)`` class indices or values, or ``(B, K)`` values or 0 and 1 for each of K labels.
-                The logits are ``(B, K)`` with or without them.
+                The logits are ``(B, K)`` with or without them. Packed documents have one row of logits and
+                labels each, in reading order.
+            num_items_in_batch: number of labels in all micro-batches of an update, see
+                :class:`UltraForMaskedLM`.
         """
         encoded = self.model(
             input_ids,
             attention_mask,
-            document_ids,
+            token_type_ids,
             position_ids,
-            inputs_embeds=inputs_embeds,
-            output_hidden_states=output_hidden_states,
-            output_attentions=output_attentions,
+            inputs_embeds,
+            document_ids,
+            pooling=self.config.classifier_pooling,
             return_dict=True,
+            **kwargs,
         )
         logits, loss = self.classifier(encoded.pooler_output), None
         if labels is not None:
             loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
-            if encoded.losses:
-                loss = loss + torch.stack(list(encoded.losses.values())).sum()
-        output = SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=encoded.hidden_states)
+            loss = with_losses(loss, encoded.losses, labels, num_items_in_batch)
+        output = SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=encoded.hidden_states, attentions=encoded.attentions
+        )
         return model_output(self, output, return_dict)
 
 

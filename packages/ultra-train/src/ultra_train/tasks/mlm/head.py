@@ -59,7 +59,7 @@ class MaskedHead:
             A scalar, at least fp32; 0 with a gradient of 0 where nothing is masked.
         """
         if self.gathers_itself:  # its forward adds the auxiliary losses of its modules
-            loss: Tensor = run(**inputs, num_items_in_batch=num_items).loss
+            loss: Tensor = run(**inputs, masked_only=True, num_items_in_batch=num_items).loss
             return loss
         logits, labels = self.logits(run, inputs)
         return mlm_loss(logits, labels, num_items=num_items)
@@ -70,10 +70,8 @@ class MaskedHead:
         index = (labels.flatten() != IGNORED).nonzero().squeeze(1)
         targets = labels.flatten().index_select(0, index)
         if self.gathers_itself:
-            logits: Tensor = run(**inputs).logits
-            if logits.dim() == 2:
-                return logits, targets
-            return logits.flatten(0, 1).index_select(0, index), targets
+            logits: Tensor = run(**inputs, masked_only=True).logits
+            return logits, targets
         given = {name: value for name, value in inputs.items() if name != "labels"}
         self._index, self._shape, self._gathered = index, labels.shape, False
         try:

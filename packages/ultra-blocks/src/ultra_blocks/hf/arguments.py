@@ -1,0 +1,78 @@
+"""Keyword arguments that transformers hands to every model, whether they say anything to it or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ultra_core.errors import did_you_mean
+
+_WITHOUT_EFFECT = frozenset({"use_cache", "cache_position", "cu_seq_lens_k", "max_length_q", "max_length_k"})
+"""Arguments that change nothing in an encoder, whatever their value."""
+
+_NOT_SUPPORTED = {
+    "head_mask": "heads cannot be switched off",
+    "encoder_hidden_states": "there is no cross-attention",
+    "encoder_attention_mask": "there is no cross-attention",
+    "past_key_values": "an encoder keeps no cache",
+    "is_causal": "the direction is that of the config: causal: true",
+    "output_router_logits": "the losses of experts are in the output as losses",
+}
+"""Arguments on which models with other features act -> why they are refused when they are set."""
+
+_DOCUMENTS = ("cu_seq_lens_q", "seq_idx")
+"""Other names under which packed documents are given."""
+
+
+def documents_of(model: str, given: Tensor, arguments: Mapping[str, Any]) -> Tensor | None:
+    """Check the further arguments of a forward pass, and return the documents that they describe.
+
+    Args:
+        model: name of the model, for messages.
+        given: the ids or embeddings of the batch ``(B, T, ...)``.
+        arguments: name -> value. ``cu_seq_lens_q (S + 1,)`` are the borders of the documents in a batch of
+            one row, as ``DataCollatorWithFlattening`` gives them; ``seq_idx (B, T)`` are document numbers.
+
+    Returns:
+        ``(B, T)`` document numbers, or None.
+
+    Raises:
+        TypeError: no model of transformers takes an argument of this name.
+        ValueError: an argument is set that this encoder cannot obey, or borders are given for several rows.
+    """
+    for name, value in arguments.items():
+        if name in _NOT_SUPPORTED:
+            if value is not None and value is not False:
+                raise ValueError(f"{model}: {name} is not supported: {_NOT_SUPPORTED[name]}")
+        elif name not in _WITHOUT_EFFECT and name not in _DOCUMENTS:
+            known = [*_WITHOUT_EFFECT, *_NOT_SUPPORTED, *_DOCUMENTS, "attention_mask", "document_ids"]
+            raise TypeError(f"{model}: unexpected keyword argument {name!r}.{did_you_mean(name, known)}")
+    if (numbers := arguments.get("seq_idx")) is not None:
+        return torch.as_tensor(numbers).expand(given.shape[:2])
+    if (borders := arguments.get("cu_seq_lens_q")) is None:
+        return None
+    if len(given) != 1:
+        raise ValueError(f"{model}: cu_seq_lens_q is for a batch of one row, given {len(given)}")
+    columns = torch.arange(given.shape[1], device=given.device)
+    return torch.bucketize(columns, borders[1:].to(given.device), right=True)[None]
+
+
+def check_token_types(model: str, token_type_ids: Tensor | None) -> None:
+    """Raise unless all token types are 0, since there are no embeddings of token types.
+
+    Reads values, which synchronises an accelerator.
+
+    Raises:
+        ValueError: a token has another type.
+    """
+    if token_type_ids is None or torch.compiler.is_compiling():
+        return
+    if token_type_ids.any():
+        raise ValueError(
+            f"{model}: token_type_ids has values other than 0, but this model has no embeddings of token "
+            "types: the separator tells two texts apart. Let the tokenizer leave them out: "
+            'tokenizer.model_input_names = ["input_ids", "attention_mask"]'
+        )

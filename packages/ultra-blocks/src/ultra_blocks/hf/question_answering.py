@@ -1,0 +1,78 @@
+"""The encoder with a head that finds the answer in a text: UltraForQuestionAnswering."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ultra_blocks.encoder.label_head import LabelHead
+from ultra_blocks.hf.config import UltraHFConfig
+from ultra_blocks.hf.losses import with_losses
+from ultra_blocks.hf.models import UltraModel, UltraPreTrainedModel, model_output
+
+# ultra_blocks.hf.config reports a missing transformers
+from transformers import AutoModelForQuestionAnswering  # isort: skip
+from transformers.modeling_outputs import QuestionAnsweringModelOutput  # isort: skip
+
+
+class UltraForQuestionAnswering(UltraPreTrainedModel):
+    """An encoder that says where in a text the answer to a question begins and ends, as in BERT.
+
+    A checkpoint with another head gives its encoder; this head then starts from random weights.
+    """
+
+    accepts_loss_kwargs = False
+    _keys_to_ignore_on_load_unexpected = [r"^head\."]  # noqa: RUF012 (the weights of another head)
+
+    def __init__(self, config: UltraHFConfig) -> None:
+        super().__init__(config)
+        self.model = UltraModel(config)
+        self.qa_outputs = LabelHead(config.hidden_size, 2)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> QuestionAnsweringModelOutput | tuple[Any, ...]:
+        """Find answers; takes the arguments of :meth:`UltraModel.forward` but for packed documents, and:
+
+        Args:
+            start_positions: ``(B,)`` columns of the first tokens of the answers. Columns outside of the
+                batch do not count.
+            end_positions: ``(B,)`` columns of their last tokens. The loss is the mean of two cross entropies
+                over the columns of a row.
+        """
+        encoded = self.model(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            return_dict=True,
+            **kwargs,
+        )
+        starts, ends = self.qa_outputs(encoded.last_hidden_state).unbind(-1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = self.loss_function(starts, ends, start_positions, end_positions)
+            loss = with_losses(loss, encoded.losses, start_positions, None)
+        output = QuestionAnsweringModelOutput(
+            loss=loss,
+            start_logits=starts,
+            end_logits=ends,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
+        return model_output(self, output, return_dict)
+
+
+AutoModelForQuestionAnswering.register(UltraHFConfig, UltraForQuestionAnswering, exist_ok=True)
