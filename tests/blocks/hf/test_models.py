@@ -161,8 +161,6 @@ class TestForward:
         loss, logits = model(**inputs, return_dict=False)
         assert loss.ndim == 0
         assert logits.shape == (3, 8, 40)
-        with pytest.raises(ValueError, match="output_attentions is not supported"):
-            model(**inputs, output_attentions=True)
         with pytest.raises(ValueError, match="both are None"):
             model()
         with pytest.raises(ValueError, match="for packed documents give document_ids"):

@@ -178,16 +178,28 @@ def explicit_attention(
     Shapes:
         returns ``(B, H, T, d)``.
     """
+    weights = attention_weights(scores, mask=mask, bias=bias, softcap=softcap, normalised=normalised)
+    if dropout:
+        weights = F.dropout(weights, dropout)
+    return weights.to(v.dtype) @ repeat_heads(v, scores.shape[1])
+
+
+def attention_weights(
+    scores: Tensor,
+    *,
+    mask: Tensor | None = None,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+    normalised: bool = True,
+) -> Tensor:
+    """Return the weights ``(B, H, T, S)`` of :func:`explicit_attention`, in at least fp32."""
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     scores = soft_capped(scores, softcap)
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
-    weights = scores.softmax(-1) if normalised else scores.sigmoid()
-    if dropout:
-        weights = F.dropout(weights, dropout)
-    return weights.to(v.dtype) @ repeat_heads(v, scores.shape[1])
+    return scores.softmax(-1) if normalised else scores.sigmoid()
 
 
 def repeat_heads(x: Tensor, heads: int) -> Tensor:

@@ -96,7 +96,9 @@ class UltraForMaskedLM(UltraPreTrainedModel):
         return model_output(self, self._output(encoded, loss, logits), return_dict)
 
     def _output(self, encoded: UltraModelOutput, loss: Tensor | None, logits: Tensor) -> MaskedLMOutput:
-        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=encoded.hidden_states)
+        return MaskedLMOutput(
+            loss=loss, logits=logits, hidden_states=encoded.hidden_states, attentions=encoded.attentions
+        )
 
 
 @dataclass
@@ -125,6 +127,7 @@ class SpanishMoEBERT(UltraForMaskedLM):
             last_hidden_state=encoded.last_hidden_state,
             pooler_output=encoded.pooler_output,
             hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
             losses=encoded.losses,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from ultra_blocks.encoder.classification_head import ClassificationHead
 from ultra_blocks.encoder.label_head import LabelHead
 from ultra_blocks.encoder.mlm_head import MLMHead
 from ultra_blocks.hf.arguments import check_token_types, documents_of
+from ultra_blocks.hf.attentions import recorded_weights
 from ultra_blocks.hf.config import UltraHFConfig
 from ultra_blocks.hf.pooling import pool
 from ultra_blocks.init import reset_buffers
@@ -134,19 +136,19 @@ class UltraModel(UltraPreTrainedModel):
             pooling: what ``pooler_output`` is: ``cls``, the state of the first token; ``mean`` or ``max`` of
                 all states.
             output_hidden_states: return the outputs of the embeddings and of every layer.
-            output_attentions: must not be set, since not every block has attention weights.
+            output_attentions: return the attention weights ``(B, H, T, T)`` of every layer, which are
+                computed for it alone.
             return_dict: False: return a plain tuple.
             **kwargs: arguments that transformers hands to every model. ``cu_seq_lens_q`` and ``seq_idx``
                 describe packed documents; others have no effect, or are refused if they are set.
 
         Raises:
             ValueError: neither ids nor embeddings are given, the mask has another shape or values other than
-                0 and 1, a token type is not 0, or something is requested that an encoder does not have.
+                0 and 1, a token type is not 0, or something is requested that an encoder does not have, such
+                as the attention weights of a block without any.
             TypeError: no model of transformers takes an argument of that name.
         """
         name = type(self).__name__
-        if output_attentions:
-            raise ValueError("UltraModel: output_attentions is not supported; not every block has them")
         given = input_ids if input_ids is not None else inputs_embeds
         if given is None:
             raise ValueError("UltraModel: input_ids or inputs_embeds is required; both are None")
@@ -156,9 +158,12 @@ class UltraModel(UltraPreTrainedModel):
             given, attention_mask, documents if document_ids is None else document_ids, position_ids
         )
         collect = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        rows = self._rows(layout) if self.unpad_inputs and not collect else None
+        watch = self.config.output_attentions if output_attentions is None else output_attentions
+        rows = self._rows(layout) if self.unpad_inputs and not (collect or watch) else None
+        attentions: list[Tensor] = []
         if rows is None:
-            hidden, losses, states = self.encoder(input_ids, layout, inputs_embeds, collect=bool(collect))
+            with recorded_weights(self.encoder, attentions) if watch else nullcontext():
+                hidden, losses, states = self.encoder(input_ids, layout, inputs_embeds, collect=bool(collect))
         else:
             ids, embeds = (None if x is None else rows.pack(x) for x in (input_ids, inputs_embeds))
             packed, losses, states = self.encoder(ids, rows.layout, embeds)
@@ -167,6 +172,7 @@ class UltraModel(UltraPreTrainedModel):
             last_hidden_state=hidden,
             pooler_output=pool(hidden, layout, pooling),
             hidden_states=states or None,
+            attentions=tuple(attentions) or None,
             losses=losses or None,
         )
         return model_output(self, output, return_dict)

@@ -9,7 +9,12 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ultra_blocks.functional.attention import explicit_attention, kernel_attention, repeat_heads
+from ultra_blocks.functional.attention import (
+    attention_weights,
+    explicit_attention,
+    kernel_attention,
+    repeat_heads,
+)
 from ultra_blocks.functional.max_scores import max_of_scores, max_scores
 from ultra_blocks.functional.tiled_attention import score_bias, tiled_attention
 from ultra_blocks.layout import Layout
@@ -158,6 +163,34 @@ class SoftmaxAttention(MaxLogits, Mixer):
                 q, k, v, layout, causal=self.causal, window=window, bias=bias, dropout=dropout
             )
         return y.transpose(1, 2).flatten(2)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether :meth:`attention_weights` is what the block computes with."""
+        return True
+
+    def attention_weights(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        """Return the attention weights ``(B, H, T, T)`` of ``x`` ``(B, T, D)``, without dropout.
+
+        They are computed again, with all scores in memory. Rows of padding are zeros.
+        """
+        x = self.enter(x, layout)
+        if layout is None:
+            layout = Layout.full(x.shape[0], x.shape[1], x.device)
+        q, k, _ = self.project(x)
+        kind = self.positions.kind
+        if kind == "rotate":
+            q, k = self.positions.rotate(q, k, layout)
+        bias = self.positions.bias(layout, x.dtype) if kind == "bias" else None
+        window = self.window if self._reaches_past_window(layout) else None
+        weights = attention_weights(
+            self.scores(q, k, layout),
+            mask=layout.attention_mask(self.causal, window),
+            bias=_sum(bias, score_bias(*self._score_terms(x, layout))),
+            softcap=self.softcap,
+            normalised=self.normalised,
+        )
+        return layout.zero_padding(weights.transpose(1, 2)).transpose(1, 2)
 
     def _reaches_past_window(self, layout: Layout) -> bool:
         """Whether some pair may be outside of the window; short rows need no mask for it."""

@@ -275,6 +275,11 @@ class TitanAttention(SoftmaxAttention):
         gate = self.memory_norm(read).sigmoid()
         return (heads * gate.to(heads.dtype)).flatten(-2)
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether the block has neither a memory nor persistent tokens, whose part no weights show."""
+        return self.memory is None and self.persistent is None
+
     def _has_kernel(self) -> bool:
         return self.persistent is None and super()._has_kernel()
 
