@@ -22,10 +22,11 @@ def recorded_weights(encoder: Encoder, found: list[Tensor]) -> Iterator[None]:
     Raises:
         ValueError: a block has no attention weights, or activations are recomputed in the backward pass.
     """
+    mixers: list[Any] = [layer.mixer for layer in encoder.layers]
     without = {
-        number: type(layer.mixer).__name__
-        for number, layer in enumerate(encoder.layers)
-        if not getattr(layer.mixer, "has_weights", False)
+        number: type(mixer).__name__
+        for number, mixer in enumerate(mixers)
+        if not getattr(mixer, "has_weights", False)
     }
     if without:
         named = ", ".join(f"{number} ({name})" for number, name in without.items())
@@ -42,7 +43,7 @@ def recorded_weights(encoder: Encoder, found: list[Tensor]) -> Iterator[None]:
     def record(mixer: Any, arguments: Any) -> None:
         found.append(mixer.attention_weights(*arguments))
 
-    handles = [layer.mixer.register_forward_pre_hook(record) for layer in encoder.layers]
+    handles = [mixer.register_forward_pre_hook(record) for mixer in mixers]
     try:
         yield
     finally:
