@@ -12,6 +12,7 @@ import yaml
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
+from support.local_hub import local_hub
 from support.tiny_sbert import write_sbert_preset, write_triplets
 from ultra_core.errors import UltraError
 from ultra_train.callbacks.progress import ProgressCallback
@@ -157,3 +158,28 @@ def test_a_loss_that_is_too_wide_and_a_checkpoint_that_is_not_there(preset, tmp_
         execute(loaded, output_dir=tmp_path, device="cpu")
     with pytest.raises(UltraError, match="there is no checkpoint"):
         load_preset(preset, [f"training.sbert.resume_from_checkpoint={tmp_path}/x"], check_files=True)
+
+
+@pytest.mark.parametrize(
+    ("faults", "end"), [(["drop"], "pushed to {}/somebody/b"), ([401], "not pushed to a/b: ")]
+)
+def test_a_push_never_ends_a_run(runs, preset, tmp_path, monkeypatch, capsys, faults, end):
+    """The model is written whatever the hub answers; a connection that is lost is tried again."""
+    whole, _ = runs
+    folder = shutil.copytree(whole, tmp_path / "tiny_sbert")
+    pushing = ["training.push_to_hub=true", "training.hub_model_id=a/b", "training.hub_strategy=end"]
+    with local_hub() as hub:
+        for name, value in {"HF_ENDPOINT": hub.address, "HF_TOKEN": "hf_a", "HF_HUB_OFFLINE": "0"}.items():
+            monkeypatch.setenv(name, value)
+        hub.faults = list(faults)
+        execute(load_preset(preset, pushing), output_dir=tmp_path, device="cpu", resume=True)
+        said = capsys.readouterr().out.splitlines()[-1]
+        assert said.startswith(end.format(hub.address))
+        if faults == ["drop"]:
+            assert {"README.md", "modules.json", "1_Pooling/config.json", "model.safetensors"} <= set(
+                hub.files
+            )
+            assert b"sentence-transformers" in hub.files["README.md"]
+    assert (folder / "model" / "model.safetensors").read_bytes() == (
+        whole / "model" / "model.safetensors"
+    ).read_bytes()
