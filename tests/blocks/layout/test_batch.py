@@ -216,7 +216,9 @@ def test_is_carried_through_a_compiled_graph() -> None:
 @pytest.mark.parametrize(
     ("mask", "documents", "positions", "message"),
     [
-        (torch.ones(2, 3), None, None, "bool or integers.*given torch.float32"),
+        (torch.full((2, 3), 0.5), None, None, "1 at real tokens and 0 at padding"),
+        (torch.zeros(2, 3), None, None, "a row of floats without a 1"),
+        (torch.ones(2, 3).to(torch.cfloat), None, None, "given torch.complex64"),
         (torch.tensor([[1, 1, 2, 2]]), None, None, "1 at real tokens and 0 at padding"),
         (torch.tensor([[0, 1, -9999]]), None, None, "1 at real tokens and 0 at padding"),
         (torch.ones(3, dtype=torch.bool), None, None, r"\(batch, length\)"),

@@ -103,7 +103,13 @@ def fused_attention(
     plain = q.is_cpu and known and backward and _may_overflow(q, k)
     with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
         return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, enable_gqa=k.shape[1] != q.shape[1]
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            dropout_p=dropout,
+            is_causal=causal,
+            enable_gqa=bool(k.shape[1] != q.shape[1]),
         )
 
 

@@ -73,7 +73,7 @@ def take_rows(x: Tensor, index: Tensor) -> Tensor:
 
     This is a gather that copies whole rows, and adds whole rows in its gradient: several times as fast.
     """
-    first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    first = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
     return x.flatten(0, 1).index_select(0, (index + first).flatten()).unflatten(0, index.shape)
 
 

@@ -197,11 +197,6 @@ def _layout(
             f"attention_mask must be (batch, length) {tuple(given.shape[:2])}, given {tuple(mask.shape)}; "
             "for packed documents give document_ids"
         )
-    elif mask.is_floating_point():
-        raise ValueError(
-            f"attention_mask must be bool or integers, 1 at real tokens; given {mask.dtype}, which may "
-            "as well be what is added to scores"
-        )
     if position_ids is not None:
         position_ids = position_ids.expand_as(mask)
     return Layout.from_mask(mask, documents, position_ids)

@@ -35,7 +35,7 @@ def pool(hidden: Tensor, layout: Layout, how: str = "cls") -> Tensor:
     if how == "cls":
         if layout.dense:
             return hidden[:, 0]
-        rows = torch.arange(len(hidden), device=hidden.device)
+        rows = torch.arange(hidden.shape[0], device=hidden.device)
         return hidden[rows, layout.mask.int().argmax(1)]
     if how == "mean":
         return torch.where(mask, hidden, 0).sum(1) / mask.sum(1).clamp(min=1)

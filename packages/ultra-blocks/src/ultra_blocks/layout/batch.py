@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree
 
-from ultra_blocks.layout.checks import check_integers, check_mask, check_values
+from ultra_blocks.layout.checks import check_integers, check_mask, check_values, values_of
 from ultra_blocks.layout.masks import key_mask, pair_mask
 from ultra_blocks.layout.orders import (
     RealFirst,
@@ -28,7 +28,9 @@ class Layout:
 
     A layout is built once per forward pass by :meth:`from_mask` or :meth:`full`, and shared by all layers. It
     is registered as a pytree, whose leaves are the three tensors. Building it reads their values (one
-    synchronisation on an accelerator), so build it outside ``torch.compile``.
+    synchronisation on an accelerator). Where that is impossible, inside ``torch.compile``, ``torch.export``
+    and ``vmap``, nothing is checked and every batch counts as padded; build it outside to keep the faster
+    paths.
 
     Attributes:
         mask: ``(B, T)`` bool, True at real tokens; padding may be left, right, inside, or a whole row.
@@ -68,7 +70,8 @@ class Layout:
         """Build a layout from a mask, document ids and positions.
 
         Args:
-            mask: ``(B, T)``, True or 1 at real tokens and False or 0 at padding; B and T may be 0.
+            mask: ``(B, T)`` of any dtype, True or 1 at real tokens and False or 0 at padding; B and T may be
+                0. A row of floats needs a 1, since zeros may also be what is added to scores.
             documents: ``(B, T)`` integers; tokens with equal ids are one document, and ids do not decrease
                 along the real tokens of a row. Values at padding are ignored. None: one document per row.
             positions: ``(B, T)`` integers >= 0; None: each document's tokens are counted from 0.
@@ -97,18 +100,17 @@ class Layout:
         chosen = torch.where(mask, chosen, 0)
         columns = torch.arange(mask.shape[1], device=mask.device)
         in_place = ((chosen == columns) & (counted == columns) | ~mask).all()
-        checks += [(chosen >= 0).all(), (flags == mask).all(), mask.all(), (ids > 0).any(), in_place]
-        # the only synchronisation
-        ordered, positive, binary, every, packed, indexed = torch.stack(checks).tolist()
-        check_values(binary=binary, ordered=ordered, positive=positive)
-        return cls(
-            mask,
-            torch.where(mask, ids, -1),
-            chosen,
-            padded=not every,
-            packed=packed,
-            indexed=indexed,
-        )
+        binary = (flags == mask).all()
+        if flags.is_floating_point():
+            binary = binary & mask.any(1).all()
+        checks += [(chosen >= 0).all(), binary, mask.all(), (ids > 0).any(), in_place]
+        tensors = (mask, torch.where(mask, ids, -1), chosen)
+        values = values_of(torch.stack(checks))  # the only synchronisation
+        if values is None:
+            return cls(*tensors, padded=True, packed=documents is not None)
+        ordered, positive, is_binary, every, packed, indexed = values
+        check_values(binary=is_binary, ordered=ordered, positive=positive)
+        return cls(*tensors, padded=not every, packed=packed, indexed=indexed)
 
     def zero_padding(self, x: Tensor) -> Tensor:
         """Return ``(B, T, ...)`` with zeros at padding; values there, NaN included, get no gradient.

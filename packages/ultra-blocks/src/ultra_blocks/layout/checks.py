@@ -7,17 +7,29 @@ from torch import Tensor
 
 
 def check_mask(mask: Tensor) -> None:
-    """Raise unless ``mask`` is a tensor ``(B, T)`` of bool or integers.
+    """Raise unless ``mask`` is a tensor ``(B, T)`` of real numbers or bool.
 
     Raises:
         ValueError: it is not.
     """
-    if not isinstance(mask, Tensor) or mask.ndim != 2 or mask.is_floating_point() or mask.is_complex():
+    if not isinstance(mask, Tensor) or mask.ndim != 2 or mask.is_complex():
         given = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(
-            "Layout: mask must be a tensor (batch, length), bool or integers, True or 1 at real tokens; "
-            f"given {given}"
+            f"Layout: mask must be a tensor (batch, length), True or 1 at real tokens; given {given}"
         )
+
+
+def values_of(flags: Tensor) -> list[bool] | None:
+    """Return the values of a bool tensor; None where they cannot be read: while tracing, under ``vmap``, and
+    on the meta device.
+    """
+    if torch.compiler.is_compiling():
+        return None
+    try:
+        values: list[bool] = flags.tolist()
+    except RuntimeError:
+        return None
+    return values
 
 
 def check_integers(name: str, given: Tensor | None, mask: Tensor) -> None:
@@ -39,7 +51,7 @@ def check_values(*, binary: bool, ordered: bool, positive: bool) -> None:
     """Raise unless the values of mask, documents and positions are valid.
 
     Args:
-        binary: the mask holds 0 and 1 only.
+        binary: the mask holds 0 and 1 only, and a 1 in every row of floats.
         ordered: document ids are at least 0 and do not decrease along a row.
         positive: positions are at least 0.
 
@@ -48,8 +60,9 @@ def check_values(*, binary: bool, ordered: bool, positive: bool) -> None:
     """
     if not binary:
         raise ValueError(
-            "Layout: a mask of integers (attention_mask) must be 1 at real tokens and 0 at padding, but "
-            "holds other numbers; numbers of packed documents are given as documents (document_ids)"
+            "Layout: a mask of numbers (attention_mask) must be 1 at real tokens and 0 at padding, but holds "
+            "other numbers, or a row of floats without a 1, as masks do that are added to scores; numbers of "
+            "packed documents are given as documents (document_ids)"
         )
     if not ordered:
         raise ValueError(

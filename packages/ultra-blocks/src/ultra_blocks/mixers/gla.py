@@ -118,7 +118,8 @@ class GLA(LinearRecurrence):
     ) -> Tensor:
         """Return ``y_t = q_t S_t``; both directions share queries and keys, but not decays."""
         decays = [log_decay for (log_decay,) in gates]
-        return gated_linear(q, [k] * len(decays), v, decays, chunk_size=self.chunk_size, documents=documents)
+        keys = [k.view_as(k) for _ in decays]  # torch.compile takes no tensor twice
+        return gated_linear(q, keys, v, decays, chunk_size=self.chunk_size, documents=documents)
 
     def recur(self, q: Tensor, k: Tensor, v: Tensor, gates: Gates, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``y = q S'`` and ``S' = diag(a) S + k^T v``."""
