@@ -80,8 +80,12 @@ def test_the_encoder_of_a_masked_language_model_with_a_new_head(tmp_path):
     base = make(UltraForMaskedLM)
     base.save_pretrained(tmp_path / "base")
     torch.manual_seed(1)
-    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=4)
+    model, report = AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "base", num_labels=4, output_loading_info=True
+    )
     assert type(model) is UltraForSequenceClassification
+    assert set(report["missing_keys"]) == {f"classifier.{name}" for name in model.classifier.state_dict()}
+    assert not report["unexpected_keys"]
     for name, weight in base.model.state_dict().items():
         assert torch.equal(model.model.state_dict()[name], weight), name
     assert model.classifier.out_proj.weight.shape == (4, 16)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-import transformers
 from transformers import AutoModelForTokenClassification
 
 from support.hf_models import batch, make
@@ -50,9 +49,3 @@ def test_only_the_head_of_a_masked_language_model_is_new(tmp_path):
         assert torch.equal(model.model.state_dict()[name], weight), name
     assert model.classifier.out_proj.weight.shape == (5, 16)
     assert model.classifier.out_proj.weight.std().item() == pytest.approx(0.2, rel=0.3), "initializer_range"
-
-
-def test_the_pipeline_names_words(words):
-    model = make(UltraForTokenClassification)
-    tag = transformers.pipeline("token-classification", model=model, tokenizer=words, device="cpu")
-    assert [found["word"] for found in tag("a b c")] == ["a", "b", "c"]

@@ -60,6 +60,22 @@ def documents_of(model: str, given: Tensor, arguments: Mapping[str, Any]) -> Ten
     return torch.bucketize(columns, borders[1:].to(given.device), right=True)[None]
 
 
+def refuse_packing(model: str, why: str, arguments: Mapping[str, Any]) -> None:
+    """Raise if the further arguments of a forward pass describe packed documents.
+
+    Args:
+        model: name of the model, for messages.
+        why: the reason, for messages.
+        arguments: name -> value.
+
+    Raises:
+        ValueError: they do.
+    """
+    for name in ("document_ids", *_DOCUMENTS):
+        if arguments.get(name) is not None:
+            raise ValueError(f"{model}: {name} is not supported here: {why}")
+
+
 def check_token_types(model: str, token_type_ids: Tensor | None) -> None:
     """Raise unless all token types are 0, since there are no embeddings of token types.
 

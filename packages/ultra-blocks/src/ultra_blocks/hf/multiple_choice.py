@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ultra_blocks.encoder.classification_head import ClassificationHead
+from ultra_blocks.hf.arguments import refuse_packing
 from ultra_blocks.hf.config import UltraHFConfig
 from ultra_blocks.hf.losses import with_losses
 from ultra_blocks.hf.models import UltraModel, UltraPreTrainedModel, model_output
@@ -52,7 +53,11 @@ class UltraForMultipleChoice(UltraPreTrainedModel):
             labels: ``(B,)`` numbers of the right texts. The logits are ``(B, C)`` with or without them.
             num_items_in_batch: number of labels in all micro-batches of an update, see
                 :class:`UltraForMaskedLM`.
+
+        Raises:
+            ValueError: packed documents are given, although the choices are texts of their own.
         """
+        refuse_packing(type(self).__name__, "every choice is a row of its own", kwargs)
         given = input_ids if input_ids is not None else inputs_embeds
         if given is None:
             raise ValueError("UltraForMultipleChoice: input_ids or inputs_embeds is required; both are None")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ultra_blocks.encoder.label_head import LabelHead
+from ultra_blocks.hf.arguments import refuse_packing
 from ultra_blocks.hf.config import UltraHFConfig
 from ultra_blocks.hf.losses import with_losses
 from ultra_blocks.hf.models import UltraModel, UltraPreTrainedModel, model_output
@@ -18,6 +20,9 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput  # isort:
 
 class UltraForQuestionAnswering(UltraPreTrainedModel):
     """An encoder that says where in a text the answer to a question begins and ends, as in BERT.
+
+    Differs from BERT: no answer begins or ends in padding, whose logits are the smallest number of their
+    dtype. The loss then does not depend on how much padding there is.
 
     A checkpoint with another head gives its encoder; this head then starts from random weights.
     """
@@ -43,14 +48,20 @@ class UltraForQuestionAnswering(UltraPreTrainedModel):
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> QuestionAnsweringModelOutput | tuple[Any, ...]:
-        """Find answers; takes the arguments of :meth:`UltraModel.forward` but for packed documents, and:
+        """Find answers; takes the arguments of :meth:`UltraModel.forward`, and:
 
         Args:
             start_positions: ``(B,)`` columns of the first tokens of the answers. Columns outside of the
                 batch do not count.
             end_positions: ``(B,)`` columns of their last tokens. The loss is the mean of two cross entropies
                 over the columns of a row.
+
+        Raises:
+            ValueError: answers are given for packed documents, of which a row has several.
         """
+        if start_positions is not None or end_positions is not None:
+            why = "start_positions and end_positions are those of one text in each row"
+            refuse_packing(type(self).__name__, why, kwargs)
         encoded = self.model(
             input_ids,
             attention_mask,
@@ -60,7 +71,10 @@ class UltraForQuestionAnswering(UltraPreTrainedModel):
             return_dict=True,
             **kwargs,
         )
-        starts, ends = self.qa_outputs(encoded.last_hidden_state).unbind(-1)
+        logits = self.qa_outputs(encoded.last_hidden_state)
+        if attention_mask is not None:
+            logits = logits.masked_fill(~attention_mask.bool()[..., None], torch.finfo(logits.dtype).min)
+        starts, ends = logits.unbind(-1)
         loss = None
         if start_positions is not None and end_positions is not None:
             loss = self.loss_function(starts, ends, start_positions, end_positions)
