@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ultra_blocks.layout import Layout
 from ultra_blocks.positions import PositionCode
 from ultra_blocks.testing.draws import Batch
+from ultra_blocks.testing.seeding import seeded
 from ultra_blocks.traits import NumericTraits, Traits
 from ultra_core.errors import PluginError
 from ultra_core.plugins.signatures import bind, read_options
@@ -87,8 +88,7 @@ class Case:
 
     def build(self, dtype: torch.dtype = torch.float64, *, seed: int = 0, **options: Any) -> nn.Module:
         """Return a module in evaluation mode, with perturbed parameters: none is zero or symmetric."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             module = self.cls(**self.arguments(**options))
             with torch.no_grad():
                 for parameter in module.parameters():

@@ -13,6 +13,7 @@ from ultra_blocks.testing.cases import Case, output
 from ultra_blocks.testing.construction import BLOCK_RULES, FFN_RULES
 from ultra_blocks.testing.differences import check_close
 from ultra_blocks.testing.masks import Masks
+from ultra_blocks.testing.seeding import seeded
 from ultra_core.errors import PluginError
 from ultra_core.plugins.signatures import read_options
 from ultra_core.testing import Finding
@@ -69,8 +70,7 @@ def _equal_rows(case: Case, rows: int) -> Tensor:
 @torch.no_grad()
 def _draw(module: nn.Module, x: Tensor, seed: int) -> Tensor:
     """Return the output in training after ``torch.manual_seed``."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return output(module.train(), x, None)
 
 

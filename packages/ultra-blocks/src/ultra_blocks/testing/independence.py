@@ -12,6 +12,7 @@ from ultra_blocks.testing.cases import Case, FFNCase, NormCase, gradients, noise
 from ultra_blocks.testing.construction import FFN_RULES, NORM_RULES
 from ultra_blocks.testing.differences import check_close
 from ultra_blocks.testing.exactness import check_answer
+from ultra_blocks.testing.seeding import seeded
 from ultra_core.testing import Finding
 
 LENGTH = 300
@@ -69,8 +70,7 @@ def ffn_independence(case: FFNCase) -> None:
     for mode in (False, True):
         _check_copies(case, module.train(mode), x[1:2], "training" if mode else "evaluation")
         leaf = x[:, :70].clone().requires_grad_()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded(0):
             y = output(module.train(mode), leaf, None)[0, 65]
         slopes = gradients(y, noise(*y.shape), [leaf])[0]
         slopes[0, 65] = 0
@@ -97,8 +97,7 @@ def _check_copies(case: Case, module: nn.Module, copies: Tensor, mode: str) -> N
 
 
 def _seeded(module: nn.Module, x: Tensor, seed: int) -> Tensor:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return output(module, x, None)
 
 

@@ -14,6 +14,7 @@ from ultra_blocks.testing.cases import BlockCase, Case, FFNCase, NormCase, Posit
 from ultra_blocks.testing.draws import relative_error
 from ultra_blocks.testing.parameters import described
 from ultra_blocks.testing.positions import scores
+from ultra_blocks.testing.seeding import seeded
 
 SAME = 1e-9
 """The largest relative difference of two outcomes in fp64 that are the same."""
@@ -138,8 +139,7 @@ def _observe_branch(case: Case, module: Any, arguments: Mapping[str, Any]) -> Na
     if arguments.get("causal") and isinstance(case, BlockCase) and case.traits.recurrent_step:
         yield "a decoded output", _decoded(module, x)
     yield "a gradient", _flat(long_gradients(module, row)[1])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         y, losses = _parts(module.train()(x, layout))
         torch.stack([y.sum(), *losses.values()]).sum().backward()
     if callable(after_step := getattr(module, "after_step", None)):

@@ -13,6 +13,7 @@ from ultra_blocks.testing.cases import BlockCase, Case, output
 from ultra_blocks.testing.construction import BLOCK_RULES
 from ultra_blocks.testing.differences import check_close
 from ultra_blocks.testing.draws import Batch, batches
+from ultra_blocks.testing.seeding import seeded
 from ultra_core.contracts import ParamInfo
 from ultra_core.errors import listed
 from ultra_core.module_types import is_norm
@@ -121,8 +122,7 @@ def check_drawing(case: Case) -> None:
     """Raise AssertionError unless initial weights depend on torch's global generator only."""
     built = []
     for seed in (0, 0, 1):
-        with torch.random.fork_rng(devices=[]), _GlobalGenerator():
-            torch.manual_seed(seed)
+        with seeded(seed), _GlobalGenerator():
             module = case.cls(**case.arguments())
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ultra_blocks.testing.cases import BlockCase, Case, NormCase, output
 from ultra_blocks.testing.construction import BLOCK_RULES, NORM_RULES
 from ultra_blocks.testing.differences import check_close
+from ultra_blocks.testing.seeding import seeded
 from ultra_blocks.traits import NormTraits
 from ultra_core.testing import Finding
 
@@ -101,8 +102,7 @@ def _norm_traits(case: NormCase) -> NormTraits:
 
 def _initial(case: Case) -> nn.Module:
     """Return a norm as the constructor leaves it, in fp64."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         module: nn.Module = case.cls(**case.arguments())
     return module.double().eval()
 

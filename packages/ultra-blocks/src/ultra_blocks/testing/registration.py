@@ -14,6 +14,7 @@ from ultra_blocks.testing.construction import BLOCK_RULES, FFN_RULES, NORM_RULES
 from ultra_blocks.testing.differences import check_close
 from ultra_blocks.testing.outcomes import answer
 from ultra_blocks.testing.parameters import described
+from ultra_blocks.testing.seeding import seeded
 from ultra_core.errors import listed
 from ultra_core.module_types import is_recurrent
 from ultra_core.testing import Finding
@@ -92,8 +93,7 @@ def _stays(case: Case, module: nn.Module) -> None:
 
 
 def _seeded(case: Case, module: nn.Module) -> Tensor:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         return answer(case, module)
 
 
@@ -128,8 +128,7 @@ def starts_as_asked(case: Case) -> None:
 
 
 def _reset(case: Case, **given: float) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         module: Any = case.cls(**case.arguments())
         module.reset_parameters(**{"std": 0.02, **given})
     assert isinstance(module, nn.Module)

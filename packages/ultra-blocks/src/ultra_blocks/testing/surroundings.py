@@ -16,6 +16,7 @@ from ultra_blocks.layout import Layout
 from ultra_blocks.testing.cases import Case, gradients, output, takes_columns
 from ultra_blocks.testing.construction import BLOCK_RULES, FFN_RULES
 from ultra_blocks.testing.dropout import without_dropout
+from ultra_blocks.testing.seeding import seeded
 from ultra_core.testing import Finding
 
 TORCH_GENERATOR = "torch's random generator"
@@ -127,8 +128,7 @@ def _check_seeding(doing: str, act: Any) -> None:
     """Raise a finding if the random numbers after an action are the same for two seeds before it."""
     after = []
     for seed in (1, 2):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             act()
             after.append(torch.rand(8))
     if torch.equal(*after):

@@ -160,7 +160,7 @@ class Net(Head):
 def seeded_net(seed: int = 0, dtype: torch.dtype = torch.float64) -> Net:
     """Return a model that depends on the seed only."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed formats stacks for devices
         return Net().to(dtype)
 
 
