@@ -28,6 +28,7 @@ class InnerLoss:
         reads: columns of scores, of which rows must have one: the difference of two scores of a teacher, or
             its scores of all documents of a row.
         negatives_in_batch: whether the other texts of a batch are negatives, so that none may be twice in it.
+        scaled: whether similarities are multiplied by a factor.
     """
 
     name: str
@@ -36,11 +37,18 @@ class InnerLoss:
     needs: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     negatives_in_batch: bool = False
+    scaled: bool = False
 
-    def build(self, model: Any) -> nn.Module:
-        """Return the loss for a model."""
+    def build(self, model: Any, scale: float | None = None) -> nn.Module:
+        """Return the loss for a model.
+
+        Args:
+            model: the encoder.
+            scale: factor of the similarities; None: that of the library.
+        """
         losses = import_module("sentence_transformers.sparse_encoder.losses")
-        loss: nn.Module = getattr(losses, self.class_name)(model)
+        options = {} if scale is None else {"scale": scale}
+        loss: nn.Module = getattr(losses, self.class_name)(model, **options)
         return loss
 
 
@@ -52,6 +60,7 @@ DEFAULT = InnerLoss(
     "SparseMultipleNegativesRankingLoss",
     _RANKING,
     negatives_in_batch=True,
+    scaled=True,
 )
 INNER_LOSSES = {
     loss.name: loss
@@ -60,8 +69,8 @@ INNER_LOSSES = {
         InnerLoss("sparse_triplet", "SparseTripletLoss", ("triplets",)),
         InnerLoss("sparse_margin_mse", "SparseMarginMSELoss", _RANKING, ("negative",), ("score", "label")),
         InnerLoss("sparse_distill_kl", "SparseDistillKLDivLoss", _RANKING, ("negative",), ("label",)),
-        InnerLoss("sparse_cosent", "SparseCoSENTLoss", _SIMILARITY),
-        InnerLoss("sparse_angle", "SparseAnglELoss", _SIMILARITY),
+        InnerLoss("sparse_cosent", "SparseCoSENTLoss", _SIMILARITY, scaled=True),
+        InnerLoss("sparse_angle", "SparseAnglELoss", _SIMILARITY, scaled=True),
         InnerLoss("sparse_cosine_similarity", "SparseCosineSimilarityLoss", _SIMILARITY),
     )
 }

@@ -79,8 +79,11 @@ def _architecture(preset: SparseFile) -> Faults:
             ("loss", "type"),
             f"the architecture {model.architecture} is trained with {' or '.join(expected)}",
         )
-    if find_inner_loss(loss.inner_loss) is None:
+    inner = find_inner_loss(loss.inner_loss)
+    if inner is None:
         yield ("loss", "inner_loss"), unknown(loss.inner_loss or "")
+    elif loss.inner_loss_scale is not None and not inner.scaled:
+        yield ("loss", "inner_loss_scale"), f"{inner.name} does not scale similarities; leave it out"
     if model.architecture == "splade" and loss.query_regularizer_weight == 0:
         yield (
             ("loss", "query_regularizer_weight"),

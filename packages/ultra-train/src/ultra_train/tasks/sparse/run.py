@@ -136,9 +136,14 @@ class SparseRun(EmbeddingRun[SparseFile]):
 
     def losses(self, model: SparseEncoder) -> Mapping[str, nn.Module]:
         """Return one loss for all data sets."""
-        metered = MeteredLoss(self.inner.build(model), training=self.meter, evaluation=self.held_out_meter)
+        ranking = self.inner.build(model, self.scale(model))
+        metered = MeteredLoss(ranking, training=self.meter, evaluation=self.held_out_meter)
         loss = self.loss(model, metered)
         return {one.name: loss for one in self.data}
+
+    def scale(self, model: SparseEncoder) -> float | None:
+        """Return the factor of the similarities in the ranking loss; None: that of the library."""
+        return self.options.loss.inner_loss_scale
 
     @cached_property
     def meter(self) -> SparsityMeter:

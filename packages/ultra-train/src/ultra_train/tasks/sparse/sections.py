@@ -116,6 +116,11 @@ class SparseLoss:
         any_case=True,
     )
     inner_loss: str | None = key(None, "the ranking loss inside; sparse multiple negatives when left out")
+    inner_loss_scale: Positive | None = key(
+        None,
+        "factor of the similarities in the ranking loss; left out, that of sentence-transformers, but 20 for "
+        "csr on a base whose vectors have length 1",
+    )
     query_regularizer_weight: NonNegative = key(0.0, "weight of the FLOPS regulariser of queries")
     document_regularizer_weight: NonNegative = key(3e-3, "weight of the FLOPS regulariser of documents")
     aux_loss_weight: NonNegative = key(0.1, "weight of the auxiliary loss of CSR")
