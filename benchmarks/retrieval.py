@@ -30,6 +30,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does;
 from rich.console import Console
 
 from ultra_train.config import load_preset
+from ultra_train.embeddings.building import splade_encoder
 from ultra_train.evaluation.printing import print_results
 from ultra_train.evaluation.retrieval import Plan
 from ultra_train.evaluation.running import Loading, Request, evaluate
@@ -37,6 +38,8 @@ from ultra_train.pipeline.execution import run_pipeline
 from ultra_train.report.evaluation_page import write_results
 
 HERE = Path(__file__).parent
+LENGTH = 256
+"""Tokens of a document that SPLADE reads in the evaluation."""
 
 
 def prepared(name: str, places: dict[str, str], folder: Path) -> Path:
@@ -55,6 +58,15 @@ def collection(data: Path, language: str, folder: Path) -> Path:
     with tarfile.open(data / f"{name}.tar.gz") as archive:
         archive.extractall(folder, filter="data")
     return folder / name
+
+
+def untouched(what: str, base: Path, folder: Path) -> Path:
+    """Return the folder of the published model, as the encoder that it is."""
+    if what == "csr":
+        return base
+    encoder = splade_encoder(base, max_length=LENGTH)
+    encoder.save(str(folder / "untouched"))
+    return folder / "untouched"
 
 
 def main() -> None:
@@ -84,12 +96,13 @@ def main() -> None:
     run = run_pipeline(preset, resume=options.resume, name=name, output_dir=folder, device="cpu")
     if options.base is None:
         return
-    models = [str(options.base), *(str(run / step.name / "model") for step in preset.steps)]
+    published = untouched(options.what, options.base, folder)
+    models = [str(published), *(str(run / step.name / "model") for step in preset.steps)]
     request = Request(
         models=models,
         source=str(documents),
         plan=Plan(seen_split="train", sparsity=True),
-        loading=Loading(device="cpu", max_length=256),
+        loading=Loading(device="cpu", max_length=LENGTH if options.what == "splade" else None),
     )
     results = evaluate(request)
     write_results(results, run / "beside-the-base")
