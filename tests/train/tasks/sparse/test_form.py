@@ -97,7 +97,8 @@ CSR = ["model.architecture=csr", "loss.type=csr_loss"]
         ([], ""),
         (["mlflow={experiment_name: e}"], "mlflow"),
         (["mlflow={experiment_name: e}", "training.report_to=mlflow"], ""),
-        ([*SPLADE, "router.mapping={query: query}"], "training.query_learning_rate, router"),
+        ([*SPLADE, "router.mapping={query: query}"], "training.query_learning_rate, router.mapping"),
+        ([*CSR, "training.query_learning_rate=", "router.learning_rate_patterns={'^model.3': 1e-3}"], ""),
         ([*SPLADE, "training.query_learning_rate=", "model.csr_k=8"], "model.csr_k"),
         ([*SPLADE, "training.query_learning_rate=", "loss.aux_loss_weight=0.5"], "loss.aux_loss_weight"),
         (

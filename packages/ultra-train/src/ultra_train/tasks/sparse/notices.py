@@ -50,7 +50,7 @@ def _idle(preset: SparseFile) -> Iterator[str]:
     """Yield the keys that, if a file sets them, do nothing in this run."""
     model, training = preset.model, preset.training
     if model.architecture != "inference-free-splade":
-        yield from ("training.query_learning_rate", "router", "model.freeze_static_embedding")
+        yield from ("training.query_learning_rate", "router.mapping", "model.freeze_static_embedding")
     if model.architecture != "csr":
         yield from ("model.csr_k", "model.csr_k_aux", "model.csr_hidden_dim", "loss.aux_loss_weight")
     else:
