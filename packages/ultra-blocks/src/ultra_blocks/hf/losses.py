@@ -11,16 +11,16 @@ from ultra_blocks.encoder.mlm_head import share_of_update
 
 
 def with_losses(
-    mean: Tensor, losses: Mapping[str, Tensor] | None, labels: Tensor, num_items: Tensor | int | None
+    loss: Tensor, losses: Mapping[str, Tensor] | None, labels: Tensor, num_items: Tensor | int | None
 ) -> Tensor:
-    """Return the share of a micro-batch in the loss of an update.
+    """Return the loss of a micro-batch with the auxiliary losses of the encoder.
 
     Args:
-        mean: mean loss over the labels of this micro-batch.
-        losses: auxiliary losses of the encoder by name, which are added.
+        loss: sum over the labels of this micro-batch, divided by their number in the update.
+        losses: auxiliary losses by name, which are weighted by the share of this micro-batch in the update.
         labels: the labels; those that are -100 do not count.
         num_items: labels of all micro-batches of the update; None: those of this one.
     """
-    if losses:
-        mean = mean + torch.stack(list(losses.values())).sum()
-    return mean if num_items is None else mean * share_of_update(labels, num_items, mean.dtype)
+    if not losses:
+        return loss
+    return loss + share_of_update(labels, num_items, loss.dtype) * torch.stack(list(losses.values())).sum()

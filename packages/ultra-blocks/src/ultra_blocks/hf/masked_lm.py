@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ultra_blocks.encoder.mlm_head import MLMHead, masked_positions, mlm_loss, share_of_update
+from ultra_blocks.encoder.mlm_head import MLMHead, masked_positions, mlm_loss
 from ultra_blocks.hf.config import UltraHFConfig
+from ultra_blocks.hf.losses import with_losses
 from ultra_blocks.hf.models import UltraModel, UltraModelOutput, UltraPreTrainedModel, model_output
 
 # ultra_blocks.hf.config reports a missing transformers
@@ -69,16 +69,8 @@ class UltraForMaskedLM(UltraPreTrainedModel):
                 losses is divided, so that accumulation gives the mean over tokens. Auxiliary losses are
                 weighted by the fraction of these labels in this micro-batch. None: the labels of this one.
         """
-        encoded = self.model(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            document_ids,
-            return_dict=True,
-            **kwargs,
-        )
+        tensors = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        encoded = self.model(*tensors, document_ids, return_dict=True, **kwargs)
         if masked_only is None:
             masked_only = self.training and self.config.sparse_prediction
         hidden, loss = encoded.last_hidden_state, None
@@ -90,9 +82,7 @@ class UltraForMaskedLM(UltraPreTrainedModel):
                 hidden, targets = masked_positions(hidden, labels)
             logits = self.head(hidden)
             loss = mlm_loss(logits.flatten(0, -2), targets, num_items=num_items_in_batch)
-            if encoded.losses:
-                share = share_of_update(targets, num_items_in_batch, loss.dtype)
-                loss = loss + share * torch.stack(list(encoded.losses.values())).sum()
+            loss = with_losses(loss, encoded.losses, targets, num_items_in_batch)
         return model_output(self, self._output(encoded, loss, logits), return_dict)
 
     def _output(self, encoded: UltraModelOutput, loss: Tensor | None, logits: Tensor) -> MaskedLMOutput:

@@ -13,7 +13,7 @@ from ultra_blocks.encoder import Encoder
 from ultra_blocks.encoder.classification_head import ClassificationHead
 from ultra_blocks.encoder.label_head import LabelHead
 from ultra_blocks.encoder.mlm_head import MLMHead
-from ultra_blocks.hf.arguments import check_token_types, documents_of
+from ultra_blocks.hf.arguments import check_token_types, documents_of, one_of
 from ultra_blocks.hf.attentions import recorded_weights
 from ultra_blocks.hf.config import UltraHFConfig
 from ultra_blocks.hf.pooling import pool
@@ -143,15 +143,13 @@ class UltraModel(UltraPreTrainedModel):
                 describe packed documents; others have no effect, or are refused if they are set.
 
         Raises:
-            ValueError: neither ids nor embeddings are given, the mask has another shape or values other than
-                0 and 1, a token type is not 0, or something is requested that an encoder does not have, such
-                as the attention weights of a block without any.
+            ValueError: neither ids nor embeddings are given, or both, the mask has another shape or values
+                other than 0 and 1, a token type is not 0, or something is requested that an encoder does not
+                have, such as the attention weights of a block without any.
             TypeError: no model of transformers takes an argument of that name.
         """
         name = type(self).__name__
-        given = input_ids if input_ids is not None else inputs_embeds
-        if given is None:
-            raise ValueError("UltraModel: input_ids or inputs_embeds is required; both are None")
+        given = one_of(name, input_ids, inputs_embeds)
         check_token_types(name, token_type_ids)
         documents = documents_of(name, given, kwargs)
         layout = _layout(

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from ultra_blocks.encoder.classification_head import ClassificationHead
-from ultra_blocks.hf.arguments import refuse_packing
+from ultra_blocks.encoder.mlm_head import mlm_loss
+from ultra_blocks.hf.arguments import one_of, refuse_packing
 from ultra_blocks.hf.config import UltraHFConfig
+from ultra_blocks.hf.head_model import UltraHeadModel
 from ultra_blocks.hf.losses import with_losses
-from ultra_blocks.hf.models import UltraModel, UltraPreTrainedModel, model_output
 
 # ultra_blocks.hf.config reports a missing transformers
 from transformers import AutoModelForMultipleChoice  # isort: skip
 from transformers.modeling_outputs import MultipleChoiceModelOutput  # isort: skip
 
 
-class UltraForMultipleChoice(UltraPreTrainedModel):
+class UltraForMultipleChoice(UltraHeadModel):
     """An encoder that chooses one of C texts, each a question with one of its answers.
 
-    ``config.classifier_pooling`` says how the states of tokens become that of a text. A checkpoint with
-    another head gives its encoder; this head then starts from random weights.
+    ``config.classifier_pooling`` says how the states of tokens become that of a text.
     """
-
-    accepts_loss_kwargs = True
-    _keys_to_ignore_on_load_unexpected = [r"^head\."]  # noqa: RUF012 (the weights of another head)
 
     def __init__(self, config: UltraHFConfig) -> None:
         super().__init__(config)
-        self.model = UltraModel(config)
         self.classifier = ClassificationHead(config.hidden_size, 1, dropout=config.dropout)
         self.post_init()
 
@@ -58,23 +53,16 @@ class UltraForMultipleChoice(UltraPreTrainedModel):
             ValueError: packed documents are given, although the choices are texts of their own.
         """
         refuse_packing(type(self).__name__, "every choice is a row of its own", kwargs)
-        given = input_ids if input_ids is not None else inputs_embeds
-        if given is None:
-            raise ValueError("UltraForMultipleChoice: input_ids or inputs_embeds is required; both are None")
+        given = one_of(type(self).__name__, input_ids, inputs_embeds)
         tensors = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
-        encoded = self.model(
-            *(None if x is None else x.flatten(0, 1) for x in tensors),
-            pooling=self.config.classifier_pooling,
-            return_dict=True,
-            **kwargs,
-        )
+        texts = (None if x is None else x.flatten(0, 1) for x in tensors)
+        pooling = self.config.classifier_pooling
+        encoded = self.model(*texts, pooling=pooling, return_dict=True, **kwargs)
         logits, loss = self.classifier(encoded.pooler_output).view(given.shape[:2]), None
         if labels is not None:
-            loss = with_losses(F.cross_entropy(logits, labels), encoded.losses, labels, num_items_in_batch)
-        output = MultipleChoiceModelOutput(
-            loss=loss, logits=logits, hidden_states=encoded.hidden_states, attentions=encoded.attentions
-        )
-        return model_output(self, output, return_dict)
+            loss = mlm_loss(logits, labels, num_items=num_items_in_batch)
+            loss = with_losses(loss, encoded.losses, labels, num_items_in_batch)
+        return self._output(MultipleChoiceModelOutput, encoded, return_dict, loss=loss, logits=logits)
 
 
 AutoModelForMultipleChoice.register(UltraHFConfig, UltraForMultipleChoice, exist_ok=True)

@@ -10,29 +10,25 @@ from torch import Tensor
 from ultra_blocks.encoder.label_head import LabelHead
 from ultra_blocks.hf.arguments import refuse_packing
 from ultra_blocks.hf.config import UltraHFConfig
+from ultra_blocks.hf.head_model import UltraHeadModel
 from ultra_blocks.hf.losses import with_losses
-from ultra_blocks.hf.models import UltraModel, UltraPreTrainedModel, model_output
 
 # ultra_blocks.hf.config reports a missing transformers
 from transformers import AutoModelForQuestionAnswering  # isort: skip
 from transformers.modeling_outputs import QuestionAnsweringModelOutput  # isort: skip
 
 
-class UltraForQuestionAnswering(UltraPreTrainedModel):
+class UltraForQuestionAnswering(UltraHeadModel):
     """An encoder that says where in a text the answer to a question begins and ends, as in BERT.
 
     Differs from BERT: no answer begins or ends in padding, whose logits are the smallest number of their
     dtype. The loss then does not depend on how much padding there is.
-
-    A checkpoint with another head gives its encoder; this head then starts from random weights.
     """
 
     accepts_loss_kwargs = False
-    _keys_to_ignore_on_load_unexpected = [r"^head\."]  # noqa: RUF012 (the weights of another head)
 
     def __init__(self, config: UltraHFConfig) -> None:
         super().__init__(config)
-        self.model = UltraModel(config)
         self.qa_outputs = LabelHead(config.hidden_size, 2)
         self.post_init()
 
@@ -62,15 +58,8 @@ class UltraForQuestionAnswering(UltraPreTrainedModel):
         if start_positions is not None or end_positions is not None:
             why = "start_positions and end_positions are those of one text in each row"
             refuse_packing(type(self).__name__, why, kwargs)
-        encoded = self.model(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            return_dict=True,
-            **kwargs,
-        )
+        tensors = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        encoded = self.model(*tensors, return_dict=True, **kwargs)
         logits = self.qa_outputs(encoded.last_hidden_state)
         if attention_mask is not None:
             logits = logits.masked_fill(~attention_mask.bool()[..., None], torch.finfo(logits.dtype).min)
@@ -79,14 +68,8 @@ class UltraForQuestionAnswering(UltraPreTrainedModel):
         if start_positions is not None and end_positions is not None:
             loss = self.loss_function(starts, ends, start_positions, end_positions)
             loss = with_losses(loss, encoded.losses, start_positions, None)
-        output = QuestionAnsweringModelOutput(
-            loss=loss,
-            start_logits=starts,
-            end_logits=ends,
-            hidden_states=encoded.hidden_states,
-            attentions=encoded.attentions,
-        )
-        return model_output(self, output, return_dict)
+        fields = {"loss": loss, "start_logits": starts, "end_logits": ends}
+        return self._output(QuestionAnsweringModelOutput, encoded, return_dict, **fields)
 
 
 AutoModelForQuestionAnswering.register(UltraHFConfig, UltraForQuestionAnswering, exist_ok=True)

@@ -7,31 +7,27 @@ from typing import Any, cast
 from torch import Tensor
 
 from ultra_blocks.encoder.classification_head import ClassificationHead
+from ultra_blocks.encoder.mlm_head import share_of_update
 from ultra_blocks.hf.config import UltraHFConfig
+from ultra_blocks.hf.head_model import UltraHeadModel
 from ultra_blocks.hf.losses import with_losses
-from ultra_blocks.hf.models import UltraModel, UltraPreTrainedModel, model_output
 
 # ultra_blocks.hf.config reports a missing transformers
 from transformers import AutoModelForSequenceClassification  # isort: skip
 from transformers.modeling_outputs import SequenceClassifierOutput  # isort: skip
 
 
-class UltraForSequenceClassification(UltraPreTrainedModel):
+class UltraForSequenceClassification(UltraHeadModel):
     """An encoder that puts a text or a pair of texts into classes, or gives it scores.
 
     ``config.num_labels`` is the number of classes, ``config.classifier_pooling`` how the states of tokens
     become that of a text, and ``config.problem_type`` the loss: ``regression`` (the squared error),
     ``single_label_classification`` or ``multi_label_classification`` (cross entropies). Without one, it
-    follows from the labels as in other models of transformers. A checkpoint with another head gives its
-    encoder; this head then starts from random weights.
+    follows from the labels as in other models of transformers.
     """
-
-    accepts_loss_kwargs = True
-    _keys_to_ignore_on_load_unexpected = [r"^head\."]  # noqa: RUF012 (the weights of another head)
 
     def __init__(self, config: UltraHFConfig) -> None:
         super().__init__(config)
-        self.model = UltraModel(config)
         labels = cast(int, config.num_labels)  # transformers counts its id2label
         self.classifier = ClassificationHead(config.hidden_size, labels, dropout=config.dropout)
         self.post_init()
@@ -58,25 +54,15 @@ class UltraForSequenceClassification(UltraPreTrainedModel):
             num_items_in_batch: number of labels in all micro-batches of an update, see
                 :class:`UltraForMaskedLM`.
         """
-        encoded = self.model(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            document_ids,
-            pooling=self.config.classifier_pooling,
-            return_dict=True,
-            **kwargs,
-        )
+        tensors = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        pooling = self.config.classifier_pooling
+        encoded = self.model(*tensors, document_ids, pooling=pooling, return_dict=True, **kwargs)
         logits, loss = self.classifier(encoded.pooler_output), None
         if labels is not None:
-            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
+            mean = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
+            loss = mean * share_of_update(labels, num_items_in_batch, mean.dtype)
             loss = with_losses(loss, encoded.losses, labels, num_items_in_batch)
-        output = SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=encoded.hidden_states, attentions=encoded.attentions
-        )
-        return model_output(self, output, return_dict)
+        return self._output(SequenceClassifierOutput, encoded, return_dict, loss=loss, logits=logits)
 
 
 AutoModelForSequenceClassification.register(UltraHFConfig, UltraForSequenceClassification, exist_ok=True)

@@ -9,26 +9,19 @@ from torch import Tensor
 from ultra_blocks.encoder.label_head import LabelHead
 from ultra_blocks.encoder.mlm_head import mlm_loss
 from ultra_blocks.hf.config import UltraHFConfig
+from ultra_blocks.hf.head_model import UltraHeadModel
 from ultra_blocks.hf.losses import with_losses
-from ultra_blocks.hf.models import UltraModel, UltraPreTrainedModel, model_output
 
 # ultra_blocks.hf.config reports a missing transformers
 from transformers import AutoModelForTokenClassification  # isort: skip
 from transformers.modeling_outputs import TokenClassifierOutput  # isort: skip
 
 
-class UltraForTokenClassification(UltraPreTrainedModel):
-    """An encoder that puts every token into one of ``config.num_labels`` classes, to find names or slots.
-
-    A checkpoint with another head gives its encoder; this head then starts from random weights.
-    """
-
-    accepts_loss_kwargs = True
-    _keys_to_ignore_on_load_unexpected = [r"^head\."]  # noqa: RUF012 (the weights of another head)
+class UltraForTokenClassification(UltraHeadModel):
+    """An encoder that puts every token into one of ``config.num_labels`` classes, to find names or slots."""
 
     def __init__(self, config: UltraHFConfig) -> None:
         super().__init__(config)
-        self.model = UltraModel(config)
         labels = cast(int, config.num_labels)  # transformers counts its id2label
         self.classifier = LabelHead(config.hidden_size, labels, dropout=config.dropout)
         self.post_init()
@@ -54,24 +47,13 @@ class UltraForTokenClassification(UltraPreTrainedModel):
             num_items_in_batch: number of labels in all micro-batches of an update, see
                 :class:`UltraForMaskedLM`.
         """
-        encoded = self.model(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            document_ids,
-            return_dict=True,
-            **kwargs,
-        )
+        tensors = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        encoded = self.model(*tensors, document_ids, return_dict=True, **kwargs)
         logits, loss = self.classifier(encoded.last_hidden_state), None
         if labels is not None:
-            loss = mlm_loss(logits.flatten(0, -2), labels.flatten())
+            loss = mlm_loss(logits.flatten(0, -2), labels.flatten(), num_items=num_items_in_batch)
             loss = with_losses(loss, encoded.losses, labels, num_items_in_batch)
-        output = TokenClassifierOutput(
-            loss=loss, logits=logits, hidden_states=encoded.hidden_states, attentions=encoded.attentions
-        )
-        return model_output(self, output, return_dict)
+        return self._output(TokenClassifierOutput, encoded, return_dict, loss=loss, logits=logits)
 
 
 AutoModelForTokenClassification.register(UltraHFConfig, UltraForTokenClassification, exist_ok=True)

@@ -10,11 +10,14 @@ import torch
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's global generator of the CPU, and give it its former state back at the end.
+    """Seed torch's global generators, and give that of the CPU its former state back at the end.
 
-    ``torch.manual_seed`` also seeds the devices. Where there are none it keeps the seed and a formatted stack
-    for each kind of device, which takes longer than building a small block.
+    Where there is no accelerator, ``torch.manual_seed`` keeps the seed and a formatted stack for each kind of
+    device, which takes longer than building a small block; the generator of the CPU alone is seeded there.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+        if torch.accelerator.is_available():
+            torch.manual_seed(seed)
+        else:
+            torch.default_generator.manual_seed(seed)
         yield

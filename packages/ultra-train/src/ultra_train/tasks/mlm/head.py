@@ -70,8 +70,7 @@ class MaskedHead:
         index = (labels.flatten() != IGNORED).nonzero().squeeze(1)
         targets = labels.flatten().index_select(0, index)
         if self.gathers_itself:
-            logits: Tensor = run(**inputs, masked_only=True).logits
-            return logits, targets
+            return run(**inputs, masked_only=True).logits, targets
         given = {name: value for name, value in inputs.items() if name != "labels"}
         self._index, self._shape, self._gathered = index, labels.shape, False
         try:
