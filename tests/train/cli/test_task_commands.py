@@ -36,7 +36,10 @@ class Choir:
 def test_those_of_ours_are_read_without_importing_a_task():
     code = """import sys
 from ultra_train.cli.task_commands import task_commands
-assert task_commands() == {"fill-mask": "ultra_train.tasks.mlm.command:fill_mask"}, task_commands()
+assert task_commands() == {
+    "fill-mask": "ultra_train.tasks.mlm.command:fill_mask",
+    "predict": "ultra_train.tasks.labelled.command:predict",
+}, task_commands()
 assert not [name for name in sys.modules if name.startswith(("ultra_train.config", "ultra_train.tasks"))]
 """
     subprocess.run([sys.executable, "-c", code], check=True, env={"ULTRA_DISABLE_PLUGINS": "*"})
@@ -65,4 +68,4 @@ def test_a_command_that_cannot_be_imported_hurts_only_itself(ultra, added):
 def test_a_task_that_is_no_class_of_texts_has_none(added):
     added("odd", type("Odd", (), {"commands": {3: "x", "y": None}}))
     added("none", object())
-    assert set(task_commands()) == {"fill-mask"}
+    assert set(task_commands()) == {"fill-mask", "predict"}

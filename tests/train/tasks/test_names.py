@@ -20,11 +20,16 @@ KNOWN -= {"csr"}  # which is the name of a layout of sparse matrices, too
 KNOWN |= {name.replace("-", "_") for name in KNOWN}
 
 
+VALUES = ("ddsc.py",)
+"""Files with values of published data that are called like a task."""
+
+
 def outside():
     return [
         file
         for file in SOURCES.rglob("*.py")
         if file.relative_to(SOURCES).parts[0] not in ("tasks", "presets", *ADVISING)
+        and file.name not in VALUES
     ]
 
 

@@ -22,7 +22,7 @@ training:
 """
 
 
-OTHERS = ("es_mlm_", "es_sbert_", "training_config_", "commands_", "pipeline_")
+OTHERS = ("es_mlm_", "es_sbert_", "es_intents_", "es_slots_", "training_config_", "commands_", "pipeline_")
 """Presets that continue a model, and pipelines."""
 
 

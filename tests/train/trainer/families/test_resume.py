@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ultra_train.tasks.mlm.base_model import load_base
+from ultra_train.tasks.base_model import load_base
 
 LENGTHS = (24, 36, 9, 32, 12)
 

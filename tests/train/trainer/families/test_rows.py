@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ultra_train.tasks.mlm.base_model import load_base
+from ultra_train.tasks.base_model import load_base
 
 VOCABULARY = 96
 

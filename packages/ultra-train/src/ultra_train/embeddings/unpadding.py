@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sentence_transformers.base.modules import Transformer
 from torch import nn
 
 from ultra_blocks.hf import UltraModel
@@ -15,18 +14,12 @@ def unpad_inputs(encoder: nn.Module) -> int:
     FlashAttention; they are left as they are.
 
     Args:
-        encoder: an encoder of sentence-transformers, or one of its modules.
+        encoder: an encoder of sentence-transformers, one of its modules, or a model of transformers.
 
     Returns:
         the number of models that do so.
     """
-    found = [
-        model
-        for module in encoder.modules()
-        if isinstance(module, Transformer)
-        for model in module.model.modules()
-        if isinstance(model, UltraModel)
-    ]
+    found = [model for model in encoder.modules() if isinstance(model, UltraModel)]
     for model in found:
         model.unpad_inputs = True
     return len(found)

@@ -10,7 +10,7 @@ from ultra_train.report.charts import Mark
 from ultra_train.report.run_record import Record, RunRecord, is_number
 from ultra_train.report.words import duration
 
-SILENT = ("data", "samples")
+SILENT = ("data", "samples", "confusion")
 """Events that are no incidents."""
 
 FAULTS = ("drop", "rollback", "fail", "error", "critical", "fault", "non_finite")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ultra_train.report import details, overview
+from ultra_train.report.confusion import confusion_section
 from ultra_train.report.curves import charts
 from ultra_train.report.marks import marks
 from ultra_train.report.page import Page
@@ -39,6 +40,7 @@ def _one(run: RunRecord) -> Page:
     page.add(overview.figures(run))
     for chart in charts([run], list(marks(run))):
         page.add_chart(chart)
+    page.add(confusion_section(run))
     page.add(samples_section(run))
     page.add(details.events_section(run))
     page.add(details.settings_section(run))

@@ -24,14 +24,14 @@ from typing import Any, NamedTuple
 
 from ultra_train.data.cache import Notify, set_aside
 from ultra_train.data.errors import DataError
-from ultra_train.data.es_commands.expand import Expander
+from ultra_train.data.es_commands.expand import Expander, Span
 from ultra_train.data.es_commands.frame import Frame, frame_of
 from ultra_train.data.es_commands.grammar import Grammar
 
 LANGUAGES = ("es", "nb", "da", "sv", "en")
 
 _log = logging.getLogger(__name__)
-_FORMAT = 4
+_FORMAT = 5
 _PACKAGES = ("home-assistant-intents", "hassil")
 _SENTENCES_A_TEMPLATE = 120
 _SENTENCES_AN_INTENT = 2500
@@ -46,11 +46,13 @@ class Sentence(NamedTuple):
         text: the sentence.
         template: the template that it was expanded from.
         frame: what it asks for: the intent, and the values of its slots. Paraphrases have the same one.
+        spans: (slot, first character, end) of the values of slots in the text.
     """
 
     text: str
     template: str
     frame: Frame = Frame()
+    spans: tuple[Span, ...] = ()
 
 
 def sentences(
@@ -98,11 +100,17 @@ def _read_cached(path: Path) -> list[Sentence]:
         raise ValueError("it does not hold sentences") from error
 
 
-def _sentence(text: str, template: str, frame: tuple[str, str, list[tuple[str, str]]]) -> Sentence:
+def _sentence(
+    text: str,
+    template: str,
+    frame: tuple[str, str, list[tuple[str, str]]],
+    spans: list[tuple[str, int, int]],
+) -> Sentence:
     intent, domain, slots = frame
     if not all(isinstance(part, str) for part in (text, template, intent, domain)):
         raise ValueError("it does not hold texts")
-    return Sentence(text, template, Frame(intent, domain, tuple((name, value) for name, value in slots)))
+    found = Frame(intent, domain, tuple((name, value) for name, value in slots))
+    return Sentence(text, template, found, tuple((name, start, end) for name, start, end in spans))
 
 
 def _write_cached(built: list[Sentence], path: Path) -> None:
@@ -191,7 +199,8 @@ def _built(language: str) -> Iterator[Sentence]:
                 if grammar.accepts(text):
                     seen.add(text)
                     found, vain = found + 1, 0
-                    yield Sentence(text, template, frame_of(intent, block, drawn.slots, domain, devices))
+                    frame = frame_of(intent, block, drawn.slots, domain, devices)
+                    yield Sentence(text, template, frame, drawn.spans)
 
 
 def _names(block: Mapping[str, Any], devices: Mapping[str, list[str]]) -> list[str]:

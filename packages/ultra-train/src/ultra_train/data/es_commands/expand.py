@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
 Lists = Mapping[str, Sequence[str]]
+Span = tuple[str, int, int]
+"""A slot, and where its value begins and ends in a text."""
 _SPACES = re.compile(r"\s+")
 
 
@@ -22,10 +24,13 @@ class Drawn(NamedTuple):
         text: the sentence.
         slots: (slot, value) of every list that it took a value from, sorted; a slot with another name than
             its list is ``slot:list``, since "up" and "down" fill the same one. A value may be a template.
+        spans: (slot, first character, end) of what they are in the text, in its order; the outer one where
+            a value has slots itself.
     """
 
     text: str
     slots: tuple[tuple[str, str], ...]
+    spans: tuple[Span, ...] = ()
 
 
 class _Choices:
@@ -35,6 +40,9 @@ class _Choices:
         self.random = random.random
         self.lists = lists
         self.slots: list[tuple[str, str]] = []
+        self.length = 0  # of the text so far
+        self.depth = 0  # of the values around the present one
+        self.spans: list[Span] = []
 
 
 _Draw = Callable[[_Choices], str]
@@ -69,7 +77,8 @@ class Expander:
             text = self._template(template)(choices)
         except NoValuesError:
             return None
-        return Drawn(_SPACES.sub(" ", text).strip(), tuple(sorted(choices.slots)))
+        spans = tuple(_without_spaces(text, choices.spans))
+        return Drawn(_SPACES.sub(" ", text).strip(), tuple(sorted(choices.slots)), spans)
 
     def _template(self, template: str) -> _Draw:
         if template not in self._compiled:
@@ -110,13 +119,33 @@ class Expander:
                 raise NoValuesError(name)
             value = values[int(choices.random() * len(values))]
             choices.slots.append((slot if slot == name else f"{slot}:{name}", value))
-            return self._template(value)(choices)
+            start = choices.length
+            choices.depth += 1
+            text = self._template(value)(choices)
+            choices.depth -= 1
+            if not choices.depth:
+                choices.spans.append((slot, start, choices.length))
+            return text
 
         return draw
 
 
+def _without_spaces(text: str, spans: Sequence[Span]) -> Iterator[Span]:
+    """Yield the spans of a text in the same text without needless blanks; empty ones are left out."""
+    for slot, start, end in spans:
+        value = _SPACES.sub(" ", text[start:end]).strip()
+        if value:
+            start += len(text[start:end]) - len(text[start:end].lstrip())
+            first = len(_SPACES.sub(" ", text[:start]).lstrip())
+            yield slot, first, first + len(value)
+
+
 def _constant(text: str) -> _Draw:
-    return lambda choices: text
+    def draw(choices: _Choices) -> str:
+        choices.length += len(text)
+        return text
+
+    return draw
 
 
 def _one_of(parts: list[_Draw]) -> _Draw:

@@ -33,7 +33,7 @@ class Kind:
         usual: other names of each column, most likely first, in lower case and without punctuation.
     """
 
-    name: PairKind
+    name: str
     texts: tuple[str, ...]
     target: str | None
     target_required: bool
@@ -57,14 +57,15 @@ def plain(name: str) -> str:
     return _NOT_A_LETTER.sub("", name.lower())
 
 
-def _kind(
-    name: PairKind,
+def make_kind(
+    name: str,
     usual: Mapping[str, str],
     *,
     target: str | None = None,
     target_required: bool = True,
     negatives: int | None = None,
 ) -> Kind:
+    """Return a kind from the other names of its columns, separated by blanks; the texts come first."""
     texts = tuple(column for column in usual if column != target)
     names = {column: (plain(column), *others.split()) for column, others in usual.items()}
     return Kind(name, texts, target, target_required, negatives, names)
@@ -74,21 +75,21 @@ _POSITIVES = "pos positives passage document context answer answers response ent
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        _kind("paired_similarity", {**_SENTENCES, "score": _SCORES}, target="score"),
-        _kind(
+        make_kind("paired_similarity", {**_SENTENCES, "score": _SCORES}, target="score"),
+        make_kind(
             "pairs",
             {
                 "anchor": f"query question {_FIRST} source title",
                 "positive": f"{_POSITIVES} {_SECOND} target paraphrase",
             },
         ),
-        _kind(
+        make_kind(
             "triplets",
             {"anchor": f"query question premise {_FIRST}", "positive": f"{_POSITIVES} {_SECOND}"},
             negatives=1,
         ),
-        _kind("nli", {**_SENTENCES, "label": "goldlabel labels entailment class"}, target="label"),
-        _kind(
+        make_kind("nli", {**_SENTENCES, "label": "goldlabel labels entailment class"}, target="label"),
+        make_kind(
             "qa",
             {
                 "query": "question anchor input q title",

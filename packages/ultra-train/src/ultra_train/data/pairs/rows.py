@@ -13,7 +13,6 @@ from ultra_train.data import es_commands
 from ultra_train.data.errors import DataError
 from ultra_train.data.pairs.beir import beir_rows, is_beir
 from ultra_train.data.pairs.commands import command_rows
-from ultra_train.data.pairs.kinds import PairKind
 from ultra_train.data.pairs.split_names import Split, split_of_file, split_of_name
 from ultra_train.data.sources import hub
 from ultra_train.data.sources.embedded import is_embedded, language_of
@@ -21,6 +20,8 @@ from ultra_train.data.sources.files import find_files
 from ultra_train.data.sources.rows import ROW_SUFFIXES, Row, read_rows
 from ultra_train.system.files import expand_user
 
+CommandRows = Callable[[Sequence[es_commands.Sentence], Any], Iterator[tuple[Split, Row]]]
+"""Makes rows of a kind, each with its split, from commands."""
 _ROWS_AT_ONCE = 1000
 _NO_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 """Files of the library ``datasets`` beside the rows."""
@@ -58,7 +59,12 @@ class RowSource:
 
 
 def open_rows(
-    source: str, kind: PairKind, name: str | None = None, cache_dir: str | Path | None = None
+    source: str,
+    kind: str,
+    name: str | None = None,
+    cache_dir: str | Path | None = None,
+    *,
+    commands: CommandRows = command_rows,
 ) -> RowSource:
     """Return the rows of files, folders, globs, an embedded data set, or a data set of the hub.
 
@@ -67,24 +73,25 @@ def open_rows(
         kind: what the rows shall be; embedded data have rows of any kind.
         name: configuration of a data set of the hub.
         cache_dir: folder that caches embedded data sets; None builds them in memory.
+        commands: makes the rows of a kind from the commands of an embedded data set.
 
     Raises:
         DataError: the source does not exist, has no file with columns, or cannot be loaded.
     """
     if is_embedded(source):
-        return _embedded(source, kind, cache_dir)
+        return _embedded(source, kind, cache_dir, commands)
     found = find_files(source, suffixes=ROW_SUFFIXES)
     if found is not None:
         return _in_files(source, [path for path in found.texts if path.name not in _NO_DATA])
     return open_hub(source, name)
 
 
-def _embedded(source: str, kind: PairKind, cache_dir: str | Path | None) -> RowSource:
+def _embedded(source: str, kind: str, cache_dir: str | Path | None, commands: CommandRows) -> RowSource:
     language = language_of(source)
 
     def rows() -> Iterator[PlacedRow]:
         sentences = es_commands.sentences(language, cache_dir=cache_dir)
-        for number, (split, row) in enumerate(command_rows(sentences, kind), 1):
+        for number, (split, row) in enumerate(commands(sentences, kind), 1):
             yield PlacedRow(f"{source}: {kind} {number}", row, split)
 
     return RowSource({"source": source, "versions": es_commands.versions(language)}, rows)
@@ -130,7 +137,7 @@ def open_hub(
         )
     labels: dict[str, Sequence[str]] = {}
     for table in tables.values():
-        classes = {column: getattr(feature, "names", None) for column, feature in table.features.items()}
+        classes = {column: _class_names(feature) for column, feature in table.features.items()}
         labels |= {column: names for column, names in classes.items() if names}
 
     def rows() -> Iterator[PlacedRow]:
@@ -141,6 +148,12 @@ def open_hub(
     fingerprints = {theirs: table._fingerprint for theirs, table in tables.items()}
     identity = {"source": source, "name": name, "splits": fingerprints}
     return RowSource(identity, rows, labels, frozenset(splits.values()))
+
+
+def _class_names(feature: Any) -> Sequence[str] | None:
+    """Return the names of the classes of a column, or of the items of its lists."""
+    names: Sequence[str] | None = getattr(getattr(feature, "feature", feature), "names", None)
+    return names
 
 
 def _hub_rows(table_name: str, table: Any) -> Iterator[tuple[str, Row]]:

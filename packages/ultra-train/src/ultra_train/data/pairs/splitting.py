@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ultra_train.data.errors import DataError
-from ultra_train.data.hashing import Hashes, combine
+from ultra_train.data.hashing import Hashes, combine, text_hash
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SplitRatio = float | tuple[float, float, float]
 NO_SPLIT = -1
@@ -60,3 +65,17 @@ def divide(groups: Hashes, ratio: SplitRatio, seed: int) -> NDArray[np.int8]:
         split[order[end - count : end]] = number
         end -= count
     return split[index.reshape(-1)]
+
+
+def hold_out(rows: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Return the rows to train on and those held out; rows with the same first column stay together.
+
+    Args:
+        rows: the rows, whose first column holds texts or lists of words.
+        share: share of the rows that is held out.
+        seed: seed of the choice.
+    """
+    first = rows[rows.column_names[0]]
+    texts = (text if isinstance(text, str) else " ".join(text) for text in first)
+    part = divide(np.fromiter(map(text_hash, texts), np.uint64, len(rows)), 1 - share, seed)
+    return rows.select(np.flatnonzero(part == 0)), rows.select(np.flatnonzero(part == 1))

@@ -20,6 +20,7 @@ from ultra_train.tasks.embeddings.evaluators import Evaluator
 from ultra_train.tasks.embeddings.plan import PairBatch
 from ultra_train.tasks.embeddings.samples import samples_of
 from ultra_train.tasks.embeddings.trainers import DenseTrainer, EmbeddingTrainerMixin
+from ultra_train.tasks.fine_tuning.keys import updates_of
 from ultra_train.tasks.saved_precision import convert_to_save_dtype
 
 if TYPE_CHECKING:
@@ -116,14 +117,7 @@ class EmbeddingRun(TaskRun[Options]):
 
     def steps(self, loader: Any, *, world_size: int = 1) -> int:
         """Return the updates until the first of ``max_steps`` and ``num_epochs``."""
-        training = self.training
-        window = training.gradient_accumulation_steps * world_size
-        wanted = math.inf if training.max_steps is None else training.max_steps * window
-        batches = epoch = 0
-        while batches < wanted and epoch != training.num_epochs:  # planning what is not trained takes time
-            batches += loader.plan.batches(epoch)
-            epoch += 1
-        return max(1, math.ceil(min(batches, wanted) / window))
+        return updates_of(loader.plan, self.training, world_size=world_size)
 
     def facts(self) -> Mapping[str, Any]:
         """Return the fingerprints of the data sets and what the order of their rows depends on."""

@@ -13,7 +13,7 @@ from ultra_train.config.sections import TokenizerConfig
 from ultra_train.hf.precision import DTYPES, Precision
 from ultra_train.hf.vocabulary import num_token_ids
 from ultra_train.tasks.base import Say
-from ultra_train.tasks.mlm.base_model import Base, load_base
+from ultra_train.tasks.base_model import Base, load_base
 
 
 def check_vocabulary(preset: Preset, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -16,7 +16,7 @@ from ultra_train.data.streaming.loader import StreamLoader
 from ultra_train.data.token_cache.shards import TokenShards
 from ultra_train.system.run_files import TOKENIZER
 from ultra_train.tasks.base import Sample, TaskRun
-from ultra_train.tasks.mlm.base_model import Base
+from ultra_train.tasks.base_model import Base
 from ultra_train.tasks.mlm.batches import MLMBatches
 from ultra_train.tasks.mlm.batching import Batching, pick_batching
 from ultra_train.tasks.mlm.closing import accuracy_line, fill_mask_command

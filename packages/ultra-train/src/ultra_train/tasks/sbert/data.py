@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ultra_blocks.config import split_spec
 from ultra_train.config.training import TrainingConfig
-from ultra_train.data.hashing import text_hash
 from ultra_train.data.pairs.reading import PairSource, chosen_rows, read_splits
-from ultra_train.data.pairs.splitting import divide
+from ultra_train.data.pairs.splitting import hold_out
 from ultra_train.tasks.base import Say
 from ultra_train.tasks.embeddings.data import PairSet
 from ultra_train.tasks.embeddings.loss_names import DENSE_DEFAULTS, DENSE_LOSSES
 from ultra_train.tasks.embeddings.scores import even_weights, standardized
 from ultra_train.tasks.embeddings.steps import Steps
 from ultra_train.tasks.sbert.options import SbertDataset, SbertOptions
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 
 def read_set(
@@ -50,7 +44,7 @@ def read_set(
     train = splits["train"]
     held_out = splits.get("dev") if share else None
     if share and held_out is None:
-        train, held_out = _divided(train, share, training.seed)
+        train, held_out = hold_out(train, share, training.seed)
     loss, _ = split_spec(one.loss or options.loss or DENSE_DEFAULTS[one.dataset_type])
     steps = Steps(
         name=name,
@@ -81,10 +75,3 @@ def read_set(
         negatives_in_batch=DENSE_LOSSES[loss].negatives_in_batch,
         weights=weights,
     )
-
-
-def _divided(rows: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Return the rows to train on and those held out; rows with the same first text stay together."""
-    groups = np.fromiter(map(text_hash, rows[rows.column_names[0]]), np.uint64, len(rows))
-    part = divide(groups, 1 - share, seed)
-    return rows.select(np.flatnonzero(part == 0)), rows.select(np.flatnonzero(part == 1))

@@ -6,17 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import attrs
-
-from ultra_train.config.integrations import reports_to
 from ultra_train.config.local_files import unreadable_pairs
 from ultra_train.config.preset import Preset, PresetFile
-from ultra_train.config.task_declaration import Faults, OwnOptimizer
-from ultra_train.config.training import TrainingConfig
-from ultra_train.system.files import expand_user
-from ultra_train.tasks.base import CardText, Curve, Say, Task
+from ultra_train.config.task_declaration import Faults
+from ultra_train.tasks.base import CardText, Curve, Say
 from ultra_train.tasks.embeddings.steps import missing_step_models
-from ultra_train.tasks.sbert.keys import DISPLACED, run_keys
+from ultra_train.tasks.fine_tuning.task import FineTuningTask
 from ultra_train.tasks.sbert.options import SbertOptions
 from ultra_train.tasks.sbert.rules import idle_options, option_faults
 from ultra_train.tasks.sbert.synonyms import SYNONYMS
@@ -60,7 +55,7 @@ TWIN: Mapping[str, Any] = {
 }
 
 
-class Sbert(Task):
+class Sbert(FineTuningTask):
     """Sentence embeddings with sentence-transformers: texts of like meaning get vectors of like direction.
 
     The data are pairs of texts with scores, pairs, triplets, NLI, or queries with their documents, one data
@@ -69,9 +64,6 @@ class Sbert(Task):
 
     options: ClassVar[type] = SbertOptions
     section: ClassVar[str] = "sbert"
-    reads_dataset: ClassVar[bool] = False
-    counts_epochs: ClassVar[bool] = True
-    own_optimizer: ClassVar[OwnOptimizer] = OwnOptimizer(key="optimizer", learning_rate="learning_rate")
     twin_options: ClassVar[Mapping[str, Any]] = TWIN
     synonyms: ClassVar[dict[str, str]] = SYNONYMS
     curves: ClassVar[tuple[Curve, ...]] = (
@@ -106,17 +98,9 @@ class Sbert(Task):
 
     def rules(self, options: SbertOptions | None, preset: PresetFile) -> Faults:
         """Yield what a preset that trains sentence embeddings lacks, and what in it does not fit together."""
-        if options is None:
-            yield self.path, f"the task {self.name} needs the section {'.'.join(self.path)}"
-        else:
+        if options is not None:
             yield from option_faults(options, self.path)
-        if preset.base_model is None:
-            yield ("base_model",), f"the task {self.name} needs base_model, a hub id or path"
-        if preset.training.distributed == "fsdp":
-            yield (
-                ("training", "distributed"),
-                f"the task {self.name} trains with ddp, where every process holds the whole model",
-            )
+        yield from super().rules(options, preset)
 
     def missing(self, options: SbertOptions) -> Faults:
         """Yield a fault for pairs that are not on this machine, or cannot be read."""
@@ -127,30 +111,12 @@ class Sbert(Task):
             place = (*self.path, "datasets", name)
             yield from unreadable_pairs((*place, "source"), one.source)
             yield from missing_step_models(one.hard_negatives, one.teacher, place)
-        checkpoint = options.resume_from_checkpoint
-        if isinstance(checkpoint, str) and not expand_user(checkpoint).is_dir():
-            yield (*self.path, "resume_from_checkpoint"), f"there is no checkpoint {checkpoint}"
+        yield from super().missing(options)
 
     def idle_keys(self, options: SbertOptions, preset: PresetFile) -> Iterator[str]:
         """Yield the options without effect, and the keys of ``training`` that the section replaces."""
-        if options.wandb_project and not reports_to("wandb", preset.training.report_to):
-            yield ".".join((*self.path, "wandb_project"))
         yield from (".".join((*self.path, name)) for name in idle_options(options))
-        if preset.training.task.rpartition(":")[2] == self.name:
-            defaults = attrs.fields_dict(TrainingConfig)
-            yield from (
-                f"training.{name}"
-                for name in DISPLACED
-                if getattr(preset.training, name) != defaults[name].default
-            )
-
-    def training_keys(self, preset: Any) -> TrainingConfig:
-        """Return the keys of a run, with those of ``training.sbert`` in the place of their counterparts."""
-        return run_keys(preset.training, preset.training.sbert)
-
-    def resumes(self, preset: Any) -> bool | str:
-        """Return what ``resume_from_checkpoint`` says."""
-        return preset.training.sbert.resume_from_checkpoint or False
+        yield from super().idle_keys(options, preset)
 
     def start(self, preset: Preset, folder: Path, *, device: torch.device, say: Say = print) -> SbertRun:
         """Return a run; see ``Task.start``."""

@@ -13,9 +13,9 @@ from ultra_train.tasks.embeddings.evaluators import Evaluator, dense_evaluators,
 from ultra_train.tasks.embeddings.loss_names import DENSE_DEFAULTS
 from ultra_train.tasks.embeddings.losses import build_loss
 from ultra_train.tasks.embeddings.training import EmbeddingRun
+from ultra_train.tasks.fine_tuning.keys import fitted_keys
 from ultra_train.tasks.sbert.data import read_set
 from ultra_train.tasks.sbert.encoder import build_encoder
-from ultra_train.tasks.sbert.keys import fitted_keys
 from ultra_train.tasks.sbert.options import SbertOptions
 from ultra_train.tasks.sbert.rules import WITH_QUERIES
 

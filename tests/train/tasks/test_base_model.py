@@ -26,7 +26,7 @@ from transformers import (
 
 from ultra_core.errors import UltraError
 from ultra_train.hf.precision import convert_saved
-from ultra_train.tasks.mlm.base_model import load_base
+from ultra_train.tasks.base_model import load_base
 
 SIZES = {
     "vocab_size": 24,

@@ -1,8 +1,8 @@
-"""From the keys of ``training.sbert`` to those that the stages of a run read."""
+"""From the keys of fine-tuning to those that the stages of a run read."""
 
 from __future__ import annotations
 
-from math import ceil
+import math
 from typing import Any
 
 import attrs
@@ -11,7 +11,7 @@ from ultra_core import optimizers
 from ultra_optim.contract.traits import traits_of
 from ultra_train.config.optimizer import OptimizerConfig
 from ultra_train.config.training import TrainingConfig
-from ultra_train.tasks.sbert.options import SbertOptions
+from ultra_train.tasks.fine_tuning.options import FineTuningKeys
 
 DISPLACED = (
     "batch_size",
@@ -24,11 +24,11 @@ DISPLACED = (
     "eval_every_n_steps",
     "checkpoint_every_n_steps",
 )
-"""Keys of ``training`` that have a counterpart in ``training.sbert``, or follow from those."""
+"""Keys of ``training`` that have a counterpart in the section of a task, or follow from those."""
 
 
-def run_keys(training: TrainingConfig, options: SbertOptions) -> TrainingConfig:
-    """Return the keys of a run of sentence embeddings, as far as they do not depend on its length."""
+def run_keys(training: TrainingConfig, options: FineTuningKeys) -> TrainingConfig:
+    """Return the keys of a run, as far as they do not depend on its length."""
     return attrs.evolve(
         training,
         batch_size=options.batch_size,
@@ -42,17 +42,17 @@ def run_keys(training: TrainingConfig, options: SbertOptions) -> TrainingConfig:
 
 
 def fitted_keys(
-    training: TrainingConfig, options: SbertOptions, *, updates: int, per_epoch: float
+    training: TrainingConfig, options: FineTuningKeys, *, updates: int, per_epoch: float
 ) -> TrainingConfig:
     """Return the keys of a run whose length is known: the schedule runs over all of it.
 
     Args:
         training: the keys of the run.
-        options: the section ``training.sbert``.
+        options: the section of the task.
         updates: of the whole run.
         per_epoch: updates in a pass over the data.
     """
-    epoch = ceil(per_epoch)
+    epoch = math.ceil(per_epoch)
     return attrs.evolve(
         training,
         scheduler_total_steps=updates,
@@ -62,7 +62,24 @@ def fitted_keys(
     )
 
 
-def _optimizer(training: TrainingConfig, options: SbertOptions) -> OptimizerConfig:
+def updates_of(plan: Any, training: TrainingConfig, *, world_size: int) -> int:
+    """Return the updates until the first of ``max_steps`` and ``num_epochs``.
+
+    Args:
+        plan: the batches of every epoch.
+        training: the keys of the run.
+        world_size: number of processes.
+    """
+    window = training.gradient_accumulation_steps * world_size
+    wanted = math.inf if training.max_steps is None else training.max_steps * window
+    batches = epoch = 0
+    while batches < wanted and epoch != training.num_epochs:  # planning what is not trained takes time
+        batches += plan.batches(epoch)
+        epoch += 1
+    return max(1, math.ceil(min(batches, wanted) / window))
+
+
+def _optimizer(training: TrainingConfig, options: FineTuningKeys) -> OptimizerConfig:
     """Return the optimizer of the section, or else of ``training``; AdamW where none is named.
 
     The learning rate of the section holds unless the optimizer finds its own or the parameters give one.

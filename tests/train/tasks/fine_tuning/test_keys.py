@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from ultra_train.tasks.fine_tuning.keys import fitted_keys
 from ultra_train.tasks.loading import load_task
-from ultra_train.tasks.sbert.keys import fitted_keys
 
 TEXT = """\
 base_model: some/encoder

@@ -1,0 +1,1 @@
+"""The task ``classification``: texts into classes, or numbers for texts."""

@@ -1,0 +1,1 @@
+"""The task ``token_classification``: a tag for every word."""
