@@ -1,5 +1,7 @@
 """The step of ``ultra-train estimate`` for every kind of label."""
 
+import json
+
 import pytest
 
 from support.tiny_labels import write_labelled_preset
@@ -49,3 +51,9 @@ def test_a_pooling_that_a_model_does_not_have(presets):
             "training.classification",
             print,
         )
+
+
+def test_a_preset_is_estimated_with_the_keys_of_its_section(ultra):
+    made = json.loads(ultra("estimate", "es_intents_beto", "--device", "cpu", "--json").output)
+    assert (made["batch_size"], made["max_length"], made["tokens"]) == (16, 64, 16 * 64)
+    assert made["memory"]["peak"] > 1.5e9  # weights, gradients and two moments of 110 million parameters

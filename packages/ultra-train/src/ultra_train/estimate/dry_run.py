@@ -156,7 +156,8 @@ class _Update:
         self.step, self.model, self.batches, self.optimizer = step, model, batch, optimizer
         self.meter, self.kernels, self.precision = meter, kernels, precision
         self.batch = sum(tensor.nbytes for tensor in batch.values())
-        self.vocabulary = model.get_output_embeddings().weight.shape[0]
+        head = model.get_output_embeddings()  # None: a head over labels
+        self.outputs = model.config.num_labels if head is None else head.weight.shape[0]
         self.activations = self.logits = 0
         self.flops = [0, 0, 0]
 
@@ -204,7 +205,7 @@ class _Update:
             with self.precision:
                 loss = self.step.loss(self.model, self.batches)
             forward = meter.flops
-            self.logits = meter.held_since(live, self.vocabulary)
+            self.logits = meter.held_since(live, self.outputs)
             self.activations = meter.held_since(live) - self.logits
             loss.backward()  # in the same kernels, if activations are computed again
         self.flops[:2] = [forward - before, meter.flops - forward]

@@ -133,7 +133,11 @@ class Estimate:
 
     def with_corpus(self, preset: Preset, corpus: int) -> Estimate:
         """Return the estimate of the preset for so many bytes of text."""
-        return attrs.evolve(self, corpus=corpus, disk=_disk(preset, self.memory, corpus))
+        return attrs.evolve(
+            self,
+            corpus=corpus,
+            disk=_disk(preset, task_of(preset).training_keys(preset), self.memory, corpus),
+        )
 
     def fits(self, memory: int | None = None) -> bool:
         """Return whether a process fits into so many bytes, or into the memory of its device."""
@@ -155,8 +159,9 @@ def estimate(
     Raises:
         UltraError: its task does not define a step without data, or its base model is not known here.
     """
-    training, spread = preset.training, spread or Spread()
-    step = task_of(preset).dry_step(preset, device_type=device.kind)
+    task, spread = task_of(preset), spread or Spread()
+    training = task.training_keys(preset)
+    step = task.dry_step(preset, device_type=device.kind)
     precision = _precision(training, device)
     run = dry_run(
         step,
@@ -183,7 +188,7 @@ def estimate(
         flops=memory.forward_flops + memory.backward_flops + memory.step_flops,
         updates=training.max_steps or training.scheduler_total_steps,
         sent=0,
-        disk=_disk(preset, memory, corpus),
+        disk=_disk(preset, training, memory, corpus),
         corpus=corpus,
         layer=layer * width,
         rest=rest * width,
@@ -210,8 +215,7 @@ def _precision(training: TrainingConfig, device: Device) -> Precision:
     return "bf16" if device.kind == "cpu" or "bf16" in device.rates or not device.rates else "fp16"
 
 
-def _disk(preset: Preset, memory: StepMemory, corpus: int | None) -> Disk:
-    training = preset.training
+def _disk(preset: Preset, training: TrainingConfig, memory: StepMemory, corpus: int | None) -> Disk:
     copies = 1
     if training.optimizer is not None:
         copies += traits_of(optimizers.get(training.optimizer.optimizer_class)).eval_weights
