@@ -220,8 +220,24 @@ class TestTransformersMachinery:
                 model.activation_checkpointing_enable()
             torch.manual_seed(3)
             gradients.append(torch.autograd.grad(model(**inputs).loss, list(model.parameters())))
-        assert model.model.encoder.gradient_checkpointing
+        assert model.is_activation_checkpointing
         assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+    @pytest.mark.parametrize("reentrant", [False, True])
+    def test_gradient_checkpointing_of_some_layers(self, reentrant):
+        model, inputs = make(num_layers=3).train(), batch()
+        expected = torch.autograd.grad(model(**inputs).loss, list(model.parameters()))
+        options = {"use_reentrant": reentrant}
+        model.activation_checkpointing_enable(options, every_n_layers=2)
+        calls = [0, 0, 0]
+        for number, layer in enumerate(model.model.encoder.layers):
+            layer.ffn.register_forward_hook(lambda *_, n=number: calls.__setitem__(n, calls[n] + 1))
+        model(**inputs).loss.backward()
+        assert calls == [2, 1, 2]
+        for p, wanted in zip(model.parameters(), expected, strict=True):
+            torch.testing.assert_close(p.grad, wanted)
+        model.activation_checkpointing_disable()
+        assert not model.is_activation_checkpointing
 
     def test_trainer_counts_every_label_and_divides_by_them(self, tmp_path):
         rows = [{key: value[i] for key, value in batch().items()} for i in range(3)]

@@ -135,7 +135,7 @@ def test_a_sharded_model_computes_as_a_whole_one(name: str, sharded: dict[str, A
 
 
 def test_layers_are_units_and_embeddings_are_not() -> None:
-    assert layer_classes(make()) == ["EncoderLayer"]
+    assert layer_classes(make()) == ["UltraEncoderLayer"]
     assert layer_classes(AutoModelForMaskedLM.from_config(CONFIGS["bert"])) == ["BertLayer"]
 
 

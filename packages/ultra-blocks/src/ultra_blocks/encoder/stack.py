@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -46,9 +45,14 @@ class EncoderLayer(nn.Module):
         ffn: feed-forward network applied to each token, called as ``ffn(x, layout)``.
         dropout: dropout probability of both branches in training.
 
+    Attributes:
+        gradient_checkpointing: in training mode, recompute the activations in the backward pass.
+
     Shapes:
         x ``(B, T, D)`` -> ``(B, T, D)``, and the auxiliary losses of mixer and FFN.
     """
+
+    gradient_checkpointing: bool = False
 
     def __init__(
         self, mixer_norm: nn.Module, mixer: nn.Module, ffn_norm: nn.Module, ffn: nn.Module, dropout: float
@@ -62,6 +66,13 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Losses]:
         """Return the residual stream after both branches, and their auxiliary losses."""
+        if self.gradient_checkpointing and self.training:
+            result: tuple[Tensor, Losses] = checkpoint(self.compute, x, layout, use_reentrant=False)
+            return result
+        return self.compute(x, layout)
+
+    def compute(self, x: Tensor, layout: Layout) -> tuple[Tensor, Losses]:
+        """Return what :meth:`forward` returns; the activations stay in memory."""
         mixed, losses = _branch(self.mixer(self.mixer_norm(x), layout))
         x = x + self.dropout(mixed)
         fed, more = _branch(self.ffn(self.ffn_norm(x), layout))
@@ -73,16 +84,20 @@ class Encoder(nn.Module):
 
     With ``num_loops`` the stack runs several times on its own output with the same weights. Projections that
     write to the residual stream start with the standard deviation
-    ``initializer_range / sqrt(2 num_layers num_loops)``. Set ``gradient_checkpointing`` to recompute
-    activations in the backward pass.
+    ``initializer_range / sqrt(2 num_layers num_loops)``.
 
     Args:
         config: description of the model.
+
+    Attributes:
+        layer_class: the class of the layers, which subclasses may choose.
 
     Raises:
         ModelConfigError: the config has faults, all of which are listed, or a plugin refuses its arguments.
         PluginError: a plugin cannot be imported or built.
     """
+
+    layer_class: ClassVar[type[EncoderLayer]] = EncoderLayer
 
     def __init__(self, config: UltraConfig) -> None:
         super().__init__()
@@ -94,8 +109,6 @@ class Encoder(nn.Module):
         except ModelConfigError as error:
             check_config(config)  # lists the other faults too
             raise error
-        self.gradient_checkpointing = False
-        self._gradient_checkpointing_func: Callable[..., Any] = partial(checkpoint, use_reentrant=False)
         self.reset_parameters()
 
     def _build(self, config: UltraConfig) -> None:
@@ -110,11 +123,32 @@ class Encoder(nn.Module):
             dropout=config.dropout,
         )
         self.layers = nn.ModuleList(
-            _layer(config, name, options, model_fields(config, i / config.num_layers))
+            self._layer(config, name, options, model_fields(config, i / config.num_layers))
             for i, (name, options) in enumerate(config.layers())
         )
         self.norm = build_norm(config, "final")
         self.limits = Limits.of(config)
+
+    @classmethod
+    def _layer(
+        cls, config: UltraConfig, name: str, options: Mapping[str, Any], fields: Mapping[str, Any]
+    ) -> EncoderLayer:
+        mixer = build_mixer(config, name, options, fields)
+        own = getattr(getattr(mixer, "traits", None), "own_norm", False)
+        norm = nn.Identity() if own else build_norm(config, "mixer")
+        ffn_norm, ffn = build_norm(config, "ffn"), build_ffn(config, fields)
+        return cls.layer_class(norm, mixer, ffn_norm, ffn, config.dropout)
+
+    @property
+    def gradient_checkpointing(self) -> bool:
+        """Whether some layer recomputes its activations in the backward pass; may be set for all of them."""
+        return any(layer.gradient_checkpointing for layer in self.layers)
+
+    @gradient_checkpointing.setter
+    def gradient_checkpointing(self, recompute: bool) -> None:
+        layers: Iterable[Any] = self.layers
+        for layer in layers:
+            layer.gradient_checkpointing = recompute
 
     def reset_parameters(self) -> None:
         """Initialise all weights, with random numbers of torch's global generator."""
@@ -163,10 +197,7 @@ class Encoder(nn.Module):
                 if collect:
                     x = layout.zero_padding(x)  # the layers go on from it, so that it can retain a gradient
                     states.append(x)
-                if self.gradient_checkpointing and self.training:
-                    x, more = self._gradient_checkpointing_func(layer.__call__, x, layout)
-                else:
-                    x, more = layer(x, layout)
+                x, more = layer(x, layout)
                 losses = _added(losses, more)
         x = layout.zero_padding(self.norm(x))
         return EncoderOutput(x, losses, (*states, x) if collect else ())
@@ -181,12 +212,3 @@ def _added(losses: Losses, more: Losses) -> Losses:
     for name, loss in more.items():
         total[name] = total[name] + loss if name in total else loss
     return total
-
-
-def _layer(
-    config: UltraConfig, name: str, options: Mapping[str, Any], fields: Mapping[str, Any]
-) -> EncoderLayer:
-    mixer = build_mixer(config, name, options, fields)
-    own = getattr(getattr(mixer, "traits", None), "own_norm", False)
-    norm = nn.Identity() if own else build_norm(config, "mixer")
-    return EncoderLayer(norm, mixer, build_norm(config, "ffn"), build_ffn(config, fields), config.dropout)

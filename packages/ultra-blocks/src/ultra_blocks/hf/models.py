@@ -16,6 +16,7 @@ from ultra_blocks.encoder.mlm_head import MLMHead
 from ultra_blocks.hf.arguments import check_token_types, documents_of, one_of
 from ultra_blocks.hf.attentions import recorded_weights
 from ultra_blocks.hf.config import UltraHFConfig
+from ultra_blocks.hf.layers import UltraEncoder
 from ultra_blocks.hf.pooling import pool
 from ultra_blocks.init import reset_buffers
 from ultra_blocks.layout import Layout, PackedRows, pack_documents
@@ -44,7 +45,7 @@ class UltraPreTrainedModel(PreTrainedModel):
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _no_split_modules = ["EncoderLayer"]  # noqa: RUF012 (transformers reads a plain class attribute)
+    _no_split_modules = ["UltraEncoderLayer"]  # noqa: RUF012 (transformers reads a plain class attribute)
 
     def reset_parameters(self) -> None:
         """Initialise all weights."""
@@ -97,7 +98,7 @@ class UltraModel(UltraPreTrainedModel):
 
     def __init__(self, config: UltraHFConfig) -> None:
         super().__init__(config)
-        self.encoder = Encoder(config.to_ultra())
+        self.encoder = UltraEncoder(config.to_ultra())
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:

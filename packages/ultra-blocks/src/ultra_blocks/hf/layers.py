@@ -1,0 +1,36 @@
+"""The encoder of the transformers models, whose layers transformers knows as such."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ultra_blocks.encoder import Encoder, EncoderLayer
+from ultra_blocks.encoder.stack import Losses
+from ultra_blocks.layout import Layout
+
+# ultra_blocks.hf.config reports a missing transformers
+from transformers.modeling_layers import GradientCheckpointingLayer  # isort: skip
+
+
+class UltraEncoderLayer(EncoderLayer, GradientCheckpointingLayer):
+    """A layer whose activations are recomputed as :meth:`activation_checkpointing_enable` says.
+
+    transformers wraps ``forward``, and so chooses the layers (``every_n_layers``), where inputs are kept
+    (``offload``), and the options of ``torch.utils.checkpoint``.
+    """
+
+    _gradient_checkpointing_func: Any = staticmethod(partial(checkpoint, use_reentrant=False))
+
+    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Losses]:
+        """Return the residual stream after both branches, and their auxiliary losses."""
+        return self.compute(x, layout)
+
+
+class UltraEncoder(Encoder):
+    """An :class:`Encoder` with layers of this kind."""
+
+    layer_class: ClassVar[type[EncoderLayer]] = UltraEncoderLayer
