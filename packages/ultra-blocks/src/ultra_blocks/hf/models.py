@@ -16,6 +16,7 @@ from ultra_blocks.encoder.mlm_head import MLMHead
 from ultra_blocks.hf.arguments import check_token_types, documents_of, one_of
 from ultra_blocks.hf.attentions import recorded_weights
 from ultra_blocks.hf.config import UltraHFConfig
+from ultra_blocks.hf.implementation import use_attention
 from ultra_blocks.hf.layers import UltraEncoder
 from ultra_blocks.hf.pooling import pool
 from ultra_blocks.init import reset_buffers
@@ -76,6 +77,20 @@ class UltraPreTrainedModel(PreTrainedModel):
             tensor.copy_(value)
         reset_buffers(self)
 
+    def set_attn_implementation(self, attn_implementation: Any, *args: Any, **kwargs: Any) -> None:
+        """Compute attention by kernels (``sdpa``) or with all scores in memory (``eager``).
+
+        Raises:
+            ValueError: there is no other implementation, or a block has one only; the old one stays.
+        """
+        chosen = attn_implementation
+        if isinstance(chosen, dict):
+            chosen = chosen.get("", self.config._attn_implementation)
+        for module in self.modules():
+            if isinstance(module, Encoder):
+                use_attention(module, chosen)
+        super().set_attn_implementation(attn_implementation, *args, **kwargs)
+
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:
         """Do nothing: the code is in an installed package and must not be copied beside the weights."""
@@ -99,6 +114,7 @@ class UltraModel(UltraPreTrainedModel):
     def __init__(self, config: UltraHFConfig) -> None:
         super().__init__(config)
         self.encoder = UltraEncoder(config.to_ultra())
+        use_attention(self.encoder, str(config._attn_implementation))
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:

@@ -58,6 +58,8 @@ class SoftmaxAttention(MaxLogits, Mixer):
     role = "attention"
     normalised: ClassVar[bool] = True
     """Whether the weights are the softmax of the scores; False: the sigmoid of each."""
+    explicit: bool = False
+    """Whether the scores are computed in memory even where a kernel determines them from q and k."""
     traits: ClassVar[Traits] = Traits(
         recurrent_step=True,
         positions=frozenset({"rotate", "bias", "scores"}),
@@ -213,7 +215,7 @@ class SoftmaxAttention(MaxLogits, Mixer):
 
     def _has_kernel(self) -> bool:
         """Whether q and k determine the scores, so that these need not be in memory."""
-        return self.positions.kind != "scores"
+        return not self.explicit and self.positions.kind != "scores"
 
     def _read(
         self,
