@@ -224,6 +224,15 @@ class TestTransformersMachinery:
         assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
     @pytest.mark.parametrize("reentrant", [False, True])
+    def test_gradient_checkpointing_of_a_balance_loss(self, reentrant):
+        model, inputs = make(use_moe=True, ffn={"moe": {"balance_weight": 5.0}}).train(), batch()
+        expected = torch.autograd.grad(model(**inputs).loss, list(model.parameters()))
+        model.activation_checkpointing_enable({"use_reentrant": reentrant})
+        model(**inputs).loss.backward()
+        for (name, p), wanted in zip(model.named_parameters(), expected, strict=True):
+            torch.testing.assert_close(p.grad, wanted, msg=lambda text, name=name: f"{name}: {text}")
+
+    @pytest.mark.parametrize("reentrant", [False, True])
     def test_gradient_checkpointing_of_some_layers(self, reentrant):
         model, inputs = make(num_layers=3).train(), batch()
         expected = torch.autograd.grad(model(**inputs).loss, list(model.parameters()))
@@ -231,7 +240,7 @@ class TestTransformersMachinery:
         model.activation_checkpointing_enable(options, every_n_layers=2)
         calls = [0, 0, 0]
         for number, layer in enumerate(model.model.encoder.layers):
-            layer.ffn.register_forward_hook(lambda *_, n=number: calls.__setitem__(n, calls[n] + 1))
+            layer.ffn.register_forward_pre_hook(lambda *_, n=number: calls.__setitem__(n, calls[n] + 1))
         model(**inputs).loss.backward()
         assert calls == [2, 1, 2]
         for p, wanted in zip(model.parameters(), expected, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -23,7 +24,17 @@ class UltraEncoderLayer(EncoderLayer, GradientCheckpointingLayer):
     (``offload``), and the options of ``torch.utils.checkpoint``.
     """
 
-    _gradient_checkpointing_func: Any = staticmethod(partial(checkpoint, use_reentrant=False))
+    _recompute: Any = staticmethod(partial(checkpoint, use_reentrant=False))
+
+    @property
+    def _gradient_checkpointing_func(self) -> Callable[..., Any]:
+        """What transformers computes a layer with; it assigns its own."""
+        return self._recompute
+
+    @_gradient_checkpointing_func.setter
+    def _gradient_checkpointing_func(self, recompute: Callable[..., Any]) -> None:
+        reentrant = getattr(recompute, "keywords", {}).get("use_reentrant", False)
+        self._recompute = partial(_with_losses, recompute) if reentrant else recompute
 
     def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Losses]:
         """Return the residual stream after both branches, and their auxiliary losses."""
@@ -34,3 +45,18 @@ class UltraEncoder(Encoder):
     """An :class:`Encoder` with layers of this kind."""
 
     layer_class: ClassVar[type[EncoderLayer]] = UltraEncoderLayer
+
+
+def _with_losses(
+    recompute: Callable[..., Any], layer: Callable[..., tuple[Tensor, Losses]], *inputs: Any
+) -> tuple[Tensor, Losses]:
+    """Return what a layer returns; reentrant checkpointing gives no gradient to tensors inside a dict."""
+    names: list[str] = []
+
+    def flat(*inputs: Any) -> tuple[Tensor, ...]:
+        x, losses = layer(*inputs)
+        names[:] = losses
+        return x, *losses.values()
+
+    x, *losses = recompute(flat, *inputs)
+    return x, dict(zip(names, losses, strict=True))
