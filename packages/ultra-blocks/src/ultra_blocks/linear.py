@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 LinearFactory = Callable[..., nn.Module]
 """``linear(in_features, out_features, bias=...)``: returns a module with ``weight`` ``(out, in)``."""
@@ -143,3 +144,41 @@ def fused_linear(
     if isinstance(module, BitLinear):
         module.row_blocks = tuple(heights)
     return module
+
+
+class Transposed(nn.Module):
+    """The transpose of a linear map without bias, whose weight it can share: ``y = x W``.
+
+    Args:
+        in_features: width of the input of that map, and of this output.
+        out_features: width of its output, and of this input.
+
+    Shapes:
+        x ``(..., out_features)`` -> y ``(..., in_features)``; the weight is ``(out_features, in_features)``.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x W``."""
+        return F.linear(x, self.weight.t())
+
+
+def in_high_precision(linear: nn.Module, x: Tensor) -> Tensor:
+    """Return ``linear(x)`` in at least fp32, under autocast and for weights of half precision too.
+
+    Args:
+        linear: a linear map, or an adapter around one.
+        x: ``(..., in_features)``.
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    with torch.autocast(x.device.type, enabled=False):
+        if all(p.dtype == wide for p in linear.parameters()):
+            y: Tensor = linear(x.to(wide))
+        else:
+            weights = {name: p.to(wide) for name, p in linear.named_parameters()}
+            y = functional_call(linear, weights, (x.to(wide),))
+    return y

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ultra_blocks.config import UltraConfig
 from ultra_blocks.encoder.build import build_norm
 from ultra_blocks.encoder.embeddings import Embeddings
+from ultra_blocks.linear import Transposed
 from ultra_core.contracts import ParamInfo
 
 IGNORED = -100
@@ -40,7 +41,7 @@ class MLMHead(nn.Module):
         super().__init__()
         self.dense = nn.Linear(hidden_size, hidden_size)
         self.norm = norm
-        self.factor = None if factor is None else nn.Linear(factor, hidden_size, bias=False)
+        self.factor = None if factor is None else Transposed(factor, hidden_size)
         self.decoder = nn.Linear(hidden_size if factor is None else factor, vocab_size)
         self.reset_parameters()
 
@@ -87,7 +88,7 @@ class MLMHead(nn.Module):
         """Return the logits of every position."""
         h = self.norm(F.gelu(self.dense(hidden)))
         if self.factor is not None:
-            h = F.linear(h, self.factor.weight.t())
+            h = self.factor(h)
         return self.decoder(h)
 
 

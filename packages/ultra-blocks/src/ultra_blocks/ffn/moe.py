@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultra_blocks.config import Spec, bare_name, split_spec
@@ -16,7 +15,7 @@ from ultra_blocks.functional.experts import Routing, balance_loss, route, z_loss
 from ultra_blocks.init import initialise
 from ultra_blocks.inputs import check_tokens
 from ultra_blocks.layout import Layout, check_layout
-from ultra_blocks.linear import LinearFactory
+from ultra_blocks.linear import LinearFactory, in_high_precision
 from ultra_core import ffns
 from ultra_core.contracts import FromModel, ParamInfo, Range
 from ultra_core.plugins.signatures import bind, require
@@ -116,6 +115,7 @@ class MoE(nn.Module):
             raise ValueError("MoE: balance 'bias' requires routing 'sigmoid'")
         if balance_weight is None:
             balance_weight = 1e-2 if balance == "loss" else 1e-4
+        self.hidden_size = hidden_size
         self.num_experts = num_experts
         self.top_k = top_k
         self.sigmoid = routing == "sigmoid"
@@ -159,7 +159,7 @@ class MoE(nn.Module):
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Return the branch value ``(B, T, D)``, and in training the losses by name."""
-        check_tokens(self, x, self.router.in_features)
+        check_tokens(self, x, self.hidden_size)
         check_layout(x, layout)
         tokens, real = x.flatten(0, 1), None
         if layout is not None and layout.padded:
@@ -209,9 +209,8 @@ class MoE(nn.Module):
 
     def route(self, tokens: Tensor) -> Routing:
         """Return the routing of real tokens ``(N, D)``."""
-        wide = torch.promote_types(tokens.dtype, torch.float32)
+        logits = in_high_precision(self.router, tokens)
         with torch.autocast(tokens.device.type, enabled=False):
-            logits = F.linear(tokens.to(wide), self.router.weight.to(wide))
             return route(
                 logits,
                 self.top_k,

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultra_blocks.layout import Layout
-from ultra_blocks.linear import LinearFactory
+from ultra_blocks.linear import LinearFactory, in_high_precision
 from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.softmax import KVCache, ScoreTerms, SoftmaxAttention
 from ultra_blocks.positions import PositionSpec
@@ -154,10 +154,7 @@ class FoxAttention(SoftmaxAttention):
 
     def _log_forget(self, x: Tensor) -> Tensor:
         """Return log f ``(..., H)`` or ``(..., 2H)`` of ``x``, at least fp32, under autocast too."""
-        wide = torch.promote_types(x.dtype, torch.float32)
-        weight, bias = self.forget_proj.weight.to(wide), self.forget_proj.bias.to(wide)
-        with torch.autocast(x.device.type, enabled=False):
-            return F.logsigmoid(F.linear(x.to(wide), weight, bias))
+        return F.logsigmoid(in_high_precision(self.forget_proj, x))
 
     def _score_terms(self, x: Tensor, layout: Layout) -> ScoreTerms:
         log_forget = layout.zero_padding(self._log_forget(x))

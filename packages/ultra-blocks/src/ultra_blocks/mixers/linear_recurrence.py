@@ -8,9 +8,9 @@ from typing import ClassVar, Literal, NamedTuple
 import attrs
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ultra_blocks.functional.conv import depthwise_conv, depthwise_conv_step
+from ultra_blocks.conv import DepthwiseConv, convolve, convolve_step
 from ultra_blocks.linear import LinearFactory, fused_linear
 from ultra_blocks.mixers.base import Traits
 from ultra_blocks.mixers.contiguous import ContiguousMixer
@@ -108,7 +108,8 @@ class LinearRecurrence(ContiguousMixer):
         self.in_heights = tuple(height for height in heights if height)
         self.in_proj = fused_linear(linear, hidden_size, self.in_heights)
         width = sum(self.conv_widths)
-        self.conv1d = nn.Conv1d(width, width, kernel, groups=width, bias=False) if kernel else None
+        self.conv1d = DepthwiseConv(width, kernel, causal=causal, bias=False) if kernel else None
+        self.kernel = kernel
         # y lacks the factor d_k^-1/2, which eps contains instead
         self.norm = RMSNorm(value_dim, eps=eps * key_dim)
         self.out_proj = linear(values, hidden_size, bias=False)
@@ -163,7 +164,7 @@ class LinearRecurrence(ContiguousMixer):
         """Mix the tokens of each document; see :meth:`ContiguousMixer.mix_rows`."""
         u, gate = self.in_proj(x).split((sum(self.conv_widths), self.gate_width), -1)
         if self.conv1d is not None:
-            u = depthwise_conv(u, self.conv1d.weight, None, causal=self.causal, documents=documents)
+            u = convolve(self.conv1d, u, documents)
         if real is not None:
             u = u * real[..., None]  # the convolution window of padding contains tokens
         q, k, v = self._heads(F.silu(u))
@@ -175,7 +176,7 @@ class LinearRecurrence(ContiguousMixer):
         self.require_causal()
         weight = self.norm.weight
         empty = weight.new_zeros(batch, dtype=torch.promote_types(weight.dtype, torch.float32))
-        kernel = 1 if self.conv1d is None else self.conv1d.kernel_size[0]
+        kernel = max(self.kernel, 1)
         return RecurrentState(
             empty[:, None, None, None].repeat(1, self.num_heads, self.key_dim, self.value_dim),
             empty[:, None, None].repeat(1, kernel - 1, sum(self.conv_widths)),
@@ -187,7 +188,7 @@ class LinearRecurrence(ContiguousMixer):
         memory, window = state
         u, gate = self.in_proj(x_t).split((sum(self.conv_widths), self.gate_width), -1)
         if self.conv1d is not None:
-            u, window = depthwise_conv_step(u, window, self.conv1d.weight, None)
+            u, window = convolve_step(self.conv1d, u, window)
         q, k, v = (y.to(memory.dtype) for y in self._heads(F.silu(u)))
         y, memory = self.recur(q, k, v, self.gates(x_t)[0], memory)
         return self._read_out(y, gate), RecurrentState(memory, window)

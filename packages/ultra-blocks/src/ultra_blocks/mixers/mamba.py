@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultra_blocks.functional.conv import depthwise_conv, depthwise_conv_step
+from ultra_blocks.conv import DepthwiseConv, convolve, convolve_step
 from ultra_blocks.functional.dispatch import ssd
 from ultra_blocks.functional.ssd import Scan, log_softplus
 from ultra_blocks.linear import LinearFactory, fused_linear
@@ -147,7 +147,8 @@ class Mamba(ContiguousMixer):
         self.dt_widths = (1 if causal else 2) * (self.num_heads,)
         self.in_proj = fused_linear(linear, hidden_size, (inner, *self.conv_widths, *self.dt_widths))
         conv_width = sum(self.conv_widths)
-        self.conv1d = nn.Conv1d(conv_width, conv_width, kernel, groups=conv_width)
+        self.kernel = kernel
+        self.conv1d = DepthwiseConv(conv_width, kernel, causal=causal, bias=True)
         self.A_log = nn.Parameter(torch.empty(self.num_heads))
         self.D = nn.Parameter(torch.empty(self.num_heads))
         self.dt_bias = nn.Parameter(torch.empty(self.num_heads))
@@ -188,8 +189,7 @@ class Mamba(ContiguousMixer):
     def mix_rows(self, x: Tensor, real: Tensor | None, documents: Tensor | None) -> Tensor:
         """Mix the tokens of each document; see :meth:`ContiguousMixer.mix_rows`."""
         z, u, dt = self._project(x)
-        weight, bias = self.conv1d.get_parameter("weight"), self.conv1d.get_parameter("bias")
-        u = F.silu(depthwise_conv(u, weight, bias, causal=self.causal, documents=documents))
+        u = F.silu(convolve(self.conv1d, u, documents))
         if real is not None:
             u = torch.where(real[..., None], u, 0.0)  # the bias makes padding nonzero
         channels, scans, own = self._scans(u, dt)
@@ -205,11 +205,11 @@ class Mamba(ContiguousMixer):
     def init_state(self, batch: int) -> MambaState:
         """Return the initial state of ``batch`` rows."""
         self.require_causal()
-        weight = self.conv1d.get_parameter("weight")
+        weight = self.norm.weight
         empty = weight.new_zeros(batch, dtype=_exact(weight))
         return MambaState(
             empty[:, None, None, None].repeat(1, self.num_heads, self.state_size, self.head_size),
-            empty[:, None, None].repeat(1, weight.shape[-1] - 1, weight.shape[0]),
+            empty[:, None, None].repeat(1, self.kernel - 1, sum(self.conv_widths)),
         )
 
     def step(self, x_t: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
@@ -217,8 +217,7 @@ class Mamba(ContiguousMixer):
         self.enter_step(x_t, state)
         memory, window = state
         z, u, dt = self._project(x_t)
-        weight, bias = self.conv1d.get_parameter("weight"), self.conv1d.get_parameter("bias")
-        u, window = depthwise_conv_step(u, window, weight, bias)
+        u, window = convolve_step(self.conv1d, u, window)
         channels, (scan,), own = self._scans(F.silu(u)[:, None], dt[:, None])
         repeats = self.num_heads // self.num_groups
         read, write = (

@@ -172,11 +172,11 @@ class RetNet(Mixer):
     def init_state(self, batch: int) -> RetentionState:
         """Return the initial state of ``batch`` rows."""
         self.require_causal()
-        weight = self.out_proj.get_parameter("weight")
+        some = next(self.parameters())
         value_dim = self.widths[2] // self.num_heads
         return RetentionState(
-            weight.new_zeros(batch, self.num_heads, self.key_dim, value_dim, dtype=_exact(weight)),
-            torch.zeros(batch, dtype=torch.long, device=weight.device),
+            some.new_zeros(batch, self.num_heads, self.key_dim, value_dim, dtype=_exact(some)),
+            torch.zeros(batch, dtype=torch.long, device=some.device),
         )
 
     def step(self, x_t: Tensor, state: RetentionState) -> tuple[Tensor, RetentionState]:

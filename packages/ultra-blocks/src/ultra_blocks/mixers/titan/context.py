@@ -127,7 +127,7 @@ def read_segments(block: ContextBlock, x: Tensor, layout: Layout) -> Tensor:
 def context_state(block: ContextBlock, batch: int) -> ContextState:
     """Return the state of ``batch`` rows before their first token."""
     assert block.memory is not None, "the constructor makes it"
-    empty = block.qkv_proj.get_parameter("weight").new_empty(batch, block.num_heads, 0, block.head_dim)
+    empty = next(block.qkv_proj.parameters()).new_empty(batch, block.num_heads, 0, block.head_dim)
     return ContextState(empty, empty, empty, empty, block.memory.init_state(batch))
 
 
@@ -208,7 +208,7 @@ def _retrieved(block: ContextBlock, queries: Tensor, kept: Tensor) -> tuple[Tens
     with torch.autocast(queries.device.type, enabled=False):
         answers = block.memory.answer(queries.transpose(1, 2), kept).transpose(1, 2)
         tokens = (answers * block.head_dim**0.5 * block.retrieved_gain).flatten(2)
-    _, k, v = block.project(tokens.to(block.qkv_proj.get_parameter("weight").dtype))
+    _, k, v = block.project(tokens.to(next(block.qkv_proj.parameters()).dtype))
     return k, v
 
 

@@ -121,9 +121,9 @@ class TitanMemory(nn.Module):
 
     def init_state(self, batch: int) -> MemoryState:
         """Return the initial state of ``batch`` rows."""
-        weight = self.gate_proj.weight
-        exact = torch.promote_types(weight.dtype, torch.float32)
-        empty = weight.new_zeros(batch, self.num_heads, *self.state_shape, dtype=exact)
+        some = next(self.parameters())
+        exact = torch.promote_types(some.dtype, torch.float32)
+        empty = some.new_zeros(batch, self.num_heads, *self.state_shape, dtype=exact)
         return MemoryState(empty, empty, empty, 0)
 
     def step(self, x_t: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
