@@ -1,15 +1,22 @@
 """What users of torch's optimizers do with an optimizer works with every one of ours."""
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, SequentialLR, StepLR
 from torch.optim.swa_utils import SWALR, AveragedModel
 
 import ultra_optim
 from ultra_core import optimizers
+from ultra_optim import base
 from ultra_optim.contract.traits import traits_of
 
 NAMES = [name for name in optimizers.names() if not traits_of(optimizers.get(name)).needs_logits]
@@ -98,6 +105,51 @@ def test_a_scaler_skips_steps_with_infinite_gradients(name: str) -> None:
     assert scaler.get_scale() == 2.0
     assert any(moved)
     assert all(bool(p.isfinite().all()) for p in net.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("flat", [False, True], ids=["nested", "flat"])
+def test_states_by_names_of_parameters(name: str, flat: bool) -> None:
+    options = StateDictOptions(flatten_optimizer_state_dict=flat)
+    net = model()
+    optimizer = ultra_optim.create(name, net, lr=1e-2, total_steps=20)
+    for _ in range(3):
+        step(net, optimizer)
+    saved = copy.deepcopy(get_optimizer_state_dict(net, optimizer, options=options))
+    other = copy.deepcopy(net)
+    other.zero_grad()
+    resumed = ultra_optim.create(name, other, lr=1e-2, total_steps=20)
+    set_optimizer_state_dict(other, resumed, saved, options=options)
+    for _ in range(3):
+        step(net, optimizer)
+        step(other, resumed)
+    assert all(map(torch.equal, net.parameters(), other.parameters()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tensor_as_learning_rate(name: str) -> None:
+    nets = model(), model()
+    rate = torch.tensor(0.25**3)
+    optimizers_ = [
+        ultra_optim.create(name, net, lr=lr, total_steps=20)
+        for net, lr in zip(nets, (rate, 0.25**3), strict=True)
+    ]
+    for factor in (1.0, 0.5, 0.0):
+        rate.fill_(factor * 0.25**3)
+        for group in optimizers_[1].param_groups:
+            group["lr"] = factor * 0.25**3
+        for net, optimizer in zip(nets, optimizers_, strict=True):
+            step(net, optimizer)
+        assert all(map(torch.equal, nets[0].parameters(), nets[1].parameters()))
+    assert not torch.equal(nets[0][0].weight, model()[0].weight)
+
+
+def test_no_step_in_a_cuda_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = model()
+    optimizer = ultra_optim.create("lion", net, lr=1e-2)
+    monkeypatch.setattr(base, "in_cuda_graph", lambda devices: devices == {"cpu"})
+    with pytest.raises(RuntimeError, match="call step\\(\\) after the replay"):
+        optimizer.step()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -80,12 +80,19 @@ class Optimizer(Checked, torch.optim.Optimizer, abc.ABC):
 
         Raises:
             ValueError: a gradient is sparse; nothing was changed.
+            RuntimeError: a CUDA graph is being captured.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         devices = {p.device.type for group in self.param_groups for p in group["params"]}
+        if in_cuda_graph(devices):
+            raise RuntimeError(
+                f"{type(self).__name__}: a CUDA graph cannot hold step(): its counts and learning rates are "
+                "Python numbers, which every replay would repeat; capture the forward and the backward pass, "
+                "and call step() after the replay"
+            )
         with without_autocast(devices), as_numbers(self.param_groups):
             self.prepare()
             self._queue, self._tasks = [], []
@@ -191,6 +198,11 @@ def _run_alone(
     passes_of: Callable[[list[Tensor]], Passes], batch: list[Tensor], compile: bool | None
 ) -> None:
     run_passes(queued(passes_of(batch), compile))
+
+
+def in_cuda_graph(device_types: Iterable[str]) -> bool:
+    """Return whether what is computed on these device types is being captured in a CUDA graph."""
+    return "cuda" in device_types and torch.cuda.is_current_stream_capturing()
 
 
 @contextlib.contextmanager

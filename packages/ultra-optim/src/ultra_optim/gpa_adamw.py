@@ -84,6 +84,7 @@ class GPAAdamW(AveragedOptimizer):
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Update these parameters of the group."""
         if group["lr"] == 0:
+            self.rest(params)
             return
         beta1, beta2 = group["betas"]
         for step, same in self.count(params).items():

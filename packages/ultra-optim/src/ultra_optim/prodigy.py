@@ -148,7 +148,10 @@ class Prodigy(Optimizer):
         if group["use_bias_correction"]:
             step_size *= (1 - beta2 ** (group["k"] + 1)) ** 0.5 / (1 - beta1 ** (group["k"] + 1))
         self._pending.append((group, params, step_size))
-        if self._lr == 0:
+        if self._lr == 0:  # see AveragedOptimizer.rest
+            self._initial(params, group["slice_p"])
+            for name in ("exp_avg", "exp_avg_sq"):
+                self.zeros(params, name)
             return
         growth, slice_p = group["d"] / group["d0"], group["slice_p"]
         unit = group["lr"] / self._lr

@@ -102,6 +102,7 @@ class ScheduleFreeAdamW(AveragedOptimizer):
     def update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Update these parameters of the group."""
         if group["lr"] == 0:
+            self.rest(params)
             return
         group["k"] += 1
         lr = group["lr"] * min(1.0, group["k"] / max(1, group["warmup_steps"]))

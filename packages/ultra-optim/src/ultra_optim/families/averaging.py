@@ -73,6 +73,17 @@ class AveragedOptimizer(Optimizer):
                 self.state[p]["z"] = p.detach().to(wide_dtype(p), copy=True)
         return [self.state[p]["z"] for p in params]
 
+    def rest(self, params: Sequence[Tensor]) -> None:
+        """Give parameters their first state in an update at a learning rate of 0, which does nothing else.
+
+        By such an update ``torch.distributed.checkpoint`` finds out what a flattened state consists of.
+        """
+        self.base_iterates(params)
+        for name in self.state_names - {"step", "z"}:
+            self.zeros(params, name)
+        for p in params:
+            self.state[p].setdefault("step", 0)
+
 
 def average_numbers(lr: float, interpolation_weight: float, w_average: float) -> dict[str, float]:
     """Return the arguments of :func:`average_`.
