@@ -29,7 +29,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does;
 
 from rich.console import Console
 
-from ultra_train.config import load_preset
+from ultra_train.config import load_any
 from ultra_train.embeddings.building import splade_encoder
 from ultra_train.evaluation.printing import print_results
 from ultra_train.evaluation.retrieval import Plan
@@ -92,7 +92,7 @@ def main() -> None:
         "folder": str(folder),
         "base": str(options.base.absolute()) if options.base else "",
     }
-    preset = load_preset(prepared(options.what, places, folder))
+    preset = load_any(prepared(options.what, places, folder))
     run = run_pipeline(preset, resume=options.resume, name=name, output_dir=folder, device="cpu")
     if options.base is None:
         return

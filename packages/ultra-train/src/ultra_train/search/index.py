@@ -105,6 +105,8 @@ class SearchIndex:
             send(self.name, [self._row(entry) for entry in entries], timeout=ANSWER_SECONDS)
 
     def _row(self, entry: Entry) -> dict[str, Any]:
+        from ultra_train.search.packing import PackedRow
+
         document = entry.document
         row: dict[str, Any] = {
             ID: document.id,
@@ -116,7 +118,7 @@ class SearchIndex:
             row[DENSE] = entry.dense
         if self.manifest.sparse is not None:
             assert entry.sparse is not None
-            row[SPARSE] = _packed(entry.sparse)
+            row[SPARSE] = PackedRow(entry.sparse)
         return row
 
     def finish(self) -> None:
@@ -236,14 +238,6 @@ def _properties(connection: Connection, name: str) -> dict[str, str]:
     with connection.errors():
         described = connection.client.describe_collection(name, timeout=ANSWER_SECONDS)
     return dict(described.get("properties") or {})
-
-
-def _packed(vector: SparseVector) -> Any:
-    """Return a sparse vector in the form that pymilvus packs fastest: three times as fast as a dictionary."""
-    from scipy.sparse import csr_array
-
-    ends = [0, len(vector.indices)]
-    return csr_array((vector.values, vector.indices, ends), shape=(1, int(vector.indices.max(initial=0)) + 1))
 
 
 def _score(metric: str, distance: float) -> float:
