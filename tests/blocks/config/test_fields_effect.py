@@ -43,6 +43,9 @@ FIELDS = {
     "use_embedding_conv": (SHAPES, [False, True], {}),
     "embedding_conv_kernel": (SHAPES, [2, 3, 32], {"use_embedding_conv": True}),
     "embedding_norm": (SHAPES, [False, True], {}),
+    "norm_placement": (SHAPES, ["pre", "post"], {}),
+    "first_norm": (SHAPES, [False, True], {}),
+    "type_vocab_size": (SHAPES, [0, 1, 2], {}),
     "hope_base": (OUTPUTS, [10.0, 10_000.0], HOPE),
     "hope_damping": (OUTPUTS, [0.0, 0.01, 0.5], HOPE),
     "rope_base": (OUTPUTS, [None, 10.0, 100.0], {}),
@@ -56,6 +59,9 @@ FIELDS = {
     "max_positions": (SHAPES, [16, 20], {"positions": "learned"}),
     "causal": (OUTPUTS, [False, True], {}),
     "tie_embeddings": (SHAPES, [True, False], {}),
+    "head_activation": (OUTPUTS, ["gelu", "silu", "relu", "tanh"], {}),
+    "head_bias": (SHAPES, [True, False], {}),
+    "decoder_bias": (SHAPES, [True, False], {}),
     "initializer_range": (WEIGHTS, [0.02, 0.2], {}),
 }
 

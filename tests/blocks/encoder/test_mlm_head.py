@@ -29,6 +29,15 @@ def test_equals_the_formula(factor):
     assert head.decoder.weight is embeddings.tokens.weight
 
 
+def test_activation_and_biases_may_be_others():
+    torch.manual_seed(0)
+    head = MLMHead(8, 20, norm=LayerNorm(8), activation="silu", bias=False, decoder_bias=False).double()
+    h = torch.randn(5, 8, dtype=torch.float64)
+    expected = head.norm(F.silu(h @ head.dense.weight.T)) @ head.decoder.weight.T
+    torch.testing.assert_close(head(h), expected, rtol=0, atol=1e-12)
+    assert set(head.parameter_info()) == {"dense.weight", "decoder.weight"}
+
+
 @pytest.mark.parametrize("factor", [None, 3])
 def test_masked_positions_only_equals_full_head_then_select(factor):
     # SPEC 4.1 B19: loss and all gradients

@@ -50,6 +50,9 @@ WHOLE = [
      "embedding_conv_kernel": 4},
     {"use_bitnet": True, "ffn": "glu"},
     {"norm_type": "derf"},
+    {"norm_placement": "post", "positions": {"learned": {"max_positions": 20, "offset": 2}}},
+    {"norm_placement": "post", "layer_pattern": ["retnet", "ode"], "num_loops": 2},
+    {"first_norm": False, "layer_pattern": ["standard_attn", {"standard_attn": {"window": 4}}]},
     {"causal": True, "layer_pattern": PATTERNS[1], "use_embedding_conv": True},
 ]  # fmt: skip
 
@@ -122,6 +125,62 @@ def test_layer_is_pre_norm_with_residuals():
     x = x + layer.mixer(layer.mixer_norm(x))
     x = x + layer.ffn(layer.ffn_norm(x))
     torch.testing.assert_close(encoder(ids).hidden, encoder.norm(x), rtol=0, atol=1e-14)
+
+
+def test_post_norm_layers_normalise_the_sums():
+    encoder = make(num_layers=1, norm_placement="post")
+    (layer,) = encoder.layers
+    ids = torch.randint(40, (2, 5))
+    x = encoder.embeddings(ids, Layout.full(2, 5))
+    x = layer.mixer_norm(x + layer.mixer(x))
+    x = layer.ffn_norm(x + layer.ffn(x))
+    torch.testing.assert_close(encoder(ids).hidden, x, rtol=0, atol=1e-14)
+    assert not list(encoder.norm.parameters())
+
+
+def test_post_norm_draws_output_projections_as_all_others():
+    encoder = Encoder(config(hidden_size=64, norm_placement="post", initializer_range=0.1, num_layers=8))
+    outputs = torch.stack([layer.ffn.down.weight.std() for layer in encoder.layers])
+    assert (outputs - 0.1).abs().max() < 0.01
+
+
+def test_the_first_norm_may_be_that_of_the_embeddings():
+    encoder = make(first_norm=False)
+    first, second = encoder.layers
+    assert isinstance(first.mixer_norm, nn.Identity)
+    assert not isinstance(second.mixer_norm, nn.Identity)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"norm_placement": "post"}, "norm_placement is post, where no mixer has one"),
+        ({"num_loops": 2}, "num_loops is 2: the embeddings are normalised before the first run"),
+    ],
+)
+def test_the_first_norm_is_left_out_only_behind_that_of_the_embeddings(fields, message):
+    with pytest.raises(ModelConfigError, match=message):
+        Encoder(config(first_norm=False, **fields))
+
+
+def test_token_types_are_added_and_may_be_anything_at_padding():
+    encoder = make(type_vocab_size=3)
+    mask = torch.tensor([[1, 1, 1, 0], [0, 1, 1, 1]]).bool()
+    ids, types = torch.randint(40, (2, 4)), torch.tensor([[2, 0, 1, 99], [-7, 1, 1, 0]])
+    hidden = encoder(ids, Layout.from_mask(mask), token_type_ids=types).hidden
+    for row in range(2):
+        alone = ids[row][mask[row]], types[row][mask[row]]
+        embedded = encoder.embeddings.tokens(alone[0]) + encoder.embeddings.types(alone[1])
+        torch.testing.assert_close(
+            hidden[row][mask[row]],
+            encoder(inputs_embeds=(embedded - encoder.embeddings.types.weight[0])[None]).hidden[0],
+            rtol=0,
+            atol=1e-13,
+        )
+    zeros = encoder(ids, token_type_ids=torch.zeros_like(ids)).hidden
+    assert torch.equal(encoder(ids).hidden, zeros)
+    with pytest.raises(ValueError, match="no embeddings of token types"):
+        make()(ids, token_type_ids=types)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

@@ -21,6 +21,18 @@ def test_arguments_without_effect():
     assert torch.equal(model(ids, None, torch.zeros_like(ids)).last_hidden_state, expected), "BERT's order"
 
 
+def test_token_types_with_embeddings_change_the_output_whether_texts_are_packed_again_or_not():
+    model, given = make(UltraModel, type_vocab_size=2), batch()
+    ids, mask = given["input_ids"], given["attention_mask"]
+    types = torch.where(mask.bool(), ids % 2, 77)
+    expected = model(ids, mask, types).last_hidden_state
+    assert not torch.allclose(model(ids, mask).last_hidden_state, expected, atol=1e-2)
+    model.unpad_inputs = True
+    torch.testing.assert_close(model(ids, mask, types).last_hidden_state, expected, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="value 77, but this model has embeddings of the types 0 to 1"):
+        model(ids, None, types)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -14,6 +14,15 @@ def test_looks_up_positions_within_documents() -> None:
     assert torch.equal(got[0, 1:], table[[0, 1, 0, 1]])
 
 
+def test_an_offset_leaves_the_first_rows_to_others() -> None:
+    code = Learned(4, max_positions=3, offset=2)
+    mask = torch.tensor([[False, True, True, True, True]])
+    got = code.embed(Layout.from_mask(mask, torch.tensor([[0, 0, 0, 1, 1]])))
+    assert torch.equal(got[0, 1:], code.table.weight[[2, 3, 2, 3]])
+    with pytest.raises(ValueError, match="4 positions but the table has 3"):
+        code.embed(Layout.full(1, 4))
+
+
 def test_a_document_beyond_the_table_is_an_error_and_a_long_row_of_short_ones_is_not() -> None:
     code = Learned(4, max_positions=3)
     mask = torch.ones(1, 6, dtype=torch.bool)
@@ -44,3 +53,5 @@ def test_gradients_reach_only_the_used_rows() -> None:
 def test_refuses_an_empty_table() -> None:
     with pytest.raises(ValueError, match="1 or more"):
         Learned(4, max_positions=0)
+    with pytest.raises(ValueError, match="offset must be 0 or more; given -1"):
+        Learned(4, offset=-1)

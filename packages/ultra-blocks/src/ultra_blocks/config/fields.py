@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import attrs
 
-from ultra_blocks.activations import canonical_activation
+from ultra_blocks.activations import Activation, canonical_activation
 from ultra_blocks.config.specs import (
     Spec,
     bare_name,
@@ -106,6 +106,23 @@ class UltraConfig:
     embedding_norm: bool = attrs.field(
         default=True, metadata={"help": "normalise the embeddings before the first layer"}
     )
+    norm_placement: Literal["pre", "post"] = attrs.field(
+        default="pre",
+        metadata={
+            "help": "pre: norms before mixer and FFN, and a final norm; post: norms after both residual sums "
+            "and no final norm, as in BERT"
+        },
+    )
+    first_norm: bool = attrs.field(
+        default=True,
+        metadata={
+            "help": "with pre, a norm before the mixer of the first layer; false, as in ModernBERT, where "
+            "embedding_norm precedes it directly"
+        },
+    )
+    type_vocab_size: Annotated[int, Range(min=0)] = attrs.field(
+        default=0, metadata={"help": "number of token types that have embeddings, 2 in BERT; 0: none"}
+    )
     hope_base: Annotated[float, Range(gt=1)] = attrs.field(
         default=10_000.0, metadata={"help": "base of the HoPE frequencies"}
     )
@@ -160,6 +177,13 @@ class UltraConfig:
     )
     tie_embeddings: bool = attrs.field(
         default=True, metadata={"help": "the output head shares the weights of the embedding table"}
+    )
+    head_activation: Activation = attrs.field(
+        default="gelu", metadata={"help": "activation in the head that predicts tokens"}
+    )
+    head_bias: bool = attrs.field(default=True, metadata={"help": "the dense layer of that head has a bias"})
+    decoder_bias: bool = attrs.field(
+        default=True, metadata={"help": "that head has a bias for each token of the vocabulary"}
     )
     initializer_range: Annotated[float, Range(gt=0)] = attrs.field(
         default=0.02, metadata={"help": "standard deviation of initial weights"}

@@ -83,6 +83,7 @@ def contradictions(config: UltraConfig) -> Faults:
     yield from _plugin(norms, config.norm_type, ("norm_type",))
     yield from _ffn(config)
     yield from _shorthands(config)
+    yield from _first_norm(config)
     if config.positions is not None:
         yield from _plugin(positions, config.positions, ("positions",))
     known = []
@@ -187,6 +188,20 @@ def _rope(config: UltraConfig, code: str, options: Mapping[str, Any]) -> Faults:
         said = getattr(config, field)
         if bare_name(code) == "rope" and said is not None and options.get(option, said) != said:
             yield (field,), f"{field} is {said} but positions says {option} {options[option]}; leave one out"
+
+
+def _first_norm(config: UltraConfig) -> Faults:
+    """Yield a fault where the norm before the first mixer cannot be left out."""
+    if config.first_norm:
+        return
+    if config.norm_placement == "post":
+        yield ("first_norm",), "first_norm is false but norm_placement is post, where no mixer has one"
+    elif config.num_loops > 1:
+        yield (
+            ("first_norm",),
+            f"first_norm is false but num_loops is {config.num_loops}: the embeddings are normalised before "
+            "the first run of the stack only; leave first_norm out",
+        )
 
 
 def _heads(config: UltraConfig, known: list[Layer]) -> Faults:

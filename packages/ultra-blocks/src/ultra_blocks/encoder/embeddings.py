@@ -76,7 +76,7 @@ class EmbeddingConv(nn.Module):
 
 
 class Embeddings(nn.Module):
-    """``x = dropout(norm(conv(E[ids]) P + positions))``; every part except ``E`` is optional.
+    """``x = dropout(norm(conv(E[ids]) P + S[types] + positions))``; every part except ``E`` is optional.
 
     Args:
         vocab_size: rows V of the table.
@@ -84,6 +84,7 @@ class Embeddings(nn.Module):
         factor: width R of the table if it is factorized into ``(V, R)`` and ``P (R, D)``; None: R = D.
         conv_kernel: kernel size of the convolution over time on R channels; None: no convolution.
         causal: the convolution covers earlier tokens only.
+        types: number of token types, whose embeddings ``S`` are added; 0: none.
         positions: a position code of kind "embed", whose output is added; None: no position code.
         norm: norm of the sum; None: no norm.
         dropout: dropout probability of the result in training.
@@ -103,6 +104,7 @@ class Embeddings(nn.Module):
         factor: int | None = None,
         conv_kernel: int | None = None,
         causal: bool = False,
+        types: int = 0,
         positions: PositionCode | None = None,
         norm: nn.Module | None = None,
         dropout: float = 0.0,
@@ -112,22 +114,27 @@ class Embeddings(nn.Module):
         self.tokens = nn.Embedding(vocab_size, width)
         self.conv = None if conv_kernel is None else EmbeddingConv(width, conv_kernel, causal=causal)
         self.projection = None if factor is None else nn.Linear(factor, hidden_size, bias=False)
+        self.types = nn.Embedding(types, hidden_size) if types else None
         self.positions = positions
         self.norm = norm
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.reset_parameters()
 
     def reset_parameters(self, *, std: float = 0.02) -> None:
-        """Initialise the table from N(0, std^2), the projection from N(0, 1/R), and the convolution."""
+        """Initialise the tables from N(0, std^2), the projection from N(0, 1/R), and the convolution."""
         nn.init.normal_(self.tokens.weight, 0.0, std)
+        if self.types is not None:
+            nn.init.normal_(self.types.weight, 0.0, std)
         if self.conv is not None:
             self.conv.reset_parameters(std=std)
         if self.projection is not None:
             nn.init.normal_(self.projection.weight, 0.0, 1 / math.sqrt(self.projection.in_features))
 
     def parameter_info(self) -> dict[str, ParamInfo]:
-        """Describe the table and the projection, both with the role ``embeddings``."""
+        """Describe the tables and the projection, all with the role ``embeddings``."""
         info = {"tokens.weight": ParamInfo(role="embeddings", kind="embedding")}
+        if self.types is not None:
+            info["types.weight"] = ParamInfo(role="embeddings", kind="embedding")
         if self.projection is not None:
             info["projection.weight"] = ParamInfo(role="embeddings", kind="matrix")
         return info
@@ -137,13 +144,35 @@ class Embeddings(nn.Module):
         ids = input_ids if layout.dense else torch.where(layout.mask, input_ids, 0)
         return self.tokens(ids)
 
-    def forward(
-        self, input_ids: Tensor | None, layout: Layout, inputs_embeds: Tensor | None = None
-    ) -> Tensor:
-        """Embed a batch; ``inputs_embeds (B, T, R)`` replaces the rows of the table.
+    def look_up_types(self, token_type_ids: Tensor | None, layout: Layout) -> Tensor:
+        """Return the embeddings of token types ``(B or 1, T or 1, D)``; None means that all are 0.
 
         Raises:
-            ValueError: neither ids nor embeddings are given.
+            ValueError: types are given, and there are no embeddings of them.
+        """
+        if self.types is None:
+            raise ValueError("Embeddings: given token_type_ids, but there are no embeddings of token types")
+        if token_type_ids is None:
+            return self.types(layout.documents.new_zeros(1, 1))
+        return self.types(token_type_ids if layout.dense else torch.where(layout.mask, token_type_ids, 0))
+
+    def forward(
+        self,
+        input_ids: Tensor | None,
+        layout: Layout,
+        inputs_embeds: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Embed a batch.
+
+        Args:
+            input_ids: ``(B, T)``.
+            layout: real tokens and documents of the batch.
+            inputs_embeds: ``(B, T, R)``, which replaces the rows of the table.
+            token_type_ids: ``(B, T)``; None: all are 0.
+
+        Raises:
+            ValueError: neither ids nor embeddings are given, or types without embeddings of them.
         """
         if inputs_embeds is not None:
             x = layout.zero_padding(inputs_embeds)
@@ -155,6 +184,8 @@ class Embeddings(nn.Module):
             x = self.conv(x, layout)
         if self.projection is not None:
             x = self.projection(x)
+        if self.types is not None or token_type_ids is not None:
+            x = x + self.look_up_types(token_type_ids, layout).to(x.dtype)
         if self.positions is not None:
             x = x + self.positions.embed(layout).to(x.dtype)
         if self.norm is not None:

@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ultra_blocks.activations import Activation
 from ultra_blocks.config import UltraConfig
 from ultra_blocks.encoder.build import build_norm
 from ultra_blocks.encoder.embeddings import Embeddings
+from ultra_blocks.ffn.base import ACTIVATIONS
 from ultra_blocks.linear import Transposed
 from ultra_core.contracts import ParamInfo
 
@@ -17,7 +19,7 @@ IGNORED = -100
 
 
 class MLMHead(nn.Module):
-    """``logits = norm(gelu(W h + b)) P E^T + c``: BERT's head, whose decoder may share the embedding table.
+    """``logits = norm(act(W h + b)) P E^T + c``: BERT's head, whose decoder may share the embedding table.
 
     ``E (V, R)`` is the decoder's weight. With factorized embeddings ``P (D, R)`` comes first, so that a
     position costs ``R (D + V)`` multiply-adds; otherwise R = D and there is no ``P``.
@@ -27,6 +29,9 @@ class MLMHead(nn.Module):
         vocab_size: vocabulary size V.
         norm: norm before the decoder.
         factor: width R of factorized embeddings; None: R = D.
+        activation: name of the activation.
+        bias: whether there is the bias b.
+        decoder_bias: whether there is the bias c.
 
     Shapes:
         hidden ``(..., D)`` -> logits ``(..., V)``.
@@ -36,13 +41,22 @@ class MLMHead(nn.Module):
     """
 
     def __init__(
-        self, hidden_size: int, vocab_size: int, *, norm: nn.Module, factor: int | None = None
+        self,
+        hidden_size: int,
+        vocab_size: int,
+        *,
+        norm: nn.Module,
+        factor: int | None = None,
+        activation: Activation = "gelu",
+        bias: bool = True,
+        decoder_bias: bool = True,
     ) -> None:
         super().__init__()
-        self.dense = nn.Linear(hidden_size, hidden_size)
+        self.activation = activation
+        self.dense = nn.Linear(hidden_size, hidden_size, bias=bias)
         self.norm = norm
         self.factor = None if factor is None else Transposed(factor, hidden_size)
-        self.decoder = nn.Linear(hidden_size if factor is None else factor, vocab_size)
+        self.decoder = nn.Linear(hidden_size if factor is None else factor, vocab_size, bias=decoder_bias)
         self.reset_parameters()
 
     @classmethod
@@ -53,6 +67,9 @@ class MLMHead(nn.Module):
             config.vocab_size,
             norm=build_norm(config, "head"),
             factor=config.factorized_embedding_dim if config.use_factorized_embedding else None,
+            activation=config.head_activation,
+            bias=config.head_bias,
+            decoder_bias=config.decoder_bias,
         )
 
     def tie(self, embeddings: Embeddings) -> None:
@@ -63,10 +80,10 @@ class MLMHead(nn.Module):
 
     def reset_parameters(self, *, std: float = 0.02) -> None:
         """Initialise the matrices from N(0, std^2), ``P`` from N(0, 1/R) and biases with 0."""
-        nn.init.normal_(self.dense.weight, 0.0, std)
-        nn.init.zeros_(self.dense.bias)
-        nn.init.normal_(self.decoder.weight, 0.0, std)
-        nn.init.zeros_(self.decoder.bias)
+        for layer in (self.dense, self.decoder):
+            nn.init.normal_(layer.weight, 0.0, std)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         if self.factor is not None:
             nn.init.normal_(self.factor.weight, 0.0, self.factor.in_features**-0.5)
         if callable(reset := getattr(self.norm, "reset_parameters", None)):
@@ -74,19 +91,17 @@ class MLMHead(nn.Module):
 
     def parameter_info(self) -> dict[str, ParamInfo]:
         """Describe the decoder as a head and the dense matrix as a matrix; biases have no weight decay."""
-        info = {
-            "dense.weight": ParamInfo(),
-            "dense.bias": ParamInfo(kind="vector", decay=False),
-            "decoder.weight": ParamInfo(kind="head"),
-            "decoder.bias": ParamInfo(kind="vector", decay=False),
-        }
+        info = {"dense.weight": ParamInfo(), "decoder.weight": ParamInfo(kind="head")}
+        for name, layer in (("dense", self.dense), ("decoder", self.decoder)):
+            if layer.bias is not None:
+                info[f"{name}.bias"] = ParamInfo(kind="vector", decay=False)
         if self.factor is not None:
             info["factor.weight"] = ParamInfo(role="embeddings", kind="matrix")
         return info
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the logits of every position."""
-        h = self.norm(F.gelu(self.dense(hidden)))
+        h = self.norm(ACTIVATIONS[self.activation](self.dense(hidden)))
         if self.factor is not None:
             h = self.factor(h)
         return self.decoder(h)

@@ -1,4 +1,4 @@
-"""The encoder: embeddings, a pre-norm stack of mixers and FFNs that runs once or more, and a final norm."""
+"""The encoder: embeddings, a stack of mixers and FFNs that runs once or more, and a final norm."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class EncoderLayer(nn.Module):
     """``x += dropout(mixer(norm(x)))``, then ``x += dropout(ffn(norm(x)))``.
 
     Args:
-        mixer_norm: norm before the mixer; the identity if the mixer has its own norm.
+        mixer_norm: norm before the mixer; the identity if the mixer has its own norm, or
+            follows the norm of the embeddings directly.
         mixer: block that mixes tokens, called as ``mixer(x, layout)``.
         ffn_norm: norm before the FFN.
         ffn: feed-forward network applied to each token, called as ``ffn(x, layout)``.
@@ -79,25 +80,44 @@ class EncoderLayer(nn.Module):
         return x + self.dropout(fed), _added(losses, more)
 
 
+class PostNormLayer(EncoderLayer):
+    """``x = norm(x + dropout(mixer(x)))``, then ``x = norm(x + dropout(ffn(x)))``, as in BERT.
+
+    Args, parameters and shapes are those of :class:`EncoderLayer`, whose norms are after the residual sums.
+
+    Paper: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762, section 3.1; the placements are
+    compared in Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture", arXiv:2002.04745.
+    Differs from the paper: nothing.
+    """
+
+    def compute(self, x: Tensor, layout: Layout) -> tuple[Tensor, Losses]:
+        """Return the residual stream after both branches, and their auxiliary losses."""
+        mixed, losses = _branch(self.mixer(x, layout))
+        x = self.mixer_norm(x + self.dropout(mixed))
+        fed, more = _branch(self.ffn(x, layout))
+        return self.ffn_norm(x + self.dropout(fed)), _added(losses, more)
+
+
 class Encoder(nn.Module):
     """A stack of :class:`EncoderLayer` between embeddings and a final norm, described by an UltraConfig.
 
-    With ``num_loops`` the stack runs several times on its own output with the same weights. Projections that
+    With ``norm_placement: post`` the layers are :class:`PostNormLayer`, and there is no final norm. With
+    ``num_loops`` the stack runs several times on its own output with the same weights. Projections that
     write to the residual stream start with the standard deviation
-    ``initializer_range / sqrt(2 num_layers num_loops)``.
+    ``initializer_range / sqrt(2 num_layers num_loops)``, with ``post`` with ``initializer_range``.
 
     Args:
         config: description of the model.
 
     Attributes:
-        layer_class: the class of the layers, which subclasses may choose.
+        layer_classes: the classes of layers by ``norm_placement``, which subclasses may choose.
 
     Raises:
         ModelConfigError: the config has faults, all of which are listed, or a plugin refuses its arguments.
         PluginError: a plugin cannot be imported or built.
     """
 
-    layer_class: ClassVar[type[EncoderLayer]] = EncoderLayer
+    layer_classes: ClassVar[Mapping[str, type[EncoderLayer]]] = {"pre": EncoderLayer, "post": PostNormLayer}
 
     def __init__(self, config: UltraConfig) -> None:
         super().__init__()
@@ -118,26 +138,34 @@ class Encoder(nn.Module):
             factor=config.factorized_embedding_dim if config.use_factorized_embedding else None,
             conv_kernel=config.embedding_conv_kernel if config.use_embedding_conv else None,
             causal=config.causal,
+            types=config.type_vocab_size,
             positions=embedded_positions(config, model_fields(config)),
             norm=build_norm(config, "embedding") if config.embedding_norm else None,
             dropout=config.dropout,
         )
         self.layers = nn.ModuleList(
-            self._layer(config, name, options, model_fields(config, i / config.num_layers))
+            self._layer(config, name, options, model_fields(config, i / config.num_layers), first=not i)
             for i, (name, options) in enumerate(config.layers())
         )
-        self.norm = build_norm(config, "final")
+        self.norm = nn.Identity() if config.norm_placement == "post" else build_norm(config, "final")
         self.limits = Limits.of(config)
 
     @classmethod
     def _layer(
-        cls, config: UltraConfig, name: str, options: Mapping[str, Any], fields: Mapping[str, Any]
+        cls,
+        config: UltraConfig,
+        name: str,
+        options: Mapping[str, Any],
+        fields: Mapping[str, Any],
+        *,
+        first: bool,
     ) -> EncoderLayer:
         mixer = build_mixer(config, name, options, fields)
         own = getattr(getattr(mixer, "traits", None), "own_norm", False)
-        norm = nn.Identity() if own else build_norm(config, "mixer")
+        without = config.norm_placement == "pre" and (own or (first and not config.first_norm))
+        norm = nn.Identity() if without else build_norm(config, "mixer")
         ffn_norm, ffn = build_norm(config, "ffn"), build_ffn(config, fields)
-        return cls.layer_class(norm, mixer, ffn_norm, ffn, config.dropout)
+        return cls.layer_classes[config.norm_placement](norm, mixer, ffn_norm, ffn, config.dropout)
 
     @property
     def gradient_checkpointing(self) -> bool:
@@ -153,7 +181,8 @@ class Encoder(nn.Module):
     def reset_parameters(self) -> None:
         """Initialise all weights, with random numbers of torch's global generator."""
         std = self.config.initializer_range
-        scale = 1 / math.sqrt(2 * self.config.num_layers * self.config.num_loops)
+        branches = 2 * self.config.num_layers * self.config.num_loops
+        scale = 1.0 if self.config.norm_placement == "post" else 1 / math.sqrt(branches)
         for module in self._parts():
             initialise(module, std=std, residual_scale=scale)
 
@@ -167,6 +196,7 @@ class Encoder(nn.Module):
         input_ids: Tensor | None = None,
         layout: Layout | None = None,
         inputs_embeds: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
         *,
         collect: bool = False,
     ) -> EncoderOutput:
@@ -176,11 +206,12 @@ class Encoder(nn.Module):
             input_ids: ``(B, T)`` token ids; any values at padding.
             layout: real tokens and documents of the batch; None: no padding and one document per row.
             inputs_embeds: ``(B, T, D)`` instead of ids (``(B, T, R)`` if the embeddings are factorized).
+            token_type_ids: ``(B, T)`` token types; None: all are 0.
             collect: also return the outputs of the embeddings and of every layer.
 
         Raises:
-            ValueError: neither ids nor embeddings are given, the layout belongs to another batch, or a block
-                does not accept it: packed documents, or so many columns.
+            ValueError: neither ids nor embeddings are given, types without embeddings of them, the layout
+                belongs to another batch, or a block does not accept it: packed documents, or so many columns.
         """
         given = input_ids if input_ids is not None else inputs_embeds
         if given is None:
@@ -189,7 +220,7 @@ class Encoder(nn.Module):
         if layout is None:
             layout = Layout.full(given.shape[0], given.shape[1], given.device)
         self.limits.check(layout)
-        x = self.embeddings(input_ids, layout, inputs_embeds)
+        x = self.embeddings(input_ids, layout, inputs_embeds, token_type_ids)
         losses: Losses = {}
         states = []
         for _ in range(self.config.num_loops):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ultra_blocks.layout import Layout
 from ultra_core.errors import did_you_mean
 
 _WITHOUT_EFFECT = frozenset({"use_cache", "cache_position", "cu_seq_lens_k", "max_length_q", "max_length_k"})
@@ -90,19 +91,39 @@ def refuse_packing(model: str, why: str, arguments: Mapping[str, Any]) -> None:
             raise ValueError(f"{model}: {name} is not supported here: {why}")
 
 
-def check_token_types(model: str, token_type_ids: Tensor | None) -> None:
-    """Raise unless all token types are 0, since there are no embeddings of token types.
+def known_token_types(model: str, token_type_ids: Tensor | None, layout: Layout, types: int) -> Tensor | None:
+    """Return the token types if a model has embeddings of them, and None if it has none.
 
     Reads values, which synchronises an accelerator.
 
+    Args:
+        model: name of the model, for messages.
+        token_type_ids: ``(B, T)``, or None; values at padding may be anything.
+        layout: real tokens of the batch.
+        types: number of token types that have embeddings.
+
     Raises:
-        ValueError: a token has another type.
+        ValueError: the shape is another, or a token has a type without an embedding, other than 0.
     """
-    if token_type_ids is None or torch.compiler.is_compiling():
-        return
-    if token_type_ids.any():
-        raise ValueError(
-            f"{model}: token_type_ids has values other than 0, but this model has no embeddings of token "
-            "types: the separator tells two texts apart. Let the tokenizer leave them out: "
-            'tokenizer.model_input_names = ["input_ids", "attention_mask"]'
+    if token_type_ids is None:
+        return None
+    layout.check(token_type_ids)
+    if not torch.compiler.is_compiling():
+        real = token_type_ids[layout.mask]
+        wrong = (real < 0) | (real >= max(1, types))
+        if wrong.any():
+            raise ValueError(_without_embedding(model, int(real[wrong][0]), types))
+    return token_type_ids if types else None
+
+
+def _without_embedding(model: str, found: int, types: int) -> str:
+    if types:
+        return (
+            f"{model}: token_type_ids has the value {found}, but this model has embeddings of the types 0 to "
+            f"{types - 1} (type_vocab_size: {types})"
         )
+    return (
+        f"{model}: token_type_ids has values other than 0, but this model has no embeddings of token types "
+        "(type_vocab_size: 0): the separator tells two texts apart. Let the tokenizer leave them out: "
+        'tokenizer.model_input_names = ["input_ids", "attention_mask"]'
+    )

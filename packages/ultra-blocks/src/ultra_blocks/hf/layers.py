@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ultra_blocks.encoder import Encoder, EncoderLayer
-from ultra_blocks.encoder.stack import Losses
+from ultra_blocks.encoder.stack import Losses, PostNormLayer
 from ultra_blocks.layout import Layout
 
 # ultra_blocks.hf.config reports a missing transformers
 from transformers.modeling_layers import GradientCheckpointingLayer  # isort: skip
 
 
-class UltraEncoderLayer(EncoderLayer, GradientCheckpointingLayer):
+class _Recomputing(GradientCheckpointingLayer):
     """A layer whose activations are recomputed as :meth:`activation_checkpointing_enable` says.
 
     transformers wraps ``forward``, and so chooses the layers (``every_n_layers``), where inputs are kept
@@ -36,15 +36,27 @@ class UltraEncoderLayer(EncoderLayer, GradientCheckpointingLayer):
         reentrant = getattr(recompute, "keywords", {}).get("use_reentrant", False)
         self._recompute = partial(_with_losses, recompute) if reentrant else recompute
 
-    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Losses]:
+    def forward(self: Any, x: Tensor, layout: Layout) -> tuple[Tensor, Losses]:
         """Return the residual stream after both branches, and their auxiliary losses."""
-        return self.compute(x, layout)
+        computed: tuple[Tensor, Losses] = self.compute(x, layout)
+        return computed
+
+
+class UltraEncoderLayer(_Recomputing, EncoderLayer):
+    """An :class:`EncoderLayer` that transformers knows as a layer."""
+
+
+class UltraPostNormLayer(_Recomputing, PostNormLayer):
+    """A :class:`PostNormLayer` that transformers knows as a layer."""
 
 
 class UltraEncoder(Encoder):
-    """An :class:`Encoder` with layers of this kind."""
+    """An :class:`Encoder` with such layers."""
 
-    layer_class: ClassVar[type[EncoderLayer]] = UltraEncoderLayer
+    layer_classes: ClassVar[Mapping[str, type[EncoderLayer]]] = {
+        "pre": UltraEncoderLayer,
+        "post": UltraPostNormLayer,
+    }
 
 
 def _with_losses(

@@ -13,7 +13,7 @@ from ultra_blocks.encoder import Encoder
 from ultra_blocks.encoder.classification_head import ClassificationHead
 from ultra_blocks.encoder.label_head import LabelHead
 from ultra_blocks.encoder.mlm_head import MLMHead
-from ultra_blocks.hf.arguments import check_token_types, documents_of, one_of
+from ultra_blocks.hf.arguments import documents_of, known_token_types, one_of
 from ultra_blocks.hf.attentions import recorded_weights
 from ultra_blocks.hf.config import UltraHFConfig
 from ultra_blocks.hf.implementation import use_attention
@@ -46,7 +46,7 @@ class UltraPreTrainedModel(PreTrainedModel):
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _no_split_modules = ["UltraEncoderLayer"]  # noqa: RUF012 (transformers reads a plain class attribute)
+    _no_split_modules = ["UltraEncoderLayer", "UltraPostNormLayer"]  # noqa: RUF012 (transformers reads a plain class attribute)
 
     def reset_parameters(self) -> None:
         """Initialise all weights."""
@@ -145,7 +145,8 @@ class UltraModel(UltraPreTrainedModel):
             input_ids: ``(B, T)``.
             attention_mask: ``(B, T)``, 1 at real tokens, which may be anywhere, and 0 at padding; None: no
                 padding.
-            token_type_ids: ``(B, T)`` zeros, as tokenizers return them; there are no embeddings of types.
+            token_type_ids: ``(B, T)`` types of the tokens; None: all are 0. If the config has
+                ``type_vocab_size: 0``, there are no embeddings of types and all must be 0.
             position_ids: ``(B, T)`` positions; None: the real tokens of each document are counted from 0.
             inputs_embeds: ``(B, T, D)`` instead of ids (``(B, T, R)`` if the embeddings are factorized).
             document_ids: ``(B, T)`` ids of the documents packed into each row, not decreasing; documents do
@@ -161,27 +162,31 @@ class UltraModel(UltraPreTrainedModel):
 
         Raises:
             ValueError: neither ids nor embeddings are given, or both, the mask has another shape or values
-                other than 0 and 1, a token type is not 0, or something is requested that an encoder does not
-                have, such as the attention weights of a block without any.
+                other than 0 and 1, a token type has no embedding, or something is requested that an encoder
+                does not have, such as the attention weights of a block without any.
             TypeError: no model of transformers takes an argument of that name.
         """
         name = type(self).__name__
         given = one_of(name, input_ids, inputs_embeds)
-        check_token_types(name, token_type_ids)
         documents = documents_of(name, given, kwargs)
         layout = _layout(
             given, attention_mask, documents if document_ids is None else document_ids, position_ids
         )
+        types = known_token_types(name, token_type_ids, layout, self.config.type_vocab_size)
         collect = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         watch = self.config.output_attentions if output_attentions is None else output_attentions
         rows = self._rows(layout) if self.unpad_inputs and not (collect or watch) else None
         attentions: list[Tensor] = []
         if rows is None:
             with recorded_weights(self.encoder, attentions) if watch else nullcontext():
-                hidden, losses, states = self.encoder(input_ids, layout, inputs_embeds, collect=bool(collect))
+                hidden, losses, states = self.encoder(
+                    input_ids, layout, inputs_embeds, types, collect=bool(collect)
+                )
         else:
-            ids, embeds = (None if x is None else rows.pack(x) for x in (input_ids, inputs_embeds))
-            packed, losses, states = self.encoder(ids, rows.layout, embeds)
+            ids, embeds, types = (
+                None if x is None else rows.pack(x) for x in (input_ids, inputs_embeds, types)
+            )
+            packed, losses, states = self.encoder(ids, rows.layout, embeds, types)
             hidden = rows.unpack(packed)
         output = UltraModelOutput(
             last_hidden_state=hidden,

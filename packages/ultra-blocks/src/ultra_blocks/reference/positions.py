@@ -38,9 +38,9 @@ def nope(q: Tensor, k: Tensor, state: State, **_: Any) -> Tensor:
     return q @ k.mT
 
 
-def learned(positions: Tensor, state: State, **_: Any) -> Tensor:
-    """Return the rows ``(T, D)`` of the table at positions ``(T,)``."""
-    return torch.stack([state["table.weight"][p] for p in positions.tolist()])
+def learned(positions: Tensor, state: State, *, offset: int, **_: Any) -> Tensor:
+    """Return the rows ``(T, D)`` of the table at positions ``(T,)``, of which 0 is in row ``offset``."""
+    return torch.stack([state["table.weight"][p + offset] for p in positions.tolist()])
 
 
 def sinusoidal(
