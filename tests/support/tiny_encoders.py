@@ -50,6 +50,11 @@ def _bert(folder: Path, *, masked: bool, seed: int) -> Path:
     return folder
 
 
+def masked_lm(folder: Path, *, seed: int = 0) -> Path:
+    """Save a BERT with its head, and return its folder."""
+    return _bert(folder, masked=True, seed=seed)
+
+
 def dense_encoder(folder: Path, *, seed: int = 0) -> Path:
     """Save a dense encoder with 16 dimensions, and return its folder."""
     from sentence_transformers import SentenceTransformer

@@ -21,6 +21,7 @@ MODELS = {
     "factorized": {"num_layers": 1, "use_factorized_embedding": True, "factorized_embedding_dim": 6},
     "untied": {"num_layers": 1, "use_factorized_embedding": True, "factorized_embedding_dim": 6,
                "tie_embeddings": False, "positions": "learned"},
+    "as BERT": {"num_layers": 1, "norm_placement": "post", "type_vocab_size": 2, "positions": "learned"},
     "bitnet": {"num_layers": 1, "use_bitnet": True},
 }  # fmt: skip
 STEPPING = [name for name in sorted(blocks.names()) if blocks.get(name).traits.recurrent_step]

@@ -29,6 +29,7 @@ SEARCH = {
 TOOLS = {
     "doctor": "ultra_train.cli.doctor:doctor",
     "eval": "ultra_train.cli.eval:evaluate",
+    "convert": "ultra_train.cli.convert:convert",
     "push": "ultra_train.cli.push:push",
     "report": "ultra_train.cli.report:report",
     "list": "ultra_train.cli.listing:list_plugins",
