@@ -87,7 +87,11 @@ def config_of(config: UltraConfig) -> PretrainedConfig:
         decoder_bias=config.decoder_bias,
         initializer_range=config.initializer_range,
         tie_word_embeddings=config.tie_embeddings,
-        **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")),
+        pad_token_id=None,
+        bos_token_id=None,
+        eos_token_id=None,
+        cls_token_id=None,
+        sep_token_id=None,
     )
 
 
