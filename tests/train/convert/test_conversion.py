@@ -26,7 +26,7 @@ MODERN = {
     "local_attention": 8,
     **{f"{name}_token_id": number for number, name in enumerate(("pad", "bos", "eos", "cls", "sep"))},
 }
-BIASED = dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"), True)
+BIASED = dict.fromkeys(("norm_bias", "attention_bias", "classifier_bias"), True)
 CONFIGS = {
     "bert": lambda: transformers.BertConfig(**SIZES, max_position_embeddings=40),
     "bert with relu": lambda: transformers.BertConfig(**SIZES, hidden_act="relu", tie_word_embeddings=False),

@@ -37,7 +37,7 @@ class DepthwiseConv(nn.Conv1d):
         return depthwise_conv_step(x_t, window, self.weight, self.bias)
 
 
-def convolve(conv: nn.Module, x: Tensor, documents: Tensor | None) -> Tensor:
+def convolve(conv: nn.Module, x: Tensor, documents: Tensor | None, *, kernel: int) -> Tensor:
     """Return the convolution ``(B, T, E)`` of ``x`` ``(B, T, E)``, inside documents.
 
     Args:
@@ -45,6 +45,7 @@ def convolve(conv: nn.Module, x: Tensor, documents: Tensor | None) -> Tensor:
             like ``nn.Conv1d`` and knows nothing of documents.
         x: its input, zero at padding.
         documents: ``(B, T)`` ids, where the tokens of a document are contiguous; None: one document per row.
+        kernel: its taps.
     """
     rows = x.transpose(1, 2)
     if isinstance(conv, DepthwiseConv):
@@ -55,7 +56,7 @@ def convolve(conv: nn.Module, x: Tensor, documents: Tensor | None) -> Tensor:
     # documents are set apart by as many zeros as the convolution sees
     starts = torch.zeros_like(documents)
     starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
-    places = torch.arange(length, device=x.device) + starts.cumsum(1) * (_taps(conv) - 1)
+    places = torch.arange(length, device=x.device) + starts.cumsum(1) * (kernel - 1)
     apart = x.new_zeros(len(x), int(places.max()) + 1, x.shape[2])
     index = places[..., None].expand_as(x)
     y = conv(apart.scatter(1, index, x).transpose(1, 2)).transpose(1, 2)
@@ -75,8 +76,3 @@ def convolve_step(conv: nn.Module, x_t: Tensor, window: Tensor) -> tuple[Tensor,
     window = torch.cat((window, x_t[:, None].to(window.dtype)), 1)
     y = conv(window.transpose(1, 2).to(x_t.dtype))[..., window.shape[1] - 1]
     return y, window[:, 1:]
-
-
-def _taps(conv: nn.Module) -> int:
-    """Return the taps of a convolution, or of the one inside of a module that took its place."""
-    return next(int(m.kernel_size[0]) for m in conv.modules() if isinstance(m, nn.Conv1d))

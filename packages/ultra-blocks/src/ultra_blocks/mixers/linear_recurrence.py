@@ -164,7 +164,7 @@ class LinearRecurrence(ContiguousMixer):
         """Mix the tokens of each document; see :meth:`ContiguousMixer.mix_rows`."""
         u, gate = self.in_proj(x).split((sum(self.conv_widths), self.gate_width), -1)
         if self.conv1d is not None:
-            u = convolve(self.conv1d, u, documents)
+            u = convolve(self.conv1d, u, documents, kernel=self.kernel)
         if real is not None:
             u = u * real[..., None]  # the convolution window of padding contains tokens
         q, k, v = self._heads(F.silu(u))

@@ -189,7 +189,7 @@ class Mamba(ContiguousMixer):
     def mix_rows(self, x: Tensor, real: Tensor | None, documents: Tensor | None) -> Tensor:
         """Mix the tokens of each document; see :meth:`ContiguousMixer.mix_rows`."""
         z, u, dt = self._project(x)
-        u = F.silu(convolve(self.conv1d, u, documents))
+        u = F.silu(convolve(self.conv1d, u, documents, kernel=self.kernel))
         if real is not None:
             u = torch.where(real[..., None], u, 0.0)  # the bias makes padding nonzero
         channels, scans, own = self._scans(u, dt)

@@ -79,7 +79,7 @@ class AveragedOptimizer(Optimizer):
         By such an update ``torch.distributed.checkpoint`` finds out what a flattened state consists of.
         """
         self.base_iterates(params)
-        for name in self.state_names - {"step", "z"}:
+        for name in sorted(self.state_names - {"step", "z"}):  # the same order in every process
             self.zeros(params, name)
         for p in params:
             self.state[p].setdefault("step", 0)

@@ -11,6 +11,8 @@ from ultra_train.convert.family import (
     Family,
     Rule,
     activation,
+    common_arguments,
+    common_fields,
     need,
     option,
     pairs,
@@ -27,38 +29,25 @@ def shared_fields(config: Any) -> dict[str, Any]:
     )
     act = activation(config.hidden_act)
     return {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_layers": config.num_hidden_layers,
-        "num_heads": config.num_attention_heads,
-        "ffn_hidden_size": config.intermediate_size,
+        **common_fields(config),
         "layer_pattern": ({"standard_attn": {"bias": True, "dropout": config.attention_probs_dropout_prob}},),
         "ffn": {"mlp": {"bias": True, "activation": act}},
-        "use_moe": False,
         "norm_type": {"layer_norm": {"eps": config.layer_norm_eps}},
         "norm_placement": "post",
         "type_vocab_size": config.type_vocab_size,
         "dropout": config.hidden_dropout_prob,
-        "initializer_range": config.initializer_range,
-        "tie_embeddings": config.tie_word_embeddings,
     }
 
 
 def shared_arguments(config: UltraConfig) -> dict[str, Any]:
     """Return the arguments that the configs of BERT and RoBERTa have in common."""
     return {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "intermediate_size": config.ffn_hidden_size,
+        **common_arguments(config),
         "hidden_act": their_activation(split_spec(config.ffn or "mlp")[1].get("activation", "gelu")),
         "hidden_dropout_prob": config.dropout,
         "attention_probs_dropout_prob": option(config, "standard_attn", "dropout", 0.0),
         "type_vocab_size": config.type_vocab_size,
-        "initializer_range": config.initializer_range,
         "layer_norm_eps": split_spec(config.norm_type)[1].get("eps", 1e-12),
-        "tie_word_embeddings": config.tie_embeddings,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 from transformers import PretrainedConfig
@@ -47,6 +47,28 @@ class Family:
     head: tuple[str, ...]
 
 
+NAMES = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "ffn_hidden_size": "intermediate_size",
+    "initializer_range": "initializer_range",
+    "tie_embeddings": "tie_word_embeddings",
+}
+"""Fields of ``UltraConfig``, and what the configs of all families call them."""
+
+
+def common_fields(config: Any) -> dict[str, Any]:
+    """Return the fields of an encoder with dense FFNs that only have other names in a config."""
+    return {"use_moe": False, **{ours: getattr(config, theirs) for ours, theirs in NAMES.items()}}
+
+
+def common_arguments(config: UltraConfig) -> dict[str, Any]:
+    """Return the arguments of a config that only have other names in ours."""
+    return {theirs: getattr(config, ours) for ours, theirs in NAMES.items()}
+
+
 def pairs(ours: str, theirs: str, kinds: Sequence[str] = ("weight", "bias")) -> list[Rule]:
     """Return the rules of a module that both sides have."""
     return [Rule(f"{ours}.{kind}", (f"{theirs}.{kind}",)) for kind in kinds]
@@ -63,8 +85,6 @@ def activation(name: str) -> Activation:
     Raises:
         UltraError: there is none.
     """
-    from typing import get_args
-
     names: Mapping[str, Activation] = {**SPELLINGS, **{one: one for one in get_args(Activation)}}
     if name not in names:
         raise UltraError(f"its activation {name!r} is none of {listed(sorted(get_args(Activation)))}")

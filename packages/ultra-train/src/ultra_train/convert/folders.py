@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from ultra_train.embeddings.loading import find
 from ultra_train.hf.errors import describe_error
 from ultra_train.hf.precision import stored_dtype
 from ultra_train.hf.verbosity import transformers_errors_only
-from ultra_train.system.files import new_folder
+from ultra_train.system.files import new_whole_folder
 from ultra_train.tokenizer.loading import load_tokenizer
 
 _SHOWN = 4
@@ -99,16 +98,9 @@ def _some(names: list[str]) -> str:
 
 def _write(model: PreTrainedModel, source: str, output: Path, trust_remote_code: bool) -> None:
     """Write a model, in the precision of its source, and its tokenizer into a new folder, all or nothing."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = new_folder(output.parent, f".{output.name}-")
-    try:
-        with transformers_errors_only():
-            dtype: Any = stored_dtype(source) or torch.float32
-            model.to(dtype)
-            model.save_pretrained(str(temporary))
-            load_tokenizer(source, trust_remote_code=trust_remote_code).save_pretrained(str(temporary))
-        if output.exists():
-            output.rmdir()
-        temporary.rename(output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    dtype: Any = stored_dtype(source) or torch.float32
+    tokenizer = load_tokenizer(source, trust_remote_code=trust_remote_code)
+    with new_whole_folder(output) as folder, transformers_errors_only():
+        model.to(dtype)
+        model.save_pretrained(str(folder))
+        tokenizer.save_pretrained(str(folder))

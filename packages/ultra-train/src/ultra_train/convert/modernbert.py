@@ -7,35 +7,36 @@ from typing import Any
 from transformers import ModernBertConfig, PretrainedConfig
 
 from ultra_blocks.config import UltraConfig, split_spec
-from ultra_train.convert.family import Family, Rule, activation, need, option, pairs, their_activation
+from ultra_train.convert.family import (
+    Family,
+    Rule,
+    activation,
+    common_arguments,
+    common_fields,
+    need,
+    option,
+    pairs,
+    their_activation,
+)
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 def fields(config: Any) -> dict[str, Any]:
     """Return the fields for the config of a ModernBERT."""
-    need(config.attention_bias, config.mlp_bias, "attention_bias, unlike mlp_bias,")
     for kind, rope in config.rope_parameters.items():
         need(rope.get("rope_type", "default"), "default", f"rope_type of {kind}")
-    rates = {config.embedding_dropout, config.mlp_dropout}
     return {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_layers": config.num_hidden_layers,
-        "num_heads": config.num_attention_heads,
-        "ffn_hidden_size": config.intermediate_size,
+        **common_fields(config),
         "max_positions": config.max_position_embeddings,
         "layer_pattern": tuple(_block(config, kind) for kind in config.layer_types),
         "ffn": {"glu": {"bias": config.mlp_bias, "activation": activation(config.hidden_activation)}},
-        "use_moe": False,
         "norm_type": {"layer_norm": {"eps": config.norm_eps, "bias": config.norm_bias}},
         "first_norm": False,
-        "dropout": max(rates),
+        "dropout": max(config.embedding_dropout, config.mlp_dropout),
         "head_activation": activation(config.classifier_activation),
         "head_bias": config.classifier_bias,
         "decoder_bias": config.decoder_bias,
-        "initializer_range": config.initializer_range,
-        "tie_embeddings": config.tie_word_embeddings,
     }
 
 
@@ -65,11 +66,7 @@ def config_of(config: UltraConfig) -> PretrainedConfig:
         ropes[kind] = {"rope_type": "default", "rope_theta": base}
     norm, ffn = split_spec(config.norm_type)[1], split_spec(config.ffn or "glu")[1]
     return ModernBertConfig(
-        vocab_size=config.vocab_size,
-        hidden_size=config.hidden_size,
-        num_hidden_layers=config.num_layers,
-        num_attention_heads=config.num_heads,
-        intermediate_size=config.ffn_hidden_size,
+        **common_arguments(config),
         max_position_embeddings=config.max_positions,
         layer_types=kinds,
         local_attention=window,
@@ -85,8 +82,6 @@ def config_of(config: UltraConfig) -> PretrainedConfig:
         classifier_activation=their_activation(config.head_activation),
         classifier_bias=config.head_bias,
         decoder_bias=config.decoder_bias,
-        initializer_range=config.initializer_range,
-        tie_word_embeddings=config.tie_embeddings,
         pad_token_id=None,
         bos_token_id=None,
         eos_token_id=None,

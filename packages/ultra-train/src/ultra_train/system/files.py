@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -77,6 +78,20 @@ def new_folder(parent: Path, prefix: str) -> Path:
         except FileExistsError:
             continue
         return path
+
+
+@contextmanager
+def new_whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``path``, and rename it to ``path`` when the block ends without an error.
+
+    After an error it is removed. ``path`` is new, or an empty folder.
+    """
+    temporary = new_folder(path.absolute().parent, f".{path.name}-")
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def set_aside(path: Path, stem: str | None = None) -> Path:

@@ -167,10 +167,6 @@ def _copy_whole(source: Path, target: Path, recorded: Mapping[str, Any]) -> None
 def _copy(source: Path, target: Path, names: list[str]) -> None:
     if source == target:
         return
-    temporary = files.new_folder(target.parent, f".{target.name}-")
-    try:
+    with files.new_whole_folder(target) as folder:
         for name in names:
-            shutil.copyfile(source / name, temporary / name)
-        temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            shutil.copyfile(source / name, folder / name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keyword
 import re
-import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -18,7 +17,7 @@ from ultra_core.plugins.kinds import KINDS
 from ultra_core.plugins.metadata import Entry
 from ultra_core.plugins.registry import NAME
 from ultra_train.cli.plugin.templates import GROUPS, distribution_of, written
-from ultra_train.system.files import new_folder
+from ultra_train.system.files import new_whole_folder
 
 LONGEST = 40
 """Maximum number of characters of a name, which is part of many lines of code."""
@@ -104,12 +103,7 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def _write(folder: Path, files: dict[str, bytes]) -> None:
-    partial = new_folder(folder.absolute().parent, f".{folder.name}.")
-    try:
+    with new_whole_folder(folder) as partial:
         for name, content in files.items():
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             (partial / name).write_bytes(content)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise

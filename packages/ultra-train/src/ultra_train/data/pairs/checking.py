@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,9 +10,8 @@ from ultra_train.data.errors import DataError
 from ultra_train.data.pairs.columns import ColumnFinder, ColumnMap
 from ultra_train.data.pairs.kinds import NLI_LABELS, Kind
 from ultra_train.data.pairs.split_names import Split, split_of_name
+from ultra_train.data.row_checker import RowChecker, number_of, text_of
 
-_MOST_DROPPED = 0.5
-"""Share of the rows; more dropped ones mean that the columns are not what they are taken for."""
 _LABELS = {name: number for number, name in enumerate(NLI_LABELS)} | {
     "entailed": 0,
     "e": 0,
@@ -43,7 +40,7 @@ class CheckedRow(NamedTuple):
     split: Split | None
 
 
-class PairChecker:
+class PairChecker(RowChecker):
     """Turns the rows of a data set into rows of a kind, and counts those that cannot be used.
 
     Rows with an empty text, without a label, or with a negative that equals the positive are dropped and
@@ -57,9 +54,6 @@ class PairChecker:
         labels: column -> the names of its classes by their number, where the data set has names.
 
     Attributes:
-        rows: rows that were checked.
-        dropped: how many rows were dropped, by reason.
-        examples: the first row that was dropped, by reason.
         columns: the columns of the first row, as the kind calls them.
         scores: least and greatest score, with the rows that have them.
         unused_target: a column of scores or classes that the kind does not read, or None.
@@ -72,10 +66,8 @@ class PairChecker:
         columns: Mapping[str, str] | None = None,
         labels: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self.kind, self.source = kind, source
-        self.rows = 0
-        self.dropped: Counter[str] = Counter()
-        self.examples: dict[str, str] = {}
+        super().__init__(source, kind.columns)
+        self.kind = kind
         self.columns: tuple[str, ...] = ()
         self.scores: list[tuple[float, str]] = []
         self.unused_target: str | None = None
@@ -103,44 +95,22 @@ class PairChecker:
         for values in _each_match([row[theirs] for _, theirs in columns.texts]):
             self.rows += 1
             texts = tuple(
-                self._text(value, where, theirs)
+                text_of(value, where, theirs)
                 for value, (_, theirs) in zip(values, columns.texts, strict=True)
             )
             target = (
                 self._target(row[columns.target[1]], where, columns.target[1]) if columns.target else None
             )
             if not all(texts):
-                self._drop(BLANK, where)
+                self.drop(BLANK, where)
             elif columns.target and target is None:
-                self._drop(UNLABELLED, where)
+                self.drop(UNLABELLED, where)
             elif self.kind.negatives is not None and texts[1] in texts[2:]:
-                self._drop(SAME, where)
+                self.drop(SAME, where)
             else:
                 if self.kind.target == "score" and target is not None:
                     self._note_score(target, where)
                 yield CheckedRow(texts, target, split)
-
-    def finish(self) -> None:
-        """Check the data set as a whole.
-
-        Raises:
-            DataError: it has no rows, or most of them were dropped.
-        """
-        if not self.rows:
-            raise DataError(f"{self.source}: has no rows.")
-        dropped = sum(self.dropped.values())
-        if dropped > _MOST_DROPPED * self.rows:
-            raise DataError(
-                f"{self.source}: {dropped:,} of {self.rows:,} rows cannot be used ({self.reasons()}). Name "
-                f"the columns that hold {listed(self.kind.columns)} with columns: {{...}}."
-            )
-
-    def reasons(self) -> str:
-        """Return why rows were dropped, with the first example of each reason."""
-        return "; ".join(
-            f"{count:,} {reason}, the first at {self.examples[reason]}"
-            for reason, count in self.dropped.most_common()
-        )
 
     def _found(self, where: str, names: tuple[str, ...]) -> ColumnMap:
         columns = self._finder.find(where, names)
@@ -153,43 +123,12 @@ class PairChecker:
             )
         return columns
 
-    def _drop(self, reason: str, where: str) -> None:
-        self.dropped[reason] += 1
-        self.examples.setdefault(reason, where)
-
-    def _text(self, value: object, where: str, column: str) -> str:
-        if value is None:
-            return ""
-        if not isinstance(value, str):
-            raise DataError(f"{where}: column {column!r} holds {type(value).__name__}, but a text is needed.")
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError as error:
-                raise DataError(
-                    f"{where}: column {column!r} holds half a surrogate pair, which is not a text."
-                ) from error
-        return value if value.strip() else ""
-
     def _target(self, value: object, where: str, column: str) -> float | int | None:
         return (
-            self._score(value, where, column)
+            number_of(value, where, column, "a score")
             if self.kind.target == "score"
             else self._class(value, where, column)
         )
-
-    def _score(self, value: object, where: str, column: str) -> float | None:
-        if value is None or value == "":
-            return None
-        try:
-            score = float(value) if isinstance(value, int | float | str) else math.nan
-        except ValueError:
-            score = math.nan
-        if isinstance(value, bool) or not math.isfinite(score):
-            raise DataError(
-                f"{where}: column {column!r} holds {value!r}, but a score must be a finite number."
-            )
-        return score
 
     def _class(self, value: object, where: str, column: str) -> int | None:
         if isinstance(value, float) and value.is_integer():

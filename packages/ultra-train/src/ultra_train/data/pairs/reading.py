@@ -179,14 +179,14 @@ def _build(store: PairStore, source: PairSource, rows: RowSource) -> dict[str, A
     with store.building() as (folder, about):
         chosen = _chosen(rows, source)
         raw = write_raw(folder / RAW, _checked(chosen, checker), lambda: _schema(kind, checker))
-        checker.finish()
+        left_out = checker.finish()
         # scores that a kind does not need are those of a teacher, which stay as they are
         ranged = kind.target_required or source.score_range is not None
         scale = scale_of(source.source, checker.scores if ranged else [], source.score_range)
         splits = _splits(source, raw, notices)
         counts, fingerprints = write_splits(raw, splits, folder, lambda batch: _scaled(batch, scale))
-        if checker.dropped:
-            notices.append(f"{source.source}: rows left out: {checker.reasons()}")
+        if left_out:
+            notices.append(left_out)
         if scale.said:
             notices.append(scale.said)
         if checker.unused_target:

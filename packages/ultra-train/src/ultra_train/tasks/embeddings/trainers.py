@@ -9,21 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
 from sentence_transformers.sparse_encoder.trainer import SparseEncoderTrainer
 from torch import Tensor, nn
-from transformers.trainer_utils import EvalLoopOutput
 
 from ultra_train.hf.verbosity import transformers_errors_only
 from ultra_train.tasks.embeddings.evaluators import Evaluator
+from ultra_train.trainer.evaluation import EvaluationMixin
 from ultra_train.trainer.loss_weights import loss_weights
-from ultra_train.trainer.mixin import UltraTrainerMixin
 
 
-class EmbeddingTrainerMixin(UltraTrainerMixin):
+class EmbeddingTrainerMixin(EvaluationMixin):
     """What both trainers need beside the mixin of all trainers.
 
     The library's data sets, samplers, optimizer groups and model card are not used: the loader, the optimizer
@@ -83,26 +81,16 @@ class EmbeddingTrainerMixin(UltraTrainerMixin):
             if type(value) is float
         }
 
-    def evaluation_loop(
-        self: Any,
-        dataloader: Any,
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
+    def held_out_metrics(self: Any, batches: Any) -> tuple[dict[str, float], int]:
         """Average the losses over the rows of all processes, and run the evaluators."""
-        self.model.eval()
-        sums = self._loss_sums(dataloader)
+        sums = self._loss_sums(batches)
         count = sum(rows for _, rows in sums.values())
         values = {"loss": sum(total for total, _ in sums.values()) / max(1.0, count)}
         if len(sums) > 1:
             values |= {f"{name}_loss": total / max(1.0, rows) for name, (total, rows) in sums.items()}
         values |= self._measured()
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
-        return EvalLoopOutput(np.empty(0), label_ids=None, metrics=metrics, num_samples=int(count))
+        return values, int(count)
 
-    @torch.no_grad()
     def _loss_sums(self: Any, batches: Any) -> dict[str, tuple[float, float]]:
         """Return the sum of the losses and the number of rows of every data set, over all processes."""
         sums: dict[str, Tensor] = defaultdict(
@@ -125,7 +113,7 @@ class EmbeddingTrainerMixin(UltraTrainerMixin):
         """
         found: dict[str, float] = {}
         if self.here.main:
-            with torch.no_grad(), self.accelerator.autocast(), warnings.catch_warnings():
+            with self.accelerator.autocast(), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "An input array is constant")
                 for evaluator in self.evaluators:
                     measured = {name: float(value) for name, value in evaluator(self.model).items()}

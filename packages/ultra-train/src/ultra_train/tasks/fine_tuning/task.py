@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import attrs
@@ -37,6 +37,21 @@ SYNONYMS: dict[str, str] = {
 def synonyms_in(section: str) -> dict[str, str]:
     """Return the other names of the keys of fine-tuning in a section of ``training``."""
     return {f"training.{section}.{name}": others for name, others in SYNONYMS.items()}
+
+
+FINE_TUNING_TWIN: Mapping[str, Any] = {
+    "output_dir": None,
+    "batch_size": 4,
+    "epochs": 1,
+    "warmup_steps": 1,
+    "evaluation_steps": 4,
+    "checkpoint_save_steps": 2,
+    "resume_from_checkpoint": None,
+    "max_train_samples": 64,
+    "max_eval_samples": 8,
+    "max_seq_length": 16,
+}
+"""The keys of fine-tuning in the tiny twin of a preset."""
 
 
 class FineTuningTask(Task):

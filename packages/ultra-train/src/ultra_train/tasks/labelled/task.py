@@ -12,26 +12,17 @@ from ultra_train.config.task_declaration import Faults
 from ultra_train.data.errors import DataError
 from ultra_train.data.labelled.checking import Problem, kind_of_rows
 from ultra_train.data.pairs.columns import ColumnFinder
-from ultra_train.tasks.fine_tuning.task import FineTuningTask
+from ultra_train.tasks.fine_tuning.task import FINE_TUNING_TWIN, FineTuningTask
 
 if TYPE_CHECKING:
     from ultra_train.tasks.labelled.dry_step import LabelledDryStep
 
 TWIN: Mapping[str, Any] = {
+    **FINE_TUNING_TWIN,
     "dataset_name": "ultra:es-commands",
     "dataset_config": None,
     "columns": {},
     "labels": None,
-    "output_dir": None,
-    "batch_size": 4,
-    "epochs": 1,
-    "warmup_steps": 1,
-    "evaluation_steps": 4,
-    "checkpoint_save_steps": 2,
-    "resume_from_checkpoint": None,
-    "max_train_samples": 64,
-    "max_eval_samples": 8,
-    "max_seq_length": 16,
 }
 
 

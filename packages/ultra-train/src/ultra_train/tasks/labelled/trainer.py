@@ -6,14 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Trainer
-from transformers.trainer_utils import EvalLoopOutput
 
 from ultra_train.tasks.labelled.weights import IGNORED, weighted_difference
-from ultra_train.trainer.mixin import UltraTrainerMixin
+from ultra_train.trainer.evaluation import EvaluationMixin
 
 Measure = Callable[[list[tuple[NDArray[Any], NDArray[Any]]]], "Measured"]
 """From the (logits, labels) of every batch to metrics and an event."""
@@ -22,7 +20,7 @@ Measured = tuple[dict[str, float], Mapping[str, Any] | None]
 """Metrics by name, and an event for ``metrics.jsonl`` or None."""
 
 
-class LabelledTrainer(UltraTrainerMixin, Trainer):
+class LabelledTrainer(EvaluationMixin, Trainer):
     """Trainer of models that return a loss for ``labels``.
 
     ``eval_loss`` is the mean over all labels, whatever the batches are.
@@ -61,23 +59,14 @@ class LabelledTrainer(UltraTrainerMixin, Trainer):
             loss = loss * share.to(loss.dtype) * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
-    @torch.no_grad()
-    def evaluation_loop(
-        self: Any,
-        dataloader: Any,
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
+    def held_out_metrics(self: Any, batches: Any) -> tuple[dict[str, float], int]:
         """Compute the loss and the metrics over all rows of all processes."""
-        model = self.model.eval()
         total = np.zeros(2)
         found = []
-        for _, rows, batch in dataloader.share(self.here):
+        for _, rows, batch in batches.share(self.here):
             inputs = self._prepare_inputs(batch)
             with self.compute_loss_context_manager(), self.accelerator.autocast():
-                loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
+                loss, outputs = self.compute_loss(self.model, inputs, return_outputs=True)
             if not rows:
                 continue
             labels = inputs["labels"]
@@ -91,5 +80,4 @@ class LabelledTrainer(UltraTrainerMixin, Trainer):
         if event is not None and self.here.main:
             self.settings.on_event({"step": self.state.global_step, **event})
         values = {"loss": float(total[0] / max(1.0, total[1])), **values}
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
-        return EvalLoopOutput(np.empty(0), label_ids=None, metrics=metrics, num_samples=int(total[1]))
+        return values, int(total[1])

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import Trainer
-from transformers.trainer_utils import EvalLoopOutput
 
 from ultra_blocks.encoder.mlm_head import IGNORED
 from ultra_core.errors import UltraError
@@ -21,7 +20,7 @@ from ultra_train.hf.probe import preserve_state
 from ultra_train.hf.vocabulary import num_token_ids
 from ultra_train.system.processes import Processes
 from ultra_train.tasks.mlm.head import MaskedHead, labelled
-from ultra_train.trainer.mixin import UltraTrainerMixin
+from ultra_train.trainer.evaluation import EvaluationMixin
 
 
 class PlannedBatches:
@@ -53,7 +52,7 @@ class PlannedBatches:
                 yield {**batch, "labels": torch.full_like(batch["labels"], IGNORED)}
 
 
-class MLMTrainer(UltraTrainerMixin, Trainer):
+class MLMTrainer(EvaluationMixin, Trainer):
     """Trainer of masked language models.
 
     ``eval_loss`` is the mean over masked tokens of -log p(token), whatever the batches are; beside it
@@ -123,22 +122,13 @@ class MLMTrainer(UltraTrainerMixin, Trainer):
         loss = torch.nn.functional.cross_entropy(logits, drawn, reduction="sum")
         return loss / max(1, len(drawn)), len(drawn)
 
-    @torch.no_grad()
-    def evaluation_loop(
-        self: Any,
-        dataloader: Any,
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
+    def held_out_metrics(self: Any, batches: Any) -> tuple[dict[str, float], int]:
         """Sum losses and hits over all masked tokens of all processes."""
-        model = self.model.eval()
         sums = torch.zeros(4, dtype=torch.float64, device=self.args.device)
-        for batch in dataloader.share(self.here, evenly=self.sharded):
+        for batch in batches.share(self.here, evenly=self.sharded):
             inputs = self._prepare_inputs(batch)
             with self.compute_loss_context_manager(), self.accelerator.autocast():
-                logits, targets = self.head.logits(model, inputs)
+                logits, targets = self.head.logits(self.model, inputs)
             loss = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
             hits = (logits.argmax(-1) == targets).sum()
             frequent = (targets == self.frequent_token).sum()
@@ -151,9 +141,7 @@ class MLMTrainer(UltraTrainerMixin, Trainer):
             "unigram_accuracy": frequent / max(1.0, count),
             "perplexity": math.exp(loss) if loss < 700 else math.inf,
         }
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
-        nothing = np.empty(0)  # the logits of a whole evaluation would not fit
-        return EvalLoopOutput(nothing, label_ids=None, metrics=metrics, num_samples=int(count))
+        return values, int(count)
 
 
 def most_frequent_token(shards: TokenShards, tokenizer: Any, sample: int = 100_000) -> int:

@@ -11,7 +11,7 @@ from ultra_train.config.preset import Preset, PresetFile
 from ultra_train.config.task_declaration import Faults
 from ultra_train.tasks.base import CardText, Curve, Say
 from ultra_train.tasks.embeddings.steps import missing_step_models
-from ultra_train.tasks.fine_tuning.task import FineTuningTask
+from ultra_train.tasks.fine_tuning.task import FINE_TUNING_TWIN, FineTuningTask
 from ultra_train.tasks.sbert.options import SbertOptions
 from ultra_train.tasks.sbert.rules import idle_options, option_faults
 from ultra_train.tasks.sbert.synonyms import SYNONYMS
@@ -35,6 +35,7 @@ the texts. An encoder of this project needs `trust_remote_code` and
 
 
 TWIN: Mapping[str, Any] = {
+    **FINE_TUNING_TWIN,
     "dataset_name": "ultra:es-commands",
     "dataset_config": None,
     "columns": {},
@@ -42,16 +43,6 @@ TWIN: Mapping[str, Any] = {
     "datasets": {},
     "hard_negatives": None,
     "teacher": None,
-    "output_dir": None,
-    "batch_size": 4,
-    "epochs": 1,
-    "warmup_steps": 1,
-    "evaluation_steps": 4,
-    "checkpoint_save_steps": 2,
-    "resume_from_checkpoint": None,
-    "max_train_samples": 64,
-    "max_eval_samples": 8,
-    "max_seq_length": 16,
 }
 
 
