@@ -141,8 +141,8 @@ class Stopwatch(TrainerCallback):
         self.began: list[float] = []
 
     def on_train_begin(self, args, state, control, **kwargs):
-        plan = getattr(kwargs["train_dataloader"], "plan", None)
-        if plan is not None and planned(plan, self.work.steps) != self.work.batches():
+        loader = getattr(kwargs["train_dataloader"], "loader", None)  # that of a run of ultra
+        if loader is not None and planned(loader.plan, self.work.steps) != self.work.batches():
             raise SystemExit("the sides train on different batches")
 
     def on_step_begin(self, args, state, control, **kwargs):

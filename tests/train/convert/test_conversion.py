@@ -1,10 +1,12 @@
 """Converted models compute what the originals compute, and every tensor is restored on the way back."""
 
+import attrs
 import pytest
 import torch
 import transformers
 from transformers import AutoModelForMaskedLM
 
+from ultra_blocks.hf import UltraForMaskedLM, UltraHFConfig
 from ultra_core.errors import UltraError
 from ultra_train.convert import conversion
 from ultra_train.convert.conversion import FAMILIES, family_of, into_ultra, out_of_ultra
@@ -92,6 +94,14 @@ def test_the_way_back_restores_every_tensor(name: str) -> None:
     unused = {"cls.predictions.bias"} if not theirs.config.tie_word_embeddings else set()
     assert [name for name in wanted.keys() - unused if not torch.equal(found[name], wanted[name])] == []
     assert back.model.config.pad_token_id == theirs.config.pad_token_id
+
+
+def test_the_way_back_of_the_same_architecture_in_other_words() -> None:
+    ours = into_ultra(original("bert")).model
+    block = {"standard_attn": {"bias": True, "dropout": 0.0}}
+    words = {"layer_pattern": [block] * 3, "retention_heads": 2, "use_hope": False}
+    other = UltraForMaskedLM(UltraHFConfig.from_ultra(attrs.evolve(ours.config.to_ultra(), **words)))
+    assert out_of_ultra(other, FAMILIES["bert"]).model.config.model_type == "bert"
 
 
 def test_reasons_why_an_architecture_does_not_fit() -> None:

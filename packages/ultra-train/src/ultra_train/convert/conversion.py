@@ -24,6 +24,20 @@ TOLERANCE = 1e-4
 """Largest difference of logits, relative to the largest logit."""
 _SPECIAL = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "mask_token_id")
 _ROWS, _LENGTH = 2, 32
+_OF_OTHERS = frozenset(
+    {
+        "num_kv_heads",
+        "retention_heads",
+        "num_experts",
+        "top_k_experts",
+        "ode_solver",
+        "ode_steps",
+        "hope_base",
+        "hope_damping",
+        "use_hope",
+    }
+)
+"""Fields that only act on blocks, FFNs and positions that no family has, which differ anyway."""
 
 
 @attrs.frozen
@@ -93,21 +107,19 @@ def out_of_ultra(model: PreTrainedModel, family: Family) -> Converted:
 
 def _differences(given: UltraConfig, reached: UltraConfig) -> list[str]:
     """Return the fields that a family cannot express, with what they are and what they would be."""
-    found = []
-    for field in attrs.fields(UltraConfig):
-        ours, theirs = _canonical(getattr(given, field.name)), _canonical(getattr(reached, field.name))
-        if ours != theirs:
-            found.append(f"{field.name} is {ours!r}, which would become {theirs!r}")
-    return found
+    ours, theirs = _described(given), _described(reached)
+    return [
+        f"{name} is {ours[name]!r}, which would become {theirs[name]!r}"
+        for name in ours
+        if ours[name] != theirs[name]
+    ]
 
 
-def _canonical(value: Any) -> Any:
-    """Return a value of a config with lists for tuples, and without options that are left out."""
-    if isinstance(value, dict):
-        return {key: _canonical(item) for key, item in value.items()} or None
-    if isinstance(value, list | tuple):
-        return [_canonical(item) for item in value]
-    return value
+def _described(config: UltraConfig) -> dict[str, Any]:
+    """Return the fields of a config that say what is computed, without shorthands, every layer by itself."""
+    canonical = config.canonical()
+    fields = {name: value for name, value in attrs.asdict(canonical).items() if name not in _OF_OTHERS}
+    return fields | {"layer_pattern": canonical.layers()}
 
 
 def _distinct(model: PreTrainedModel) -> dict[str, Tensor]:
